@@ -1,0 +1,2 @@
+//! gospy
+fn main() {}
