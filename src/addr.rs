@@ -1,0 +1,90 @@
+//! Addresses of strict kinds, and the few facts of an architecture that depend on nothing else.
+//!
+//! A position-independent Go program has two addresses for everything: the one its file states and
+//! the one it was loaded at. Mixing them up gives answers that look right and are wrong, so they
+//! are different types, and only a [`LoadBias`] turns one into the other.
+
+use std::fmt;
+
+/// An address in the target process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Addr(pub u64);
+
+/// An address as the file states it: the linker's, before loading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkAddr(pub u64);
+
+/// What was added to every [`LinkAddr`] when the file was loaded (modulo 2⁶⁴); 0 unless the
+/// program is position-independent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LoadBias(pub u64);
+
+impl Addr {
+    /// The address `n` bytes further on, or `None` past the end of the address space.
+    #[must_use]
+    pub fn checked_add(self, n: u64) -> Option<Self> {
+        self.0.checked_add(n).map(Self)
+    }
+
+    /// Whether this is the nil pointer.
+    #[must_use]
+    pub fn is_nil(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl LoadBias {
+    /// Where `link` is in the process.
+    #[must_use]
+    pub fn load(self, link: LinkAddr) -> Addr {
+        Addr(link.0.wrapping_add(self.0))
+    }
+
+    /// What the file calls `addr`.
+    #[must_use]
+    pub fn unload(self, addr: Addr) -> LinkAddr {
+        LinkAddr(addr.0.wrapping_sub(self.0))
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl fmt::Display for LinkAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x} (as linked)", self.0)
+    }
+}
+
+/// The instruction sets that are understood, by Go's names (`GOARCH`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arch {
+    /// x86-64.
+    Amd64,
+    /// AArch64, little-endian.
+    Arm64,
+}
+
+impl Arch {
+    /// Go's name, as in `GOARCH`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// `sys.PCQuantum`: the least size of an instruction, in bytes. Pclntab counts program
+    /// counters in it.
+    #[must_use]
+    pub fn pc_quantum(self) -> u64 {
+        match self {
+            Self::Amd64 => 1,
+            Self::Arm64 => 4,
+        }
+    }
+}

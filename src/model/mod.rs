@@ -1,0 +1,97 @@
+//! The snapshot: pure data about one moment (or nearly one) of a Go program.
+//!
+//! Nothing here can read a process, and nothing knows how anything is shown. Everything unknown
+//! is `None`; everything odd is a [`Warning`] with a stable code. A million goroutines share a few
+//! thousand stacks and names, so those are interned in a [`SymbolPool`] and goroutines hold ids.
+
+mod goroutine;
+mod pool;
+mod stats;
+mod target_info;
+mod warning;
+
+pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
+pub use pool::{
+    Ancestor, AncestorsId, Frame, FrameId, Label, LabelsId, Language, Stack, StackFrame, StackId, StrId, SymbolPool,
+};
+pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
+pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo};
+pub use warning::{Warning, WarningCode, Warnings};
+
+use crate::addr::Addr;
+
+/// Everything that one reading of a target found.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When it was taken: ns since the Unix epoch, by the target's clock.
+    pub captured_at_unix_ns: u64,
+    /// The same moment by the runtime's `nanotime` (`CLOCK_MONOTONIC`), ns.
+    pub monotonic_ns: u64,
+    /// What was read.
+    pub target: TargetInfo,
+    /// How it was read.
+    pub reading: Reading,
+    /// The scheduler, where it was found.
+    pub sched: Option<Scheduler>,
+    /// The heap, where its statistics were found.
+    pub heap: Option<HeapStats>,
+    /// The garbage collector, where its statistics were found.
+    pub gc: Option<GcStats>,
+    /// Every P, in order of id.
+    pub processors: Vec<Processor>,
+    /// Every M, in order of id.
+    pub threads: Vec<Thread>,
+    /// Every goroutine that is not dead, in order of id; dead ones only where asked for, behind
+    /// the others in order of address.
+    pub goroutines: Vec<Goroutine>,
+    /// How many dead (free) gs there are, whether they are listed or not.
+    pub dead_goroutines: u64,
+    /// `runtime.waitReasonStrings` as read from the target.
+    pub wait_reasons: Vec<String>,
+    /// Names, places and stacks.
+    pub symbols: SymbolPool,
+    /// What was odd.
+    pub warnings: Warnings,
+}
+
+impl Snapshot {
+    /// Text of a wait reason as the target itself has it.
+    #[must_use]
+    pub fn wait_reason(&self, id: WaitReasonId) -> Option<&str> {
+        self.wait_reasons.get(usize::from(id.0)).map(String::as_str).filter(|s| !s.is_empty())
+    }
+
+    /// For how long `goroutine` has been blocked according to the runtime's own stamp, in ns. The
+    /// stamp is only set by a garbage collection, to a time before it, so this is neither exact nor
+    /// always there.
+    #[must_use]
+    pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
+        goroutine.wait_since_ns.map(|since| self.monotonic_ns.saturating_sub(since.get()))
+    }
+
+    /// The M that `goroutine` is on.
+    #[must_use]
+    pub fn thread_of(&self, goroutine: &Goroutine) -> Option<&Thread> {
+        let m = goroutine.m?;
+        self.threads.iter().find(|thread| thread.addr == m)
+    }
+
+    /// Whether everything that could be read was read: no goroutine moved or was unreadable, and no
+    /// part is missing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.reading.consistency.moving == 0
+            && self.reading.consistency.unreadable == 0
+            && self.sched.is_some()
+            && self.heap.is_some()
+            && self.gc.is_some()
+            && !self.warnings.iter().any(|w| w.code.means_incomplete())
+    }
+}
+
+/// A goroutine's id, Go's `goid`; the runtime never uses 0 for a live one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Goid(pub u64);
+
+/// Address of a runtime object that names it for as long as the process lives (g, m, p).
+pub type ObjectAddr = Addr;

@@ -1,0 +1,113 @@
+//! What was read, and how.
+
+use std::collections::BTreeMap;
+
+/// The module that a program was built from (`runtime/debug.BuildInfo.Main`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModuleInfo {
+    /// Path of the main package.
+    pub package: Option<String>,
+    /// Module path.
+    pub path: Option<String>,
+    /// Module version.
+    pub version: Option<String>,
+    /// `vcs.revision`.
+    pub vcs_revision: Option<String>,
+    /// `vcs.time`.
+    pub vcs_time: Option<String>,
+    /// `vcs.modified`.
+    pub vcs_modified: Option<bool>,
+    /// All build settings by key (`-race`, `GOAMD64`, `CGO_ENABLED`, …).
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetInfo {
+    /// Its pid at the time.
+    pub pid: i32,
+    /// Path of its executable, as the kernel says.
+    pub exe: String,
+    /// Arguments.
+    pub cmdline: Vec<String>,
+    /// Go's build id.
+    pub build_id: Option<String>,
+    /// The toolchain (`go1.26.6`), as the program itself says.
+    pub go_version: String,
+    /// Where that was found.
+    pub go_version_source: &'static str,
+    /// `GOARCH`.
+    pub arch: &'static str,
+    /// Module and version control.
+    pub module: ModuleInfo,
+    /// Whether there are neither symbols nor DWARF.
+    pub stripped: bool,
+    /// GOMAXPROCS now.
+    pub gomaxprocs: Option<u32>,
+    /// Threads of the process, as the kernel counts them.
+    pub os_threads: Option<u32>,
+    /// Time since the runtime started, ns.
+    pub uptime_ns: Option<u64>,
+    /// Kernel's state letter of the process.
+    pub process_state: Option<char>,
+    /// CPU time used so far, ns.
+    pub cpu_ns: Option<u64>,
+    /// Resident memory, bytes.
+    pub rss_bytes: Option<u64>,
+}
+
+/// Where a fact came from, in words for people: "code of runtime.allgadd, 19 of 19 votes".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// Name of the fact (`runtime.allgs`).
+    pub name: String,
+    /// Its source.
+    pub source: String,
+    /// What else agrees; empty when nothing was compared.
+    pub cross_checks: Vec<String>,
+}
+
+/// How well a snapshot of a running target hangs together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consistency {
+    /// Goroutines read and validated.
+    pub validated: u64,
+    /// Of them, after more than one try.
+    pub retried: u64,
+    /// Goroutines that changed on every try.
+    pub moving: u64,
+    /// Goroutines whose memory could not be read or made no sense.
+    pub unreadable: u64,
+}
+
+/// A freeze that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreezeInfo {
+    /// Whether all threads stood still together, or only those that ran goroutines, one by one.
+    pub whole_program: bool,
+    /// For how long the target (or its slowest single thread) stood still, ns.
+    pub stopped_ns: u64,
+    /// How many threads were stopped.
+    pub threads: u32,
+}
+
+/// How a snapshot was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// How memory was read (`process_vm_readv`, …).
+    pub backend: &'static str,
+    /// From the first read to the last, ns.
+    pub duration_ns: u64,
+    /// System calls that read memory.
+    pub syscalls: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Whether and how the target was stopped.
+    pub freeze: Option<FreezeInfo>,
+    /// How well it hangs together.
+    pub consistency: Consistency,
+    /// Which table the offsets came from ("table of go1.26", "DWARF", "inferred").
+    pub layout: String,
+    /// Where each symbol came from.
+    pub provenance: Vec<Provenance>,
+}

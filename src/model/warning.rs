@@ -1,0 +1,133 @@
+//! What was odd, with codes that scripts can rely on.
+
+/// A stable code. Codes are added, never renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum WarningCode {
+    /// `process_vm_readv` was refused and `/proc/PID/mem` is used.
+    FallbackBackend,
+    /// Two sources disagree on where a symbol is.
+    SymbolsDisagree,
+    /// A symbol was not found; what depends on it is unknown.
+    SymbolMissing,
+    /// Layouts of the nearest known Go version were used.
+    NearestLayout,
+    /// A field was not believed because it failed a check.
+    FieldMistrusted,
+    /// Some goroutines could not be read.
+    GoroutineUnreadable,
+    /// Some goroutines changed on every try.
+    GoroutineMoving,
+    /// A goroutine's fields contradict each other.
+    GoroutineOdd,
+    /// A stack did not end where stacks end.
+    StackOdd,
+    /// The list of goroutines or another list was cut at a limit.
+    LimitReached,
+    /// A P or an M could not be read.
+    SchedulerPartUnreadable,
+    /// Statistics could not be read.
+    StatsUnreadable,
+    /// Numbers that should agree do not (threads, goroutines).
+    CountsDisagree,
+    /// The target's file or module is odd.
+    ImageOdd,
+    /// A freeze was asked for and could not be had.
+    NotFrozen,
+    /// A core file or capture is not all there.
+    Truncated,
+}
+
+impl WarningCode {
+    /// The code as scripts see it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FallbackBackend => "fallback_backend",
+            Self::SymbolsDisagree => "symbols_disagree",
+            Self::SymbolMissing => "symbol_missing",
+            Self::NearestLayout => "nearest_layout",
+            Self::FieldMistrusted => "field_mistrusted",
+            Self::GoroutineUnreadable => "goroutine_unreadable",
+            Self::GoroutineMoving => "goroutine_moving",
+            Self::GoroutineOdd => "goroutine_odd",
+            Self::StackOdd => "stack_odd",
+            Self::LimitReached => "limit_reached",
+            Self::SchedulerPartUnreadable => "scheduler_part_unreadable",
+            Self::StatsUnreadable => "stats_unreadable",
+            Self::CountsDisagree => "counts_disagree",
+            Self::ImageOdd => "image_odd",
+            Self::NotFrozen => "not_frozen",
+            Self::Truncated => "truncated",
+        }
+    }
+
+    /// Whether a snapshot with this warning lacks something that was asked for.
+    #[must_use]
+    pub fn means_incomplete(self) -> bool {
+        matches!(
+            self,
+            Self::GoroutineUnreadable
+                | Self::GoroutineMoving
+                | Self::StackOdd
+                | Self::LimitReached
+                | Self::SchedulerPartUnreadable
+                | Self::StatsUnreadable
+                | Self::NotFrozen
+                | Self::Truncated
+        )
+    }
+}
+
+/// A warning; equal ones are counted, not repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Its code.
+    pub code: WarningCode,
+    /// A sentence with the values of the first time.
+    pub message: String,
+    /// How often it happened.
+    pub count: u64,
+}
+
+/// Warnings in the order of their first time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warnings(Vec<Warning>);
+
+/// How many warnings of one code keep a message of their own.
+const DISTINCT_MESSAGES: usize = 8;
+
+impl Warnings {
+    /// Adds a warning. One with the same code and message is counted; beyond eight messages of one
+    /// code, so is any other of that code.
+    pub fn add(&mut self, code: WarningCode, message: impl Into<String>) {
+        let message = message.into();
+        let of_code = self.0.iter().filter(|w| w.code == code).count();
+        let same =
+            self.0.iter_mut().rfind(|w| w.code == code && (w.message == message || of_code >= DISTINCT_MESSAGES));
+        match same {
+            Some(warning) => warning.count = warning.count.saturating_add(1),
+            None => self.0.push(Warning { code, message, count: 1 }),
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Warning> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> IntoIterator for &'a Warnings {
+    type Item = &'a Warning;
+    type IntoIter = std::slice::Iter<'a, Warning>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

@@ -1,0 +1,346 @@
+//! The bytes of a process, whatever it is: running, dead in a core file, or recorded in a capture.
+//!
+//! Everything above this layer sees a [`Target`] and never a pid. This layer knows nothing of Go.
+//! It refuses to write to a process, to signal it, and to stop it, but for the freeze that a user
+//! asks for by name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::addr::{Addr, Arch};
+use crate::bytes::ByteSource;
+
+/// A thread's id as the kernel gives it.
+pub type Tid = i32;
+
+/// A range of the target's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemRange {
+    /// Its first byte.
+    pub start: Addr,
+    /// How many bytes.
+    pub len: usize,
+}
+
+/// Why memory could not be read. "No memory there" is not an error: reads are short then.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ReadError {
+    /// The process is gone (or its pid belongs to another one now).
+    #[error("process {pid} ended while it was being read")]
+    Gone {
+        /// Its pid.
+        pid: i32,
+    },
+    /// The kernel does not let us.
+    #[error("reading the memory of process {pid} was refused: {reason}")]
+    Denied {
+        /// The pid.
+        pid: i32,
+        /// The kernel's word and the back end that got it.
+        reason: String,
+    },
+    /// Anything else.
+    #[error("reading the memory of the target failed: {0}")]
+    Io(String),
+}
+
+/// One mapped range, as in `/proc/PID/maps` or a core file's `NT_FILE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: Addr,
+    /// First address behind it.
+    pub end: Addr,
+    /// `PROT_READ`.
+    pub read: bool,
+    /// `PROT_WRITE`.
+    pub write: bool,
+    /// `PROT_EXEC`.
+    pub exec: bool,
+    /// Offset in the file, in bytes; 0 when there is none.
+    pub offset: u64,
+    /// Inode, 0 when not file-backed.
+    pub inode: u64,
+    /// Path as the kernel gives it, without a ` (deleted)` suffix; empty for anonymous memory.
+    pub path: String,
+    /// Whether the kernel says that the file was deleted.
+    pub deleted: bool,
+}
+
+/// What is known of a thread without stopping it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadInfo {
+    /// Its id.
+    pub tid: Tid,
+    /// State letter of `/proc/PID/task/TID/stat` (`R S D T t Z X I`), where known.
+    pub state: Option<char>,
+    /// Name (`comm`).
+    pub name: String,
+}
+
+/// Registers that an unwinder starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registers {
+    /// Program counter.
+    pub pc: Addr,
+    /// Stack pointer.
+    pub sp: Addr,
+    /// Link register (arm64), 0 on amd64.
+    pub lr: Addr,
+    /// Frame pointer.
+    pub fp: Addr,
+    /// The register in which Go's ABI keeps the current g (R14 on amd64, R28 on arm64); a hint
+    /// only, since C code uses it freely.
+    pub g: Addr,
+}
+
+/// The clocks with which the target's own stamps are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts.
+    pub monotonic_ns: u64,
+    /// Wall clock, ns since the Unix epoch.
+    pub unix_ns: u64,
+}
+
+/// What the operating system says of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessInfo {
+    /// Its pid here.
+    pub pid: i32,
+    /// Path of the executable as the kernel gives it, for showing only: it may name another
+    /// mount namespace's file.
+    pub exe: String,
+    /// Whether that file was deleted or replaced.
+    pub exe_deleted: bool,
+    /// Arguments.
+    pub cmdline: Vec<String>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// When it was started, in clock ticks after boot; with the pid it names a process for ever.
+    pub start_ticks: Option<u64>,
+    /// State letter of the main thread (`T` for stopped).
+    pub state: Option<char>,
+    /// Resident memory, bytes.
+    pub rss_bytes: Option<u64>,
+    /// CPU time used so far, user and system, ns.
+    pub cpu_ns: Option<u64>,
+}
+
+/// How memory is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// `process_vm_readv`.
+    ProcessVmReadv,
+    /// `/proc/PID/mem`, after the first was refused.
+    ProcMem,
+    /// An ELF core file.
+    Core,
+    /// A recorded capture.
+    Capture,
+    /// A test double.
+    Fake,
+}
+
+impl Backend {
+    /// A stable name for people and scripts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProcessVmReadv => "process_vm_readv",
+            Self::ProcMem => "/proc/PID/mem",
+            Self::Core => "core file",
+            Self::Capture => "capture",
+            Self::Fake => "test double",
+        }
+    }
+}
+
+/// What reading has cost so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadStats {
+    /// System calls that read the target's memory.
+    pub syscalls: u64,
+    /// Bytes that they gave.
+    pub bytes: u64,
+}
+
+/// What the operating system could not tell.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// No such process, or it has ended.
+    #[error("there is no process {pid}")]
+    NoSuchProcess {
+        /// The pid asked for.
+        pid: i32,
+    },
+    /// A process that cannot be looked into by its nature (kernel thread, zombie).
+    #[error("process {pid} {what}")]
+    NotReadable {
+        /// The pid asked for.
+        pid: i32,
+        /// What it is, as a predicate: "is a kernel thread".
+        what: String,
+    },
+    /// No permission; the advice names the one remedy that fits.
+    #[error("no permission to read process {pid}: {reason}\n{advice}")]
+    Permission {
+        /// The pid asked for.
+        pid: i32,
+        /// Which check failed and on what facts.
+        reason: String,
+        /// What to do.
+        advice: String,
+    },
+    /// Memory could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file about the target could not be read.
+    #[error("{what}: {source}")]
+    Io {
+        /// Which one.
+        what: String,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// This kind of target cannot do it.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// Which threads to stop for an exact picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FreezeWhich {
+    /// Every thread, new ones included.
+    All,
+    /// These only.
+    Threads(Vec<Tid>),
+}
+
+/// A target that stands still for as long as this lives.
+pub trait Frozen {
+    /// The registers of a stopped thread.
+    fn registers(&self, tid: Tid) -> Option<Registers>;
+
+    /// The threads that were stopped.
+    fn threads(&self) -> &[Tid];
+
+    /// Lets the target run on and says for how long it stood still. Dropping does the same.
+    fn resume(self: Box<Self>) -> Duration;
+}
+
+/// A process that can be looked at.
+pub trait Target: Send + Sync {
+    /// What the operating system says of it, as of opening.
+    fn process(&self) -> &ProcessInfo;
+
+    /// The instruction set, where the target itself says.
+    fn arch(&self) -> Option<Arch>;
+
+    /// Reads `buf.len()` bytes at `addr` and says how many there were. A short count means that no
+    /// (readable) memory is behind it.
+    ///
+    /// # Errors
+    /// When the target could not be looked at.
+    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError>;
+
+    /// Reads many ranges, one behind the other, into `buf`, which is at least as long as all of
+    /// them; `got` is set to the count of bytes of each range. A bad range is short and does not
+    /// hurt the ones behind it. Each range has its place in `buf` whether it was read or not; what
+    /// was not read is left as it was.
+    ///
+    /// # Errors
+    /// When the target could not be looked at, or `buf` is too short.
+    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError>;
+
+    /// What is mapped where, in address order.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    fn mappings(&self) -> Result<Vec<Mapping>, TargetError>;
+
+    /// The threads, in order of their ids.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError>;
+
+    /// The executable's bytes.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError>;
+
+    /// The bytes of another mapped file (a shared library).
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError>;
+
+    /// The auxiliary vector as pairs of type and value; empty when it cannot be had.
+    fn auxv(&self) -> Vec<(u64, u64)>;
+
+    /// The target's clocks: now for a live process, the time of death or of recording else.
+    fn clock(&self) -> Clock;
+
+    /// How memory is read.
+    fn backend(&self) -> Backend;
+
+    /// What reading has cost so far.
+    fn stats(&self) -> ReadStats;
+
+    /// Registers of a thread that are known without stopping it: a core file's.
+    fn registers(&self, tid: Tid) -> Option<Registers> {
+        let _ = tid;
+        None
+    }
+
+    /// Stops the target for an exact picture.
+    ///
+    /// # Errors
+    /// When this target cannot be stopped: it is a file, another tracer holds it, or there is no
+    /// permission.
+    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        let _ = which;
+        Err(TargetError::Unsupported(format!("a {} cannot be frozen: it does not run", self.backend().name())))
+    }
+}
+
+/// Small reads that decoders need of any target.
+pub trait TargetExt: Target {
+    /// Exactly `N` bytes, or `None` when they are not all there.
+    ///
+    /// # Errors
+    /// When the target could not be looked at.
+    fn read_array<const N: usize>(&self, addr: Addr) -> Result<Option<[u8; N]>, ReadError> {
+        let mut buf = [0; N];
+        Ok((self.read(addr, &mut buf)? == N).then_some(buf))
+    }
+
+    /// A little-endian 64-bit word, or `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the target could not be looked at.
+    fn read_u64(&self, addr: Addr) -> Result<Option<u64>, ReadError> {
+        Ok(self.read_array(addr)?.map(u64::from_le_bytes))
+    }
+
+    /// A little-endian 32-bit word, or `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the target could not be looked at.
+    fn read_u32(&self, addr: Addr) -> Result<Option<u32>, ReadError> {
+        Ok(self.read_array(addr)?.map(u32::from_le_bytes))
+    }
+
+    /// `len` bytes (the caller has bounded it), or `None` when they are not all there.
+    ///
+    /// # Errors
+    /// When the target could not be looked at.
+    fn read_vec(&self, addr: Addr, len: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        let mut buf = vec![0; len];
+        Ok((self.read(addr, &mut buf)? == len).then_some(buf))
+    }
+}
+
+impl<T: Target + ?Sized> TargetExt for T {}
