@@ -1,1 +1,4 @@
 //! Under construction.
+pub mod elf;
+pub mod moduledata;
+pub mod pclntab;
