@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rustc_hash::FxHashMap;
 
 use super::place;
-use super::read::{CHUNK, Chunk, Plan, Raw};
+use super::read::{CHUNK, Chunk, Plan, Raw, used_stack};
 use super::symbolize::{Symbolizer, is_system_start};
 use super::unwind::{End, PhysicalFrame, Start, StartKind, Unwinder};
 use crate::addr::{Addr, Arch};
@@ -39,7 +39,6 @@ pub(super) struct Decoder {
     unwinder: Unwinder,
     symbolizer: Symbolizer,
     arch: Arch,
-    minor: u32,
     wait_reasons: usize,
     /// Innermost frame, innermost that is not the runtime's, and whether there is one, by stack.
     places: FxHashMap<StackId, place::Places>,
@@ -91,14 +90,12 @@ impl Decoder {
         unwinder: Unwinder,
         symbolizer: Symbolizer,
         arch: Arch,
-        minor: u32,
         wait_reasons: usize,
     ) -> Self {
         Self {
             unwinder,
             symbolizer,
             arch,
-            minor,
             wait_reasons,
             places: FxHashMap::default(),
             starts: FxHashMap::default(),
@@ -113,10 +110,10 @@ impl Decoder {
     }
 
     fn decode(&mut self, raw: &Raw<'_>, plan: &Plan, pool: &mut SymbolPool, warnings: &mut Warnings) -> Outcome {
-        let (Some(g), Some(again)) = (G::parse(raw.before, &plan.g), G::parse(raw.after, &plan.g)) else {
+        let (Some(g), Some(again)) = (plan.parse(raw.before), plan.parse(raw.after)) else {
             return Outcome::Torn(NotShown::Unreadable);
         };
-        let status = self.status(g.status);
+        let status = g.status();
         if status.is_dead() {
             return Outcome::Dead(Box::new(self.describe(raw.addr, &g, status, NotShown::NoStack, pool)));
         }
@@ -130,7 +127,7 @@ impl Decoder {
             _ if !plan.stacks => return self.without_stack(raw.addr, g, status, NotShown::NotAsked, pool),
             _ => {}
         }
-        if !g.stack_is_readable() || g.scan && plan.validate {
+        if used_stack(&g).is_none() || g.scan && plan.validate {
             // Under the scan bit the collector may be moving the stack.
             return Outcome::Torn(NotShown::Moving);
         }
@@ -164,7 +161,7 @@ impl Decoder {
             End::TopFrame => {
                 let stack = self.symbolizer.stack(pool, &self.frames);
                 let mut goroutine = self.describe(raw.addr, &g, status, NotShown::NoStack, pool);
-                goroutine.sp = Addr(self.frames.first().map_or(g.start_sp(), |frame| frame.sp));
+                goroutine.sp = Addr(self.frames.first().map_or(used_stack(&g).map_or(0, |(sp, _)| sp), |frame| frame.sp));
                 self.show(&mut goroutine, stack, pool);
                 Outcome::Done(Box::new(goroutine), g)
             }
@@ -199,22 +196,6 @@ impl Decoder {
         pool: &mut SymbolPool,
     ) -> Outcome {
         Outcome::Done(Box::new(self.describe(addr, &g, status, why, pool)), g)
-    }
-
-    fn status(&self, raw: u32) -> Status {
-        match raw {
-            0 => Status::Idle,
-            1 => Status::Runnable,
-            2 => Status::Running,
-            3 => Status::Syscall,
-            4 => Status::Waiting,
-            6 => Status::Dead,
-            8 => Status::CopyStack,
-            9 => Status::Preempted,
-            10 if self.minor >= 26 => Status::Leaked,
-            11 if self.minor >= 26 => Status::DeadExtra,
-            other => Status::Unknown(u8::try_from(other).unwrap_or(u8::MAX)),
-        }
     }
 
     /// Everything that the header alone tells.
@@ -259,8 +240,8 @@ impl Decoder {
         plan: &Plan,
         pool: &mut SymbolPool,
     ) -> Option<Goroutine> {
-        let g = G::parse(raw.before, &plan.g)?;
-        let status = self.status(g.status);
+        let g = plan.parse(raw.before)?;
+        let status = g.status();
         let mut goroutine = self.describe(raw.addr, &g, status, NotShown::Running, pool);
         let on_stack = (g.stack_lo..g.stack_hi).contains(&registers.sp.0);
         let end = if on_stack {
@@ -456,12 +437,12 @@ impl Walk<'_> {
     }
 
     fn list_without_stack(&mut self, raw: &Raw<'_>, plan: &Plan, why: NotShown) {
-        let Some(g) = G::parse(raw.before, &plan.g) else {
+        let Some(g) = plan.parse(raw.before) else {
             self.collected.consistency.unreadable += 1;
             self.warnings.add(WarningCode::GoroutineUnreadable, format!("the g at {} could not be read", raw.addr));
             return;
         };
-        let status = self.decoder.status(g.status);
+        let status = g.status();
         if status.is_dead() {
             self.collected.dead += 1;
             return;

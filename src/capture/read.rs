@@ -5,7 +5,7 @@
 //! millisecond, so that few goroutines change in between.
 
 use crate::addr::Addr;
-use crate::runtime::g::{G, GLayout};
+use crate::runtime::g::{G, GLayout, GobufLayout};
 use crate::target::batch::Batch;
 use crate::target::{ReadError, Target};
 
@@ -17,6 +17,8 @@ pub(super) const CHUNK: usize = 8192;
 pub(super) struct Plan {
     /// Layout of a g.
     pub(super) g: GLayout,
+    /// Layout of a gobuf.
+    pub(super) gobuf: GobufLayout,
     /// Offset of `m.syscalltick`, in bytes.
     pub(super) syscalltick: u64,
     /// Whether stacks are wanted.
@@ -26,6 +28,29 @@ pub(super) struct Plan {
     /// Whether headers are read again behind the stacks. A target that stands still needs no proof
     /// that nothing moved.
     pub(super) validate: bool,
+}
+
+impl Plan {
+    /// Takes a header apart.
+    pub(super) fn parse(&self, bytes: &[u8]) -> Option<G> {
+        G::parse(bytes, &self.g, &self.gobuf)
+    }
+}
+
+/// Largest stack that is believed, bytes: Go's default limit on 64-bit machines, and the headroom
+/// that it leaves itself by doubling.
+const MAX_STACK: u64 = 2 << 30;
+
+/// The part of a stack that is in use by a goroutine that does not run: from its stack pointer to
+/// its high end. `None` where these do not fit together, or its stack is not its own to look at.
+pub(super) fn used_stack(g: &G) -> Option<(u64, u64)> {
+    use crate::model::Status;
+    if matches!(g.status(), Status::Idle | Status::Running | Status::CopyStack | Status::Dead | Status::DeadExtra) {
+        return None;
+    }
+    let sp = if g.syscallsp == 0 { g.sched_sp } else { g.syscallsp };
+    let size = g.stack_hi.checked_sub(g.stack_lo)?;
+    (size <= MAX_STACK && g.stack_lo <= sp && sp < g.stack_hi && sp % 8 == 0).then_some((sp, g.stack_hi))
 }
 
 /// The bytes of some goroutines.
@@ -98,12 +123,9 @@ impl Chunk {
         let mut stacks: Vec<(u64, usize, usize)> = Vec::new();
         let mut ticks: Vec<(u64, usize)> = Vec::new();
         for (index, _) in self.addrs.iter().enumerate() {
-            let Some(g) = G::parse(self.before.get(index), &plan.g) else { continue };
-            if !plan.stacks || !g.stack_is_readable() {
-                continue;
-            }
-            let start = g.start_sp();
-            let len = usize::try_from(g.stack_hi.saturating_sub(start)).unwrap_or(usize::MAX).min(plan.window);
+            let Some(g) = plan.parse(self.before.get(index)) else { continue };
+            let Some((start, end)) = used_stack(&g).filter(|_| plan.stacks) else { continue };
+            let len = usize::try_from(end - start).unwrap_or(usize::MAX).min(plan.window);
             stacks.push((start, len, index));
             if g.syscallsp != 0 && g.m != 0 {
                 ticks.push((g.m.wrapping_add(plan.syscalltick), index));
@@ -133,10 +155,8 @@ impl Chunk {
     pub(super) fn iter(&self) -> impl Iterator<Item = Raw<'_>> {
         self.addrs.iter().zip(&self.parts).enumerate().map(|(index, (&addr, parts))| {
             let before = self.before.get(index);
-            let part = |batch: &'_ Batch, number: Option<u32>| -> Option<Vec<u8>> {
-                Some(batch.get(usize::try_from(number?).ok()?).to_vec())
-            };
-            let same_tick = !self.validated || part(&self.ticks_before, parts.tick) == part(&self.ticks_after, parts.tick);
+            let tick = parts.tick.and_then(|number| usize::try_from(number).ok()).filter(|_| self.validated);
+            let same_tick = tick.is_none_or(|number| self.ticks_before.get(number) == self.ticks_after.get(number));
             Raw {
                 addr: Addr(addr),
                 before,
