@@ -96,7 +96,7 @@ fn names_and_lines_are_those_of_the_toolchain() {
         for ((function, pc), (name, place)) in places.iter().zip(answers) {
             let (file, line) = table.file_line(function, *pc);
             // Where there is no line, the tool and the runtime have different ways to say so.
-            let place = if place == ":-1" { "?:0".to_owned() } else { place };
+            let place = if place.starts_with(":-") { "?:0".to_owned() } else { place };
             assert_eq!((table.name(function).unwrap(), format!("{file}:{line}")), (name, place), "{version} {pc}");
         }
     }
