@@ -1,1 +1,3 @@
 //! Under construction.
+pub mod symbolize;
+pub mod unwind;
