@@ -43,6 +43,7 @@ pub struct Symbolizer {
     /// Logical frames by program counter and exactness.
     at: FxHashMap<(u64, bool), Vec<Logical>>,
     stacks: FxHashMap<Box<[(u64, bool)]>, StackId>,
+    key: Vec<(u64, bool)>,
 }
 
 impl Symbolizer {
@@ -55,13 +56,14 @@ impl Symbolizer {
             22..=24 => 22,
             _ => 23,
         };
-        Self { pclntab, bias, minor, wrapper_id, at: FxHashMap::default(), stacks: FxHashMap::default() }
+        Self { pclntab, bias, minor, wrapper_id, at: FxHashMap::default(), stacks: FxHashMap::default(), key: Vec::new() }
     }
 
     /// The stack made of `frames`, innermost first.
     pub fn stack(&mut self, pool: &mut SymbolPool, frames: &[PhysicalFrame]) -> StackId {
-        let key: Box<[(u64, bool)]> = frames.iter().map(|frame| (frame.pc, frame.exact)).collect();
-        if let Some(&known) = self.stacks.get(&key) {
+        self.key.clear();
+        self.key.extend(frames.iter().map(|frame| (frame.pc, frame.exact)));
+        if let Some(&known) = self.stacks.get(self.key.as_slice()) {
             return known;
         }
         let base = frames.first().map_or(0, |frame| frame.sp);
@@ -82,7 +84,7 @@ impl Symbolizer {
             }
         }
         let id = pool.intern_stack(Stack { frames: out });
-        self.stacks.insert(key, id);
+        self.stacks.insert(self.key.as_slice().into(), id);
         id
     }
 
@@ -104,6 +106,11 @@ impl Symbolizer {
                 })
                 .collect()
         })
+    }
+
+    /// The innermost logical frame at a return address.
+    pub fn call_site(&mut self, pool: &mut SymbolPool, pc: u64) -> Option<FrameId> {
+        self.logical(pool, pc, false).first().map(|logical| logical.id)
     }
 
     /// Where the function starts that holds `pc`: its name, file and the line of its code at the

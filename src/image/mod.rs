@@ -7,3 +7,5 @@
 
 pub mod build_info;
 pub mod elf;
+pub mod moduledata;
+pub mod pclntab;
