@@ -163,7 +163,9 @@ pub fn gc_stats(mstats: &Mstats, gc: Option<&GcController>, gcphase: Option<u32>
         next_goal: gc.and_then(|gc| gc.heap_goal(minor)),
         gc_percent: gc.map(|gc| gc.gc_percent.max(-1)),
         memory_limit: gc.map(|gc| gc.memory_limit).filter(|limit| *limit < i64::MAX.unsigned_abs()),
-        enabled: Some(mstats.enablegc && gc.is_none_or(|gc| gc.gc_percent >= 0 || gc.memory_limit < i64::MAX.unsigned_abs())),
+        enabled: Some(
+            mstats.enablegc && gc.is_none_or(|gc| gc.gc_percent >= 0 || gc.memory_limit < i64::MAX.unsigned_abs()),
+        ),
         phase: gcphase.map(phase),
     }
 }

@@ -152,14 +152,13 @@ pub fn read_ms(
     let mut next = Addr(first);
     while !next.is_nil() {
         if out.len() >= MAX_MS || !seen.insert(next) {
-            warnings.add(WarningCode::LimitReached, format!("the list of Ms does not end: cut at {} of them", out.len()));
+            warnings
+                .add(WarningCode::LimitReached, format!("the list of Ms does not end: cut at {} of them", out.len()));
             break;
         }
         let m = match ahead.get(&next) {
             Some(m) => Some(*m),
-            None => target
-                .read_vec(next, layout.m.size as usize)?
-                .and_then(|bytes| M::parse(next, &bytes, &layout.m)),
+            None => target.read_vec(next, layout.m.size as usize)?.and_then(|bytes| M::parse(next, &bytes, &layout.m)),
         };
         let Some(m) = m else {
             warnings.add(WarningCode::SchedulerPartUnreadable, format!("the M at {next} cannot be read"));

@@ -156,7 +156,8 @@ impl Mstats {
         add(&mut self.frees, l.large_free_count, 1)?;
         let mut class_offset = 0_u32;
         for size in &layout.table.size_classes {
-            let (allocs, frees) = (l.small_alloc_count.checked_add(class_offset)?, l.small_free_count.checked_add(class_offset)?);
+            let (allocs, frees) =
+                (l.small_alloc_count.checked_add(class_offset)?, l.small_free_count.checked_add(class_offset)?);
             add(&mut self.allocs, allocs, 1)?;
             add(&mut self.alloc_bytes, allocs, u64::from(*size))?;
             add(&mut self.frees, frees, 1)?;

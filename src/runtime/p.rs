@@ -91,7 +91,9 @@ impl P {
             mcache: word(layout.mcache)?,
             unused_goids: word(layout.goidcacheend)?.saturating_sub(word(layout.goidcache)?),
             // The queue runs on while it is read: the head may be newer than the tail.
-            run_queue: Some(half(layout.runqtail)?.wrapping_sub(half(layout.runqhead)?)).filter(|n| *n <= RUNQ).unwrap_or(0),
+            run_queue: Some(half(layout.runqtail)?.wrapping_sub(half(layout.runqhead)?))
+                .filter(|n| *n <= RUNQ)
+                .unwrap_or(0),
             runnext: word(layout.runnext)?,
             timers: timer_count.and_then(half),
             goroutines_created: layout.goroutines_created.and_then(word),
@@ -117,12 +119,7 @@ impl P {
 ///
 /// # Errors
 /// When the target could not be looked at.
-pub fn read_ps(
-    target: &dyn Target,
-    allp: Addr,
-    layout: &Layout,
-    warnings: &mut Warnings,
-) -> Result<Vec<P>, ReadError> {
+pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut Warnings) -> Result<Vec<P>, ReadError> {
     let Some(header) = target.read_array::<16>(allp)? else {
         warnings.add(WarningCode::SchedulerPartUnreadable, format!("runtime.allp at {allp} cannot be read"));
         return Ok(Vec::new());
@@ -133,7 +130,10 @@ pub fn read_ps(
     }
     let count = usize::try_from(len.min(MAX_PS)).unwrap_or(0);
     let Some(pointers) = target.read_vec(Addr(array), count * 8)? else {
-        warnings.add(WarningCode::SchedulerPartUnreadable, format!("the {len} Ps of runtime.allp at {array:#x} cannot be read"));
+        warnings.add(
+            WarningCode::SchedulerPartUnreadable,
+            format!("the {len} Ps of runtime.allp at {array:#x} cannot be read"),
+        );
         return Ok(Vec::new());
     };
     let addrs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8).map(Addr)).collect();
@@ -152,12 +152,7 @@ pub fn read_ps(
 ///
 /// # Errors
 /// When the target could not be looked at.
-pub fn read_processors(
-    target: &dyn Target,
-    ps: &[P],
-    ms: &[M],
-    layout: &Layout,
-) -> Result<Vec<Processor>, ReadError> {
+pub fn read_processors(target: &dyn Target, ps: &[P], ms: &[M], layout: &Layout) -> Result<Vec<Processor>, ReadError> {
     let owners: FxHashMap<u64, &M> = ms.iter().map(|m| (m.addr.0, m)).collect();
     let gs: Vec<Addr> = ps
         .iter()

@@ -106,7 +106,8 @@ pub fn read_scheduler(
             None
         }
     };
-    let created_by_ps: Option<u64> = ps.iter().map(|p| p.goroutines_created).try_fold(0, |sum, n| Some(n?.wrapping_add(sum)));
+    let created_by_ps: Option<u64> =
+        ps.iter().map(|p| p.goroutines_created).try_fold(0, |sum, n| Some(n?.wrapping_add(sum)));
     let exact = s.goroutines_created.zip(created_by_ps).map(|(base, ps)| base.wrapping_add(ps));
     let unused: u64 = ps.iter().fold(0, |sum, p| sum.saturating_add(p.unused_goids));
     Ok(Some(Scheduler {

@@ -130,7 +130,8 @@ impl LayoutTable {
                 (false, ["arch", "amd64"]) => arch = Some(Arch::Amd64),
                 (false, ["arch", "arm64"]) => arch = Some(Arch::Arm64),
                 (false, ["size_classes", sizes @ ..]) => {
-                    table.size_classes = sizes.iter().map(|s| s.parse()).collect::<Result<_, _>>().map_err(|_| bad())?;
+                    table.size_classes =
+                        sizes.iter().map(|s| s.parse()).collect::<Result<_, _>>().map_err(|_| bad())?;
                 }
                 (false, ["global", name, size]) => {
                     table.globals.insert((*name).to_owned(), size.parse().map_err(|_| bad())?);
