@@ -7,22 +7,21 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use rustc_hash::FxHashMap;
 
 use super::place;
-use super::read::{CHUNK, Chunk, Plan, Raw, used_stack};
+use super::read::{CHUNK, Chunk, Plan, Raw};
 use super::symbolize::{Symbolizer, is_system_start};
-use super::unwind::{End, PhysicalFrame, Start, StartKind, Unwinder};
-use crate::addr::{Addr, Arch};
+use super::unwind::{End, PhysicalFrame, Unwinder};
+use crate::addr::Addr;
 use crate::model::{
     Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
     WarningCode, Warnings,
 };
 use crate::runtime::g::G;
-use crate::target::{ReadError, Registers, Target};
+use crate::target::{ReadError, Target, TargetExt};
 
 /// How often a torn goroutine is tried again.
 const RETRIES: usize = 4;
@@ -38,7 +37,6 @@ const CHUNKS_AHEAD: usize = 2;
 pub(super) struct Decoder {
     unwinder: Unwinder,
     symbolizer: Symbolizer,
-    arch: Arch,
     wait_reasons: usize,
     /// Innermost frame, innermost that is not the runtime's, and whether there is one, by stack.
     places: FxHashMap<StackId, place::Places>,
@@ -89,13 +87,11 @@ impl Decoder {
     pub(super) fn new(
         unwinder: Unwinder,
         symbolizer: Symbolizer,
-        arch: Arch,
         wait_reasons: usize,
     ) -> Self {
         Self {
             unwinder,
             symbolizer,
-            arch,
             wait_reasons,
             places: FxHashMap::default(),
             starts: FxHashMap::default(),
@@ -120,32 +116,21 @@ impl Decoder {
         if !same(&g, &again) || !raw.same_tick {
             return Outcome::Torn(NotShown::Moving);
         }
-        match status {
-            Status::Running => return self.without_stack(raw.addr, g, status, NotShown::Running, pool),
+        let without = match status {
+            Status::Running if !plan.stopped.contains_key(&raw.addr.0) => Some(NotShown::Running),
+            Status::Idle => Some(NotShown::NoStack),
             Status::CopyStack => return Outcome::Torn(NotShown::Moving),
-            Status::Idle => return self.without_stack(raw.addr, g, status, NotShown::NoStack, pool),
-            _ if !plan.stacks => return self.without_stack(raw.addr, g, status, NotShown::NotAsked, pool),
-            _ => {}
-        }
-        if used_stack(&g).is_none() || g.scan && plan.validate {
-            // Under the scan bit the collector may be moving the stack.
-            return Outcome::Torn(NotShown::Moving);
-        }
-        let end = self.unwind_stack(&g, raw);
-        self.finish(raw, g, status, end, pool, warnings)
-    }
-
-    fn unwind_stack(&mut self, g: &G, raw: &Raw<'_>) -> End {
-        let start = match g.syscallsp {
-            0 => Start {
-                pc: Addr(g.sched_pc),
-                sp: Addr(g.sched_sp),
-                lr: Addr(if self.arch == Arch::Arm64 { g.sched_lr } else { 0 }),
-                kind: StartKind::Parked,
-            },
-            sp => Start { pc: Addr(g.syscallpc), sp: Addr(sp), lr: Addr(0), kind: StartKind::Syscall },
+            _ => (!plan.stacks).then_some(NotShown::NotAsked),
         };
-        self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr), &mut self.frames)
+        if let Some(why) = without {
+            return Outcome::Done(Box::new(self.describe(raw.addr, &g, status, why, pool)), g);
+        }
+        // Under the scan bit the collector may be moving the stack.
+        let Some(start) = plan.start(raw.addr, &g).filter(|_| !g.scan || !plan.validate) else {
+            return Outcome::Torn(NotShown::Moving);
+        };
+        let end = self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr), &mut self.frames);
+        self.finish(raw, g, status, end, pool, warnings)
     }
 
     fn finish(
@@ -161,12 +146,17 @@ impl Decoder {
             End::TopFrame => {
                 let stack = self.symbolizer.stack(pool, &self.frames);
                 let mut goroutine = self.describe(raw.addr, &g, status, NotShown::NoStack, pool);
-                goroutine.sp = Addr(self.frames.first().map_or(used_stack(&g).map_or(0, |(sp, _)| sp), |frame| frame.sp));
+                goroutine.sp = Addr(self.frames.first().map_or(0, |frame| frame.sp));
                 self.show(&mut goroutine, stack, pool);
                 Outcome::Done(Box::new(goroutine), g)
             }
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
                 Outcome::Longer
+            }
+            // Where a running goroutine was stopped, some code of the runtime has no caller that could
+            // be known; that is nothing odd.
+            _ if status == Status::Running => {
+                Outcome::Done(Box::new(self.describe(raw.addr, &g, status, NotShown::Running, pool)), g)
             }
             end => {
                 warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
@@ -185,17 +175,6 @@ impl Decoder {
             // Finalizers and cleanups run user code on a goroutine of the runtime.
             goroutine.system = false;
         }
-    }
-
-    fn without_stack(
-        &mut self,
-        addr: Addr,
-        g: G,
-        status: Status,
-        why: NotShown,
-        pool: &mut SymbolPool,
-    ) -> Outcome {
-        Outcome::Done(Box::new(self.describe(addr, &g, status, why, pool)), g)
     }
 
     /// Everything that the header alone tells.
@@ -230,33 +209,6 @@ impl Decoder {
             locked: g.lockedm != 0 && !dead,
             ancestors: None,
         }
-    }
-
-    /// Decodes a goroutine of which the registers of its stopped thread are known.
-    pub(super) fn decode_running(
-        &mut self,
-        raw: &Raw<'_>,
-        registers: Registers,
-        plan: &Plan,
-        pool: &mut SymbolPool,
-    ) -> Option<Goroutine> {
-        let g = plan.parse(raw.before)?;
-        let status = g.status();
-        let mut goroutine = self.describe(raw.addr, &g, status, NotShown::Running, pool);
-        let on_stack = (g.stack_lo..g.stack_hi).contains(&registers.sp.0);
-        let end = if on_stack {
-            let start = Start { pc: registers.pc, sp: registers.sp, lr: registers.lr, kind: StartKind::Interrupted };
-            self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr), &mut self.frames)
-        } else {
-            // The thread is on the scheduler's stack; the goroutine's own was saved on the switch.
-            self.unwind_stack(&g, raw)
-        };
-        if end == End::TopFrame {
-            let stack = self.symbolizer.stack(pool, &self.frames);
-            goroutine.sp = Addr(self.frames.first().map_or(0, |frame| frame.sp));
-            self.show(&mut goroutine, stack, pool);
-        }
-        Some(goroutine)
     }
 }
 
@@ -317,7 +269,11 @@ impl Walk<'_> {
     /// Reads and decodes the goroutines at `addrs`, which are in ascending order.
     pub(super) fn run(&mut self, addrs: &[u64]) -> Result<(), ReadError> {
         self.collected.goroutines.reserve(addrs.len());
-        let mut again = self.pipeline(addrs)?;
+        let again = self.pipeline(addrs)?;
+        self.settle(again)
+    }
+
+    fn settle(&mut self, mut again: Vec<Again>) -> Result<(), ReadError> {
         for _ in 0..RETRIES {
             if again.is_empty() {
                 break;
@@ -327,9 +283,63 @@ impl Walk<'_> {
         self.give_up(again)
     }
 
+    /// Reads the goroutines at `addrs` without decoding anything, for a target that stands still and
+    /// is not to stand longer than it must.
+    pub(super) fn read_all(target: &dyn Target, plan: &Plan, addrs: &[u64]) -> Result<Vec<Chunk>, ReadError> {
+        addrs
+            .chunks(CHUNK)
+            .map(|part| {
+                let mut chunk = Chunk { addrs: part.to_vec(), ..Chunk::default() };
+                chunk.read(target, plan).map(|()| chunk)
+            })
+            .collect()
+    }
+
+    /// Decodes what [`Self::read_all`] read with `plan`; what is torn even so is read again.
+    pub(super) fn decode_all(&mut self, chunks: &[Chunk], plan: &Plan) -> Result<(), ReadError> {
+        let mut again = Vec::new();
+        for chunk in chunks {
+            self.decode_chunk(chunk, plan, true, &mut again);
+        }
+        self.settle(again)
+    }
+
+    /// Whether the goroutine at `addr` runs at this moment.
+    pub(super) fn is_running(&self, addr: u64) -> Result<bool, ReadError> {
+        let size = usize::try_from(self.plan.g.size).unwrap_or_default();
+        let bytes = self.target.read_vec(Addr(addr), size)?;
+        Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
+    }
+
+    /// Decodes chunks that were read later than the rest, and puts what they hold in place of what
+    /// was there.
+    pub(super) fn replace(&mut self, chunks: &[Chunk], plan: &Plan) {
+        let mut unheard = Warnings::default();
+        for raw in chunks.iter().flat_map(Chunk::iter) {
+            let Outcome::Done(goroutine, g) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else { continue };
+            match self.collected.goroutines.iter_mut().find(|known| known.addr == raw.addr) {
+                Some(known) => *known = *goroutine,
+                None => self.keep(*goroutine, &g),
+            }
+        }
+    }
+
+    /// Goroutines that ran when they were read may have been parked since: then their stacks can be
+    /// read like any other.
+    pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
+        let running = StackState::NotShown(NotShown::Running);
+        let mut addrs: Vec<u64> =
+            self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).collect();
+        addrs.sort_unstable();
+        let plan = Plan { window: WINDOW, ..self.plan.clone() };
+        let chunks = Self::read_all(self.target, &plan, &addrs)?;
+        self.replace(&chunks, &plan);
+        Ok(())
+    }
+
     /// One pass over all: a thread reads the next chunk while this one decodes the last.
     fn pipeline(&mut self, addrs: &[u64]) -> Result<Vec<Again>, ReadError> {
-        let plan = Plan { window: WINDOW, ..self.plan };
+        let plan = Plan { window: WINDOW, ..self.plan.clone() };
         let mut again = Vec::new();
         if addrs.len() <= CHUNK {
             let mut chunk = Chunk { addrs: addrs.to_vec(), ..Chunk::default() };
@@ -399,7 +409,7 @@ impl Walk<'_> {
         }
         let mut left = Vec::new();
         while let Some((window, addrs)) = by_window.pop_first() {
-            let plan = Plan { window, ..self.plan };
+            let plan = Plan { window, ..self.plan.clone() };
             // The chunk's size in bytes stays about the same whatever the window.
             let per_chunk = (CHUNK.saturating_mul(WINDOW) / 64 / window).clamp(1, CHUNK);
             let mut still = Vec::new();
@@ -422,7 +432,7 @@ impl Walk<'_> {
 
     /// Lists what stayed torn, with what its header says and without a stack.
     fn give_up(&mut self, again: Vec<Again>) -> Result<(), ReadError> {
-        let plan = Plan { stacks: false, validate: false, ..self.plan };
+        let plan = Plan { stacks: false, validate: false, ..self.plan.clone() };
         let why: FxHashMap<u64, NotShown> = again.iter().map(|one| (one.addr, one.why)).collect();
         let addrs: Vec<u64> = again.iter().map(|one| one.addr).collect();
         for part in addrs.chunks(CHUNK) {

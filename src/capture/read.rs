@@ -4,16 +4,22 @@
 //! decoded here beyond what says which bytes come next. One chunk is read within about a
 //! millisecond, so that few goroutines change in between.
 
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
+use crate::model::Status;
 use crate::runtime::g::{G, GLayout, GobufLayout};
-use crate::target::batch::Batch;
+use super::batch::Batch;
 use crate::target::{ReadError, Target};
 
 /// Most goroutines in one chunk.
 pub(super) const CHUNK: usize = 8192;
 
 /// What is read of each goroutine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// Layout of a g.
     pub(super) g: GLayout,
@@ -28,6 +34,9 @@ pub(super) struct Plan {
     /// Whether headers are read again behind the stacks. A target that stands still needs no proof
     /// that nothing moved.
     pub(super) validate: bool,
+    /// Where the stacks of running goroutines start, by the address of the g, when their threads
+    /// stand still.
+    pub(super) stopped: Arc<FxHashMap<u64, Start>>,
 }
 
 impl Plan {
@@ -35,23 +44,29 @@ impl Plan {
     pub(super) fn parse(&self, bytes: &[u8]) -> Option<G> {
         G::parse(bytes, &self.g, &self.gobuf)
     }
+
+    /// Where the stack of a goroutine starts: where it was parked, or where its thread was stopped.
+    /// `None` where its fields do not fit together, or its stack is its own and moves.
+    pub(super) fn start(&self, addr: Addr, g: &G) -> Option<Start> {
+        let start = match g.status() {
+            Status::Running => *self.stopped.get(&addr.0)?,
+            Status::Idle | Status::CopyStack | Status::Dead | Status::DeadExtra => return None,
+            _ if g.syscallsp != 0 => {
+                Start { pc: Addr(g.syscallpc), sp: Addr(g.syscallsp), lr: Addr(0), kind: StartKind::Syscall }
+            }
+            _ => {
+                Start { pc: Addr(g.sched_pc), sp: Addr(g.sched_sp), lr: Addr(g.sched_lr), kind: StartKind::Parked }
+            }
+        };
+        let size = g.stack_hi.checked_sub(g.stack_lo)?;
+        let inside = g.stack_lo <= start.sp.0 && start.sp.0 < g.stack_hi;
+        (size <= MAX_STACK && inside && start.sp.0.is_multiple_of(8)).then_some(start)
+    }
 }
 
 /// Largest stack that is believed, bytes: Go's default limit on 64-bit machines, and the headroom
 /// that it leaves itself by doubling.
 const MAX_STACK: u64 = 2 << 30;
-
-/// The part of a stack that is in use by a goroutine that does not run: from its stack pointer to
-/// its high end. `None` where these do not fit together, or its stack is not its own to look at.
-pub(super) fn used_stack(g: &G) -> Option<(u64, u64)> {
-    use crate::model::Status;
-    if matches!(g.status(), Status::Idle | Status::Running | Status::CopyStack | Status::Dead | Status::DeadExtra) {
-        return None;
-    }
-    let sp = if g.syscallsp == 0 { g.sched_sp } else { g.syscallsp };
-    let size = g.stack_hi.checked_sub(g.stack_lo)?;
-    (size <= MAX_STACK && g.stack_lo <= sp && sp < g.stack_hi && sp % 8 == 0).then_some((sp, g.stack_hi))
-}
 
 /// The bytes of some goroutines.
 #[derive(Debug, Default)]
@@ -122,10 +137,11 @@ impl Chunk {
     fn plan_parts(&mut self, plan: &Plan) {
         let mut stacks: Vec<(u64, usize, usize)> = Vec::new();
         let mut ticks: Vec<(u64, usize)> = Vec::new();
-        for (index, _) in self.addrs.iter().enumerate() {
+        for (index, &addr) in self.addrs.iter().enumerate() {
             let Some(g) = plan.parse(self.before.get(index)) else { continue };
-            let Some((start, end)) = used_stack(&g).filter(|_| plan.stacks) else { continue };
-            let len = usize::try_from(end - start).unwrap_or(usize::MAX).min(plan.window);
+            let Some(start) = plan.start(Addr(addr), &g).filter(|_| plan.stacks) else { continue };
+            let start = start.sp.0;
+            let len = usize::try_from(g.stack_hi - start).unwrap_or(usize::MAX).min(plan.window);
             stacks.push((start, len, index));
             if g.syscallsp != 0 && g.m != 0 {
                 ticks.push((g.m.wrapping_add(plan.syscalltick), index));
