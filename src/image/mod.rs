@@ -6,4 +6,7 @@
 //! it finds in them.
 
 pub mod build_info;
+pub mod code_refs;
+pub mod dwarf;
 pub mod elf;
+pub mod symtab;
