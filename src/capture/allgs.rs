@@ -11,6 +11,7 @@ use crate::addr::Addr;
 use crate::bytes::FieldsExt;
 use crate::model::{WarningCode, Warnings};
 use crate::runtime::GoRuntime;
+use crate::runtime::symbols::Global;
 use crate::target::{ReadError, Target, TargetExt};
 
 /// Most gs that are listed. A program of that many needs half a terabyte for their stacks.
@@ -25,16 +26,15 @@ pub(super) fn read(
     program: &Program,
     warnings: &mut Warnings,
 ) -> Result<Vec<u64>, CaptureError> {
-    let symbols = &runtime.symbols;
-    let place = |located: &crate::runtime::symbols::Located| program.bias.load(located.addr);
-    let Some(allgs) = symbols.allgs.as_ref().map(place) else {
+    let place = |global| runtime.symbols.addr(global).map(|link| program.bias.load(link));
+    let Some(allgs) = place(Global::Allgs) else {
         return Err(CaptureError::NoGoroutines { at: Addr(0), what: "it was not found".to_owned() });
     };
     let list = List {
         target,
         allgs,
-        len: symbols.allglen.as_ref().map_or(Addr(allgs.0.wrapping_add(8)), place),
-        array: symbols.allgptr.as_ref().map_or(allgs, place),
+        len: place(Global::Allglen).unwrap_or(Addr(allgs.0.wrapping_add(8))),
+        array: place(Global::Allgptr).unwrap_or(allgs),
     };
     for _ in 0..TRIES {
         let before = list.header()?;

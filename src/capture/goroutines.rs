@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rustc_hash::FxHashMap;
 
 use super::place;
-use super::read::{CHUNK, Chunk, Plan, Raw};
+use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::symbolize::{Symbolizer, is_system_start};
 use super::unwind::{End, PhysicalFrame, Unwinder};
 use crate::addr::Addr;
@@ -27,8 +27,6 @@ use crate::target::{ReadError, Target, TargetExt};
 const RETRIES: usize = 4;
 /// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
-/// Longest stack that is followed, bytes: Go's own default limit on 64-bit machines.
-const MAX_WINDOW: usize = 1 << 30;
 /// How many chunks are under way between the reading and the decoding thread.
 const CHUNKS_AHEAD: usize = 2;
 
@@ -289,7 +287,7 @@ impl Walk<'_> {
         addrs
             .chunks(CHUNK)
             .map(|part| {
-                let mut chunk = Chunk { addrs: part.to_vec(), ..Chunk::default() };
+                let mut chunk = Chunk::new(part, plan.window);
                 chunk.read(target, plan).map(|()| chunk)
             })
             .collect()
@@ -342,7 +340,7 @@ impl Walk<'_> {
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
         let mut again = Vec::new();
         if addrs.len() <= CHUNK {
-            let mut chunk = Chunk { addrs: addrs.to_vec(), ..Chunk::default() };
+            let mut chunk = Chunk::new(addrs, plan.window);
             chunk.read(self.target, &plan)?;
             self.decode_chunk(&chunk, &plan, true, &mut again);
             return Ok(again);
@@ -351,7 +349,7 @@ impl Walk<'_> {
         let (empty, spare) = sync_channel(CHUNKS_AHEAD + 1);
         for _ in 0..=CHUNKS_AHEAD {
             // There is room for all of them: this cannot block, and fails only without a receiver.
-            let _ = empty.try_send(Chunk::default());
+            let _ = empty.try_send(Chunk::new(&[], plan.window));
         }
         let target = self.target;
         std::thread::scope(|scope| {
@@ -411,10 +409,10 @@ impl Walk<'_> {
         while let Some((window, addrs)) = by_window.pop_first() {
             let plan = Plan { window, ..self.plan.clone() };
             // The chunk's size in bytes stays about the same whatever the window.
-            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 64 / window).clamp(1, CHUNK);
+            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 16 / window).clamp(1, CHUNK);
             let mut still = Vec::new();
             for part in addrs.chunks(per_chunk) {
-                let mut chunk = Chunk { addrs: part.to_vec(), ..Chunk::default() };
+                let mut chunk = Chunk::new(part, plan.window);
                 chunk.read(self.target, &plan)?;
                 self.decode_chunk(&chunk, &plan, false, &mut still);
             }
@@ -436,7 +434,7 @@ impl Walk<'_> {
         let why: FxHashMap<u64, NotShown> = again.iter().map(|one| (one.addr, one.why)).collect();
         let addrs: Vec<u64> = again.iter().map(|one| one.addr).collect();
         for part in addrs.chunks(CHUNK) {
-            let mut chunk = Chunk { addrs: part.to_vec(), ..Chunk::default() };
+            let mut chunk = Chunk::new(part, plan.window);
             chunk.read(self.target, &plan)?;
             for raw in chunk.iter() {
                 let reason = why.get(&raw.addr.0).copied().unwrap_or(NotShown::Moving);

@@ -5,7 +5,6 @@
 //! whole is marked and counted, never guessed. Nothing here decides what is shown.
 
 mod allgs;
-mod batch;
 mod freeze;
 mod goroutines;
 mod labels;

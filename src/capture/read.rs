@@ -12,11 +12,18 @@ use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::model::Status;
 use crate::runtime::g::{G, GLayout, GobufLayout};
-use super::batch::Batch;
-use crate::target::{ReadError, Target};
+use crate::target::coalesce::{ChunkReader, Limits};
+use crate::target::{MemRange, ReadError, Target};
 
 /// Most goroutines in one chunk.
-pub(super) const CHUNK: usize = 8192;
+pub(super) const CHUNK: usize = 2048;
+
+/// Most bytes and ranges of one kind in a chunk: room for as many goroutines with the longest first
+/// look at their stacks. What does not fit is read again in a smaller chunk.
+const LIMITS: Limits = Limits { gap: 2047, chunk_bytes: 64 << 20, chunk_ranges: CHUNK };
+
+/// Longest stack that is followed, bytes.
+pub(super) const MAX_WINDOW: usize = 256 << 20;
 
 /// What is read of each goroutine.
 #[derive(Clone, Debug)]
@@ -68,8 +75,37 @@ impl Plan {
 /// that it leaves itself by doubling.
 const MAX_STACK: u64 = 2 << 30;
 
+/// Pieces of memory that are read together, in address order.
+#[derive(Debug)]
+struct Batch {
+    pieces: Vec<MemRange>,
+    reader: ChunkReader,
+}
+
+impl Batch {
+    fn new(limits: Limits) -> Self {
+        Self { pieces: Vec::new(), reader: ChunkReader::new(limits) }
+    }
+
+    fn clear(&mut self) {
+        self.pieces.clear();
+    }
+
+    fn push(&mut self, start: Addr, len: usize) {
+        self.pieces.push(MemRange { start, len });
+    }
+
+    fn read(&mut self, target: &dyn Target) -> Result<(), ReadError> {
+        self.reader.read(target, &self.pieces, 0).map(|_| ())
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        self.reader.bytes(index)
+    }
+}
+
 /// The bytes of some goroutines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chunk {
     /// Their addresses, ascending.
     pub(super) addrs: Vec<u64>,
@@ -108,6 +144,22 @@ pub(super) struct Raw<'c> {
 }
 
 impl Chunk {
+    /// A chunk for the goroutines at `addrs`, with room for one stack of `window` bytes at least.
+    pub(super) fn new(addrs: &[u64], window: usize) -> Self {
+        let batch = || Batch::new(LIMITS);
+        let stacks = Limits { chunk_bytes: LIMITS.chunk_bytes.max(window.min(MAX_WINDOW)), ..LIMITS };
+        Self {
+            addrs: addrs.to_vec(),
+            before: batch(),
+            after: batch(),
+            stacks: Batch::new(stacks),
+            ticks_before: batch(),
+            ticks_after: batch(),
+            parts: Vec::new(),
+            validated: false,
+        }
+    }
+
     /// Reads the goroutines whose addresses are in `self.addrs`.
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
         let size = usize::try_from(plan.g.size).unwrap_or_default();

@@ -6,7 +6,6 @@
 use super::program::Program;
 use super::session::CaptureError;
 use crate::addr::Addr;
-use crate::bytes::FieldsExt;
 use crate::model::{GcStats, HeapStats, Processor, Scheduler, Thread, WarningCode, Warnings};
 use crate::runtime::GoRuntime;
 use crate::runtime::gc_controller::{gc_stats, read_gc_controller};
@@ -14,7 +13,7 @@ use crate::runtime::m::{M, read_ms, read_threads};
 use crate::runtime::mstats::{read_heap, read_mstats};
 use crate::runtime::p::{P, read_processors, read_ps};
 use crate::runtime::sched::read_scheduler;
-use crate::runtime::symbols::Located;
+use crate::runtime::symbols::Global;
 use crate::target::{ReadError, Target, TargetExt};
 
 /// What was read of the scheduler and the statistics.
@@ -46,25 +45,24 @@ pub(super) fn read(
     let os_threads = target.threads()?;
     state.os_threads = u32::try_from(os_threads.len()).ok();
     let layout = &runtime.layout;
-    let symbols = &runtime.symbols;
 
-    let ps = match reader.place(&symbols.allp, "runtime.allp", warnings) {
+    let ps = match reader.place(Global::Allp, warnings) {
         Some(allp) => read_ps(target, allp, layout, warnings)?,
         None => Vec::new(),
     };
     state.gomaxprocs = reader.gomaxprocs(&ps, warnings)?;
-    if let Some(allm) = reader.place(&symbols.allm, "runtime.allm", warnings) {
+    if let Some(allm) = reader.place(Global::Allm, warnings) {
         // The Ps name most of the Ms, so that these need not be fetched one by one.
         let known: Vec<Addr> = ps.iter().map(|p| Addr(p.m)).collect();
         state.ms = read_ms(target, allm, &known, layout, warnings)?;
     }
     state.threads = read_threads(target, &state.ms, &ps, &os_threads, layout)?;
     state.processors = read_processors(target, &ps, &state.ms, layout)?;
-    if let Some(sched) = reader.place(&symbols.sched, "runtime.sched", warnings) {
+    if let Some(sched) = reader.place(Global::Sched, warnings) {
         state.sched = read_scheduler(target, sched, &ps, layout, warnings)?;
     }
     reader.statistics(&ps, &mut state, warnings)?;
-    if let Some(at) = reader.place(&symbols.runtime_init_time, "runtime.runtimeInitTime", warnings) {
+    if let Some(at) = reader.place(Global::RuntimeInitTime, warnings) {
         state.runtime_init_ns = target.read_u64(at)?.filter(|&ns| ns != 0);
     }
     Ok(state)
@@ -77,10 +75,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn place(&self, symbol: &Option<Located>, name: &str, warnings: &mut Warnings) -> Option<Addr> {
-        let found = symbol.as_ref().map(|located| self.program.bias.load(located.addr));
+    fn place(&self, global: Global, warnings: &mut Warnings) -> Option<Addr> {
+        let found = self.runtime.symbols.addr(global).map(|link| self.program.bias.load(link));
         if found.is_none() {
-            warnings.add(WarningCode::SymbolMissing, format!("{name} was not found; what it tells is unknown"));
+            let message = format!("{} was not found; what it tells is unknown", global.name());
+            warnings.add(WarningCode::SymbolMissing, message);
         }
         found
     }
@@ -88,8 +87,8 @@ impl Reader<'_> {
     /// `runtime.gomaxprocs`, or else the number of Ps that are in use.
     fn gomaxprocs(&self, ps: &[P], warnings: &mut Warnings) -> Result<Option<u32>, ReadError> {
         let counted = u32::try_from(ps.len()).ok().filter(|&n| n > 0);
-        let Some(at) = &self.runtime.symbols.gomaxprocs else { return Ok(counted) };
-        let Some(value) = self.target.read_u32(self.program.bias.load(at.addr))? else { return Ok(counted) };
+        let Some(at) = self.runtime.symbols.addr(Global::Gomaxprocs) else { return Ok(counted) };
+        let Some(value) = self.target.read_u32(self.program.bias.load(at))? else { return Ok(counted) };
         if counted.is_some_and(|counted| counted < value) {
             warnings.add(
                 WarningCode::CountsDisagree,
@@ -106,18 +105,18 @@ impl Reader<'_> {
         state: &mut SchedulerState,
         warnings: &mut Warnings,
     ) -> Result<(), ReadError> {
-        let (target, layout, symbols) = (self.target, &self.runtime.layout, &self.runtime.symbols);
-        let Some(memstats) = self.place(&symbols.memstats, "runtime.memstats", warnings) else { return Ok(()) };
+        let (target, layout) = (self.target, &self.runtime.layout);
+        let Some(memstats) = self.place(Global::Memstats, warnings) else { return Ok(()) };
         let Some(mstats) = read_mstats(target, memstats, layout, warnings)? else { return Ok(()) };
-        let controller = match self.place(&symbols.gc_controller, "runtime.gcController", warnings) {
+        let controller = match self.place(Global::GcController, warnings) {
             Some(at) => read_gc_controller(target, at, layout, warnings)?,
             None => None,
         };
         if let Some(controller) = &controller {
             state.heap = Some(read_heap(target, &mstats, controller, ps, layout)?);
         }
-        let phase = match &symbols.gcphase {
-            Some(at) => target.read_array::<4>(self.program.bias.load(at.addr))?.and_then(|bytes| bytes.u32_at(0)),
+        let phase = match self.runtime.symbols.addr(Global::Gcphase) {
+            Some(at) => target.read_u32(self.program.bias.load(at))?,
             None => None,
         };
         state.gc = Some(gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor));

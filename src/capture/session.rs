@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::allgs;
 use super::freeze::{self, FreezeMode};
@@ -16,7 +16,7 @@ use super::unwind::Unwinder;
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{
-    FreezeInfo, ModuleInfo, Reading, Snapshot, Status, SymbolPool, TargetInfo, WarningCode, Warnings,
+    FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
 };
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
 use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError};
@@ -173,7 +173,7 @@ impl Session {
                 freeze: read.freeze,
                 consistency: read.collected.consistency,
                 layout: self.runtime.layout_source.to_string(),
-                provenance: self.runtime.provenance(),
+                provenance: self.runtime.symbols.provenance(),
             },
             sched: read.state.sched,
             heap: read.state.heap,
