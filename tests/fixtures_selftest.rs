@@ -2,7 +2,9 @@
 
 mod support;
 
-use support::{Fixture, Mode, VERSIONS, gospy, parse_traceback};
+use std::collections::HashSet;
+
+use support::{ChainRule, Fixture, Mode, VERSIONS, gospy, parse_traceback};
 
 const LEVEL_2: &str = r#"SIGQUIT: quit
 PC=0x47a6e1 m=0 sigcode=0
@@ -169,6 +171,42 @@ fn sigquit_prints_the_same_goroutines() {
             "{goroutine:?}"
         );
     }
+}
+
+#[test]
+fn churn_keeps_its_rule() {
+    let mut running = Fixture::start("fx", "1.26.6", Mode::Default, &["churn", "-busy", "1"]);
+    let truth = running.ask("truth");
+    let rule = ChainRule::from_truth(&truth);
+    let mut stacks = HashSet::new();
+    for _ in 0..5 {
+        let answer = running.ask("stack");
+        for goroutine in parse_traceback(answer["stack_text"].as_str().unwrap()) {
+            if goroutine.elided.is_none() {
+                rule.check(&goroutine.functions()).unwrap();
+                stacks.insert(goroutine.functions().join(" "));
+            }
+        }
+    }
+    assert!(stacks.len() > 30, "{}", stacks.len());
+    rule.check(&[
+        "runtime.gopark",
+        "main.pingSend",
+        "main.churnSleep",
+        "runtime.goexit",
+    ])
+    .unwrap_err();
+    rule.check(&["runtime.gopark", "main.pingSend", "runtime.goexit"])
+        .unwrap_err();
+    rule.check(&["main.pingSend", "time.Sleep", "main.churnPing"])
+        .unwrap_err();
+    rule.check(&[
+        "main.pingSend",
+        "main.churnPing",
+        "main.runChurn.gowrap1",
+        "runtime.goexit",
+    ])
+    .unwrap();
 }
 
 #[test]
