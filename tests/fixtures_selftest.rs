@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::HashSet;
 
+use support::real::Real;
 use support::{ChainRule, Fixture, Mode, VERSIONS, gospy, parse_traceback};
 
 const LEVEL_2: &str = r#"SIGQUIT: quit
@@ -212,4 +213,31 @@ fn churn_keeps_its_rule() {
 #[test]
 fn gospy_can_be_run() {
     assert!(gospy(&["--version"]).code() <= 2);
+}
+
+#[test]
+fn other_programs_start() {
+    Fixture::start("tiny", "1.26.6", Mode::Sw, &[]);
+    Fixture::start("fx", "1.26.6", Mode::Default, &["bubble"]);
+    let mut c_host = Fixture::start("cshared", "1.26.6", Mode::CgoSw, &["3"]);
+    let answer = c_host.ask("stack");
+    let dump = parse_traceback(answer["stack_text"].as_str().unwrap());
+    let sleeping = dump.iter().filter(|goroutine| goroutine.state == "sleep");
+    assert_eq!(sleeping.count(), 3);
+}
+
+#[test]
+fn released_programs_start() {
+    for (name, _) in support::real::PROGRAMS {
+        let real = Real::start(name);
+        assert!(
+            std::fs::read_link(format!("/proc/{}/exe", real.running.pid())).is_ok(),
+            "{name}"
+        );
+        if name == "prometheus" {
+            let dump = parse_traceback(&real.get("/debug/pprof/goroutine?debug=2"));
+            assert!(dump.len() > 10, "{}", dump.len());
+            assert!(dump.iter().all(|goroutine| !goroutine.frames.is_empty()));
+        }
+    }
 }
