@@ -21,7 +21,9 @@ impl Killed {
     }
 
     fn wait_for_exec(&self, name: &str) {
-        wait_until(|| ProcDir::open(self.pid()).unwrap().stat().unwrap().comm == name);
+        // The name comes early in execve; that it sleeps means that it has come to its own code.
+        let stat = || ProcDir::open(self.pid()).unwrap().stat().unwrap();
+        wait_until(|| stat().comm == name && stat().state == 'S');
     }
 }
 

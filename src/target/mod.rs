@@ -11,6 +11,8 @@
 //! * [`fake`]: a test double
 
 pub mod clock;
+pub mod coalesce;
+pub mod fake;
 pub mod file_bytes;
 pub mod live;
 pub mod maps;
@@ -109,7 +111,7 @@ pub struct Registers {
 }
 
 /// The clocks with which the target's own stamps are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts.
     pub monotonic_ns: u64,
