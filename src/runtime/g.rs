@@ -12,7 +12,6 @@ layout! {
     GLayout of "runtime.g" {
         stack = "stack",
         m = "m",
-        sched = "sched",
         syscallsp = "syscallsp",
         syscallpc = "syscallpc",
         stktopsp = "stktopsp",
@@ -36,20 +35,19 @@ layout! {
         coroarg = "coroarg",
         sync_group = "syncGroup",
         bubble = "bubble",
-    }
-}
-
-layout! {
-    /// Offsets in `runtime.gobuf` (runtime2.go).
-    GobufLayout of "runtime.gobuf" {
-        sp = "sp",
-        pc = "pc",
-        lr = "lr",
+        ; nested
+        sched_sp = "sched" . "runtime.gobuf" . "sp",
+        sched_pc = "sched" . "runtime.gobuf" . "pc",
+        sched_lr = "sched" . "runtime.gobuf" . "lr",
     }
 }
 
 /// `_Gscan`: the bit of `atomicstatus` by which the garbage collector holds a goroutine.
 const SCAN: u32 = 0x1000;
+
+/// Largest stack that is believed, bytes; `maxstackceiling` is twice the 1 GB that a stack may
+/// have by default.
+const MAX_STACK: u64 = 2 << 30;
 
 /// What is read of a `runtime.g`, as it stands in memory: nothing in it is believed yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +115,7 @@ impl G {
     /// program, and does nothing but loads.
     #[must_use]
     #[inline]
-    pub fn parse(bytes: &[u8], layout: &GLayout, gobuf: &GobufLayout) -> Option<Self> {
+    pub fn parse(bytes: &[u8], layout: &GLayout) -> Option<Self> {
         let word = |offset: u32| bytes.u64_at(offset as usize);
         let optional = |offset: Option<u32>| offset.and_then(word);
         let status = bytes.u32_at(layout.atomicstatus as usize)?;
@@ -125,9 +123,9 @@ impl G {
             stack_lo: word(layout.stack)?,
             stack_hi: word(layout.stack.checked_add(8)?)?,
             m: word(layout.m)?,
-            sched_sp: word(layout.sched.checked_add(gobuf.sp)?)?,
-            sched_pc: word(layout.sched.checked_add(gobuf.pc)?)?,
-            sched_lr: word(layout.sched.checked_add(gobuf.lr)?)?,
+            sched_sp: word(layout.sched_sp)?,
+            sched_pc: word(layout.sched_pc)?,
+            sched_lr: word(layout.sched_lr)?,
             syscallsp: word(layout.syscallsp)?,
             syscallpc: word(layout.syscallpc)?,
             stktopsp: word(layout.stktopsp)?,
@@ -151,6 +149,22 @@ impl G {
             coroarg: optional(layout.coroarg),
             bubble: optional(layout.bubble.or(layout.sync_group)),
         })
+    }
+
+    /// The stack pointer at which its stack begins while it does not run.
+    #[must_use]
+    pub fn start_sp(&self) -> u64 {
+        if self.syscallsp != 0 { self.syscallsp } else { self.sched_sp }
+    }
+
+    /// Whether it has a stack, of a size that can be, with [`G::start_sp`] in it.
+    #[must_use]
+    pub fn stack_is_readable(&self) -> bool {
+        let sp = self.start_sp();
+        self.stack_lo != 0
+            && self.stack_hi.checked_sub(self.stack_lo).is_some_and(|size| size <= MAX_STACK)
+            && (self.stack_lo..=self.stack_hi).contains(&sp)
+            && sp.is_multiple_of(8)
     }
 
     /// Its state. The numbers have kept their meaning since 1.19; 1.26 added two.

@@ -12,7 +12,6 @@
 mod bulk;
 pub mod g;
 pub mod gc_controller;
-pub mod gqueue;
 pub mod layout;
 pub mod m;
 pub mod mcache;
