@@ -6,6 +6,9 @@
 //! it finds in them.
 
 pub mod build_info;
+pub mod code_refs;
+pub mod dwarf;
 pub mod elf;
 pub mod moduledata;
 pub mod pclntab;
+pub mod symtab;
