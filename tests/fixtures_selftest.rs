@@ -2,7 +2,10 @@
 
 mod support;
 
-use support::{Fixture, Mode, VERSIONS, gospy, parse_traceback};
+use std::collections::HashSet;
+
+use support::real::Real;
+use support::{ChainRule, Fixture, Mode, VERSIONS, gospy, parse_traceback};
 
 const LEVEL_2: &str = r#"SIGQUIT: quit
 PC=0x47a6e1 m=0 sigcode=0
@@ -172,6 +175,69 @@ fn sigquit_prints_the_same_goroutines() {
 }
 
 #[test]
+fn churn_keeps_its_rule() {
+    let mut running = Fixture::start("fx", "1.26.6", Mode::Default, &["churn", "-busy", "1"]);
+    let truth = running.ask("truth");
+    let rule = ChainRule::from_truth(&truth);
+    let mut stacks = HashSet::new();
+    for _ in 0..5 {
+        let answer = running.ask("stack");
+        for goroutine in parse_traceback(answer["stack_text"].as_str().unwrap()) {
+            if goroutine.elided.is_none() {
+                rule.check(&goroutine.functions()).unwrap();
+                stacks.insert(goroutine.functions().join(" "));
+            }
+        }
+    }
+    assert!(stacks.len() > 30, "{}", stacks.len());
+    rule.check(&[
+        "runtime.gopark",
+        "main.pingSend",
+        "main.churnSleep",
+        "runtime.goexit",
+    ])
+    .unwrap_err();
+    rule.check(&["runtime.gopark", "main.pingSend", "runtime.goexit"])
+        .unwrap_err();
+    rule.check(&["main.pingSend", "time.Sleep", "main.churnPing"])
+        .unwrap_err();
+    rule.check(&[
+        "main.pingSend",
+        "main.churnPing",
+        "main.runChurn.gowrap1",
+        "runtime.goexit",
+    ])
+    .unwrap();
+}
+
+#[test]
 fn gospy_can_be_run() {
     assert!(gospy(&["--version"]).code() <= 2);
+}
+
+#[test]
+fn other_programs_start() {
+    Fixture::start("tiny", "1.26.6", Mode::Sw, &[]);
+    Fixture::start("fx", "1.26.6", Mode::Default, &["bubble"]);
+    let mut c_host = Fixture::start("cshared", "1.26.6", Mode::CgoSw, &["3"]);
+    let answer = c_host.ask("stack");
+    let dump = parse_traceback(answer["stack_text"].as_str().unwrap());
+    let sleeping = dump.iter().filter(|goroutine| goroutine.state == "sleep");
+    assert_eq!(sleeping.count(), 3);
+}
+
+#[test]
+fn released_programs_start() {
+    for (name, _) in support::real::PROGRAMS {
+        let real = Real::start(name);
+        assert!(
+            std::fs::read_link(format!("/proc/{}/exe", real.running.pid())).is_ok(),
+            "{name}"
+        );
+        if name == "prometheus" {
+            let dump = parse_traceback(&real.get("/debug/pprof/goroutine?debug=2"));
+            assert!(dump.len() > 10, "{}", dump.len());
+            assert!(dump.iter().all(|goroutine| !goroutine.frames.is_empty()));
+        }
+    }
 }

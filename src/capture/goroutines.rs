@@ -7,29 +7,26 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use rustc_hash::FxHashMap;
 
 use super::place;
-use super::read::{CHUNK, Chunk, Plan, Raw};
+use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::symbolize::{Symbolizer, is_system_start};
-use super::unwind::{End, PhysicalFrame, Start, StartKind, Unwinder};
-use crate::addr::{Addr, Arch};
+use super::unwind::{End, PhysicalFrame, Unwinder};
+use crate::addr::Addr;
 use crate::model::{
     Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
     WarningCode, Warnings,
 };
 use crate::runtime::g::G;
-use crate::target::{ReadError, Registers, Target};
+use crate::target::{ReadError, Target, TargetExt};
 
 /// How often a torn goroutine is tried again.
 const RETRIES: usize = 4;
 /// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
-/// Longest stack that is followed, bytes: Go's own default limit on 64-bit machines.
-const MAX_WINDOW: usize = 1 << 30;
 /// How many chunks are under way between the reading and the decoding thread.
 const CHUNKS_AHEAD: usize = 2;
 
@@ -38,8 +35,6 @@ const CHUNKS_AHEAD: usize = 2;
 pub(super) struct Decoder {
     unwinder: Unwinder,
     symbolizer: Symbolizer,
-    arch: Arch,
-    minor: u32,
     wait_reasons: usize,
     /// Innermost frame, innermost that is not the runtime's, and whether there is one, by stack.
     places: FxHashMap<StackId, place::Places>,
@@ -90,15 +85,11 @@ impl Decoder {
     pub(super) fn new(
         unwinder: Unwinder,
         symbolizer: Symbolizer,
-        arch: Arch,
-        minor: u32,
         wait_reasons: usize,
     ) -> Self {
         Self {
             unwinder,
             symbolizer,
-            arch,
-            minor,
             wait_reasons,
             places: FxHashMap::default(),
             starts: FxHashMap::default(),
@@ -113,42 +104,31 @@ impl Decoder {
     }
 
     fn decode(&mut self, raw: &Raw<'_>, plan: &Plan, pool: &mut SymbolPool, warnings: &mut Warnings) -> Outcome {
-        let (Some(g), Some(again)) = (G::parse(raw.before, &plan.g), G::parse(raw.after, &plan.g)) else {
+        let (Some(g), Some(again)) = (plan.parse(raw.before), plan.parse(raw.after)) else {
             return Outcome::Torn(NotShown::Unreadable);
         };
-        let status = self.status(g.status);
+        let status = g.status();
         if status.is_dead() {
             return Outcome::Dead(Box::new(self.describe(raw.addr, &g, status, NotShown::NoStack, pool)));
         }
         if !same(&g, &again) || !raw.same_tick {
             return Outcome::Torn(NotShown::Moving);
         }
-        match status {
-            Status::Running => return self.without_stack(raw.addr, g, status, NotShown::Running, pool),
+        let without = match status {
+            Status::Running if !plan.stopped.contains_key(&raw.addr.0) => Some(NotShown::Running),
+            Status::Idle => Some(NotShown::NoStack),
             Status::CopyStack => return Outcome::Torn(NotShown::Moving),
-            Status::Idle => return self.without_stack(raw.addr, g, status, NotShown::NoStack, pool),
-            _ if !plan.stacks => return self.without_stack(raw.addr, g, status, NotShown::NotAsked, pool),
-            _ => {}
-        }
-        if !g.stack_is_readable() || g.scan && plan.validate {
-            // Under the scan bit the collector may be moving the stack.
-            return Outcome::Torn(NotShown::Moving);
-        }
-        let end = self.unwind_stack(&g, raw);
-        self.finish(raw, g, status, end, pool, warnings)
-    }
-
-    fn unwind_stack(&mut self, g: &G, raw: &Raw<'_>) -> End {
-        let start = match g.syscallsp {
-            0 => Start {
-                pc: Addr(g.sched_pc),
-                sp: Addr(g.sched_sp),
-                lr: Addr(if self.arch == Arch::Arm64 { g.sched_lr } else { 0 }),
-                kind: StartKind::Parked,
-            },
-            sp => Start { pc: Addr(g.syscallpc), sp: Addr(sp), lr: Addr(0), kind: StartKind::Syscall },
+            _ => (!plan.stacks).then_some(NotShown::NotAsked),
         };
-        self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr), &mut self.frames)
+        if let Some(why) = without {
+            return Outcome::Done(Box::new(self.describe(raw.addr, &g, status, why, pool)), g);
+        }
+        // Under the scan bit the collector may be moving the stack.
+        let Some(start) = plan.start(raw.addr, &g).filter(|_| !g.scan || !plan.validate) else {
+            return Outcome::Torn(NotShown::Moving);
+        };
+        let end = self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr), &mut self.frames);
+        self.finish(raw, g, status, end, pool, warnings)
     }
 
     fn finish(
@@ -164,12 +144,17 @@ impl Decoder {
             End::TopFrame => {
                 let stack = self.symbolizer.stack(pool, &self.frames);
                 let mut goroutine = self.describe(raw.addr, &g, status, NotShown::NoStack, pool);
-                goroutine.sp = Addr(self.frames.first().map_or(g.start_sp(), |frame| frame.sp));
+                goroutine.sp = Addr(self.frames.first().map_or(0, |frame| frame.sp));
                 self.show(&mut goroutine, stack, pool);
                 Outcome::Done(Box::new(goroutine), g)
             }
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
                 Outcome::Longer
+            }
+            // Where a running goroutine was stopped, some code of the runtime has no caller that could
+            // be known; that is nothing odd.
+            _ if status == Status::Running => {
+                Outcome::Done(Box::new(self.describe(raw.addr, &g, status, NotShown::Running, pool)), g)
             }
             end => {
                 warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
@@ -187,33 +172,6 @@ impl Decoder {
         if goroutine.system && places.runs_user_code {
             // Finalizers and cleanups run user code on a goroutine of the runtime.
             goroutine.system = false;
-        }
-    }
-
-    fn without_stack(
-        &mut self,
-        addr: Addr,
-        g: G,
-        status: Status,
-        why: NotShown,
-        pool: &mut SymbolPool,
-    ) -> Outcome {
-        Outcome::Done(Box::new(self.describe(addr, &g, status, why, pool)), g)
-    }
-
-    fn status(&self, raw: u32) -> Status {
-        match raw {
-            0 => Status::Idle,
-            1 => Status::Runnable,
-            2 => Status::Running,
-            3 => Status::Syscall,
-            4 => Status::Waiting,
-            6 => Status::Dead,
-            8 => Status::CopyStack,
-            9 => Status::Preempted,
-            10 if self.minor >= 26 => Status::Leaked,
-            11 if self.minor >= 26 => Status::DeadExtra,
-            other => Status::Unknown(u8::try_from(other).unwrap_or(u8::MAX)),
         }
     }
 
@@ -249,33 +207,6 @@ impl Decoder {
             locked: g.lockedm != 0 && !dead,
             ancestors: None,
         }
-    }
-
-    /// Decodes a goroutine of which the registers of its stopped thread are known.
-    pub(super) fn decode_running(
-        &mut self,
-        raw: &Raw<'_>,
-        registers: Registers,
-        plan: &Plan,
-        pool: &mut SymbolPool,
-    ) -> Option<Goroutine> {
-        let g = G::parse(raw.before, &plan.g)?;
-        let status = self.status(g.status);
-        let mut goroutine = self.describe(raw.addr, &g, status, NotShown::Running, pool);
-        let on_stack = (g.stack_lo..g.stack_hi).contains(&registers.sp.0);
-        let end = if on_stack {
-            let start = Start { pc: registers.pc, sp: registers.sp, lr: registers.lr, kind: StartKind::Interrupted };
-            self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr), &mut self.frames)
-        } else {
-            // The thread is on the scheduler's stack; the goroutine's own was saved on the switch.
-            self.unwind_stack(&g, raw)
-        };
-        if end == End::TopFrame {
-            let stack = self.symbolizer.stack(pool, &self.frames);
-            goroutine.sp = Addr(self.frames.first().map_or(0, |frame| frame.sp));
-            self.show(&mut goroutine, stack, pool);
-        }
-        Some(goroutine)
     }
 }
 
@@ -336,7 +267,11 @@ impl Walk<'_> {
     /// Reads and decodes the goroutines at `addrs`, which are in ascending order.
     pub(super) fn run(&mut self, addrs: &[u64]) -> Result<(), ReadError> {
         self.collected.goroutines.reserve(addrs.len());
-        let mut again = self.pipeline(addrs)?;
+        let again = self.pipeline(addrs)?;
+        self.settle(again)
+    }
+
+    fn settle(&mut self, mut again: Vec<Again>) -> Result<(), ReadError> {
         for _ in 0..RETRIES {
             if again.is_empty() {
                 break;
@@ -346,12 +281,66 @@ impl Walk<'_> {
         self.give_up(again)
     }
 
+    /// Reads the goroutines at `addrs` without decoding anything, for a target that stands still and
+    /// is not to stand longer than it must.
+    pub(super) fn read_all(target: &dyn Target, plan: &Plan, addrs: &[u64]) -> Result<Vec<Chunk>, ReadError> {
+        addrs
+            .chunks(CHUNK)
+            .map(|part| {
+                let mut chunk = Chunk::new(part, plan.window);
+                chunk.read(target, plan).map(|()| chunk)
+            })
+            .collect()
+    }
+
+    /// Decodes what [`Self::read_all`] read with `plan`; what is torn even so is read again.
+    pub(super) fn decode_all(&mut self, chunks: &[Chunk], plan: &Plan) -> Result<(), ReadError> {
+        let mut again = Vec::new();
+        for chunk in chunks {
+            self.decode_chunk(chunk, plan, true, &mut again);
+        }
+        self.settle(again)
+    }
+
+    /// Whether the goroutine at `addr` runs at this moment.
+    pub(super) fn is_running(&self, addr: u64) -> Result<bool, ReadError> {
+        let size = usize::try_from(self.plan.g.size).unwrap_or_default();
+        let bytes = self.target.read_vec(Addr(addr), size)?;
+        Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
+    }
+
+    /// Decodes chunks that were read later than the rest, and puts what they hold in place of what
+    /// was there.
+    pub(super) fn replace(&mut self, chunks: &[Chunk], plan: &Plan) {
+        let mut unheard = Warnings::default();
+        for raw in chunks.iter().flat_map(Chunk::iter) {
+            let Outcome::Done(goroutine, g) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else { continue };
+            match self.collected.goroutines.iter_mut().find(|known| known.addr == raw.addr) {
+                Some(known) => *known = *goroutine,
+                None => self.keep(*goroutine, &g),
+            }
+        }
+    }
+
+    /// Goroutines that ran when they were read may have been parked since: then their stacks can be
+    /// read like any other.
+    pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
+        let running = StackState::NotShown(NotShown::Running);
+        let mut addrs: Vec<u64> =
+            self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).collect();
+        addrs.sort_unstable();
+        let plan = Plan { window: WINDOW, ..self.plan.clone() };
+        let chunks = Self::read_all(self.target, &plan, &addrs)?;
+        self.replace(&chunks, &plan);
+        Ok(())
+    }
+
     /// One pass over all: a thread reads the next chunk while this one decodes the last.
     fn pipeline(&mut self, addrs: &[u64]) -> Result<Vec<Again>, ReadError> {
-        let plan = Plan { window: WINDOW, ..self.plan };
+        let plan = Plan { window: WINDOW, ..self.plan.clone() };
         let mut again = Vec::new();
         if addrs.len() <= CHUNK {
-            let mut chunk = Chunk { addrs: addrs.to_vec(), ..Chunk::default() };
+            let mut chunk = Chunk::new(addrs, plan.window);
             chunk.read(self.target, &plan)?;
             self.decode_chunk(&chunk, &plan, true, &mut again);
             return Ok(again);
@@ -360,7 +349,7 @@ impl Walk<'_> {
         let (empty, spare) = sync_channel(CHUNKS_AHEAD + 1);
         for _ in 0..=CHUNKS_AHEAD {
             // There is room for all of them: this cannot block, and fails only without a receiver.
-            let _ = empty.try_send(Chunk::default());
+            let _ = empty.try_send(Chunk::new(&[], plan.window));
         }
         let target = self.target;
         std::thread::scope(|scope| {
@@ -418,12 +407,12 @@ impl Walk<'_> {
         }
         let mut left = Vec::new();
         while let Some((window, addrs)) = by_window.pop_first() {
-            let plan = Plan { window, ..self.plan };
+            let plan = Plan { window, ..self.plan.clone() };
             // The chunk's size in bytes stays about the same whatever the window.
-            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 64 / window).clamp(1, CHUNK);
+            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 16 / window).clamp(1, CHUNK);
             let mut still = Vec::new();
             for part in addrs.chunks(per_chunk) {
-                let mut chunk = Chunk { addrs: part.to_vec(), ..Chunk::default() };
+                let mut chunk = Chunk::new(part, plan.window);
                 chunk.read(self.target, &plan)?;
                 self.decode_chunk(&chunk, &plan, false, &mut still);
             }
@@ -441,11 +430,11 @@ impl Walk<'_> {
 
     /// Lists what stayed torn, with what its header says and without a stack.
     fn give_up(&mut self, again: Vec<Again>) -> Result<(), ReadError> {
-        let plan = Plan { stacks: false, validate: false, ..self.plan };
+        let plan = Plan { stacks: false, validate: false, ..self.plan.clone() };
         let why: FxHashMap<u64, NotShown> = again.iter().map(|one| (one.addr, one.why)).collect();
         let addrs: Vec<u64> = again.iter().map(|one| one.addr).collect();
         for part in addrs.chunks(CHUNK) {
-            let mut chunk = Chunk { addrs: part.to_vec(), ..Chunk::default() };
+            let mut chunk = Chunk::new(part, plan.window);
             chunk.read(self.target, &plan)?;
             for raw in chunk.iter() {
                 let reason = why.get(&raw.addr.0).copied().unwrap_or(NotShown::Moving);
@@ -456,12 +445,12 @@ impl Walk<'_> {
     }
 
     fn list_without_stack(&mut self, raw: &Raw<'_>, plan: &Plan, why: NotShown) {
-        let Some(g) = G::parse(raw.before, &plan.g) else {
+        let Some(g) = plan.parse(raw.before) else {
             self.collected.consistency.unreadable += 1;
             self.warnings.add(WarningCode::GoroutineUnreadable, format!("the g at {} could not be read", raw.addr));
             return;
         };
-        let status = self.decoder.status(g.status);
+        let status = g.status();
         if status.is_dead() {
             self.collected.dead += 1;
             return;

@@ -13,10 +13,9 @@ use rustc_hash::FxHashMap;
 use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
 use crate::image::pclntab::{Function, Pclntab};
 
-/// Most physical frames of one stack that are followed. A stack of 1 GiB (Go's default limit) with
-/// the smallest possible frames has some hundred million; what real programs reach before they
-/// overflow is far less.
-pub const MAX_FRAMES: usize = 16 << 20;
+/// Most physical frames of one stack that are followed; at Go's default limit of 1 GiB a stack
+/// overflows before it gets there, unless its frames are tiny.
+pub const MAX_FRAMES: usize = 4 << 20;
 
 /// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,12 +14,14 @@
     clippy::indexing_slicing
 )]
 
+pub mod chains;
 pub mod command;
 pub mod fixture;
 pub mod process;
 pub mod real;
 pub mod traceback;
 
+pub use chains::ChainRule;
 pub use command::{Output, gospy, gospy_with};
 pub use fixture::{Fixture, Mode, VERSIONS};
 pub use process::Running;

@@ -68,6 +68,21 @@ impl Running {
         self.ready = serde_json::from_str(json).unwrap();
     }
 
+    /// Has a language server answer its first request, which is when it is settled.
+    pub fn greet_language_server(&mut self) {
+        const HELLO: &str = concat!(
+            r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":"#,
+            r#"{"processId":null,"rootUri":null,"capabilities":{}}}"#
+        );
+        // The line's end counts as a part of the JSON.
+        self.send(&format!(
+            "Content-Length: {}\r\n\r\n{HELLO}",
+            HELLO.len() + 1
+        ));
+        let line = self.line(READY, "initialize");
+        assert!(line.starts_with("Content-Length: "), "{line:?}");
+    }
+
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }

@@ -68,7 +68,7 @@ impl Real {
                 address = Some(at);
             }
         }
-        let real = Real {
+        let mut real = Real {
             running: Running::spawn(command),
             address,
             _directory: directory,
@@ -81,11 +81,9 @@ impl Real {
         real
     }
 
-    fn wait_ready(&self, path: &str) {
+    fn wait_ready(&mut self, path: &str) {
         if self.address.is_none() {
-            // They say nothing before they are spoken to. A thread asleep for a while means
-            // that they wait for it.
-            sleep(Duration::from_millis(500));
+            self.running.greet_language_server();
             return;
         }
         let deadline = Instant::now() + READY;
