@@ -12,6 +12,7 @@ layout! {
     GLayout of "runtime.g" {
         stack = "stack",
         m = "m",
+        sched = "sched",
         syscallsp = "syscallsp",
         syscallpc = "syscallpc",
         stktopsp = "stktopsp",
@@ -35,10 +36,15 @@ layout! {
         coroarg = "coroarg",
         sync_group = "syncGroup",
         bubble = "bubble",
-        ; nested
-        sched_sp = "sched" . "runtime.gobuf" . "sp",
-        sched_pc = "sched" . "runtime.gobuf" . "pc",
-        sched_lr = "sched" . "runtime.gobuf" . "lr",
+    }
+}
+
+layout! {
+    /// Offsets in `runtime.gobuf` (runtime2.go), the saved registers in a g.
+    GobufLayout of "runtime.gobuf" {
+        sp = "sp",
+        pc = "pc",
+        lr = "lr",
     }
 }
 
@@ -115,7 +121,7 @@ impl G {
     /// program, and does nothing but loads.
     #[must_use]
     #[inline]
-    pub fn parse(bytes: &[u8], layout: &GLayout) -> Option<Self> {
+    pub fn parse(bytes: &[u8], layout: &GLayout, gobuf: &GobufLayout) -> Option<Self> {
         let word = |offset: u32| bytes.u64_at(offset as usize);
         let optional = |offset: Option<u32>| offset.and_then(word);
         let status = bytes.u32_at(layout.atomicstatus as usize)?;
@@ -123,9 +129,9 @@ impl G {
             stack_lo: word(layout.stack)?,
             stack_hi: word(layout.stack.checked_add(8)?)?,
             m: word(layout.m)?,
-            sched_sp: word(layout.sched_sp)?,
-            sched_pc: word(layout.sched_pc)?,
-            sched_lr: word(layout.sched_lr)?,
+            sched_sp: word(layout.sched.checked_add(gobuf.sp)?)?,
+            sched_pc: word(layout.sched.checked_add(gobuf.pc)?)?,
+            sched_lr: word(layout.sched.checked_add(gobuf.lr)?)?,
             syscallsp: word(layout.syscallsp)?,
             syscallpc: word(layout.syscallpc)?,
             stktopsp: word(layout.stktopsp)?,

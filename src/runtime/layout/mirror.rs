@@ -1,7 +1,7 @@
 //! Typed layouts: what a reader of one runtime type needs, resolved once.
 
 use super::LayoutTable;
-use crate::runtime::g::GLayout;
+use crate::runtime::g::{GLayout, GobufLayout};
 use crate::runtime::gc_controller::GcControllerLayout;
 use crate::runtime::m::MLayout;
 use crate::runtime::mcache::{McacheLayout, MspanLayout};
@@ -23,16 +23,14 @@ pub struct MissingField {
 }
 
 /// Declares a structure of offsets, and how it is resolved from a [`LayoutTable`]: fields that all
-/// versions have, those that only some have, and fields of structures within the structure.
+/// versions have, those that only some have, and of those the ones in structures within the structure.
 macro_rules! layout {
     (
         $(#[$meta:meta])*
         $name:ident of $structure:literal {
             $($field:ident = $go:literal),* $(,)?
             $(; optional $($optional:ident = $ogo:literal),* $(,)?)?
-            $(; nested $($nested:ident = $outer:literal . $inner_struct:literal . $inner:literal),* $(,)?)?
-            $(; optional nested
-                $($onested:ident = $oouter:literal . $oinner_struct:literal . $oinner:literal),* $(,)?)?
+            $(; optional nested $($nested:ident = $outer:literal . $inner_struct:literal . $inner:literal),* $(,)?)?
         }
     ) => {
         $(#[$meta])*
@@ -49,14 +47,10 @@ macro_rules! layout {
                 pub $optional: Option<u32>,
             )*)?
             $($(
-                #[doc = concat!("Offset of `", $structure, ".", $outer, ".", $inner, "` in bytes.")]
-                pub $nested: u32,
-            )*)?
-            $($(
                 #[doc = concat!(
-                    "Offset of `", $structure, ".", $oouter, ".", $oinner, "` in bytes, in versions that have it."
+                    "Offset of `", $structure, ".", $outer, ".", $inner, "` in bytes, in versions that have it."
                 )]
-                pub $onested: Option<u32>,
+                pub $nested: Option<u32>,
             )*)?
         }
 
@@ -77,10 +71,7 @@ macro_rules! layout {
                     size: table.size($structure).ok_or_else(|| missing($structure, ""))?,
                     $($field: table.offset($structure, $go).ok_or_else(|| missing($structure, $go))?,)*
                     $($($optional: table.offset($structure, $ogo),)*)?
-                    $($($nested: table
-                        .nested_offset($structure, $outer, $inner_struct, $inner)
-                        .ok_or_else(|| missing($inner_struct, $inner))?,)*)?
-                    $($($onested: table.nested_offset($structure, $oouter, $oinner_struct, $oinner),)*)?
+                    $($($nested: table.nested_offset($structure, $outer, $inner_struct, $inner),)*)?
                 })
             }
         }
@@ -93,6 +84,8 @@ pub(crate) use layout;
 pub struct Layout {
     /// `runtime.g`.
     pub g: GLayout,
+    /// `runtime.gobuf`.
+    pub gobuf: GobufLayout,
     /// `runtime.m`.
     pub m: MLayout,
     /// `runtime.p`.
@@ -125,6 +118,7 @@ impl Layout {
     pub fn resolve(table: LayoutTable) -> Result<Self, MissingField> {
         Ok(Self {
             g: GLayout::resolve(&table)?,
+            gobuf: GobufLayout::resolve(&table)?,
             m: MLayout::resolve(&table)?,
             p: PLayout::resolve(&table)?,
             sched: SchedLayout::resolve(&table)?,

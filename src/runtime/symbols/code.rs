@@ -39,6 +39,9 @@ const OTHERS: &[&str] = &[
     "waitReason.String",
 ];
 
+/// Functions that refer to `allm`.
+const USERS_OF_ALLM: &[&str] = &["mcommoninit", "mexit", "schedtrace"];
+
 /// Longest function that is decoded, bytes; `findRunnable` has some 6 KB.
 const MAX_CODE: u64 = 256 << 10;
 
@@ -106,16 +109,24 @@ impl CodeEvidence {
     pub(crate) fn count(&self, table: &LayoutTable) -> BTreeMap<Global, Outcome> {
         BALLOTS
             .iter()
-            .filter_map(|ballot| {
-                Some((ballot.global, votes::count(ballot, table, |f| self.targets.get(f))?))
-            })
+            .filter_map(|ballot| Some((ballot.global, votes::count(ballot, table, |f| self.targets.get(f))?)))
             .collect()
     }
 
-    /// The offset of `m.alllink` as `mcommoninit` stores to it.
-    pub(crate) fn alllink(&self, elf: &Elf, allm: LinkAddr) -> Option<u32> {
+    /// The offset of `m.alllink` as `mcommoninit` stores to it, given where `allm` is or may be.
+    pub(crate) fn alllink(&self, elf: &Elf, allm: Option<LinkAddr>) -> Option<u32> {
         let (base, code) = self.mcommoninit.as_ref()?;
-        linked_store(elf.arch(), code, *base, allm, MIN_ALLLINK)
+        let heads = allm.map_or_else(|| self.common(USERS_OF_ALLM, |r| r.size == 8), |known| BTreeSet::from([known]));
+        let offsets: BTreeSet<u32> =
+            heads.into_iter().filter_map(|head| linked_store(elf.arch(), code, *base, head, MIN_ALLLINK)).collect();
+        let mut offsets = offsets.into_iter();
+        let (Some(offset), None) = (offsets.next(), offsets.next()) else { return None };
+        Some(offset)
+    }
+
+    /// How many of the functions that the rules ask about the program has.
+    pub(crate) fn function_count(&self) -> usize {
+        self.refs.len()
     }
 
     fn refs(&self, function: &str) -> &[CodeRef] {
@@ -257,7 +268,7 @@ impl CodeEvidence {
         elsewhere: impl Fn(LinkAddr) -> bool,
     ) -> Result<Option<(Located, Option<LinkAddr>)>, ReadError> {
         let mut fits = Vec::new();
-        for at in self.common(&["mcommoninit", "mexit", "schedtrace"], |r| matches!(r.size, 0 | 8)) {
+        for at in self.common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8)) {
             if elsewhere(at)
                 && let Some(last) = end_of_ms(process.target, process.bias.load(at), layout)?
             {
@@ -271,7 +282,7 @@ impl CodeEvidence {
             }
             // The list could not be followed, but there is only one place that it can be.
             _ => only(
-                self.common(&["mcommoninit", "mexit", "schedtrace"], |r| r.size == 8).into_iter().filter(|a| elsewhere(*a)),
+                self.common(USERS_OF_ALLM, |r| r.size == 8).into_iter().filter(|a| elsewhere(*a)),
                 "runtime.mcommoninit, mexit and schedtrace",
             )
             .map(|l| (l, None)),
@@ -396,10 +407,8 @@ pub(crate) fn slice_of_ps(target: &dyn Target, addr: Addr, layout: &Layout) -> R
     }
     let count = usize::try_from(len).unwrap_or(0);
     let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(None) };
-    let ids: Vec<Addr> = (0..count)
-        .filter_map(|i| pointers.u64_at(i * 8)?.checked_add(layout.p.id.into()))
-        .map(Addr)
-        .collect();
+    let ids: Vec<Addr> =
+        (0..count).filter_map(|i| pointers.u64_at(i * 8)?.checked_add(layout.p.id.into())).map(Addr).collect();
     let mut expected = 0_i32;
     let mut right = ids.len() == count;
     bulk::for_each(target, &ids, 4, |_, bytes| {
@@ -430,7 +439,3 @@ pub(crate) fn end_of_ms(target: &dyn Target, addr: Addr, layout: &Layout) -> Res
     }
     Ok(None)
 }
-
-#[cfg(test)]
-#[path = "code_tests.rs"]
-mod tests;

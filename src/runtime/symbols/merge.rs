@@ -47,7 +47,11 @@ mod tests {
         symbols.add(Global::Allgs, Located::new(LinkAddr(16), code()), &mut warnings);
         assert!(warnings.is_empty());
         assert_eq!(symbols.get(Global::Allgs).unwrap().cross_checks, ["code of runtime.allgadd"]);
-        symbols.add(Global::Allgs, Located::new(LinkAddr(24), SymbolSource::Scan { detail: "x".into() }), &mut warnings);
+        symbols.add(
+            Global::Allgs,
+            Located::new(LinkAddr(24), SymbolSource::Scan { detail: "x".into() }),
+            &mut warnings,
+        );
         assert_eq!(symbols.addr(Global::Allgs), Some(LinkAddr(16)));
         let warning = warnings.iter().next().unwrap();
         assert_eq!(warning.code, WarningCode::SymbolsDisagree);

@@ -98,8 +98,11 @@ pub(crate) fn allgs(
         })
         .collect();
     let heads = bulk::words(process.target, &slices.iter().map(|(_, array, _)| Addr(*array)).collect::<Vec<_>>())?;
-    let heads: Vec<((u64, u64, u64), u64)> =
-        slices.into_iter().zip(heads).filter_map(|(slice, head)| Some((slice, head.filter(|h| is_pointer(*h))?))).collect();
+    let heads: Vec<((u64, u64, u64), u64)> = slices
+        .into_iter()
+        .zip(heads)
+        .filter_map(|(slice, head)| Some((slice, head.filter(|h| is_pointer(*h))?)))
+        .collect();
     let mut likely = Vec::new();
     let firsts: Vec<Addr> = heads.iter().map(|(_, head)| Addr(*head)).collect();
     bulk::for_each(process.target, &firsts, SCHED as u32 + 16, |index, bytes| {
@@ -154,10 +157,8 @@ pub(crate) fn allp(process: Process<'_>, words: &DataWords, layout: &Layout) -> 
 fn have_own_caches(target: &dyn Target, array: Addr, len: u64, layout: &Layout) -> Result<bool, ReadError> {
     let count = usize::try_from(len).unwrap_or(0);
     let Some(pointers) = target.read_vec(array, count.saturating_mul(8))? else { return Ok(false) };
-    let at: Vec<Addr> = (0..count)
-        .filter_map(|i| pointers.u64_at(i * 8)?.checked_add(layout.p.mcache.into()))
-        .map(Addr)
-        .collect();
+    let at: Vec<Addr> =
+        (0..count).filter_map(|i| pointers.u64_at(i * 8)?.checked_add(layout.p.mcache.into())).map(Addr).collect();
     let mut caches: Vec<u64> = bulk::words(target, &at)?.into_iter().flatten().filter(|c| is_pointer(*c)).collect();
     caches.sort_unstable();
     caches.dedup();
