@@ -10,3 +10,5 @@ pub mod code_refs;
 pub mod dwarf;
 pub mod elf;
 pub mod symtab;
+#[cfg(test)]
+pub(crate) mod test_elf;
