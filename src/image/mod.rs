@@ -9,6 +9,8 @@ pub mod build_info;
 pub mod code_refs;
 pub mod dwarf;
 pub mod elf;
+pub mod moduledata;
+pub mod pclntab;
 pub mod symtab;
 #[cfg(test)]
 pub(crate) mod test_elf;
