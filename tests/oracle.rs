@@ -75,7 +75,14 @@ impl Tally {
         Self { goroutines: 0, frames: 0, wrong: Vec::new() }
     }
 
-    fn add(&mut self, label: &str, own: &str, ours: &str, skip: impl Fn(&DumpGoroutine) -> bool, text: fn(&DumpFrame) -> String) {
+    fn add(
+        &mut self,
+        label: &str,
+        own: &str,
+        ours: &str,
+        skip: impl Fn(&DumpGoroutine) -> bool,
+        text: fn(&DumpFrame) -> String,
+    ) {
         let ours = by_id(ours);
         for (id, own) in by_id(own) {
             if skip(&own) {
@@ -95,7 +102,12 @@ impl Tally {
 
     fn check(self, at_least: usize) {
         println!("{} goroutines and {} frames compared", self.goroutines, self.frames);
-        assert!(self.wrong.is_empty(), "{} differences:\n{}", self.wrong.len(), self.wrong[..self.wrong.len().min(10)].join("\n"));
+        assert!(
+            self.wrong.is_empty(),
+            "{} differences:\n{}",
+            self.wrong.len(),
+            self.wrong[..self.wrong.len().min(10)].join("\n")
+        );
         assert!(self.goroutines >= at_least, "only {} goroutines were compared", self.goroutines);
     }
 }
