@@ -1,6 +1,9 @@
 //! gospy's stacks against the program's own dump of itself, goroutine by goroutine and line by line.
 //! Arguments are left aside: gospy does not print them.
 
+// A test that cannot go on fails, and a panic is how.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 #[path = "support/mod.rs"]
 mod support;
 
