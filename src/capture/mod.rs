@@ -1,1 +1,21 @@
-//! Under construction.
+//! One walk through a target: everything that the runtime keeps, as one snapshot.
+//!
+//! Bulk reads and few calls; costs are linear in the number of goroutines. The target runs on while
+//! it is read, so every goroutine is validated (see [`Session::capture`]), and what cannot be had
+//! whole is marked and counted, never guessed. Nothing here decides what is shown.
+
+mod allgs;
+mod freeze;
+mod goroutines;
+mod labels;
+mod place;
+mod program;
+mod read;
+mod scheduler;
+mod session;
+pub mod symbolize;
+pub mod unwind;
+
+pub use freeze::FreezeMode;
+pub use program::{Program, ProgramError, SymbolFile};
+pub use session::{CaptureError, CaptureOptions, OpenError, OpenOptions, Session};

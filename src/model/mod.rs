@@ -20,6 +20,8 @@ pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Schedule
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo};
 pub use warning::{Warning, WarningCode, Warnings};
 
+use std::sync::Arc;
+
 use crate::addr::Addr;
 
 /// Everything that one reading of a target found.
@@ -50,8 +52,9 @@ pub struct Snapshot {
     pub dead_goroutines: u64,
     /// `runtime.waitReasonStrings` as read from the target.
     pub wait_reasons: Vec<String>,
-    /// Names, places and stacks.
-    pub symbols: SymbolPool,
+    /// Names, places and stacks. Snapshots of one session share it, so ids mean the same in all of
+    /// them.
+    pub symbols: Arc<SymbolPool>,
     /// What was odd.
     pub warnings: Warnings,
 }

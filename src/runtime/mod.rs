@@ -1,1 +1,30 @@
-//! Under construction.
+//! Where a Go runtime keeps things, and readers for them.
+//!
+//! Given a process and its program, this layer finds the version of Go, the layout of its
+//! structures and the addresses of its variables, each with its source and with whatever else
+//! could be compared; and it has one mirror type for each runtime type that is read. It walks
+//! nothing as large as the list of goroutines, unwinds no stacks, and knows no text of any version:
+//! strings are read from the target.
+//!
+//! A new version of Go touches the tables (`fixtures/layouts`), perhaps a mirror, and nothing above
+//! this layer.
+
+mod bulk;
+pub mod g;
+pub mod gc_controller;
+mod infer;
+pub mod layout;
+mod locate;
+pub mod m;
+pub mod mcache;
+pub mod mstats;
+pub mod p;
+pub mod sched;
+pub mod symbols;
+mod validate;
+pub mod version;
+pub mod wait_reason;
+pub mod work;
+
+pub use locate::{GoRuntime, LocateOptions, RuntimeError};
+pub use validate::LayoutMismatch;

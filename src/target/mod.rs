@@ -3,6 +3,27 @@
 //! Everything above this layer sees a [`Target`] and never a pid. This layer knows nothing of Go.
 //! It refuses to write to a process, to signal it, and to stop it, but for the freeze that a user
 //! asks for by name.
+//!
+//! * [`live`]: a running process, with [`memory`] (how bytes are read), [`maps`], [`proc_dir`],
+//!   [`file_bytes`], [`clock`], [`permission`] (why it was refused, and the remedy), and the freeze
+//! * [`access`]: every check that reading a process depends on, and how it went
+//! * [`process_list`]: which processes there are
+//! * [`coalesce`]: many small pieces read in few calls, whatever the target
+//! * [`fake`]: a test double
+
+pub mod access;
+pub mod clock;
+pub mod coalesce;
+pub mod fake;
+pub mod file_bytes;
+mod freeze;
+pub mod live;
+pub mod maps;
+pub mod memory;
+pub mod permission;
+pub mod proc_dir;
+pub mod process_list;
+mod syscalls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +116,7 @@ pub struct Registers {
 }
 
 /// The clocks with which the target's own stamps are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts.
     pub monotonic_ns: u64,
@@ -191,6 +212,19 @@ pub enum TargetError {
         reason: String,
         /// What to do.
         advice: String,
+    },
+    /// Another tracer holds the process, so that it cannot be stopped; reading it works.
+    #[error(
+        "process {pid} is traced by process {tracer} ({comm}), and a process can have one tracer only; \
+         detach that one first, or read without stopping"
+    )]
+    Traced {
+        /// The pid asked for.
+        pid: i32,
+        /// Who traces it.
+        tracer: i32,
+        /// The tracer's name.
+        comm: String,
     },
     /// Memory could not be read.
     #[error(transparent)]

@@ -1,0 +1,111 @@
+//! `runtime.allgs`: the addresses of all gs there are.
+//!
+//! gs are never freed and the list only grows, but its array is replaced when it grows, and the
+//! old one becomes garbage. So it is read as the runtime itself reads it without its lock: the
+//! length before the pointer (`allGsSnapshot` and `atomicAllG`, runtime/proc.go), and again behind
+//! the array to see that it was not replaced in between.
+
+use super::program::Program;
+use super::session::CaptureError;
+use crate::addr::Addr;
+use crate::bytes::FieldsExt;
+use crate::model::{WarningCode, Warnings};
+use crate::runtime::GoRuntime;
+use crate::runtime::symbols::Global;
+use crate::target::{ReadError, Target, TargetExt};
+
+/// Most gs that are listed. A program of that many needs half a terabyte for their stacks.
+const MAX_GS: u64 = 1 << 28;
+/// How often a list that was replaced while it was read is read again.
+const TRIES: usize = 8;
+
+/// The addresses, ascending and each once.
+pub(super) fn read(
+    target: &dyn Target,
+    runtime: &GoRuntime,
+    program: &Program,
+    warnings: &mut Warnings,
+) -> Result<Vec<u64>, CaptureError> {
+    let place = |global| runtime.symbols.addr(global).map(|link| program.bias.load(link));
+    let Some(allgs) = place(Global::Allgs) else {
+        return Err(CaptureError::NoGoroutines { at: Addr(0), what: "it was not found".to_owned() });
+    };
+    let list = List {
+        target,
+        allgs,
+        len: place(Global::Allglen).unwrap_or(Addr(allgs.0.wrapping_add(8))),
+        array: place(Global::Allgptr).unwrap_or(allgs),
+    };
+    for _ in 0..TRIES {
+        let before = list.header()?;
+        let count = usize::try_from(before.len.min(MAX_GS)).unwrap_or(usize::MAX);
+        let bytes = list.read_array(before.array, count)?;
+        let after = list.header()?;
+        // The same array, or one that replaced it with the same gs in front: both hold what was read.
+        if let Some(bytes) = bytes.filter(|_| after.array == before.array) {
+            if before.len > MAX_GS {
+                let message = format!("the program has {} gs; the first {MAX_GS} are listed", before.len);
+                warnings.add(WarningCode::LimitReached, message);
+            }
+            return Ok(addresses(&bytes, warnings));
+        }
+    }
+    Err(CaptureError::NoGoroutines {
+        at: allgs,
+        what: format!("its array could not be read whole in {TRIES} tries"),
+    })
+}
+
+struct List<'a> {
+    target: &'a dyn Target,
+    allgs: Addr,
+    len: Addr,
+    array: Addr,
+}
+
+struct Header {
+    len: u64,
+    array: u64,
+}
+
+impl List<'_> {
+    fn header(&self) -> Result<Header, CaptureError> {
+        let word = |at: Addr| -> Result<u64, CaptureError> {
+            self.target.read_u64(at)?.ok_or_else(|| CaptureError::NoGoroutines {
+                at: self.allgs,
+                what: format!("there is no memory at {at}"),
+            })
+        };
+        Ok(Header { len: word(self.len)?, array: word(self.array)? })
+    }
+
+    /// The array in pieces, so that a length that is nonsense does not cost its memory first.
+    fn read_array(&self, array: u64, count: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        const PIECE: usize = 8 << 20;
+        let mut bytes = Vec::new();
+        let total = count.saturating_mul(8);
+        while bytes.len() < total {
+            let done = bytes.len();
+            bytes.resize(total.min(done + PIECE), 0);
+            let Some(piece) = bytes.get_mut(done..) else { return Ok(None) };
+            let want = piece.len();
+            if self.target.read(Addr(array.wrapping_add(done as u64)), piece)? != want {
+                return Ok(None);
+            }
+        }
+        Ok(Some(bytes))
+    }
+}
+
+fn addresses(bytes: &[u8], warnings: &mut Warnings) -> Vec<u64> {
+    let mut addrs: Vec<u64> = bytes.chunks_exact(8).filter_map(|word| word.u64_at(0)).collect();
+    let listed = addrs.len();
+    addrs.retain(|addr| *addr != 0 && addr.is_multiple_of(8));
+    addrs.sort_unstable();
+    addrs.dedup();
+    if addrs.len() != listed {
+        let odd = listed - addrs.len();
+        warnings.add(WarningCode::GoroutineOdd, format!("{odd} entries of runtime.allgs are no addresses of a g"));
+    }
+    addrs
+}

@@ -1,0 +1,498 @@
+//! Every goroutine of the target: read in bulk, validated, unwound, and the torn ones tried again.
+//!
+//! The target runs on while it is read. A goroutine is believed when its header was the same
+//! before and behind its stack, including the sequence number that the runtime raises each time it
+//! leaves a processor, and when its stack ends where stacks end. What fails that on every try is
+//! counted and marked as moving; its stack is never shown.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use rustc_hash::FxHashMap;
+
+use super::place;
+use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
+use super::symbolize::{Symbolizer, is_system_start};
+use super::unwind::{End, PhysicalFrame, Unwinder};
+use crate::addr::Addr;
+use crate::model::{
+    Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
+    WarningCode, Warnings,
+};
+use crate::runtime::g::G;
+use crate::target::{ReadError, Target, TargetExt};
+
+/// How often a torn goroutine is tried again.
+const RETRIES: usize = 4;
+/// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
+const WINDOW: usize = 32 * 1024;
+/// How many chunks are under way between the reading and the decoding thread.
+const CHUNKS_AHEAD: usize = 2;
+
+/// Decodes goroutines of one program; keeps what it learnt from one capture to the next.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    unwinder: Unwinder,
+    symbolizer: Symbolizer,
+    wait_reasons: usize,
+    /// Innermost frame, innermost that is not the runtime's, and whether there is one, by stack.
+    places: FxHashMap<StackId, place::Places>,
+    starts: FxHashMap<u64, Option<FrameId>>,
+    creators: FxHashMap<u64, Option<FrameId>>,
+    frames: Vec<PhysicalFrame>,
+}
+
+/// What decoding collects besides the goroutines.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    /// All that are not dead, and the dead ones where they were asked for; in no order.
+    pub(super) goroutines: Vec<Goroutine>,
+    /// How many were dead.
+    pub(super) dead: u64,
+    /// How it went.
+    pub(super) consistency: Consistency,
+    /// Pointers that have to be followed, by the index of the goroutine that has them.
+    pub(super) extras: Vec<Extra>,
+}
+
+/// Pointers in a g to things that few goroutines have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extra {
+    /// Index in `Collected::goroutines`.
+    pub(super) index: usize,
+    /// `g.labels`.
+    pub(super) labels: u64,
+    /// `g.bubble`.
+    pub(super) bubble: u64,
+    /// `g.ancestors`.
+    pub(super) ancestors: u64,
+}
+
+/// What came of one goroutine.
+enum Outcome {
+    /// It is decoded.
+    Done(Box<Goroutine>, G),
+    /// It is dead.
+    Dead(Box<Goroutine>),
+    /// It changed while it was read; the reason why its stack cannot be shown should that last.
+    Torn(NotShown),
+    /// More of its stack is needed.
+    Longer,
+}
+
+impl Decoder {
+    pub(super) fn new(
+        unwinder: Unwinder,
+        symbolizer: Symbolizer,
+        wait_reasons: usize,
+    ) -> Self {
+        Self {
+            unwinder,
+            symbolizer,
+            wait_reasons,
+            places: FxHashMap::default(),
+            starts: FxHashMap::default(),
+            creators: FxHashMap::default(),
+            frames: Vec::new(),
+        }
+    }
+
+    /// Makes symbols available to those who follow other pointers.
+    pub(super) fn symbolizer(&mut self) -> &mut Symbolizer {
+        &mut self.symbolizer
+    }
+
+    fn decode(&mut self, raw: &Raw<'_>, plan: &Plan, pool: &mut SymbolPool, warnings: &mut Warnings) -> Outcome {
+        let (Some(g), Some(again)) = (plan.parse(raw.before), plan.parse(raw.after)) else {
+            return Outcome::Torn(NotShown::Unreadable);
+        };
+        let status = g.status();
+        if status.is_dead() {
+            return Outcome::Dead(Box::new(self.describe(raw.addr, &g, status, NotShown::NoStack, pool)));
+        }
+        if !same(&g, &again) || !raw.same_tick {
+            return Outcome::Torn(NotShown::Moving);
+        }
+        let without = match status {
+            Status::Running if !plan.stopped.contains_key(&raw.addr.0) => Some(NotShown::Running),
+            Status::Idle => Some(NotShown::NoStack),
+            Status::CopyStack => return Outcome::Torn(NotShown::Moving),
+            _ => (!plan.stacks).then_some(NotShown::NotAsked),
+        };
+        if let Some(why) = without {
+            return Outcome::Done(Box::new(self.describe(raw.addr, &g, status, why, pool)), g);
+        }
+        // Under the scan bit the collector may be moving the stack.
+        let Some(start) = plan.start(raw.addr, &g).filter(|_| !g.scan || !plan.validate) else {
+            return Outcome::Torn(NotShown::Moving);
+        };
+        let end = self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr), &mut self.frames);
+        self.finish(raw, g, status, end, pool, warnings)
+    }
+
+    fn finish(
+        &mut self,
+        raw: &Raw<'_>,
+        g: G,
+        status: Status,
+        end: End,
+        pool: &mut SymbolPool,
+        warnings: &mut Warnings,
+    ) -> Outcome {
+        match end {
+            End::TopFrame => {
+                let stack = self.symbolizer.stack(pool, &self.frames);
+                let mut goroutine = self.describe(raw.addr, &g, status, NotShown::NoStack, pool);
+                goroutine.sp = Addr(self.frames.first().map_or(0, |frame| frame.sp));
+                self.show(&mut goroutine, stack, pool);
+                Outcome::Done(Box::new(goroutine), g)
+            }
+            End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
+                Outcome::Longer
+            }
+            // Where a running goroutine was stopped, some code of the runtime has no caller that could
+            // be known; that is nothing odd.
+            _ if status == Status::Running => {
+                Outcome::Done(Box::new(self.describe(raw.addr, &g, status, NotShown::Running, pool)), g)
+            }
+            end => {
+                warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
+                Outcome::Torn(NotShown::Unreadable)
+            }
+        }
+    }
+
+    /// Puts a stack into a goroutine, with the places that follow from it.
+    fn show(&mut self, goroutine: &mut Goroutine, stack: StackId, pool: &SymbolPool) {
+        let places = *self.places.entry(stack).or_insert_with(|| place::places(pool, stack));
+        goroutine.stack = StackState::Known(stack);
+        goroutine.innermost = places.innermost;
+        goroutine.current = places.current;
+        if goroutine.system && places.runs_user_code {
+            // Finalizers and cleanups run user code on a goroutine of the runtime.
+            goroutine.system = false;
+        }
+    }
+
+    /// Everything that the header alone tells.
+    fn describe(&mut self, addr: Addr, g: &G, status: Status, why: NotShown, pool: &mut SymbolPool) -> Goroutine {
+        let symbolizer = &mut self.symbolizer;
+        let start = *self.starts.entry(g.startpc).or_insert_with(|| symbolizer.start(pool, Addr(g.startpc)));
+        let creator = *self.creators.entry(g.gopc).or_insert_with(|| symbolizer.creator(pool, Addr(g.gopc)));
+        let waits = matches!(status, Status::Waiting | Status::Leaked);
+        let stamped = waits || status == Status::Syscall;
+        let dead = status.is_dead();
+        Goroutine {
+            id: Goid(g.goid),
+            addr,
+            status,
+            scan: g.scan,
+            wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
+            wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
+            m: (g.m != 0 && !dead).then_some(Addr(g.m)),
+            parent: g.parent_goid.filter(|&id| id != 0 && !dead).map(Goid),
+            // The main goroutine has no creator that anybody would want to see.
+            creator: creator.filter(|_| g.goid != 1 && !dead),
+            start: start.filter(|_| !dead),
+            innermost: None,
+            current: None,
+            stack: StackState::NotShown(why),
+            sp: Addr(0),
+            stack_lo: Addr(g.stack_lo),
+            stack_hi: Addr(g.stack_hi),
+            labels: None,
+            bubble: None,
+            system: start.is_some_and(|start| is_system_start(pool.function(start))),
+            locked: g.lockedm != 0 && !dead,
+            ancestors: None,
+        }
+    }
+}
+
+/// The fields that must not have changed for a stack to be believed (see the notes on consistency
+/// in `docs/consistency.md`).
+fn same(a: &G, b: &G) -> bool {
+    a.goid == b.goid
+        && a.status == b.status
+        && a.scan == b.scan
+        && a.waitreason == b.waitreason
+        && a.sched_sp == b.sched_sp
+        && a.sched_pc == b.sched_pc
+        && a.stack_lo == b.stack_lo
+        && a.stack_hi == b.stack_hi
+        && a.syscallsp == b.syscallsp
+        && a.syscallpc == b.syscallpc
+        && a.tracking_seq == b.tracking_seq
+        && a.m == b.m
+}
+
+fn word(stack: &[u8], start: u64, addr: u64) -> Option<u64> {
+    use crate::bytes::FieldsExt;
+    stack.u64_at(usize::try_from(addr.checked_sub(start)?).ok()?)
+}
+
+fn explain(end: End) -> String {
+    match end {
+        End::TopFrame => "where stacks end".to_owned(),
+        End::NoFrameInfo => "in a function without frame information".to_owned(),
+        End::WritesSp => "in a function that moves its stack pointer freely".to_owned(),
+        End::NoCaller => "at a return address of zero".to_owned(),
+        End::BadPc(pc) => format!("at {pc:#x}, which is in no Go function"),
+        End::BadStack(at) => format!("at {at:#x}, outside its memory"),
+        End::Stuck => "at a frame that calls itself".to_owned(),
+        End::TooDeep => "at the limit of frames".to_owned(),
+    }
+}
+
+/// What a walk over all goroutines needs.
+pub(super) struct Walk<'a> {
+    pub(super) target: &'a dyn Target,
+    pub(super) plan: Plan,
+    pub(super) keep_dead: bool,
+    pub(super) decoder: &'a mut Decoder,
+    pub(super) pool: &'a mut SymbolPool,
+    pub(super) warnings: &'a mut Warnings,
+    pub(super) collected: Collected,
+}
+
+/// A goroutine that has to be read again.
+struct Again {
+    addr: u64,
+    window: usize,
+    why: NotShown,
+}
+
+impl Walk<'_> {
+    /// Reads and decodes the goroutines at `addrs`, which are in ascending order.
+    pub(super) fn run(&mut self, addrs: &[u64]) -> Result<(), ReadError> {
+        self.collected.goroutines.reserve(addrs.len());
+        let again = self.pipeline(addrs)?;
+        self.settle(again)
+    }
+
+    fn settle(&mut self, mut again: Vec<Again>) -> Result<(), ReadError> {
+        for _ in 0..RETRIES {
+            if again.is_empty() {
+                break;
+            }
+            again = self.retry(again)?;
+        }
+        self.give_up(again)
+    }
+
+    /// Reads the goroutines at `addrs` without decoding anything, for a target that stands still and
+    /// is not to stand longer than it must.
+    pub(super) fn read_all(target: &dyn Target, plan: &Plan, addrs: &[u64]) -> Result<Vec<Chunk>, ReadError> {
+        addrs
+            .chunks(CHUNK)
+            .map(|part| {
+                let mut chunk = Chunk::new(part, plan.window);
+                chunk.read(target, plan).map(|()| chunk)
+            })
+            .collect()
+    }
+
+    /// Decodes what [`Self::read_all`] read with `plan`; what is torn even so is read again.
+    pub(super) fn decode_all(&mut self, chunks: &[Chunk], plan: &Plan) -> Result<(), ReadError> {
+        let mut again = Vec::new();
+        for chunk in chunks {
+            self.decode_chunk(chunk, plan, true, &mut again);
+        }
+        self.settle(again)
+    }
+
+    /// Whether the goroutine at `addr` runs at this moment.
+    pub(super) fn is_running(&self, addr: u64) -> Result<bool, ReadError> {
+        let size = usize::try_from(self.plan.g.size).unwrap_or_default();
+        let bytes = self.target.read_vec(Addr(addr), size)?;
+        Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
+    }
+
+    /// Decodes chunks that were read later than the rest, and puts what they hold in place of what
+    /// was there.
+    pub(super) fn replace(&mut self, chunks: &[Chunk], plan: &Plan) {
+        let mut unheard = Warnings::default();
+        for raw in chunks.iter().flat_map(Chunk::iter) {
+            let Outcome::Done(goroutine, g) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else { continue };
+            match self.collected.goroutines.iter_mut().find(|known| known.addr == raw.addr) {
+                Some(known) => *known = *goroutine,
+                None => self.keep(*goroutine, &g),
+            }
+        }
+    }
+
+    /// Goroutines that ran when they were read may have been parked since: then their stacks can be
+    /// read like any other.
+    pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
+        let running = StackState::NotShown(NotShown::Running);
+        let mut addrs: Vec<u64> =
+            self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).collect();
+        addrs.sort_unstable();
+        let plan = Plan { window: WINDOW, ..self.plan.clone() };
+        let chunks = Self::read_all(self.target, &plan, &addrs)?;
+        self.replace(&chunks, &plan);
+        Ok(())
+    }
+
+    /// One pass over all: a thread reads the next chunk while this one decodes the last.
+    fn pipeline(&mut self, addrs: &[u64]) -> Result<Vec<Again>, ReadError> {
+        let plan = Plan { window: WINDOW, ..self.plan.clone() };
+        let mut again = Vec::new();
+        if addrs.len() <= CHUNK {
+            let mut chunk = Chunk::new(addrs, plan.window);
+            chunk.read(self.target, &plan)?;
+            self.decode_chunk(&chunk, &plan, true, &mut again);
+            return Ok(again);
+        }
+        let (full, chunks) = sync_channel(CHUNKS_AHEAD);
+        let (empty, spare) = sync_channel(CHUNKS_AHEAD + 1);
+        for _ in 0..=CHUNKS_AHEAD {
+            // There is room for all of them: this cannot block, and fails only without a receiver.
+            let _ = empty.try_send(Chunk::new(&[], plan.window));
+        }
+        let target = self.target;
+        std::thread::scope(|scope| {
+            scope.spawn(|| read_chunks(target, &plan, addrs, spare, &full));
+            // The sender of the reading thread is dropped with it.
+            for result in take_all(chunks, addrs.len().div_ceil(CHUNK)) {
+                let chunk: Chunk = result?;
+                self.decode_chunk(&chunk, &plan, true, &mut again);
+                let _ = empty.try_send(chunk);
+            }
+            Ok(again)
+        })
+    }
+
+    fn decode_chunk(&mut self, chunk: &Chunk, plan: &Plan, first_try: bool, again: &mut Vec<Again>) {
+        // Odd stacks of goroutines that are tried again are no news yet.
+        let mut unheard = Warnings::default();
+        for raw in chunk.iter() {
+            match self.decoder.decode(&raw, plan, self.pool, &mut unheard) {
+                Outcome::Done(goroutine, g) => {
+                    self.collected.consistency.validated += 1;
+                    self.collected.consistency.retried += u64::from(!first_try);
+                    self.keep(*goroutine, &g);
+                }
+                Outcome::Dead(goroutine) => {
+                    self.collected.dead += 1;
+                    if self.keep_dead {
+                        self.collected.goroutines.push(*goroutine);
+                    }
+                }
+                Outcome::Torn(why) => again.push(Again { addr: raw.addr.0, window: plan.window, why }),
+                Outcome::Longer => {
+                    let window = plan.window.saturating_mul(8).min(MAX_WINDOW);
+                    again.push(Again { addr: raw.addr.0, window, why: NotShown::Unreadable });
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, goroutine: Goroutine, g: &G) {
+        let bubble = g.bubble.unwrap_or(0);
+        if g.labels != 0 || bubble != 0 || g.ancestors != 0 {
+            let index = self.collected.goroutines.len();
+            self.collected.extras.push(Extra { index, labels: g.labels, bubble, ancestors: g.ancestors });
+        }
+        self.collected.goroutines.push(goroutine);
+    }
+
+    /// Tries again, those with long stacks in chunks of their own. A stack that turns out longer
+    /// than its window does not use up its tries.
+    fn retry(&mut self, again: Vec<Again>) -> Result<Vec<Again>, ReadError> {
+        let mut by_window: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for one in &again {
+            by_window.entry(one.window).or_default().push(one.addr);
+        }
+        let mut left = Vec::new();
+        while let Some((window, addrs)) = by_window.pop_first() {
+            let plan = Plan { window, ..self.plan.clone() };
+            // The chunk's size in bytes stays about the same whatever the window.
+            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 16 / window).clamp(1, CHUNK);
+            let mut still = Vec::new();
+            for part in addrs.chunks(per_chunk) {
+                let mut chunk = Chunk::new(part, plan.window);
+                chunk.read(self.target, &plan)?;
+                self.decode_chunk(&chunk, &plan, false, &mut still);
+            }
+            for one in still {
+                if one.window > window {
+                    by_window.entry(one.window).or_default().push(one.addr);
+                } else {
+                    left.push(one);
+                }
+            }
+        }
+        left.sort_unstable_by_key(|one| one.addr);
+        Ok(left)
+    }
+
+    /// Lists what stayed torn, with what its header says and without a stack.
+    fn give_up(&mut self, again: Vec<Again>) -> Result<(), ReadError> {
+        let plan = Plan { stacks: false, validate: false, ..self.plan.clone() };
+        let why: FxHashMap<u64, NotShown> = again.iter().map(|one| (one.addr, one.why)).collect();
+        let addrs: Vec<u64> = again.iter().map(|one| one.addr).collect();
+        for part in addrs.chunks(CHUNK) {
+            let mut chunk = Chunk::new(part, plan.window);
+            chunk.read(self.target, &plan)?;
+            for raw in chunk.iter() {
+                let reason = why.get(&raw.addr.0).copied().unwrap_or(NotShown::Moving);
+                self.list_without_stack(&raw, &plan, reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn list_without_stack(&mut self, raw: &Raw<'_>, plan: &Plan, why: NotShown) {
+        let Some(g) = plan.parse(raw.before) else {
+            self.collected.consistency.unreadable += 1;
+            self.warnings.add(WarningCode::GoroutineUnreadable, format!("the g at {} could not be read", raw.addr));
+            return;
+        };
+        let status = g.status();
+        if status.is_dead() {
+            self.collected.dead += 1;
+            return;
+        }
+        let (code, what) = match why {
+            NotShown::Unreadable => {
+                self.collected.consistency.unreadable += 1;
+                (WarningCode::GoroutineUnreadable, "has a stack that makes no sense")
+            }
+            _ => {
+                self.collected.consistency.moving += 1;
+                (WarningCode::GoroutineMoving, "changed on every try")
+            }
+        };
+        self.warnings.add(code, format!("goroutine {} {what}", g.goid));
+        let goroutine = self.decoder.describe(raw.addr, &g, status, why, self.pool);
+        self.keep(goroutine, &g);
+    }
+}
+
+type ChunkResult = Result<Chunk, ReadError>;
+
+fn read_chunks(
+    target: &dyn Target,
+    plan: &Plan,
+    addrs: &[u64],
+    spare: Receiver<Chunk>,
+    full: &SyncSender<ChunkResult>,
+) {
+    for part in addrs.chunks(CHUNK) {
+        let Ok(mut chunk) = spare.recv() else { return };
+        chunk.addrs.clear();
+        chunk.addrs.extend_from_slice(part);
+        let result = chunk.read(target, plan).map(|()| chunk);
+        let failed = result.is_err();
+        if full.send(result).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// As many results as were promised, or fewer when the sender stops early.
+fn take_all(results: Receiver<ChunkResult>, count: usize) -> impl Iterator<Item = ChunkResult> {
+    results.into_iter().take(count)
+}

@@ -1,0 +1,331 @@
+//! The Go program inside a target: its file, where it was loaded, its function table and its
+//! moduledata.
+//!
+//! Usually that is the executable; where the executable is not Go, it is the first mapped library
+//! that holds a Go runtime (`-buildmode=c-shared`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::addr::{Addr, LinkAddr, LoadBias};
+use crate::bytes::ByteSource;
+use crate::image::build_info::{BuildInfo, BuildInfoError};
+use crate::image::elf::{Elf, ElfError};
+use crate::image::moduledata::{MODULEDATA_KEPT, ModuleData};
+use crate::image::pclntab::{Header, Pclntab};
+use crate::target::{Mapping, ReadError, Target, TargetError};
+
+/// A Go program that was found in a target.
+#[derive(Debug)]
+pub struct Program {
+    /// Its file.
+    pub elf: Arc<Elf>,
+    /// What to add to its addresses.
+    pub bias: LoadBias,
+    /// Its function table, without inlined calls until `gofunc` is known.
+    pub pclntab: Arc<Pclntab>,
+    /// Its moduledata.
+    pub module: ModuleData,
+    /// What it says of its build, if anything.
+    pub build_info: Option<BuildInfo>,
+    /// Why the build info could not be read, if it is there and damaged.
+    pub build_info_error: Option<BuildInfoError>,
+    /// The library that it is, when it is not the executable.
+    pub library: Option<String>,
+    /// A separate file with its symbols.
+    pub symbol_file: Option<SymbolFile>,
+}
+
+/// A separate binary with symbols and DWARF (`--bin`) that belongs to the program.
+#[derive(Debug)]
+pub struct SymbolFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub elf: Arc<Elf>,
+    /// What to add to its addresses to get those of the program's own file (modulo 2⁶⁴).
+    pub shift: u64,
+}
+
+/// Why no Go program could be found.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// The target could not be read.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Its memory could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The executable is no ELF program that can be read.
+    #[error("{exe} cannot be read: {source}")]
+    Elf {
+        /// The executable.
+        exe: String,
+        /// What is wrong with it.
+        source: ElfError,
+    },
+    /// Neither the executable nor a library has a Go function table.
+    #[error(
+        "{exe} is not a Go program: neither it nor any of the {libraries} libraries it has loaded holds a Go function table (pclntab)"
+    )]
+    NotGo {
+        /// The executable.
+        exe: String,
+        /// How many libraries were looked at.
+        libraries: usize,
+    },
+    /// There is a function table, and no moduledata that belongs to it.
+    #[error(
+        "{exe} has a Go function table at {header}, but no moduledata in its memory refers to it; the process may just be starting"
+    )]
+    NoModuleData {
+        /// The executable or library.
+        exe: String,
+        /// Where the function table is.
+        header: LinkAddr,
+    },
+    /// The mappings do not tell where the file was loaded.
+    #[error("cannot tell where {exe} was loaded: none of its segments is mapped")]
+    NotMapped {
+        /// The executable or library.
+        exe: String,
+    },
+    /// `--bin` could not be opened.
+    #[error("cannot open {}: {source}", path.display())]
+    SymbolFile {
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// `--bin` is no ELF file that can be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    SymbolFileElf {
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        source: ElfError,
+    },
+    /// `--bin` is another program.
+    #[error(
+        "{} is not the program that runs: its Go build id is {found}, the process has {expected}",
+        path.display()
+    )]
+    OtherProgram {
+        /// Its path.
+        path: PathBuf,
+        /// Its build id, or what stands for it.
+        found: String,
+        /// The build id of the process's own file.
+        expected: String,
+    },
+}
+
+/// Largest part of one writable segment that is searched for moduledata, bytes.
+const MAX_SEARCHED: u64 = 1 << 30;
+/// Size of the pieces in which it is read, bytes.
+const SEARCH_CHUNK: usize = 4 << 20;
+
+impl Program {
+    /// Finds the Go program in `target`.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn find(target: &dyn Target, symbols: Option<&Path>) -> Result<Self, ProgramError> {
+        let mappings = target.mappings()?;
+        let exe = target.process().exe.clone();
+        let elf = Elf::parse(target.executable()?).map_err(|source| ProgramError::Elf { exe: exe.clone(), source })?;
+        let entry = at_entry(target);
+        let own = mappings_of_executable(&exe, entry.unwrap_or(elf.entry().0), &mappings);
+        if let Some(program) = Self::in_file(target, Arc::new(elf), &exe, &own, entry, symbols)? {
+            return Ok(program);
+        }
+        let libraries = libraries(&mappings, &exe);
+        for library in &libraries {
+            let Some(first) = library.first() else { continue };
+            // A library that cannot be opened or read is not the one that was looked for.
+            let Ok(source) = target.mapped_file(first) else { continue };
+            let Ok(elf) = Elf::parse(source) else { continue };
+            if let Some(mut program) = Self::in_file(target, Arc::new(elf), &first.path, library, None, symbols)? {
+                program.library = Some(first.path.clone());
+                return Ok(program);
+            }
+        }
+        Err(ProgramError::NotGo { exe, libraries: libraries.len() })
+    }
+
+    fn in_file(
+        target: &dyn Target,
+        elf: Arc<Elf>,
+        name: &str,
+        mappings: &[&Mapping],
+        entry: Option<u64>,
+        symbols: Option<&Path>,
+    ) -> Result<Option<Self>, ProgramError> {
+        let headers = Header::find_all(&elf);
+        let Some(first) = headers.first() else { return Ok(None) };
+        let places: Vec<(u64, u64)> = mappings.iter().map(|m| (m.start.0, m.offset)).collect();
+        let bias = elf
+            .load_bias(&places, entry)
+            .ok_or_else(|| ProgramError::NotMapped { exe: name.to_owned() })?;
+        for header in &headers {
+            let Some(module) = find_moduledata(target, &elf, bias, header)? else { continue };
+            let text = bias.unload(Addr(module.text.start));
+            let symbol_file = symbols.map(|path| SymbolFile::open(path, &elf)).transpose()?;
+            let (build_info, build_info_error) = match BuildInfo::find(&elf) {
+                Ok(found) => (found, None),
+                Err(error) => (None, Some(error)),
+            };
+            let pclntab = Arc::new(Pclntab::new(Arc::clone(&elf), *header, text));
+            return Ok(Some(Self {
+                elf,
+                bias,
+                pclntab,
+                module,
+                build_info,
+                build_info_error,
+                library: None,
+                symbol_file,
+            }));
+        }
+        Err(ProgramError::NoModuleData { exe: name.to_owned(), header: first.addr })
+    }
+}
+
+/// Where the kernel started the program, from the auxiliary vector.
+fn at_entry(target: &dyn Target) -> Option<u64> {
+    const AT_ENTRY: u64 = 9;
+    target.auxv().iter().find(|(kind, _)| *kind == AT_ENTRY).map(|(_, value)| *value)
+}
+
+/// The mappings of the executable: those with its path, or else those of the file that holds its
+/// entry point, because the kernel may name it differently here and there (overlay file systems,
+/// changed roots).
+fn mappings_of_executable<'m>(exe: &str, entry: u64, mappings: &'m [Mapping]) -> Vec<&'m Mapping> {
+    let of_path: Vec<&Mapping> = mappings.iter().filter(|m| !m.path.is_empty() && m.path == exe).collect();
+    if !of_path.is_empty() {
+        return of_path;
+    }
+    match mappings.iter().find(|m| m.start.0 <= entry && entry < m.end.0) {
+        Some(found) => mappings.iter().filter(|m| m.inode == found.inode && m.path == found.path).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Mapped libraries: the mappings of each file but the executable that has executable code.
+fn libraries<'m>(mappings: &'m [Mapping], exe: &str) -> Vec<Vec<&'m Mapping>> {
+    let mut files: Vec<Vec<&Mapping>> = Vec::new();
+    for mapping in mappings.iter().filter(|m| m.inode != 0 && m.path.starts_with('/') && m.path != exe) {
+        let same = |file: &&mut Vec<&Mapping>| {
+            file.first().is_some_and(|first| first.path == mapping.path && first.inode == mapping.inode)
+        };
+        match files.iter_mut().rev().find(same) {
+            Some(file) => file.push(mapping),
+            None => files.push(vec![mapping]),
+        }
+    }
+    files.retain(|file| file.iter().any(|m| m.exec));
+    files
+}
+
+fn find_moduledata(
+    target: &dyn Target,
+    elf: &Elf,
+    bias: LoadBias,
+    header: &Header,
+) -> Result<Option<ModuleData>, ReadError> {
+    let pclntab = bias.load(header.addr);
+    // From 1.26 on it has a section of its own; else it is among the initialised variables.
+    let by_section = elf.section(".go.module").map(|section| (section.addr, section.size));
+    let writable = elf.segments().iter().filter(|s| s.writable).map(|s| (s.vaddr, s.file_size));
+    for (start, size) in by_section.into_iter().chain(writable) {
+        if let Some(found) = search(target, bias.load(start), size.min(MAX_SEARCHED), header, pclntab)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+fn search(
+    target: &dyn Target,
+    start: Addr,
+    size: u64,
+    header: &Header,
+    pclntab: Addr,
+) -> Result<Option<ModuleData>, ReadError> {
+    let mut buf = Vec::new();
+    let mut done = 0;
+    while done < size {
+        let want = usize::try_from(size - done).unwrap_or(SEARCH_CHUNK).min(SEARCH_CHUNK);
+        let at = Addr(start.0.wrapping_add(done));
+        buf.resize(want, 0);
+        let got = target.read(at, &mut buf)?;
+        if let Some(found) = buf.get(..got).and_then(|bytes| ModuleData::search(bytes, at, header, pclntab)) {
+            return Ok(Some(found));
+        }
+        if got < want {
+            return Ok(None);
+        }
+        // Pieces overlap, so that a structure on the border is seen whole.
+        done += want.saturating_sub(if done + (want as u64) < size { MODULEDATA_KEPT } else { 0 }).max(1) as u64;
+    }
+    Ok(None)
+}
+
+struct FileSource {
+    file: std::fs::File,
+    len: u64,
+}
+
+impl ByteSource for FileSource {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.file, buf, offset)
+    }
+}
+
+impl SymbolFile {
+    fn open(path: &Path, program: &Elf) -> Result<Self, ProgramError> {
+        let open = || {
+            let file = std::fs::File::open(path)?;
+            let len = file.metadata()?.len();
+            Ok(FileSource { file, len })
+        };
+        let source = open().map_err(|source| ProgramError::SymbolFile { path: path.to_owned(), source })?;
+        let elf = Elf::parse(Arc::new(source))
+            .map_err(|source| ProgramError::SymbolFileElf { path: path.to_owned(), source })?;
+        let text = |elf: &Elf| elf.segments().iter().find(|s| s.executable).map(|s| s.vaddr.0);
+        let named = |elf: &Elf| elf.go_build_id().unwrap_or_else(|| "(none)".to_owned());
+        let same = match (elf.go_build_id(), program.go_build_id()) {
+            (Some(found), Some(expected)) => found == expected,
+            _ => same_text(&elf, program),
+        };
+        match (same, text(&elf), text(program)) {
+            (true, Some(here), Some(there)) => {
+                Ok(Self { path: path.to_owned(), elf: Arc::new(elf), shift: there.wrapping_sub(here) })
+            }
+            _ => Err(ProgramError::OtherProgram {
+                path: path.to_owned(),
+                found: named(&elf),
+                expected: named(program),
+            }),
+        }
+    }
+}
+
+/// Whether two files have the same machine code, for programs without build ids: the first
+/// mebibyte of their executable segments is compared.
+fn same_text(a: &Elf, b: &Elf) -> bool {
+    const COMPARED: u64 = 1 << 20;
+    let start = |elf: &Elf| {
+        let segment = elf.segments().iter().find(|s| s.executable)?;
+        // The first page of the segment may hold the file's own header, which stripping changes.
+        let skip = 4096.min(segment.file_size);
+        let len = usize::try_from(segment.file_size.min(COMPARED).checked_sub(skip)?).ok()?;
+        elf.read(LinkAddr(segment.vaddr.0.checked_add(skip)?), len)
+    };
+    matches!((start(a), start(b)), (Some(a), Some(b)) if a == b && !a.is_empty())
+}

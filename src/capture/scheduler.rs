@@ -1,0 +1,125 @@
+//! Everything of a capture but the goroutines: the scheduler, Ps, Ms, heap and collector.
+//!
+//! These are small and read with the mirrors of [`crate::runtime`]; what cannot be found or read is
+//! `None` with a warning, and the rest goes on.
+
+use super::program::Program;
+use super::session::CaptureError;
+use crate::addr::Addr;
+use crate::model::{GcStats, HeapStats, Processor, Scheduler, Thread, WarningCode, Warnings};
+use crate::runtime::GoRuntime;
+use crate::runtime::gc_controller::{gc_stats, read_gc_controller};
+use crate::runtime::m::{M, read_ms, read_threads};
+use crate::runtime::mstats::{read_heap, read_mstats};
+use crate::runtime::p::{P, read_processors, read_ps};
+use crate::runtime::sched::read_scheduler;
+use crate::runtime::symbols::Global;
+use crate::target::{ReadError, Target, TargetExt};
+
+/// What was read of the scheduler and the statistics.
+#[derive(Debug, Default)]
+pub(super) struct SchedulerState {
+    /// Every M as it stands in memory.
+    pub(super) ms: Vec<M>,
+    pub(super) processors: Vec<Processor>,
+    pub(super) threads: Vec<Thread>,
+    pub(super) sched: Option<Scheduler>,
+    pub(super) heap: Option<HeapStats>,
+    pub(super) gc: Option<GcStats>,
+    pub(super) gomaxprocs: Option<u32>,
+    /// Threads as the kernel counts them.
+    pub(super) os_threads: Option<u32>,
+    /// When the runtime started, by its `nanotime`.
+    pub(super) runtime_init_ns: Option<u64>,
+}
+
+/// Reads it all.
+pub(super) fn read(
+    target: &dyn Target,
+    runtime: &GoRuntime,
+    program: &Program,
+    warnings: &mut Warnings,
+) -> Result<SchedulerState, CaptureError> {
+    let reader = Reader { target, runtime, program };
+    let mut state = SchedulerState::default();
+    let os_threads = target.threads()?;
+    state.os_threads = u32::try_from(os_threads.len()).ok();
+    let layout = &runtime.layout;
+
+    let ps = match reader.place(Global::Allp, warnings) {
+        Some(allp) => read_ps(target, allp, layout, warnings)?,
+        None => Vec::new(),
+    };
+    state.gomaxprocs = reader.gomaxprocs(&ps, warnings)?;
+    if let Some(allm) = reader.place(Global::Allm, warnings) {
+        // The Ps name most of the Ms, so that these need not be fetched one by one.
+        let known: Vec<Addr> = ps.iter().map(|p| Addr(p.m)).collect();
+        state.ms = read_ms(target, allm, &known, layout, warnings)?;
+    }
+    state.threads = read_threads(target, &state.ms, &ps, &os_threads, layout)?;
+    state.processors = read_processors(target, &ps, &state.ms, layout)?;
+    if let Some(sched) = reader.place(Global::Sched, warnings) {
+        state.sched = read_scheduler(target, sched, &ps, layout, warnings)?;
+    }
+    reader.statistics(&ps, &mut state, warnings)?;
+    if let Some(at) = reader.place(Global::RuntimeInitTime, warnings) {
+        state.runtime_init_ns = target.read_u64(at)?.filter(|&ns| ns != 0);
+    }
+    Ok(state)
+}
+
+struct Reader<'a> {
+    target: &'a dyn Target,
+    runtime: &'a GoRuntime,
+    program: &'a Program,
+}
+
+impl Reader<'_> {
+    fn place(&self, global: Global, warnings: &mut Warnings) -> Option<Addr> {
+        let found = self.runtime.symbols.addr(global).map(|link| self.program.bias.load(link));
+        if found.is_none() {
+            let message = format!("{} was not found; what it tells is unknown", global.name());
+            warnings.add(WarningCode::SymbolMissing, message);
+        }
+        found
+    }
+
+    /// `runtime.gomaxprocs`, or else the number of Ps that are in use.
+    fn gomaxprocs(&self, ps: &[P], warnings: &mut Warnings) -> Result<Option<u32>, ReadError> {
+        let counted = u32::try_from(ps.len()).ok().filter(|&n| n > 0);
+        let Some(at) = self.runtime.symbols.addr(Global::Gomaxprocs) else { return Ok(counted) };
+        let Some(value) = self.target.read_u32(self.program.bias.load(at))? else { return Ok(counted) };
+        if counted.is_some_and(|counted| counted < value) {
+            warnings.add(
+                WarningCode::CountsDisagree,
+                format!("runtime.gomaxprocs is {value} and runtime.allp holds {} Ps", ps.len()),
+            );
+            return Ok(counted);
+        }
+        Ok(Some(value))
+    }
+
+    fn statistics(
+        &self,
+        ps: &[P],
+        state: &mut SchedulerState,
+        warnings: &mut Warnings,
+    ) -> Result<(), ReadError> {
+        let (target, layout) = (self.target, &self.runtime.layout);
+        let Some(memstats) = self.place(Global::Memstats, warnings) else { return Ok(()) };
+        let Some(mstats) = read_mstats(target, memstats, layout, warnings)? else { return Ok(()) };
+        let controller = match self.place(Global::GcController, warnings) {
+            Some(at) => read_gc_controller(target, at, layout, warnings)?,
+            None => None,
+        };
+        if let Some(controller) = &controller {
+            state.heap = Some(read_heap(target, &mstats, controller, ps, layout)?);
+        }
+        let phase = match self.runtime.symbols.addr(Global::Gcphase) {
+            Some(at) => target.read_u32(self.program.bias.load(at))?,
+            None => None,
+        };
+        state.gc = Some(gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor));
+        Ok(())
+    }
+}

@@ -1,0 +1,390 @@
+//! An opened target: what is worked out once, and one capture after the other.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::allgs;
+use super::freeze::{self, FreezeMode};
+use super::goroutines::{Collected, Decoder, Walk};
+use super::labels::Follower;
+use super::program::{Program, ProgramError};
+use super::read::Plan;
+use super::scheduler::{self, SchedulerState};
+use super::symbolize::Symbolizer;
+use super::unwind::Unwinder;
+use crate::addr::Addr;
+use crate::image::pclntab::Pclntab;
+use crate::model::{
+    FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
+};
+use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
+use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError};
+
+/// What opening a target may need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// A separate file with the program's symbols.
+    pub bin: Option<PathBuf>,
+    /// Whether to compare every source of every fact, whatever that costs.
+    pub thorough: bool,
+}
+
+/// What a capture is to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureOptions {
+    /// Stacks too.
+    pub stacks: bool,
+    /// Dead (free) gs too.
+    pub dead: bool,
+    /// Whether to stop the target, and how.
+    pub freeze: Option<FreezeMode>,
+}
+
+/// Why a target could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no Go program in it that could be read.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// Its runtime could not be made sense of.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// Why a capture could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The target could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The target could not be looked into or stopped.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The list of goroutines is not where it should be.
+    #[error("the list of goroutines (runtime.allgs at {at}) cannot be read: {what}")]
+    NoGoroutines {
+        /// Where it was looked for.
+        at: Addr,
+        /// What is there instead.
+        what: String,
+    },
+}
+
+/// A target with everything that does not change from one capture to the next.
+pub struct Session {
+    target: Box<dyn Target>,
+    program: Program,
+    runtime: GoRuntime,
+    decoder: Decoder,
+    pool: Arc<SymbolPool>,
+}
+
+/// Beyond this many distinct stacks in the pool, a new capture starts with an empty one, so that a
+/// session that goes on for days does not grow without end.
+const MAX_POOLED_STACKS: usize = 2_000_000;
+
+impl Session {
+    /// Finds the Go program in `target` and works out where its runtime keeps things.
+    ///
+    /// # Errors
+    /// When it is no Go program, or one that cannot be read.
+    pub fn open(target: Box<dyn Target>, options: &OpenOptions) -> Result<Self, OpenError> {
+        let mut program = Program::find(target.as_ref(), options.bin.as_deref())?;
+        let symbols = program.symbol_file.as_ref().map(|file| (file.elf.as_ref(), file.shift));
+        let runtime = GoRuntime::locate(
+            target.as_ref(),
+            &program.elf,
+            program.bias,
+            &program.pclntab,
+            &program.module,
+            program.build_info.as_ref(),
+            &LocateOptions { thorough: options.thorough, symbols },
+        )?;
+        let header = *program.pclntab.header();
+        let text = program.bias.unload(Addr(program.module.text.start));
+        let mut pclntab = Pclntab::new(Arc::clone(&program.elf), header, text);
+        if let Some(gofunc) = runtime.layout.table.offset("runtime.moduledata", "gofunc").and_then(|at| program.module.word(at)) {
+            pclntab = pclntab.with_gofunc(program.bias.unload(Addr(gofunc)));
+        }
+        program.pclntab = Arc::new(pclntab);
+        let decoder = Self::decoder(&program, &runtime);
+        Ok(Self { target, program, runtime, decoder, pool: Arc::default() })
+    }
+
+    fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
+        let minor = runtime.version.minor;
+        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), minor);
+        let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, minor);
+        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len())
+    }
+
+    /// The target.
+    #[must_use]
+    pub fn target(&self) -> &dyn Target {
+        self.target.as_ref()
+    }
+
+    /// The program in it.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Its runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &GoRuntime {
+        &self.runtime
+    }
+
+    /// Reads the target once.
+    ///
+    /// # Errors
+    /// When it has ended, cannot be read any more, or cannot be stopped though that was asked for.
+    pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
+        let started = Instant::now();
+        let stats = self.target.stats();
+        if self.pool.stack_count() > MAX_POOLED_STACKS {
+            self.pool = Arc::default();
+            self.decoder = Self::decoder(&self.program, &self.runtime);
+        }
+        let mut warnings = self.runtime.warnings.clone();
+        let mut pool = std::mem::take(&mut self.pool);
+        let result = self.read(options, Arc::make_mut(&mut pool), &mut warnings);
+        self.pool = pool;
+        let read = result?;
+        let clock = read.clock;
+        if self.target.backend() == Backend::ProcMem {
+            warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
+        }
+        let after = self.target.stats();
+        let target = self.target_info(&read.state, clock.monotonic_ns);
+        let mut goroutines = read.collected.goroutines;
+        goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
+        Ok(Snapshot {
+            captured_at_unix_ns: clock.unix_ns,
+            monotonic_ns: clock.monotonic_ns,
+            target,
+            reading: Reading {
+                backend: self.target.backend().name(),
+                duration_ns: u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+                syscalls: after.syscalls.saturating_sub(stats.syscalls),
+                bytes: after.bytes.saturating_sub(stats.bytes),
+                freeze: read.freeze,
+                consistency: read.collected.consistency,
+                layout: self.runtime.layout_source.to_string(),
+                provenance: self.runtime.symbols.provenance(),
+            },
+            sched: read.state.sched,
+            heap: read.state.heap,
+            gc: read.state.gc,
+            processors: read.state.processors,
+            threads: read.state.threads,
+            goroutines,
+            dead_goroutines: read.collected.dead,
+            wait_reasons: self.runtime.wait_reasons.clone(),
+            symbols: Arc::clone(&self.pool),
+            warnings,
+        })
+    }
+
+    fn plan(&self, options: &CaptureOptions) -> Plan {
+        let layout = &self.runtime.layout;
+        Plan {
+            g: layout.g,
+            gobuf: layout.gobuf,
+            syscalltick: layout.m.syscalltick.into(),
+            stacks: options.stacks,
+            window: usize::MAX,
+            validate: true,
+            stopped: Arc::default(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        options: &CaptureOptions,
+        pool: &mut SymbolPool,
+        warnings: &mut Warnings,
+    ) -> Result<Read, CaptureError> {
+        if options.freeze == Some(FreezeMode::All) {
+            return self.read_frozen(options, pool, warnings);
+        }
+        let clock = self.target.clock();
+        let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
+        let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
+        let plan = self.plan(options);
+        let mut walk = Walk {
+            target: self.target.as_ref(),
+            plan,
+            keep_dead: options.dead,
+            decoder: &mut self.decoder,
+            pool,
+            warnings,
+            collected: Collected::default(),
+        };
+        walk.run(&addrs)?;
+        let mut freeze = None;
+        if options.freeze == Some(FreezeMode::Running) {
+            freeze = Some(stop_running(&mut walk, &self.runtime, &self.program, &state)?);
+        }
+        let mut collected = walk.collected;
+        follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        Ok(Read { clock, state, collected, freeze })
+    }
+
+    /// Everything while the whole target stands still; decoding waits until it runs again.
+    fn read_frozen(
+        &mut self,
+        options: &CaptureOptions,
+        pool: &mut SymbolPool,
+        warnings: &mut Warnings,
+    ) -> Result<Read, CaptureError> {
+        /// Stacks longer than this are finished when the target runs again.
+        const FROZEN_WINDOW: usize = 1 << 20;
+        let target = self.target.as_ref();
+        let layout = &self.runtime.layout;
+        let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
+        let frozen = target.freeze(&FreezeWhich::All)?;
+        let clock = target.clock();
+        let state = scheduler::read(target, &self.runtime, &self.program, warnings)?;
+        let addrs = allgs::read(target, &self.runtime, &self.program, warnings)?;
+        let stopped =
+            freeze::starts(target, frozen.as_ref(), &state.ms, &layout.g, &layout.gobuf, &self.program.module.text)?;
+        let plan = Plan {
+            validate: false,
+            window: FROZEN_WINDOW,
+            stopped: Arc::new(stopped),
+            ..self.plan(options)
+        };
+        let chunks = Walk::read_all(target, &plan, &addrs)?;
+        let threads = frozen.threads().len();
+        freeze::note(&mut info, frozen.resume(), threads);
+        let mut walk = Walk {
+            target,
+            plan: self.plan(options),
+            keep_dead: options.dead,
+            decoder: &mut self.decoder,
+            pool,
+            warnings,
+            collected: Collected::default(),
+        };
+        walk.decode_all(&chunks, &plan)?;
+        let mut collected = walk.collected;
+        follow(target, &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        Ok(Read { clock, state, collected, freeze: Some(info) })
+    }
+
+    fn target_info(&self, state: &SchedulerState, monotonic_ns: u64) -> TargetInfo {
+        let process = self.target.process();
+        let runtime = &self.runtime;
+        TargetInfo {
+            pid: process.pid,
+            exe: process.exe.clone(),
+            cmdline: process.cmdline.clone(),
+            build_id: self.program.elf.go_build_id(),
+            go_version: runtime.version.text.clone(),
+            go_version_source: runtime.version_source.name(),
+            arch: self.program.elf.arch().name(),
+            module: self.program.build_info.as_ref().map(module_info).unwrap_or_default(),
+            stripped: self.program.elf.section(".symtab").is_none(),
+            gomaxprocs: state.gomaxprocs,
+            os_threads: state.os_threads,
+            uptime_ns: state.runtime_init_ns.map(|init| monotonic_ns.saturating_sub(init)),
+            process_state: process.state,
+            cpu_ns: process.cpu_ns,
+            rss_bytes: process.rss_bytes,
+        }
+    }
+}
+
+struct Read {
+    clock: crate::target::Clock,
+    state: SchedulerState,
+    collected: Collected,
+    freeze: Option<FreezeInfo>,
+}
+
+/// Labels, bubbles and ancestors.
+fn follow(
+    target: &dyn Target,
+    runtime: &GoRuntime,
+    decoder: &mut Decoder,
+    pool: &mut SymbolPool,
+    collected: &mut Collected,
+) -> Result<(), ReadError> {
+    let minor = runtime.version.minor;
+    let bubble_id = runtime.layout.table.offset("runtime.synctestBubble", "id");
+    let mut follower = Follower::new(target, minor);
+    for extra in std::mem::take(&mut collected.extras) {
+        let Some(goroutine) = collected.goroutines.get_mut(extra.index) else { continue };
+        if extra.labels != 0 {
+            goroutine.labels = follower.labels(extra.labels, pool)?;
+        }
+        if let (true, Some(offset)) = (extra.bubble != 0, bubble_id) {
+            goroutine.bubble = follower.bubble(extra.bubble, offset)?;
+        }
+        if extra.ancestors != 0 {
+            goroutine.ancestors = follower.ancestors(extra.ancestors, decoder.symbolizer(), pool)?;
+        }
+    }
+    Ok(())
+}
+
+/// Stops the threads that run goroutines, one at a time, and puts what they ran into the picture.
+fn stop_running(
+    walk: &mut Walk<'_>,
+    runtime: &GoRuntime,
+    program: &Program,
+    state: &SchedulerState,
+) -> Result<FreezeInfo, CaptureError> {
+    let layout = &runtime.layout;
+    let mut info = FreezeInfo { whole_program: false, stopped_ns: 0, threads: 0 };
+    let mut stopped_chunks = Vec::new();
+    for m in &state.ms {
+        let Some(tid) = freeze::tid(m) else { continue };
+        // Most threads are idle or blocked; only one that has a goroutine is worth stopping.
+        let Some(now) = freeze::read_m(walk.target, m.addr, &layout.m)?.filter(|m| m.curg != 0) else { continue };
+        if !walk.is_running(now.curg)? {
+            continue;
+        }
+        let frozen = match walk.target.freeze(&FreezeWhich::Threads(vec![tid])) {
+            Ok(frozen) => frozen,
+            // A thread may end at any time; anything else fails for all of them.
+            Err(TargetError::NoSuchProcess { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(now) = freeze::read_m(walk.target, m.addr, &layout.m)? else { continue };
+        let starts = freeze::starts(
+            walk.target,
+            frozen.as_ref(),
+            std::slice::from_ref(&now),
+            &layout.g,
+            &layout.gobuf,
+            &program.module.text,
+        )?;
+        let addrs: Vec<u64> = starts.keys().copied().collect();
+        let plan = Plan { validate: false, stopped: Arc::new(starts), window: 1 << 20, ..walk.plan.clone() };
+        let chunks = Walk::read_all(walk.target, &plan, &addrs)?;
+        freeze::note(&mut info, frozen.resume(), 1);
+        stopped_chunks.push((chunks, plan));
+    }
+    for (chunks, plan) in &stopped_chunks {
+        walk.replace(chunks, plan);
+    }
+    walk.read_running_again()?;
+    Ok(info)
+}
+
+fn module_info(info: &crate::image::build_info::BuildInfo) -> ModuleInfo {
+    let setting = |key: &str| info.settings.get(key).cloned();
+    ModuleInfo {
+        package: info.package_path.clone(),
+        path: info.main_path.clone(),
+        version: info.main_version.clone(),
+        vcs_revision: setting("vcs.revision"),
+        vcs_time: setting("vcs.time"),
+        vcs_modified: setting("vcs.modified").and_then(|text| text.parse().ok()),
+        settings: info.settings.clone(),
+    }
+}

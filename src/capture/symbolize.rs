@@ -1,0 +1,217 @@
+//! From physical frames to the frames that a person reads: inlined calls expanded, names, files
+//! and lines interned, and those marked that the runtime's own traceback leaves out.
+//!
+//! The rules for leaving out are the runtime's (`showframe` in runtime/traceback.go and its
+//! versions from 1.19 to 1.27), so that what is shown is what the program itself would print.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::unwind::PhysicalFrame;
+use crate::addr::{Addr, LinkAddr, LoadBias};
+use crate::image::pclntab::{Pclntab, SourceFrame};
+use crate::model::{Frame, FrameId, Language, Stack, StackFrame, StackId, SymbolPool};
+
+/// One logical frame with what the rules want to know of it.
+#[derive(Clone, Debug)]
+struct Logical {
+    id: FrameId,
+    role: Role,
+}
+
+/// What a function means to the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Role {
+    wrapper: bool,
+    /// Always shown: it runs finalizers or cleanups.
+    context: bool,
+    gopanic: bool,
+    /// `gopanic`, `sigpanic` or `panicwrap`: a wrapper that calls one of them is shown.
+    panics: bool,
+    /// Neither the runtime's own nor nameless.
+    visible: bool,
+}
+
+/// Turns program counters into frames, each one once.
+#[derive(Debug)]
+pub struct Symbolizer {
+    pclntab: Arc<Pclntab>,
+    bias: LoadBias,
+    minor: u32,
+    wrapper_id: u8,
+    /// Logical frames by program counter and exactness.
+    at: FxHashMap<(u64, bool), Vec<Logical>>,
+    stacks: FxHashMap<Box<[(u64, bool)]>, StackId>,
+    key: Vec<(u64, bool)>,
+}
+
+impl Symbolizer {
+    /// A symbolizer for a program of Go 1.`minor`.
+    #[must_use]
+    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, minor: u32) -> Self {
+        // FuncIDWrapper is the last of the ids, so it moves when others are added.
+        let wrapper_id = match minor {
+            ..=21 => 21,
+            22..=24 => 22,
+            _ => 23,
+        };
+        Self { pclntab, bias, minor, wrapper_id, at: FxHashMap::default(), stacks: FxHashMap::default(), key: Vec::new() }
+    }
+
+    /// The stack made of `frames`, innermost first.
+    pub fn stack(&mut self, pool: &mut SymbolPool, frames: &[PhysicalFrame]) -> StackId {
+        self.key.clear();
+        self.key.extend(frames.iter().map(|frame| (frame.pc, frame.exact)));
+        if let Some(&known) = self.stacks.get(self.key.as_slice()) {
+            return known;
+        }
+        let base = frames.first().map_or(0, |frame| frame.sp);
+        let mut out = Vec::with_capacity(frames.len());
+        let mut callee = None;
+        let mut any_shown = false;
+        for frame in frames {
+            for logical in self.logical(pool, frame.pc, frame.exact) {
+                let hidden = !shown(logical.role, callee, !any_shown);
+                any_shown |= !hidden;
+                callee = Some(logical.role);
+                out.push(StackFrame {
+                    frame: logical.id,
+                    sp_offset: frame.sp.wrapping_sub(base),
+                    fp_offset: frame.fp.wrapping_sub(base),
+                    hidden,
+                });
+            }
+        }
+        let id = pool.intern_stack(Stack { frames: out });
+        self.stacks.insert(self.key.as_slice().into(), id);
+        id
+    }
+
+    fn logical(&mut self, pool: &mut SymbolPool, pc: u64, exact: bool) -> &[Logical] {
+        let (pclntab, bias, minor, wrapper_id) = (&self.pclntab, self.bias, self.minor, self.wrapper_id);
+        self.at.entry((pc, exact)).or_insert_with(|| {
+            let link = bias.unload(Addr(pc));
+            let Some(function) = pclntab.function_at(link) else { return Vec::new() };
+            // A call may be the last instruction of its function or of an inlined one, so a return
+            // address belongs to the instruction before it.
+            let lookup = if exact || link == function.entry { link } else { LinkAddr(link.0.wrapping_sub(1)) };
+            let entry = bias.load(function.entry);
+            pclntab
+                .source_frames(&function, lookup)
+                .into_iter()
+                .map(|source| {
+                    let role = role(minor, &source.function, source.func_id == wrapper_id);
+                    Logical { id: intern(pool, &source, Addr(pc), entry), role }
+                })
+                .collect()
+        })
+    }
+
+    /// The innermost logical frame at a return address.
+    pub fn call_site(&mut self, pool: &mut SymbolPool, pc: u64) -> Option<FrameId> {
+        self.logical(pool, pc, false).first().map(|logical| logical.id)
+    }
+
+    /// Where the function starts that holds `pc`: its name, file and the line of its code at the
+    /// entry.
+    pub fn start(&mut self, pool: &mut SymbolPool, pc: Addr) -> Option<FrameId> {
+        self.physical(pool, pc, true)
+    }
+
+    /// The `go` statement behind which `pc` is the next instruction, by the name of the physical
+    /// function, as the runtime's `created by` has it.
+    pub fn creator(&mut self, pool: &mut SymbolPool, pc: Addr) -> Option<FrameId> {
+        self.physical(pool, pc, false)
+    }
+
+    fn physical(&mut self, pool: &mut SymbolPool, pc: Addr, exact: bool) -> Option<FrameId> {
+        let link = self.bias.unload(pc);
+        let function = self.pclntab.function_at(link)?;
+        let back = if exact || link == function.entry { 0 } else { self.pclntab.header().quantum.into() };
+        let (file, line) = self.pclntab.file_line(&function, LinkAddr(link.0.wrapping_sub(back)));
+        let source = SourceFrame {
+            function: self.pclntab.name(&function)?.into(),
+            func_id: function.func_id,
+            file: file.into(),
+            line,
+            inlined: false,
+        };
+        Some(intern(pool, &source, pc, self.bias.load(function.entry)))
+    }
+}
+
+fn intern(pool: &mut SymbolPool, source: &SourceFrame, pc: Addr, entry: Addr) -> FrameId {
+    let (function, file) = (pool.intern_str(&source.function), pool.intern_str(&source.file));
+    let (line, inlined) = (source.line, source.inlined);
+    pool.intern_frame(Frame { function, file, line, pc, entry, inlined, language: Language::Go })
+}
+
+fn role(minor: u32, name: &str, wrapper: bool) -> Role {
+    Role {
+        wrapper,
+        context: minor >= 25 && matches!(name, "runtime.runFinalizers" | "runtime.runCleanups"),
+        gopanic: name == "runtime.gopanic",
+        panics: matches!(name, "runtime.gopanic" | "runtime.sigpanic" | "runtime.panicwrap"),
+        visible: name.contains('.') && (!name.starts_with("runtime.") || is_exported_runtime(minor, name)),
+    }
+}
+
+fn shown(role: Role, callee: Option<Role>, first: bool) -> bool {
+    if role.wrapper && !callee.is_some_and(|callee| callee.panics) {
+        return false;
+    }
+    role.context || (role.gopanic && !first) || role.visible
+}
+
+/// Whether a name in package runtime is one that users call (`isExportedRuntime`). Until 1.22 the
+/// first letter decided; from 1.23 on methods count by receiver and name.
+fn is_exported_runtime(minor: u32, name: &str) -> bool {
+    let Some(name) = name.strip_prefix("runtime.") else { return false };
+    let upper = |text: &str| text.starts_with(|c: char| c.is_ascii_uppercase());
+    if minor <= 22 {
+        return upper(name);
+    }
+    match name.rsplit_once('.') {
+        None => upper(name),
+        Some((receiver, method)) => {
+            let receiver = receiver.strip_prefix("(*").and_then(|r| r.strip_suffix(')')).unwrap_or(receiver);
+            upper(method) && (receiver.is_empty() || upper(receiver))
+        }
+    }
+}
+
+/// Whether the runtime counts a goroutine that started in `function` as its own rather than the
+/// program's (`isSystemGoroutine`, runtime/traceback.go), for those kinds that the start function
+/// tells.
+#[must_use]
+pub fn is_system_start(function: &str) -> bool {
+    function.starts_with("runtime.")
+        && !matches!(function, "runtime.main" | "runtime.handleAsyncEvent" | "runtime.corostart")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exported_runtime_names_by_version() {
+        assert!(is_exported_runtime(22, "runtime.Gosched"));
+        assert!(!is_exported_runtime(22, "runtime.gopark"));
+        assert!(!is_exported_runtime(22, "runtime.(*Func).Name"));
+        assert!(is_exported_runtime(23, "runtime.(*Func).Name"));
+        assert!(!is_exported_runtime(23, "runtime.(*mheap).Alloc"));
+        assert!(!is_exported_runtime(27, "main.Foo"));
+    }
+
+    #[test]
+    fn wrappers_are_left_out_unless_they_panic() {
+        let wrapper = role(26, "main.(*T).M", true);
+        let plain = role(26, "main.f", false);
+        let panics = role(26, "runtime.gopanic", false);
+        assert!(!shown(wrapper, Some(plain), true));
+        assert!(shown(wrapper, Some(panics), false));
+        assert!(shown(panics, Some(plain), false));
+        assert!(!shown(panics, None, true));
+    }
+}

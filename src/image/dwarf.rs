@@ -1,0 +1,163 @@
+//! DWARF: where the runtime's variables are and how its structures are laid out.
+//!
+//! Default builds carry it, and then it is the exact truth for any version of Go, known or not.
+//! Only what is asked for is looked up: package-level variables, structure types and constants by
+//! their full Go names (`runtime.allgs`, `runtime.g`, `runtime._Gwaiting`). It reads no line tables,
+//! no locals and no call frames; pclntab tells those, in every build. Go writes DWARF 4 up to 1.24
+//! and 5 from 1.25 on.
+
+mod abbreviations;
+mod search;
+#[cfg(test)]
+mod tests;
+mod types;
+mod units;
+
+use std::collections::BTreeMap;
+
+use gimli::{DwarfSections, LittleEndian, SectionId};
+
+use super::elf::{Elf, ElfError};
+use crate::addr::LinkAddr;
+
+/// Most bytes of DWARF that are decompressed; the largest programs have a few hundred megabytes.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Why DWARF that is there cannot be used.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DwarfError {
+    /// A section cannot be read.
+    #[error(transparent)]
+    Section(#[from] ElfError),
+    /// The list of compilation units is damaged.
+    #[error("the DWARF compilation unit behind unit {units} is damaged: {error}")]
+    Unit {
+        /// How many units there are before it.
+        units: usize,
+        /// What is wrong.
+        error: gimli::Error,
+    },
+    /// There is far more to read than a program of this size can have.
+    #[error("the DWARF is too involved: {what} passes {limit}")]
+    TooMuch {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// A structure type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StructType {
+    /// Its size, bytes.
+    pub size: u64,
+    /// Its fields, in order.
+    pub fields: Vec<Field>,
+}
+
+impl StructType {
+    /// The field of that name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+/// A field of a structure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name; an embedded structure's is the name of its type.
+    pub name: String,
+    /// Where it starts in the structure, bytes.
+    pub offset: u64,
+    /// Its type.
+    pub kind: TypeInfo,
+}
+
+/// What is known of a type where it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeInfo {
+    /// Its name as Go writes it: `uint32`, `*runtime.m`, `[256]uint64`, `internal/runtime/atomic.Uint32`.
+    pub name: String,
+    /// Its size, bytes.
+    pub size: u64,
+    /// Its elements, where it is an array.
+    pub array: Option<Box<Array>>,
+}
+
+/// The elements of an array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Array {
+    /// How many.
+    pub count: u64,
+    /// The type of each.
+    pub element: TypeInfo,
+}
+
+/// A package-level variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its address.
+    pub addr: LinkAddr,
+    /// Its type.
+    pub kind: TypeInfo,
+}
+
+/// What was found of what was asked for; what is not in here is not in the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DwarfFindings {
+    /// Structure types by full name.
+    pub structs: BTreeMap<String, StructType>,
+    /// Variables by full name.
+    pub variables: BTreeMap<String, Variable>,
+    /// Values of integer constants by full name.
+    pub constants: BTreeMap<String, i64>,
+    /// How many compilation units were passed over because they are damaged.
+    pub damaged_units: usize,
+}
+
+/// The DWARF of one file, decompressed.
+#[derive(Debug)]
+pub struct Dwarf {
+    sections: DwarfSections<Vec<u8>>,
+}
+
+impl Dwarf {
+    /// Reads and decompresses the sections that types and variables need; `None` when the file has
+    /// no DWARF. Costs time and memory in proportion to `.debug_info`.
+    ///
+    /// # Errors
+    /// When a section is damaged or all are together larger than a gigabyte.
+    pub fn open(elf: &Elf) -> Result<Option<Self>, DwarfError> {
+        if elf.section(SectionId::DebugInfo.name()).is_none_or(|section| !section.in_file) {
+            return Ok(None);
+        }
+        let mut left = MAX_BYTES;
+        let sections = DwarfSections::load(|id| {
+            let needed = matches!(
+                id,
+                SectionId::DebugInfo
+                    | SectionId::DebugAbbrev
+                    | SectionId::DebugAddr
+                    | SectionId::DebugStr
+                    | SectionId::DebugLineStr
+            );
+            let data = if needed { elf.section_data(id.name(), left)? } else { None };
+            let data = data.unwrap_or_default();
+            left = left.saturating_sub(data.len());
+            Ok::<_, DwarfError>(data)
+        })?;
+        Ok(Some(Self { sections }))
+    }
+
+    /// Looks for structure types, variables and constants by their full Go names.
+    ///
+    /// # Errors
+    /// When the list of compilation units is damaged, or following it all would take unreasonably
+    /// long. A damaged unit is passed over and counted.
+    pub fn find(&self, structs: &[&str], variables: &[&str], constants: &[&str]) -> Result<DwarfFindings, DwarfError> {
+        let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
+        search::find(&dwarf, structs, variables, constants)
+    }
+}

@@ -1,0 +1,62 @@
+//! Where fields are in the runtime's structures.
+//!
+//! A [`LayoutTable`] holds sizes and offsets by name, and comes from one of the checked-in tables
+//! (one per minor version and architecture, made by `fixtures/layouts` from the DWARF of real
+//! toolchains) or from a program's own DWARF. A [`Layout`] is the typed form that readers use.
+//! Nothing here looks at a process: whether a layout fits the program at hand is for
+//! [`super::validate`] to say.
+
+mod from_dwarf;
+mod mirror;
+mod table;
+mod tables;
+pub mod wanted;
+
+pub(crate) use mirror::layout;
+pub use mirror::{Layout, MissingField};
+pub use table::{LayoutTable, StructLayout, TableError};
+pub use tables::{SUPPORTED_MINORS, candidates, checked_in};
+
+use std::fmt;
+
+use super::version::GoVersion;
+
+/// Where the offsets in use came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayoutSource {
+    /// The checked-in table of the program's minor version.
+    Table {
+        /// The release that the table was made from (`go1.26.6`).
+        release: String,
+    },
+    /// The checked-in table of another minor version, because there is none for the program's.
+    Nearest {
+        /// The release that the table was made from.
+        release: String,
+        /// The program's version; `None` where it is unknown too.
+        wanted: Option<GoVersion>,
+    },
+    /// The program's own DWARF.
+    Dwarf,
+    /// A checked-in table, with fields moved to where the process has them.
+    Inferred {
+        /// The release that the table was made from.
+        release: String,
+        /// The fields that were moved.
+        fields: Vec<String>,
+    },
+}
+
+impl fmt::Display for LayoutSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table { release } => write!(f, "table of {release}"),
+            Self::Nearest { release, wanted: Some(wanted) } => write!(f, "table of {release}, the nearest to {wanted}"),
+            Self::Nearest { release, wanted: None } => write!(f, "table of {release}, which fits"),
+            Self::Dwarf => f.write_str("DWARF of the program"),
+            Self::Inferred { release, fields } => {
+                write!(f, "table of {release} with {} inferred from the process", fields.join(", "))
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! `runtime.mstats` and its parts: what `runtime.ReadMemStats` sums up.
+
+use super::gc_controller::GcController;
+use super::layout::{Layout, layout};
+use super::mcache::read_unflushed;
+use super::p::P;
+use crate::addr::Addr;
+use crate::bytes::FieldsExt as _;
+use crate::model::{HeapStats, Pause, WarningCode, Warnings};
+use crate::target::{ReadError, Target, TargetExt as _};
+
+layout! {
+    /// Offsets in `runtime.mstats` (mstats.go).
+    MstatsLayout of "runtime.mstats" {
+        heap_stats = "heapStats",
+        stacks_sys = "stacks_sys",
+        mspan_sys = "mspan_sys",
+        mcache_sys = "mcache_sys",
+        buckhash_sys = "buckhash_sys",
+        gc_misc_sys = "gcMiscSys",
+        other_sys = "other_sys",
+        last_gc_unix = "last_gc_unix",
+        pause_total_ns = "pause_total_ns",
+        pause_ns = "pause_ns",
+        pause_end = "pause_end",
+        numgc = "numgc",
+        numforcedgc = "numforcedgc",
+        gc_cpu_fraction = "gc_cpu_fraction",
+        enablegc = "enablegc",
+    }
+}
+
+layout! {
+    /// Offsets in `runtime.consistentHeapStats` (mstats.go).
+    ConsistentHeapStatsLayout of "runtime.consistentHeapStats" {
+        stats = "stats",
+    }
+}
+
+layout! {
+    /// Offsets in `runtime.heapStatsDelta` (mstats.go).
+    HeapStatsDeltaLayout of "runtime.heapStatsDelta" {
+        in_stacks = "inStacks",
+        in_work_bufs = "inWorkBufs",
+        tiny_alloc_count = "tinyAllocCount",
+        large_alloc = "largeAlloc",
+        large_alloc_count = "largeAllocCount",
+        small_alloc_count = "smallAllocCount",
+        large_free = "largeFree",
+        large_free_count = "largeFreeCount",
+        small_free_count = "smallFreeCount",
+        ; optional
+        in_ptr_scalar_bits = "inPtrScalarBits",
+    }
+}
+
+/// Deltas in `consistentHeapStats.stats`; they rotate, and their sum is the truth at any time.
+const DELTAS: u32 = 3;
+
+/// Length of the rings `pause_ns` and `pause_end`.
+const PAUSES: u32 = 256;
+
+/// `runtime.memstats` and the sum of its deltas, as it stands in memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mstats {
+    /// Bytes obtained from the operating system for stacks that threads run on.
+    pub stacks_sys: u64,
+    /// The same for mspan structures.
+    pub mspan_sys: u64,
+    /// The same for mcache structures.
+    pub mcache_sys: u64,
+    /// The same for profiling tables.
+    pub buckhash_sys: u64,
+    /// The same for the collector's metadata.
+    pub gc_misc_sys: u64,
+    /// The same for everything else.
+    pub other_sys: u64,
+    /// When the latest cycle ended, ns since the Unix epoch; 0 before the first.
+    pub last_gc_unix: u64,
+    /// Time that the world was stopped by cycles, ns.
+    pub pause_total_ns: u64,
+    /// The latest pauses, newest first.
+    pub recent_pauses: Vec<Pause>,
+    /// Cycles completed.
+    pub numgc: u32,
+    /// Of them, asked for.
+    pub numforcedgc: u32,
+    /// Share of CPU time that the collector took.
+    pub gc_cpu_fraction: f64,
+    /// Whether collection is on.
+    pub enablegc: bool,
+    /// Sum of `inStacks`.
+    pub in_stacks: u64,
+    /// Sum of `inWorkBufs`.
+    pub in_work_bufs: u64,
+    /// Sum of `inPtrScalarBits` (to 1.24; else 0).
+    pub in_ptr_scalar_bits: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// Bytes freed.
+    pub free_bytes: u64,
+    /// Objects allocated, without tiny ones.
+    pub allocs: u64,
+    /// Objects freed, without tiny ones.
+    pub frees: u64,
+    /// Tiny objects allocated.
+    pub tiny: u64,
+}
+
+impl Mstats {
+    /// Takes `runtime.memstats`'s bytes apart. `None` when there are too few.
+    #[must_use]
+    pub fn parse(bytes: &[u8], layout: &Layout) -> Option<Self> {
+        let l = &layout.mstats;
+        let word = |offset: u32| bytes.u64_at(offset as usize);
+        let numgc = bytes.u32_at(l.numgc as usize)?;
+        let mut out = Self {
+            stacks_sys: word(l.stacks_sys)?,
+            mspan_sys: word(l.mspan_sys)?,
+            mcache_sys: word(l.mcache_sys)?,
+            buckhash_sys: word(l.buckhash_sys)?,
+            gc_misc_sys: word(l.gc_misc_sys)?,
+            other_sys: word(l.other_sys)?,
+            last_gc_unix: word(l.last_gc_unix)?,
+            pause_total_ns: word(l.pause_total_ns)?,
+            recent_pauses: pauses(bytes, layout, numgc),
+            numgc,
+            numforcedgc: bytes.u32_at(l.numforcedgc as usize)?,
+            gc_cpu_fraction: f64::from_bits(word(l.gc_cpu_fraction)?),
+            enablegc: bytes.u8_at(l.enablegc as usize)? != 0,
+            ..Self::default()
+        };
+        for delta in 0..DELTAS {
+            let start = delta.checked_mul(layout.heap_delta.size)?.checked_add(layout.heap_stats.stats)?;
+            out.add_delta(bytes.get(l.heap_stats.checked_add(start)? as usize..)?, layout)?;
+        }
+        Some(out)
+    }
+
+    fn add_delta(&mut self, bytes: &[u8], layout: &Layout) -> Option<()> {
+        let l = &layout.heap_delta;
+        // Single deltas may be negative: only the sum is not.
+        let add = |to: &mut u64, offset: u32, times: u64| {
+            *to = to.wrapping_add(bytes.u64_at(offset as usize)?.wrapping_mul(times));
+            Some(())
+        };
+        add(&mut self.in_stacks, l.in_stacks, 1)?;
+        add(&mut self.in_work_bufs, l.in_work_bufs, 1)?;
+        if let Some(offset) = l.in_ptr_scalar_bits {
+            add(&mut self.in_ptr_scalar_bits, offset, 1)?;
+        }
+        add(&mut self.tiny, l.tiny_alloc_count, 1)?;
+        add(&mut self.alloc_bytes, l.large_alloc, 1)?;
+        add(&mut self.allocs, l.large_alloc_count, 1)?;
+        add(&mut self.free_bytes, l.large_free, 1)?;
+        add(&mut self.frees, l.large_free_count, 1)?;
+        let mut class_offset = 0_u32;
+        for size in &layout.table.size_classes {
+            let (allocs, frees) =
+                (l.small_alloc_count.checked_add(class_offset)?, l.small_free_count.checked_add(class_offset)?);
+            add(&mut self.allocs, allocs, 1)?;
+            add(&mut self.alloc_bytes, allocs, u64::from(*size))?;
+            add(&mut self.frees, frees, 1)?;
+            add(&mut self.free_bytes, frees, u64::from(*size))?;
+            class_offset = class_offset.checked_add(8)?;
+        }
+        Some(())
+    }
+}
+
+/// The ring of pauses, newest first; the newest is at `(numgc - 1) % 256`.
+fn pauses(bytes: &[u8], layout: &Layout, numgc: u32) -> Vec<Pause> {
+    (0..numgc.min(PAUSES))
+        .filter_map(|back| {
+            let at = (numgc.wrapping_sub(1).wrapping_sub(back) % PAUSES) as usize * 8;
+            Some(Pause {
+                duration_ns: bytes.u64_at((layout.mstats.pause_ns as usize).checked_add(at)?)?,
+                end_unix_ns: bytes.u64_at((layout.mstats.pause_end as usize).checked_add(at)?)?,
+            })
+        })
+        .collect()
+}
+
+/// Reads `runtime.memstats`.
+///
+/// # Errors
+/// When the target could not be looked at.
+pub fn read_mstats(
+    target: &dyn Target,
+    memstats: Addr,
+    layout: &Layout,
+    warnings: &mut Warnings,
+) -> Result<Option<Mstats>, ReadError> {
+    let bytes = target.read_vec(memstats, layout.mstats.size as usize)?;
+    let stats = bytes.and_then(|bytes| Mstats::parse(&bytes, layout));
+    if stats.is_none() {
+        warnings.add(WarningCode::StatsUnreadable, format!("runtime.memstats at {memstats} cannot be read"));
+    }
+    Ok(stats)
+}
+
+/// The heap as `runtime.ReadMemStats` would report it, without stopping the program to flush what
+/// the Ps hold back: that is read where it lies.
+///
+/// # Errors
+/// When the target could not be looked at.
+pub fn read_heap(
+    target: &dyn Target,
+    mstats: &Mstats,
+    gc: &GcController,
+    ps: &[P],
+    layout: &Layout,
+) -> Result<HeapStats, ReadError> {
+    let held = read_unflushed(target, ps, layout)?;
+    let total_alloc = mstats.alloc_bytes.wrapping_add(held.bytes);
+    let tiny = mstats.tiny.wrapping_add(held.tiny);
+    let mallocs = mstats.allocs.wrapping_add(held.objects).wrapping_add(tiny);
+    let frees = mstats.frees.wrapping_add(tiny);
+    let heap_idle = gc.heap_free.wrapping_add(gc.heap_released);
+    let heap_sys = heap_idle.wrapping_add(gc.heap_in_use);
+    let gc_sys = mstats.gc_misc_sys.wrapping_add(mstats.in_work_bufs).wrapping_add(mstats.in_ptr_scalar_bits);
+    let stack_sys = mstats.in_stacks.wrapping_add(mstats.stacks_sys);
+    let parts =
+        [heap_sys, stack_sys, mstats.mspan_sys, mstats.mcache_sys, mstats.buckhash_sys, gc_sys, mstats.other_sys];
+    Ok(HeapStats {
+        // The program runs on between the reads: a free may have been counted before its malloc.
+        heap_alloc: total_alloc.saturating_sub(mstats.free_bytes),
+        total_alloc,
+        sys: parts.iter().fold(0, |sum, part| sum.wrapping_add(*part)),
+        mallocs,
+        frees,
+        heap_sys,
+        heap_idle,
+        heap_inuse: gc.heap_in_use,
+        heap_released: gc.heap_released,
+        heap_objects: mallocs.saturating_sub(frees),
+        stack_inuse: mstats.in_stacks,
+        stack_sys,
+        mspan_sys: mstats.mspan_sys,
+        mcache_sys: mstats.mcache_sys,
+        buckhash_sys: mstats.buckhash_sys,
+        gc_sys,
+        other_sys: mstats.other_sys,
+        heap_live: Some(gc.heap_live),
+        heap_marked: Some(gc.heap_marked),
+    })
+}

@@ -1,0 +1,175 @@
+//! `runtime.p`: the right to execute Go code, and what is kept for each.
+
+use rustc_hash::FxHashMap;
+
+use super::bulk;
+use super::g::read_goids;
+use super::layout::{Layout, layout};
+use super::m::M;
+use crate::addr::Addr;
+use crate::bytes::FieldsExt as _;
+use crate::model::{PStatus, Processor, WarningCode, Warnings};
+use crate::target::{ReadError, Target, TargetExt as _};
+
+layout! {
+    /// Offsets in `runtime.p` (runtime2.go).
+    PLayout of "runtime.p" {
+        id = "id",
+        status = "status",
+        schedtick = "schedtick",
+        syscalltick = "syscalltick",
+        m = "m",
+        mcache = "mcache",
+        goidcache = "goidcache",
+        goidcacheend = "goidcacheend",
+        runqhead = "runqhead",
+        runqtail = "runqtail",
+        runnext = "runnext",
+        ; optional
+        num_timers = "numTimers",
+        goroutines_created = "goroutinesCreated",
+        ; optional nested
+        timers_len = "timers" . "runtime.timers" . "len",
+    }
+}
+
+/// Most Ps that are read; GOMAXPROCS is the number of CPUs unless told otherwise.
+const MAX_PS: u64 = 1 << 16;
+
+/// Length of a P's own run queue (`len(p.runq)`).
+const RUNQ: u32 = 256;
+
+/// What is read of a `runtime.p`, as it stands in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct P {
+    /// Where it is.
+    pub addr: Addr,
+    /// `id`: its index in `allp`.
+    pub id: i32,
+    /// `status`.
+    pub status: u32,
+    /// `schedtick`: scheduler calls so far.
+    pub schedtick: u32,
+    /// `syscalltick`: system calls so far.
+    pub syscalltick: u32,
+    /// `m`: the M that owns it; 0 for none.
+    pub m: u64,
+    /// `mcache`; 0 before it has one.
+    pub mcache: u64,
+    /// `goidcacheend - goidcache`: goroutine ids that it holds and has not given out.
+    pub unused_goids: u64,
+    /// `runqtail - runqhead`: length of its run queue.
+    pub run_queue: u32,
+    /// `runnext`: the g that is to run next; 0 for none.
+    pub runnext: u64,
+    /// Timers in its heap; `None` where that is not known.
+    pub timers: Option<u32>,
+    /// `goroutinesCreated` (1.26 on).
+    pub goroutines_created: Option<u64>,
+}
+
+impl P {
+    /// Takes a p's bytes apart. `None` when there are too few.
+    #[must_use]
+    pub fn parse(addr: Addr, bytes: &[u8], layout: &PLayout) -> Option<Self> {
+        let word = |offset: u32| bytes.u64_at(offset as usize);
+        let half = |offset: u32| bytes.u32_at(offset as usize);
+        let timer_count = layout.num_timers.or(layout.timers_len);
+        Some(Self {
+            addr,
+            id: bytes.i32_at(layout.id as usize)?,
+            status: half(layout.status)?,
+            schedtick: half(layout.schedtick)?,
+            syscalltick: half(layout.syscalltick)?,
+            m: word(layout.m)?,
+            mcache: word(layout.mcache)?,
+            unused_goids: word(layout.goidcacheend)?.saturating_sub(word(layout.goidcache)?),
+            // The queue runs on while it is read: the head may be newer than the tail.
+            run_queue: Some(half(layout.runqtail)?.wrapping_sub(half(layout.runqhead)?))
+                .filter(|n| *n <= RUNQ)
+                .unwrap_or(0),
+            runnext: word(layout.runnext)?,
+            timers: timer_count.and_then(half),
+            goroutines_created: layout.goroutines_created.and_then(word),
+        })
+    }
+
+    /// Its status. The numbers have kept their meaning since 1.19; from 1.26 on none is in a system
+    /// call by its own word.
+    #[must_use]
+    pub fn status(&self) -> PStatus {
+        match self.status {
+            0 => PStatus::Idle,
+            1 => PStatus::Running,
+            2 => PStatus::Syscall,
+            3 => PStatus::GcStop,
+            4 => PStatus::Dead,
+            other => PStatus::Unknown(other),
+        }
+    }
+}
+
+/// Every P of the slice at `allp`, that is as many as GOMAXPROCS says.
+///
+/// # Errors
+/// When the target could not be looked at.
+pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut Warnings) -> Result<Vec<P>, ReadError> {
+    let Some(header) = target.read_array::<16>(allp)? else {
+        warnings.add(WarningCode::SchedulerPartUnreadable, format!("runtime.allp at {allp} cannot be read"));
+        return Ok(Vec::new());
+    };
+    let (array, len) = (header.u64_at(0).unwrap_or(0), header.u64_at(8).unwrap_or(0));
+    if len > MAX_PS {
+        warnings.add(WarningCode::LimitReached, format!("runtime.allp holds {len} Ps; the first {MAX_PS} are read"));
+    }
+    let count = usize::try_from(len.min(MAX_PS)).unwrap_or(0);
+    let Some(pointers) = target.read_vec(Addr(array), count * 8)? else {
+        warnings.add(
+            WarningCode::SchedulerPartUnreadable,
+            format!("the {len} Ps of runtime.allp at {array:#x} cannot be read"),
+        );
+        return Ok(Vec::new());
+    };
+    let addrs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8).map(Addr)).collect();
+    let mut out = Vec::with_capacity(count);
+    bulk::for_each(target, &addrs, layout.p.size, |index, bytes| {
+        let addr = addrs.get(index).copied().unwrap_or_default();
+        match bytes.and_then(|bytes| P::parse(addr, bytes, &layout.p)) {
+            Some(p) => out.push(p),
+            None => warnings.add(WarningCode::SchedulerPartUnreadable, format!("P {index} at {addr} cannot be read")),
+        }
+    })?;
+    Ok(out)
+}
+
+/// The Ps as the snapshot has them, in the order given. `ms` tells who owns each.
+///
+/// # Errors
+/// When the target could not be looked at.
+pub fn read_processors(target: &dyn Target, ps: &[P], ms: &[M], layout: &Layout) -> Result<Vec<Processor>, ReadError> {
+    let owners: FxHashMap<u64, &M> = ms.iter().map(|m| (m.addr.0, m)).collect();
+    let gs: Vec<Addr> = ps
+        .iter()
+        .flat_map(|p| {
+            let running = owners.get(&p.m).map_or(0, |m| m.curg);
+            [Addr(running), Addr(p.runnext)]
+        })
+        .collect();
+    let ids = read_goids(target, &gs, layout)?;
+    Ok(ps
+        .iter()
+        .zip(ids.chunks(2))
+        .map(|(p, ids)| Processor {
+            id: p.id,
+            addr: p.addr,
+            status: p.status(),
+            schedtick: p.schedtick,
+            syscalltick: p.syscalltick,
+            m: owners.get(&p.m).map(|m| m.id),
+            running: ids.first().copied().flatten(),
+            run_queue: p.run_queue,
+            runnext: ids.get(1).copied().flatten(),
+            timers: p.timers.map(u64::from),
+        })
+        .collect())
+}

@@ -1,0 +1,91 @@
+//! The clocks of a running process.
+//!
+//! A process in a time namespace of its own has a `CLOCK_MONOTONIC` that differs from ours by a
+//! constant, and the stamps in its memory are by its clock. There is no namespace of the wall clock.
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::Clock;
+use super::proc_dir::ProcDir;
+
+const NANOS: i128 = 1_000_000_000;
+
+/// How far a process's `CLOCK_MONOTONIC` is ahead of ours, ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MonotonicOffset(i64);
+
+impl MonotonicOffset {
+    /// Of the process of `dir`; 0 where that cannot be told, as in the common case of one namespace
+    /// for all.
+    #[must_use]
+    pub fn of(dir: &ProcDir) -> Self {
+        Self::try_of(dir).unwrap_or_default()
+    }
+
+    fn try_of(dir: &ProcDir) -> Option<Self> {
+        let namespace = dir.link("ns/time").ok()?;
+        let ours = std::fs::read_link("/proc/self/ns/time").ok()?;
+        if namespace == ours.as_os_str() || namespace != dir.link("ns/time_for_children").ok()? {
+            // `timens_offsets` is about the namespace that children will get.
+            return None;
+        }
+        let theirs = parse_offset(&dir.text("timens_offsets").ok()?)?;
+        let ours = parse_offset(&std::fs::read_to_string("/proc/self/timens_offsets").ok()?)?;
+        i64::try_from(theirs.checked_sub(ours)?).ok().map(Self)
+    }
+
+    /// The process's clocks now.
+    #[must_use]
+    pub fn now(self) -> Clock {
+        let monotonic = nanoseconds(ClockId::CLOCK_MONOTONIC);
+        Clock { monotonic_ns: monotonic.saturating_add_signed(self.0), unix_ns: nanoseconds(ClockId::CLOCK_REALTIME) }
+    }
+}
+
+/// A clock's reading in ns; 0 should the kernel not have it.
+pub(super) fn nanoseconds(clock: ClockId) -> u64 {
+    let reading = clock_gettime(clock).map(|t| i128::from(t.tv_sec()) * NANOS + i128::from(t.tv_nsec()));
+    reading.ok().and_then(|ns| u64::try_from(ns).ok()).unwrap_or_default()
+}
+
+/// The line `monotonic SECONDS NANOSECONDS` of `timens_offsets`, in ns.
+fn parse_offset(text: &str) -> Option<i128> {
+    let line = text.lines().find_map(|line| line.strip_prefix("monotonic"))?;
+    let mut fields = line.split_ascii_whitespace();
+    let seconds: i64 = fields.next()?.parse().ok()?;
+    let nanos: i64 = fields.next()?.parse().ok()?;
+    Some(i128::from(seconds) * NANOS + i128::from(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_offsets() {
+        assert_eq!(parse_offset("monotonic           0         0\nboottime            0         0\n"), Some(0));
+        assert_eq!(parse_offset("monotonic  -2  500000000\nboottime  5  0\n"), Some(-1_500_000_000));
+        assert_eq!(parse_offset("boottime 1 2\n"), None);
+        assert_eq!(parse_offset("monotonic 1\n"), None);
+        assert_eq!(parse_offset("monotonic x 0\n"), None);
+    }
+
+    #[test]
+    fn a_process_in_our_namespace_has_our_clock() {
+        let me = ProcDir::open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let offset = MonotonicOffset::of(&me);
+        assert_eq!(offset, MonotonicOffset(0));
+        let (before, now, after) = (nanoseconds(ClockId::CLOCK_MONOTONIC), offset.now(), offset.now());
+        assert!(before <= now.monotonic_ns && now.monotonic_ns <= after.monotonic_ns);
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        assert!(wall.abs_diff(u128::from(now.unix_ns)) < 10_000_000_000);
+    }
+
+    #[test]
+    fn another_namespaces_clock_is_ahead_by_its_offset() {
+        let offset = MonotonicOffset(3_600_000_000_000);
+        let (ours, theirs) = (MonotonicOffset(0).now(), offset.now());
+        let ahead = theirs.monotonic_ns - ours.monotonic_ns;
+        assert!((3_600_000_000_000..3_610_000_000_000).contains(&ahead), "{ahead}");
+    }
+}

@@ -1,0 +1,308 @@
+//! A running process as a [`Target`].
+//!
+//! It is read while it runs: nothing here writes to it, signals it, or stops it, but for
+//! [`Target::freeze`]. The process is remembered by its open `/proc/PID`, its time of start and the
+//! place of its stack, so that another process with its pid, or another program that it became by
+//! `execve`, is noticed: at every failure, and when [`LiveTarget::still_the_same`] is asked, as
+//! should be done at the end of a series of reads (a reused pid can be read without any failure).
+//!
+//! Reading a page that is backed by a device or by a file on a mount that hangs may block for ever.
+//! Nothing of Go lives in such mappings: read anonymous memory and the program's own images only.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use procfs::process::Stat;
+
+use super::clock::MonotonicOffset;
+use super::file_bytes::FileBytes;
+use super::freeze;
+use super::maps;
+use super::memory::Memory;
+use super::permission;
+use super::proc_dir::{Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
+use super::{
+    Backend, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError,
+    ThreadInfo,
+};
+use crate::addr::{Addr, Arch};
+use crate::bytes::{ByteSource, FieldsExt};
+
+/// A running process.
+#[derive(Debug)]
+pub struct LiveTarget {
+    dir: ProcDir,
+    identity: Identity,
+    process: ProcessInfo,
+    /// The executable, opened at once: it can be read even after the process has ended.
+    exe: Result<Arc<FileBytes>, (io::ErrorKind, String)>,
+    arch: Option<Arch>,
+    memory: Memory,
+    monotonic: MonotonicOffset,
+}
+
+impl LiveTarget {
+    /// Looks at process `pid`, and tries whether its memory can be read.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchProcess`]; [`TargetError::NotReadable`] for kernel threads, zombies and
+    /// ids of threads; [`TargetError::Permission`] with the remedy.
+    pub fn open(pid: i32) -> Result<Self, TargetError> {
+        let dir = match ProcDir::open(pid) {
+            Ok(dir) => dir,
+            Err(e) if means_gone(&e) => return Err(hidden_or_absent(pid)),
+            Err(e) => return Err(refused_or(pid, e, || format!("/proc/{pid}"))),
+        };
+        let failed = |e: io::Error, name: &str| refused_or(pid, e, || format!("/proc/{pid}/{name}"));
+        let stat = dir.stat().map_err(|e| failed(e, "stat"))?;
+        refuse_unreadable(pid, &stat)?;
+        let status = dir.status().map_err(|e| failed(e, "status"))?;
+        if status.tgid != pid {
+            let what = format!("is a thread of process {tgid}; use --pid {tgid}", tgid = status.tgid);
+            return Err(TargetError::NotReadable { pid, what });
+        }
+        let memory = Memory::new(pid);
+        probe(&dir, &memory, &stat)?;
+        let identity = dir.identity().map_err(|e| failed(e, "stat"))?;
+        let exe = FileBytes::from_file_of(&dir);
+        let (exe_path, exe_deleted) = dir.exe().unwrap_or_default();
+        let process = ProcessInfo {
+            pid,
+            exe: exe_path,
+            exe_deleted,
+            cmdline: dir.cmdline().unwrap_or_default(),
+            uid: Some(status.ruid),
+            start_ticks: Some(identity.start_ticks),
+            state: Some(stat.state),
+            rss_bytes: Some(stat.rss.saturating_mul(procfs::page_size())),
+            cpu_ns: Some(ticks_to_ns(stat.utime.saturating_add(stat.stime))),
+        };
+        let arch = exe.as_ref().ok().and_then(|file| elf_arch(file.as_ref()));
+        let exe = exe.map_err(|e| (e.kind(), e.to_string()));
+        let monotonic = MonotonicOffset::of(&dir);
+        Ok(Self { dir, identity, process, exe, arch, memory, monotonic })
+    }
+
+    /// The pid.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.dir.pid()
+    }
+
+    /// Whether the process that was opened is there still, and runs the same program.
+    #[must_use]
+    pub fn still_the_same(&self) -> bool {
+        self.dir.identity().is_ok_and(|now| now == self.identity)
+    }
+
+    /// Its directory in `/proc`.
+    #[must_use]
+    pub fn dir(&self) -> &ProcDir {
+        &self.dir
+    }
+
+    /// What a failure means, once it is known whether the process is there still.
+    fn judge(&self, e: ReadError) -> ReadError {
+        match e {
+            ReadError::Gone { .. } => e,
+            _ if self.still_the_same() => e,
+            _ => ReadError::Gone { pid: self.pid() },
+        }
+    }
+
+    fn failed(&self, e: io::Error, name: &str) -> TargetError {
+        let pid = self.pid();
+        if !self.still_the_same() {
+            ReadError::Gone { pid }.into()
+        } else if means_refused(&e) {
+            permission::refused(pid)
+        } else {
+            TargetError::Io { what: format!("/proc/{pid}/{name}"), source: e }
+        }
+    }
+
+    /// By its path as the target sees it, if what is there now is what was mapped.
+    fn by_path(&self, mapping: &Mapping) -> io::Result<FileBytes> {
+        let not_found = |why: &str| io::Error::new(io::ErrorKind::NotFound, why.to_owned());
+        if mapping.deleted {
+            return Err(not_found("it was deleted, and only an administrator can open it by its mapping"));
+        }
+        let Some(inside) = mapping.path.strip_prefix('/') else {
+            return Err(not_found("the mapping is of no file"));
+        };
+        let device = maps::device_at(self.dir.file("maps")?, mapping.start)?;
+        let path = PathBuf::from(format!("/proc/{}/root", self.pid())).join(inside);
+        let file = FileBytes::open(path)?;
+        let (device_now, inode_now) = file.device_and_inode()?;
+        // A file system without a device (overlay, btrfs) shows other numbers here than there.
+        let same_device = device.is_none_or(|device| {
+            device.major == 0
+                || (u64::from(device.major), u64::from(device.minor))
+                    == (nix::sys::stat::major(device_now), nix::sys::stat::minor(device_now))
+        });
+        if inode_now != mapping.inode || !same_device {
+            return Err(not_found("another file is at its path now"));
+        }
+        Ok(file)
+    }
+}
+
+impl FileBytes {
+    fn from_file_of(dir: &ProcDir) -> io::Result<Arc<Self>> {
+        Self::from_file(dir.file("exe")?).map(Arc::new)
+    }
+}
+
+/// `/proc` has no entry: either there is no process, or `hidepid` hides it.
+fn hidden_or_absent(pid: i32) -> TargetError {
+    // Signal 0 is sent to nobody; it only asks whether there is somebody.
+    let asked = if pid > 0 { kill(Pid::from_raw(pid), None) } else { Err(Errno::ESRCH) };
+    match asked {
+        Err(Errno::EPERM) | Ok(()) if ProcDir::open(pid).is_err() => permission::refused(pid),
+        _ => TargetError::NoSuchProcess { pid },
+    }
+}
+
+fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) -> TargetError {
+    if means_gone(&e) {
+        TargetError::NoSuchProcess { pid }
+    } else if means_refused(&e) {
+        permission::refused(pid)
+    } else {
+        TargetError::Io { what: what(), source: e }
+    }
+}
+
+fn refuse_unreadable(pid: i32, stat: &Stat) -> Result<(), TargetError> {
+    let what = if is_kernel_thread(stat) {
+        format!("is a kernel thread ({}) and has no memory of its own", stat.comm)
+    } else if !matches!(stat.state, 'Z' | 'X') {
+        return Ok(());
+    } else if stat.num_threads > 1 {
+        "has ended its main thread while others run, and cannot be read through it".to_owned()
+    } else {
+        format!("has ended and is a zombie until its parent (process {}) waits for it", stat.ppid)
+    };
+    Err(TargetError::NotReadable { pid, what })
+}
+
+/// Tries to read one byte where the code starts; whether there is one does not matter.
+fn probe(dir: &ProcDir, memory: &Memory, stat: &Stat) -> Result<(), TargetError> {
+    let range = MemRange { start: Addr(stat.startcode), len: 1 };
+    match memory.read_ranges(dir, &[range], &mut [0], &mut Vec::new()) {
+        Ok(()) => Ok(()),
+        Err(ReadError::Gone { pid }) => Err(TargetError::NoSuchProcess { pid }),
+        Err(ReadError::Denied { pid, .. }) => Err(permission::refused(pid)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Clock ticks as `stat` counts them.
+pub(super) fn ticks_to_ns(ticks: u64) -> u64 {
+    ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1))
+}
+
+/// `e_machine` of a little-endian 64-bit ELF file.
+fn elf_arch(file: &dyn ByteSource) -> Option<Arch> {
+    let mut header = [0; 20];
+    if file.read_at(0, &mut header).ok()? != header.len() || !header.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    match header.u16_at(18)? {
+        62 => Some(Arch::Amd64),
+        183 => Some(Arch::Arm64),
+        _ => None,
+    }
+}
+
+impl Target for LiveTarget {
+    fn process(&self) -> &ProcessInfo {
+        &self.process
+    }
+
+    fn arch(&self) -> Option<Arch> {
+        self.arch
+    }
+
+    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let mut got = Vec::with_capacity(1);
+        self.read_ranges(&[MemRange { start: addr, len: buf.len() }], buf, &mut got)?;
+        Ok(got.first().copied().unwrap_or_default())
+    }
+
+    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
+        self.memory.read_ranges(&self.dir, ranges, buf, got).map_err(|e| self.judge(e))
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
+        let found = self.dir.file("maps").and_then(maps::parse).map_err(|e| self.failed(e, "maps"))?;
+        // The list of a process that has just ended is empty, without an error.
+        if found.is_empty() && !self.still_the_same() {
+            return Err(ReadError::Gone { pid: self.pid() }.into());
+        }
+        Ok(found)
+    }
+
+    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
+        let tids = self.dir.tids().map_err(|e| self.failed(e, "task"))?;
+        let mut threads = Vec::with_capacity(tids.len());
+        for tid in tids {
+            match self.dir.thread_stat(tid) {
+                Ok(stat) => threads.push(ThreadInfo { tid, state: Some(stat.state), name: stat.comm }),
+                Err(e) if means_gone(&e) => {}
+                Err(e) => return Err(self.failed(e, &format!("task/{tid}/stat"))),
+            }
+        }
+        Ok(threads)
+    }
+
+    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
+        match &self.exe {
+            Ok(file) => Ok(Arc::clone(file) as Arc<dyn ByteSource>),
+            Err((kind, why)) => Err(self.failed(io::Error::new(*kind, why.clone()), "exe")),
+        }
+    }
+
+    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError> {
+        let by_mapping = format!("map_files/{:x}-{:x}", mapping.start.0, mapping.end.0);
+        let file = match self.dir.file(&by_mapping).and_then(FileBytes::from_file) {
+            Ok(file) => file,
+            Err(_) => self.by_path(mapping).map_err(|source| {
+                let what = format!("{} as process {} has it mapped at {}", mapping.path, self.pid(), mapping.start);
+                TargetError::Io { what, source }
+            })?,
+        };
+        Ok(Arc::new(file))
+    }
+
+    fn auxv(&self) -> Vec<(u64, u64)> {
+        self.dir.auxv().unwrap_or_default()
+    }
+
+    fn clock(&self) -> Clock {
+        self.monotonic.now()
+    }
+
+    fn backend(&self) -> Backend {
+        self.memory.backend()
+    }
+
+    fn stats(&self) -> ReadStats {
+        self.memory.stats()
+    }
+
+    /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the
+    /// duration is from the first interruption to the last thread let go. A thread that was in an
+    /// uninterruptible call of the kernel stands still there, and has no registers.
+    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        freeze::freeze(&self.dir, self.identity, which)
+    }
+}
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;

@@ -1,0 +1,286 @@
+//! `/proc/PID` of one process, held open so that it can never come to mean another process.
+//!
+//! Everything about a process but its memory is read through here. Names that the process gave
+//! itself need not be UTF-8; they are decoded with replacement characters, since one odd name must
+//! not hide the rest. This module opens nothing for writing.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use procfs::process::{Process, Stat, StatFlags, Status};
+use procfs::{FromRead, ProcError};
+
+use super::Tid;
+
+/// Most bytes that are taken of a small file (`stat`, `status`, `timens_offsets`).
+const SMALL_FILE: u64 = 64 * 1024;
+/// Most bytes that are taken of `cmdline`, which the process itself can make as long as it likes.
+const CMDLINE: u64 = 1024 * 1024;
+/// Most bytes that are taken of `auxv`.
+const AUXV: u64 = 16 * 1024;
+/// Most threads that are listed; the kernel's own limit (`PID_MAX_LIMIT`) is 4 Mi.
+const THREADS: usize = 1 << 22;
+
+/// `/proc/PID`, open.
+#[derive(Debug)]
+pub struct ProcDir {
+    pid: i32,
+    dir: Process,
+}
+
+/// What tells one program in one process from any other that may come to have the same pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// When the process was started, clock ticks after boot (field 22 of `stat`).
+    pub start_ticks: u64,
+    /// Where its stack started and its code lies (fields 28 and 26): `execve` changes them, since
+    /// both are placed at random. They are 0 or 1 for who may not look.
+    pub layout: (u64, u64),
+}
+
+impl Identity {
+    fn of(stat: &Stat) -> Self {
+        Self { start_ticks: stat.starttime, layout: (stat.startstack, stat.startcode) }
+    }
+}
+
+/// A procfs error as the I/O error that it came from.
+fn io_error(e: ProcError) -> io::Error {
+    match e {
+        ProcError::PermissionDenied(_) => Errno::EACCES.into(),
+        ProcError::NotFound(_) => Errno::ENOENT.into(),
+        ProcError::Io(e, _) => e,
+        ProcError::Incomplete(_) => io::Error::new(io::ErrorKind::UnexpectedEof, "it ends too early"),
+        ProcError::Other(what) => io::Error::new(io::ErrorKind::InvalidData, what),
+        ProcError::InternalError(e) => io::Error::new(io::ErrorKind::InvalidData, e.to_string()),
+    }
+}
+
+/// Whether an error means that the process (or thread) is no longer there.
+#[must_use]
+pub fn means_gone(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(Errno::ESRCH as i32)
+}
+
+/// Whether an error means that it was refused.
+#[must_use]
+pub fn means_refused(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// Whether `stat` is a kernel thread's: it has no memory of its own.
+#[must_use]
+pub fn is_kernel_thread(stat: &Stat) -> bool {
+    stat.flags & StatFlags::PF_KTHREAD.bits() != 0
+}
+
+impl ProcDir {
+    /// Opens `/proc/PID`.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no such process, or `/proc` hides it.
+    pub fn open(pid: i32) -> io::Result<Self> {
+        if pid <= 0 {
+            return Err(Errno::ENOENT.into());
+        }
+        Ok(Self { pid, dir: Process::new(pid).map_err(io_error)? })
+    }
+
+    /// The pid.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Opens a file in it for reading, given its name relative to it.
+    ///
+    /// # Errors
+    /// The kernel's: `ENOENT` or `ESRCH` after the end of the process.
+    pub fn file(&self, name: impl AsRef<Path>) -> io::Result<File> {
+        self.dir.open_relative(name.as_ref()).map_err(io_error)
+    }
+
+    /// The bytes of a file in it, at most `limit` of them.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn bytes(&self, name: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.file(name)?.take(limit).read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    /// A small file as text.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn text(&self, name: impl AsRef<Path>) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.bytes(name, SMALL_FILE)?).into_owned())
+    }
+
+    /// Where a link in it points to.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn link(&self, name: &str) -> io::Result<OsString> {
+        // The path by number, since std reads no link relative to a directory; a pid that has
+        // changed hands in between is noticed by the look at the held directory after it.
+        let link = std::fs::read_link(PathBuf::from(format!("/proc/{}/{name}", self.pid)))?;
+        self.file("stat")?;
+        Ok(link.into_os_string())
+    }
+
+    /// The path of the executable for showing, and whether it was deleted.
+    ///
+    /// # Errors
+    /// The kernel's; `ENOENT` for kernel threads and zombies, which have none.
+    pub fn exe(&self) -> io::Result<(String, bool)> {
+        let path = String::from_utf8_lossy(&self.link("exe")?.into_vec()).into_owned();
+        Ok(match path.strip_suffix(super::maps::DELETED) {
+            Some(path) => (path.to_owned(), true),
+            None => (path, false),
+        })
+    }
+
+    /// `stat`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn stat(&self) -> io::Result<Stat> {
+        self.stat_at("stat")
+    }
+
+    /// `stat` of one thread.
+    ///
+    /// # Errors
+    /// The kernel's; [`means_gone`] when the thread has ended or is another process's.
+    pub fn thread_stat(&self, tid: Tid) -> io::Result<Stat> {
+        self.stat_at(format!("task/{tid}/stat"))
+    }
+
+    fn stat_at(&self, name: impl AsRef<Path>) -> io::Result<Stat> {
+        Stat::from_read(self.bytes(name, SMALL_FILE)?.as_slice()).map_err(io_error)
+    }
+
+    /// `status`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn status(&self) -> io::Result<Status> {
+        self.status_at("status")
+    }
+
+    /// `status` of one thread.
+    ///
+    /// # Errors
+    /// The kernel's; [`means_gone`] when the thread has ended or is another process's.
+    pub fn thread_status(&self, tid: Tid) -> io::Result<Status> {
+        self.status_at(format!("task/{tid}/status"))
+    }
+
+    fn status_at(&self, name: impl AsRef<Path>) -> io::Result<Status> {
+        // As text with replacement characters: the parser refuses a name that is not UTF-8.
+        Status::from_read(self.text(name)?.as_bytes()).map_err(io_error)
+    }
+
+    /// The arguments.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn cmdline(&self) -> io::Result<Vec<String>> {
+        let bytes = self.bytes("cmdline", CMDLINE)?;
+        let all = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(all.split(|&b| b == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect())
+    }
+
+    /// The auxiliary vector of a 64-bit process, without its end mark.
+    ///
+    /// # Errors
+    /// The kernel's; this file is refused more often than `maps` (it is the owner's alone).
+    pub fn auxv(&self) -> io::Result<Vec<(u64, u64)>> {
+        let bytes = self.bytes("auxv", AUXV)?;
+        let (words, _) = bytes.as_chunks::<8>();
+        let (pairs, _) = words.as_chunks::<2>();
+        let pairs = pairs.iter().map(|&[key, value]| (u64::from_le_bytes(key), u64::from_le_bytes(value)));
+        Ok(pairs.take_while(|&(key, _)| key != 0).collect())
+    }
+
+    /// The ids of the threads, in order.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn tids(&self) -> io::Result<Vec<Tid>> {
+        let tasks = self.dir.tasks().map_err(io_error)?;
+        // A task that ends while it is listed is no error.
+        let mut tids: Vec<Tid> = tasks.take(THREADS).flatten().map(|task| task.tid).collect();
+        if tids.is_empty() {
+            return Err(Errno::ESRCH.into());
+        }
+        tids.sort_unstable();
+        Ok(tids)
+    }
+
+    /// Which program this is; see [`Identity`].
+    ///
+    /// # Errors
+    /// [`means_gone`] when the process has ended, also when it is a zombie still.
+    pub fn identity(&self) -> io::Result<Identity> {
+        let stat = self.stat()?;
+        if matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1 {
+            return Err(Errno::ESRCH.into());
+        }
+        Ok(Identity::of(&stat))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn me() -> ProcDir {
+        ProcDir::open(i32::try_from(std::process::id()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn tells_of_this_process() {
+        let me = me();
+        let (exe, deleted) = me.exe().unwrap();
+        assert_eq!(PathBuf::from(exe), std::env::current_exe().unwrap());
+        assert!(!deleted);
+        assert_eq!(me.cmdline().unwrap(), std::env::args().collect::<Vec<_>>());
+        assert_eq!(me.status().unwrap().tgid, me.pid());
+        assert_eq!(me.identity().unwrap(), me.identity().unwrap());
+        assert!(me.tids().unwrap().contains(&me.pid()));
+        // AT_PAGESZ
+        let page = me.auxv().unwrap().into_iter().find(|&(key, _)| key == 6).unwrap();
+        assert_eq!(page.1, procfs::page_size());
+    }
+
+    #[test]
+    fn an_ended_process_is_gone() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(dir.stat().is_ok());
+        child.kill().unwrap();
+        // A zombie has an identity no more, though its files are there.
+        while dir.stat().unwrap().state != 'Z' {
+            std::thread::yield_now();
+        }
+        assert!(means_gone(&dir.identity().unwrap_err()));
+        child.wait().unwrap();
+        for error in
+            [dir.stat().unwrap_err(), dir.identity().unwrap_err(), dir.tids().unwrap_err(), dir.exe().unwrap_err()]
+        {
+            assert!(means_gone(&error), "{error}");
+        }
+        assert!(means_gone(&ProcDir::open(0).unwrap_err()));
+        assert!(means_gone(&ProcDir::open(-5).unwrap_err()));
+    }
+}

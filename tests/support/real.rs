@@ -1,0 +1,131 @@
+//! Programs that others have released; see `fixtures/real`.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::fixture::script;
+use super::process::Running;
+
+const READY: Duration = Duration::from_secs(60);
+
+/// The names and the Go versions that they were built with.
+pub const PROGRAMS: [(&str, &str); 6] = [
+    ("prometheus", "1.19"),
+    ("buf", "1.27.3"),
+    ("tsgo", "1.26.4"),
+    ("esbuild", "1.26.5"),
+    ("esbuild-1.20", "1.20.4"),
+    ("esbuild-1.18", "1.18.1"),
+];
+
+/// The path of a program, which is fetched if that was not done before.
+pub fn path(name: &str) -> PathBuf {
+    script("real", &[name])
+}
+
+/// A released program that runs until dropped.
+pub struct Real {
+    pub running: Running,
+    /// Where it serves HTTP, if it does.
+    pub address: Option<SocketAddr>,
+    // Its data; removed after it was killed, as fields are dropped in order.
+    _directory: TempDir,
+}
+
+impl Real {
+    pub fn start(name: &str) -> Real {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(path(name));
+        command
+            .current_dir(directory.path())
+            .env("HOME", directory.path());
+        let mut address = None;
+        match name {
+            "prometheus" => {
+                let at = free_address();
+                std::fs::write(directory.path().join("prometheus.yml"), "").unwrap();
+                command
+                    .arg("--config.file=prometheus.yml")
+                    .arg("--storage.tsdb.path=data");
+                command.arg(format!("--web.listen-address={at}"));
+                address = Some(at);
+            }
+            "buf" => {
+                command.args(["lsp", "serve"]);
+            }
+            "tsgo" => {
+                command.args(["--lsp", "--stdio"]);
+            }
+            _ => {
+                let at = free_address();
+                command.arg(format!("--serve={at}")).arg("--servedir=.");
+                address = Some(at);
+            }
+        }
+        let mut real = Real {
+            running: Running::spawn(command),
+            address,
+            _directory: directory,
+        };
+        real.wait_ready(if name == "prometheus" {
+            "/-/ready"
+        } else {
+            "/"
+        });
+        real
+    }
+
+    fn wait_ready(&mut self, path: &str) {
+        if self.address.is_none() {
+            self.running.greet_language_server();
+            return;
+        }
+        let deadline = Instant::now() + READY;
+        while !self
+            .try_get(path)
+            .is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
+        {
+            assert!(Instant::now() < deadline, "not ready within {READY:?}");
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The body of an HTTP answer.
+    pub fn get(&self, path: &str) -> String {
+        let answer = self
+            .try_get(path)
+            .unwrap_or_else(|| panic!("no answer for {path}"));
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.0 200"), "{path}: {head}");
+        body.to_owned()
+    }
+
+    // HTTP/1.0, so that the answer ends with the connection and is not in chunks.
+    fn try_get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect_timeout(&self.address?, READY).ok()?;
+        stream.set_read_timeout(Some(READY)).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+/// Prometheus, with nothing to scrape. Its pprof handlers are the oracle:
+/// `prometheus().get("/debug/pprof/goroutine?debug=2")`.
+pub fn prometheus() -> Real {
+    Real::start("prometheus")
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
