@@ -2,6 +2,8 @@
 //!
 //! It has no place in a program: nothing here reads anything, and the numbers are invented.
 
+use std::sync::Arc;
+
 use std::num::NonZeroU64;
 
 use super::{
@@ -115,7 +117,7 @@ impl SnapshotBuilder {
             goroutines: Vec::new(),
             dead_goroutines: 3,
             wait_reasons: vec![String::new()],
-            symbols: SymbolPool::default(),
+            symbols: Arc::default(),
             warnings: Warnings::default(),
         };
         Self { snapshot }
@@ -124,6 +126,10 @@ impl SnapshotBuilder {
     /// The snapshot itself, to change what the builder has no word for.
     pub fn edit(&mut self) -> &mut Snapshot {
         &mut self.snapshot
+    }
+
+    fn pool(&mut self) -> &mut SymbolPool {
+        Arc::make_mut(&mut self.snapshot.symbols)
     }
 
     /// The number of a wait reason in this snapshot's table.
@@ -138,7 +144,7 @@ impl SnapshotBuilder {
 
     /// The id of a frame.
     pub fn frame(&mut self, spec: &FrameSpec<'_>) -> FrameId {
-        let symbols = &mut self.snapshot.symbols;
+        let symbols = self.pool();
         let function = symbols.intern_str(spec.function);
         let file = symbols.intern_str(spec.file);
         // Equal functions get equal entries, different ones different entries.
@@ -181,18 +187,18 @@ impl SnapshotBuilder {
         } else if frames.is_empty() {
             StackState::NotShown(NotShown::NotAsked)
         } else {
-            StackState::Known(self.snapshot.symbols.intern_stack(Stack { frames }))
+            StackState::Known(self.pool().intern_stack(Stack { frames }))
         };
         let known = matches!(stack, StackState::Known(_));
         let labels: Vec<Label> = spec
             .labels
             .iter()
             .map(|(key, value)| Label {
-                key: self.snapshot.symbols.intern_str(key),
-                value: self.snapshot.symbols.intern_str(value),
+                key: self.pool().intern_str(key),
+                value: self.pool().intern_str(value),
             })
             .collect();
-        let labels = (!labels.is_empty()).then(|| self.snapshot.symbols.intern_labels(labels));
+        let labels = (!labels.is_empty()).then(|| self.pool().intern_labels(labels));
         let creator = spec.creator.as_ref().map(|creator| self.frame(creator));
         let wait_reason = spec.reason.map(|reason| self.reason(reason));
         let m = spec.thread.and_then(|at| self.snapshot.threads.get(at)).map(|thread| thread.addr);
