@@ -74,8 +74,12 @@ impl From<TargetError> for Failure {
         let exit = match &error {
             TargetError::NoSuchProcess { .. } | TargetError::Read(ReadError::Gone { .. }) => Exit::NoProcess,
             TargetError::Permission { .. } | TargetError::Read(ReadError::Denied { .. }) => Exit::Permission,
+            TargetError::NotReadable { ended: true, .. } => Exit::NoProcess,
             TargetError::NotReadable { .. } => Exit::NotGo,
-            TargetError::Read(ReadError::Io(_)) | TargetError::Io { .. } | TargetError::Unsupported(_) => Exit::Error,
+            TargetError::Read(ReadError::Io(_))
+            | TargetError::Traced { .. }
+            | TargetError::Io { .. }
+            | TargetError::Unsupported(_) => Exit::Error,
         };
         let message = match exit {
             Exit::NoProcess => format!("{error}\n`gospy ps` lists the Go programs that run here"),

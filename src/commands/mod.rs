@@ -7,6 +7,7 @@
 mod args;
 mod exit;
 mod generated;
+pub mod live;
 mod selection;
 pub mod source;
 mod stack;

@@ -180,7 +180,7 @@ fn ancestors_and_moving_goroutines() {
     builder.add(&GoroutineSpec { id: 10, ..Default::default() });
     let snapshot = builder.edit();
     let chain = vec![Ancestor { id: Goid(1), frames: vec![from, hidden], creator: Some(from) }];
-    snapshot.goroutines[0].ancestors = Some(snapshot.symbols.intern_ancestors(chain));
+    snapshot.goroutines[0].ancestors = Some(std::sync::Arc::make_mut(&mut snapshot.symbols).intern_ancestors(chain));
     snapshot.goroutines[1].stack = StackState::NotShown(NotShown::Moving);
     let text = dump(&builder.build(), |_| {});
     assert_eq!(
