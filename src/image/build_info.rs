@@ -232,7 +232,10 @@ fn inline_string(elf: &Elf, next: &mut u64, limit: u64) -> Option<Vec<u8>> {
         *next = next.checked_add(1)?;
         len |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
-            let text = (len <= limit).then(|| elf.read(LinkAddr(*next), usize::try_from(len).ok()?)).flatten()?;
+            let text = match usize::try_from(len).ok().filter(|_| len <= limit)? {
+                0 => Vec::new(), // even where nothing follows
+                len => elf.read(LinkAddr(*next), len)?,
+            };
             *next = next.checked_add(len)?;
             return Some(text);
         }

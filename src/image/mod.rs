@@ -12,3 +12,5 @@ pub mod elf;
 pub mod moduledata;
 pub mod pclntab;
 pub mod symtab;
+#[cfg(test)]
+pub(crate) mod test_elf;

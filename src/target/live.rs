@@ -20,11 +20,15 @@ use procfs::process::Stat;
 
 use super::clock::MonotonicOffset;
 use super::file_bytes::FileBytes;
+use super::freeze;
 use super::maps;
 use super::memory::Memory;
 use super::permission;
 use super::proc_dir::{Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
-use super::{Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError, ThreadInfo};
+use super::{
+    Backend, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError,
+    ThreadInfo,
+};
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
 
@@ -64,7 +68,7 @@ impl LiveTarget {
         let memory = Memory::new(pid);
         probe(&dir, &memory, &stat)?;
         let identity = dir.identity().map_err(|e| failed(e, "stat"))?;
-        let exe = FileBytes::from_file_of(&dir);
+        let exe = dir.file("exe").and_then(FileBytes::from_file).map(Arc::new);
         let (exe_path, exe_deleted) = dir.exe().unwrap_or_default();
         let process = ProcessInfo {
             pid,
@@ -92,7 +96,7 @@ impl LiveTarget {
     /// Whether the process that was opened is there still, and runs the same program.
     #[must_use]
     pub fn still_the_same(&self) -> bool {
-        self.dir.identity().is_ok_and(|now| now == self.identity)
+        self.dir.identity().is_ok_and(|now| self.identity.is_still(&now))
     }
 
     /// Its directory in `/proc`.
@@ -144,12 +148,6 @@ impl LiveTarget {
             return Err(not_found("another file is at its path now"));
         }
         Ok(file)
-    }
-}
-
-impl FileBytes {
-    fn from_file_of(dir: &ProcDir) -> io::Result<Arc<Self>> {
-        Self::from_file(dir.file("exe")?).map(Arc::new)
     }
 }
 
@@ -289,6 +287,13 @@ impl Target for LiveTarget {
 
     fn stats(&self) -> ReadStats {
         self.memory.stats()
+    }
+
+    /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the
+    /// duration is from the first interruption to the last thread let go. A thread that was in an
+    /// uninterruptible call of the kernel stands still there, and has no registers.
+    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        freeze::freeze(&self.dir, self.identity, which)
     }
 }
 

@@ -59,6 +59,14 @@ impl Memory {
         ReadStats { syscalls: self.syscalls.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
+    /// Whether `process_vm_readv` is allowed, by one byte at `addr`; it may be unreadable.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn probe_vm_readv(&self, addr: Addr) -> Result<(), Errno> {
+        self.call(&mut [0], &[RemoteIoVec { base: base(addr), len: 1 }]).map(drop)
+    }
+
     fn count(&self, bytes: usize) {
         self.syscalls.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -89,9 +97,7 @@ impl Memory {
         if self.mem.get().is_none() {
             match self.by_vm_readv(ranges, buf, got) {
                 Ok(()) => return Ok(()),
-                Err(Errno::ESRCH) => return Err(self.gone()),
-                Err(errno @ (Errno::EPERM | Errno::ENOSYS)) => self.fall_back(dir, errno)?,
-                Err(errno) => return Err(ReadError::Io(format!("process_vm_readv: {errno}"))),
+                Err(errno) => self.fall_back(dir, errno)?,
             }
             got.fill(0);
         }
@@ -101,7 +107,13 @@ impl Memory {
         }
     }
 
+    /// Turns to `/proc/PID/mem` if `errno` is a reason for it.
     fn fall_back(&self, dir: &ProcDir, errno: Errno) -> Result<(), ReadError> {
+        match errno {
+            Errno::EPERM | Errno::ENOSYS => {}
+            Errno::ESRCH => return Err(self.gone()),
+            other => return Err(ReadError::Io(format!("process_vm_readv: {other}"))),
+        }
         match dir.file("mem") {
             Ok(file) => {
                 // Another thread may have been faster; either descriptor will do.

@@ -21,46 +21,47 @@ const MAX_ATTRIBUTES: usize = 64;
 /// The tables that were needed so far.
 #[derive(Default)]
 pub(super) struct AbbreviationCache {
-    tables: HashMap<usize, Result<Arc<Abbreviations>, gimli::Error>>,
+    /// By offset; `None` for a damaged one.
+    tables: HashMap<usize, Option<Arc<Abbreviations>>>,
     bytes: u64,
 }
 
 impl AbbreviationCache {
-    /// The table at `offset`. The inner error is that of a damaged table, the outer one that of
-    /// tables without end.
+    /// The table at `offset`; `None` when it is damaged.
     pub(super) fn get(
         &mut self,
         dwarf: &GimliDwarf<'_>,
         offset: DebugAbbrevOffset,
-    ) -> Result<Result<Arc<Abbreviations>, gimli::Error>, DwarfError> {
+    ) -> Result<Option<Arc<Abbreviations>>, DwarfError> {
         if let Some(table) = self.tables.get(&offset.0) {
             return Ok(table.clone());
         }
-        let table = match measure(dwarf, offset) {
-            Ok(len) => {
-                self.bytes = self.bytes.saturating_add(len);
-                dwarf.debug_abbrev.abbreviations(offset).map(Arc::new)
-            }
-            Err(error) => {
-                self.bytes = self.bytes.saturating_add(MAX_BYTES / 64);
-                Err(error)
-            }
-        };
+        let (len, sound) = measure(dwarf, offset);
+        self.bytes = self.bytes.saturating_add(len);
         if self.bytes > MAX_BYTES {
             return Err(DwarfError::TooMuch { what: "the size of the abbreviation tables", limit: MAX_BYTES });
         }
+        let table = if sound { dwarf.debug_abbrev.abbreviations(offset).ok().map(Arc::new) } else { None };
         self.tables.insert(offset.0, table.clone());
         Ok(table)
     }
 }
 
-/// How long a table is, bytes.
-fn measure(dwarf: &GimliDwarf<'_>, offset: DebugAbbrevOffset) -> Result<u64, gimli::Error> {
-    let mut input: Data<'_> = *gimli::Section::reader(&dwarf.debug_abbrev);
-    input.skip(offset.0)?;
-    let limit = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
-    let mut input = input.split(input.len().min(limit))?;
+/// How long a table is in bytes, and whether it has an end and no more attributes than it should;
+/// the length of one that has not is that of the part that was looked at.
+fn measure(dwarf: &GimliDwarf<'_>, offset: DebugAbbrevOffset) -> (u64, bool) {
+    let section: Data<'_> = *gimli::Section::reader(&dwarf.debug_abbrev);
+    let mut input = section;
+    if input.skip(offset.0).is_err() {
+        return (1, false);
+    }
     let before = input.len();
+    let sound = skip_table(&mut input).unwrap_or(false);
+    ((before - input.len()) as u64, sound)
+}
+
+fn skip_table(input: &mut Data<'_>) -> Result<bool, gimli::Error> {
+    let mut left = MAX_BYTES;
     while input.read_uleb128()? != 0 {
         input.read_uleb128()?; // tag
         input.read_u8()?; // has children
@@ -75,9 +76,14 @@ fn measure(dwarf: &GimliDwarf<'_>, offset: DebugAbbrevOffset) -> Result<u64, gim
             }
             attributes += 1;
             if attributes > MAX_ATTRIBUTES {
-                return Err(gimli::Error::BadUnsignedLeb128);
+                return Ok(false);
             }
         }
+        // An abbreviation has five bytes at least, so this is more than the limit of bytes allows.
+        left = left.saturating_sub(5);
+        if left == 0 {
+            return Ok(false);
+        }
     }
-    Ok((before - input.len()) as u64)
+    Ok(true)
 }

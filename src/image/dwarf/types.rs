@@ -43,7 +43,7 @@ impl<'a, 'd> Types<'a, 'd> {
             return Ok(unit.clone());
         }
         let Some(header) = self.headers.get(index) else { return Ok(None) };
-        let unit = Unit::open(self.dwarf, *header, &mut self.abbreviations)?.ok().map(Rc::new);
+        let unit = Unit::open(self.dwarf, *header, &mut self.abbreviations)?.map(Rc::new);
         self.units.insert(index, unit.clone());
         Ok(unit)
     }

@@ -54,18 +54,15 @@ pub(super) fn index_of(headers: &[UnitHeader<Data<'_>>], offset: DebugInfoOffset
 }
 
 impl<'a> Unit<'a> {
-    /// Reads the root entry. The outer error ends the search, the inner one this unit.
+    /// Reads the root entry; `None` when the unit is damaged.
     pub(super) fn open(
         dwarf: &GimliDwarf<'a>,
         header: UnitHeader<Data<'a>>,
         cache: &mut AbbreviationCache,
-    ) -> Result<Result<Self, gimli::Error>, DwarfError> {
-        let abbreviations = match cache.get(dwarf, header.debug_abbrev_offset())? {
-            Ok(abbreviations) => abbreviations,
-            Err(error) => return Ok(Err(error)),
-        };
+    ) -> Result<Option<Self>, DwarfError> {
+        let Some(abbreviations) = cache.get(dwarf, header.debug_abbrev_offset())? else { return Ok(None) };
         let mut unit = Self { header, abbreviations, name: &[], language: None, addr_base: DebugAddrBase(0) };
-        Ok(unit.read_root(dwarf).map(|()| unit))
+        Ok(unit.read_root(dwarf).is_ok().then_some(unit))
     }
 
     fn read_root(&mut self, dwarf: &GimliDwarf<'a>) -> Result<(), gimli::Error> {
