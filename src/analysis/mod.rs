@@ -1,1 +1,19 @@
-//! Under construction.
+//! Functions of snapshots: filter, sort, group and count.
+//!
+//! Nothing here reads a target, formats for people, or knows what a terminal is. Costs are linear
+//! in the number of goroutines (sorting apart): what depends on names is worked out once for each
+//! distinct name or stack, and goroutines are compared by ids.
+
+pub mod counts;
+pub mod filter;
+pub mod group;
+pub mod index;
+pub mod names;
+pub mod quantity;
+pub mod sort;
+
+pub use counts::Counts;
+pub use filter::{Filter, FilterError};
+pub use group::{Group, GroupBy, GroupKey, WaitRange};
+pub use index::{Index, Place, PlaceKind};
+pub use sort::{Sort, SortKey};

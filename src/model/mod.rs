@@ -8,6 +8,8 @@ mod goroutine;
 mod pool;
 mod stats;
 mod target_info;
+#[doc(hidden)]
+pub mod testing;
 mod warning;
 
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};

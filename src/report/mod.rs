@@ -1,1 +1,14 @@
-//! Under construction.
+//! Functions of snapshots and analyses to a writer.
+//!
+//! A report never captures, never ends the program, and never colours unless told. What it shows
+//! of the target in text is cleaned first; see [`clean`]. Errors are those of the writer.
+
+pub mod clean;
+//pub mod folded;
+pub mod json;
+//pub mod pprof;
+//mod protobuf;
+//pub mod stack_groups;
+pub mod text;
+//pub mod traceback;
+pub mod units;

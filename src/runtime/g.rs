@@ -40,7 +40,7 @@ layout! {
 }
 
 layout! {
-    /// Offsets in `runtime.gobuf` (runtime2.go).
+    /// Offsets in `runtime.gobuf` (runtime2.go), the saved registers in a g.
     GobufLayout of "runtime.gobuf" {
         sp = "sp",
         pc = "pc",
@@ -50,6 +50,10 @@ layout! {
 
 /// `_Gscan`: the bit of `atomicstatus` by which the garbage collector holds a goroutine.
 const SCAN: u32 = 0x1000;
+
+/// Largest stack that is believed, bytes; `maxstackceiling` is twice the 1 GB that a stack may
+/// have by default.
+const MAX_STACK: u64 = 2 << 30;
 
 /// What is read of a `runtime.g`, as it stands in memory: nothing in it is believed yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +155,22 @@ impl G {
             coroarg: optional(layout.coroarg),
             bubble: optional(layout.bubble.or(layout.sync_group)),
         })
+    }
+
+    /// The stack pointer at which its stack begins while it does not run.
+    #[must_use]
+    pub fn start_sp(&self) -> u64 {
+        if self.syscallsp != 0 { self.syscallsp } else { self.sched_sp }
+    }
+
+    /// Whether it has a stack, of a size that can be, with [`G::start_sp`] in it.
+    #[must_use]
+    pub fn stack_is_readable(&self) -> bool {
+        let sp = self.start_sp();
+        self.stack_lo != 0
+            && self.stack_hi.checked_sub(self.stack_lo).is_some_and(|size| size <= MAX_STACK)
+            && (self.stack_lo..=self.stack_hi).contains(&sp)
+            && sp.is_multiple_of(8)
     }
 
     /// Its state. The numbers have kept their meaning since 1.19; 1.26 added two.

@@ -45,6 +45,18 @@ fn fields_are_where_go_1_26_has_them() {
 }
 
 #[test]
+fn a_stack_must_hold_its_stack_pointer() {
+    let g = G { stack_lo: 0x1000, stack_hi: 0x3000, sched_sp: 0x2000, ..G::default() };
+    assert!(g.stack_is_readable());
+    assert!(G { syscallsp: 0x3000, ..g }.stack_is_readable());
+    assert!(!G { syscallsp: 0x3008, ..g }.stack_is_readable());
+    assert!(!G { sched_sp: 0x2004, ..g }.stack_is_readable());
+    assert!(!G { stack_lo: 0, ..g }.stack_is_readable());
+    assert!(!G { stack_hi: 0xfff, ..g }.stack_is_readable());
+    assert!(!G { stack_hi: u64::MAX, ..g }.stack_is_readable());
+}
+
+#[test]
 fn fields_that_a_version_lacks_are_none() {
     let layout = layout(19);
     let g = G::parse(&[0; 392], &layout.g, &layout.gobuf).unwrap();

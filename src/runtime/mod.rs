@@ -12,13 +12,19 @@
 mod bulk;
 pub mod g;
 pub mod gc_controller;
-pub mod gqueue;
+mod infer;
 pub mod layout;
+mod locate;
 pub mod m;
 pub mod mcache;
 pub mod mstats;
 pub mod p;
 pub mod sched;
+pub mod symbols;
+mod validate;
 pub mod version;
 pub mod wait_reason;
 pub mod work;
+
+pub use locate::{GoRuntime, LocateOptions, RuntimeError};
+pub use validate::LayoutMismatch;

@@ -25,17 +25,11 @@ layout! {
         runqhead = "runqhead",
         runqtail = "runqtail",
         runnext = "runnext",
-        timers = "timers",
         ; optional
         num_timers = "numTimers",
         goroutines_created = "goroutinesCreated",
-    }
-}
-
-layout! {
-    /// Offsets in `runtime.timers` (time.go, 1.23 on), the heap of timers in a P.
-    TimersLayout of "runtime.timers" {
-        len = "len",
+        ; optional nested
+        timers_len = "timers" . "runtime.timers" . "len",
     }
 }
 
@@ -77,10 +71,10 @@ pub struct P {
 impl P {
     /// Takes a p's bytes apart. `None` when there are too few.
     #[must_use]
-    pub fn parse(addr: Addr, bytes: &[u8], layout: &PLayout, timers: Option<&TimersLayout>) -> Option<Self> {
+    pub fn parse(addr: Addr, bytes: &[u8], layout: &PLayout) -> Option<Self> {
         let word = |offset: u32| bytes.u64_at(offset as usize);
         let half = |offset: u32| bytes.u32_at(offset as usize);
-        let timer_count = layout.num_timers.or_else(|| layout.timers.checked_add(timers?.len));
+        let timer_count = layout.num_timers.or(layout.timers_len);
         Some(Self {
             addr,
             id: bytes.i32_at(layout.id as usize)?,
@@ -140,7 +134,7 @@ pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut 
     let mut out = Vec::with_capacity(count);
     bulk::for_each(target, &addrs, layout.p.size, |index, bytes| {
         let addr = addrs.get(index).copied().unwrap_or_default();
-        match bytes.and_then(|bytes| P::parse(addr, bytes, &layout.p, layout.timers.as_ref())) {
+        match bytes.and_then(|bytes| P::parse(addr, bytes, &layout.p)) {
             Some(p) => out.push(p),
             None => warnings.add(WarningCode::SchedulerPartUnreadable, format!("P {index} at {addr} cannot be read")),
         }

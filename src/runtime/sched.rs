@@ -18,11 +18,12 @@ layout! {
         ngsys = "ngsys",
         npidle = "npidle",
         nmspinning = "nmspinning",
-        runq = "runq",
         gcwaiting = "gcwaiting",
         ; optional
         runqsize = "runqsize",
         goroutines_created = "goroutinesCreated",
+        ; optional nested
+        runq_len = "runq" . "runtime.gQueue" . "size",
     }
 }
 
@@ -56,11 +57,10 @@ pub struct Sched {
 impl Sched {
     /// Takes `runtime.sched`'s bytes apart. `None` when there are too few.
     #[must_use]
-    pub fn parse(bytes: &[u8], layout: &Layout) -> Option<Self> {
-        let sched = &layout.sched;
+    pub fn parse(bytes: &[u8], sched: &SchedLayout) -> Option<Self> {
         let int = |offset: u32| bytes.i32_at(offset as usize);
         let word = |offset: u32| bytes.u64_at(offset as usize);
-        let runqsize = sched.runqsize.or_else(|| sched.runq.checked_add(layout.gqueue.len?));
+        let runqsize = sched.runqsize.or(sched.runq_len);
         Some(Self {
             goidgen: word(sched.goidgen)?,
             nmidle: int(sched.nmidle)?,
@@ -95,7 +95,7 @@ pub fn read_scheduler(
     warnings: &mut Warnings,
 ) -> Result<Option<Scheduler>, ReadError> {
     let bytes = target.read_vec(sched, layout.sched.size as usize)?;
-    let Some(s) = bytes.and_then(|bytes| Sched::parse(&bytes, layout)) else {
+    let Some(s) = bytes.and_then(|bytes| Sched::parse(&bytes, &layout.sched)) else {
         warnings.add(WarningCode::StatsUnreadable, format!("runtime.sched at {sched} cannot be read"));
         return Ok(None);
     };

@@ -20,11 +20,15 @@ use procfs::process::Stat;
 
 use super::clock::MonotonicOffset;
 use super::file_bytes::FileBytes;
+use super::freeze;
 use super::maps;
 use super::memory::Memory;
 use super::permission;
 use super::proc_dir::{Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
-use super::{Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError, ThreadInfo};
+use super::{
+    Backend, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError,
+    ThreadInfo,
+};
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
 
@@ -289,6 +293,13 @@ impl Target for LiveTarget {
 
     fn stats(&self) -> ReadStats {
         self.memory.stats()
+    }
+
+    /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the
+    /// duration is from the first interruption to the last thread let go. A thread that was in an
+    /// uninterruptible call of the kernel stands still there, and has no registers.
+    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        freeze::freeze(&self.dir, self.identity, which)
     }
 }
 

@@ -59,6 +59,14 @@ impl Memory {
         ReadStats { syscalls: self.syscalls.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
+    /// Whether `process_vm_readv` is allowed, by one byte at `addr`; it may be unreadable.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn probe_vm_readv(&self, addr: Addr) -> Result<(), Errno> {
+        self.call(&mut [0], &[RemoteIoVec { base: base(addr), len: 1 }]).map(drop)
+    }
+
     fn count(&self, bytes: usize) {
         self.syscalls.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);

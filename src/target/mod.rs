@@ -5,20 +5,25 @@
 //! asks for by name.
 //!
 //! * [`live`]: a running process, with [`memory`] (how bytes are read), [`maps`], [`proc_dir`],
-//!   [`file_bytes`], [`clock`], [`freeze`] and [`permission`] (why it was refused, and the remedy)
+//!   [`file_bytes`], [`clock`], [`permission`] (why it was refused, and the remedy), and the freeze
+//! * [`access`]: every check that reading a process depends on, and how it went
 //! * [`process_list`]: which processes there are
 //! * [`coalesce`]: many small pieces read in few calls, whatever the target
 //! * [`fake`]: a test double
 
+pub mod access;
 pub mod clock;
 pub mod coalesce;
 pub mod fake;
 pub mod file_bytes;
+mod freeze;
 pub mod live;
 pub mod maps;
 pub mod memory;
 pub mod permission;
 pub mod proc_dir;
+pub mod process_list;
+mod syscalls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -67,7 +67,14 @@ impl Credentials {
         }
     }
 
-    fn may_ptrace_all(&self) -> bool {
+    pub(super) fn effective_uid(&self) -> u32 {
+        let [_, effective, _] = self.uids;
+        effective
+    }
+
+    /// Whether `CAP_SYS_PTRACE` is in effect.
+    #[must_use]
+    pub fn may_ptrace_all(&self) -> bool {
         self.cap_effective & CAP_SYS_PTRACE != 0
     }
 }
@@ -174,11 +181,13 @@ impl Facts {
     }
 
     /// Whether `CAP_SYS_PTRACE` of ours counts for the target.
-    fn capable(&self) -> bool {
+    #[must_use]
+    pub fn capable(&self) -> bool {
         self.own.may_ptrace_all() && (self.same_user_ns || self.in_first_user_ns)
     }
 
-    fn same_user(&self, target: &Credentials) -> bool {
+    /// Whether all ids of the target are our real ones, as the kernel wants it.
+    pub(super) fn same_user(&self, target: &Credentials) -> bool {
         let ([uid, ..], [gid, ..]) = (self.own.uids, self.own.gids);
         target.uids.iter().all(|&id| id == uid) && target.gids.iter().all(|&id| id == gid)
     }
@@ -212,7 +221,7 @@ fn refusing_check(facts: &Facts) -> (Cause, String) {
         let reason = "it is in another user namespace, where the CAP_SYS_PTRACE of gospy does not count";
         return (Cause::OtherUserNamespace, reason.into());
     }
-    let ([own_uid, ..], [uid, ..]) = (facts.own.uids, target.uids);
+    let ([own_uid, ..], [uid, effective, _]) = (facts.own.uids, target.uids);
     if !facts.same_user(target) {
         let reason = if target.uids.iter().all(|&id| id == own_uid) {
             format!("its group ids ({}) are not all those of gospy, and {}", list(&target.gids), facts.we())
@@ -223,7 +232,7 @@ fn refusing_check(facts: &Facts) -> (Cause, String) {
         };
         return (Cause::OtherUser, reason);
     }
-    if let Some(owner) = facts.proc_owner.filter(|&owner| owner != uid) {
+    if let Some(owner) = facts.proc_owner.filter(|&owner| owner != effective) {
         let reason = format!(
             "it is not dumpable (/proc/{}/stat belongs to uid {owner}, the process to uid {uid}), and {}",
             facts.pid,

@@ -3,11 +3,10 @@
 use super::LayoutTable;
 use crate::runtime::g::{GLayout, GobufLayout};
 use crate::runtime::gc_controller::GcControllerLayout;
-use crate::runtime::gqueue::GQueueLayout;
 use crate::runtime::m::MLayout;
 use crate::runtime::mcache::{McacheLayout, MspanLayout};
 use crate::runtime::mstats::{ConsistentHeapStatsLayout, HeapStatsDeltaLayout, MstatsLayout};
-use crate::runtime::p::{PLayout, TimersLayout};
+use crate::runtime::p::PLayout;
 use crate::runtime::sched::SchedLayout;
 use crate::runtime::work::WorkLayout;
 
@@ -24,13 +23,14 @@ pub struct MissingField {
 }
 
 /// Declares a structure of offsets, and how it is resolved from a [`LayoutTable`]: fields that all
-/// versions have, then those that only some have.
+/// versions have, those that only some have, and of those the ones in structures within the structure.
 macro_rules! layout {
     (
         $(#[$meta:meta])*
         $name:ident of $structure:literal {
             $($field:ident = $go:literal),* $(,)?
             $(; optional $($optional:ident = $ogo:literal),* $(,)?)?
+            $(; optional nested $($nested:ident = $outer:literal . $inner_struct:literal . $inner:literal),* $(,)?)?
         }
     ) => {
         $(#[$meta])*
@@ -46,6 +46,12 @@ macro_rules! layout {
                 #[doc = concat!("Offset of `", $structure, ".", $ogo, "` in bytes, in versions that have it.")]
                 pub $optional: Option<u32>,
             )*)?
+            $($(
+                #[doc = concat!(
+                    "Offset of `", $structure, ".", $outer, ".", $inner, "` in bytes, in versions that have it."
+                )]
+                pub $nested: Option<u32>,
+            )*)?
         }
 
         impl $name {
@@ -56,15 +62,16 @@ macro_rules! layout {
             pub fn resolve(
                 table: &$crate::runtime::layout::LayoutTable,
             ) -> Result<Self, $crate::runtime::layout::MissingField> {
-                let missing = |field| $crate::runtime::layout::MissingField {
+                let missing = |structure, field| $crate::runtime::layout::MissingField {
                     release: table.release.clone(),
-                    structure: $structure,
+                    structure,
                     field,
                 };
                 Ok(Self {
-                    size: table.size($structure).ok_or_else(|| missing(""))?,
-                    $($field: table.offset($structure, $go).ok_or_else(|| missing($go))?,)*
+                    size: table.size($structure).ok_or_else(|| missing($structure, ""))?,
+                    $($field: table.offset($structure, $go).ok_or_else(|| missing($structure, $go))?,)*
                     $($($optional: table.offset($structure, $ogo),)*)?
+                    $($($nested: table.nested_offset($structure, $outer, $inner_struct, $inner),)*)?
                 })
             }
         }
@@ -83,12 +90,8 @@ pub struct Layout {
     pub m: MLayout,
     /// `runtime.p`.
     pub p: PLayout,
-    /// `runtime.timers` (1.23 on).
-    pub timers: Option<TimersLayout>,
     /// `runtime.schedt`.
     pub sched: SchedLayout,
-    /// `runtime.gQueue`.
-    pub gqueue: GQueueLayout,
     /// `runtime.mstats`.
     pub mstats: MstatsLayout,
     /// `runtime.consistentHeapStats`.
@@ -118,9 +121,7 @@ impl Layout {
             gobuf: GobufLayout::resolve(&table)?,
             m: MLayout::resolve(&table)?,
             p: PLayout::resolve(&table)?,
-            timers: TimersLayout::resolve(&table).ok(),
             sched: SchedLayout::resolve(&table)?,
-            gqueue: GQueueLayout::resolve(&table)?,
             mstats: MstatsLayout::resolve(&table)?,
             heap_stats: ConsistentHeapStatsLayout::resolve(&table)?,
             heap_delta: HeapStatsDeltaLayout::resolve(&table)?,

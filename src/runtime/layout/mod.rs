@@ -6,6 +6,7 @@
 //! Nothing here looks at a process: whether a layout fits the program at hand is for
 //! [`super::validate`] to say.
 
+mod from_dwarf;
 mod mirror;
 mod table;
 mod tables;

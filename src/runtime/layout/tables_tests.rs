@@ -13,8 +13,11 @@ fn off(table: &LayoutTable, structure: &str, field: &str) -> u32 {
         .unwrap_or_else(|| panic!("{} {} has no {structure}.{field}", table.release, table.arch.name()))
 }
 
+/// A structure, a field of it, and how far others are from that one.
+type Distances = (&'static str, &'static str, &'static [(&'static str, i64)]);
+
 /// Distances between fields that hold in every version; the ones that inference relies on.
-const DISTANCES: &[(&str, &str, &[(&str, i64)])] = &[
+const DISTANCES: &[Distances] = &[
     (
         "runtime.g",
         "goid",

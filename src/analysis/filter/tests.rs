@@ -1,0 +1,187 @@
+use proptest::prelude::*;
+
+use super::Filter;
+use crate::analysis::Index;
+use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+use crate::model::{Snapshot, Status};
+
+fn snapshot() -> Snapshot {
+    let mut builder = SnapshotBuilder::new();
+    let minute = 60_000_000_000;
+    builder
+        .add(&GoroutineSpec {
+            id: 1,
+            reason: Some("chan receive"),
+            wait_ns: Some(10 * minute),
+            frames: vec![
+                frame("runtime.gopark", "/go/src/runtime/proc.go", 402),
+                frame("main.(*Server).Serve", "/app/server.go", 33),
+                frame("main.main", "/app/main.go", 12),
+            ],
+            labels: vec![("user", "alice")],
+            ..Default::default()
+        })
+        .add(&GoroutineSpec {
+            id: 2,
+            reason: Some("select"),
+            wait_ns: Some(minute),
+            parent: Some(1),
+            frames: vec![frame("main.worker", "/app/worker.go", 7)],
+            creator: Some(frame("main.(*Server).Serve", "/app/server.go", 40)),
+            locked: true,
+            ..Default::default()
+        })
+        .add(&GoroutineSpec {
+            id: 3,
+            status: Status::Running,
+            parent: Some(1),
+            thread: Some(2),
+            frames: vec![frame("main.worker", "/app/worker.go", 9)],
+            ..Default::default()
+        })
+        .add(&GoroutineSpec {
+            id: 4,
+            reason: Some("GC worker (idle)"),
+            system: true,
+            frames: vec![frame("runtime.gcBgMarkWorker", "/go/src/runtime/mgc.go", 1)],
+            ..Default::default()
+        });
+    builder.build()
+}
+
+fn ids(expression: &str) -> Vec<u64> {
+    let snapshot = snapshot();
+    let index = Index::new(&snapshot);
+    let filter = Filter::parse(expression).unwrap_or_else(|e| panic!("{expression}: {e}"));
+    filter.select(&index).into_iter().map(|at| snapshot.goroutines[at].id.0).collect()
+}
+
+#[test]
+fn selects() {
+    let table: &[(&str, &[u64])] = &[
+        ("state=waiting", &[1, 2, 4]),
+        ("state=Waiting", &[1, 2, 4]),
+        ("state~Waiting", &[]),
+        ("state!=waiting", &[3]),
+        ("reason~chan", &[1]),
+        ("reason = \"chan receive\"", &[1]),
+        ("reason='GC worker (idle)'", &[4]),
+        ("reason~(chan|select)", &[1, 2]),
+        ("reason!~.", &[3]),
+        ("func~serve", &[1]),
+        ("func~SERVE", &[]),
+        ("worker", &[2, 3, 4]),
+        ("main.worker", &[2, 3]),
+        ("main.(*Server).Serve", &[1]),
+        ("(main.(*Server).Serve or id=4)", &[1, 4]),
+        (r"func~main\.\(\*Server", &[1]),
+        ("\"main.worker\"", &[2, 3]),
+        ("place~server.go:33", &[1]),
+        ("place=main.worker", &[2, 3]),
+        ("file~main.go", &[1]),
+        ("start=main.main", &[1]),
+        ("creator~serve", &[2]),
+        ("label.user=alice", &[1]),
+        ("label~user=a", &[1]),
+        ("label.user!=alice", &[2, 3, 4]),
+        ("age>5m", &[1]),
+        ("age<=5m", &[2]),
+        ("not age>5m", &[2, 3, 4]),
+        ("id=2", &[2]),
+        ("id!=2", &[1, 3, 4]),
+        ("id>=2 and id<4", &[2, 3]),
+        ("parent=1", &[2, 3]),
+        ("parent!=1", &[]),
+        ("m=2", &[3]),
+        ("thread=4244", &[3]),
+        ("system", &[4]),
+        ("not system", &[1, 2, 3]),
+        ("!system && !locked", &[1, 3]),
+        ("system=false", &[1, 2, 3]),
+        ("locked", &[2]),
+        ("locked or system", &[2, 4]),
+        ("id=1 or id=2 and locked", &[1, 2]),
+        ("(id=1 or id=2) and locked", &[2]),
+        ("NOT (id=1 OR id=2)", &[3, 4]),
+        ("not not id=1", &[1]),
+        ("stack>64", &[1]),
+        ("stack>=64B", &[1, 2, 4]),
+    ];
+    for (expression, want) in table {
+        assert_eq!(ids(expression), *want, "{expression}");
+    }
+}
+
+#[test]
+fn points_at_what_is_wrong() {
+    let table: &[(&str, &str, &str)] = &[
+        ("stat=waiting and age>5m", "stat", "there is no field `stat`"),
+        ("state=wating", "wating", "there is no state `wating`"),
+        ("age>5", "5", "`5` is not a duration with its unit"),
+        ("stack>5parsec", "5parsec", "`5parsec` is not a size in bytes"),
+        ("id=x", "x", "`x` is not a number"),
+        ("age", "age", "`age` is a field: it needs an operator and a value"),
+        ("age>", "", "a value is missing after `>`"),
+        ("func~(", "(", "this is not a regular expression: unclosed group"),
+        ("reason=chan receive", "receive", "expected `and`, `or` or the end here"),
+        ("state>running", "state", "this field is text; it has no order"),
+        ("id~1", "id", "this field is a number; a regular expression does not fit"),
+        ("system~x", "system", "this field is true or false"),
+        ("system=maybe", "maybe", "`maybe` is neither true nor false"),
+        ("a and", "", "something is missing here"),
+        ("and a", "and", "a condition is missing before `and`"),
+        ("=5", "=", "a field is missing before this"),
+        ("(a", "", "expected `and`, `or` or `)` here"),
+        ("a)", ")", "this parenthesis closes nothing"),
+        ("reason=\"x", "\"x", "this quotation does not end"),
+        ("", "", "something is missing here"),
+    ];
+    for (expression, blamed, problem) in table {
+        let error = Filter::parse(expression).expect_err(expression);
+        assert_eq!((expression.get(error.at()), error.problem()), (Some(*blamed), *problem), "{expression}");
+    }
+}
+
+#[test]
+fn an_error_shows_the_place() {
+    let error = Filter::parse("func~世界 and stat=waiting").expect_err("unknown field");
+    assert_eq!(
+        error.to_string(),
+        "there is no field `stat`\n    func~世界 and stat=waiting\n                  ^^^^\nfields: state, reason, func, \
+         place, file, start, creator, label, label.KEY, age, id, parent, m, thread, bubble, stack, system, locked"
+    );
+}
+
+#[test]
+fn depth_and_length_are_bounded() {
+    let deep = "(".repeat(5_000);
+    assert!(Filter::parse(&deep).expect_err("deep").problem().contains("deep"));
+    assert!(Filter::parse(&"!".repeat(5_000)).expect_err("deep").problem().contains("deep"));
+    let long = "a".repeat(100_000);
+    assert!(Filter::parse(&long).expect_err("long").problem().contains("limit"));
+}
+
+proptest! {
+    #[test]
+    fn never_panics(expression in ".{0,60}") {
+        if let Err(error) = Filter::parse(&expression) {
+            prop_assert!(expression.get(error.at()).is_some());
+            let _ = error.to_string();
+        }
+    }
+
+    #[test]
+    fn never_panics_on_what_looks_right(words in proptest::collection::vec(
+        prop_oneof![
+            Just("state"), Just("="), Just("!="), Just("~"), Just("("), Just(")"), Just("and"), Just("or"), Just("not"),
+            Just("age"), Just(">"), Just("5m"), Just("\""), Just("'"), Just("waiting"), Just("label.x"), Just("é"), Just(" "),
+        ], 0..20)
+    ) {
+        let expression = words.concat();
+        if let Ok(filter) = Filter::parse(&expression) {
+            let snapshot = snapshot();
+            let _ = filter.select(&Index::new(&snapshot));
+        }
+        let _ = Filter::parse(&words.join(" "));
+    }
+}

@@ -1,0 +1,125 @@
+//! A snapshot with the look-ups that every analysis needs, built once.
+
+use rustc_hash::FxHashMap;
+
+use crate::addr::Addr;
+use crate::model::{FrameId, Goroutine, Snapshot, Stack, StackState, Status, Thread};
+
+/// Which place of a goroutine to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PlaceKind {
+    /// Where it is: the innermost frame that is not the runtime's.
+    #[default]
+    Current,
+    /// Where it is, the runtime's own frames included.
+    Innermost,
+    /// The function that it started in.
+    Start,
+    /// The `go` statement that created it.
+    Creator,
+}
+
+/// A place of a goroutine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The place that was asked for.
+    At(FrameId),
+    /// Where it is now is not known (it is running, or moved while it was read); it started here.
+    StartedIn(FrameId),
+    /// Nothing is known.
+    Unknown,
+}
+
+impl Place {
+    /// The frame, whichever it is.
+    #[must_use]
+    pub fn frame(self) -> Option<FrameId> {
+        match self {
+            Self::At(frame) | Self::StartedIn(frame) => Some(frame),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// A snapshot and what is looked up in it over and over.
+#[derive(Debug)]
+pub struct Index<'a> {
+    snapshot: &'a Snapshot,
+    threads: FxHashMap<Addr, &'a Thread>,
+}
+
+impl<'a> Index<'a> {
+    /// Builds the look-ups.
+    #[must_use]
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        let threads = snapshot.threads.iter().map(|thread| (thread.addr, thread)).collect();
+        Self { snapshot, threads }
+    }
+
+    /// The snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
+
+    /// The M that `goroutine` is on.
+    #[must_use]
+    pub fn thread(&self, goroutine: &Goroutine) -> Option<&'a Thread> {
+        self.threads.get(&goroutine.m?).copied()
+    }
+
+    /// Why it waits, in the target's own words; `None` unless it waits and the table was found.
+    #[must_use]
+    pub fn reason(&self, goroutine: &Goroutine) -> Option<&'a str> {
+        self.snapshot.wait_reason(goroutine.wait_reason?)
+    }
+
+    /// What the runtime's traceback would put in brackets: the wait reason where there is one, else
+    /// the state.
+    #[must_use]
+    pub fn state_text(&self, goroutine: &Goroutine) -> &'a str {
+        match goroutine.status {
+            Status::Waiting | Status::Leaked => self.reason(goroutine).unwrap_or(goroutine.status.name()),
+            other => other.name(),
+        }
+    }
+
+    /// For how long it has been blocked at least, ns; `None` where the runtime has not said. The
+    /// stamp outlives the wait, so it counts only while the goroutine is blocked.
+    #[must_use]
+    pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
+        let blocked = matches!(goroutine.status, Status::Waiting | Status::Syscall | Status::Leaked);
+        self.snapshot.wait_ns(goroutine).filter(|_| blocked)
+    }
+
+    /// Its stack, where it is known.
+    #[must_use]
+    pub fn stack(&self, goroutine: &Goroutine) -> Option<&'a Stack> {
+        match goroutine.stack {
+            StackState::Known(id) => self.snapshot.symbols.stack(id),
+            StackState::NotShown(_) => None,
+        }
+    }
+
+    /// The place of `goroutine` that `kind` asks for.
+    #[must_use]
+    pub fn place(&self, goroutine: &Goroutine, kind: PlaceKind) -> Place {
+        let now = match kind {
+            PlaceKind::Current => goroutine.current.or(goroutine.innermost),
+            PlaceKind::Innermost => goroutine.innermost.or(goroutine.current),
+            PlaceKind::Start => return goroutine.start.map_or(Place::Unknown, Place::At),
+            PlaceKind::Creator => return goroutine.creator.map_or(Place::Unknown, Place::At),
+        };
+        match (now, goroutine.start) {
+            (Some(frame), _) => Place::At(frame),
+            (None, Some(frame)) => Place::StartedIn(frame),
+            (None, None) => Place::Unknown,
+        }
+    }
+
+    /// Name of the function at `frame`; empty where unknown.
+    #[must_use]
+    pub fn function(&self, frame: Option<FrameId>) -> &'a str {
+        frame.map_or("", |frame| self.snapshot.symbols.function(frame))
+    }
+}

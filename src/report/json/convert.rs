@@ -1,0 +1,277 @@
+//! From the model to the document.
+
+use super::types::{
+    Ancestor, Consistency, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, Pause, Place, Processor, Provenance,
+    Reading, Sched, StackBytes, Target, Thread, Warning,
+};
+use crate::addr::Addr;
+use crate::analysis::{self, Index, names};
+use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
+
+/// RFC 3339 in UTC with all nanoseconds.
+pub(super) fn time(unix_ns: u64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(unix_ns)).map_or_else(|_| String::new(), |time| time.to_string())
+}
+
+fn address(addr: Addr) -> String {
+    addr.to_string()
+}
+
+pub(super) fn target(target: &model::TargetInfo) -> Target<'_> {
+    let module = &target.module;
+    Target {
+        pid: target.pid,
+        exe: &target.exe,
+        cmdline: &target.cmdline,
+        build_id: target.build_id.as_deref(),
+        go_version: &target.go_version,
+        go_version_source: target.go_version_source,
+        arch: target.arch,
+        module: Module {
+            package: module.package.as_deref(),
+            path: module.path.as_deref(),
+            version: module.version.as_deref(),
+            vcs_revision: module.vcs_revision.as_deref(),
+            vcs_time: module.vcs_time.as_deref(),
+            vcs_modified: module.vcs_modified,
+            settings: &module.settings,
+        },
+        stripped: target.stripped,
+        gomaxprocs: target.gomaxprocs,
+        os_threads: target.os_threads,
+        uptime_ns: target.uptime_ns,
+        process_state: target.process_state,
+        cpu_ns: target.cpu_ns,
+        rss_bytes: target.rss_bytes,
+    }
+}
+
+pub(super) fn reading(reading: &model::Reading) -> Reading<'_> {
+    let consistency = reading.consistency;
+    Reading {
+        backend: reading.backend,
+        duration_ns: reading.duration_ns,
+        syscalls: reading.syscalls,
+        bytes: reading.bytes,
+        layout: &reading.layout,
+        freeze: reading.freeze.map(|freeze| Freeze {
+            whole_program: freeze.whole_program,
+            stopped_ns: freeze.stopped_ns,
+            threads: freeze.threads,
+        }),
+        consistency: Consistency {
+            validated: consistency.validated,
+            retried: consistency.retried,
+            moving: consistency.moving,
+            unreadable: consistency.unreadable,
+        },
+        provenance: reading
+            .provenance
+            .iter()
+            .map(|fact| Provenance { name: &fact.name, source: &fact.source, cross_checks: &fact.cross_checks })
+            .collect(),
+    }
+}
+
+pub(super) fn sched(sched: &model::Scheduler) -> Sched {
+    Sched {
+        threads: sched.threads,
+        idle_threads: sched.idle_threads,
+        spinning_threads: sched.spinning_threads,
+        freed_threads: sched.freed_threads,
+        max_threads: sched.max_threads,
+        idle_processors: sched.idle_processors,
+        global_run_queue: sched.global_run_queue,
+        local_run_queues: sched.local_run_queues,
+        system_goroutines: sched.system_goroutines,
+        goroutines_created: sched.goroutines_created,
+        goroutines_created_exact: sched.goroutines_created_exact,
+        stopping_the_world: sched.stopping_the_world,
+    }
+}
+
+pub(super) fn heap(heap: &model::HeapStats) -> Heap {
+    Heap {
+        alloc_bytes: heap.heap_alloc,
+        total_alloc_bytes: heap.total_alloc,
+        sys_bytes: heap.sys,
+        mallocs: heap.mallocs,
+        frees: heap.frees,
+        objects: heap.heap_objects,
+        heap_sys_bytes: heap.heap_sys,
+        heap_idle_bytes: heap.heap_idle,
+        heap_inuse_bytes: heap.heap_inuse,
+        heap_released_bytes: heap.heap_released,
+        stack_inuse_bytes: heap.stack_inuse,
+        stack_sys_bytes: heap.stack_sys,
+        mspan_sys_bytes: heap.mspan_sys,
+        mcache_sys_bytes: heap.mcache_sys,
+        buckhash_sys_bytes: heap.buckhash_sys,
+        gc_sys_bytes: heap.gc_sys,
+        other_sys_bytes: heap.other_sys,
+        live_bytes: heap.heap_live,
+        marked_bytes: heap.heap_marked,
+    }
+}
+
+pub(super) fn gc(gc: &model::GcStats) -> Gc {
+    Gc {
+        cycles: gc.cycles,
+        forced_cycles: gc.forced_cycles,
+        pause_total_ns: gc.pause_total_ns,
+        recent_pauses: gc
+            .recent_pauses
+            .iter()
+            .map(|pause| Pause { duration_ns: pause.duration_ns, ended_at: time(pause.end_unix_ns) })
+            .collect(),
+        cpu_fraction: Some(gc.cpu_fraction).filter(|share| share.is_finite()),
+        last_at: gc.last_unix_ns.map(time),
+        next_goal_bytes: gc.next_goal,
+        gc_percent: gc.gc_percent,
+        memory_limit_bytes: gc.memory_limit,
+        enabled: gc.enabled,
+        phase: gc.phase.map(model::GcPhase::name),
+    }
+}
+
+pub(super) fn processor(p: &model::Processor) -> Processor {
+    Processor {
+        id: p.id,
+        address: address(p.addr),
+        status: p.status.name(),
+        schedtick: p.schedtick,
+        syscalltick: p.syscalltick,
+        m_id: p.m,
+        goroutine_id: p.running.map(|id| id.0),
+        run_queue: p.run_queue,
+        runnext_id: p.runnext.map(|id| id.0),
+        timers: p.timers,
+    }
+}
+
+pub(super) fn thread(m: &model::Thread) -> Thread {
+    Thread {
+        id: m.id,
+        address: address(m.addr),
+        thread_id: m.tid,
+        state: m.state,
+        goroutine_id: m.goroutine.map(|id| id.0),
+        p_id: m.p,
+        spinning: m.spinning,
+        blocked: m.blocked,
+        in_cgo: m.in_cgo,
+        cgo_calls: m.cgo_calls,
+        locked_goroutine_id: m.locked_goroutine.map(|id| id.0),
+    }
+}
+
+pub(super) fn warning(warning: &model::Warning) -> Warning<'_> {
+    Warning { code: warning.code.name(), message: &warning.message, count: warning.count }
+}
+
+pub(super) fn goroutine<'a>(index: &Index<'a>, goroutine: &model::Goroutine, with_frames: bool) -> Goroutine<'a> {
+    let symbols = &index.snapshot().symbols;
+    let thread = index.thread(goroutine);
+    Goroutine {
+        id: goroutine.id.0,
+        address: address(goroutine.addr),
+        state: goroutine.status.name(),
+        wait_reason: index.reason(goroutine),
+        wait_ns: index.wait_ns(goroutine),
+        system: goroutine.system,
+        locked: goroutine.locked,
+        scan: goroutine.scan,
+        m_id: thread.map(|thread| thread.id),
+        thread_id: thread.and_then(|thread| thread.tid),
+        parent_id: goroutine.parent.map(|id| id.0),
+        current: place(symbols, goroutine.current.or(goroutine.innermost)),
+        innermost: place(symbols, goroutine.innermost),
+        start: place(symbols, goroutine.start),
+        creator: place(symbols, goroutine.creator),
+        stack: StackBytes {
+            status: stack_status(goroutine.stack),
+            used_bytes: goroutine.stack_used(),
+            reserved_bytes: goroutine.stack_reserved(),
+        },
+        labels: goroutine.labels.map(|id| {
+            symbols.labels(id).iter().map(|label| (symbols.str(label.key), symbols.str(label.value))).collect()
+        }),
+        bubble_id: goroutine.bubble,
+        frames: with_frames.then(|| frames(index, goroutine)).flatten(),
+        ancestors: goroutine.ancestors.map(|id| symbols.ancestors(id).iter().map(|a| ancestor(symbols, a)).collect()),
+    }
+}
+
+pub(super) fn group<'a>(index: &Index<'a>, group: &analysis::Group, with_frames: bool) -> Option<Group<'a>> {
+    let example = index.snapshot().goroutines.get(group.example)?;
+    let symbols = &index.snapshot().symbols;
+    Some(Group {
+        count: group.count,
+        ids: group.ids.iter().map(|id| id.0).collect(),
+        state: example.status.name(),
+        wait_reason: index.reason(example),
+        wait_shortest_ns: group.wait.map(|wait| wait.shortest_ns),
+        wait_longest_ns: group.wait.map(|wait| wait.longest_ns),
+        wait_known: group.wait.map_or(0, |wait| wait.known),
+        parent_id: example.parent.filter(|_| group.one_parent).map(|id| id.0),
+        current: place(symbols, example.current.or(example.innermost)),
+        start: place(symbols, example.start),
+        creator: place(symbols, example.creator),
+        stack_used_bytes: group.stack_used,
+        stack_reserved_bytes: group.stack_reserved,
+        frames: with_frames.then(|| frames(index, example)).flatten(),
+    })
+}
+
+fn stack_status(stack: StackState) -> &'static str {
+    match stack {
+        StackState::Known(_) => "known",
+        StackState::NotShown(NotShown::Running) => "running",
+        StackState::NotShown(NotShown::Moving) => "moving",
+        StackState::NotShown(NotShown::Unreadable) => "unreadable",
+        StackState::NotShown(NotShown::NoStack) => "none",
+        StackState::NotShown(NotShown::NotAsked) => "not_asked",
+    }
+}
+
+fn place(symbols: &SymbolPool, frame: Option<FrameId>) -> Option<Place<'_>> {
+    let frame = symbols.frame(frame?)?;
+    Some(Place {
+        function: symbols.str(frame.function),
+        file: Some(symbols.str(frame.file)).filter(|file| !file.is_empty()),
+        line: Some(frame.line).filter(|line| *line > 0),
+        pc: address(frame.pc),
+    })
+}
+
+fn ancestor<'a>(symbols: &'a SymbolPool, ancestor: &model::Ancestor) -> Ancestor<'a> {
+    Ancestor {
+        id: ancestor.id.0,
+        frames: ancestor.frames.iter().filter_map(|&frame| place(symbols, Some(frame))).collect(),
+        creator: place(symbols, ancestor.creator),
+    }
+}
+
+fn frames<'a>(index: &Index<'a>, goroutine: &model::Goroutine) -> Option<Vec<Frame<'a>>> {
+    let symbols = &index.snapshot().symbols;
+    let stack = index.stack(goroutine)?;
+    let frames = stack.frames.iter().filter_map(|stack_frame| {
+        let frame = symbols.frame(stack_frame.frame)?;
+        let function = symbols.str(frame.function);
+        let (package, language) = match frame.language {
+            Language::Go => (names::package(function), "go"),
+            Language::Foreign => (None, "foreign"),
+        };
+        Some(Frame {
+            function,
+            package,
+            file: Some(symbols.str(frame.file)).filter(|file| !file.is_empty()),
+            line: Some(frame.line).filter(|line| *line > 0),
+            pc: address(frame.pc),
+            inlined: frame.inlined,
+            hidden: stack_frame.hidden,
+            language,
+        })
+    });
+    Some(frames.collect())
+}

@@ -1,0 +1,112 @@
+//! The snapshot as JSON: what scripts may rely on.
+//!
+//! It is streamed: goroutines are turned into text one by one, and nothing of the whole document is
+//! kept. The types in [`types`] are the contract; the schema file is made from them.
+
+mod convert;
+#[cfg(test)]
+mod tests;
+pub mod types;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde::ser::SerializeSeq;
+
+use crate::analysis::group::Group;
+use crate::analysis::{Counts, Index};
+use types::{Document, Goroutine, Goroutines};
+
+/// Raised only by a change that breaks readers: a key renamed, removed, or with another meaning.
+/// New keys and new values of open enumerations do not raise it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What to write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JsonOptions<'a> {
+    /// Whether each goroutine comes with its frames.
+    pub frames: bool,
+    /// How many goroutines match the filter, where fewer are listed.
+    pub matching: Option<u64>,
+    /// Groups, to be written in the place of the list.
+    pub groups: Option<&'a [Group]>,
+}
+
+/// Writes the snapshot as one JSON object on one line. The list has the goroutines at `selected`;
+/// all totals cover everyone.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options: &JsonOptions<'_>) -> io::Result<()> {
+    let list = List { index, selected: if options.groups.is_some() { &[] } else { selected }, frames: options.frames };
+    let document = document(index, selected, list, options);
+    serde_json::to_writer(&mut *out, &document)?;
+    writeln!(out)
+}
+
+/// The JSON Schema of what [`write`] writes.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<Document<'static, Vec<Goroutine<'static>>>>()
+}
+
+fn document<'a, L>(index: &Index<'a>, selected: &[usize], list: L, options: &JsonOptions<'_>) -> Document<'a, L> {
+    let snapshot = index.snapshot();
+    let counts = Counts::of(snapshot);
+    let by_wait_reason =
+        counts.by_wait_reason.iter().fold(std::collections::BTreeMap::new(), |mut map, (id, count)| {
+            let text = snapshot.wait_reason(*id).map_or_else(|| format!("unknown ({})", id.0), str::to_owned);
+            *map.entry(text).or_default() += count;
+            map
+        });
+    let by_state = counts.by_state.iter().fold(std::collections::BTreeMap::new(), |mut map, (status, count)| {
+        *map.entry(status.name()).or_default() += count;
+        map
+    });
+    Document {
+        schema_version: SCHEMA_VERSION,
+        gospy_version: env!("CARGO_PKG_VERSION"),
+        captured_at: convert::time(snapshot.captured_at_unix_ns),
+        target: convert::target(&snapshot.target),
+        reading: convert::reading(&snapshot.reading),
+        sched: snapshot.sched.as_ref().map(convert::sched),
+        heap: snapshot.heap.as_ref().map(convert::heap),
+        gc: snapshot.gc.as_ref().map(convert::gc),
+        processors: snapshot.processors.iter().map(convert::processor).collect(),
+        threads: snapshot.threads.iter().map(convert::thread).collect(),
+        goroutines: Goroutines {
+            total: counts.total,
+            user: counts.user(),
+            system: counts.system,
+            dead: counts.dead,
+            by_state,
+            by_wait_reason,
+            matching: options.matching.unwrap_or(u64::try_from(selected.len()).unwrap_or(u64::MAX)),
+            groups: options
+                .groups
+                .map(|groups| groups.iter().filter_map(|group| convert::group(index, group, options.frames)).collect()),
+            list,
+        },
+        warnings: snapshot.warnings.iter().map(convert::warning).collect(),
+        complete: snapshot.is_complete(),
+    }
+}
+
+/// The list, made as it is written.
+struct List<'a> {
+    index: &'a Index<'a>,
+    selected: &'a [usize],
+    frames: bool,
+}
+
+impl Serialize for List<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let goroutines = &self.index.snapshot().goroutines;
+        let mut list = serializer.serialize_seq(None)?;
+        for goroutine in self.selected.iter().filter_map(|&at| goroutines.get(at)) {
+            list.serialize_element(&convert::goroutine(self.index, goroutine, self.frames))?;
+        }
+        list.end()
+    }
+}

@@ -1,0 +1,88 @@
+//! What `gospy summary` prints for people.
+//!
+//! Everything fits the width that it is given (80 columns and up) and uses it; without a width
+//! nothing is shortened. Unknown numbers are left out or said to be unknown, never shown as 0.
+
+mod facts;
+mod list;
+mod memory;
+mod program;
+mod scheduler;
+mod shorten;
+mod table;
+#[cfg(test)]
+mod tests;
+mod theme;
+
+use std::io::{self, Write};
+
+use crate::analysis::{Counts, Index, PlaceKind, Sort};
+
+pub use theme::TextStyle;
+
+/// Whether the list has a line for each goroutine or for each group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListMode {
+    /// Groups when there are more than sixty.
+    #[default]
+    Auto,
+    /// Each goroutine.
+    Each,
+    /// Groups.
+    Groups,
+}
+
+/// What to show.
+#[derive(Clone, Debug, Default)]
+pub struct SummaryOptions {
+    /// Width and colour.
+    pub style: TextStyle,
+    /// Which place of a goroutine.
+    pub place: PlaceKind,
+    /// The order; by default goroutines by id, and groups by size.
+    pub sort: Option<Sort>,
+    /// How many lines of the list; by default all goroutines, or forty groups.
+    pub limit: Option<usize>,
+    /// Lines for goroutines or for groups.
+    pub list: ListMode,
+    /// The filter as it was typed, where there is one.
+    pub filter: Option<String>,
+}
+
+/// Writes the summary. The list shows the goroutines at `selected`; all totals cover everyone.
+///
+/// # Errors
+/// Those of `out`.
+pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options: &SummaryOptions) -> io::Result<()> {
+    let snapshot = index.snapshot();
+    let counts = Counts::of(snapshot);
+    let style = options.style;
+    program::write(out, style, snapshot)?;
+    scheduler::write(out, style, snapshot)?;
+    memory::write(out, style, snapshot)?;
+    scheduler::write_processors(out, style, &snapshot.processors)?;
+    scheduler::write_threads(out, style, &snapshot.threads)?;
+    list::write(out, index, selected, &counts, options)?;
+    write_warnings(out, style, snapshot)
+}
+
+fn write_warnings(out: &mut dyn Write, style: TextStyle, snapshot: &crate::model::Snapshot) -> io::Result<()> {
+    use crate::report::clean::clean;
+    use theme::Role;
+    if snapshot.warnings.is_empty() && snapshot.is_complete() {
+        return Ok(());
+    }
+    facts::heading(out, style, "Warnings", "")?;
+    for warning in &snapshot.warnings {
+        let times = match warning.count {
+            1 => String::new(),
+            count => format!(" ({} times)", super::units::count(count)),
+        };
+        let text = format!("{}: {}{times}", warning.code.name(), clean(&warning.message));
+        facts::paragraph(out, style, Role::Attention, &text)?;
+    }
+    if !snapshot.is_complete() {
+        facts::paragraph(out, style, Role::Attention, "Something that was asked for is missing from this answer.")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! Tables that fit.
+//!
+//! Widths are worked out over all rows first; then rows go through comfy-table in blocks, so that a
+//! million rows are never held at once.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, Table, Width};
+
+use super::shorten;
+use super::theme::{Role, TextStyle};
+
+/// Columns to the left of a table.
+const INDENT: usize = 2;
+/// Columns between two columns.
+const GAP: usize = 2;
+/// Rows that are laid out at once.
+const BLOCK: usize = 1_000;
+/// No column is wider, whatever a hostile name says.
+const WIDEST: usize = 4_000;
+
+/// How a cell gives way when the terminal is too narrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shrink {
+    /// Not at all.
+    Never,
+    /// As the name of a function.
+    Function,
+    /// As a path.
+    Path,
+    /// At the end.
+    Words,
+    /// A function, [`PLACE_BREAK`] and a file: beside each other where that fits, else below.
+    Place,
+}
+
+/// Stands between the parts of a cell that shrinks as [`Shrink::Place`]. No cleaned text has it.
+pub(super) const PLACE_BREAK: char = '\n';
+
+impl Shrink {
+    fn apply(self, text: &str, room: usize) -> Cow<'_, str> {
+        match self {
+            Self::Never => Cow::Borrowed(text),
+            Self::Function => shorten::function(text, room),
+            Self::Path => shorten::path(text, room),
+            Self::Words => shorten::words(text, room),
+            Self::Place => {
+                let (function, file) = text.split_once(PLACE_BREAK).unwrap_or((text, ""));
+                if file.is_empty() {
+                    return shorten::function(function, room);
+                }
+                let beside = shorten::function(function, room.saturating_sub(shorten::width(file) + 1));
+                let line = format!("{beside} {file}");
+                if shorten::width(&line) <= room {
+                    return Cow::Owned(line);
+                }
+                let below = shorten::path(file, room.saturating_sub(INDENT));
+                Cow::Owned(format!("{}{PLACE_BREAK}{:INDENT$}{below}", shorten::function(function, room), ""))
+            }
+        }
+    }
+
+    /// Columns that the whole text takes.
+    fn natural(self, text: &str) -> usize {
+        // The break counts as the space that it may become.
+        shorten::width(text) + usize::from(self == Self::Place && text.contains(PLACE_BREAK))
+    }
+
+    /// Columns that the text takes when it has given all that it can give.
+    fn least(self, text: &str) -> usize {
+        match self {
+            Self::Never => self.natural(text),
+            // Reasons are words that people know: most of them stay whole.
+            Self::Words => self.natural(text).min(20),
+            Self::Function | Self::Path => shorten::width(&self.apply(text, 0)),
+            Self::Place => self.apply(text, 0).split(PLACE_BREAK).map(shorten::width).max().unwrap_or(0),
+        }
+    }
+}
+
+/// A column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    pub(super) right: bool,
+    pub(super) shrink: Shrink,
+}
+
+impl Column {
+    pub(super) const fn left(title: &'static str) -> Self {
+        Self { title, right: false, shrink: Shrink::Never }
+    }
+
+    pub(super) const fn right(title: &'static str) -> Self {
+        Self { title, right: true, shrink: Shrink::Never }
+    }
+
+    pub(super) const fn shrinking(title: &'static str, shrink: Shrink) -> Self {
+        Self { title, right: false, shrink }
+    }
+}
+
+/// What is in a cell; already cleaned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CellText {
+    pub(super) text: String,
+    pub(super) role: Role,
+}
+
+impl CellText {
+    pub(super) fn new(role: Role, text: impl Into<String>) -> Self {
+        Self { text: text.into(), role }
+    }
+
+    pub(super) fn plain(text: impl Into<String>) -> Self {
+        Self::new(Role::Plain, text)
+    }
+}
+
+/// Writes `rows` rows under their heads; `row` makes one and is called twice for each.
+pub(super) fn write(
+    out: &mut dyn Write,
+    style: TextStyle,
+    columns: &[Column],
+    rows: usize,
+    row: &dyn Fn(usize) -> Vec<CellText>,
+) -> io::Result<()> {
+    let titles = || columns.iter().map(|column| shorten::width(column.title));
+    let mut natural: Vec<usize> = titles().collect();
+    for at in 0..rows {
+        for ((width, cell), column) in natural.iter_mut().zip(row(at)).zip(columns) {
+            *width = (*width).max(column.shrink.natural(&cell.text)).min(WIDEST);
+        }
+    }
+    let mut widths = natural;
+    if let Some(limit) = style.width
+        && INDENT + GAP * columns.len().saturating_sub(1) + widths.iter().sum::<usize>() > limit
+    {
+        let mut least: Vec<usize> = titles().collect();
+        for at in 0..rows {
+            for ((width, cell), column) in least.iter_mut().zip(row(at)).zip(columns) {
+                *width = (*width).max(column.shrink.least(&cell.text)).min(WIDEST);
+            }
+        }
+        fit(columns, &mut widths, &least, limit);
+    }
+    let mut first = 0;
+    loop {
+        let block = first..(first + BLOCK).min(rows);
+        write_block(out, style, columns, &widths, first == 0, block.clone().map(row))?;
+        first = block.end;
+        if first >= rows {
+            return Ok(());
+        }
+    }
+}
+
+/// Makes the columns that can shrink share what the others leave of `limit`. Each gets its least
+/// width first, then what is left goes round until none wants more. Where even the least widths do
+/// not fit, cells are broken over lines.
+fn fit(columns: &[Column], widths: &mut [usize], least: &[usize], limit: usize) {
+    let gaps = INDENT + GAP * columns.len().saturating_sub(1);
+    let shrinks = |column: &Column| column.shrink != Shrink::Never;
+    let rigid: usize =
+        columns.iter().zip(&*widths).filter(|(column, _)| !shrinks(column)).map(|(_, width)| width).sum();
+    let room = limit.saturating_sub(gaps + rigid);
+    // The smallest first, so that what they do not need is there for the others.
+    let mut order: Vec<usize> = (0..columns.len()).collect();
+    order.retain(|&at| columns.get(at).is_some_and(shrinks));
+    order.sort_by_key(|&at| least.get(at).copied());
+    let mut left = room;
+    let mut sharers = order.len();
+    let mut given = vec![0; columns.len()];
+    for &at in &order {
+        let (Some(given), Some(&least)) = (given.get_mut(at), least.get(at)) else { continue };
+        *given = least.min(left / sharers.max(1)).max(1);
+        left = left.saturating_sub(*given);
+        sharers -= 1;
+    }
+    order.sort_by_key(|&at| widths.get(at).copied());
+    let mut sharers = order.len();
+    for &at in &order {
+        let (Some(given), Some(width)) = (given.get(at), widths.get_mut(at)) else { continue };
+        let more = width.saturating_sub(*given).min(left / sharers.max(1));
+        *width = given + more;
+        left -= more;
+        sharers -= 1;
+    }
+}
+
+fn write_block(
+    out: &mut dyn Write,
+    style: TextStyle,
+    columns: &[Column],
+    widths: &[usize],
+    with_heads: bool,
+    rows: impl Iterator<Item = Vec<CellText>>,
+) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    if style.colour {
+        table.enforce_styling();
+        table.style_text_only();
+    } else {
+        table.force_no_tty();
+    }
+    if with_heads {
+        table.set_header(columns.iter().map(|column| styled(Cell::new(column.title), Role::Dim)));
+    }
+    for cells in rows {
+        let shortened = cells.into_iter().zip(columns).zip(widths).map(|((cell, column), &width)| {
+            let text = column.shrink.apply(&cell.text, width);
+            let role = if text.is_empty() { Role::Plain } else { cell.role };
+            styled(Cell::new(text), role)
+        });
+        table.add_row(shortened.collect::<Vec<_>>());
+    }
+    let last = columns.len().saturating_sub(1);
+    for (at, (column, &width)) in columns.iter().zip(widths).enumerate() {
+        let Some(laid_out) = table.column_mut(at) else { continue };
+        let padding = if at == last { 0 } else { GAP };
+        laid_out.set_padding((0, u16::try_from(padding).unwrap_or(0)));
+        let total = u16::try_from(width.max(1) + padding).unwrap_or(u16::MAX);
+        laid_out.set_constraint(ColumnConstraint::Absolute(Width::Fixed(total)));
+        laid_out.set_cell_alignment(if column.right { CellAlignment::Right } else { CellAlignment::Left });
+    }
+    for line in table.lines() {
+        writeln!(out, "{:INDENT$}{}", "", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn styled(cell: Cell, role: Role) -> Cell {
+    match role {
+        Role::Plain => cell,
+        Role::Heading => cell.fg(Color::DarkCyan).add_attribute(Attribute::Bold),
+        Role::Strong => cell.add_attribute(Attribute::Bold),
+        Role::Dim => cell.add_attribute(Attribute::Dim),
+        Role::Good => cell.fg(Color::DarkGreen),
+        Role::Attention => cell.fg(Color::DarkYellow),
+        Role::Bad => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+    }
+}

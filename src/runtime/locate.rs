@@ -1,0 +1,617 @@
+//! Puts version, layout and symbols together for one program.
+
+use std::collections::BTreeMap;
+
+use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
+use super::symbols::code::{CodeEvidence, Process};
+use super::symbols::scan::{self, DataWords};
+use super::symbols::votes::Outcome;
+use super::symbols::{Global, Located, SymbolSource, Symbols};
+use super::validate::{Checker, LayoutMismatch, Sample};
+use super::version::{GoVersion, GoVersionSource};
+use super::wait_reason::read_wait_reasons;
+use crate::addr::{Addr, LinkAddr, LoadBias};
+use crate::bytes::FieldsExt as _;
+use crate::image::build_info::BuildInfo;
+use crate::image::dwarf::{Dwarf, DwarfFindings};
+use crate::image::elf::Elf;
+use crate::image::moduledata::ModuleData;
+use crate::image::pclntab::Pclntab;
+use crate::image::symtab;
+use crate::model::{Provenance, WarningCode, Warnings};
+use crate::target::{ReadError, Target, TargetExt as _};
+
+/// The program whose runtime is looked for.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    elf: &'a Elf,
+    bias: LoadBias,
+    pclntab: &'a Pclntab,
+    module: &'a ModuleData,
+    build_info: Option<&'a BuildInfo>,
+    symbols: Option<(&'a Elf, u64)>,
+}
+
+/// How hard to look, and where else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocateOptions<'a> {
+    /// Ask every source, even when the cheap ones agree: read DWARF, and search the data.
+    pub thorough: bool,
+    /// A separate file with the program's symbols, and what to add to that file's addresses to get
+    /// those of the program (modulo 2⁶⁴).
+    pub symbols: Option<(&'a Elf, u64)>,
+}
+
+/// Why a runtime cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The process could not be looked at.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The list of goroutines is empty: `schedinit` has not run yet.
+    #[error("the Go runtime of this process has not started: it has no goroutine yet")]
+    NotStarted,
+    /// `runtime.allgs` was not found by any means.
+    #[error(
+        "cannot find the list of goroutines ({version}): no symbols, {functions} of the runtime's functions known by \
+         name, and nothing in the data that looks like it"
+    )]
+    NoGoroutines {
+        /// What is known of the version.
+        version: String,
+        /// How many of the functions that refer to it have names.
+        functions: usize,
+    },
+    /// No layout fits.
+    #[error("cannot read this runtime ({version}): with the layout of {release}, {mismatch}")]
+    Unsupported {
+        /// What is known of the version.
+        version: String,
+        /// The layout that was tried first.
+        release: String,
+        /// What does not fit.
+        mismatch: LayoutMismatch,
+    },
+    /// A layout lacks what every version has.
+    #[error("cannot read this runtime ({version}): {missing}")]
+    Incomplete {
+        /// What is known of the version.
+        version: String,
+        /// What is missing.
+        missing: MissingField,
+    },
+    /// The version is older than every table.
+    #[error("cannot read this runtime: {version} is too old; go1.18 is the oldest that is tried")]
+    TooOld {
+        /// The version.
+        version: String,
+    },
+}
+
+/// `GOEXPERIMENT`s that move fields of a P or an M behind those that can be checked.
+const MOVING_EXPERIMENTS: &[&str] =
+    &["greenteagc", "nogreenteagc", "pagetrace", "spinbitmutex", "nospinbitmutex", "staticlockranking"];
+
+/// Fields of a P that such an experiment moves.
+const MOVED_IN_P: &[&str] = &["timers", "numTimers", "goroutinesCreated"];
+
+/// A Go runtime that can be read.
+#[derive(Clone, Debug)]
+pub struct GoRuntime {
+    /// Its version.
+    pub version: GoVersion,
+    /// Where that was found.
+    pub version_source: GoVersionSource,
+    /// Where its fields are.
+    pub layout: Layout,
+    /// Where that came from.
+    pub layout_source: LayoutSource,
+    /// Where its variables are.
+    pub symbols: Symbols,
+    /// Its wait reasons, by number; empty when they were not found.
+    pub wait_reasons: Vec<String>,
+    /// What was odd.
+    pub warnings: Warnings,
+    /// Where everything came from, for people.
+    pub provenance: Vec<Provenance>,
+}
+
+/// What one layout led to.
+struct Attempt {
+    layout: Layout,
+    source: LayoutSource,
+    symbols: Symbols,
+    warnings: Warnings,
+    wait_reasons: Vec<String>,
+    ballots: BTreeMap<Global, Outcome>,
+}
+
+/// Everything that does not depend on the layout.
+struct Search<'a> {
+    process: Process<'a>,
+    parts: Parts<'a>,
+    evidence: CodeEvidence,
+    named: Vec<(Global, Located)>,
+    /// `allgs` and its copies, by code.
+    allgs: Vec<(Global, Located)>,
+    version: Option<GoVersion>,
+    build_version: Option<Located>,
+    thorough: bool,
+}
+
+impl GoRuntime {
+    /// Finds the runtime in `target` of the program in `elf`, which was loaded `bias` above its own
+    /// addresses.
+    ///
+    /// # Errors
+    /// When the process cannot be read, when its list of goroutines cannot be found or is empty, or
+    /// when no layout fits: then the error says what was expected and what was found.
+    pub fn locate(
+        target: &dyn Target,
+        elf: &Elf,
+        bias: LoadBias,
+        pclntab: &Pclntab,
+        module: &ModuleData,
+        build_info: Option<&BuildInfo>,
+        options: &LocateOptions<'_>,
+    ) -> Result<Self, RuntimeError> {
+        let parts = Parts { elf, bias, pclntab, module, build_info, symbols: options.symbols };
+        let process = Process { target, bias: parts.bias };
+        let evidence = CodeEvidence::collect(parts.elf, parts.bias, parts.pclntab, parts.module);
+        let mut named = symtab_symbols(parts);
+        let (version, version_source, build_version) = go_version(process, parts, &evidence, &named)?;
+        if let Some(v) = version.as_ref().filter(|v| v.minor < 18) {
+            return Err(RuntimeError::TooOld { version: v.to_string() });
+        }
+        let tables = candidates(version.as_ref(), parts.elf.arch());
+        let certain = tables.first().is_some_and(|(_, source)| matches!(source, LayoutSource::Table { .. }))
+            && version.as_ref().is_some_and(|v| !v.devel && v.experiments.is_empty());
+        let mut dwarf = None;
+        if options.thorough || !certain {
+            dwarf = dwarf_of(parts);
+            named.extend(dwarf.iter().flat_map(|d| d.symbols.clone()));
+        }
+        let allgs = evidence.allgs(process)?;
+        let mut search =
+            Search { process, parts, evidence, named, allgs, version, build_version, thorough: options.thorough };
+        let mut chosen = search.choose(&tables, dwarf.as_ref())?;
+        if dwarf.is_none() && chosen.as_ref().map_or(true, Attempt::has_dissent) {
+            // The exact truth is worth its cost now, if the program carries it.
+            dwarf = dwarf_of(parts);
+            if let Some(found) = &dwarf {
+                search.named.extend(found.symbols.clone());
+                if let Ok(better) = search.choose(&[], dwarf.as_ref())? {
+                    chosen = Ok(better);
+                }
+            }
+        }
+        let attempt = match chosen {
+            Ok(attempt) => attempt,
+            Err(refusal) => search.infer(&tables)?.ok_or(refusal)?,
+        };
+        Ok(search.finish(attempt, version_source, dwarf.as_ref()))
+    }
+}
+
+impl Attempt {
+    fn has_dissent(&self) -> bool {
+        self.ballots.values().any(|outcome| !outcome.is_unanimous())
+    }
+}
+
+impl Search<'_> {
+    /// What to call the version in an error.
+    fn version_text(&self) -> String {
+        self.version.as_ref().map_or_else(|| "unknown version of Go".to_owned(), GoVersion::to_string)
+    }
+
+    /// Tries DWARF and the tables, in the order of their worth. The outer error ends everything,
+    /// the inner one is a refusal of all layouts.
+    fn choose(
+        &self,
+        tables: &[(LayoutTable, LayoutSource)],
+        dwarf: Option<&DwarfFacts>,
+    ) -> Result<Result<Attempt, RuntimeError>, RuntimeError> {
+        let exact = dwarf.map(|d| (d.table.clone(), LayoutSource::Dwarf));
+        let mut refusal = None;
+        let mut accepted: Option<Attempt> = None;
+        for (table, source) in exact.iter().chain(tables) {
+            match self.attempt(table.clone(), source.clone())? {
+                Ok(attempt) if !attempt.has_dissent() => return Ok(Ok(attempt)),
+                // It passes the checks, but another one may fit better.
+                Ok(attempt) => accepted = accepted.or(Some(attempt)),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        let nothing = || RuntimeError::NoGoroutines { version: self.version_text(), functions: 0 };
+        Ok(accepted.ok_or_else(|| refusal.unwrap_or_else(nothing)))
+    }
+
+    /// Finds everything with one table, and checks that it fits.
+    fn attempt(
+        &self,
+        mut table: LayoutTable,
+        mut source: LayoutSource,
+    ) -> Result<Result<Attempt, RuntimeError>, RuntimeError> {
+        let release = table.release.clone();
+        self.place_alllink(&mut table, &mut source);
+        self.drop_moved_fields(&mut table, &source);
+        let layout = match Layout::resolve(table) {
+            Ok(layout) => layout,
+            Err(missing) => return Ok(Err(RuntimeError::Incomplete { version: self.version_text(), missing })),
+        };
+        let mut warnings = Warnings::default();
+        let ballots = self.evidence.count(&layout.table);
+        let symbols = self.symbols(&layout, &ballots, &mut warnings)?;
+        let Some(allgs) = symbols.addr(Global::Allgs) else {
+            let functions = self.evidence.function_count();
+            return Ok(Err(RuntimeError::NoGoroutines { version: self.version_text(), functions }));
+        };
+        let target = self.process.target;
+        let sample = Sample::read(target, self.process.bias.load(allgs))?;
+        if sample.gs.is_empty() {
+            return Err(RuntimeError::NotStarted);
+        }
+        let exact = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
+        let wait_reasons = self.wait_reasons(&layout, &symbols, exact)?;
+        let known = (!wait_reasons.is_empty() && exact).then_some(wait_reasons.len());
+        match self.checker(known).check(&layout, &symbols, &sample)? {
+            Ok(()) => Ok(Ok(Attempt { layout, source, symbols, warnings, wait_reasons, ballots })),
+            Err(mismatch) => Ok(Err(RuntimeError::Unsupported { version: self.version_text(), release, mismatch })),
+        }
+    }
+
+    /// When every layout was refused: the nearest one, with its fields moved to where the process
+    /// has them, if that then passes.
+    fn infer(&self, tables: &[(LayoutTable, LayoutSource)]) -> Result<Option<Attempt>, RuntimeError> {
+        let words = if self.allgs.is_empty() && self.named.iter().all(|(g, _)| *g != Global::Allgs) {
+            scan::allgs(self.process, self.parts.module, &self.data_words(false)?)?
+        } else {
+            Vec::new()
+        };
+        let mut places = self.named.iter().chain(&self.allgs).chain(&words);
+        let Some((_, allgs)) = places.find(|(global, _)| *global == Global::Allgs) else { return Ok(None) };
+        let sample = Sample::read(self.process.target, self.process.bias.load(allgs.addr))?;
+        for (table, _) in tables {
+            let mut table = table.clone();
+            let release = table.release.clone();
+            let fields = self.checker(None).infer(&mut table, &sample)?;
+            if fields.is_empty() {
+                continue;
+            }
+            if let Ok(attempt) = self.attempt(table, LayoutSource::Inferred { release, fields })? {
+                return Ok(Some(attempt));
+            }
+        }
+        Ok(None)
+    }
+
+    fn checker(&self, wait_reasons: Option<usize>) -> Checker<'_> {
+        Checker {
+            target: self.process.target,
+            bias: self.process.bias,
+            pclntab: self.parts.pclntab,
+            module: self.parts.module,
+            wait_reasons,
+        }
+    }
+
+    fn data_words(&self, all: bool) -> Result<DataWords, ReadError> {
+        DataWords::read(self.process.target, self.parts.module, all)
+    }
+
+    /// `m.alllink` and all that is behind `m.ncgocall` moved within the 1.23 and 1.24 releases; the
+    /// code that links a new M says where it is.
+    fn place_alllink(&self, table: &mut LayoutTable, source: &mut LayoutSource) {
+        const M: &str = "runtime.m";
+        if matches!(source, LayoutSource::Dwarf) {
+            return;
+        }
+        let (Some(was), Some(from)) = (table.offset(M, "alllink"), table.offset(M, "ncgocall")) else { return };
+        let named = self.named.iter().find(|(g, _)| *g == Global::Allm).map(|(_, l)| l.addr);
+        let Some(at) = self.evidence.alllink(self.parts.elf, named) else { return };
+        let Some(shift) = i32::try_from(at).ok().zip(i32::try_from(was).ok()).map(|(at, was)| at - was) else { return };
+        // More than this is no shift but a mistake.
+        if shift == 0 || shift.abs() > 64 {
+            return;
+        }
+        table.shift_fields(M, from, u32::MAX, shift);
+        *source = match source.clone() {
+            LayoutSource::Inferred { release, mut fields } => {
+                fields.push("m.alllink".to_owned());
+                LayoutSource::Inferred { release, fields }
+            }
+            LayoutSource::Table { release } | LayoutSource::Nearest { release, .. } => {
+                LayoutSource::Inferred { release, fields: vec!["m.alllink".to_owned()] }
+            }
+            LayoutSource::Dwarf => LayoutSource::Dwarf,
+        };
+    }
+
+    /// Leaves out what an experiment moves and nothing can check.
+    fn drop_moved_fields(&self, table: &mut LayoutTable, source: &LayoutSource) {
+        if self.moves_fields()
+            && !matches!(source, LayoutSource::Dwarf)
+            && let Some(p) = table.structs.get_mut("runtime.p")
+        {
+            p.fields.retain(|field, _| !MOVED_IN_P.contains(&field.as_str()));
+        }
+    }
+
+    fn moves_fields(&self) -> bool {
+        let experiments = self.version.as_ref().map_or(&[][..], |v| &v.experiments);
+        experiments.iter().any(|e| MOVING_EXPERIMENTS.contains(&e.as_str()))
+    }
+
+    /// All variables, by all sources that are asked.
+    fn symbols(
+        &self,
+        layout: &Layout,
+        ballots: &BTreeMap<Global, Outcome>,
+        warnings: &mut Warnings,
+    ) -> Result<Symbols, RuntimeError> {
+        let mut symbols = Symbols::default();
+        for (global, located) in self.named.iter().chain(&self.allgs) {
+            symbols.add(*global, located.clone(), warnings);
+        }
+        for (global, outcome) in ballots {
+            // A ballot that is not unanimous says that the layout is off, not that the symbol is.
+            if outcome.is_unanimous() || !symbols.is_named(*global) {
+                let detail = format!("functions that refer to it, {} of {}", outcome.votes, outcome.asked);
+                symbols.add(*global, Located::new(outcome.addr, SymbolSource::Code { detail }), warnings);
+            }
+        }
+        for (global, located) in self.evidence.others(self.process, layout, ballots)? {
+            symbols.add(global, located, warnings);
+        }
+        if let Some(located) = &self.build_version {
+            symbols.add(Global::BuildVersion, located.clone(), warnings);
+        }
+        self.search_data(layout, &mut symbols, warnings)?;
+        Ok(symbols)
+    }
+
+    /// Searches the data for what is still missing, or for everything when thorough.
+    fn search_data(&self, layout: &Layout, symbols: &mut Symbols, warnings: &mut Warnings) -> Result<(), RuntimeError> {
+        let wanted = |symbols: &Symbols, global| self.thorough || symbols.get(global).is_none();
+        let any = [Global::Allgs, Global::Allp, Global::Sched].into_iter().any(|g| wanted(symbols, g));
+        if !any {
+            return Ok(());
+        }
+        let words = self.data_words(false)?;
+        if wanted(symbols, Global::Allgs) {
+            for (global, located) in scan::allgs(self.process, self.parts.module, &words)? {
+                symbols.add(global, located, warnings);
+            }
+        }
+        if wanted(symbols, Global::Allp)
+            && let Some(located) = scan::allp(self.process, &words, layout)?
+        {
+            // In some programs the first one is a copy: it tells nothing about where allp is.
+            if symbols.get(Global::Allp).is_none_or(|known| known.addr == located.addr) {
+                symbols.add(Global::Allp, located, warnings);
+            }
+        }
+        if wanted(symbols, Global::Sched)
+            && let Some(allgs) = symbols.addr(Global::Allgs)
+        {
+            let max_goid = self.max_goid(layout, allgs)?;
+            let ps = self.ps(symbols)?;
+            if let Some(located) = scan::sched(&words, layout, max_goid, ps, self.process.bias) {
+                symbols.add(Global::Sched, located, warnings);
+            }
+        }
+        Ok(())
+    }
+
+    /// The largest goroutine id there is.
+    fn max_goid(&self, layout: &Layout, allgs: LinkAddr) -> Result<u64, ReadError> {
+        /// Most goroutines that are asked; new ones are at the end, where old gs are not reused.
+        const MAX: usize = 1 << 20;
+        let target = self.process.target;
+        let Some(header) = target.read_array::<16>(self.process.bias.load(allgs))? else { return Ok(0) };
+        let (array, len) = (header.u64_at(0).unwrap_or(0), header.u64_at(8).unwrap_or(0));
+        let count = usize::try_from(len).unwrap_or(MAX).min(MAX);
+        let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(0) };
+        let gs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8)).map(Addr).collect();
+        let ids = super::g::read_goids(target, &gs, layout)?;
+        Ok(ids.into_iter().flatten().map(|id| id.0).max().unwrap_or(0))
+    }
+
+    fn ps(&self, symbols: &Symbols) -> Result<u64, ReadError> {
+        let Some(allp) = symbols.addr(Global::Allp).and_then(|a| a.0.checked_add(8)) else { return Ok(1 << 10) };
+        Ok(self.process.target.read_u64(self.process.bias.load(LinkAddr(allp)))?.unwrap_or(0))
+    }
+
+    /// The wait reasons: as many as the table says, or as many as there can be with a table that is
+    /// another version's.
+    fn wait_reasons(&self, layout: &Layout, symbols: &Symbols, exact: bool) -> Result<Vec<String>, ReadError> {
+        let Some(addr) = symbols.addr(Global::WaitReasonStrings) else { return Ok(Vec::new()) };
+        let size = layout.table.global_size(Global::WaitReasonStrings.name()).unwrap_or(0);
+        let count = if exact { size as usize / 16 } else { (size as usize / 16).saturating_add(32) };
+        Ok(read_wait_reasons(self.process.target, self.process.bias.load(addr), count)?.unwrap_or_default())
+    }
+
+    /// The runtime, with everything that should be said about how it was found.
+    fn finish(self, attempt: Attempt, version_source: GoVersionSource, dwarf: Option<&DwarfFacts>) -> GoRuntime {
+        let Attempt { layout, source, symbols, mut warnings, wait_reasons, ballots } = attempt;
+        let version = self.version.clone().unwrap_or_else(|| {
+            let like = GoVersion::parse(&layout.table.release).map_or(0, |v| v.minor);
+            GoVersion::inferred(like)
+        });
+        for (global, outcome) in ballots.iter().filter(|(_, outcome)| !outcome.is_unanimous()) {
+            warnings.add(
+                WarningCode::FieldMistrusted,
+                format!(
+                    "the {source} does not quite fit {}: {} of {} references agree, not those to {}",
+                    global.name(),
+                    outcome.votes,
+                    outcome.asked,
+                    outcome.dissent.join(", ")
+                ),
+            );
+        }
+        if let LayoutSource::Nearest { release, .. } = &source {
+            warnings.add(
+                WarningCode::NearestLayout,
+                format!("there are no layouts for {version}; those of {release} are used, and pass all checks"),
+            );
+        }
+        if let LayoutSource::Inferred { release, fields } = &source
+            && fields.iter().any(|field| field != "m.alllink")
+        {
+            warnings.add(
+                WarningCode::NearestLayout,
+                format!("no layout fits {version}; that of {release} is used with {} moved", fields.join(", ")),
+            );
+        }
+        if self.moves_fields() && !matches!(source, LayoutSource::Dwarf) {
+            warnings.add(
+                WarningCode::FieldMistrusted,
+                format!("{version} was built with experiments that move fields of a P: its timers are not told"),
+            );
+        }
+        if wait_reasons.is_empty() {
+            warnings.add(WarningCode::SymbolMissing, "runtime.waitReasonStrings was not found".to_owned());
+        }
+        let mut provenance = vec![
+            Provenance {
+                name: "Go version".to_owned(),
+                source: version_source.name().to_owned(),
+                cross_checks: self.version_checks(&version),
+            },
+            Provenance {
+                name: "layout".to_owned(),
+                source: source.to_string(),
+                cross_checks: layout_checks(&layout, &source, &version, dwarf),
+            },
+        ];
+        provenance.extend(symbols.provenance());
+        GoRuntime {
+            version,
+            version_source,
+            layout,
+            layout_source: source,
+            symbols,
+            wait_reasons,
+            warnings,
+            provenance,
+        }
+    }
+
+    fn version_checks(&self, version: &GoVersion) -> Vec<String> {
+        let in_memory = self.evidence.build_version(self.process).ok().flatten();
+        let same = in_memory.filter(|(_, found)| found.minor == version.minor && found.patch == version.patch);
+        same.map(|(_, found)| format!("runtime.buildVersion is {found}")).into_iter().collect()
+    }
+}
+
+/// What else is known of the layout in use.
+fn layout_checks(
+    layout: &Layout,
+    source: &LayoutSource,
+    version: &GoVersion,
+    dwarf: Option<&DwarfFacts>,
+) -> Vec<String> {
+    let other = match source {
+        LayoutSource::Dwarf if SUPPORTED_MINORS.contains(&version.minor) => {
+            checked_in(version.minor, layout.table.arch)
+        }
+        LayoutSource::Dwarf => None,
+        _ => dwarf.map(|d| d.table.clone()),
+    };
+    let Some(other) = other else { return Vec::new() };
+    let mut compared = 0_usize;
+    let mut different = Vec::new();
+    for (structure, fields) in &layout.table.structs {
+        for (field, offset) in &fields.fields {
+            let Some(there) = other.offset(structure, field) else { continue };
+            compared += 1;
+            if there != *offset {
+                different.push(format!("{structure}.{field} {offset} (there {there})"));
+            }
+        }
+    }
+    let name =
+        if matches!(source, LayoutSource::Dwarf) { format!("table of {}", other.release) } else { "DWARF".into() };
+    match different.as_slice() {
+        [] => vec![format!("{name} agrees in {compared} fields")],
+        _ => vec![format!(
+            "{name} agrees in {} of {compared} fields; not in {}",
+            compared - different.len(),
+            different.join(", ")
+        )],
+    }
+}
+
+/// What DWARF says.
+struct DwarfFacts {
+    table: LayoutTable,
+    symbols: Vec<(Global, Located)>,
+}
+
+fn dwarf_of(parts: Parts<'_>) -> Option<DwarfFacts> {
+    let names: Vec<&str> = Global::ALL.iter().map(|g| g.name()).collect();
+    let files = [(parts.elf, 0)].into_iter().chain(parts.symbols);
+    files.into_iter().find_map(|(elf, shift)| {
+        let dwarf = Dwarf::open(elf).ok()??;
+        let findings: DwarfFindings = LayoutTable::find_in(&dwarf, &names).ok()?;
+        let release = "DWARF".to_owned();
+        let mut table = LayoutTable::from_findings(&findings, release, parts.elf.arch());
+        table.add_size_classes(elf, &findings);
+        Layout::resolve(table.clone()).ok()?;
+        let symbols = Global::ALL
+            .into_iter()
+            .filter_map(|global| {
+                let addr = findings.variables.get(global.name())?.addr;
+                Some((global, Located::new(LinkAddr(addr.0.wrapping_add(shift)), SymbolSource::Dwarf)))
+            })
+            .collect();
+        Some(DwarfFacts { table, symbols })
+    })
+}
+
+fn symtab_symbols(parts: Parts<'_>) -> Vec<(Global, Located)> {
+    let files = [(parts.elf, 0)].into_iter().chain(parts.symbols);
+    for (elf, shift) in files {
+        let wanted = |name: &[u8]| Global::ALL.iter().any(|g| g.name().as_bytes() == name);
+        let Ok(found) = symtab::Symbols::load(elf, wanted) else { continue };
+        let symbols: Vec<(Global, Located)> = Global::ALL
+            .into_iter()
+            .filter_map(|global| {
+                let addr = found.get(global.name())?.addr;
+                Some((global, Located::new(LinkAddr(addr.0.wrapping_add(shift)), SymbolSource::Symtab)))
+            })
+            .collect();
+        if !symbols.is_empty() {
+            return symbols;
+        }
+    }
+    Vec::new()
+}
+
+/// The version by the best source there is, and `buildVersion` where it had to be found.
+fn go_version(
+    process: Process<'_>,
+    parts: Parts<'_>,
+    evidence: &CodeEvidence,
+    named: &[(Global, Located)],
+) -> Result<(Option<GoVersion>, GoVersionSource, Option<Located>), ReadError> {
+    if let Some(version) = parts.build_info.and_then(|info| GoVersion::parse(&info.go_version)) {
+        return Ok((Some(version), GoVersionSource::BuildInfo, None));
+    }
+    if let Some((_, located)) = named.iter().find(|(g, _)| *g == Global::BuildVersion)
+        && let Some(version) = super::symbols::code::version_at(process, located.addr)?
+    {
+        return Ok((Some(version), GoVersionSource::BuildVersion, None));
+    }
+    if let Some((located, version)) = evidence.build_version(process)? {
+        return Ok((Some(version), GoVersionSource::BuildVersion, Some(located)));
+    }
+    let words = DataWords::read(process.target, parts.module, false)?;
+    if let Some(located) = scan::build_version(process, &words)? {
+        let version = super::symbols::code::version_at(process, located.addr)?;
+        return Ok((version, GoVersionSource::BuildVersion, Some(located)));
+    }
+    Ok((None, GoVersionSource::Inferred, None))
+}

@@ -1,0 +1,441 @@
+//! Finds variables by the code that refers to them.
+//!
+//! Only functions that pclntab names are looked at, some forty of them, each once. Whatever a rule
+//! leaves ambiguous is decided by looking at what is at the candidates, or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::votes::{self, BALLOTS, Outcome};
+use super::{Global, Located, SymbolSource};
+use crate::addr::{Addr, LinkAddr, LoadBias};
+use crate::bytes::FieldsExt as _;
+use crate::image::code_refs::{CodeRef, data_refs, linked_store};
+use crate::image::elf::Elf;
+use crate::image::moduledata::ModuleData;
+use crate::image::pclntab::Pclntab;
+use crate::runtime::bulk;
+use crate::runtime::layout::{Layout, LayoutTable};
+use crate::runtime::version::GoVersion;
+use crate::runtime::wait_reason::read_wait_reasons;
+use crate::target::{ReadError, Target, TargetExt as _};
+
+/// Functions that no ballot names.
+const OTHERS: &[&str] = &[
+    "allgadd",
+    "findRunnable",
+    "gcMark",
+    "gcTrigger.test",
+    "handoffp",
+    "main",
+    "mcommoninit",
+    "netpoll",
+    "netpollinit",
+    "preemptall",
+    "schedtrace",
+    "semacquire1",
+    "semrelease1",
+    "startTheWorldWithSema",
+    "stopTheWorldWithSema",
+    "waitReason.String",
+];
+
+/// Functions that refer to `allm`.
+const USERS_OF_ALLM: &[&str] = &["mcommoninit", "mexit", "schedtrace"];
+
+/// Longest function that is decoded, bytes; `findRunnable` has some 6 KB.
+const MAX_CODE: u64 = 256 << 10;
+
+/// Longest version text, bytes.
+const MAX_VERSION: u64 = 256;
+
+/// Semaphore roots in `semtable` (`semTabSize`, sema.go, 1.19 to 1.27).
+pub(crate) const SEM_ROOTS: u32 = 251;
+
+/// Offset that `m.alllink` has at least: what is before it in an m has not changed for years.
+const MIN_ALLLINK: u32 = 256;
+
+/// What the runtime's functions refer to.
+#[derive(Debug)]
+pub(crate) struct CodeEvidence {
+    refs: BTreeMap<&'static str, Vec<CodeRef>>,
+    targets: BTreeMap<&'static str, BTreeSet<LinkAddr>>,
+    /// Code of `mcommoninit` and where it is.
+    mcommoninit: Option<(LinkAddr, Vec<u8>)>,
+}
+
+/// A process to look at candidates in.
+#[derive(Clone, Copy)]
+pub(crate) struct Process<'t> {
+    pub(crate) target: &'t dyn Target,
+    pub(crate) bias: LoadBias,
+}
+
+impl Process<'_> {
+    fn array<const N: usize>(&self, addr: LinkAddr) -> Result<Option<[u8; N]>, ReadError> {
+        self.target.read_array(self.bias.load(addr))
+    }
+
+    fn words(&self, addr: LinkAddr, count: usize) -> Result<Option<Vec<u64>>, ReadError> {
+        let bytes = self.target.read_vec(self.bias.load(addr), count * 8)?;
+        Ok(bytes.map(|b| (0..count).filter_map(|i| b.u64_at(i * 8)).collect()))
+    }
+}
+
+impl CodeEvidence {
+    /// Decodes the functions of `elf` that the rules ask about.
+    pub(crate) fn collect(elf: &Elf, bias: LoadBias, pclntab: &Pclntab, module: &ModuleData) -> Self {
+        let names: BTreeSet<&'static str> =
+            BALLOTS.iter().flat_map(|b| b.pairs.iter().map(|(f, _)| *f)).chain(OTHERS.iter().copied()).collect();
+        let full: Vec<String> = names.iter().map(|name| format!("runtime.{name}")).collect();
+        let full: Vec<&str> = full.iter().map(String::as_str).collect();
+        let found = pclntab.find_functions(&full);
+        let mut out = Self { refs: BTreeMap::new(), targets: BTreeMap::new(), mcommoninit: None };
+        for (name, full) in names.into_iter().zip(full) {
+            let Some(function) = found.get(full) else { continue };
+            let len = function.end.0.saturating_sub(function.entry.0).min(MAX_CODE);
+            let Some(code) = usize::try_from(len).ok().and_then(|len| elf.read(function.entry, len)) else { continue };
+            let mut refs = data_refs(elf.arch(), &code, function.entry);
+            refs.retain(|r| module.is_data(bias.load(r.target)));
+            out.targets.insert(name, refs.iter().map(|r| r.target).collect());
+            out.refs.insert(name, refs);
+            if name == "mcommoninit" {
+                out.mcommoninit = Some((function.entry, code));
+            }
+        }
+        out
+    }
+
+    /// Counts the votes for the large structures, as `table` has them.
+    pub(crate) fn count(&self, table: &LayoutTable) -> BTreeMap<Global, Outcome> {
+        BALLOTS
+            .iter()
+            .filter_map(|ballot| Some((ballot.global, votes::count(ballot, table, |f| self.targets.get(f))?)))
+            .collect()
+    }
+
+    /// The offset of `m.alllink` as `mcommoninit` stores to it, given where `allm` is or may be.
+    pub(crate) fn alllink(&self, elf: &Elf, allm: Option<LinkAddr>) -> Option<u32> {
+        let (base, code) = self.mcommoninit.as_ref()?;
+        let heads = allm.map_or_else(|| self.common(USERS_OF_ALLM, |r| r.size == 8), |known| BTreeSet::from([known]));
+        let offsets: BTreeSet<u32> =
+            heads.into_iter().filter_map(|head| linked_store(elf.arch(), code, *base, head, MIN_ALLLINK)).collect();
+        let mut offsets = offsets.into_iter();
+        let (Some(offset), None) = (offsets.next(), offsets.next()) else { return None };
+        Some(offset)
+    }
+
+    /// How many of the functions that the rules ask about the program has.
+    pub(crate) fn function_count(&self) -> usize {
+        self.refs.len()
+    }
+
+    fn refs(&self, function: &str) -> &[CodeRef] {
+        self.refs.get(function).map_or(&[], Vec::as_slice)
+    }
+
+    fn targets(&self, function: &str) -> BTreeSet<LinkAddr> {
+        self.targets.get(function).cloned().unwrap_or_default()
+    }
+
+    /// Addresses that all of `functions` refer to by accesses that `fits` accepts.
+    fn common(&self, functions: &[&str], fits: impl Fn(&CodeRef) -> bool) -> BTreeSet<LinkAddr> {
+        functions
+            .iter()
+            .map(|f| self.refs(f).iter().filter(|r| fits(r)).map(|r| r.target).collect::<BTreeSet<_>>())
+            .reduce(|a, b| a.intersection(&b).copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// `allgs`, `allglen` and `allgptr`: `allgadd` appends to a slice, all three words of it, and
+    /// copies two of them. Needs no layout.
+    pub(crate) fn allgs(&self, process: Process<'_>) -> Result<Vec<(Global, Located)>, ReadError> {
+        let targets = self.targets("allgadd");
+        let mut fits = Vec::new();
+        for at in triples(&targets) {
+            if let Some(slice) = process.words(at, 3)?
+                && let [array, len, cap] = slice.as_slice()
+                && len <= cap
+                && (*array != 0 || *cap == 0)
+            {
+                fits.push((at, *array, *len));
+            }
+        }
+        let [(at, array, len)] = fits.as_slice() else { return Ok(Vec::new()) };
+        let mut out = vec![(Global::Allgs, found(*at, "runtime.allgadd, which refers to all three words of it"))];
+        let mirrors: Vec<LinkAddr> = targets.iter().copied().filter(|t| !within(*t, *at, 24)).collect();
+        for (global, value) in [(Global::Allglen, *len), (Global::Allgptr, *array)] {
+            let mut same = Vec::new();
+            for mirror in &mirrors {
+                if process.words(*mirror, 1)?.is_some_and(|w| w.first() == Some(&value)) {
+                    same.push(*mirror);
+                }
+            }
+            if let [only] = same.as_slice() {
+                out.push((global, found(*only, "runtime.allgadd, by its value")));
+            }
+        }
+        Ok(out)
+    }
+
+    /// `buildVersion`: `schedinit` looks whether it is empty. Needs no layout.
+    pub(crate) fn build_version(&self, process: Process<'_>) -> Result<Option<(Located, GoVersion)>, ReadError> {
+        let targets = self.targets("schedinit");
+        let mut fits = Vec::new();
+        for at in targets {
+            if let Some(version) = version_at(process, at)? {
+                fits.push((at, version));
+            }
+        }
+        Ok(match fits.as_slice() {
+            [(at, version)] => Some((found(*at, "runtime.schedinit, by its text"), version.clone())),
+            _ => None,
+        })
+    }
+
+    /// Everything that takes a layout to recognise, but for the structures that are voted on, which
+    /// are given: what is inside them is nothing else.
+    pub(crate) fn others(
+        &self,
+        process: Process<'_>,
+        layout: &Layout,
+        structures: &BTreeMap<Global, Outcome>,
+    ) -> Result<Vec<(Global, Located)>, ReadError> {
+        let known: Vec<(LinkAddr, u32)> = BALLOTS
+            .iter()
+            .filter_map(|b| Some((structures.get(&b.global)?.addr, layout.table.size(b.structure)?)))
+            .collect();
+        let elsewhere = |addr: LinkAddr| !known.iter().any(|(start, size)| within(addr, *start, u64::from(*size)));
+        let mut out: Vec<(Global, Located)> = Vec::new();
+        let mut add = |global, located: Option<Located>| out.extend(located.map(|l| (global, l)));
+
+        let allp = self.allp(process, layout)?;
+        add(Global::Allp, allp.as_ref().map(|(l, _)| l.clone()));
+        if let Some((_, count)) = allp {
+            add(Global::Gomaxprocs, self.gomaxprocs(process, count, elsewhere)?);
+        }
+        let allm = self.allm(process, layout, elsewhere)?;
+        add(Global::Allm, allm.as_ref().map(|(l, _)| l.clone()));
+        add(Global::M0, allm.and_then(|(_, m0)| m0).map(|m0| found(m0, "runtime.allm's end")));
+        add(Global::Semtable, self.semtable(process, layout, elsewhere)?);
+        add(Global::WaitReasonStrings, self.wait_reason_strings(process)?);
+        add(Global::RuntimeInitTime, self.runtime_init_time(process, elsewhere)?);
+        add(Global::Gcphase, self.gcphase(process, elsewhere)?);
+        let epfd = self.common(&["netpollinit", "netpoll"], |r| r.size == 4);
+        add(Global::Epfd, only(epfd.into_iter().filter(|a| elsewhere(*a)), "runtime.netpollinit and netpoll"));
+        Ok(out)
+    }
+
+    /// The slice of Ps, and how many.
+    fn allp(&self, process: Process<'_>, layout: &Layout) -> Result<Option<(Located, u64)>, ReadError> {
+        let also = self.targets("preemptall");
+        let mut fits = Vec::new();
+        for at in triples(&self.targets("procresize")) {
+            if also.contains(&at)
+                && let Some(len) = slice_of_ps(process.target, process.bias.load(at), layout)?
+            {
+                fits.push((at, len));
+            }
+        }
+        Ok(match fits.as_slice() {
+            [(at, len)] => Some((found(*at, "runtime.procresize and preemptall; its Ps have their index as id"), *len)),
+            _ => None,
+        })
+    }
+
+    fn gomaxprocs(
+        &self,
+        process: Process<'_>,
+        ps: u64,
+        elsewhere: impl Fn(LinkAddr) -> bool,
+    ) -> Result<Option<Located>, ReadError> {
+        const USERS: &[&str] =
+            &["procresize", "findRunnable", "stopTheWorldWithSema", "startTheWorldWithSema", "handoffp", "gcStart"];
+        let mut fits = Vec::new();
+        for at in self.common(USERS, |r| matches!(r.size, 0 | 4)) {
+            let value = process.array::<4>(at)?.map(i32::from_le_bytes);
+            if elsewhere(at) && value.is_some_and(|v| u64::try_from(v) == Ok(ps)) {
+                fits.push(at);
+            }
+        }
+        Ok(only(fits, "runtime.procresize, findRunnable and four more; it is the number of Ps"))
+    }
+
+    /// The list of Ms, and the M at its end when that is a variable too.
+    fn allm(
+        &self,
+        process: Process<'_>,
+        layout: &Layout,
+        elsewhere: impl Fn(LinkAddr) -> bool,
+    ) -> Result<Option<(Located, Option<LinkAddr>)>, ReadError> {
+        let mut fits = Vec::new();
+        for at in self.common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8)) {
+            if elsewhere(at)
+                && let Some(last) = end_of_ms(process.target, process.bias.load(at), layout)?
+            {
+                fits.push((at, last));
+            }
+        }
+        Ok(match fits.as_slice() {
+            [(at, last)] => {
+                let located = found(*at, "runtime.mcommoninit, mexit and schedtrace; the list ends at M 0");
+                Some((located, Some(process.bias.unload(*last))))
+            }
+            // The list could not be followed, but there is only one place that it can be.
+            _ => only(
+                self.common(USERS_OF_ALLM, |r| r.size == 8).into_iter().filter(|a| elsewhere(*a)),
+                "runtime.mcommoninit, mexit and schedtrace",
+            )
+            .map(|l| (l, None)),
+        })
+    }
+
+    fn semtable(
+        &self,
+        process: Process<'_>,
+        layout: &Layout,
+        elsewhere: impl Fn(LinkAddr) -> bool,
+    ) -> Result<Option<Located>, ReadError> {
+        let Some(size) = layout.table.global_size(Global::Semtable.name()) else { return Ok(None) };
+        let stride = (size / SEM_ROOTS) as usize;
+        let offset = |field| Some(layout.table.offset("runtime.semaRoot", field)? as usize);
+        let (Some(treap), Some(nwait)) = (offset("treap"), offset("nwait")) else { return Ok(None) };
+        let mut fits = Vec::new();
+        for at in self.common(&["semacquire1", "semrelease1"], |r| r.size != 1) {
+            if !elsewhere(at) || stride == 0 {
+                continue;
+            }
+            let Some(bytes) = process.target.read_vec(process.bias.load(at), size as usize)? else { continue };
+            // A root has waiters when its tree has some; a few may change while they are read.
+            let odd = bytes.chunks_exact(stride).filter(|root| {
+                let (tree, count) = (root.u64_at(treap).unwrap_or(1), root.u32_at(nwait).unwrap_or(0));
+                (tree == 0) != (count == 0)
+            });
+            if odd.count() <= SEM_ROOTS as usize / 16 {
+                fits.push(at);
+            }
+        }
+        Ok(only(fits, "runtime.semacquire1 and semrelease1; its roots agree with their counts"))
+    }
+
+    fn wait_reason_strings(&self, process: Process<'_>) -> Result<Option<Located>, ReadError> {
+        let mut fits = Vec::new();
+        for at in self.targets("waitReason.String") {
+            if read_wait_reasons(process.target, process.bias.load(at), 2)?.is_some() {
+                fits.push(at);
+            }
+        }
+        Ok(only(fits, "runtime.waitReason.String, by its second text"))
+    }
+
+    /// Written by `main` and read by `gcMarkTermination`, and in the past.
+    fn runtime_init_time(
+        &self,
+        process: Process<'_>,
+        elsewhere: impl Fn(LinkAddr) -> bool,
+    ) -> Result<Option<Located>, ReadError> {
+        let written = self.common(&["main"], |r| r.size == 8 && r.write);
+        let read = self.common(&["gcMarkTermination"], |r| r.size == 8 && !r.write);
+        let now = process.target.clock().monotonic_ns;
+        let mut fits = Vec::new();
+        for at in written.intersection(&read).copied().filter(|at| elsewhere(*at)) {
+            let value = process.array::<8>(at)?.map(u64::from_le_bytes);
+            if value.is_some_and(|v| v != 0 && v <= now) {
+                fits.push(at);
+            }
+        }
+        Ok(only(fits, "runtime.main and gcMarkTermination; it is in the past"))
+    }
+
+    fn gcphase(
+        &self,
+        process: Process<'_>,
+        elsewhere: impl Fn(LinkAddr) -> bool,
+    ) -> Result<Option<Located>, ReadError> {
+        let mut fits = Vec::new();
+        for at in self.common(&["gcMark", "gcSweep", "gcTrigger.test"], |r| r.size == 4) {
+            let value = process.array::<4>(at)?.map(u32::from_le_bytes);
+            if elsewhere(at) && value.is_some_and(|v| v <= 2) {
+                fits.push(at);
+            }
+        }
+        Ok(only(fits, "runtime.gcMark, gcSweep and gcTrigger.test"))
+    }
+}
+
+fn found(addr: LinkAddr, detail: &str) -> Located {
+    Located::new(addr, SymbolSource::Code { detail: detail.to_owned() })
+}
+
+/// The one candidate, if it is one.
+fn only(candidates: impl IntoIterator<Item = LinkAddr>, detail: &str) -> Option<Located> {
+    let mut candidates = candidates.into_iter();
+    let (Some(addr), None) = (candidates.next(), candidates.next()) else { return None };
+    Some(found(addr, detail))
+}
+
+fn within(addr: LinkAddr, start: LinkAddr, size: u64) -> bool {
+    addr.0.wrapping_sub(start.0) < size
+}
+
+/// Addresses whose two following words are referred to as well: what appending to a slice does.
+fn triples(targets: &BTreeSet<LinkAddr>) -> Vec<LinkAddr> {
+    let has = |addr: LinkAddr, n: u64| addr.0.checked_add(n).is_some_and(|a| targets.contains(&LinkAddr(a)));
+    targets.iter().copied().filter(|at| has(*at, 8) && has(*at, 16)).collect()
+}
+
+/// Whether a string header at `addr` is the text of a version.
+pub(crate) fn version_at(process: Process<'_>, addr: LinkAddr) -> Result<Option<GoVersion>, ReadError> {
+    let Some(header) = process.array::<16>(addr)? else { return Ok(None) };
+    let (text, len) = (header.u64_at(0).unwrap_or(0), header.u64_at(8).unwrap_or(0));
+    if !(4..=MAX_VERSION).contains(&len) || text == 0 {
+        return Ok(None);
+    }
+    let Some(bytes) = process.target.read_vec(Addr(text), usize::try_from(len).unwrap_or(0))? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    let is_version = text.starts_with("go1.") || text.starts_with("devel go1.");
+    Ok(is_version.then(|| GoVersion::parse(&text)).flatten())
+}
+
+/// How many Ps the slice at `addr` holds, when it is a slice of Ps: each has its index as id.
+pub(crate) fn slice_of_ps(target: &dyn Target, addr: Addr, layout: &Layout) -> Result<Option<u64>, ReadError> {
+    const MAX: u64 = 1 << 16;
+    let Some(header) = target.read_array::<24>(addr)? else { return Ok(None) };
+    let word = |i: usize| header.u64_at(i * 8).unwrap_or(0);
+    let (array, len, cap) = (word(0), word(1), word(2));
+    if len == 0 || len > cap || cap > MAX || !array.is_multiple_of(8) {
+        return Ok(None);
+    }
+    let count = usize::try_from(len).unwrap_or(0);
+    let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(None) };
+    let ids: Vec<Addr> =
+        (0..count).filter_map(|i| pointers.u64_at(i * 8)?.checked_add(layout.p.id.into())).map(Addr).collect();
+    let mut expected = 0_i32;
+    let mut right = ids.len() == count;
+    bulk::for_each(target, &ids, 4, |_, bytes| {
+        right &= bytes.and_then(|b| b.i32_at(0)) == Some(expected);
+        expected = expected.saturating_add(1);
+    })?;
+    Ok(right.then_some(len))
+}
+
+/// Follows the list of Ms that begins in the variable at `addr` to its last one, which has id 0.
+pub(crate) fn end_of_ms(target: &dyn Target, addr: Addr, layout: &Layout) -> Result<Option<Addr>, ReadError> {
+    const MAX: usize = 100_000;
+    let Some(first) = target.read_u64(addr)? else { return Ok(None) };
+    let mut at = Addr(first);
+    for _ in 0..MAX {
+        if at.is_nil() || !at.0.is_multiple_of(8) {
+            return Ok(None);
+        }
+        let link = target.read_u64(Addr(at.0.wrapping_add(layout.m.alllink.into())))?;
+        match link {
+            None => return Ok(None),
+            Some(0) => {
+                let id = target.read_u64(Addr(at.0.wrapping_add(layout.m.id.into())))?;
+                return Ok((id == Some(0)).then_some(at));
+            }
+            Some(next) => at = Addr(next),
+        }
+    }
+    Ok(None)
+}

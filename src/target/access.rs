@@ -1,0 +1,170 @@
+//! Every check that reading a process depends on, tried one by one, as data.
+//!
+//! For the command that explains what works and what does not. It reads one byte of the process and
+//! opens files about it; it stops nothing.
+
+use std::io;
+
+use procfs::process::Stat;
+
+use super::memory::Memory;
+use super::permission::{Advice, Facts, advise};
+use super::proc_dir::ProcDir;
+use crate::addr::Addr;
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was looked at, a stable name.
+    pub name: &'static str,
+    /// Whether it is as reading wants it; `None` for a fact that decides nothing by itself.
+    pub passed: Option<bool>,
+    /// What was found.
+    pub value: String,
+}
+
+/// How reading a process would go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// What was tried on the process: its files, its memory by either way, and whether it could be
+    /// frozen.
+    pub checks: Vec<Check>,
+    /// What the permission depends on.
+    pub facts: Facts,
+    /// The remedy, when its memory can be read in no way.
+    pub advice: Option<Advice>,
+}
+
+impl Access {
+    /// Tries everything on process `pid`.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let dir = ProcDir::open(pid)?;
+        let stat = dir.stat();
+        let start = stat.as_ref().map_or(0, |stat: &Stat| stat.startcode);
+        let readv = Memory::new(pid).probe_vm_readv(Addr(start)).map_err(io::Error::from);
+        let mem = dir.file("mem");
+        let facts = Facts::gather(pid);
+        let readable = readv.is_ok() || mem.is_ok();
+        let advice = (!readable).then(|| advise(&facts));
+        let mut checks = vec![
+            tried("process_vm_readv", readv, |()| "allowed".into()),
+            tried("/proc/PID/mem", mem, |_| "can be opened".into()),
+            tried("/proc/PID/maps", dir.file("maps").and_then(super::maps::parse), |maps| {
+                format!("{} mappings", maps.len())
+            }),
+            tried("/proc/PID/exe", dir.exe(), |(path, deleted)| {
+                if deleted { format!("{path} (deleted; it can be read all the same)") } else { path }
+            }),
+            tried("/proc/PID/auxv", dir.auxv(), |auxv| format!("{} entries", auxv.len())),
+            tried("state", stat, |stat| stat.state.to_string()),
+        ];
+        checks.push(match dir.status().map(|status| status.tracerpid) {
+            Ok(0) => check("tracer", Some(true), "none: it can be frozen".into()),
+            Ok(tracer) => check("tracer", Some(false), format!("thread {tracer}: it cannot be frozen")),
+            Err(e) => check("tracer", Some(false), e.to_string()),
+        });
+        checks.extend(checks_of_facts(&facts));
+        Ok(Self { checks, facts, advice })
+    }
+}
+
+fn check(name: &'static str, passed: Option<bool>, value: String) -> Check {
+    Check { name, passed, value }
+}
+
+fn tried<T>(name: &'static str, result: io::Result<T>, value: impl FnOnce(T) -> String) -> Check {
+    match result {
+        Ok(found) => check(name, Some(true), value(found)),
+        Err(e) => check(name, Some(false), e.to_string()),
+    }
+}
+
+/// What decides about the permission, and whether it decides in our favour.
+fn checks_of_facts(facts: &Facts) -> Vec<Check> {
+    let capable = facts.capable();
+    let [_, euid, _] = facts.own.uids;
+    let in_favour = |yes: bool| Some(yes || capable);
+    let mut checks = vec![check("own uid", None, euid.to_string())];
+    if let Some(target) = &facts.target {
+        let [uid, ..] = target.uids;
+        checks.push(check("uid of the process", in_favour(facts.same_user(target)), uid.to_string()));
+        let more = target.cap_permitted & !facts.own.cap_permitted;
+        checks.push(check("capabilities beyond ours", in_favour(more == 0), format!("{more:#x}")));
+        if let Some(owner) = facts.proc_owner {
+            let dumpable = owner == target.effective_uid();
+            checks.push(check("dumpable", in_favour(dumpable), if dumpable { "yes" } else { "no" }.into()));
+        }
+    }
+    let scope = facts.yama.map_or("absent".into(), |scope| scope.to_string());
+    let scope_passes = match facts.yama {
+        None | Some(0) => Some(true),
+        Some(1) => in_favour(facts.descendant),
+        Some(2) => in_favour(false),
+        Some(_) => Some(false),
+    };
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    checks.extend([
+        check("CAP_SYS_PTRACE", None, yes_no(facts.own.may_ptrace_all())),
+        check("kernel.yama.ptrace_scope", scope_passes, scope),
+        check("same user namespace", None, yes_no(facts.same_user_ns)),
+        check("seccomp mode", None, facts.own.seccomp.to_string()),
+        check("container", None, facts.container.map_or("none".into(), |container| format!("{container:?}"))),
+    ]);
+    if let Some((own, target)) = &facts.labels {
+        checks.push(check("security labels", None, format!("{own} (own), {target} (process)")));
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::permission::Credentials;
+    use std::process::Command;
+
+    fn passed(checks: &[Check], name: &str) -> Option<bool> {
+        checks.iter().find(|check| check.name == name).unwrap().passed
+    }
+
+    #[test]
+    fn a_child_passes_everything() {
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        let access = Access::of(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(access.checks.iter().all(|check| check.passed != Some(false)), "{access:#?}");
+        assert!(access.checks.iter().filter(|check| check.passed == Some(true)).count() >= 8);
+        assert_eq!(access.advice, None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Access::of(i32::try_from(child.id()).unwrap()).is_err());
+    }
+
+    #[test]
+    fn facts_that_refuse_are_failed_unless_a_capability_outweighs_them() {
+        let credentials = |uid: u32, caps: u64| Credentials {
+            uids: [uid; 3],
+            gids: [uid; 3],
+            cap_permitted: caps,
+            cap_effective: caps,
+            ..Credentials::default()
+        };
+        let mut facts = Facts {
+            own: credentials(1000, 0),
+            target: Some(credentials(33, 0x400)),
+            proc_owner: Some(0),
+            same_user_ns: true,
+            yama: Some(1),
+            ..Facts::default()
+        };
+        let names = ["uid of the process", "capabilities beyond ours", "dumpable", "kernel.yama.ptrace_scope"];
+        let checks = checks_of_facts(&facts);
+        assert!(names.iter().all(|name| passed(&checks, name) == Some(false)), "{checks:?}");
+        facts.own = credentials(0, u64::MAX);
+        let checks = checks_of_facts(&facts);
+        assert!(names.iter().all(|name| passed(&checks, name) == Some(true)), "{checks:?}");
+        facts.yama = Some(3);
+        assert_eq!(passed(&checks_of_facts(&facts), "kernel.yama.ptrace_scope"), Some(false));
+    }
+}
