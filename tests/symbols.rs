@@ -58,7 +58,7 @@ fn open(pid: i32, thorough: bool, what: &str) -> Session {
 fn check(version: &str, mode: Mode) -> Vec<String> {
     let what = format!("{version} {}", mode.name());
     let mut wrong = Vec::new();
-    let running = Fixture::start("fx", version, mode, &[]);
+    let running = Fixture::start("fx", version, mode, &["states"]);
     let toolchain_version = toolchain_version(version);
     let expected = twin(mode).map(|twin| linked(version, twin));
     for thorough in [false, true] {
