@@ -1,2 +1,13 @@
-//! gospy
-fn main() {}
+//! The `gospy` program; everything it does is in the library.
+
+use std::io;
+use std::process::ExitCode;
+
+use gospy::commands::live::Live;
+use gospy::commands::streams::Streams;
+
+fn main() -> ExitCode {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let mut streams = Streams::of_process(&mut out, &mut err);
+    gospy::commands::run(std::env::args_os(), &Live, &mut streams).into()
+}

@@ -4,11 +4,13 @@
 //! of the target in text is cleaned first; see [`clean`]. Errors are those of the writer.
 
 pub mod clean;
-//pub mod folded;
+pub mod folded;
 pub mod json;
-//pub mod pprof;
-//mod protobuf;
-//pub mod stack_groups;
+pub mod pprof;
+mod protobuf;
+pub mod stack_groups;
+#[cfg(test)]
+mod stack_tests;
 pub mod text;
-//pub mod traceback;
+pub mod traceback;
 pub mod units;

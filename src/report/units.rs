@@ -19,7 +19,7 @@ pub fn duration(ns: u64) -> String {
 #[must_use]
 pub fn age(ns: u64) -> String {
     match ns {
-        ..1_000_000 => "<1ms".to_owned(),
+        ..1_000_000 => "0s".to_owned(),
         1_000_000..1_000_000_000 => format!("{}ms", ns / 1_000_000),
         _ => long(ns / 1_000_000_000),
     }
@@ -117,10 +117,7 @@ mod tests {
         ] {
             assert_eq!(duration(ns), want);
         }
-        assert_eq!(
-            (age(0).as_str(), age(350_900_000).as_str(), age(59_999_999_999).as_str()),
-            ("<1ms", "350ms", "59s")
-        );
+        assert_eq!((age(0).as_str(), age(350_900_000).as_str(), age(59_999_999_999).as_str()), ("0s", "350ms", "59s"));
     }
 
     #[test]

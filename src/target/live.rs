@@ -63,7 +63,7 @@ impl LiveTarget {
         let status = dir.status().map_err(|e| failed(e, "status"))?;
         if status.tgid != pid {
             let what = format!("is a thread of process {tgid}; use --pid {tgid}", tgid = status.tgid);
-            return Err(TargetError::NotReadable { pid, what });
+            return Err(TargetError::NotReadable { pid, what, ended: false });
         }
         let memory = Memory::new(pid);
         probe(&dir, &memory, &stat)?;
@@ -181,7 +181,7 @@ fn refuse_unreadable(pid: i32, stat: &Stat) -> Result<(), TargetError> {
     } else {
         format!("has ended and is a zombie until its parent (process {}) waits for it", stat.ppid)
     };
-    Err(TargetError::NotReadable { pid, what })
+    Err(TargetError::NotReadable { pid, what, ended: !is_kernel_thread(stat) })
 }
 
 /// Tries to read one byte where the code starts; whether there is one does not matter.

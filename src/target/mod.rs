@@ -202,6 +202,8 @@ pub enum TargetError {
         pid: i32,
         /// What it is, as a predicate: "is a kernel thread".
         what: String,
+        /// Whether it has ended.
+        ended: bool,
     },
     /// No permission; the advice names the one remedy that fits.
     #[error("no permission to read process {pid}: {reason}\n{advice}")]

@@ -18,6 +18,7 @@ use std::io::{self, Write};
 
 use crate::analysis::{Counts, Index, PlaceKind, Sort};
 
+pub(crate) use theme::Role;
 pub use theme::TextStyle;
 
 /// Whether the list has a line for each goroutine or for each group.
@@ -68,7 +69,6 @@ pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], optio
 
 fn write_warnings(out: &mut dyn Write, style: TextStyle, snapshot: &crate::model::Snapshot) -> io::Result<()> {
     use crate::report::clean::clean;
-    use theme::Role;
     if snapshot.warnings.is_empty() && snapshot.is_complete() {
         return Ok(());
     }

@@ -1,0 +1,243 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use super::source::{Depth, Freeze, Wanted};
+use super::streams::ColourChoice;
+use crate::analysis::filter::HELP as FILTER_HELP;
+use crate::analysis::{PlaceKind, SortKey};
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0    done (also when the reader of a pipe went away)
+  1    error
+  2    wrong usage
+  3    no such process, or it ended while it was read
+  4    no permission; the message says which, and what to do
+  5    not a Go program, or a version of Go that cannot be read
+  6    the answer is incomplete and --strict was given
+  130  Ctrl-C";
+
+/// See inside any running Go program without touching it.
+///
+/// gospy reads the memory of a running Go program from outside: no code in the program, no signal,
+/// no debugger, no stop. Stripped binaries work.
+#[derive(Debug, Parser)]
+#[command(name = "gospy", version, propagate_version = true, after_long_help = EXIT_STATUS, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Flags that every command knows, before and after its name.
+#[derive(Args, Debug)]
+pub(super) struct Global {
+    /// When to colour
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
+    color: ColourChoice,
+    /// Never colour: the same as --color never
+    #[arg(long, global = true, conflicts_with = "color", help_heading = "Global options")]
+    no_color: bool,
+    /// End with status 6 when the answer is incomplete
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) strict: bool,
+    /// Say nothing beside the answer, errors apart
+    #[arg(long, short, global = true, help_heading = "Global options")]
+    pub(super) quiet: bool,
+}
+
+impl Global {
+    pub(super) fn colour(&self) -> ColourChoice {
+        if self.no_color { ColourChoice::Never } else { self.color }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Scheduler, heap, GC, and what every goroutine does
+    #[command(visible_alias = "s", after_long_help = SUMMARY_EXAMPLES)]
+    Summary(SummaryArgs),
+    /// Every goroutine's stack, as the program itself would print it
+    #[command(visible_aliases = ["st", "dump"], after_long_help = STACK_EXAMPLES)]
+    Stack(StackArgs),
+    /// Print a completion script for a shell
+    #[command(after_long_help = "Examples:\n  gospy completions bash > /etc/bash_completion.d/gospy\n  \
+                                 gospy completions zsh > ~/.zfunc/_gospy")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them into a directory
+    #[command(after_long_help = "Examples:\n  gospy man | man -l -\n  gospy man /usr/local/share/man/man1")]
+    Man {
+        /// Where to write gospy.1, gospy-summary.1 and so on
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of what --json prints
+    #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json")]
+    Schema,
+}
+
+const SUMMARY_EXAMPLES: &str = "\
+Examples:
+  gospy summary --pid 4242
+  gospy summary -p 4242 --filter 'state=waiting and age>5m and not system' --sort age
+  gospy summary -p 4242 --all --pc caller
+  gospy summary -p 4242 --json | jq '.goroutines.by_wait_reason'";
+
+const STACK_EXAMPLES: &str = "\
+Examples:
+  gospy stack --pid 4242
+  gospy stack -p 4242 --group | less
+  gospy stack -p 4242 --filter 'func~http.*Serve and age>1m'
+  gospy stack -p 4242 --goid 18,19 --freeze
+  gospy stack -p 4242 --pprof goroutines.pb.gz && go tool pprof -top goroutines.pb.gz
+  gospy stack -p 4242 --folded | inferno-flamegraph > goroutines.svg";
+
+/// Which program.
+#[derive(Args, Debug)]
+pub(super) struct TargetArgs {
+    /// Process to read
+    #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pid: i32,
+    /// Binary of the same build with symbols, for a program that has none
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    bin: Option<PathBuf>,
+    /// Stop threads for an exact picture of running goroutines, for microseconds each
+    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running")]
+    freeze: Option<Freeze>,
+}
+
+impl TargetArgs {
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { pid: self.pid, bin: self.bin.clone() }
+    }
+
+    pub(super) fn depth(&self, dead: bool) -> Depth {
+        Depth { stacks: true, dead, freeze: self.freeze }
+    }
+}
+
+/// Which goroutines, and in which order.
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// Only the goroutines with these ids
+    #[arg(long, short, value_name = "ID", value_delimiter = ',')]
+    pub(super) goid: Vec<u64>,
+    /// Only the goroutines for which this holds
+    #[arg(long, value_name = "EXPR", long_help = format!("Only the goroutines for which this holds.\n\n{FILTER_HELP}"))]
+    pub(super) filter: Option<String>,
+    /// Order: id, age, state, reason, function, count (of groups), stack (bytes in use)
+    #[arg(long, value_name = "KEY", value_parser = sort_keys())]
+    pub(super) sort: Option<SortKey>,
+    /// Turn the order round
+    #[arg(long, short)]
+    pub(super) reverse: bool,
+    /// Show at most this many goroutines or groups; 0 for no limit
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+    /// One JSON object instead of text
+    #[arg(long, short)]
+    pub(super) json: bool,
+}
+
+fn sort_keys() -> impl clap::builder::TypedValueParser<Value = SortKey> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(SortKey::ALL.iter().map(|(name, _)| *name))
+        .try_map(|name| name.parse::<SortKey>())
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SummaryArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) list: ListArgs,
+    /// A line for each goroutine, however many there are
+    #[arg(long, conflicts_with = "group")]
+    pub(super) all: bool,
+    /// A line for each place, however few goroutines there are
+    #[arg(long)]
+    pub(super) group: bool,
+    /// Which place to show: where it is, where it started, or the go statement that created it
+    #[arg(long, value_name = "PLACE", default_value = "current")]
+    pc: PlaceArg,
+    /// Show the runtime's own frames as places
+    #[arg(long)]
+    system: bool,
+    /// Show dead goroutines too
+    #[arg(long, short = 'd')]
+    pub(super) show_dead: bool,
+}
+
+/// `--pc`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PlaceArg {
+    /// Where it is
+    Current,
+    /// The function that it started in
+    Start,
+    /// The go statement that created it
+    Caller,
+}
+
+impl SummaryArgs {
+    pub(super) fn place(&self) -> PlaceKind {
+        match (self.pc, self.system) {
+            (PlaceArg::Current, false) => PlaceKind::Current,
+            (PlaceArg::Current, true) => PlaceKind::Innermost,
+            (PlaceArg::Start, _) => PlaceKind::Start,
+            (PlaceArg::Caller, _) => PlaceKind::Creator,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct StackArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) list: ListArgs,
+    /// Every goroutine for itself, even on a terminal and when there are many
+    #[arg(long, conflicts_with_all = ["group", "similar"])]
+    pub(super) all: bool,
+    /// One block for goroutines with identical stacks
+    #[arg(long)]
+    pub(super) group: bool,
+    /// One block for goroutines whose stacks differ only within the runtime or in the instruction
+    #[arg(long)]
+    pub(super) similar: bool,
+    /// Show the runtime's frames and goroutines, with addresses
+    #[arg(long)]
+    pub(super) system: bool,
+    /// Show the program's own pprof labels
+    #[arg(long)]
+    pub(super) labels: bool,
+    /// Leave out the middle of stacks with more frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_frames: Option<u32>,
+    /// One line a stack, root first, with its count: for flame graphs
+    #[arg(long, conflicts_with_all = ["json", "pprof", "group", "similar", "all"])]
+    pub(super) folded: bool,
+    /// Write a pprof profile with one sample a goroutine; - for standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["json", "group", "similar", "all"])]
+    pub(super) pprof: Option<PathBuf>,
+}
+
+impl StackArgs {
+    pub(super) fn max_frames(&self) -> Option<usize> {
+        self.max_frames.and_then(|most| usize::try_from(most).ok())
+    }
+}

@@ -1,0 +1,100 @@
+//! Which goroutines a command is about.
+
+use super::args::ListArgs;
+use super::{Exit, Failure};
+use crate::analysis::{Filter, Index, Sort};
+use crate::model::Snapshot;
+use crate::report::units::count;
+
+/// What was typed about the list, understood before anything is read.
+#[derive(Debug)]
+pub(super) struct Selection {
+    filter: Option<Filter>,
+    ids: Vec<u64>,
+    pub(super) sort: Option<Sort>,
+    pub(super) limit: Option<usize>,
+}
+
+impl Selection {
+    pub(super) fn new(arguments: &ListArgs) -> Result<Self, Failure> {
+        let filter = arguments.filter.as_deref().map(Filter::parse).transpose();
+        let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
+        let sort = match arguments.sort {
+            Some(key) => Some(Sort { key, reverse: arguments.reverse }),
+            None if arguments.reverse => {
+                return Err(Failure::new(Exit::Usage, "--reverse needs an order to turn round: give --sort KEY too"));
+            }
+            None => None,
+        };
+        // 0 is no limit.
+        let limit = arguments.limit.map(|limit| if limit == 0 { usize::MAX } else { limit });
+        Ok(Self { filter, ids: arguments.goid.clone(), sort, limit })
+    }
+
+    /// The goroutines that it picks, in the snapshot's order.
+    pub(super) fn pick(&self, index: &Index<'_>) -> Vec<usize> {
+        let goroutines = &index.snapshot().goroutines;
+        let mut picked = match &self.filter {
+            Some(filter) => filter.select(index),
+            None => (0..goroutines.len()).collect(),
+        };
+        if !self.ids.is_empty() {
+            let wanted: rustc_hash::FxHashSet<u64> = self.ids.iter().copied().collect();
+            picked.retain(|&at| goroutines.get(at).is_some_and(|goroutine| wanted.contains(&goroutine.id.0)));
+        }
+        picked
+    }
+
+    /// Whether ids were asked for by name.
+    pub(super) fn names_ids(&self) -> bool {
+        !self.ids.is_empty()
+    }
+
+    /// An error for ids that were asked for and are nobody's, with what is known of them.
+    pub(super) fn missing(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        let alive: rustc_hash::FxHashSet<u64> = snapshot.goroutines.iter().map(|goroutine| goroutine.id.0).collect();
+        let missing: Vec<String> =
+            self.ids.iter().filter(|id| **id == 0 || !alive.contains(id)).map(u64::to_string).collect();
+        let Some(first) = self.ids.iter().find(|id| **id == 0 || !alive.contains(id)) else { return Ok(()) };
+        let highest = alive.iter().copied().max().unwrap_or(0);
+        let created = snapshot.sched.as_ref().and_then(|sched| sched.goroutines_created);
+        let fate = match created {
+            _ if *first == 0 => "ids start at 1".to_owned(),
+            Some(created) if *first > created => {
+                format!("it has not been created yet; ids so far go up to {}", count(created))
+            }
+            _ if *first < highest => format!("it has ended; the highest id alive is {}", count(highest)),
+            _ => format!("the highest id alive is {}", count(highest)),
+        };
+        let what = if missing.len() == 1 { "there is no goroutine" } else { "there are no goroutines" };
+        let message = format!("{what} {} in pid {}: {fate}", missing.join(", "), snapshot.target.pid);
+        Err(Failure::new(Exit::Error, message))
+    }
+}
+
+/// What to end with once the answer is out.
+pub(super) fn verdict(snapshot: &Snapshot, strict: bool) -> Result<Exit, Failure> {
+    if !strict || snapshot.is_complete() {
+        return Ok(Exit::Done);
+    }
+    let consistency = snapshot.reading.consistency;
+    let codes: Vec<&str> =
+        snapshot.warnings.iter().filter(|w| w.code.means_incomplete()).map(|w| w.code.name()).collect();
+    let mut why = Vec::new();
+    if consistency.moving > 0 {
+        why.push(format!("{} goroutines changed on every try", count(consistency.moving)));
+    }
+    if consistency.unreadable > 0 {
+        why.push(format!("{} goroutines could not be read", count(consistency.unreadable)));
+    }
+    let parts = [
+        ("the scheduler", snapshot.sched.is_none()),
+        ("the heap", snapshot.heap.is_none()),
+        ("the garbage collector", snapshot.gc.is_none()),
+    ];
+    why.extend(parts.iter().filter(|(_, missing)| *missing).map(|(part, _)| format!("{part} was not found")));
+    if !codes.is_empty() {
+        why.push(format!("warnings: {}", codes.join(", ")));
+    }
+    Err(Failure::new(Exit::Incomplete, format!("the answer is incomplete: {}", why.join("; "))))
+}

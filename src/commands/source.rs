@@ -1,0 +1,55 @@
+//! Where commands get their snapshots from.
+//!
+//! Commands see these two traits, so that they run on hand-made snapshots in tests.
+
+use std::path::PathBuf;
+
+use super::Failure;
+use crate::model::Snapshot;
+
+/// Which program to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its pid.
+    pub pid: i32,
+    /// A binary of the same build with symbols.
+    pub bin: Option<PathBuf>,
+}
+
+/// Which threads to stop for an exact picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Freeze {
+    /// Those that run goroutines, one at a time
+    Running,
+    /// All of them, together
+    All,
+}
+
+/// What to read of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Whether to unwind stacks.
+    pub stacks: bool,
+    /// Whether to list dead goroutines.
+    pub dead: bool,
+    /// Whether and what to stop.
+    pub freeze: Option<Freeze>,
+}
+
+/// Opens programs.
+pub trait Sources {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// With the reason, what to do, and the status to end with.
+    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure>;
+}
+
+/// An opened program.
+pub trait Source {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// With the reason, what to do, and the status to end with.
+    fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure>;
+}

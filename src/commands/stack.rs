@@ -1,0 +1,128 @@
+//! `gospy stack`
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use super::args::{Global, StackArgs};
+use super::selection::{Selection, verdict};
+use super::source::Sources;
+use super::streams::Streams;
+use super::summary::JSON_IDS;
+use super::{Exit, Failure};
+use crate::analysis::group::group;
+use crate::analysis::{GroupBy, Index, PlaceKind, Sort, SortKey};
+use crate::model::Snapshot;
+use crate::report::json::{self, JsonOptions};
+use crate::report::traceback::{self, TracebackOptions};
+use crate::report::units::{counted, duration};
+use crate::report::{folded, pprof, stack_groups};
+
+/// More goroutines than that are put together on a terminal.
+const MOST_ON_TERMINAL: usize = 60;
+/// Ids of a group that are told in text.
+const TEXT_IDS: usize = 64;
+
+pub(super) fn run(
+    arguments: &StackArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Failure> {
+    let selection = Selection::new(&arguments.list)?;
+    let to_stdout = arguments.pprof.as_deref() == Some(Path::new("-"));
+    if to_stdout && streams.out_is_terminal {
+        return Err(Failure::new(Exit::Usage, "--pprof - would write binary data to the terminal: name a file"));
+    }
+    let mut source = sources.open(&arguments.target.wanted())?;
+    let snapshot = source.capture(&arguments.target.depth(false))?;
+    let index = Index::new(&snapshot);
+    let mut picked = selection.pick(&index);
+    if !arguments.system && !arguments.list.json && !selection.names_ids() {
+        // As in the runtime's own dumps.
+        picked.retain(|&at| snapshot.goroutines.get(at).is_some_and(|goroutine| !goroutine.system));
+    }
+    let matching = u64::try_from(picked.len()).ok();
+    let limit = selection.limit.unwrap_or(usize::MAX);
+    let by = grouping(arguments, streams, picked.len(), selection.names_ids());
+    let groups = by.map(|by| {
+        let ids = if arguments.list.json { JSON_IDS } else { TEXT_IDS };
+        let mut groups = group(&index, &by, &picked, ids);
+        let sort = selection.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false });
+        sort.groups(&index, PlaceKind::Current, &mut groups);
+        groups.truncate(limit);
+        groups
+    });
+    if groups.is_none() {
+        if let Some(sort) = selection.sort {
+            sort.goroutines(&index, PlaceKind::Current, &mut picked);
+        }
+        picked.truncate(limit);
+    }
+
+    let options = TracebackOptions {
+        // What was asked for by its id is shown, the runtime's own or not.
+        system: arguments.system,
+        max_frames: arguments.max_frames(),
+        labels: arguments.labels,
+        style: streams.out_style(),
+        ..TracebackOptions::for_version(&snapshot.target.go_version)
+    };
+    match (&arguments.pprof, &groups) {
+        (Some(_), _) if to_stdout => streams.finish(|out| pprof::write(out, &index, &picked))?,
+        (Some(path), _) => {
+            write_file(path, |out| pprof::write(out, &index, &picked))?;
+            if !global.quiet {
+                let samples = u64::try_from(picked.len()).unwrap_or(u64::MAX);
+                streams.note(&format!("{} written to {}", counted(samples, "sample", "samples"), path.display()));
+            }
+        }
+        (None, _) if arguments.list.json => {
+            let options = JsonOptions { frames: true, matching, groups: groups.as_deref() };
+            streams.finish(|out| json::write(out, &index, &picked, &options))?;
+        }
+        (None, _) if arguments.folded => {
+            streams.finish(|out| folded::write(out, &index, &picked, arguments.system))?;
+        }
+        (None, Some(groups)) => streams.finish(|out| stack_groups::write(out, &index, groups, options))?,
+        (None, None) => streams.finish(|out| traceback::write_all(out, &index, &picked, options))?,
+    }
+    if !arguments.list.json && !global.quiet {
+        notes(&snapshot, streams);
+    }
+    selection.missing(&snapshot)?;
+    verdict(&snapshot, global.strict)
+}
+
+fn grouping(arguments: &StackArgs, streams: &Streams<'_>, goroutines: usize, by_id: bool) -> Option<GroupBy> {
+    let text = !arguments.list.json && !arguments.folded && arguments.pprof.is_none();
+    let many = text && streams.out_is_terminal && goroutines > MOST_ON_TERMINAL && !arguments.all && !by_id;
+    if arguments.similar {
+        Some(GroupBy::SimilarStack)
+    } else if arguments.group || many {
+        Some(GroupBy::Stack)
+    } else {
+        None
+    }
+}
+
+/// What a traceback has no place for.
+fn notes(snapshot: &Snapshot, streams: &mut Streams<'_>) {
+    if let Some(freeze) = &snapshot.reading.freeze {
+        let threads = counted(u64::from(freeze.threads), "thread", "threads");
+        let how = if freeze.whole_program { "together" } else { "one by one" };
+        streams.note(&format!("{threads} stopped {how}, for {} at most", duration(freeze.stopped_ns)));
+    }
+    for warning in &snapshot.warnings {
+        let times = if warning.count > 1 { format!(" ({} times)", warning.count) } else { String::new() };
+        let message = crate::report::clean::clean(&warning.message).into_owned();
+        streams.note(&format!("warning: {}: {message}{times}", warning.code.name()));
+    }
+}
+
+fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let failed =
+        |error: io::Error| Failure::new(Exit::Error, format!("{} could not be written: {error}", path.display()));
+    let mut out = BufWriter::new(File::create(path).map_err(failed)?);
+    write(&mut out).and_then(|()| out.flush()).map_err(failed)
+}

@@ -1,0 +1,62 @@
+//! `gospy summary`
+
+use super::args::{Global, SummaryArgs};
+use super::selection::{Selection, verdict};
+use super::source::Sources;
+use super::streams::Streams;
+use super::{Exit, Failure};
+use crate::analysis::group::group;
+use crate::analysis::{GroupBy, Index, Sort, SortKey};
+use crate::report::json::{self, JsonOptions};
+use crate::report::text::{self, ListMode, SummaryOptions};
+
+/// Ids of a group that JSON tells.
+pub(super) const JSON_IDS: usize = 1_000;
+
+pub(super) fn run(
+    arguments: &SummaryArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Failure> {
+    let selection = Selection::new(&arguments.list)?;
+    let mut source = sources.open(&arguments.target.wanted())?;
+    let snapshot = source.capture(&arguments.target.depth(arguments.show_dead))?;
+    let index = Index::new(&snapshot);
+    let mut picked = selection.pick(&index);
+    let place = arguments.place();
+    if arguments.list.json {
+        let matching = u64::try_from(picked.len()).ok();
+        let limit = selection.limit.unwrap_or(usize::MAX);
+        let mut groups = None;
+        if arguments.group {
+            let mut all = group(&index, &GroupBy::Place(place), &picked, JSON_IDS);
+            selection.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false }).groups(&index, place, &mut all);
+            all.truncate(limit);
+            groups = Some(all);
+        } else {
+            if let Some(sort) = selection.sort {
+                sort.goroutines(&index, place, &mut picked);
+            }
+            picked.truncate(limit);
+        }
+        let options = JsonOptions { frames: false, matching, groups: groups.as_deref() };
+        streams.finish(|out| json::write(out, &index, &picked, &options))?;
+    } else {
+        let options = SummaryOptions {
+            style: streams.out_style(),
+            place,
+            sort: selection.sort,
+            limit: selection.limit,
+            list: match (arguments.all || selection.names_ids(), arguments.group) {
+                (_, true) => ListMode::Groups,
+                (true, false) => ListMode::Each,
+                (false, false) => ListMode::Auto,
+            },
+            filter: arguments.list.filter.clone(),
+        };
+        streams.finish(|out| text::summary(out, &index, &picked, &options))?;
+    }
+    selection.missing(&snapshot)?;
+    verdict(&snapshot, global.strict)
+}

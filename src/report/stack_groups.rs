@@ -1,0 +1,73 @@
+//! Identical stacks, told once.
+//!
+//! A block says how many goroutines share a stack, which, and for how long they have waited, and
+//! then shows it as [`super::traceback`] would. For people; what reads tracebacks wants every
+//! goroutine.
+
+use std::io::{self, Write};
+
+use super::text::{Role, TextStyle};
+use super::traceback::{Traceback, TracebackOptions};
+use super::units::{age, count};
+use crate::analysis::{Group, Index};
+
+/// Writes one block for each group, with an empty line between.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut dyn Write, index: &Index<'_>, groups: &[Group], options: TracebackOptions) -> io::Result<()> {
+    let mut traceback = Traceback::new(index, options);
+    let mut first = true;
+    for group in groups {
+        let Some(example) = index.snapshot().goroutines.get(group.example) else { continue };
+        if !first {
+            writeln!(out)?;
+        }
+        first = false;
+        if group.count == 1 {
+            traceback.write(out, example)?;
+            continue;
+        }
+        let head = format!("{} goroutines {}:", count(group.count), traceback.bracket(example, waits(group)));
+        writeln!(out, "{}", options.style.paint(Role::Strong, &head))?;
+        write_ids(out, options.style, group)?;
+        traceback.write_body(out, example)?;
+        let parent = example.parent.filter(|_| group.one_parent).map(|id| id.0);
+        out.write_all(traceback.created_by(example, parent).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// `≥ 1m2s`, or `≥ 5s to 1m2s` where they differ, and of how many that is known.
+fn waits(group: &Group) -> Option<String> {
+    let wait = group.wait?;
+    let (least, most) = (age(wait.shortest_ns), age(wait.longest_ns));
+    let range = if least == most { most } else { format!("{least} to {most}") };
+    let known = if wait.known < group.count { format!(" ({} known)", count(wait.known)) } else { String::new() };
+    Some(format!("≥ {range}{known}"))
+}
+
+/// The ids that are known, runs of them as `18-21`, as many as fit a line.
+fn write_ids(out: &mut dyn Write, style: TextStyle, group: &Group) -> io::Result<()> {
+    let mut ids: Vec<u64> = group.ids.iter().map(|id| id.0).collect();
+    ids.sort_unstable();
+    let room = style.width.unwrap_or(100).saturating_sub(10);
+    let mut text = String::from("ids");
+    let mut told = 0_u64;
+    let mut rest = ids.as_slice();
+    while let Some(&from) = rest.first() {
+        let run = rest.iter().zip(from..).take_while(|(id, wanted)| **id == *wanted).count().max(1);
+        let to = rest.get(run - 1).copied().unwrap_or(from);
+        let part = if from == to { format!(" {from}") } else { format!(" {from}-{to}") };
+        if text.len() + part.len() > room {
+            break;
+        }
+        text.push_str(&part);
+        told += u64::try_from(run).unwrap_or(0);
+        rest = rest.get(run..).unwrap_or(&[]);
+    }
+    if told < group.count {
+        text.push_str(&format!(" +{}", count(group.count - told)));
+    }
+    writeln!(out, "{}", style.paint(Role::Dim, &text))
+}
