@@ -53,50 +53,29 @@ panic({0x1?, 0x2?})
 fn traceback_of_sigquit() {
     let dump = parse_traceback(LEVEL_2);
     assert_eq!(dump.len(), 2);
-    let [idle, main] = dump.as_slice() else {
-        panic!()
-    };
+    let [idle, main] = dump.as_slice() else { panic!() };
     assert_eq!((idle.id, idle.state.as_str()), (0, "idle"));
     assert_eq!((main.id, main.state.as_str()), (1, "chan receive"));
     assert_eq!((main.minutes, main.locked), (Some(3), true));
-    assert_eq!(
-        main.functions(),
-        [
-            "runtime.gopark",
-            "main.blockInline",
-            "main.(*pair[...]).wait",
-            "main.main.func1.2"
-        ]
-    );
+    assert_eq!(main.functions(), ["runtime.gopark", "main.blockInline", "main.(*pair[...]).wait", "main.main.func1.2"]);
     assert_eq!(main.frames[0].pc, Some(0x47_226e));
     assert_eq!(main.frames[1].offset, None);
     assert_eq!(main.frames[2].arguments, "0xc000012345, {0x1, 0x2, ...}");
     assert_eq!(main.frames[2].file, "/a dir/with:colon/main.go");
-    assert_eq!(
-        (main.frames[2].line, main.frames[2].offset),
-        (20, Some(0x1d))
-    );
+    assert_eq!((main.frames[2].line, main.frames[2].offset), (20, Some(0x1d)));
     let by = main.created_by.as_ref().unwrap();
-    assert_eq!(
-        (by.function.as_str(), by.goroutine),
-        ("main.(*T).run.func1", Some(18))
-    );
+    assert_eq!((by.function.as_str(), by.goroutine), ("main.(*T).run.func1", Some(18)));
     assert_eq!((by.line, by.offset), (29, Some(0x6b)));
 }
 
 #[test]
 fn traceback_of_stack() {
     let dump = parse_traceback(LEVEL_1);
-    let [first, second] = dump.as_slice() else {
-        panic!()
-    };
+    let [first, second] = dump.as_slice() else { panic!() };
     assert_eq!((first.id, first.state.as_str()), (34, "select (no cases)"));
     assert_eq!(first.extras, ["synctest bubble 1"]);
     assert_eq!(first.functions(), ["main.recurse", "main.f[...]"]);
-    assert_eq!(
-        first.elided.map(|gap| (gap.before, gap.count)),
-        Some((2, Some(53)))
-    );
+    assert_eq!(first.elided.map(|gap| (gap.before, gap.count)), Some((2, Some(53))));
     assert_eq!(first.created_by.as_ref().unwrap().goroutine, None);
     assert_eq!(first.ancestors, [1]);
     assert_eq!(second.state, "chan receive (nil chan)");
@@ -106,10 +85,7 @@ fn traceback_of_stack() {
 
 #[test]
 fn versions_are_those_of_the_script() {
-    let script = std::process::Command::new("fixtures/toolchain")
-        .arg("--list")
-        .output()
-        .unwrap();
+    let script = std::process::Command::new("fixtures/toolchain").arg("--list").output().unwrap();
     let listed = String::from_utf8(script.stdout).unwrap();
     assert_eq!(listed.lines().collect::<Vec<_>>(), VERSIONS);
 }
@@ -133,11 +109,7 @@ fn fixture_tells_the_truth() {
     }
     let state_of = |kind: &str| {
         let id = truth["kinds"][kind][0].as_u64().unwrap();
-        dump.iter()
-            .find(|goroutine| goroutine.id == id)
-            .unwrap()
-            .state
-            .clone()
+        dump.iter().find(|goroutine| goroutine.id == id).unwrap().state.clone()
     };
     assert_eq!(state_of("chan receive"), "chan receive");
     assert_eq!(state_of("mutex"), "sync.Mutex.Lock");
@@ -145,21 +117,14 @@ fn fixture_tells_the_truth() {
 
     running.stop();
     running.cont();
-    assert!(
-        running.ask("metrics")["memstats"]["NumGC"]
-            .as_u64()
-            .unwrap()
-            >= 1
-    );
+    assert!(running.ask("metrics")["memstats"]["NumGC"].as_u64().unwrap() >= 1);
     let (status, stderr) = running.quit();
     assert!(status.success(), "{status}: {stderr}");
 }
 
 #[test]
 fn sigquit_prints_the_same_goroutines() {
-    let mut running = Fixture::new("fx", "1.26.6", Mode::Default)
-        .env("GOTRACEBACK", "all")
-        .run(&["stacks"]);
+    let mut running = Fixture::new("fx", "1.26.6", Mode::Default).env("GOTRACEBACK", "all").run(&["stacks"]);
     let stack = running.ask("stack");
     let before = parse_traceback(stack["stack_text"].as_str().unwrap());
     let after = parse_traceback(&running.sigquit_dump());
@@ -167,10 +132,7 @@ fn sigquit_prints_the_same_goroutines() {
     for goroutine in &before {
         assert!(!goroutine.frames.is_empty(), "{goroutine:?}");
         let same = after.iter().find(|other| other.id == goroutine.id);
-        assert!(
-            same.is_some_and(|other| !other.frames.is_empty()),
-            "{goroutine:?}"
-        );
+        assert!(same.is_some_and(|other| !other.frames.is_empty()), "{goroutine:?}");
     }
 }
 
@@ -190,24 +152,10 @@ fn churn_keeps_its_rule() {
         }
     }
     assert!(stacks.len() > 30, "{}", stacks.len());
-    rule.check(&[
-        "runtime.gopark",
-        "main.pingSend",
-        "main.churnSleep",
-        "runtime.goexit",
-    ])
-    .unwrap_err();
-    rule.check(&["runtime.gopark", "main.pingSend", "runtime.goexit"])
-        .unwrap_err();
-    rule.check(&["main.pingSend", "time.Sleep", "main.churnPing"])
-        .unwrap_err();
-    rule.check(&[
-        "main.pingSend",
-        "main.churnPing",
-        "main.runChurn.gowrap1",
-        "runtime.goexit",
-    ])
-    .unwrap();
+    rule.check(&["runtime.gopark", "main.pingSend", "main.churnSleep", "runtime.goexit"]).unwrap_err();
+    rule.check(&["runtime.gopark", "main.pingSend", "runtime.goexit"]).unwrap_err();
+    rule.check(&["main.pingSend", "time.Sleep", "main.churnPing"]).unwrap_err();
+    rule.check(&["main.pingSend", "main.churnPing", "main.runChurn.gowrap1", "runtime.goexit"]).unwrap();
 }
 
 #[test]
@@ -230,10 +178,7 @@ fn other_programs_start() {
 fn released_programs_start() {
     for (name, _) in support::real::PROGRAMS {
         let real = Real::start(name);
-        assert!(
-            std::fs::read_link(format!("/proc/{}/exe", real.running.pid())).is_ok(),
-            "{name}"
-        );
+        assert!(std::fs::read_link(format!("/proc/{}/exe", real.running.pid())).is_ok(), "{name}");
         if name == "prometheus" {
             let dump = parse_traceback(&real.get("/debug/pprof/goroutine?debug=2"));
             assert!(dump.len() > 10, "{}", dump.len());

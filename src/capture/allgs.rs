@@ -50,10 +50,7 @@ pub(super) fn read(
             return Ok(addresses(&bytes, warnings));
         }
     }
-    Err(CaptureError::NoGoroutines {
-        at: allgs,
-        what: format!("its array could not be read whole in {TRIES} tries"),
-    })
+    Err(CaptureError::NoGoroutines { at: allgs, what: format!("its array could not be read whole in {TRIES} tries") })
 }
 
 struct List<'a> {

@@ -72,7 +72,7 @@ pub(super) struct Extra {
 /// What came of one goroutine.
 enum Outcome {
     /// It is decoded.
-    Done(Box<Goroutine>, G),
+    Done(Box<(Goroutine, G)>),
     /// It is dead.
     Dead(Box<Goroutine>),
     /// It changed while it was read; the reason why its stack cannot be shown should that last.
@@ -82,11 +82,7 @@ enum Outcome {
 }
 
 impl Decoder {
-    pub(super) fn new(
-        unwinder: Unwinder,
-        symbolizer: Symbolizer,
-        wait_reasons: usize,
-    ) -> Self {
+    pub(super) fn new(unwinder: Unwinder, symbolizer: Symbolizer, wait_reasons: usize) -> Self {
         Self {
             unwinder,
             symbolizer,
@@ -121,7 +117,7 @@ impl Decoder {
             _ => (!plan.stacks).then_some(NotShown::NotAsked),
         };
         if let Some(why) = without {
-            return Outcome::Done(Box::new(self.describe(raw.addr, &g, status, why, pool)), g);
+            return Outcome::Done(Box::new((self.describe(raw.addr, &g, status, why, pool), g)));
         }
         // Under the scan bit the collector may be moving the stack.
         let Some(start) = plan.start(raw.addr, &g).filter(|_| !g.scan || !plan.validate) else {
@@ -146,7 +142,7 @@ impl Decoder {
                 let mut goroutine = self.describe(raw.addr, &g, status, NotShown::NoStack, pool);
                 goroutine.sp = Addr(self.frames.first().map_or(0, |frame| frame.sp));
                 self.show(&mut goroutine, stack, pool);
-                Outcome::Done(Box::new(goroutine), g)
+                Outcome::Done(Box::new((goroutine, g)))
             }
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
                 Outcome::Longer
@@ -154,7 +150,7 @@ impl Decoder {
             // Where a running goroutine was stopped, some code of the runtime has no caller that could
             // be known; that is nothing odd.
             _ if status == Status::Running => {
-                Outcome::Done(Box::new(self.describe(raw.addr, &g, status, NotShown::Running, pool)), g)
+                Outcome::Done(Box::new((self.describe(raw.addr, &g, status, NotShown::Running, pool), g)))
             }
             end => {
                 warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
@@ -314,10 +310,11 @@ impl Walk<'_> {
     pub(super) fn replace(&mut self, chunks: &[Chunk], plan: &Plan) {
         let mut unheard = Warnings::default();
         for raw in chunks.iter().flat_map(Chunk::iter) {
-            let Outcome::Done(goroutine, g) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else { continue };
+            let Outcome::Done(done) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else { continue };
+            let (goroutine, g) = *done;
             match self.collected.goroutines.iter_mut().find(|known| known.addr == raw.addr) {
-                Some(known) => *known = *goroutine,
-                None => self.keep(*goroutine, &g),
+                Some(known) => *known = goroutine,
+                None => self.keep(goroutine, &g),
             }
         }
     }
@@ -369,10 +366,11 @@ impl Walk<'_> {
         let mut unheard = Warnings::default();
         for raw in chunk.iter() {
             match self.decoder.decode(&raw, plan, self.pool, &mut unheard) {
-                Outcome::Done(goroutine, g) => {
+                Outcome::Done(done) => {
+                    let (goroutine, g) = *done;
                     self.collected.consistency.validated += 1;
                     self.collected.consistency.retried += u64::from(!first_try);
-                    self.keep(*goroutine, &g);
+                    self.keep(goroutine, &g);
                 }
                 Outcome::Dead(goroutine) => {
                     self.collected.dead += 1;

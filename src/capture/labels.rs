@@ -167,13 +167,12 @@ impl<'a> Follower<'a> {
             else {
                 return Ok(None);
             };
-            let Some(len) = usize::try_from(len).ok().filter(|&len| len <= MAX_ANCESTOR_FRAMES) else { return Ok(None) };
+            let Some(len) = usize::try_from(len).ok().filter(|&len| len <= MAX_ANCESTOR_FRAMES) else {
+                return Ok(None);
+            };
             let Some(pcs) = self.target.read_vec(Addr(data), len * 8)? else { return Ok(None) };
             // The runtime keeps one program counter for each logical frame.
-            let frames = pcs
-                .chunks_exact(8)
-                .filter_map(|pc| symbolizer.call_site(pool, pc.u64_at(0)?))
-                .collect();
+            let frames = pcs.chunks_exact(8).filter_map(|pc| symbolizer.call_site(pool, pc.u64_at(0)?)).collect();
             ancestors.push(Ancestor { id: Goid(id), frames, creator: symbolizer.creator(pool, Addr(gopc)) });
         }
         Ok((!ancestors.is_empty()).then(|| pool.intern_ancestors(ancestors)))

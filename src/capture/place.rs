@@ -17,9 +17,10 @@ pub(super) struct Places {
 pub(super) fn places(pool: &SymbolPool, stack: StackId) -> Places {
     let frames = pool.stack(stack).map_or(&[][..], |stack| &stack.frames);
     let innermost = frames.first().map(|frame| frame.frame);
-    let user = frames.iter().map(|frame| frame.frame).find(|&frame| {
-        pool.frame(frame).is_some_and(|f| !is_runtime(pool.str(f.function), pool.str(f.file)))
-    });
+    let user = frames
+        .iter()
+        .map(|frame| frame.frame)
+        .find(|&frame| pool.frame(frame).is_some_and(|f| !is_runtime(pool.str(f.function), pool.str(f.file))));
     Places { innermost, current: user.or(innermost), runs_user_code: user.is_some() }
 }
 

@@ -165,9 +165,7 @@ impl Program {
         let headers = Header::find_all(&elf);
         let Some(first) = headers.first() else { return Ok(None) };
         let places: Vec<(u64, u64)> = mappings.iter().map(|m| (m.start.0, m.offset)).collect();
-        let bias = elf
-            .load_bias(&places, entry)
-            .ok_or_else(|| ProgramError::NotMapped { exe: name.to_owned() })?;
+        let bias = elf.load_bias(&places, entry).ok_or_else(|| ProgramError::NotMapped { exe: name.to_owned() })?;
         for header in &headers {
             let Some(module) = find_moduledata(target, &elf, bias, header)? else { continue };
             let text = bias.unload(Addr(module.text.start));
@@ -307,11 +305,9 @@ impl SymbolFile {
             (true, Some(here), Some(there)) => {
                 Ok(Self { path: path.to_owned(), elf: Arc::new(elf), shift: there.wrapping_sub(here) })
             }
-            _ => Err(ProgramError::OtherProgram {
-                path: path.to_owned(),
-                found: named(&elf),
-                expected: named(program),
-            }),
+            _ => {
+                Err(ProgramError::OtherProgram { path: path.to_owned(), found: named(&elf), expected: named(program) })
+            }
         }
     }
 }

@@ -61,9 +61,7 @@ impl Plan {
             _ if g.syscallsp != 0 => {
                 Start { pc: Addr(g.syscallpc), sp: Addr(g.syscallsp), lr: Addr(0), kind: StartKind::Syscall }
             }
-            _ => {
-                Start { pc: Addr(g.sched_pc), sp: Addr(g.sched_sp), lr: Addr(g.sched_lr), kind: StartKind::Parked }
-            }
+            _ => Start { pc: Addr(g.sched_pc), sp: Addr(g.sched_sp), lr: Addr(g.sched_lr), kind: StartKind::Parked },
         };
         let size = g.stack_hi.checked_sub(g.stack_lo)?;
         let inside = g.stack_lo <= start.sp.0 && start.sp.0 < g.stack_hi;

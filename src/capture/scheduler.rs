@@ -99,12 +99,7 @@ impl Reader<'_> {
         Ok(Some(value))
     }
 
-    fn statistics(
-        &self,
-        ps: &[P],
-        state: &mut SchedulerState,
-        warnings: &mut Warnings,
-    ) -> Result<(), ReadError> {
+    fn statistics(&self, ps: &[P], state: &mut SchedulerState, warnings: &mut Warnings) -> Result<(), ReadError> {
         let (target, layout) = (self.target, &self.runtime.layout);
         let Some(memstats) = self.place(Global::Memstats, warnings) else { return Ok(()) };
         let Some(mstats) = read_mstats(target, memstats, layout, warnings)? else { return Ok(()) };

@@ -15,9 +15,7 @@ use super::symbolize::Symbolizer;
 use super::unwind::Unwinder;
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
-use crate::model::{
-    FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
-};
+use crate::model::{FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings};
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
 use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError};
 
@@ -104,7 +102,9 @@ impl Session {
         let header = *program.pclntab.header();
         let text = program.bias.unload(Addr(program.module.text.start));
         let mut pclntab = Pclntab::new(Arc::clone(&program.elf), header, text);
-        if let Some(gofunc) = runtime.layout.table.offset("runtime.moduledata", "gofunc").and_then(|at| program.module.word(at)) {
+        if let Some(gofunc) =
+            runtime.layout.table.offset("runtime.moduledata", "gofunc").and_then(|at| program.module.word(at))
+        {
             pclntab = pclntab.with_gofunc(program.bias.unload(Addr(gofunc)));
         }
         program.pclntab = Arc::new(pclntab);
@@ -251,12 +251,7 @@ impl Session {
         let addrs = allgs::read(target, &self.runtime, &self.program, warnings)?;
         let stopped =
             freeze::starts(target, frozen.as_ref(), &state.ms, &layout.g, &layout.gobuf, &self.program.module.text)?;
-        let plan = Plan {
-            validate: false,
-            window: FROZEN_WINDOW,
-            stopped: Arc::new(stopped),
-            ..self.plan(options)
-        };
+        let plan = Plan { validate: false, window: FROZEN_WINDOW, stopped: Arc::new(stopped), ..self.plan(options) };
         let chunks = Walk::read_all(target, &plan, &addrs)?;
         let threads = frozen.threads().len();
         freeze::note(&mut info, frozen.resume(), threads);

@@ -56,7 +56,15 @@ impl Symbolizer {
             22..=24 => 22,
             _ => 23,
         };
-        Self { pclntab, bias, minor, wrapper_id, at: FxHashMap::default(), stacks: FxHashMap::default(), key: Vec::new() }
+        Self {
+            pclntab,
+            bias,
+            minor,
+            wrapper_id,
+            at: FxHashMap::default(),
+            stacks: FxHashMap::default(),
+            key: Vec::new(),
+        }
     }
 
     /// The stack made of `frames`, innermost first.

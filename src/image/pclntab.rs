@@ -180,7 +180,7 @@ fn scan_segment(elf: &Elf, vaddr: LinkAddr, offset: u64, size: u64, found: &mut 
                 continue;
             }
             let addr = LinkAddr(vaddr.0.wrapping_add(at).wrapping_add(start as u64));
-            if addr.0 % 8 == 0
+            if addr.0.is_multiple_of(8)
                 && found.iter().all(|h| h.addr != addr)
                 && let Some(header) = Header::at(elf, addr)
             {
@@ -326,9 +326,7 @@ impl Pclntab {
         let at = self.at(self.header.functions, index.checked_mul(size)?)?;
         match self.header.format {
             Format::Go116 => self.elf.bytes().u64(at).map(LinkAddr),
-            Format::Go118 | Format::Go120 => {
-                Some(LinkAddr(self.text.0.checked_add(self.elf.bytes().u32(at)?.into())?))
-            }
+            Format::Go118 | Format::Go120 => Some(LinkAddr(self.text.0.checked_add(self.elf.bytes().u32(at)?.into())?)),
         }
     }
 

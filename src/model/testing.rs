@@ -193,10 +193,7 @@ impl SnapshotBuilder {
         let labels: Vec<Label> = spec
             .labels
             .iter()
-            .map(|(key, value)| Label {
-                key: self.pool().intern_str(key),
-                value: self.pool().intern_str(value),
-            })
+            .map(|(key, value)| Label { key: self.pool().intern_str(key), value: self.pool().intern_str(value) })
             .collect();
         let labels = (!labels.is_empty()).then(|| self.pool().intern_labels(labels));
         let creator = spec.creator.as_ref().map(|creator| self.frame(creator));

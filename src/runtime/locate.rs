@@ -172,6 +172,7 @@ impl GoRuntime {
             named.extend(dwarf.iter().flat_map(|d| d.symbols.clone()));
         }
         let allgs = evidence.allgs(process)?;
+        let build_version = evidence.build_version(process)?.map(|(located, _)| located).or(build_version);
         let mut search =
             Search { process, parts, evidence, named, allgs, version, build_version, thorough: options.thorough };
         let mut chosen = search.choose(&tables, dwarf.as_ref())?;

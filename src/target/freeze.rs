@@ -100,7 +100,7 @@ pub(super) fn freeze<'a>(
     refuse_traced(dir, pid)?;
     // A descriptor of its own, as the tracer may outlive a guard that is leaked.
     let tracer_dir = ProcDir::open(pid).map_err(|e| failed(pid, e))?;
-    if !tracer_dir.identity().is_ok_and(|now| now == identity) {
+    if !tracer_dir.identity().is_ok_and(|now| identity.is_still(&now)) {
         return Err(TargetError::NoSuchProcess { pid });
     }
     let (say, standing) = sync_channel(1);

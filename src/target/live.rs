@@ -68,7 +68,7 @@ impl LiveTarget {
         let memory = Memory::new(pid);
         probe(&dir, &memory, &stat)?;
         let identity = dir.identity().map_err(|e| failed(e, "stat"))?;
-        let exe = FileBytes::from_file_of(&dir);
+        let exe = dir.file("exe").and_then(FileBytes::from_file).map(Arc::new);
         let (exe_path, exe_deleted) = dir.exe().unwrap_or_default();
         let process = ProcessInfo {
             pid,
@@ -96,7 +96,7 @@ impl LiveTarget {
     /// Whether the process that was opened is there still, and runs the same program.
     #[must_use]
     pub fn still_the_same(&self) -> bool {
-        self.dir.identity().is_ok_and(|now| now == self.identity)
+        self.dir.identity().is_ok_and(|now| self.identity.is_still(&now))
     }
 
     /// Its directory in `/proc`.
@@ -148,12 +148,6 @@ impl LiveTarget {
             return Err(not_found("another file is at its path now"));
         }
         Ok(file)
-    }
-}
-
-impl FileBytes {
-    fn from_file_of(dir: &ProcDir) -> io::Result<Arc<Self>> {
-        Self::from_file(dir.file("exe")?).map(Arc::new)
     }
 }
 

@@ -97,9 +97,7 @@ impl Memory {
         if self.mem.get().is_none() {
             match self.by_vm_readv(ranges, buf, got) {
                 Ok(()) => return Ok(()),
-                Err(Errno::ESRCH) => return Err(self.gone()),
-                Err(errno @ (Errno::EPERM | Errno::ENOSYS)) => self.fall_back(dir, errno)?,
-                Err(errno) => return Err(ReadError::Io(format!("process_vm_readv: {errno}"))),
+                Err(errno) => self.fall_back(dir, errno)?,
             }
             got.fill(0);
         }
@@ -109,7 +107,13 @@ impl Memory {
         }
     }
 
+    /// Turns to `/proc/PID/mem` if `errno` is a reason for it.
     fn fall_back(&self, dir: &ProcDir, errno: Errno) -> Result<(), ReadError> {
+        match errno {
+            Errno::EPERM | Errno::ENOSYS => {}
+            Errno::ESRCH => return Err(self.gone()),
+            other => return Err(ReadError::Io(format!("process_vm_readv: {other}"))),
+        }
         match dir.file("mem") {
             Ok(file) => {
                 // Another thread may have been faster; either descriptor will do.

@@ -127,6 +127,21 @@ fn a_buffer_that_is_too_short_is_refused() {
 }
 
 #[test]
+fn only_a_refusal_or_a_missing_call_makes_it_fall_back() {
+    let dir = ProcDir::open(own_pid()).unwrap();
+    for (errno, backend) in [
+        (Errno::EPERM, Backend::ProcMem),
+        (Errno::ENOSYS, Backend::ProcMem),
+        (Errno::ENOMEM, Backend::ProcessVmReadv),
+        (Errno::ESRCH, Backend::ProcessVmReadv),
+    ] {
+        let memory = Memory::new(own_pid());
+        assert_eq!(memory.fall_back(&dir, errno).is_ok(), backend == Backend::ProcMem, "{errno}");
+        assert_eq!(memory.backend(), backend, "{errno}");
+    }
+}
+
+#[test]
 fn a_process_that_ended_is_gone() {
     let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();

@@ -38,7 +38,7 @@ pub struct Identity {
     /// When the process was started, clock ticks after boot (field 22 of `stat`).
     pub start_ticks: u64,
     /// Where its stack started and its code lies (fields 28 and 26): `execve` changes them, since
-    /// both are placed at random. They are 0 or 1 for who may not look.
+    /// both are placed at random.
     pub layout: (u64, u64),
 }
 
@@ -46,6 +46,16 @@ impl Identity {
     fn of(stat: &Stat) -> Self {
         Self { start_ticks: stat.starttime, layout: (stat.startstack, stat.startcode) }
     }
+
+    /// Whether this and `now`, a later look, are of the same program in the same process. A process
+    /// that has meanwhile become one that we may not look into is taken for the same.
+    #[must_use]
+    pub fn is_still(&self, now: &Self) -> bool {
+        self.start_ticks == now.start_ticks && (self.layout == now.layout || now.layout == Self::REFUSED)
+    }
+
+    /// What the kernel shows to who may not look; of a process that is ending it shows (0, 0).
+    const REFUSED: (u64, u64) = (0, 1);
 }
 
 /// A procfs error as the I/O error that it came from.
@@ -217,9 +227,12 @@ impl ProcDir {
     /// # Errors
     /// The kernel's.
     pub fn tids(&self) -> io::Result<Vec<Tid>> {
-        let tasks = self.dir.tasks().map_err(io_error)?;
-        // A task that ends while it is listed is no error.
-        let mut tids: Vec<Tid> = tasks.take(THREADS).flatten().map(|task| task.tid).collect();
+        // By number and not through the held directory, for which procfs opens every thread; that it
+        // was the same process is certain if that is there still afterwards.
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid))?;
+        let names = tasks.take(THREADS).flatten().map(|task| task.file_name());
+        let mut tids: Vec<Tid> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+        self.file("stat")?;
         if tids.is_empty() {
             return Err(Errno::ESRCH.into());
         }
@@ -261,6 +274,16 @@ mod tests {
         // AT_PAGESZ
         let page = me.auxv().unwrap().into_iter().find(|&(key, _)| key == 6).unwrap();
         assert_eq!(page.1, procfs::page_size());
+    }
+
+    #[test]
+    fn another_start_or_another_layout_is_another_program() {
+        let then = Identity { start_ticks: 5, layout: (0x7ffc_0000, 0x40_0000) };
+        assert!(then.is_still(&then));
+        assert!(then.is_still(&Identity { layout: (0, 1), ..then }));
+        assert!(!then.is_still(&Identity { layout: (0, 0), ..then }));
+        assert!(!then.is_still(&Identity { layout: (0x7ffd_0000, 0x40_0000), ..then }));
+        assert!(!then.is_still(&Identity { start_ticks: 6, ..then }));
     }
 
     #[test]

@@ -32,10 +32,7 @@ impl ChainRule {
             return Ok(());
         };
         // The outermost end is never of package main.
-        let length = functions[first..]
-            .iter()
-            .take_while(|name| is_main(name))
-            .count();
+        let length = functions[first..].iter().take_while(|name| is_main(name)).count();
         let outside = &functions[first + length..];
         if let Some(stray) = outside.iter().find(|name| !name.starts_with("runtime.")) {
             return Err(format!("{stray} is outside package main in {functions:?}"));
@@ -44,12 +41,7 @@ impl ChainRule {
         let wrapper = chain.next_if(|name| is_wrapper(name));
         // Not run yet, or interrupted before it got any further.
         let inside = &functions[..first];
-        if wrapper.is_some()
-            && length == 1
-            && inside
-                .iter()
-                .all(|name| name.starts_with("runtime.asyncPreempt"))
-        {
+        if wrapper.is_some() && length == 1 && inside.iter().all(|name| name.starts_with("runtime.asyncPreempt")) {
             return Ok(());
         }
         let root = chain.next();
@@ -57,11 +49,7 @@ impl ChainRule {
             return Err(format!("{root:?} is no root in {functions:?}"));
         };
         for callee in chain {
-            if !self
-                .edges
-                .get(*caller)
-                .is_some_and(|callees| callees.contains(*callee))
-            {
+            if !self.edges.get(*caller).is_some_and(|callees| callees.contains(*callee)) {
                 return Err(format!("{caller} does not call {callee} in {functions:?}"));
             }
             caller = callee;
@@ -72,9 +60,7 @@ impl ChainRule {
 
 fn names(list: &Value) -> HashSet<String> {
     let list = list.as_array().unwrap();
-    list.iter()
-        .map(|name| name.as_str().unwrap().to_owned())
-        .collect()
+    list.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
 /// What the compiler puts around the call of a go statement with arguments.
@@ -82,7 +68,5 @@ fn is_wrapper(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     last.strip_prefix("gowrap")
         .or_else(|| last.strip_prefix("func"))
-        .is_some_and(|digits| {
-            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-        })
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -17,19 +17,12 @@ pub struct Output {
 impl Output {
     /// The exit status; a death by signal is a panic.
     pub fn code(&self) -> i32 {
-        self.status
-            .code()
-            .unwrap_or_else(|| panic!("gospy died: {self:?}"))
+        self.status.code().unwrap_or_else(|| panic!("gospy died: {self:?}"))
     }
 
     /// The standard output of a run that had to succeed.
     pub fn ok(self) -> String {
-        assert!(
-            self.status.success(),
-            "gospy failed ({}):\n{}",
-            self.status,
-            self.stderr
-        );
+        assert!(self.status.success(), "gospy failed ({}):\n{}", self.status, self.stderr);
         self.stdout
     }
 
@@ -48,19 +41,9 @@ pub fn gospy(args: &[&str]) -> Output {
 /// As `gospy`, with a last say over the command (variables, directory).
 pub fn gospy_with(args: &[&str], adjust: impl FnOnce(&mut Command)) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gospy"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // What decides on colours must not depend on who runs the tests.
-    for name in [
-        "NO_COLOR",
-        "CLICOLOR",
-        "CLICOLOR_FORCE",
-        "FORCE_COLOR",
-        "COLUMNS",
-    ] {
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "COLUMNS"] {
         command.env_remove(name);
     }
     adjust(&mut command);
@@ -79,11 +62,7 @@ pub fn gospy_with(args: &[&str], adjust: impl FnOnce(&mut Command)) -> Output {
         }
         sleep(Duration::from_millis(2));
     };
-    Output {
-        status,
-        stdout: stdout.join().unwrap(),
-        stderr: stderr.join().unwrap(),
-    }
+    Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
 fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {

@@ -6,9 +6,7 @@ use std::process::Command;
 use super::process::Running;
 
 /// Every Go release that the fixtures are built with, oldest first.
-pub const VERSIONS: [&str; 8] = [
-    "1.19", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3",
-];
+pub const VERSIONS: [&str; 8] = ["1.19", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 
 /// How a fixture is linked, and what is left in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,17 +59,11 @@ impl Mode {
 
     /// Whether the program contains C code, and so the goroutines that are in it.
     pub fn has_c(self) -> bool {
-        matches!(
-            self,
-            Mode::Cgo | Mode::CgoSw | Mode::CgoStatic | Mode::CgoPieSw | Mode::Race
-        )
+        matches!(self, Mode::Cgo | Mode::CgoSw | Mode::CgoStatic | Mode::CgoPieSw | Mode::Race)
     }
 
     pub fn has_dwarf(self) -> bool {
-        matches!(
-            self,
-            Mode::Default | Mode::Pie | Mode::Cgo | Mode::CgoStatic | Mode::Race
-        )
+        matches!(self, Mode::Default | Mode::Pie | Mode::Cgo | Mode::CgoStatic | Mode::Race)
     }
 }
 
@@ -82,9 +74,7 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new(program: &str, version: &str, mode: Mode) -> Fixture {
-        Fixture {
-            command: Command::new(Fixture::build(program, version, mode)),
-        }
+        Fixture { command: Command::new(Fixture::build(program, version, mode)) }
     }
 
     /// Sets a variable for the program: `GOTRACEBACK`, `GOMAXPROCS`, `GODEBUG` and such.
@@ -119,9 +109,7 @@ impl Fixture {
 
 /// Runs one of the scripts of `fixtures/`, which print a path.
 pub fn script(name: &str, args: &[&str]) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
     let output = Command::new(&path)
         .args(args)
         .output()

@@ -42,17 +42,13 @@ impl Real {
     pub fn start(name: &str) -> Real {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(path(name));
-        command
-            .current_dir(directory.path())
-            .env("HOME", directory.path());
+        command.current_dir(directory.path()).env("HOME", directory.path());
         let mut address = None;
         match name {
             "prometheus" => {
                 let at = free_address();
                 std::fs::write(directory.path().join("prometheus.yml"), "").unwrap();
-                command
-                    .arg("--config.file=prometheus.yml")
-                    .arg("--storage.tsdb.path=data");
+                command.arg("--config.file=prometheus.yml").arg("--storage.tsdb.path=data");
                 command.arg(format!("--web.listen-address={at}"));
                 address = Some(at);
             }
@@ -68,16 +64,8 @@ impl Real {
                 address = Some(at);
             }
         }
-        let mut real = Real {
-            running: Running::spawn(command),
-            address,
-            _directory: directory,
-        };
-        real.wait_ready(if name == "prometheus" {
-            "/-/ready"
-        } else {
-            "/"
-        });
+        let mut real = Real { running: Running::spawn(command), address, _directory: directory };
+        real.wait_ready(if name == "prometheus" { "/-/ready" } else { "/" });
         real
     }
 
@@ -87,10 +75,7 @@ impl Real {
             return;
         }
         let deadline = Instant::now() + READY;
-        while !self
-            .try_get(path)
-            .is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
-        {
+        while !self.try_get(path).is_some_and(|answer| answer.starts_with("HTTP/1.0 200")) {
             assert!(Instant::now() < deadline, "not ready within {READY:?}");
             sleep(Duration::from_millis(50));
         }
@@ -98,9 +83,7 @@ impl Real {
 
     /// The body of an HTTP answer.
     pub fn get(&self, path: &str) -> String {
-        let answer = self
-            .try_get(path)
-            .unwrap_or_else(|| panic!("no answer for {path}"));
+        let answer = self.try_get(path).unwrap_or_else(|| panic!("no answer for {path}"));
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.0 200"), "{path}: {head}");
         body.to_owned()
@@ -124,8 +107,5 @@ pub fn prometheus() -> Real {
 }
 
 fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

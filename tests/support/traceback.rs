@@ -62,10 +62,7 @@ pub struct DumpCreator {
 impl DumpGoroutine {
     /// The function names, innermost first.
     pub fn functions(&self) -> Vec<&str> {
-        self.frames
-            .iter()
-            .map(|frame| frame.function.as_str())
-            .collect()
+        self.frames.iter().map(|frame| frame.function.as_str()).collect()
     }
 }
 
@@ -96,10 +93,7 @@ pub fn parse_traceback(text: &str) -> Vec<DumpGoroutine> {
         }
         if let Some(count) = elided(line) {
             if own {
-                goroutine.elided = Some(Elided {
-                    before: goroutine.frames.len(),
-                    count,
-                });
+                goroutine.elided = Some(Elided { before: goroutine.frames.len(), count });
             }
             continue;
         }
@@ -123,11 +117,7 @@ pub fn parse_traceback(text: &str) -> Vec<DumpGoroutine> {
                 offset: place.offset,
             });
         } else if let Some((function, arguments)) = split_call(line) {
-            goroutine.frames.push(DumpFrame {
-                function,
-                arguments,
-                ..place
-            });
+            goroutine.frames.push(DumpFrame { function, arguments, ..place });
         }
     }
     goroutines
@@ -159,17 +149,12 @@ fn parse_header(line: &str) -> Option<DumpGoroutine> {
 
 /// `[originating from goroutine 7]:`
 fn ancestor(line: &str) -> Option<u64> {
-    line.strip_prefix("[originating from goroutine ")?
-        .strip_suffix("]:")?
-        .parse()
-        .ok()
+    line.strip_prefix("[originating from goroutine ")?.strip_suffix("]:")?.parse().ok()
 }
 
 /// `...23 frames elided...`, or `...additional frames elided...`
 fn elided(line: &str) -> Option<Option<u64>> {
-    let what = line
-        .strip_prefix("...")?
-        .strip_suffix(" frames elided...")?;
+    let what = line.strip_prefix("...")?.strip_suffix(" frames elided...")?;
     Some(what.parse().ok())
 }
 
