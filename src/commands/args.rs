@@ -71,6 +71,13 @@ pub(super) enum Command {
     /// Every goroutine's stack, as the program itself would print it
     #[command(visible_aliases = ["st", "dump"], after_long_help = STACK_EXAMPLES)]
     Stack(StackArgs),
+    /// The Go programs that run on this machine
+    #[command(after_long_help = "Examples:\n  gospy ps\n  gospy ps --json | jq -r '.processes[].pid'")]
+    Ps(PsArgs),
+    /// What was found of a program and how, and what is missing to read it
+    #[command(after_long_help = "Examples:\n  gospy doctor\n  gospy doctor --pid 4242\n  \
+                                 gospy doctor --pid 4242 --bin ./server-with-symbols")]
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = "Examples:\n  gospy completions bash > /etc/bash_completion.d/gospy\n  \
                                  gospy completions zsh > ~/.zfunc/_gospy")]
@@ -127,6 +134,32 @@ impl TargetArgs {
 
     pub(super) fn depth(&self, dead: bool) -> Depth {
         Depth { stacks: true, dead, freeze: self.freeze }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PsArgs {
+    /// One JSON object instead of text
+    #[arg(long, short)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// Process to examine; without it, this machine
+    #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pid: Option<i32>,
+    /// Binary of the same build with symbols
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "pid")]
+    bin: Option<PathBuf>,
+    /// One JSON object instead of text
+    #[arg(long, short)]
+    pub(super) json: bool,
+}
+
+impl DoctorArgs {
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        self.pid.map(|pid| Wanted { pid, bin: self.bin.clone() })
     }
 }
 
