@@ -189,5 +189,7 @@ fn without_a_width_nothing_is_shortened() {
     assert!(
         text.contains("prometheus/client_golang/prometheus/internal/collector.(*Registry).processMetricsLoop.func1")
     );
-    assert!(text.contains("/go/pkg/mod/github.com/prometheus/client_golang@v1.22.0/prometheus/internal/collector/registry.go:455"));
+    assert!(text.contains(
+        "/go/pkg/mod/github.com/prometheus/client_golang@v1.22.0/prometheus/internal/collector/registry.go:455"
+    ));
 }
