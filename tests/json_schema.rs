@@ -276,8 +276,7 @@ fn snapshot() -> Snapshot {
     let place = builder.frame(&frame("main.older", "/app/m.go", 4));
     let snapshot = builder.edit();
     let chain = vec![Ancestor { id: Goid(1), frames: vec![place], creator: Some(place) }];
-    snapshot.goroutines[0].ancestors =
-        Some(std::sync::Arc::make_mut(&mut snapshot.symbols).intern_ancestors(chain));
+    snapshot.goroutines[0].ancestors = Some(std::sync::Arc::make_mut(&mut snapshot.symbols).intern_ancestors(chain));
     snapshot.reading.freeze = Some(FreezeInfo { whole_program: true, stopped_ns: 1, threads: 2 });
     snapshot.warnings.add(WarningCode::StackOdd, "odd");
     builder.build()
@@ -327,7 +326,8 @@ fn the_schema_requires_every_key() {
     assert!(definitions.len() >= 18, "{:?}", definitions.keys());
     for (name, definition) in definitions.iter().chain([(&"document".to_owned(), &schema)]) {
         let properties = definition["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
-        let required: Vec<&str> = definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
+        let required: Vec<&str> =
+            definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
         for (key, property) in properties {
             assert!(required.contains(&key.as_str()), "{name}.{key} may be absent");
             let described = property.get("description").is_some() || property.get("$ref").is_some();

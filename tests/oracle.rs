@@ -2,7 +2,7 @@
 //! Arguments are left aside: gospy does not print them.
 
 // A test that cannot go on fails, and a panic is how.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
 #[path = "support/mod.rs"]
 mod support;

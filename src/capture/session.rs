@@ -78,9 +78,9 @@ pub struct Session {
     pool: Arc<SymbolPool>,
 }
 
-/// Beyond this many distinct stacks in the pool, a new capture starts with an empty one, so that a
-/// session that goes on for days does not grow without end.
-const MAX_POOLED_STACKS: usize = 2_000_000;
+/// Beyond this many frames of distinct stacks, a new capture starts with nothing remembered, so that
+/// a session that goes on for days does not grow without end.
+const MAX_REMEMBERED: usize = 8 << 20;
 
 impl Session {
     /// Finds the Go program in `target` and works out where its runtime keeps things.
@@ -144,7 +144,7 @@ impl Session {
     pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
         let started = Instant::now();
         let stats = self.target.stats();
-        if self.pool.stack_count() > MAX_POOLED_STACKS {
+        if self.decoder.remembered() > MAX_REMEMBERED {
             self.pool = Arc::default();
             self.decoder = Self::decoder(&self.program, &self.runtime);
         }

@@ -42,8 +42,6 @@ pub struct Symbolizer {
     wrapper_id: u8,
     /// Logical frames by program counter and exactness.
     at: FxHashMap<(u64, bool), Vec<Logical>>,
-    stacks: FxHashMap<Box<[(u64, bool)]>, StackId>,
-    key: Vec<(u64, bool)>,
 }
 
 impl Symbolizer {
@@ -56,25 +54,11 @@ impl Symbolizer {
             22..=24 => 22,
             _ => 23,
         };
-        Self {
-            pclntab,
-            bias,
-            minor,
-            wrapper_id,
-            at: FxHashMap::default(),
-            stacks: FxHashMap::default(),
-            key: Vec::new(),
-        }
+        Self { pclntab, bias, minor, wrapper_id, at: FxHashMap::default() }
     }
 
     /// The stack made of `frames`, innermost first.
     pub fn stack(&mut self, pool: &mut SymbolPool, frames: &[PhysicalFrame]) -> StackId {
-        self.key.clear();
-        self.key.extend(frames.iter().map(|frame| (frame.pc, frame.exact)));
-        if let Some(&known) = self.stacks.get(self.key.as_slice()) {
-            return known;
-        }
-        let base = frames.first().map_or(0, |frame| frame.sp);
         let mut out = Vec::with_capacity(frames.len());
         let mut callee = None;
         let mut any_shown = false;
@@ -85,15 +69,13 @@ impl Symbolizer {
                 callee = Some(logical.role);
                 out.push(StackFrame {
                     frame: logical.id,
-                    sp_offset: frame.sp.wrapping_sub(base),
-                    fp_offset: frame.fp.wrapping_sub(base),
+                    sp_offset: frame.sp_offset,
+                    fp_offset: frame.fp_offset,
                     hidden,
                 });
             }
         }
-        let id = pool.intern_stack(Stack { frames: out });
-        self.stacks.insert(self.key.as_slice().into(), id);
-        id
+        pool.intern_stack(Stack { frames: out })
     }
 
     fn logical(&mut self, pool: &mut SymbolPool, pc: u64, exact: bool) -> &[Logical] {

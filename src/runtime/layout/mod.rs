@@ -12,6 +12,7 @@ mod table;
 mod tables;
 pub mod wanted;
 
+pub use from_dwarf::NoLayout;
 pub(crate) use mirror::layout;
 pub use mirror::{Layout, MissingField};
 pub use table::{LayoutTable, StructLayout, TableError};
