@@ -122,7 +122,7 @@ pub(super) struct TargetArgs {
     /// Binary of the same build with symbols, for a program that has none
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     bin: Option<PathBuf>,
-    /// Stop threads for an exact picture of running goroutines, for microseconds each
+    /// Stop threads for a moment, to have the stacks of running goroutines too
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running")]
     freeze: Option<Freeze>,
 }
@@ -172,7 +172,7 @@ pub(super) struct ListArgs {
     /// Only the goroutines for which this holds
     #[arg(long, value_name = "EXPR", long_help = format!("Only the goroutines for which this holds.\n\n{FILTER_HELP}"))]
     pub(super) filter: Option<String>,
-    /// Order: id, age, state, reason, function, count (of groups), stack (bytes in use)
+    /// Order of the list; count is that of groups, stack the bytes in use
     #[arg(long, value_name = "KEY", value_parser = sort_keys())]
     pub(super) sort: Option<SortKey>,
     /// Turn the order round
