@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allgs;
+use super::blocked;
 use super::freeze::{self, FreezeMode};
 use super::goroutines::{Collected, Decoder, Walk};
 use super::labels::Follower;
@@ -160,6 +161,7 @@ impl Session {
         let after = self.target.stats();
         let target = self.target_info(&read.state, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
+        blocked::set(&mut goroutines, read.state.gc.as_ref(), clock);
         goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
         Ok(Snapshot {
             captured_at_unix_ns: clock.unix_ns,
