@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::recording::quiet;
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::model::Status;
@@ -61,9 +62,7 @@ impl Plan {
             _ if g.syscallsp != 0 => {
                 Start { pc: Addr(g.syscallpc), sp: Addr(g.syscallsp), lr: Addr(0), kind: StartKind::Syscall }
             }
-            _ => {
-                Start { pc: Addr(g.sched_pc), sp: Addr(g.sched_sp), lr: Addr(g.sched_lr), kind: StartKind::Parked }
-            }
+            _ => Start { pc: Addr(g.sched_pc), sp: Addr(g.sched_sp), lr: Addr(g.sched_lr), kind: StartKind::Parked },
         };
         let size = g.stack_hi.checked_sub(g.stack_lo)?;
         let inside = g.stack_lo <= start.sp.0 && start.sp.0 < g.stack_hi;
@@ -162,6 +161,8 @@ impl Chunk {
 
     /// Reads the goroutines whose addresses are in `self.addrs`.
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
+        // Only what is believed in the end goes into a recording.
+        let target = quiet(target);
         let size = usize::try_from(plan.g.size).unwrap_or_default();
         self.before.clear();
         self.parts.clear();

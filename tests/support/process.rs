@@ -50,21 +50,13 @@ impl Running {
             let _ = stderr.read_to_end(&mut text);
             text
         });
-        Running {
-            child,
-            stdin,
-            lines,
-            stderr: Some(stderr),
-            ready: Value::Null,
-        }
+        Running { child, stdin, lines, stderr: Some(stderr), ready: Value::Null }
     }
 
     /// Waits for the line `ready {..}`.
     pub fn wait_ready(&mut self) {
         let line = self.line(READY, "ready");
-        let json = line
-            .strip_prefix("ready ")
-            .unwrap_or_else(|| panic!("not ready but {line:?}"));
+        let json = line.strip_prefix("ready ").unwrap_or_else(|| panic!("not ready but {line:?}"));
         self.ready = serde_json::from_str(json).unwrap();
     }
 
@@ -75,10 +67,7 @@ impl Running {
             r#"{"processId":null,"rootUri":null,"capabilities":{}}}"#
         );
         // The line's end counts as a part of the JSON.
-        self.send(&format!(
-            "Content-Length: {}\r\n\r\n{HELLO}",
-            HELLO.len() + 1
-        ));
+        self.send(&format!("Content-Length: {}\r\n\r\n{HELLO}", HELLO.len() + 1));
         let line = self.line(READY, "initialize");
         assert!(line.starts_with("Content-Length: "), "{line:?}");
     }
@@ -91,17 +80,13 @@ impl Running {
     pub fn ask(&mut self, command: &str) -> Value {
         self.send(command);
         let line = self.line(ANSWER, command);
-        serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("the answer to {command:?} is no JSON: {error}"))
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("the answer to {command:?} is no JSON: {error}"))
     }
 
     /// Sends a line to the program's standard input.
     pub fn send(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("its standard input was closed");
-        stdin
-            .write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| stdin.flush())
-            .unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdin.flush()).unwrap();
     }
 
     fn line(&mut self, within: Duration, what: &str) -> String {
@@ -111,10 +96,7 @@ impl Running {
             Err(RecvTimeoutError::Disconnected) => {
                 let _ = self.child.kill();
                 let status = self.child.wait();
-                panic!(
-                    "the program ended ({status:?}) instead of {what:?}:\n{}",
-                    self.take_stderr()
-                )
+                panic!("the program ended ({status:?}) instead of {what:?}:\n{}", self.take_stderr())
             }
         }
     }
@@ -138,11 +120,7 @@ impl Running {
     fn wait_for_state(&self, wanted: impl Fn(char) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.thread_states().into_iter().all(&wanted) {
-            assert!(
-                Instant::now() < deadline,
-                "threads are {:?}",
-                self.thread_states()
-            );
+            assert!(Instant::now() < deadline, "threads are {:?}", self.thread_states());
             sleep(Duration::from_millis(1));
         }
     }
@@ -166,6 +144,12 @@ impl Running {
         self.take_stderr()
     }
 
+    /// Waits for its end; returns the exit status and what was written to standard error.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.wait_exit();
+        (status, self.take_stderr())
+    }
+
     /// Sends `quit` and returns the exit status and what was written to standard error.
     pub fn quit(mut self) -> (ExitStatus, String) {
         self.send("quit");
@@ -180,20 +164,13 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(
-                Instant::now() < deadline,
-                "the program did not end within {EXIT:?}"
-            );
+            assert!(Instant::now() < deadline, "the program did not end within {EXIT:?}");
             sleep(Duration::from_millis(5));
         }
     }
 
     fn take_stderr(&mut self) -> String {
-        let text = self
-            .stderr
-            .take()
-            .map(|thread| thread.join().unwrap())
-            .unwrap_or_default();
+        let text = self.stderr.take().map(|thread| thread.join().unwrap()).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
     }
 }
