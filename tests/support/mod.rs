@@ -11,6 +11,7 @@
 
 pub mod chains;
 pub mod command;
+pub mod core_dump;
 pub mod fixture;
 pub mod process;
 pub mod real;

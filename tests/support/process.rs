@@ -144,6 +144,12 @@ impl Running {
         self.take_stderr()
     }
 
+    /// Waits for its end; returns the exit status and what was written to standard error.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.wait_exit();
+        (status, self.take_stderr())
+    }
+
     /// Sends `quit` and returns the exit status and what was written to standard error.
     pub fn quit(mut self) -> (ExitStatus, String) {
         self.send("quit");
