@@ -197,6 +197,7 @@ impl Decoder {
             wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
             wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
             blocked_before_ns: None,
+            run_seq: g.tracking_seq,
             m: (g.m != 0 && !dead).then_some(Addr(g.m)),
             parent: g.parent_goid.filter(|&id| id != 0 && !dead).map(Goid),
             // The main goroutine has no creator that anybody would want to see.

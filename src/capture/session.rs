@@ -339,7 +339,7 @@ impl Session {
     }
 
     fn target_info(&self, state: &SchedulerState, monotonic_ns: u64) -> TargetInfo {
-        let process = self.target.process();
+        let (process, usage) = (self.target.process(), self.target.usage());
         let runtime = &self.runtime;
         TargetInfo {
             pid: process.pid,
@@ -354,9 +354,9 @@ impl Session {
             gomaxprocs: state.gomaxprocs,
             os_threads: state.os_threads,
             uptime_ns: state.runtime_init_ns.map(|init| monotonic_ns.saturating_sub(init)),
-            process_state: process.state,
-            cpu_ns: process.cpu_ns,
-            rss_bytes: process.rss_bytes,
+            process_state: usage.state,
+            cpu_ns: usage.cpu_ns,
+            rss_bytes: usage.rss_bytes,
         }
     }
 }

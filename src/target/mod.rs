@@ -151,6 +151,17 @@ pub struct ProcessInfo {
     pub cpu_ns: Option<u64>,
 }
 
+/// What a process uses at one moment, as the kernel says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// State letter of its main thread.
+    pub state: Option<char>,
+    /// Resident memory, bytes.
+    pub rss_bytes: Option<u64>,
+    /// CPU time used so far, ns.
+    pub cpu_ns: Option<u64>,
+}
+
 /// How memory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
@@ -288,6 +299,12 @@ pub trait Recorder: Sync {
 pub trait Target: Send + Sync {
     /// What the operating system says of it, as of opening.
     fn process(&self) -> &ProcessInfo;
+
+    /// What it uses now; as of opening, unless the target lives.
+    fn usage(&self) -> Usage {
+        let process = self.process();
+        Usage { state: process.state, rss_bytes: process.rss_bytes, cpu_ns: process.cpu_ns }
+    }
 
     /// The instruction set, where the target itself says.
     fn arch(&self) -> Option<Arch>;
