@@ -11,11 +11,8 @@
 
 pub mod chains;
 pub mod command;
-<<<<<<< HEAD
-pub mod core_dump;
-=======
 pub mod compare;
->>>>>>> truth
+pub mod core_dump;
 pub mod fixture;
 pub mod process;
 pub mod real;

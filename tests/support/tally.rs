@@ -61,7 +61,7 @@ impl Tally {
             "{} of {} values are wrong:\n{}",
             self.wrong.len(),
             self.compared,
-            self.wrong[..self.wrong.len().min(100)].join("\n")
+            self.wrong[..self.wrong.len().min(4000)].join("\n")
         );
         assert!(self.compared >= at_least, "only {} values were compared", self.compared);
     }
@@ -70,9 +70,13 @@ impl Tally {
 /// Runs `test` for every version and mode, as many at a time as there are processors.
 pub fn matrix(modes: &[Mode], test: impl Fn(&str, Mode, &mut Tally) + Sync) -> Tally {
     let cells: Vec<(&str, Mode)> = VERSIONS.iter().flat_map(|v| modes.iter().map(move |m| (*v, *m))).collect();
-    each(&cells, |(version, mode)| format!("{version} {}", mode.name()), |(version, mode), tally| {
-        test(version, *mode, tally);
-    })
+    each(
+        &cells,
+        |(version, mode)| format!("{version} {}", mode.name()),
+        |(version, mode), tally| {
+            test(version, *mode, tally);
+        },
+    )
 }
 
 /// Runs `test` for every item, as many at a time as there are processors.

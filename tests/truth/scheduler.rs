@@ -21,7 +21,12 @@ pub(crate) fn metrics(own: &Value, seen: &Value, tally: &mut Tally) {
     let Some(exact) = own["/sched/goroutines-created:goroutines"].as_u64() else {
         tally.equal("/sched/goroutines:goroutines", total, &counts["user"]);
         tally.equal("goroutines created, exactly", false, sched["goroutines_created_exact"].as_bool().unwrap());
-        tally.between("goroutines created", number(&counts["total"]), created, highest + 16 * number(&seen["target"]["gomaxprocs"]));
+        tally.between(
+            "goroutines created",
+            number(&counts["total"]),
+            created,
+            highest + 16 * number(&seen["target"]["gomaxprocs"]),
+        );
         return;
     };
     // From Go 1.26 on the runtime counts its own goroutines too, and those that wait for callbacks
