@@ -125,7 +125,8 @@ impl Running {
         }
     }
 
-    fn thread_states(&self) -> Vec<char> {
+    /// The kernel's state letter of each thread.
+    pub fn thread_states(&self) -> Vec<char> {
         std::fs::read_dir(format!("/proc/{}/task", self.pid()))
             .unwrap()
             .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok())
