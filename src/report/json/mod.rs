@@ -4,6 +4,7 @@
 //! kept. The types in [`types`] are the contract; the schema file is made from them.
 
 mod convert;
+pub mod read;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -15,6 +16,7 @@ use serde::ser::SerializeSeq;
 
 use crate::analysis::group::Group;
 use crate::analysis::{Counts, Index};
+pub(in crate::report) use convert::time;
 use types::{Document, Goroutine, Goroutines};
 
 /// Raised only by a change that breaks readers: a key renamed, removed, or with another meaning.
@@ -47,8 +49,13 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options
 /// The JSON Schema of what [`write`] writes.
 #[must_use]
 pub fn schema() -> schemars::Schema {
+    schema_of::<Document<'static, Vec<Goroutine<'static>>>>()
+}
+
+/// The JSON Schema of a document of this type, as it is written.
+pub(in crate::report) fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
     let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
-    settings.into_generator().into_root_schema_for::<Document<'static, Vec<Goroutine<'static>>>>()
+    settings.into_generator().into_root_schema_for::<T>()
 }
 
 fn document<'a, L>(index: &Index<'a>, selected: &[usize], list: L, options: &JsonOptions<'_>) -> Document<'a, L> {
