@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs};
 use super::source::{Depth, Freeze, Wanted};
 use super::streams::ColourChoice;
 use crate::analysis::filter::HELP as FILTER_HELP;
@@ -18,7 +19,10 @@ Exit status:
   4    no permission; the message says which, and what to do
   5    not a Go program, or a version of Go that cannot be read
   6    the answer is incomplete and --strict was given
-  130  Ctrl-C";
+  7    a rule of check does not hold
+  130  Ctrl-C
+
+gospy run ends as its command does; its help says more.";
 
 /// See inside any running Go program without touching it.
 ///
@@ -78,6 +82,15 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy doctor\n  gospy doctor --pid 4242\n  \
                                  gospy doctor --pid 4242 --bin ./server-with-symbols")]
     Doctor(DoctorArgs),
+    /// What became of the goroutines between two readings
+    #[command(after_long_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
+    /// Whether a program keeps rules: for CI
+    #[command(after_long_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Run a command that is or starts a Go program, and tell its stacks when it hangs: for CI
+    #[command(after_long_help = RUN_EXAMPLES)]
+    Run(RunArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = "Examples:\n  gospy completions bash > /etc/bash_completion.d/gospy\n  \
                                  gospy completions zsh > ~/.zfunc/_gospy")]
@@ -93,8 +106,24 @@ pub(super) enum Command {
         directory: Option<PathBuf>,
     },
     /// Print the JSON Schema of what --json prints
-    #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json")]
-    Schema,
+    #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
+                                 gospy schema check > check.schema.json")]
+    Schema {
+        /// Whose: snapshot (summary and stack), diff, check
+        #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
+        of: SchemaOf,
+    },
+}
+
+/// Which schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaOf {
+    /// What summary and stack print
+    Snapshot,
+    /// What diff prints
+    Diff,
+    /// What check prints
+    Check,
 }
 
 const SUMMARY_EXAMPLES: &str = "\
