@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use super::place;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::symbolize::{Symbolizer, is_system_start};
-use super::unwind::{End, PhysicalFrame, Unwinder};
+use super::unwind::{End, StackNode, Unwinder, Unwound};
 use crate::addr::Addr;
 use crate::model::{
     Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
@@ -38,9 +38,10 @@ pub(super) struct Decoder {
     wait_reasons: usize,
     /// Innermost frame, innermost that is not the runtime's, and whether there is one, by stack.
     places: FxHashMap<StackId, place::Places>,
+    /// Stacks of the unwinder as the pool has them.
+    stacks: FxHashMap<StackNode, StackId>,
     starts: FxHashMap<u64, Option<FrameId>>,
     creators: FxHashMap<u64, Option<FrameId>>,
-    frames: Vec<PhysicalFrame>,
 }
 
 /// What decoding collects besides the goroutines.
@@ -88,10 +89,15 @@ impl Decoder {
             symbolizer,
             wait_reasons,
             places: FxHashMap::default(),
+            stacks: FxHashMap::default(),
             starts: FxHashMap::default(),
             creators: FxHashMap::default(),
-            frames: Vec::new(),
         }
+    }
+
+    /// How much has been learnt, in frames.
+    pub(super) fn remembered(&self) -> usize {
+        self.unwinder.remembered()
     }
 
     /// Makes symbols available to those who follow other pointers.
@@ -123,8 +129,8 @@ impl Decoder {
         let Some(start) = plan.start(raw.addr, &g).filter(|_| !g.scan || !plan.validate) else {
             return Outcome::Torn(NotShown::Moving);
         };
-        let end = self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr), &mut self.frames);
-        self.finish(raw, g, status, end, pool, warnings)
+        let unwound = self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr));
+        self.finish(raw, g, status, unwound, pool, warnings)
     }
 
     fn finish(
@@ -132,18 +138,17 @@ impl Decoder {
         raw: &Raw<'_>,
         g: G,
         status: Status,
-        end: End,
+        unwound: Unwound,
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
     ) -> Outcome {
-        match end {
-            End::TopFrame => {
-                let stack = self.symbolizer.stack(pool, &self.frames);
-                let mut goroutine = self.describe(raw.addr, &g, status, NotShown::NoStack, pool);
-                goroutine.sp = Addr(self.frames.first().map_or(0, |frame| frame.sp));
-                self.show(&mut goroutine, stack, pool);
-                Outcome::Done(Box::new((goroutine, g)))
-            }
+        if let Unwound { end: End::TopFrame, stack: Some(node), sp } = unwound {
+            let mut goroutine = self.describe(raw.addr, &g, status, NotShown::NoStack, pool);
+            goroutine.sp = Addr(sp);
+            self.show(&mut goroutine, node, pool);
+            return Outcome::Done(Box::new((goroutine, g)));
+        }
+        match unwound.end {
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
                 Outcome::Longer
             }
@@ -160,7 +165,9 @@ impl Decoder {
     }
 
     /// Puts a stack into a goroutine, with the places that follow from it.
-    fn show(&mut self, goroutine: &mut Goroutine, stack: StackId, pool: &SymbolPool) {
+    fn show(&mut self, goroutine: &mut Goroutine, node: StackNode, pool: &mut SymbolPool) {
+        let (unwinder, symbolizer) = (&self.unwinder, &mut self.symbolizer);
+        let stack = *self.stacks.entry(node).or_insert_with(|| symbolizer.stack(pool, &unwinder.frames(node)));
         let places = *self.places.entry(stack).or_insert_with(|| place::places(pool, stack));
         goroutine.stack = StackState::Known(stack);
         goroutine.innermost = places.innermost;
@@ -187,6 +194,7 @@ impl Decoder {
             wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
             wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
             run_seq: g.tracking_seq,
+            blocked_before_ns: None,
             m: (g.m != 0 && !dead).then_some(Addr(g.m)),
             parent: g.parent_goid.filter(|&id| id != 0 && !dead).map(Goid),
             // The main goroutine has no creator that anybody would want to see.

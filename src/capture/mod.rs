@@ -5,6 +5,7 @@
 //! whole is marked and counted, never guessed. Nothing here decides what is shown.
 
 mod allgs;
+mod blocked;
 mod freeze;
 mod goroutines;
 mod labels;

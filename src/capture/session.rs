@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allgs;
+use super::blocked;
 use super::freeze::{self, FreezeMode};
 use super::goroutines::{Collected, Decoder, Walk};
 use super::labels::Follower;
@@ -78,9 +79,9 @@ pub struct Session {
     pool: Arc<SymbolPool>,
 }
 
-/// Beyond this many distinct stacks in the pool, a new capture starts with an empty one, so that a
-/// session that goes on for days does not grow without end.
-const MAX_POOLED_STACKS: usize = 2_000_000;
+/// Beyond this many frames of distinct stacks, a new capture starts with nothing remembered, so that
+/// a session that goes on for days does not grow without end.
+const MAX_REMEMBERED: usize = 8 << 20;
 
 impl Session {
     /// Finds the Go program in `target` and works out where its runtime keeps things.
@@ -144,7 +145,7 @@ impl Session {
     pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
         let started = Instant::now();
         let stats = self.target.stats();
-        if self.pool.stack_count() > MAX_POOLED_STACKS {
+        if self.decoder.remembered() > MAX_REMEMBERED {
             self.pool = Arc::default();
             self.decoder = Self::decoder(&self.program, &self.runtime);
         }
@@ -160,6 +161,7 @@ impl Session {
         let after = self.target.stats();
         let target = self.target_info(&read.state, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
+        blocked::set(&mut goroutines, read.state.gc.as_ref(), clock);
         goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
         Ok(Snapshot {
             captured_at_unix_ns: clock.unix_ns,

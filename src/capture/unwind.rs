@@ -13,9 +13,9 @@ use rustc_hash::FxHashMap;
 use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
 use crate::image::pclntab::{Function, Pclntab};
 
-/// Most physical frames of one stack that are followed; at Go's default limit of 1 GiB a stack
-/// overflows before it gets there, unless its frames are tiny.
-pub const MAX_FRAMES: usize = 4 << 20;
+/// Most physical frames of one stack that are followed. Runaway recursion reaches Go's default limit
+/// of 1 GiB with some ten million frames; a million of them tell what it is.
+const MAX_FRAMES: u32 = 1 << 20;
 
 /// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Start {
 }
 
 /// What the first program counter is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StartKind {
     /// Saved when the goroutine was descheduled: behind a call.
     Parked,
@@ -43,17 +43,33 @@ pub enum StartKind {
 }
 
 /// One physical frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhysicalFrame {
     /// Program counter: a return address, unless `exact`.
     pub pc: u64,
     /// Whether `pc` is the next instruction itself (the frame was interrupted by a signal), so that
     /// it is looked up as it is and not at minus one.
     pub exact: bool,
-    /// Stack pointer.
+    /// Its stack pointer, in bytes above that of the innermost frame.
+    pub sp_offset: u64,
+    /// Top of the frame, which is the caller's stack pointer, likewise.
+    pub fp_offset: u64,
+}
+
+/// A stack that was met: its outermost frame, which leads to all the others. Equal ones of one
+/// unwinder are identical, frame by frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StackNode(u32);
+
+/// What came of following a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwound {
+    /// Why it ended.
+    pub end: End,
+    /// The frames that were found, if there are any.
+    pub stack: Option<StackNode>,
+    /// Stack pointer of the innermost frame.
     pub sp: u64,
-    /// Top of the frame: the caller's stack pointer.
-    pub fp: u64,
 }
 
 /// Why a stack ended.
@@ -89,6 +105,19 @@ struct PcInfo {
     injected: bool,
 }
 
+/// A frame with all frames inside it. A million goroutines stand on a few thousand different
+/// stacks, so a frame that is met again behind the same inner ones costs a comparison.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    frame: PhysicalFrame,
+    info: PcInfo,
+    /// The next inner frame.
+    inner: Option<StackNode>,
+    depth: u32,
+    /// The caller that was met last, and its program counter.
+    last_caller: (u64, StackNode),
+}
+
 /// Unwinds stacks of one program.
 #[derive(Debug)]
 pub struct Unwinder {
@@ -97,6 +126,9 @@ pub struct Unwinder {
     arch: Arch,
     injected: &'static [&'static str],
     pcs: FxHashMap<u64, Option<PcInfo>>,
+    nodes: Vec<Node>,
+    innermost: FxHashMap<(u64, StartKind), StackNode>,
+    callers: FxHashMap<(StackNode, u64), StackNode>,
 }
 
 impl Unwinder {
@@ -110,7 +142,39 @@ impl Unwinder {
         } else {
             &["runtime.sigpanic", "runtime.debugCallV2"]
         };
-        Self { pclntab, bias, arch, injected, pcs: FxHashMap::default() }
+        Self {
+            pclntab,
+            bias,
+            arch,
+            injected,
+            pcs: FxHashMap::default(),
+            nodes: Vec::new(),
+            innermost: FxHashMap::default(),
+            callers: FxHashMap::default(),
+        }
+    }
+
+    /// How many frames are remembered, each with all inside it.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The frames of a stack, innermost first.
+    #[must_use]
+    pub fn frames(&self, stack: StackNode) -> Vec<PhysicalFrame> {
+        let mut frames = Vec::new();
+        let mut next = Some(stack);
+        while let Some(node) = next.and_then(|id| self.node(id)) {
+            frames.push(node.frame);
+            next = node.inner;
+        }
+        frames.reverse();
+        frames
+    }
+
+    fn node(&self, id: StackNode) -> Option<&Node> {
+        self.nodes.get(usize::try_from(id.0).ok()?)
     }
 
     fn look_up(&mut self, pc: u64) -> Option<PcInfo> {
@@ -135,71 +199,114 @@ impl Unwinder {
         }
     }
 
-    /// Follows the callers from `start` on, with `word` giving the words of the stack, and puts the
-    /// frames into `frames`, innermost first.
-    pub fn unwind(
-        &mut self,
-        start: Start,
-        mut word: impl FnMut(u64) -> Option<u64>,
-        frames: &mut Vec<PhysicalFrame>,
-    ) -> End {
-        frames.clear();
+    /// Remembers a frame that was not met before behind these inner ones.
+    fn add(&mut self, inner: Option<StackNode>, pc: u64, exact: bool, sp_offset: u64) -> Result<StackNode, End> {
+        let info = self.look_up(pc).ok_or(End::BadPc(pc))?;
+        if !info.has_frame_size {
+            return Err(End::NoFrameInfo);
+        }
+        let size = info.frame_size.ok_or(End::BadPc(pc))?;
+        let return_address_size = if self.arch == Arch::Arm64 { 0 } else { 8 };
+        let fp_offset =
+            sp_offset.checked_add(size).and_then(|top| top.checked_add(return_address_size)).ok_or(End::BadPc(pc))?;
+        let depth = inner.and_then(|id| self.node(id)).map_or(0, |node| node.depth.saturating_add(1));
+        let id = u32::try_from(self.nodes.len()).map(StackNode).map_err(|_| End::TooDeep)?;
+        let frame = PhysicalFrame { pc, exact, sp_offset, fp_offset };
+        // No caller has the program counter 0.
+        self.nodes.push(Node { frame, info, inner, depth, last_caller: (0, id) });
+        Ok(id)
+    }
+
+    fn start_node(&mut self, pc: u64, kind: StartKind) -> Result<StackNode, End> {
+        if let Some(&known) = self.innermost.get(&(pc, kind)) {
+            return Ok(known);
+        }
+        let id = self.add(None, pc, kind == StartKind::Interrupted, 0)?;
+        self.innermost.insert((pc, kind), id);
+        Ok(id)
+    }
+
+    fn caller(&mut self, callee: StackNode, pc: u64, sp_offset: u64) -> Result<StackNode, End> {
+        let exact = self.node(callee).is_some_and(|node| node.info.injected);
+        let id = match self.callers.get(&(callee, pc)) {
+            Some(&known) => known,
+            None => {
+                let id = self.add(Some(callee), pc, exact, sp_offset)?;
+                self.callers.insert((callee, pc), id);
+                id
+            }
+        };
+        if let Some(node) = usize::try_from(callee.0).ok().and_then(|index| self.nodes.get_mut(index)) {
+            node.last_caller = (pc, id);
+        }
+        Ok(id)
+    }
+
+    /// Follows the callers from `start` on, with `word` giving the words of the stack.
+    pub fn unwind(&mut self, start: Start, mut word: impl FnMut(u64) -> Option<u64>) -> Unwound {
         let link_register = self.arch == Arch::Arm64;
-        let Start { pc: Addr(mut pc), sp: Addr(mut sp), lr: Addr(mut lr), kind } = start;
+        let Start { pc: Addr(mut pc), sp: Addr(mut base), lr: Addr(mut lr), kind } = start;
+        let ended = |end, stack, sp| Unwound { end, stack, sp };
         if pc == 0 {
             // A call of a nil function: its caller is where the story starts.
-            let Some(caller) = word(sp) else { return End::BadStack(sp) };
+            let Some(caller) = word(base) else { return ended(End::BadStack(base), None, base) };
             (pc, lr) = (caller, 0);
             if !link_register {
-                sp = sp.wrapping_add(8);
+                base = base.wrapping_add(8);
             }
         }
-        let mut exact = kind == StartKind::Interrupted;
-        let mut innermost = true;
+        let mut stack = match self.start_node(pc, kind) {
+            Ok(id) => id,
+            Err(end) => return ended(end, None, base),
+        };
         loop {
-            let Some(info) = self.look_up(pc) else { return End::BadPc(pc) };
-            if !info.has_frame_size {
-                return End::NoFrameInfo;
-            }
-            let Some(size) = info.frame_size else { return End::BadPc(pc) };
-            let return_address_size = if link_register { 0 } else { 8 };
-            let Some(fp) = sp.checked_add(size).and_then(|fp| fp.checked_add(return_address_size)) else {
-                return End::BadStack(sp);
+            let Some(&Node { frame, info, inner, depth, last_caller }) = self.node(stack) else {
+                return ended(End::TooDeep, None, base);
             };
-            frames.push(PhysicalFrame { pc, exact, sp, fp });
+            let innermost = inner.is_none();
+            let (sp, fp) = (base.wrapping_add(frame.sp_offset), base.wrapping_add(frame.fp_offset));
             if info.top_frame {
-                return End::TopFrame;
+                return ended(End::TopFrame, Some(stack), base);
             }
             if info.writes_sp && !(innermost && kind == StartKind::Syscall) {
-                return End::WritesSp;
+                return ended(End::WritesSp, Some(stack), base);
             }
             let slot = match link_register {
                 false => Some(fp.wrapping_sub(8)),
                 true => ((innermost && sp < fp) || lr == 0).then_some(sp),
             };
             if let Some(slot) = slot {
-                let Some(value) = word(slot) else { return End::BadStack(slot) };
+                let Some(value) = word(slot) else { return ended(End::BadStack(slot), Some(stack), base) };
                 lr = value;
             }
             if lr == 0 {
-                return End::NoCaller;
+                return ended(End::NoCaller, Some(stack), base);
             }
-            if lr == pc && sp == fp {
-                return End::Stuck;
+            if lr == frame.pc && sp == fp {
+                return ended(End::Stuck, Some(stack), base);
             }
-            if frames.len() >= MAX_FRAMES {
-                return End::TooDeep;
+            if depth >= MAX_FRAMES {
+                return ended(End::TooDeep, Some(stack), base);
             }
-            (pc, sp, lr) = (lr, fp, 0);
-            (exact, innermost) = (info.injected, false);
+            let mut next_sp = frame.fp_offset;
+            let mut saved = None;
             if link_register && info.injected {
                 // The signal handler pushed the link register before it faked the call.
-                let Some(saved) = word(sp) else { return End::BadStack(sp) };
-                sp = sp.wrapping_add(16);
-                if self.look_up(pc).is_some_and(|caller| caller.frame_size == Some(0)) {
-                    lr = saved;
-                }
+                let Some(pushed) = word(fp) else { return ended(End::BadStack(fp), Some(stack), base) };
+                next_sp = next_sp.wrapping_add(16);
+                saved = Some(pushed);
             }
+            let next = match last_caller {
+                (known, id) if known == lr => Ok(id),
+                _ => self.caller(stack, lr, next_sp),
+            };
+            stack = match next {
+                Ok(id) => id,
+                Err(end) => return ended(end, Some(stack), base),
+            };
+            // A function interrupted before it made its frame still has its caller in the register.
+            let frameless = self.node(stack).is_some_and(|node| node.info.frame_size == Some(0));
+            lr = saved.filter(|_| frameless).unwrap_or(0);
         }
     }
 }

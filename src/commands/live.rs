@@ -1,9 +1,11 @@
 //! Running processes as sources.
 
 use super::source::{Depth, Freeze, Source, Sources, Wanted};
-use super::{Exit, Failure};
+use super::{Exit, Failure, examine};
 use crate::capture::{CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, Session};
 use crate::model::Snapshot;
+use crate::report::doctor::Doctor;
+use crate::report::processes::Processes;
 use crate::runtime::RuntimeError;
 use crate::target::TargetError;
 use crate::target::live::LiveTarget;
@@ -18,6 +20,14 @@ impl Sources for Live {
         let options = OpenOptions { bin: wanted.bin.clone(), thorough: false };
         let session = Session::open(Box::new(target), &options).map_err(|error| not_opened(error, wanted.pid))?;
         Ok(Box::new(session))
+    }
+
+    fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
+        examine::doctor(wanted)
+    }
+
+    fn processes(&self) -> Result<Processes, Failure> {
+        examine::processes()
     }
 }
 

@@ -5,9 +5,12 @@
 //! [`Failure`] that says what was tried and what to do; printing it is left to [`run`].
 
 mod args;
+mod doctor;
+mod examine;
 mod exit;
 mod generated;
 pub mod live;
+mod ps;
 mod selection;
 pub mod source;
 mod stack;
@@ -15,6 +18,7 @@ pub mod streams;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::ffi::OsString;
 
@@ -49,6 +53,9 @@ fn command(cli: &Cli, sources: &dyn Sources, streams: &mut Streams<'_>) -> Resul
     match &cli.command {
         Command::Summary(arguments) => summary::run(arguments, &cli.global, sources, streams),
         Command::Stack(arguments) => stack::run(arguments, &cli.global, sources, streams),
+        Command::Top(arguments) => top::run(arguments, sources, streams),
+        Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
+        Command::Ps(arguments) => ps::run(arguments, sources, streams),
         Command::Completions { shell } => generated::completions(*shell, streams),
         Command::Man { directory } => generated::man(directory.as_deref(), streams),
         Command::Schema => generated::schema(streams),

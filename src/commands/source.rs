@@ -1,11 +1,13 @@
 //! Where commands get their snapshots from.
 //!
-//! Commands see these two traits, so that they run on hand-made snapshots in tests.
+//! Commands see these traits, so that they run on hand-made snapshots in tests.
 
 use std::path::PathBuf;
 
-use super::Failure;
+use super::{Exit, Failure};
 use crate::model::Snapshot;
+use crate::report::doctor::Doctor;
+use crate::report::processes::Processes;
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,17 +38,29 @@ pub struct Depth {
     pub freeze: Option<Freeze>,
 }
 
-/// Opens programs.
+/// Opens programs, and says what there is.
 pub trait Sources {
     /// Opens one.
     ///
     /// # Errors
     /// With the reason, what to do, and the status to end with.
     fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure>;
+
+    /// Finds out how reading one would go, or what this machine allows, and the status to end with.
+    ///
+    /// # Errors
+    /// When not even that can be told.
+    fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure>;
+
+    /// Lists the Go programs that run.
+    ///
+    /// # Errors
+    /// When processes cannot be listed.
+    fn processes(&self) -> Result<Processes, Failure>;
 }
 
 /// An opened program.
-pub trait Source {
+pub trait Source: Send {
     /// Reads it.
     ///
     /// # Errors

@@ -110,8 +110,11 @@ fn grouping(arguments: &StackArgs, streams: &Streams<'_>, goroutines: usize, by_
 fn notes(snapshot: &Snapshot, streams: &mut Streams<'_>) {
     if let Some(freeze) = &snapshot.reading.freeze {
         let threads = counted(u64::from(freeze.threads), "thread", "threads");
-        let how = if freeze.whole_program { "together" } else { "one by one" };
-        streams.note(&format!("{threads} stopped {how}, for {} at most", duration(freeze.stopped_ns)));
+        let how = if freeze.whole_program { "together, for" } else { "one by one, each for at most" };
+        streams.note(&match freeze.threads {
+            0 => "no goroutine was running: no thread was stopped".to_owned(),
+            _ => format!("{threads} stopped {how} {}", duration(freeze.stopped_ns)),
+        });
     }
     for warning in &snapshot.warnings {
         let times = if warning.count > 1 { format!(" ({} times)", warning.count) } else { String::new() };

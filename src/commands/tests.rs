@@ -1,1 +1,290 @@
+//! Commands on hand-made snapshots.
 
+use std::io::{self, Write};
+
+use super::source::{Depth, Source, Sources, Wanted};
+use super::streams::{ColourChoice, Environment, Streams};
+use super::{Exit, Failure, run};
+use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+use crate::model::{Snapshot, Status};
+use crate::report::doctor::{Check, Doctor};
+use crate::report::processes::{Process, Processes};
+
+struct Fake(Snapshot);
+
+struct Opened(Snapshot);
+
+impl Sources for Fake {
+    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
+        match wanted.pid {
+            4242 => Ok(Box::new(Opened(self.0.clone()))),
+            pid => Err(Failure::new(Exit::NoProcess, format!("there is no process {pid}"))),
+        }
+    }
+
+    fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
+        let check = Check { name: "process_vm_readv".into(), passed: Some(false), value: "refused\u{1b}".into() };
+        let exit = if wanted.is_some() { Exit::Permission } else { Exit::Done };
+        Ok((Doctor { gospy_version: "0", pid: wanted.map(|w| w.pid), access: vec![check], ..Default::default() }, exit))
+    }
+
+    fn processes(&self) -> Result<Processes, Failure> {
+        let process = |pid, unreadable: Option<&str>| Process {
+            pid,
+            user: Some("ann".into()),
+            go_version: Some("go1.26.6".into()),
+            module: Some("example.com/shop".into()),
+            goroutines: unreadable.is_none().then_some(1_234),
+            unreadable: unreadable.map(str::to_owned),
+            cmdline: vec!["orders".into(), "\u{1b}[2J".into()],
+            ..Default::default()
+        };
+        let processes = vec![process(4242, None), process(4243, Some("no permission\nadvice"))];
+        Ok(Processes { schema_version: 1, gospy_version: "0", processes, hidden: 2 })
+    }
+}
+
+impl Source for Opened {
+    fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure> {
+        assert!(depth.stacks);
+        let mut snapshot = self.0.clone();
+        snapshot.goroutines.retain(|goroutine| depth.dead || !goroutine.status.is_dead());
+        Ok(snapshot)
+    }
+}
+
+fn snapshot(goroutines: u64) -> Snapshot {
+    let mut builder = SnapshotBuilder::new();
+    for id in 1..=goroutines {
+        let (reason, function) = if id % 2 == 0 { ("select", "main.even") } else { ("chan receive", "main.odd") };
+        builder.add(&GoroutineSpec {
+            id,
+            reason: Some(reason),
+            wait_ns: Some(id * 1_000_000_000),
+            frames: vec![frame("runtime.gopark", "/go/proc.go", 1), frame(function, "/app/m.go", 3)],
+            system: id == 2,
+            ..Default::default()
+        });
+    }
+    builder.add(&GoroutineSpec { id: 0, status: Status::Dead, ..Default::default() });
+    builder.build()
+}
+
+struct Ran {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+fn gospy_on(snapshot: Snapshot, terminal: bool, line: &str) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut streams = Streams {
+        out: &mut out,
+        err: &mut err,
+        out_is_terminal: terminal,
+        err_is_terminal: false,
+        columns: Some(80),
+        environment: Environment::default(),
+        choice: ColourChoice::Auto,
+    };
+    let words = line.split_whitespace().map(|word| word.replace('_', " "));
+    let exit = run(std::iter::once("gospy".to_owned()).chain(words), &Fake(snapshot), &mut streams);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { exit, out: text(out), err: text(err) }
+}
+
+fn gospy(line: &str) -> Ran {
+    gospy_on(snapshot(4), false, line)
+}
+
+#[test]
+fn exit_statuses() {
+    for (line, exit) in [
+        ("summary --pid 4242", Exit::Done),
+        ("s -p 4242 --json", Exit::Done),
+        ("st -p 4242", Exit::Done),
+        ("dump -p 4242 --strict", Exit::Done),
+        ("--help", Exit::Done),
+        ("--version", Exit::Done),
+        ("", Exit::Usage),
+        ("summary", Exit::Usage),
+        ("summary -p 0", Exit::Usage),
+        ("summary -p 4242 --sort colour", Exit::Usage),
+        ("summary -p 4242 --filter age>5", Exit::Usage),
+        ("summary -p 4242 --reverse", Exit::Usage),
+        ("stack -p 4242 --folded --json", Exit::Usage),
+        ("stack -p 4242 --max-frames 0", Exit::Usage),
+        ("nonsense", Exit::Usage),
+        ("summary -p 1", Exit::NoProcess),
+        ("stack -p 4242 -g 1,99", Exit::Error),
+        ("doctor", Exit::Done),
+        ("doctor -p 4242 -j", Exit::Permission),
+        ("ps", Exit::Done),
+        ("completions bash", Exit::Done),
+        ("man", Exit::Done),
+        ("schema", Exit::Done),
+    ] {
+        let ran = gospy(line);
+        assert_eq!(ran.exit, exit, "{line}: {}", ran.err);
+        assert_eq!(ran.err.is_empty(), exit == Exit::Done || line.starts_with("doctor"), "{line}: {}", ran.err);
+    }
+}
+
+#[test]
+fn an_incomplete_answer_is_an_error_only_when_strict() {
+    let mut incomplete = snapshot(3);
+    incomplete.reading.consistency.moving = 1;
+    incomplete.gc = None;
+    assert_eq!(gospy_on(incomplete.clone(), false, "summary -p 4242").exit, Exit::Done);
+    let ran = gospy_on(incomplete, false, "--strict summary -p 4242 --json");
+    assert_eq!(ran.exit, Exit::Incomplete);
+    assert!(ran.out.contains("\"complete\":false"), "the answer is given all the same");
+    assert!(ran.err.contains("1 goroutines changed on every try; the garbage collector was not found"), "{}", ran.err);
+}
+
+#[test]
+fn lists_are_filtered_sorted_and_cut() {
+    let ids = |line: &str| -> Vec<u64> {
+        let json: serde_json::Value = serde_json::from_str(&gospy(line).out).expect("JSON");
+        assert_eq!(json["goroutines"]["total"], 4);
+        json["goroutines"]["list"].as_array().expect("a list").iter().filter_map(|g| g["id"].as_u64()).collect()
+    };
+    assert_eq!(ids("s -j -p 4242"), [1, 2, 3, 4]);
+    assert_eq!(ids("s -j -p 4242 --filter reason=select"), [2, 4]);
+    assert_eq!(ids("s -j -p 4242 --filter not_system_and_age>2s"), [3, 4]);
+    assert_eq!(ids("s -j -p 4242 --sort age --limit 2"), [4, 3]);
+    assert_eq!(ids("s -j -p 4242 --sort id --reverse --limit 0"), [4, 3, 2, 1]);
+    assert_eq!(ids("s -j -p 4242 --goid 3,1"), [1, 3]);
+    assert_eq!(ids("s -j -p 4242 -d"), [1, 2, 3, 4, 0]);
+    assert_eq!(ids("stack -j -p 4242 -g 2"), [2]);
+}
+
+#[test]
+fn stacks_are_grouped_on_a_terminal_when_there_are_many() {
+    let many = || snapshot(200);
+    let headers = |ran: Ran| ran.out.lines().filter(|line| line.contains(" [")).count();
+    assert_eq!(headers(gospy_on(many(), true, "stack -p 4242 --no-color")), 2);
+    assert_eq!(headers(gospy_on(many(), true, "stack -p 4242 --all")), 199);
+    assert_eq!(headers(gospy_on(many(), false, "stack -p 4242")), 199);
+    assert_eq!(headers(gospy_on(many(), false, "stack -p 4242 --system")), 200);
+    assert_eq!(headers(gospy_on(many(), false, "stack -p 4242 --similar")), 2);
+    assert_eq!(headers(gospy_on(many(), false, "stack -p 4242 -g 2")), 1);
+    let folded = gospy_on(many(), false, "stack -p 4242 --folded").out;
+    assert_eq!(folded, "main.even 99\nmain.odd 100\n");
+}
+
+#[test]
+fn groups_as_json() {
+    for command in ["summary", "stack"] {
+        let json: serde_json::Value =
+            serde_json::from_str(&gospy(&format!("{command} -p 4242 --json --group")).out).expect("JSON");
+        let groups = json["goroutines"]["groups"].as_array().expect("groups");
+        assert_eq!(groups.len(), 2);
+        assert_eq!((&groups[0]["count"], &groups[0]["ids"]), (&2.into(), &serde_json::json!([1, 3])));
+        assert_eq!(json["goroutines"]["list"], serde_json::json!([]));
+        assert_eq!(groups[0]["frames"].is_null(), command == "summary");
+    }
+}
+
+#[test]
+fn unknown_ids_are_told_with_what_is_known() {
+    let ran = gospy("stack -p 4242 -g 3,99,100");
+    assert!(ran.out.starts_with("goroutine 3 ["), "what is there is shown");
+    assert_eq!(ran.err, "gospy: there are no goroutines 99, 100 in pid 4242: the highest id alive is 4\n");
+}
+
+#[test]
+fn a_profile_goes_to_its_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("p.pb.gz");
+    let ran = gospy(&format!("stack -p 4242 --pprof {}", path.display()));
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""));
+    assert!(ran.err.starts_with("gospy: 3 samples written to "), "{}", ran.err);
+    assert_eq!(&std::fs::read(&path).expect("it was written")[..2], [0x1f, 0x8b]);
+    let ran = gospy("stack -p 4242 --pprof /nonexistent/p.pb.gz");
+    assert_eq!(ran.exit, Exit::Error);
+    assert!(ran.err.contains("/nonexistent/p.pb.gz could not be written: No such file"), "{}", ran.err);
+    assert_eq!(gospy_on(snapshot(1), true, "stack -p 4242 --pprof -").exit, Exit::Usage);
+}
+
+struct Broken(io::ErrorKind);
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_a_success_and_a_full_disk_is_not() {
+    for line in ["summary", "stack", "stack --json", "stack --folded", "stack --pprof -"] {
+        for (kind, exit) in [(io::ErrorKind::BrokenPipe, Exit::Done), (io::ErrorKind::StorageFull, Exit::Error)] {
+            let mut err = Vec::new();
+            let mut streams = Streams {
+                out: &mut Broken(kind),
+                err: &mut err,
+                out_is_terminal: false,
+                err_is_terminal: false,
+                columns: None,
+                environment: Environment::default(),
+                choice: ColourChoice::Auto,
+            };
+            let words = ["gospy", "-q"].into_iter().chain(line.split(' ')).chain(["-p", "4242"]);
+            assert_eq!(run(words, &Fake(snapshot(2_000)), &mut streams), exit, "{line}");
+            assert_eq!(err.is_empty(), exit == Exit::Done, "{line}");
+        }
+    }
+}
+
+#[test]
+fn colour_follows_the_rules() {
+    let table = [
+        // NO_COLOR, CLICOLOR_FORCE, dumb, choice, terminal, coloured
+        (false, false, false, ColourChoice::Auto, true, true),
+        (false, false, false, ColourChoice::Auto, false, false),
+        (true, false, false, ColourChoice::Auto, true, false),
+        (true, true, false, ColourChoice::Auto, true, false),
+        (false, true, true, ColourChoice::Auto, false, true),
+        (false, false, true, ColourChoice::Auto, true, false),
+        (true, false, true, ColourChoice::Always, false, true),
+        (false, true, false, ColourChoice::Never, true, false),
+    ];
+    for (no_color, force, dumb, choice, terminal, want) in table {
+        let environment = Environment { no_color, force, dumb, columns: None };
+        assert_eq!(environment.colours(choice, terminal), want, "{environment:?} {choice:?} {terminal}");
+    }
+    let coloured = |line: &str, terminal| gospy_on(snapshot(3), terminal, line).out.contains('\u{1b}');
+    assert!(coloured("summary -p 4242", true) && coloured("stack -p 4242", true));
+    assert!(!coloured("summary -p 4242 --no-color", true) && !coloured("--color never stack -p 4242", true));
+    assert!(coloured("summary -p 4242 --color always", false) && !coloured("summary -p 4242", false));
+}
+
+#[test]
+fn every_command_has_examples_and_a_manual_page() {
+    let top = gospy("--help").out;
+    assert!(top.contains("Exit status:") && top.contains("6    the answer is incomplete"));
+    for command in ["summary", "stack", "ps", "doctor", "completions", "man", "schema"] {
+        let help = gospy(&format!("{command} --help")).out;
+        assert!(help.contains(&format!("Examples:\n  gospy {command}")), "{help}");
+    }
+    assert!(gospy("summary --help").out.contains("a regular expression, found anywhere"));
+    let directory = tempfile::tempdir().expect("a directory");
+    assert_eq!(gospy(&format!("man {}", directory.path().display())).exit, Exit::Done);
+    assert!(directory.path().join("gospy-stack.1").exists());
+    assert!(gospy("completions bash").out.contains("_gospy()"));
+}
+
+#[test]
+fn processes_and_facts_are_shown_harmlessly() {
+    let ps = gospy("ps").out;
+    assert!(ps.contains("1,234") && ps.contains("4243: no permission") && ps.contains("2 more processes"), "{ps}");
+    let doctor = gospy("doctor -p 4242").out;
+    assert!(doctor.contains("refused\\x1b"), "{doctor}");
+    assert!(!ps.contains('\u{1b}') && !doctor.contains('\u{1b}'));
+    let json: serde_json::Value = serde_json::from_str(&gospy("ps --json").out).expect("JSON");
+    assert_eq!(json["processes"][1]["goroutines"], serde_json::Value::Null);
+}

@@ -4,9 +4,11 @@
 //! of the target in text is cleaned first; see [`clean`]. Errors are those of the writer.
 
 pub mod clean;
+pub mod doctor;
 pub mod folded;
 pub mod json;
 pub mod pprof;
+pub mod processes;
 mod protobuf;
 pub mod stack_groups;
 #[cfg(test)]

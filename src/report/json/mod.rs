@@ -4,6 +4,7 @@
 //! kept. The types in [`types`] are the contract; the schema file is made from them.
 
 mod convert;
+mod shared;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -15,7 +16,8 @@ use serde::ser::SerializeSeq;
 
 use crate::analysis::group::Group;
 use crate::analysis::{Counts, Index};
-use types::{Document, Goroutine, Goroutines};
+use shared::SharedJson;
+use types::{Document, Frame, Goroutine, Goroutines, Place};
 
 /// Raised only by a change that breaks readers: a key renamed, removed, or with another meaning.
 /// New keys and new values of open enumerations do not raise it.
@@ -44,11 +46,14 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options
     writeln!(out)
 }
 
-/// The JSON Schema of what [`write`] writes.
+/// A goroutine with everything in it; what is written is the same.
+type Whole = Goroutine<'static, Place<'static>, Vec<Frame<'static>>>;
+
+/// The JSON Schema of what [`write()`] writes.
 #[must_use]
 pub fn schema() -> schemars::Schema {
     let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
-    settings.into_generator().into_root_schema_for::<Document<'static, Vec<Goroutine<'static>>>>()
+    settings.into_generator().into_root_schema_for::<Document<'static, Vec<Whole>>>()
 }
 
 pub(crate) fn document<'a, L>(
@@ -109,8 +114,10 @@ impl Serialize for List<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let goroutines = &self.index.snapshot().goroutines;
         let mut list = serializer.serialize_seq(None)?;
+        let mut shared = SharedJson::default();
         for goroutine in self.selected.iter().filter_map(|&at| goroutines.get(at)) {
-            list.serialize_element(&convert::goroutine(self.index, goroutine, self.frames))?;
+            let goroutine = convert::goroutine(self.index, goroutine, self.frames, &mut shared);
+            list.serialize_element(&goroutine.map_err(serde::ser::Error::custom)?)?;
         }
         list.end()
     }

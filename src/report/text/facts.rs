@@ -10,19 +10,20 @@ const LABEL: usize = 15;
 const SEPARATOR: &str = " · ";
 
 /// An empty line, and a section's name with what is to be said beside it.
-pub(super) fn heading(out: &mut dyn Write, style: TextStyle, name: &str, beside: &str) -> io::Result<()> {
+pub(in crate::report) fn heading(out: &mut dyn Write, style: TextStyle, name: &str, beside: &str) -> io::Result<()> {
     let gap = if beside.is_empty() { "" } else { "  " };
     writeln!(out, "\n{}{gap}{beside}", style.paint(Role::Heading, name))
 }
 
 /// A label and its facts, wrapped between facts. Nothing at all when there are no facts.
-pub(super) fn facts(out: &mut dyn Write, style: TextStyle, label: &str, facts: &[String]) -> io::Result<()> {
+pub(in crate::report) fn facts(out: &mut dyn Write, style: TextStyle, label: &str, facts: &[String]) -> io::Result<()> {
     if facts.is_empty() {
         return Ok(());
     }
     let label_text = format!("  {label}");
     let padding = LABEL.saturating_sub(shorten::width(&label_text)).max(1);
-    write!(out, "{}{:padding$}", style.paint(Role::Dim, &label_text), "")?;
+    let role = if label.is_empty() { Role::Plain } else { Role::Dim };
+    write!(out, "{}{:padding$}", style.paint(role, &label_text), "")?;
     let room = style.width.unwrap_or(usize::MAX);
     let mut at = LABEL.max(shorten::width(&label_text) + 1);
     for (nth, fact) in facts.iter().enumerate() {
@@ -54,7 +55,7 @@ pub(super) fn facts(out: &mut dyn Write, style: TextStyle, label: &str, facts: &
 }
 
 /// Words on lines with a small indent, the first one marked.
-pub(super) fn paragraph(out: &mut dyn Write, style: TextStyle, role: Role, text: &str) -> io::Result<()> {
+pub(in crate::report) fn paragraph(out: &mut dyn Write, style: TextStyle, role: Role, text: &str) -> io::Result<()> {
     write!(out, "  {}", style.paint(role, "!"))?;
     let room = style.width.unwrap_or(usize::MAX);
     let mut at = 3;
@@ -71,12 +72,12 @@ pub(super) fn paragraph(out: &mut dyn Write, style: TextStyle, role: Role, text:
 }
 
 /// `value` with a name behind it, where it is known.
-pub(super) fn named(value: Option<u64>, name: &str) -> Option<String> {
+pub(in crate::report) fn named(value: Option<u64>, name: &str) -> Option<String> {
     value.map(|value| format!("{} {name}", crate::report::units::count(value)))
 }
 
 /// A name with a size behind it, where it is known.
-pub(super) fn sized(name: &str, value: Option<u64>) -> Option<String> {
+pub(in crate::report) fn sized(name: &str, value: Option<u64>) -> Option<String> {
     value.map(|value| format!("{name} {}", crate::report::units::bytes(value)))
 }
 

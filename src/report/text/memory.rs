@@ -14,12 +14,12 @@ pub(super) fn write(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) 
     heading(out, style, "Heap", "")?;
     match &snapshot.heap {
         Some(heap) => write_heap(out, style, heap, snapshot.gc.as_ref())?,
-        None => facts(out, style, "", &["not found; the warnings below say why".to_owned()])?,
+        None => facts(out, style, "", &["not found".to_owned()])?,
     }
     heading(out, style, "Garbage collector", "")?;
     match &snapshot.gc {
         Some(gc) => write_gc(out, style, gc, snapshot.captured_at_unix_ns),
-        None => facts(out, style, "", &["not found; the warnings below say why".to_owned()]),
+        None => facts(out, style, "", &["not found".to_owned()]),
     }
 }
 

@@ -3,13 +3,13 @@
 //! Everything fits the width that it is given (80 columns and up) and uses it; without a width
 //! nothing is shortened. Unknown numbers are left out or said to be unknown, never shown as 0.
 
-mod facts;
+pub(super) mod facts;
 mod list;
 mod memory;
 mod program;
 mod scheduler;
 pub(crate) mod shorten;
-mod table;
+pub(super) mod table;
 #[cfg(test)]
 mod tests;
 mod theme;
@@ -18,6 +18,7 @@ use std::io::{self, Write};
 
 use crate::analysis::{Counts, Index, PlaceKind, Sort};
 
+pub(super) use table::{CellText, Column, Shrink};
 pub(crate) use theme::Role;
 pub use theme::TextStyle;
 

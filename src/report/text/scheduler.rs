@@ -14,7 +14,7 @@ const MOST_ROWS: usize = 24;
 pub(super) fn write(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Result<()> {
     heading(out, style, "Scheduler", "")?;
     let Some(sched) = &snapshot.sched else {
-        return facts(out, style, "", &["not found; the warnings below say why".to_owned()]);
+        return facts(out, style, "", &["not found".to_owned()]);
     };
     let known = |facts: [Option<String>; 5]| -> Vec<String> { facts.into_iter().flatten().collect() };
     let threads = known([

@@ -23,7 +23,7 @@ const WIDEST: usize = 4_000;
 
 /// How a cell gives way when the terminal is too narrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shrink {
+pub(in crate::report) enum Shrink {
     /// Not at all.
     Never,
     /// As the name of a function.
@@ -32,17 +32,19 @@ pub(super) enum Shrink {
     Path,
     /// At the end.
     Words,
+    /// Not at all, but over several lines.
+    Wrap,
     /// A function, [`PLACE_BREAK`] and a file: beside each other where that fits, else below.
     Place,
 }
 
 /// Stands between the parts of a cell that shrinks as [`Shrink::Place`]. No cleaned text has it.
-pub(super) const PLACE_BREAK: char = '\n';
+pub(in crate::report) const PLACE_BREAK: char = '\n';
 
 impl Shrink {
     fn apply(self, text: &str, room: usize) -> Cow<'_, str> {
         match self {
-            Self::Never => Cow::Borrowed(text),
+            Self::Never | Self::Wrap => Cow::Borrowed(text),
             Self::Function => shorten::function(text, room),
             Self::Path => shorten::path(text, room),
             Self::Words => shorten::words(text, room),
@@ -73,7 +75,7 @@ impl Shrink {
         match self {
             Self::Never => self.natural(text),
             // Reasons are words that people know: most of them stay whole.
-            Self::Words => self.natural(text).min(20),
+            Self::Words | Self::Wrap => self.natural(text).min(20),
             Self::Function | Self::Path => shorten::width(&self.apply(text, 0)),
             Self::Place => self.apply(text, 0).split(PLACE_BREAK).map(shorten::width).max().unwrap_or(0),
         }
@@ -82,45 +84,45 @@ impl Shrink {
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
-    pub(super) title: &'static str,
-    pub(super) right: bool,
-    pub(super) shrink: Shrink,
+pub(in crate::report) struct Column {
+    pub(in crate::report) title: &'static str,
+    pub(in crate::report) right: bool,
+    pub(in crate::report) shrink: Shrink,
 }
 
 impl Column {
-    pub(super) const fn left(title: &'static str) -> Self {
+    pub(in crate::report) const fn left(title: &'static str) -> Self {
         Self { title, right: false, shrink: Shrink::Never }
     }
 
-    pub(super) const fn right(title: &'static str) -> Self {
+    pub(in crate::report) const fn right(title: &'static str) -> Self {
         Self { title, right: true, shrink: Shrink::Never }
     }
 
-    pub(super) const fn shrinking(title: &'static str, shrink: Shrink) -> Self {
+    pub(in crate::report) const fn shrinking(title: &'static str, shrink: Shrink) -> Self {
         Self { title, right: false, shrink }
     }
 }
 
 /// What is in a cell; already cleaned.
 #[derive(Clone, Debug, Default)]
-pub(super) struct CellText {
-    pub(super) text: String,
-    pub(super) role: Role,
+pub(in crate::report) struct CellText {
+    pub(in crate::report) text: String,
+    pub(in crate::report) role: Role,
 }
 
 impl CellText {
-    pub(super) fn new(role: Role, text: impl Into<String>) -> Self {
+    pub(in crate::report) fn new(role: Role, text: impl Into<String>) -> Self {
         Self { text: text.into(), role }
     }
 
-    pub(super) fn plain(text: impl Into<String>) -> Self {
+    pub(in crate::report) fn plain(text: impl Into<String>) -> Self {
         Self::new(Role::Plain, text)
     }
 }
 
 /// Writes `rows` rows under their heads; `row` makes one and is called twice for each.
-pub(super) fn write(
+pub(in crate::report) fn write(
     out: &mut dyn Write,
     style: TextStyle,
     columns: &[Column],

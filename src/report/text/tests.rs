@@ -102,19 +102,94 @@ fn at(width: usize) -> SummaryOptions {
     SummaryOptions { style: TextStyle { width: Some(width), colour: false }, ..Default::default() }
 }
 
-#[test]
-fn show() {
-    for w in [80, 140] {
-        println!("{}", render(&shop().build(), &at(w)));
-        println!("{}", render(&many().build(), &at(w)));
+/// Compares with `src/report/text/golden/NAME`; `GOSPY_BLESS=1` writes it anew.
+fn golden(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/text/golden").join(name);
+    if std::env::var_os("GOSPY_BLESS").is_some() {
+        std::fs::write(&path, text).expect("the golden file can be written");
     }
-    let mut b = shop();
-    b.edit().warnings.add(
-        WarningCode::NearestLayout,
-        "go1.99 is not known; the table of go1.27 was used after all of its checks passed on this program",
+    let want = std::fs::read_to_string(&path).expect("the golden file is there");
+    assert_eq!(text, want, "{name} differs; look at it, then run again with GOSPY_BLESS=1");
+}
+
+fn widest(text: &str) -> usize {
+    text.lines().map(shorten::width).max().unwrap_or(0)
+}
+
+#[test]
+fn the_summary_looks_as_it_should() {
+    for width in [80, 140] {
+        let few = render(&shop().build(), &at(width));
+        let groups = render(&many().build(), &at(width));
+        assert!(widest(&few) <= width && widest(&groups) <= width);
+        golden(&format!("few-{width}.txt"), &few);
+        golden(&format!("many-{width}.txt"), &groups);
+    }
+}
+
+#[test]
+fn warnings_filter_and_colour() {
+    let mut builder = shop();
+    let snapshot = builder.edit();
+    let message = "go1.99 is not known; the table of go1.27 was used after all of its checks passed on this program";
+    snapshot.warnings.add(WarningCode::NearestLayout, message);
+    snapshot.reading.consistency.moving = 1;
+    snapshot.reading.consistency.retried = 2;
+    (snapshot.sched, snapshot.heap, snapshot.gc) = (None, None, None);
+    let mut options = at(80);
+    options.style.colour = true;
+    options.filter = Some("state=waiting".to_owned());
+    options.limit = Some(2);
+    options.place = PlaceKind::Creator;
+    golden("odd-80-colour.txt", &render(&builder.build(), &options));
+}
+
+#[test]
+fn hostile_names_stay_on_their_lines() {
+    let long = "x".repeat(5_000);
+    let mut builder = SnapshotBuilder::new();
+    for (id, function) in
+        [(1, "evil\u{1b}[2J\u{202e}.f\n\r"), (2, "名前/パッケージ.(*関数).呼び出し"), (3, long.as_str()), (4, "")]
+    {
+        let reason = Some("wait\0\u{200b}ing");
+        builder.add(&GoroutineSpec { id, reason, frames: vec![frame(function, "\u{7}.go", 1)], ..Default::default() });
+    }
+    builder.edit().target.cmdline = vec!["x".to_owned(), "\u{1b}]0;owned\u{7}".to_owned()];
+    let snapshot = builder.build();
+    for width in [80, 140] {
+        let text = render(&snapshot, &at(width));
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
+        assert!(!text.contains(['\u{202e}', '\u{200b}']), "{text}");
+        assert!(widest(&text) <= width, "{text}");
+    }
+}
+
+#[test]
+fn any_number_of_goroutines() {
+    let none = render(&SnapshotBuilder::new().build(), &at(80));
+    assert!(none.contains("Goroutines  0") && !none.contains("The program's own"), "{none}");
+
+    let mut builder = SnapshotBuilder::new();
+    for id in 0..100_000 {
+        let function = if id % 2 == 0 { "main.even" } else { "main.odd" };
+        builder.add(&GoroutineSpec { id, frames: vec![frame(function, "/m.go", 1)], ..Default::default() });
+    }
+    let snapshot = builder.build();
+    let groups = render(&snapshot, &at(80));
+    assert!(groups.contains("100,000 in 2 places") && groups.lines().count() < 60);
+    let all = render(&snapshot, &SummaryOptions { list: ListMode::Each, ..at(80) });
+    assert!(all.lines().count() > 100_000);
+    let some = render(&snapshot, &SummaryOptions { list: ListMode::Each, limit: Some(10), ..at(80) });
+    assert!(some.contains("… and 99,990 more goroutines"), "{some}");
+}
+
+#[test]
+fn without_a_width_nothing_is_shortened() {
+    let text = render(&shop().build(), &SummaryOptions::default());
+    assert!(
+        text.contains("prometheus/client_golang/prometheus/internal/collector.(*Registry).processMetricsLoop.func1")
     );
-    b.edit().reading.consistency.moving = 1;
-    let mut o = at(100);
-    o.style.colour = true;
-    println!("{}", render(&b.build(), &o));
+    assert!(text.contains(
+        "/go/pkg/mod/github.com/prometheus/client_golang@v1.22.0/prometheus/internal/collector/registry.go:455"
+    ));
 }

@@ -1,16 +1,53 @@
 //! A layout out of a program's own DWARF: the exact truth for any version of Go.
 
-use super::{LayoutTable, wanted};
+use super::{Layout, LayoutTable, MissingField, wanted};
 use crate::addr::Arch;
 use crate::bytes::FieldsExt as _;
+use crate::image::build_info::{BuildInfo, BuildInfoError};
 use crate::image::dwarf::{Dwarf, DwarfError, DwarfFindings};
 use crate::image::elf::Elf;
 use crate::image::symtab;
+use crate::runtime::version::GoVersion;
 
 /// Most size classes that are believed; there are 68.
 const MAX_CLASSES: u64 = 256;
 
+/// Why no table can be made from a program.
+#[derive(Debug, thiserror::Error)]
+pub enum NoLayout {
+    /// Its build info is damaged.
+    #[error(transparent)]
+    BuildInfo(#[from] BuildInfoError),
+    /// It does not say which Go it was built with.
+    #[error("the program does not say which version of Go it was built with")]
+    NoVersion,
+    /// Its DWARF is damaged.
+    #[error(transparent)]
+    Dwarf(#[from] DwarfError),
+    /// It was built without DWARF.
+    #[error("the program has no DWARF")]
+    NoDwarf,
+    /// Its DWARF is not that of a Go program, or of one that is not known.
+    #[error(transparent)]
+    Missing(#[from] MissingField),
+}
+
 impl LayoutTable {
+    /// The table of the runtime in a program with DWARF.
+    ///
+    /// # Errors
+    /// When the program does not tell everything that a table holds in every version.
+    pub fn of_program(elf: &Elf) -> Result<Self, NoLayout> {
+        let info = BuildInfo::find(elf)?.ok_or(NoLayout::NoVersion)?;
+        let version = GoVersion::parse(&info.go_version).ok_or(NoLayout::NoVersion)?;
+        let dwarf = Dwarf::open(elf)?.ok_or(NoLayout::NoDwarf)?;
+        let findings = Self::find_in(&dwarf, &[])?;
+        let mut table = Self::from_findings(&findings, version.to_string(), elf.arch());
+        table.add_size_classes(elf, &findings);
+        Layout::resolve(table.clone())?;
+        Ok(table)
+    }
+
     /// Takes the wanted structures and variables' sizes out of what DWARF told; see
     /// [`Self::find_in`].
     #[must_use]

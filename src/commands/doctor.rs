@@ -1,0 +1,22 @@
+//! `gospy doctor`
+
+use super::args::DoctorArgs;
+use super::source::Sources;
+use super::streams::Streams;
+use super::{Exit, Failure};
+use crate::report::doctor;
+
+pub(super) fn run(arguments: &DoctorArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+    let (report, exit) = sources.examine(arguments.wanted().as_ref())?;
+    if arguments.json {
+        streams.finish(|out| {
+            serde_json::to_writer(&mut *out, &report)?;
+            writeln!(out)
+        })?;
+    } else {
+        let style = streams.out_style();
+        streams.finish(|out| doctor::write(out, style, &report))?;
+    }
+    // The answer itself says why; the status is for scripts.
+    Ok(exit)
+}

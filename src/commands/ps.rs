@@ -1,0 +1,21 @@
+//! `gospy ps`
+
+use super::args::PsArgs;
+use super::source::Sources;
+use super::streams::Streams;
+use super::{Exit, Failure};
+use crate::report::processes;
+
+pub(super) fn run(arguments: &PsArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+    let all = sources.processes()?;
+    if arguments.json {
+        streams.finish(|out| {
+            serde_json::to_writer(&mut *out, &all)?;
+            writeln!(out)
+        })?;
+    } else {
+        let style = streams.out_style();
+        streams.finish(|out| processes::write(out, style, &all))?;
+    }
+    Ok(Exit::Done)
+}

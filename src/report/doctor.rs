@@ -1,0 +1,234 @@
+//! What `gospy doctor` says: what was found, how, and what is missing. It is what a bug report needs.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::clean::clean;
+use super::text::{CellText, Column, Role, Shrink, TextStyle, facts, table};
+use super::units::{bytes, count, duration};
+
+/// Everything that it found out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Doctor {
+    /// Version of gospy.
+    pub gospy_version: &'static str,
+    /// Kernel and its release.
+    pub kernel: String,
+    /// The machine, as the kernel calls it.
+    pub machine: String,
+    /// The process that was looked at; `None` for this machine alone.
+    pub pid: Option<i32>,
+    /// What reading depends on.
+    pub access: Vec<Check>,
+    /// Why it is refused and what to do, if it is.
+    pub refusal: Option<Refusal>,
+    /// The program, as far as it got.
+    pub program: Option<Program>,
+    /// Where each fact came from, in the order in which they were worked out.
+    pub facts: Vec<Fact>,
+    /// One reading, if it came to that.
+    pub reading: Option<Reading>,
+    /// What was odd.
+    pub warnings: Vec<Oddity>,
+    /// Why it cannot be read, if it cannot.
+    pub problem: Option<String>,
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// Whether it is as reading wants it; `None` for what decides nothing by itself.
+    pub passed: Option<bool>,
+    /// What was found.
+    pub value: String,
+}
+
+/// Why reading is refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusal {
+    /// The check that failed, and on what.
+    pub reason: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// The program.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Program {
+    /// Path of the executable.
+    pub exe: String,
+    /// The library that holds the Go program, when it is not the executable.
+    pub library: Option<String>,
+    /// Version of Go.
+    pub go_version: Option<String>,
+    /// GOARCH.
+    pub arch: &'static str,
+    /// Go's build id.
+    pub build_id: Option<String>,
+    /// Main module and its version.
+    pub module: Option<String>,
+    /// Build settings.
+    pub settings: Vec<String>,
+    /// Whether it can be loaded anywhere.
+    pub position_independent: bool,
+    /// What was added to its addresses, `0x…`.
+    pub load_bias: String,
+    /// Whether it has a symbol table.
+    pub symtab: bool,
+    /// Whether it has DWARF.
+    pub dwarf: bool,
+    /// Where its function table is, `0x…` as linked.
+    pub pclntab: String,
+    /// The file that `--bin` named.
+    pub symbol_file: Option<String>,
+}
+
+/// Where a fact came from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fact {
+    /// The fact.
+    pub name: String,
+    /// Its source.
+    pub source: String,
+    /// What agrees with it.
+    pub cross_checks: Vec<String>,
+}
+
+/// A reading.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Reading {
+    /// How memory was read.
+    pub backend: &'static str,
+    /// How long it took, ns.
+    pub duration_ns: u64,
+    /// System calls.
+    pub syscalls: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Goroutines that were read and validated.
+    pub validated: u64,
+    /// Goroutines that changed on every try.
+    pub moving: u64,
+    /// Goroutines that could not be read.
+    pub unreadable: u64,
+    /// Whether everything that was asked for was found.
+    pub complete: bool,
+}
+
+/// A warning.
+#[derive(Clone, Debug, Serialize)]
+pub struct Oddity {
+    /// Its code.
+    pub code: &'static str,
+    /// The first of its kind.
+    pub message: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// Writes it for people.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut dyn Write, style: TextStyle, doctor: &Doctor) -> io::Result<()> {
+    let on = format!("on {} ({})", clean(&doctor.kernel), clean(&doctor.machine));
+    writeln!(out, "{}  {on}", style.paint(Role::Strong, &format!("gospy {}", doctor.gospy_version)))?;
+    write_access(out, style, doctor)?;
+    if let Some(program) = &doctor.program {
+        write_program(out, style, program)?;
+    }
+    if !doctor.facts.is_empty() {
+        facts::heading(out, style, "Found", "what, by which means, and what agrees")?;
+        let columns = [
+            Column::left("what"),
+            Column::shrinking("found in", Shrink::Wrap),
+            Column::shrinking("agrees with", Shrink::Wrap),
+        ];
+        table::write(out, style, &columns, doctor.facts.len(), &|at| {
+            let Some(fact) = doctor.facts.get(at) else { return Vec::new() };
+            vec![
+                CellText::plain(clean(&fact.name)),
+                CellText::plain(clean(&fact.source)),
+                CellText::new(Role::Dim, clean(&fact.cross_checks.join("; "))),
+            ]
+        })?;
+    }
+    if let Some(reading) = &doctor.reading {
+        write_reading(out, style, reading)?;
+    }
+    if !doctor.warnings.is_empty() {
+        facts::heading(out, style, "Warnings", "")?;
+    }
+    for warning in &doctor.warnings {
+        let times = if warning.count > 1 { format!(" ({} times)", count(warning.count)) } else { String::new() };
+        let text = format!("{}: {}{times}", warning.code, clean(&warning.message));
+        facts::paragraph(out, style, Role::Attention, &text)?;
+    }
+    if let Some(problem) = &doctor.problem {
+        facts::heading(out, style, "Problem", "")?;
+        for line in problem.lines() {
+            facts::paragraph(out, style, Role::Bad, &clean(line))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_access(out: &mut dyn Write, style: TextStyle, doctor: &Doctor) -> io::Result<()> {
+    let of = doctor.pid.map_or("this machine".to_owned(), |pid| format!("process {pid}"));
+    facts::heading(out, style, "Access", &of)?;
+    let columns = [Column::left(""), Column::left("check"), Column::shrinking("found", Shrink::Wrap)];
+    table::write(out, style, &columns, doctor.access.len(), &|at| {
+        let Some(check) = doctor.access.get(at) else { return Vec::new() };
+        let (role, mark) = match check.passed {
+            Some(true) => (Role::Good, "ok"),
+            Some(false) => (Role::Bad, "no"),
+            None => (Role::Dim, "·"),
+        };
+        vec![CellText::new(role, mark), CellText::plain(clean(&check.name)), CellText::plain(clean(&check.value))]
+    })?;
+    if let Some(refusal) = &doctor.refusal {
+        writeln!(out)?;
+        facts::paragraph(out, style, Role::Bad, &clean(&refusal.reason))?;
+        facts::paragraph(out, style, Role::Good, &clean(&refusal.remedy))?;
+    }
+    Ok(())
+}
+
+fn write_program(out: &mut dyn Write, style: TextStyle, program: &Program) -> io::Result<()> {
+    facts::heading(out, style, "Program", &clean(program.library.as_deref().unwrap_or(&program.exe)))?;
+    let has = |yes: bool, what: &str| if yes { format!("has {what}") } else { format!("no {what}") };
+    let version = program.go_version.as_deref().map_or("no build info".into(), clean);
+    facts::facts(out, style, "built", &[format!("{version} for {}", program.arch)])?;
+    facts::facts(out, style, "build id", &program.build_id.iter().map(|id| clean(id).into()).collect::<Vec<_>>())?;
+    facts::facts(out, style, "module", &program.module.iter().map(|name| clean(name).into()).collect::<Vec<_>>())?;
+    facts::facts(out, style, "settings", &program.settings.iter().map(|text| clean(text).into()).collect::<Vec<_>>())?;
+    let kind = if program.position_independent { "position-independent" } else { "at fixed addresses" };
+    let linked = [
+        kind.to_owned(),
+        format!("loaded {} above its own addresses", program.load_bias),
+        format!("function table at {}", program.pclntab),
+        has(program.symtab, ".symtab"),
+        has(program.dwarf, "DWARF"),
+    ];
+    facts::facts(out, style, "linked", &linked)?;
+    facts::facts(out, style, "--bin", &program.symbol_file.iter().map(|path| clean(path).into()).collect::<Vec<_>>())
+}
+
+fn write_reading(out: &mut dyn Write, style: TextStyle, reading: &Reading) -> io::Result<()> {
+    facts::heading(out, style, "Reading", "")?;
+    let how = [
+        format!("in {} by {}", duration(reading.duration_ns), reading.backend),
+        format!("{} calls", count(reading.syscalls)),
+        bytes(reading.bytes),
+    ];
+    facts::facts(out, style, "read", &how)?;
+    let mut goroutines = vec![format!("{} validated", count(reading.validated))];
+    goroutines.extend((reading.moving > 0).then(|| format!("{} changed on every try", count(reading.moving))));
+    goroutines.extend((reading.unreadable > 0).then(|| format!("{} unreadable", count(reading.unreadable))));
+    facts::facts(out, style, "goroutines", &goroutines)?;
+    let complete = if reading.complete { "everything was found" } else { "something is missing; see the warnings" };
+    facts::facts(out, style, "complete", &[complete.to_owned()])
+}

@@ -1,0 +1,337 @@
+//! The JSON document against types that are declared here once more and refuse what they do not
+//! know, so that no key can come, go or change unnoticed; and against the schema that is checked in.
+
+// A test that cannot go on fails, and a panic is how.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// What is declared here is compared, not used.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use gospy::analysis::group::group;
+use gospy::analysis::{GroupBy, Index};
+use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
+use gospy::model::{Ancestor, FreezeInfo, Goid, Snapshot, Status, WarningCode};
+use gospy::report::json::{self, JsonOptions};
+
+/// A key that must be there, and may be null.
+type Known<T> = Option<T>;
+
+/// `Option` alone would let a key be absent; this wants it there.
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+macro_rules! strict {
+    ($($name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* })*) => {
+        $(#[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct $name { $($(#[$attribute])* $field: $type,)* })*
+    };
+}
+
+strict! {
+    Document {
+        schema_version: u32,
+        gospy_version: String,
+        captured_at: String,
+        target: Target,
+        reading: Reading,
+        #[serde(deserialize_with = "present")] sched: Known<Sched>,
+        #[serde(deserialize_with = "present")] heap: Known<Heap>,
+        #[serde(deserialize_with = "present")] gc: Known<Gc>,
+        processors: Vec<Processor>,
+        threads: Vec<Thread>,
+        goroutines: Goroutines,
+        warnings: Vec<Warning>,
+        complete: bool,
+    }
+    Target {
+        pid: i32,
+        exe: String,
+        cmdline: Vec<String>,
+        #[serde(deserialize_with = "present")] build_id: Known<String>,
+        go_version: String,
+        go_version_source: String,
+        arch: String,
+        module: Module,
+        stripped: bool,
+        #[serde(deserialize_with = "present")] gomaxprocs: Known<u32>,
+        #[serde(deserialize_with = "present")] os_threads: Known<u32>,
+        #[serde(deserialize_with = "present")] uptime_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] process_state: Known<char>,
+        #[serde(deserialize_with = "present")] cpu_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] rss_bytes: Known<u64>,
+    }
+    Module {
+        #[serde(deserialize_with = "present")] package: Known<String>,
+        #[serde(deserialize_with = "present")] path: Known<String>,
+        #[serde(deserialize_with = "present")] version: Known<String>,
+        #[serde(deserialize_with = "present")] vcs_revision: Known<String>,
+        #[serde(deserialize_with = "present")] vcs_time: Known<String>,
+        #[serde(deserialize_with = "present")] vcs_modified: Known<bool>,
+        settings: BTreeMap<String, String>,
+    }
+    Reading {
+        backend: String,
+        duration_ns: u64,
+        syscalls: u64,
+        bytes: u64,
+        layout: String,
+        #[serde(deserialize_with = "present")] freeze: Known<Freeze>,
+        consistency: Consistency,
+        provenance: Vec<Provenance>,
+    }
+    Freeze { whole_program: bool, stopped_ns: u64, threads: u32, }
+    Consistency { validated: u64, retried: u64, moving: u64, unreadable: u64, }
+    Provenance { name: String, source: String, cross_checks: Vec<String>, }
+    Sched {
+        #[serde(deserialize_with = "present")] threads: Known<u64>,
+        #[serde(deserialize_with = "present")] idle_threads: Known<u64>,
+        #[serde(deserialize_with = "present")] spinning_threads: Known<u64>,
+        #[serde(deserialize_with = "present")] freed_threads: Known<u64>,
+        #[serde(deserialize_with = "present")] max_threads: Known<u64>,
+        #[serde(deserialize_with = "present")] idle_processors: Known<u64>,
+        #[serde(deserialize_with = "present")] global_run_queue: Known<u64>,
+        #[serde(deserialize_with = "present")] local_run_queues: Known<u64>,
+        #[serde(deserialize_with = "present")] system_goroutines: Known<u64>,
+        #[serde(deserialize_with = "present")] goroutines_created: Known<u64>,
+        goroutines_created_exact: bool,
+        #[serde(deserialize_with = "present")] stopping_the_world: Known<bool>,
+    }
+    Heap {
+        alloc_bytes: u64,
+        total_alloc_bytes: u64,
+        sys_bytes: u64,
+        mallocs: u64,
+        frees: u64,
+        objects: u64,
+        heap_sys_bytes: u64,
+        heap_idle_bytes: u64,
+        heap_inuse_bytes: u64,
+        heap_released_bytes: u64,
+        stack_inuse_bytes: u64,
+        stack_sys_bytes: u64,
+        mspan_sys_bytes: u64,
+        mcache_sys_bytes: u64,
+        buckhash_sys_bytes: u64,
+        gc_sys_bytes: u64,
+        other_sys_bytes: u64,
+        #[serde(deserialize_with = "present")] live_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] marked_bytes: Known<u64>,
+    }
+    Gc {
+        cycles: u32,
+        forced_cycles: u32,
+        pause_total_ns: u64,
+        recent_pauses: Vec<Pause>,
+        #[serde(deserialize_with = "present")] cpu_fraction: Known<f64>,
+        #[serde(deserialize_with = "present")] last_at: Known<String>,
+        #[serde(deserialize_with = "present")] next_goal_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] gc_percent: Known<i32>,
+        #[serde(deserialize_with = "present")] memory_limit_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] enabled: Known<bool>,
+        #[serde(deserialize_with = "present")] phase: Known<String>,
+    }
+    Pause { duration_ns: u64, ended_at: String, }
+    Processor {
+        id: i32,
+        address: Address,
+        status: String,
+        schedtick: u32,
+        syscalltick: u32,
+        #[serde(deserialize_with = "present")] m_id: Known<i64>,
+        #[serde(deserialize_with = "present")] goroutine_id: Known<u64>,
+        run_queue: u32,
+        #[serde(deserialize_with = "present")] runnext_id: Known<u64>,
+        #[serde(deserialize_with = "present")] timers: Known<u64>,
+    }
+    Thread {
+        id: i64,
+        address: Address,
+        #[serde(deserialize_with = "present")] thread_id: Known<i32>,
+        #[serde(deserialize_with = "present")] state: Known<char>,
+        #[serde(deserialize_with = "present")] goroutine_id: Known<u64>,
+        #[serde(deserialize_with = "present")] p_id: Known<i32>,
+        spinning: bool,
+        blocked: bool,
+        in_cgo: bool,
+        #[serde(deserialize_with = "present")] cgo_calls: Known<u64>,
+        #[serde(deserialize_with = "present")] locked_goroutine_id: Known<u64>,
+    }
+    Goroutines {
+        total: u64,
+        user: u64,
+        system: u64,
+        dead: u64,
+        by_state: BTreeMap<String, u64>,
+        by_wait_reason: BTreeMap<String, u64>,
+        matching: u64,
+        #[serde(deserialize_with = "present")] groups: Known<Vec<Group>>,
+        list: Vec<Goroutine>,
+    }
+    Goroutine {
+        id: u64,
+        address: Address,
+        state: String,
+        #[serde(deserialize_with = "present")] wait_reason: Known<String>,
+        #[serde(deserialize_with = "present")] wait_ns: Known<u64>,
+        system: bool,
+        locked: bool,
+        scan: bool,
+        #[serde(deserialize_with = "present")] m_id: Known<i64>,
+        #[serde(deserialize_with = "present")] thread_id: Known<i32>,
+        #[serde(deserialize_with = "present")] parent_id: Known<u64>,
+        #[serde(deserialize_with = "present")] current: Known<Place>,
+        #[serde(deserialize_with = "present")] innermost: Known<Place>,
+        #[serde(deserialize_with = "present")] start: Known<Place>,
+        #[serde(deserialize_with = "present")] creator: Known<Place>,
+        stack: StackBytes,
+        #[serde(deserialize_with = "present")] labels: Known<BTreeMap<String, String>>,
+        #[serde(deserialize_with = "present")] bubble_id: Known<u64>,
+        #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        #[serde(deserialize_with = "present")] ancestors: Known<Vec<AncestorDocument>>,
+    }
+    StackBytes {
+        status: String,
+        #[serde(deserialize_with = "present")] used_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] reserved_bytes: Known<u64>,
+    }
+    Place {
+        function: String,
+        #[serde(deserialize_with = "present")] file: Known<String>,
+        #[serde(deserialize_with = "present")] line: Known<u32>,
+        pc: Address,
+    }
+    Frame {
+        function: String,
+        #[serde(deserialize_with = "present")] package: Known<String>,
+        #[serde(deserialize_with = "present")] file: Known<String>,
+        #[serde(deserialize_with = "present")] line: Known<u32>,
+        pc: Address,
+        inlined: bool,
+        hidden: bool,
+        language: String,
+    }
+    AncestorDocument {
+        id: u64,
+        frames: Vec<Place>,
+        #[serde(deserialize_with = "present")] creator: Known<Place>,
+    }
+    Group {
+        count: u64,
+        ids: Vec<u64>,
+        state: String,
+        #[serde(deserialize_with = "present")] wait_reason: Known<String>,
+        #[serde(deserialize_with = "present")] wait_shortest_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
+        wait_known: u64,
+        #[serde(deserialize_with = "present")] parent_id: Known<u64>,
+        #[serde(deserialize_with = "present")] current: Known<Place>,
+        #[serde(deserialize_with = "present")] start: Known<Place>,
+        #[serde(deserialize_with = "present")] creator: Known<Place>,
+        stack_used_bytes: u64,
+        stack_reserved_bytes: u64,
+        #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+    }
+    Warning { code: String, message: String, count: u64, }
+}
+
+/// `"0x…"`: numbers would lose their low bits in JavaScript.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Address(u64);
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.strip_prefix("0x").ok_or_else(|| format!("{text} does not begin with 0x"))?;
+        u64::from_str_radix(digits, 16).map(Address).map_err(|error| format!("{text}: {error}"))
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let mut builder = SnapshotBuilder::new();
+    builder
+        .add(&GoroutineSpec {
+            id: u64::MAX,
+            reason: Some("chan receive"),
+            wait_ns: Some(5),
+            frames: vec![
+                FrameSpec { inlined: true, ..frame("main.inner", "/app/m.go", 3) },
+                frame("main.outer", "/app/m.go", 9),
+                FrameSpec { foreign: true, ..frame("", "", 0) },
+            ],
+            creator: Some(frame("main.main", "/app/m.go", 1)),
+            parent: Some(1),
+            thread: Some(1),
+            labels: vec![("key", "a\"b\n")],
+            bubble: Some(7),
+            ..Default::default()
+        })
+        .add(&GoroutineSpec { id: 2, status: Status::Running, thread: Some(2), ..Default::default() });
+    let place = builder.frame(&frame("main.older", "/app/m.go", 4));
+    let snapshot = builder.edit();
+    let chain = vec![Ancestor { id: Goid(1), frames: vec![place], creator: Some(place) }];
+    snapshot.goroutines[0].ancestors = Some(std::sync::Arc::make_mut(&mut snapshot.symbols).intern_ancestors(chain));
+    snapshot.reading.freeze = Some(FreezeInfo { whole_program: true, stopped_ns: 1, threads: 2 });
+    snapshot.warnings.add(WarningCode::StackOdd, "odd");
+    builder.build()
+}
+
+fn document(snapshot: &Snapshot, options: &JsonOptions<'_>) -> Document {
+    let selected: Vec<usize> = (0..snapshot.goroutines.len()).collect();
+    let mut out = Vec::new();
+    json::write(&mut out, &Index::new(snapshot), &selected, options).unwrap();
+    serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&out)))
+}
+
+#[test]
+fn the_document_has_exactly_these_keys() {
+    let snapshot = snapshot();
+    let with_frames = document(&snapshot, &JsonOptions { frames: true, ..Default::default() });
+    let first = &with_frames.goroutines.list[0];
+    assert_eq!(first.id, u64::MAX);
+    assert_eq!(first.frames.as_ref().unwrap().len(), 3);
+    assert_eq!(first.current.as_ref().unwrap().function, "main.inner");
+    assert_eq!(first.labels.as_ref().unwrap()["key"], "a\"b\n");
+    assert!(!with_frames.complete);
+
+    let groups = group(&Index::new(&snapshot), &GroupBy::Stack, &[0, 1], 10);
+    let grouped = document(&snapshot, &JsonOptions { frames: true, groups: Some(&groups), ..Default::default() });
+    assert_eq!(grouped.goroutines.groups.unwrap().len(), 2);
+    assert!(grouped.goroutines.list.is_empty());
+
+    let mut bare = snapshot;
+    (bare.sched, bare.heap, bare.gc) = (None, None, None);
+    bare.goroutines.clear();
+    assert!(document(&bare, &JsonOptions::default()).sched.is_none());
+}
+
+#[test]
+fn the_schema_that_is_checked_in_is_that_of_the_types() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/snapshot.schema.json");
+    let text = serde_json::to_string_pretty(&json::schema()).unwrap() + "\n";
+    let checked_in = std::fs::read_to_string(path).unwrap();
+    assert!(text == checked_in, "the schema differs: run `cargo run -- schema > schema/snapshot.schema.json`");
+}
+
+#[test]
+fn the_schema_requires_every_key() {
+    let schema = serde_json::to_value(json::schema()).unwrap();
+    let definitions = schema["$defs"].as_object().unwrap();
+    assert!(definitions.len() >= 18, "{:?}", definitions.keys());
+    for (name, definition) in definitions.iter().chain([(&"document".to_owned(), &schema)]) {
+        let properties = definition["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
+        let required: Vec<&str> =
+            definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
+        for (key, property) in properties {
+            assert!(required.contains(&key.as_str()), "{name}.{key} may be absent");
+            let described = property.get("description").is_some() || property.get("$ref").is_some();
+            assert!(described, "{name}.{key} has no description");
+        }
+    }
+}
