@@ -56,7 +56,12 @@ pub fn schema() -> schemars::Schema {
     settings.into_generator().into_root_schema_for::<Document<'static, Vec<Whole>>>()
 }
 
-fn document<'a, L>(index: &Index<'a>, selected: &[usize], list: L, options: &JsonOptions<'_>) -> Document<'a, L> {
+pub(crate) fn document<'a, L>(
+    index: &Index<'a>,
+    selected: &[usize],
+    list: L,
+    options: &JsonOptions<'_>,
+) -> Document<'a, L> {
     let snapshot = index.snapshot();
     let counts = Counts::of(snapshot);
     let by_wait_reason =
