@@ -5,15 +5,18 @@
 //! whole is marked and counted, never guessed. Nothing here decides what is shown.
 
 mod allgs;
+mod blocked;
 mod freeze;
 mod goroutines;
 mod labels;
 mod place;
 mod program;
 mod read;
+mod recording;
 mod scheduler;
 mod session;
 pub mod symbolize;
+mod time_of_death;
 pub mod unwind;
 
 pub use freeze::FreezeMode;

@@ -24,6 +24,7 @@ pub mod streams;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::ffi::OsString;
 
@@ -58,6 +59,7 @@ fn command(cli: &Cli, sources: &dyn Sources, streams: &mut Streams<'_>) -> Resul
     match &cli.command {
         Command::Summary(arguments) => summary::run(arguments, &cli.global, sources, streams),
         Command::Stack(arguments) => stack::run(arguments, &cli.global, sources, streams),
+        Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),
         Command::Diff(arguments) => diff::run(arguments, &cli.global, sources, streams),

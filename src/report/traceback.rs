@@ -11,7 +11,8 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::analysis::Index;
-use crate::analysis::names::{is_shown, minor_of, printed};
+use crate::analysis::names::{minor_of, printed};
+use crate::capture::symbolize::is_shown;
 use crate::model::{
     Ancestor, Frame, FrameId, Goroutine, Language, NotShown, Stack, StackFrame, StackId, StackState, Status,
 };
@@ -97,7 +98,7 @@ impl<'a> Traceback<'a> {
                 None => write!(head, " m=nil"),
             };
         }
-        let minutes = self.index.wait_ns(goroutine).map(|ns| ns / 60_000_000_000).filter(|minutes| *minutes > 0);
+        let minutes = self.index.since_stamp_ns(goroutine).map(|ns| ns / 60_000_000_000).filter(|minutes| *minutes > 0);
         // Leaked ones are not given a time by the runtime, as their wait is over for good.
         let minutes = minutes.filter(|_| goroutine.status != Status::Leaked);
         let _ = write!(head, " {}:", self.bracket(goroutine, minutes.map(|minutes| format!("{minutes} minutes"))));

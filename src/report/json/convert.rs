@@ -1,5 +1,6 @@
 //! From the model to the document.
 
+use super::shared::{Piece, SharedJson};
 use super::types::{
     Ancestor, Consistency, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, Pause, Place, Processor, Provenance,
     Reading, Sched, StackBytes, Target, Thread, Warning,
@@ -169,10 +170,22 @@ pub(super) fn warning(warning: &model::Warning) -> Warning<'_> {
     Warning { code: warning.code.name(), message: &warning.message, count: warning.count }
 }
 
-pub(super) fn goroutine<'a>(index: &Index<'a>, goroutine: &model::Goroutine, with_frames: bool) -> Goroutine<'a> {
+pub(super) fn goroutine<'a>(
+    index: &Index<'a>,
+    goroutine: &model::Goroutine,
+    with_frames: bool,
+    shared: &mut SharedJson,
+) -> serde_json::Result<Goroutine<'a, Piece, Piece>> {
     let symbols = &index.snapshot().symbols;
     let thread = index.thread(goroutine);
-    Goroutine {
+    let frames = match goroutine.stack {
+        StackState::Known(id) if with_frames => Some(shared.stack(id, || frames(index, goroutine))?),
+        _ => None,
+    };
+    let mut place = |frame: Option<FrameId>| -> serde_json::Result<Option<Piece>> {
+        frame.map(|frame| shared.place(frame, || place(symbols, Some(frame)))).transpose()
+    };
+    Ok(Goroutine {
         id: goroutine.id.0,
         address: address(goroutine.addr),
         state: goroutine.status.name(),
@@ -184,10 +197,10 @@ pub(super) fn goroutine<'a>(index: &Index<'a>, goroutine: &model::Goroutine, wit
         m_id: thread.map(|thread| thread.id),
         thread_id: thread.and_then(|thread| thread.tid),
         parent_id: goroutine.parent.map(|id| id.0),
-        current: place(symbols, goroutine.current.or(goroutine.innermost)),
-        innermost: place(symbols, goroutine.innermost),
-        start: place(symbols, goroutine.start),
-        creator: place(symbols, goroutine.creator),
+        current: place(goroutine.current.or(goroutine.innermost))?,
+        innermost: place(goroutine.innermost)?,
+        start: place(goroutine.start)?,
+        creator: place(goroutine.creator)?,
         stack: StackBytes {
             status: stack_status(goroutine.stack),
             used_bytes: goroutine.stack_used(),
@@ -197,9 +210,9 @@ pub(super) fn goroutine<'a>(index: &Index<'a>, goroutine: &model::Goroutine, wit
             symbols.labels(id).iter().map(|label| (symbols.str(label.key), symbols.str(label.value))).collect()
         }),
         bubble_id: goroutine.bubble,
-        frames: with_frames.then(|| frames(index, goroutine)).flatten(),
+        frames,
         ancestors: goroutine.ancestors.map(|id| symbols.ancestors(id).iter().map(|a| ancestor(symbols, a)).collect()),
-    }
+    })
 }
 
 pub(super) fn group<'a>(index: &Index<'a>, group: &analysis::Group, with_frames: bool) -> Option<Group<'a>> {

@@ -5,6 +5,7 @@
 
 mod convert;
 pub mod read;
+mod shared;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -17,7 +18,8 @@ use serde::ser::SerializeSeq;
 use crate::analysis::group::Group;
 use crate::analysis::{Counts, Index};
 pub(in crate::report) use convert::time;
-use types::{Document, Goroutine, Goroutines};
+use shared::SharedJson;
+use types::{Document, Frame, Goroutine, Goroutines, Place};
 
 /// Raised only by a change that breaks readers: a key renamed, removed, or with another meaning.
 /// New keys and new values of open enumerations do not raise it.
@@ -46,10 +48,13 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options
     writeln!(out)
 }
 
-/// The JSON Schema of what [`write`] writes.
+/// A goroutine with everything in it; what is written is the same.
+type Whole = Goroutine<'static, Place<'static>, Vec<Frame<'static>>>;
+
+/// The JSON Schema of what [`write()`] writes.
 #[must_use]
 pub fn schema() -> schemars::Schema {
-    schema_of::<Document<'static, Vec<Goroutine<'static>>>>()
+    schema_of::<Document<'static, Vec<Whole>>>()
 }
 
 /// The JSON Schema of a document of this type, as it is written.
@@ -58,7 +63,12 @@ pub(in crate::report) fn schema_of<T: schemars::JsonSchema>() -> schemars::Schem
     settings.into_generator().into_root_schema_for::<T>()
 }
 
-fn document<'a, L>(index: &Index<'a>, selected: &[usize], list: L, options: &JsonOptions<'_>) -> Document<'a, L> {
+pub(crate) fn document<'a, L>(
+    index: &Index<'a>,
+    selected: &[usize],
+    list: L,
+    options: &JsonOptions<'_>,
+) -> Document<'a, L> {
     let snapshot = index.snapshot();
     let counts = Counts::of(snapshot);
     let by_wait_reason =
@@ -111,8 +121,10 @@ impl Serialize for List<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let goroutines = &self.index.snapshot().goroutines;
         let mut list = serializer.serialize_seq(None)?;
+        let mut shared = SharedJson::default();
         for goroutine in self.selected.iter().filter_map(|&at| goroutines.get(at)) {
-            list.serialize_element(&convert::goroutine(self.index, goroutine, self.frames))?;
+            let goroutine = convert::goroutine(self.index, goroutine, self.frames, &mut shared);
+            list.serialize_element(&goroutine.map_err(serde::ser::Error::custom)?)?;
         }
         list.end()
     }

@@ -335,9 +335,11 @@ pub struct Goroutines<'a, L> {
     pub list: L,
 }
 
-/// A goroutine.
+/// A goroutine. Places and frames are types of their own, since so many goroutines share them that
+/// they are better made once than each time.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Goroutine<'a> {
+#[schemars(rename = "Goroutine", description = "A goroutine.")]
+pub struct Goroutine<'a, P, F> {
     /// Its id.
     pub id: u64,
     /// Address of its runtime.g.
@@ -362,13 +364,13 @@ pub struct Goroutine<'a> {
     /// Id of the goroutine that created it.
     pub parent_id: Option<u64>,
     /// Where it is: the innermost frame that is not the runtime's.
-    pub current: Option<Place<'a>>,
+    pub current: Option<P>,
     /// Where it is, the runtime's frames included.
-    pub innermost: Option<Place<'a>>,
+    pub innermost: Option<P>,
     /// The function that it started in.
-    pub start: Option<Place<'a>>,
+    pub start: Option<P>,
     /// The go statement that created it.
-    pub creator: Option<Place<'a>>,
+    pub creator: Option<P>,
     /// Its stack.
     pub stack: StackBytes,
     /// The program's own pprof labels.
@@ -376,7 +378,7 @@ pub struct Goroutine<'a> {
     /// Id of its synctest bubble.
     pub bubble_id: Option<u64>,
     /// Its frames, innermost first; null where they were not asked for or are not known.
-    pub frames: Option<Vec<Frame<'a>>>,
+    pub frames: Option<F>,
     /// Its creators' stacks, nearest first, where the program keeps them.
     pub ancestors: Option<Vec<Ancestor<'a>>>,
 }

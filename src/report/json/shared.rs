@@ -1,0 +1,67 @@
+//! Pieces of JSON that many goroutines share, made once.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::model::{FrameId, StackId};
+
+/// Bytes that are remembered; what comes behind is made each time.
+const REMEMBERED: usize = 64 << 20;
+
+/// A piece of JSON.
+#[derive(Clone, Debug)]
+pub(super) struct Piece(Rc<RawValue>);
+
+impl Serialize for Piece {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// Places by frame, and lists of frames by stack.
+#[derive(Debug, Default)]
+pub(super) struct SharedJson {
+    places: FxHashMap<FrameId, Piece>,
+    stacks: FxHashMap<StackId, Piece>,
+    remembered: usize,
+}
+
+impl SharedJson {
+    /// The JSON of what `make` makes of `frame`.
+    pub(super) fn place<T: Serialize>(
+        &mut self,
+        frame: FrameId,
+        make: impl FnOnce() -> T,
+    ) -> serde_json::Result<Piece> {
+        piece(&mut self.places, &mut self.remembered, frame, make)
+    }
+
+    /// The JSON of what `make` makes of `stack`.
+    pub(super) fn stack<T: Serialize>(
+        &mut self,
+        stack: StackId,
+        make: impl FnOnce() -> T,
+    ) -> serde_json::Result<Piece> {
+        piece(&mut self.stacks, &mut self.remembered, stack, make)
+    }
+}
+
+fn piece<K: Eq + std::hash::Hash, T: Serialize>(
+    known: &mut FxHashMap<K, Piece>,
+    remembered: &mut usize,
+    key: K,
+    make: impl FnOnce() -> T,
+) -> serde_json::Result<Piece> {
+    if let Some(piece) = known.get(&key) {
+        return Ok(piece.clone());
+    }
+    let piece = Piece(to_raw_value(&make())?.into());
+    *remembered = remembered.saturating_add(piece.0.get().len());
+    if *remembered <= REMEMBERED {
+        known.insert(key, piece.clone());
+    }
+    Ok(piece)
+}
