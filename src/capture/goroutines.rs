@@ -210,6 +210,7 @@ impl Decoder {
             innermost: None,
             current: None,
             stack: StackState::NotShown(why),
+            foreign: None,
             sp: Addr(0),
             stack_lo: Addr(g.stack_lo),
             stack_hi: Addr(g.stack_hi),
