@@ -40,7 +40,7 @@ Growth:
 
 Waits:
   The runtime only stamps a wait at the first garbage collection after it began, so a wait may be
-  unknown; --watch knows it too of goroutines that are found in the same place in every sample.";
+  unknown; --watch knows it too of goroutines that have not run from one sample to the next.";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
