@@ -14,8 +14,8 @@ use gospy::analysis::group::group;
 use gospy::analysis::{GroupBy, Index};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
 use gospy::model::{Ancestor, FreezeInfo, Goid, Snapshot, Status, WarningCode};
-use gospy::report::json::{self, JsonOptions};
 use gospy::report;
+use gospy::report::json::{self, JsonOptions};
 
 /// A key that must be there, and may be null.
 type Known<T> = Option<T>;

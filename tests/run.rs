@@ -130,7 +130,18 @@ fn snapshots_at_intervals_and_signals() {
     let at = output.display().to_string();
     let fx = fx();
     let (mut child, mut out) = start(&[
-        "run", "-o", &at, "--capture-every", "300ms", "--capture-on", "usr2", "--", &fx, "leak", "-rate", "100",
+        "run",
+        "-o",
+        &at,
+        "--capture-every",
+        "300ms",
+        "--capture-on",
+        "usr2",
+        "--",
+        &fx,
+        "leak",
+        "-rate",
+        "100",
     ]);
     let mut line = String::new();
     out.read_line(&mut line).unwrap();

@@ -134,7 +134,12 @@ fn exit_statuses() {
     ] {
         let ran = gospy(line);
         assert_eq!(ran.exit, exit, "{line}: {}", ran.err);
-        assert_eq!(ran.err.is_empty(), matches!(exit, Exit::Done | Exit::Failed) || line.starts_with("doctor"), "{line}: {}", ran.err);
+        assert_eq!(
+            ran.err.is_empty(),
+            matches!(exit, Exit::Done | Exit::Failed) || line.starts_with("doctor"),
+            "{line}: {}",
+            ran.err
+        );
     }
 }
 

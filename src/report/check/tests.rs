@@ -26,7 +26,10 @@ fn told(write: impl Fn(&mut Vec<u8>, &Subject<'_>)) -> String {
             builder.add(&GoroutineSpec {
                 id,
                 reason: Some("select"),
-                frames: vec![frame("main.(*T).leak<T>&\u{1}", "/ws/app/a,b:c.go", 7)],
+                frames: vec![
+                    frame("sync.lock", "/go/sync.go", 1),
+                    frame("main.(*T).leak<T>&\u{1}", "/ws/app/a,b:c.go", 7),
+                ],
                 creator: Some(frame("main.main", "/ws/app/m.go", 3)),
                 ..Default::default()
             });
@@ -65,6 +68,8 @@ ok    --max-goroutines 100: 9 goroutines
 FAIL  --max-group 5: the largest group has 9 goroutines, 4 too many
 
   9 goroutines [select]
+    sync.lock(...)
+        /go/sync.go:1
     main.(*T).leak<T>&\\x01(...)
         /ws/app/a,b:c.go:7
     created by main.main
@@ -73,6 +78,8 @@ FAIL  --max-group 5: the largest group has 9 goroutines, 4 too many
 FAIL  steady growth: one group grows steadily, by 9 in the time; 0 allowed
 
   0 → 9 goroutines [select]: 1.00 a second (1.00 to 1.00 with 99.99 % confidence) for 9 s
+    sync.lock(...)
+        /go/sync.go:1
     main.(*T).leak<T>&\\x01(...)
         /ws/app/a,b:c.go:7
     created by main.main
@@ -81,6 +88,8 @@ FAIL  steady growth: one group grows steadily, by 9 in the time; 0 allowed
 FAIL  --forbid-function 'leak<T>': in 9 goroutines
 
   9 goroutines [select]
+    sync.lock(...)
+        /go/sync.go:1
     main.(*T).leak<T>&\\x01(...)
         /ws/app/a,b:c.go:7
     created by main.main
@@ -126,7 +135,10 @@ fn annotations_point_into_the_workspace() {
         first.starts_with("::error file=app/a%2Cb%3Ac.go,line=7,title=gospy check%3A --max-group 5::the largest group"),
         "{first}"
     );
-    assert!(first.contains("%0A%0A9 goroutines [select]%0Amain.(*T).leak<T>"), "{first}");
+    assert!(
+        first.contains("%0A%0A9 goroutines [select]%0Async.lock(...)%0A    /go/sync.go:1%0Amain.(*T).leak<T>"),
+        "{first}"
+    );
     for elsewhere in [None, Some(Path::new("/w")), Some(Path::new("/other"))] {
         assert!(lines(elsewhere).starts_with("::error title="), "{elsewhere:?}");
     }
