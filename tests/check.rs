@@ -150,7 +150,7 @@ fn rules_that_make_no_sense_are_named() {
             2,
             "gives 3 samples; growth cannot be told from fewer",
         ),
-        (vec!["--from", "x", "--watch", "2s"], 2, "--pid <PID>"),
+        (vec!["--from", "x", "--watch", "2s", "--max-group", "1"], 2, "'--watch <DURATION>'"),
         (vec!["--pid", "1", "--baseline", "/nonexistent", "--max-growth", "1"], 1, "/nonexistent cannot be read"),
         (vec!["--pid", "1", "--baseline", "x", "--max-group", "1"], 2, "--max-growth"),
         (vec!["--pid", "4194305", "--max-group", "1"], 3, "there is no process 4194305"),

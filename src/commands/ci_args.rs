@@ -183,7 +183,7 @@ pub(super) struct CheckArgs {
     #[command(flatten)]
     process: ProcessArgs,
     /// File to read in the place of a process, written by `stack --json`; - for standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["bin", "freeze", "watch"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     pub(super) rules: RuleArgs,
@@ -194,7 +194,7 @@ pub(super) struct CheckArgs {
     #[arg(long, requires = "baseline")]
     pub(super) force: bool,
     /// Sample the process for that long, and fail when goroutines grow steadily
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "pid")]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) watch: Option<u64>,
     /// Time between samples; a thirtieth of the watch unless given
     #[arg(long, short, value_name = "DURATION", value_parser = duration, requires = "watch")]
