@@ -2,7 +2,14 @@
 //! know, so that no key can come, go or change unnoticed; and against the schema that is checked in.
 
 // A test that cannot go on fails, and a panic is how.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 // What is declared here is compared, not used.
 #![allow(dead_code)]
 
@@ -10,10 +17,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use gospy::addr::Addr;
 use gospy::analysis::group::group;
 use gospy::analysis::{GroupBy, Index};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
-use gospy::model::{Ancestor, FreezeInfo, Goid, Snapshot, Status, WarningCode};
+use gospy::model::{Ancestor, ForeignFrame, ForeignStack, FreezeInfo, Goid, Snapshot, Status, WarningCode};
 use gospy::report;
 use gospy::report::json::{self, JsonOptions};
 
@@ -193,6 +201,9 @@ strict! {
         #[serde(deserialize_with = "present")] labels: Known<BTreeMap<String, String>>,
         #[serde(deserialize_with = "present")] bubble_id: Known<u64>,
         #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        #[serde(deserialize_with = "present")] c_frames: Known<Vec<CFrame>>,
+        #[serde(deserialize_with = "present")] c_frames_complete: Known<bool>,
+        #[serde(deserialize_with = "present")] c_syscall: Known<u64>,
         #[serde(deserialize_with = "present")] ancestors: Known<Vec<AncestorDocument>>,
     }
     StackBytes {
@@ -214,6 +225,13 @@ strict! {
         pc: Address,
         inlined: bool,
         hidden: bool,
+        language: String,
+    }
+    CFrame {
+        #[serde(deserialize_with = "present")] function: Known<String>,
+        #[serde(deserialize_with = "present")] object: Known<String>,
+        pc: Address,
+        offset: u64,
         language: String,
     }
     AncestorDocument {
@@ -278,6 +296,15 @@ fn snapshot() -> Snapshot {
     let snapshot = builder.edit();
     let chain = vec![Ancestor { id: Goid(1), frames: vec![place], creator: Some(place) }];
     snapshot.goroutines[0].ancestors = Some(std::sync::Arc::make_mut(&mut snapshot.symbols).intern_ancestors(chain));
+    let symbols = std::sync::Arc::make_mut(&mut snapshot.symbols);
+    let (read, libc) = (symbols.intern_str("read"), symbols.intern_str("/lib/libc.so.6"));
+    let nothing = symbols.intern_str("");
+    let frames = vec![
+        ForeignFrame { function: Some(read), object: libc, pc: Addr(0x7f00_0000_0010), offset: 0x10 },
+        ForeignFrame { function: None, object: nothing, pc: Addr(0x7f00_0000_2000), offset: 0x2000 },
+    ];
+    let in_c = symbols.intern_foreign(ForeignStack { frames, complete: false, syscall: Some(0) });
+    snapshot.goroutines[0].foreign = Some(in_c);
     snapshot.reading.freeze = Some(FreezeInfo { whole_program: true, stopped_ns: 1, threads: 2 });
     snapshot.warnings.add(WarningCode::StackOdd, "odd");
     builder.build()
@@ -299,6 +326,15 @@ fn the_document_has_exactly_these_keys() {
     assert_eq!(first.frames.as_ref().unwrap().len(), 3);
     assert_eq!(first.current.as_ref().unwrap().function, "main.inner");
     assert_eq!(first.labels.as_ref().unwrap()["key"], "a\"b\n");
+    let c_frames = first.c_frames.as_ref().unwrap();
+    assert_eq!(
+        (c_frames[0].function.as_deref(), c_frames[0].object.as_deref()),
+        (Some("read"), Some("/lib/libc.so.6"))
+    );
+    assert_eq!((c_frames[1].function.as_deref(), c_frames[1].object.as_deref()), (None, None));
+    assert!(c_frames.iter().all(|frame| frame.language == "c"));
+    assert_eq!((first.c_frames_complete, first.c_syscall), (Some(false), Some(0)));
+    assert!(with_frames.goroutines.list[1].c_frames.is_none());
     assert!(!with_frames.complete);
 
     let groups = group(&Index::new(&snapshot), &GroupBy::Stack, &[0, 1], 10);

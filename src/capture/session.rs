@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::allgs;
 use super::blocked;
+use super::foreign::{self, CStacks};
 use super::freeze::{self, FreezeMode};
 use super::goroutines::{Collected, Decoder, Walk};
 use super::labels::Follower;
@@ -41,6 +42,8 @@ pub struct CaptureOptions {
     pub stacks: bool,
     /// Dead (free) gs too.
     pub dead: bool,
+    /// What goroutines do in C too.
+    pub c_frames: bool,
     /// Whether to stop the target, and how.
     pub freeze: Option<FreezeMode>,
 }
@@ -81,6 +84,7 @@ pub struct Session {
     program: Program,
     runtime: GoRuntime,
     decoder: Decoder,
+    c_stacks: CStacks,
     pool: Arc<SymbolPool>,
 }
 
@@ -115,7 +119,7 @@ impl Session {
         }
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
-        Ok(Self { target, program, runtime, decoder, pool: Arc::default() })
+        Ok(Self { target, program, runtime, decoder, c_stacks: CStacks::default(), pool: Arc::default() })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -217,6 +221,7 @@ impl Session {
             window: usize::MAX,
             validate: true,
             stopped: Arc::default(),
+            displaced: Arc::default(),
         }
     }
 
@@ -236,6 +241,7 @@ impl Session {
         let recorded = Recorded::of(self.target.as_ref());
         if matches!(self.target.backend(), Backend::Core | Backend::Capture) {
             plan.validate = false;
+            plan.displaced = Arc::new(recorded.as_ref().map(Recorded::displaced).unwrap_or_default());
             plan.stopped = Arc::new(match &recorded {
                 Some(recorded) => recorded.starts(),
                 None => self.stopped_for_good(&state)?,
@@ -259,6 +265,11 @@ impl Session {
         }
         let mut collected = walk.collected;
         follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        if options.c_frames {
+            let (target, arch) = (self.target.as_ref(), self.program.elf.arch());
+            let found = foreign::read(target, arch, &self.runtime.layout, &state.ms, None, warnings)?;
+            self.c_stacks.attach(target, &self.program, &found, &mut collected.goroutines, pool);
+        }
         Ok(Read { clock, state, collected, freeze })
     }
 
@@ -289,6 +300,10 @@ impl Session {
         )?;
         let plan = Plan { validate: false, window: FROZEN_WINDOW, stopped: Arc::new(stopped), ..self.plan(options) };
         let chunks = Walk::read_all(target, &plan, &addrs)?;
+        let in_c = match options.c_frames {
+            true => foreign::read(target, self.program.elf.arch(), layout, &state.ms, Some(frozen.as_ref()), warnings)?,
+            false => Vec::new(),
+        };
         let threads = frozen.threads().len();
         freeze::note(&mut info, frozen.resume(), threads);
         let mut walk = Walk {
@@ -304,6 +319,7 @@ impl Session {
         walk.decode_all(&chunks, &plan)?;
         let mut collected = walk.collected;
         follow(target, &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        self.c_stacks.attach(target, &self.program, &in_c, &mut collected.goroutines, pool);
         Ok(Read { clock, state, collected, freeze: Some(info) })
     }
 
@@ -327,6 +343,7 @@ impl Session {
         if self.target.recorder().is_none() {
             return Ok(());
         }
+        self.read_new_ms(read)?;
         if let Some(sched) = self.runtime.symbols.addr(Global::Sched) {
             // It only grows, and must not be less than the id of a goroutine that was born since the
             // scheduler was read.
@@ -335,6 +352,24 @@ impl Session {
         }
         let recorded = std::mem::take(&mut read.collected.recorded);
         recorded.attach(self.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
+        Ok(())
+    }
+
+    /// Reads the Ms that are younger than the list of Ms that was read, and of all the g0: whoever
+    /// opens the recording checks its layout by them.
+    fn read_new_ms(&self, read: &Read) -> Result<(), ReadError> {
+        let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
+        let mut g0s: FxHashMap<Addr, u64> = read.state.ms.iter().map(|m| (m.addr, m.g0)).collect();
+        for addr in read.collected.goroutines.iter().filter_map(|g| g.m) {
+            if !g0s.contains_key(&addr) {
+                let g0 = freeze::read_m(target, addr, &layout.m)?.map_or(0, |m| m.g0);
+                g0s.insert(addr, g0);
+            }
+        }
+        for g0 in g0s.into_values() {
+            // Read for the record.
+            let _ = target.read_u64(Addr(g0.wrapping_add(layout.g.m.into())))?;
+        }
         Ok(())
     }
 

@@ -93,7 +93,7 @@ impl ProcessArgs {
     }
 
     pub(super) fn depth(&self) -> Depth {
-        Depth { stacks: true, dead: false, freeze: self.freeze }
+        Depth { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
     }
 
     fn given(&self) -> Option<Given> {

@@ -1,7 +1,14 @@
 //! Snapshots as text, to be compared: everything that was found, and nothing of how it was read.
 
 #![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +24,7 @@ pub fn snapshot(target: Box<dyn Target>) -> Snapshot {
 }
 
 pub fn everything() -> CaptureOptions {
-    CaptureOptions { stacks: true, dead: true, freeze: None }
+    CaptureOptions { stacks: true, dead: true, ..CaptureOptions::default() }
 }
 
 fn place(snapshot: &Snapshot, id: Option<FrameId>) -> String {
