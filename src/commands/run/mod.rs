@@ -41,10 +41,14 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let failed = |failure: Failure| Failure::new(FAILED, failure.message());
     let output = arguments.output.as_deref().map(make_directory).transpose().map_err(failed)?;
-    // Blocked before the command is there, so that none is lost.
-    let signals = Signals::block(arguments.capture_on)
-        .map_err(|error| Failure::new(FAILED, format!("signals cannot be waited for: {error}")))?;
-    let child = start(arguments)?;
+    let mut child = start(arguments)?;
+    // Only now, as the command would inherit it. In the moment between, a signal ends this process
+    // as it would have before; that the command has ended is seen without a signal.
+    let signals = Signals::block(arguments.capture_on).map_err(|error| {
+        // It must not run on unseen.
+        let _ = child.kill().and_then(|()| child.wait());
+        Failure::new(FAILED, format!("signals cannot be waited for: {error}"))
+    })?;
     let now = Instant::now();
     let mut runner = Runner {
         pid: i32::try_from(child.id()).unwrap_or(i32::MAX),
