@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use gospy::addr::Addr;
 use gospy::analysis::group::group;
 use gospy::analysis::{GroupBy, Index};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
-use gospy::addr::Addr;
 use gospy::model::{Ancestor, ForeignFrame, ForeignStack, FreezeInfo, Goid, Snapshot, Status, WarningCode};
 use gospy::report::json::{self, JsonOptions};
 
@@ -319,7 +319,10 @@ fn the_document_has_exactly_these_keys() {
     assert_eq!(first.current.as_ref().unwrap().function, "main.inner");
     assert_eq!(first.labels.as_ref().unwrap()["key"], "a\"b\n");
     let c_frames = first.c_frames.as_ref().unwrap();
-    assert_eq!((c_frames[0].function.as_deref(), c_frames[0].object.as_deref()), (Some("read"), Some("/lib/libc.so.6")));
+    assert_eq!(
+        (c_frames[0].function.as_deref(), c_frames[0].object.as_deref()),
+        (Some("read"), Some("/lib/libc.so.6"))
+    );
     assert_eq!((c_frames[1].function.as_deref(), c_frames[1].object.as_deref()), (None, None));
     assert!(c_frames.iter().all(|frame| frame.language == "c"));
     assert_eq!((first.c_frames_complete, first.c_syscall), (Some(false), Some(0)));

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::place;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
+use super::recording::{Recorded, quiet};
 use super::symbolize::{Symbolizer, is_system_start};
 use super::unwind::{End, StackNode, Unwinder, Unwound};
 use crate::addr::Addr;
@@ -55,6 +56,8 @@ pub(super) struct Collected {
     pub(super) consistency: Consistency,
     /// Pointers that have to be followed, by the index of the goroutine that has them.
     pub(super) extras: Vec<Extra>,
+    /// What a recording has to know beyond the memory.
+    pub(super) recorded: Recorded,
 }
 
 /// Pointers in a g to things that few goroutines have.
@@ -194,6 +197,7 @@ impl Decoder {
             wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
             wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
             blocked_before_ns: None,
+            run_seq: g.tracking_seq,
             m: (g.m != 0 && !dead).then_some(Addr(g.m)),
             parent: g.parent_goid.filter(|&id| id != 0 && !dead).map(Goid),
             // The main goroutine has no creator that anybody would want to see.
@@ -259,6 +263,8 @@ pub(super) struct Walk<'a> {
     pub(super) pool: &'a mut SymbolPool,
     pub(super) warnings: &'a mut Warnings,
     pub(super) collected: Collected,
+    /// Goroutines that a recording says never held still.
+    pub(super) unsettled: FxHashMap<u64, NotShown>,
 }
 
 /// A goroutine that has to be read again.
@@ -272,8 +278,16 @@ impl Walk<'_> {
     /// Reads and decodes the goroutines at `addrs`, which are in ascending order.
     pub(super) fn run(&mut self, addrs: &[u64]) -> Result<(), ReadError> {
         self.collected.goroutines.reserve(addrs.len());
-        let again = self.pipeline(addrs)?;
-        self.settle(again)
+        if self.unsettled.is_empty() {
+            let again = self.pipeline(addrs)?;
+            return self.settle(again);
+        }
+        let (lost, settled): (Vec<u64>, Vec<u64>) = addrs.iter().partition(|addr| self.unsettled.contains_key(addr));
+        let again = self.pipeline(&settled)?;
+        self.settle(again)?;
+        let why = |addr| self.unsettled.get(&addr).copied().unwrap_or(NotShown::Moving);
+        let lost = lost.into_iter().map(|addr| Again { addr, window: 0, why: why(addr) }).collect();
+        self.give_up(lost)
     }
 
     fn settle(&mut self, mut again: Vec<Again>) -> Result<(), ReadError> {
@@ -310,7 +324,7 @@ impl Walk<'_> {
     /// Whether the goroutine at `addr` runs at this moment.
     pub(super) fn is_running(&self, addr: u64) -> Result<bool, ReadError> {
         let size = usize::try_from(self.plan.g.size).unwrap_or_default();
-        let bytes = self.target.read_vec(Addr(addr), size)?;
+        let bytes = quiet(self.target).read_vec(Addr(addr), size)?;
         Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
     }
 
@@ -321,8 +335,14 @@ impl Walk<'_> {
         for raw in chunks.iter().flat_map(Chunk::iter) {
             let Outcome::Done(done) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else { continue };
             let (goroutine, g) = *done;
-            match self.collected.goroutines.iter_mut().find(|known| known.addr == raw.addr) {
-                Some(known) => *known = goroutine,
+            self.record(&raw, plan, &goroutine);
+            let known = self.collected.goroutines.iter_mut().enumerate().find(|(_, known)| known.addr == raw.addr);
+            match known {
+                Some((index, known)) => {
+                    *known = goroutine;
+                    self.collected.extras.retain(|extra| extra.index != index);
+                    self.follow_later(index, &g);
+                }
                 None => self.keep(goroutine, &g),
             }
         }
@@ -377,11 +397,13 @@ impl Walk<'_> {
             match self.decoder.decode(&raw, plan, self.pool, &mut unheard) {
                 Outcome::Done(done) => {
                     let (goroutine, g) = *done;
+                    self.record(&raw, plan, &goroutine);
                     self.collected.consistency.validated += 1;
                     self.collected.consistency.retried += u64::from(!first_try);
                     self.keep(goroutine, &g);
                 }
                 Outcome::Dead(goroutine) => {
+                    self.record(&raw, plan, &goroutine);
                     self.collected.dead += 1;
                     if self.keep_dead {
                         self.collected.goroutines.push(*goroutine);
@@ -397,12 +419,28 @@ impl Walk<'_> {
     }
 
     fn keep(&mut self, goroutine: Goroutine, g: &G) {
+        self.follow_later(self.collected.goroutines.len(), g);
+        self.collected.goroutines.push(goroutine);
+    }
+
+    fn follow_later(&mut self, index: usize, g: &G) {
         let bubble = g.bubble.unwrap_or(0);
         if g.labels != 0 || bubble != 0 || g.ancestors != 0 {
-            let index = self.collected.goroutines.len();
             self.collected.extras.push(Extra { index, labels: g.labels, bubble, ancestors: g.ancestors });
         }
-        self.collected.goroutines.push(goroutine);
+    }
+
+    /// Hands what is believed of a goroutine to the recording that is being made, if one is.
+    fn record(&mut self, raw: &Raw<'_>, plan: &Plan, goroutine: &Goroutine) {
+        let Some(recorder) = self.target.recorder() else { return };
+        recorder.keep(raw.addr, raw.before);
+        recorder.keep(Addr(raw.stack_start), raw.stack);
+        if goroutine.status == Status::Running
+            && matches!(goroutine.stack, StackState::Known(_))
+            && let Some(start) = plan.stopped.get(&raw.addr.0)
+        {
+            self.collected.recorded.add_start(raw.addr, start);
+        }
     }
 
     /// Tries again, those with long stacks in chunks of their own. A stack that turns out longer
@@ -452,6 +490,10 @@ impl Walk<'_> {
     }
 
     fn list_without_stack(&mut self, raw: &Raw<'_>, plan: &Plan, why: NotShown) {
+        if let Some(recorder) = self.target.recorder() {
+            recorder.keep(raw.addr, raw.before);
+            self.collected.recorded.add_unsettled(raw.addr, why);
+        }
         let Some(g) = plan.parse(raw.before) else {
             self.collected.consistency.unreadable += 1;
             self.warnings.add(WarningCode::GoroutineUnreadable, format!("the g at {} could not be read", raw.addr));

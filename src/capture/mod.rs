@@ -13,9 +13,11 @@ mod labels;
 mod place;
 mod program;
 mod read;
+mod recording;
 mod scheduler;
 mod session;
 pub mod symbolize;
+mod time_of_death;
 pub mod unwind;
 
 pub use freeze::FreezeMode;

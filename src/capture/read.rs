@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::recording::quiet;
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::model::Status;
@@ -160,6 +161,8 @@ impl Chunk {
 
     /// Reads the goroutines whose addresses are in `self.addrs`.
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
+        // Only what is believed in the end goes into a recording.
+        let target = quiet(target);
         let size = usize::try_from(plan.g.size).unwrap_or_default();
         self.before.clear();
         self.parts.clear();

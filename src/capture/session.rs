@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
+
 use super::allgs;
 use super::blocked;
 use super::foreign::{self, CStacks};
@@ -12,14 +14,17 @@ use super::goroutines::{Collected, Decoder, Walk};
 use super::labels::Follower;
 use super::program::{Program, ProgramError};
 use super::read::Plan;
+use super::recording::{Recorded, quiet};
 use super::scheduler::{self, SchedulerState};
 use super::symbolize::Symbolizer;
-use super::unwind::Unwinder;
+use super::time_of_death;
+use super::unwind::{Start, Unwinder};
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings};
+use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError};
+use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError, TargetExt};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -157,8 +162,20 @@ impl Session {
         let mut pool = std::mem::take(&mut self.pool);
         let result = self.read(options, Arc::make_mut(&mut pool), &mut warnings);
         self.pool = pool;
-        let read = result?;
-        let clock = read.clock;
+        let mut read = result?;
+        let mut clock = read.clock;
+        if clock.monotonic_ns == 0 {
+            let (init, goroutines) = (read.state.runtime_init_ns, &read.collected.goroutines);
+            clock.monotonic_ns =
+                time_of_death::at_least(self.target.as_ref(), &self.runtime, &self.program, init, goroutines)?;
+            let message =
+                "the core file does not tell when the process died: uptime and ages are at least what is said";
+            warnings.add(WarningCode::ClockUnknown, message);
+        }
+        self.record(&mut read)?;
+        for shortcoming in self.target.shortcomings() {
+            warnings.add(WarningCode::Truncated, shortcoming);
+        }
         if self.target.backend() == Backend::ProcMem {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
         }
@@ -219,7 +236,15 @@ impl Session {
         let clock = self.target.clock();
         let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
         let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
-        let plan = self.plan(options);
+        let mut plan = self.plan(options);
+        let recorded = Recorded::of(self.target.as_ref());
+        if matches!(self.target.backend(), Backend::Core | Backend::Capture) {
+            plan.validate = false;
+            plan.stopped = Arc::new(match &recorded {
+                Some(recorded) => recorded.starts(),
+                None => self.stopped_for_good(&state)?,
+            });
+        }
         let mut walk = Walk {
             target: self.target.as_ref(),
             plan,
@@ -228,9 +253,11 @@ impl Session {
             pool,
             warnings,
             collected: Collected::default(),
+            unsettled: recorded.as_ref().map(Recorded::unsettled).unwrap_or_default(),
         };
         walk.run(&addrs)?;
-        let mut freeze = None;
+        let mut freeze = recorded.as_ref().and_then(Recorded::freeze);
+        walk.collected.consistency.retried += recorded.as_ref().map_or(0, Recorded::retried);
         if options.freeze == Some(FreezeMode::Running) {
             freeze = Some(stop_running(&mut walk, &self.runtime, &self.program, &state)?);
         }
@@ -260,8 +287,15 @@ impl Session {
         let clock = target.clock();
         let state = scheduler::read(target, &self.runtime, &self.program, warnings)?;
         let addrs = allgs::read(target, &self.runtime, &self.program, warnings)?;
-        let stopped =
-            freeze::starts(target, frozen.as_ref(), &state.ms, &layout.g, &layout.gobuf, &self.program.module.text)?;
+        let stopped = freeze::starts(
+            target,
+            |tid| frozen.registers(tid),
+            &state.ms,
+            &layout.g,
+            &layout.gobuf,
+            &self.program.module.text,
+            self.program.elf.arch(),
+        )?;
         let plan = Plan { validate: false, window: FROZEN_WINDOW, stopped: Arc::new(stopped), ..self.plan(options) };
         let chunks = Walk::read_all(target, &plan, &addrs)?;
         let in_c = match options.c_frames {
@@ -278,6 +312,7 @@ impl Session {
             pool,
             warnings,
             collected: Collected::default(),
+            unsettled: FxHashMap::default(),
         };
         walk.decode_all(&chunks, &plan)?;
         let mut collected = walk.collected;
@@ -286,8 +321,39 @@ impl Session {
         Ok(Read { clock, state, collected, freeze: Some(info) })
     }
 
+    /// Where running goroutines were in a process whose threads all stand still for ever.
+    fn stopped_for_good(&self, state: &SchedulerState) -> Result<FxHashMap<u64, Start>, ReadError> {
+        let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
+        let text = &self.program.module.text;
+        freeze::starts(
+            target,
+            |tid| target.registers(tid),
+            &state.ms,
+            &layout.g,
+            &layout.gobuf,
+            text,
+            self.program.elf.arch(),
+        )
+    }
+
+    /// Leaves with the recording that is being made, if one is, what it has to know of this capture.
+    fn record(&self, read: &mut Read) -> Result<(), ReadError> {
+        if self.target.recorder().is_none() {
+            return Ok(());
+        }
+        if let Some(sched) = self.runtime.symbols.addr(Global::Sched) {
+            // It only grows, and must not be less than the id of a goroutine that was born since the
+            // scheduler was read.
+            let offset = self.runtime.layout.sched.goidgen.into();
+            let _ = self.target.read_u64(Addr(self.program.bias.load(sched).0.wrapping_add(offset)))?;
+        }
+        let recorded = std::mem::take(&mut read.collected.recorded);
+        recorded.attach(self.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
+        Ok(())
+    }
+
     fn target_info(&self, state: &SchedulerState, monotonic_ns: u64) -> TargetInfo {
-        let process = self.target.process();
+        let (process, usage) = (self.target.process(), self.target.usage());
         let runtime = &self.runtime;
         TargetInfo {
             pid: process.pid,
@@ -302,9 +368,9 @@ impl Session {
             gomaxprocs: state.gomaxprocs,
             os_threads: state.os_threads,
             uptime_ns: state.runtime_init_ns.map(|init| monotonic_ns.saturating_sub(init)),
-            process_state: process.state,
-            cpu_ns: process.cpu_ns,
-            rss_bytes: process.rss_bytes,
+            process_state: usage.state,
+            cpu_ns: usage.cpu_ns,
+            rss_bytes: usage.rss_bytes,
         }
     }
 }
@@ -350,12 +416,13 @@ fn stop_running(
     state: &SchedulerState,
 ) -> Result<FreezeInfo, CaptureError> {
     let layout = &runtime.layout;
+    let quiet = quiet(walk.target);
     let mut info = FreezeInfo { whole_program: false, stopped_ns: 0, threads: 0 };
     let mut stopped_chunks = Vec::new();
     for m in &state.ms {
         let Some(tid) = freeze::tid(m) else { continue };
         // Most threads are idle or blocked; only one that has a goroutine is worth stopping.
-        let Some(now) = freeze::read_m(walk.target, m.addr, &layout.m)?.filter(|m| m.curg != 0) else { continue };
+        let Some(now) = freeze::read_m(quiet, m.addr, &layout.m)?.filter(|m| m.curg != 0) else { continue };
         if !walk.is_running(now.curg)? {
             continue;
         }
@@ -365,14 +432,15 @@ fn stop_running(
             Err(TargetError::NoSuchProcess { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        let Some(now) = freeze::read_m(walk.target, m.addr, &layout.m)? else { continue };
+        let Some(now) = freeze::read_m(quiet, m.addr, &layout.m)? else { continue };
         let starts = freeze::starts(
-            walk.target,
-            frozen.as_ref(),
+            quiet,
+            |tid| frozen.registers(tid),
             std::slice::from_ref(&now),
             &layout.g,
             &layout.gobuf,
             &program.module.text,
+            program.elf.arch(),
         )?;
         let addrs: Vec<u64> = starts.keys().copied().collect();
         let plan = Plan { validate: false, stopped: Arc::new(starts), window: 1 << 20, ..walk.plan.clone() };

@@ -105,6 +105,9 @@ pub struct Goroutine {
     pub wait_since_ns: Option<NonZeroU64>,
     /// A moment, ns by `nanotime`, at which it was blocked already, for certain.
     pub blocked_before_ns: Option<NonZeroU64>,
+    /// `g.trackingSeq`: how often it has stopped running, modulo 256. While it stays the same, the
+    /// goroutine has not run (from 1.26 on, coming back from a system call is not counted).
+    pub run_seq: u8,
     /// Address of the M that runs it or holds it (`g.m`).
     pub m: Option<Addr>,
     /// Who created it (1.21 on).

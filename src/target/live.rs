@@ -28,7 +28,7 @@ use super::permission;
 use super::proc_dir::{Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
 use super::{
     Backend, BlockedThread, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target,
-    TargetError, ThreadInfo, Tid,
+    TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -217,6 +217,15 @@ fn elf_arch(file: &dyn ByteSource) -> Option<Arch> {
 impl Target for LiveTarget {
     fn process(&self) -> &ProcessInfo {
         &self.process
+    }
+
+    fn usage(&self) -> Usage {
+        let Ok(stat) = self.dir.stat() else { return Usage::default() };
+        Usage {
+            state: Some(stat.state),
+            rss_bytes: Some(stat.rss.saturating_mul(procfs::page_size())),
+            cpu_ns: Some(ticks_to_ns(stat.utime.saturating_add(stat.stime))),
+        }
     }
 
     fn arch(&self) -> Option<Arch> {

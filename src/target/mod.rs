@@ -6,6 +6,7 @@
 //!
 //! * [`live`]: a running process, with [`memory`] (how bytes are read), [`maps`], [`proc_dir`],
 //!   [`file_bytes`], [`clock`], [`permission`] (why it was refused, and the remedy), and the freeze
+//! * [`core`]: an ELF core file
 //! * [`access`]: every check that reading a process depends on, and how it went
 //! * [`process_list`]: which processes there are
 //! * [`coalesce`]: many small pieces read in few calls, whatever the target
@@ -15,6 +16,7 @@ pub mod access;
 mod blocked;
 pub mod clock;
 pub mod coalesce;
+pub mod core;
 pub mod fake;
 pub mod file_bytes;
 mod freeze;
@@ -133,7 +135,8 @@ pub struct BlockedThread {
 /// The clocks with which the target's own stamps are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
-    /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts.
+    /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts; 0 where it is unknown, since
+    /// a core file does not tell it.
     pub monotonic_ns: u64,
     /// Wall clock, ns since the Unix epoch.
     pub unix_ns: u64,
@@ -160,6 +163,17 @@ pub struct ProcessInfo {
     /// Resident memory, bytes.
     pub rss_bytes: Option<u64>,
     /// CPU time used so far, user and system, ns.
+    pub cpu_ns: Option<u64>,
+}
+
+/// What a process uses at one moment, as the kernel says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// State letter of its main thread.
+    pub state: Option<char>,
+    /// Resident memory, bytes.
+    pub rss_bytes: Option<u64>,
+    /// CPU time used so far, ns.
     pub cpu_ns: Option<u64>,
 }
 
@@ -280,10 +294,32 @@ pub trait Frozen {
     fn resume(self: Box<Self>) -> Duration;
 }
 
+/// What a recording is told by those who read the target.
+///
+/// Whatever they read of the target itself is recorded as it was when it was read last. Some things
+/// are read, compared and thrown away; those are read from [`Recorder::unrecorded`], and what was
+/// believed in the end is handed to [`Recorder::keep`].
+pub trait Recorder: Sync {
+    /// The target, without a record of what is read.
+    fn unrecorded(&self) -> &dyn Target;
+
+    /// Records `bytes` as what is at `addr`.
+    fn keep(&self, addr: Addr, bytes: &[u8]);
+
+    /// Leaves something of one's own in the recording, in place of what had that name.
+    fn attach(&self, name: &str, bytes: Vec<u8>);
+}
+
 /// A process that can be looked at.
 pub trait Target: Send + Sync {
     /// What the operating system says of it, as of opening.
     fn process(&self) -> &ProcessInfo;
+
+    /// What it uses now; as of opening, unless the target lives.
+    fn usage(&self) -> Usage {
+        let process = self.process();
+        Usage { state: process.state, rss_bytes: process.rss_bytes, cpu_ns: process.cpu_ns }
+    }
 
     /// The instruction set, where the target itself says.
     fn arch(&self) -> Option<Arch>;
@@ -350,6 +386,22 @@ pub trait Target: Send + Sync {
     /// where that cannot be told.
     fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
         let _ = tid;
+        None
+    }
+
+    /// What of this target is not all there: a sentence for each thing.
+    fn shortcomings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Where to leave what a recording of this target is to hold, when it is being recorded.
+    fn recorder(&self) -> Option<&dyn Recorder> {
+        None
+    }
+
+    /// What [`Recorder::attach`] left under that name when this target was recorded.
+    fn attachment(&self, name: &str) -> Option<&[u8]> {
+        let _ = name;
         None
     }
 

@@ -11,13 +11,17 @@
 
 pub mod chains;
 pub mod command;
+pub mod compare;
+pub mod core_dump;
 pub mod fixture;
 pub mod process;
 pub mod real;
+pub mod tally;
 pub mod traceback;
 
 pub use chains::ChainRule;
 pub use command::{Output, gospy, gospy_with};
 pub use fixture::{Fixture, Mode, VERSIONS};
 pub use process::Running;
+pub use tally::{Tally, each, matrix};
 pub use traceback::{DumpCreator, DumpFrame, DumpGoroutine, parse_traceback};

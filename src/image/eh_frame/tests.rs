@@ -175,8 +175,8 @@ proptest! {
     ) {
         let arch = if arm { Arch::Arm64 } else { Arch::Amd64 };
         let frames = made_of(data, table, arch);
-        frames.row(LinkAddr(pc));
-        frames.row(LinkAddr(TEXT));
+        let _ = frames.row(LinkAddr(pc));
+        let _ = frames.row(LinkAddr(TEXT));
     }
 
     #[test]
@@ -192,12 +192,12 @@ proptest! {
         data.extend(fde(data.len(), TEXT + 0x20, 0x10, &[]));
         let table = with_index.then(|| index(&data)[INDEX_HEAD..].to_vec());
         let arch = if arm { Arch::Arm64 } else { Arch::Amd64 };
-        made_of(data.clone(), table.clone(), arch).row(LinkAddr(TEXT + at));
+        let _ = made_of(data.clone(), table.clone(), arch).row(LinkAddr(TEXT + at));
         for (place, value) in changes {
             let place = place.index(data.len());
             data[place] = value;
         }
-        made_of(data, table, arch).row(LinkAddr(TEXT + at));
+        let _ = made_of(data, table, arch).row(LinkAddr(TEXT + at));
     }
 
     #[test]

@@ -339,7 +339,8 @@ impl CodeEvidence {
         let mut fits = Vec::new();
         for at in written.intersection(&read).copied().filter(|at| elsewhere(*at)) {
             let value = process.array::<8>(at)?.map(u64::from_le_bytes);
-            if value.is_some_and(|v| v != 0 && v <= now) {
+            // The clock of a core file is unknown.
+            if value.is_some_and(|v| v != 0 && (v <= now || now == 0)) {
                 fits.push(at);
             }
         }
