@@ -13,6 +13,7 @@ mod labels;
 mod place;
 mod program;
 mod read;
+mod record;
 mod recording;
 mod scheduler;
 mod session;
@@ -22,4 +23,5 @@ pub mod unwind;
 
 pub use freeze::FreezeMode;
 pub use program::{Program, ProgramError, SymbolFile};
+pub use record::{RecordError, record};
 pub use session::{CaptureError, CaptureOptions, OpenError, OpenOptions, Session};

@@ -31,11 +31,12 @@ Examples:
 Growth:
   --max-growth with --baseline compares the number of goroutines with that of the baseline. With
   --watch, every group with the same stack, and all goroutines together, are sampled and a rate is
-  fitted: the median of the slopes between all pairs of samples (Theil-Sen), with its 99.9 %
-  confidence interval. A rule fails when the whole interval is above 0, the floor rises in each
-  quarter of the watch, the last quarter lies above the first as a whole, and the fitted growth is 5
-  goroutines or more and exceeds --max-growth (0 unless given; a percentage is of all goroutines at
-  the start). A load that goes up and down, or a warm-up that ends during the watch, does not.
+  fitted: the median of the slopes between all pairs of samples (Theil-Sen), with its 99.99 %
+  confidence interval. Growth is steady when the whole interval is above 0, the lowest sample rises
+  from quarter to quarter of the watch, each quarter lies as a whole above the one before the last,
+  and the fitted growth is 5 goroutines or more. It fails when it exceeds --max-growth (0 unless
+  given; a percentage is of all goroutines at the start). A load that goes up and down, or a warm-up
+  that ends during the watch, does not.
 
 Waits:
   The runtime only stamps a wait at the first garbage collection after it began, so a wait may be
@@ -92,7 +93,7 @@ impl ProcessArgs {
     }
 
     pub(super) fn depth(&self) -> Depth {
-        Depth { stacks: true, freeze: self.freeze, ..Depth::default() }
+        Depth { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
     }
 
     fn given(&self) -> Option<Given> {

@@ -4,7 +4,14 @@
 //! dump on SIGQUIT, its scheduler trace, `/proc`, and what its goroutines wrote down themselves.
 
 // A test that cannot go on fails, and a panic is how.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 
 mod facts;
 mod goroutines;

@@ -233,7 +233,7 @@ struct OffenderDocument<'a> {
 struct RateDocument {
     /// Goroutines per second: the median of the slopes between all pairs of samples.
     per_second: f64,
-    /// Low end of its confidence interval (99.9 %).
+    /// Low end of its confidence interval (99.99 %).
     least_per_second: f64,
     /// High end of its confidence interval.
     most_per_second: f64,
