@@ -17,12 +17,13 @@ use crate::runtime::g::{G, GLayout, GobufLayout};
 use crate::target::coalesce::{ChunkReader, Limits};
 use crate::target::{MemRange, ReadError, Target};
 
-/// Most goroutines in one chunk.
-pub(super) const CHUNK: usize = 2048;
+/// Most goroutines in one chunk: few enough for their headers and stacks to stay in the cache of the
+/// thread that reads them, many enough for one system call in a hundred goroutines.
+pub(super) const CHUNK: usize = 512;
 
 /// Most bytes and ranges of one kind in a chunk: room for as many goroutines with the longest first
 /// look at their stacks. What does not fit is read again in a smaller chunk.
-const LIMITS: Limits = Limits { gap: 2047, chunk_bytes: 64 << 20, chunk_ranges: CHUNK };
+const LIMITS: Limits = Limits { gap: 2047, chunk_bytes: 16 << 20, chunk_ranges: CHUNK };
 
 /// Longest stack that is followed, bytes.
 pub(super) const MAX_WINDOW: usize = 256 << 20;
