@@ -2,7 +2,14 @@
 //! know, so that no key can come, go or change unnoticed; and against the schema that is checked in.
 
 // A test that cannot go on fails, and a panic is how.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 // What is declared here is compared, not used.
 #![allow(dead_code)]
 

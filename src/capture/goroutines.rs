@@ -135,7 +135,11 @@ impl Decoder {
         let Some(start) = plan.start(raw.addr, &g).filter(|_| !g.scan || !plan.validate) else {
             return Outcome::Torn(NotShown::Moving);
         };
-        let unwound = self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr));
+        let (stack, stack_start) = match plan.displaced.get(&raw.addr.0) {
+            Some((start, bytes)) => (bytes.as_slice(), *start),
+            None => (raw.stack, raw.stack_start),
+        };
+        let unwound = self.unwinder.unwind(start, |addr| word(stack, stack_start, addr));
         self.finish(raw, &g, status, unwound, pool, warnings)
     }
 
@@ -423,7 +427,7 @@ impl Walk<'_> {
     fn record(&mut self, raw: &Raw<'_>, plan: &Plan, goroutine: &Goroutine) {
         let Some(recorder) = self.target.recorder() else { return };
         recorder.keep(raw.addr, raw.header);
-        recorder.keep(Addr(raw.stack_start), raw.stack);
+        self.collected.recorded.add_stack(recorder, raw.addr, raw.stack_start, raw.stack);
         if goroutine.status == Status::Running
             && matches!(goroutine.stack, StackState::Known(_))
             && let Some(start) = plan.stopped.get(&raw.addr.0)

@@ -12,6 +12,7 @@ mod labels;
 mod place;
 mod program;
 mod read;
+mod record;
 mod recording;
 mod scheduler;
 mod session;
@@ -21,4 +22,5 @@ pub mod unwind;
 
 pub use freeze::FreezeMode;
 pub use program::{Program, ProgramError, SymbolFile};
+pub use record::{RecordError, record};
 pub use session::{CaptureError, CaptureOptions, OpenError, OpenOptions, Session};

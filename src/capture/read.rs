@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::recording::quiet;
+use super::recording::{Displaced, quiet};
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -47,6 +47,8 @@ pub(super) struct Plan {
     /// Where the stacks of running goroutines start, by the address of the g, when their threads
     /// stand still.
     pub(super) stopped: Arc<FxHashMap<u64, Start>>,
+    /// Stacks that a recording keeps apart.
+    pub(super) displaced: Arc<Displaced>,
 }
 
 impl Plan {

@@ -2,7 +2,10 @@
 //!
 //! A recorded goroutine is its header and stack exactly as they were believed. One that never held
 //! still is recorded as such, since whatever bytes were left of it would make up a stack that never
-//! was. A running one whose thread was stopped is recorded with the place where it was.
+//! was. Stacks are read one after the other, and one may have moved meanwhile to where another was
+//! read before: then the recording's memory has the later one, and the earlier is kept apart. A running one whose thread was stopped is recorded with the place where it was.
+
+use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -10,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::model::{Consistency, FreezeInfo, NotShown};
-use crate::target::Target;
+use crate::target::{Recorder, Target};
 
 /// The name under which it is attached to a recording.
 const NAME: &str = "goroutines";
@@ -22,10 +25,28 @@ pub(super) struct Recorded {
     unsettled: Vec<(u64, Unsettled)>,
     /// Running goroutines whose threads stood still.
     starts: Vec<(u64, StoppedAt)>,
+    /// Stacks whose place another stack took while the capture was made: address of the g, first
+    /// address of the bytes, and the bytes in hexadecimal.
+    #[serde(default)]
+    displaced: Vec<(u64, u64, String)>,
+    /// Where recorded stacks are, by their first address.
+    #[serde(skip)]
+    stacks: BTreeMap<u64, StackPlace>,
     /// Goroutines that took more than one try.
     retried: u64,
     freeze: Option<Freeze>,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct StackPlace {
+    end: u64,
+    g: u64,
+    /// Number of the piece in the recording.
+    piece: usize,
+}
+
+/// Bytes of stacks that are not where they were, by the address of the g.
+pub(super) type Displaced = FxHashMap<u64, (u64, Vec<u8>)>;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +91,28 @@ impl Recorded {
         self.starts.push((addr.0, at));
     }
 
+    /// Records the stack of the goroutine at `g`.
+    pub(super) fn add_stack(&mut self, recorder: &dyn Recorder, g: Addr, start: u64, stack: &[u8]) {
+        self.displaced.retain(|(other, _, _)| *other != g.0);
+        let piece = recorder.keep(Addr(start), stack);
+        let end = start.saturating_add(stack.len() as u64);
+        if start == end {
+            return;
+        }
+        // Those that begin before its end; the nearest of them may end behind its start.
+        while let Some((&first, &place)) = self.stacks.range(..end).next_back().filter(|(_, place)| place.end > start) {
+            self.stacks.remove(&first);
+            if place.g != g.0 {
+                self.displaced.push((place.g, first, hex(&recorder.kept(place.piece))));
+            }
+        }
+        self.stacks.insert(start, StackPlace { end, g: g.0, piece });
+    }
+
+    pub(super) fn displaced(&self) -> Displaced {
+        self.displaced.iter().map(|(g, start, bytes)| (*g, (*start, unhex(bytes)))).collect()
+    }
+
     /// Attaches it to the recording that is being made of `target`, if one is.
     pub(super) fn attach(mut self, target: &dyn Target, consistency: &Consistency, freeze: Option<&FreezeInfo>) {
         let Some(recorder) = target.recorder() else { return };
@@ -106,6 +149,17 @@ impl Recorded {
     pub(super) fn freeze(&self) -> Option<FreezeInfo> {
         self.freeze.map(|f| FreezeInfo { whole_program: f.whole_program, stopped_ns: f.stopped_ns, threads: f.threads })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Digits that are none count as 0: the checksum was right, so somebody made them up.
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs.map(|pair| pair.iter().fold(0, |byte, next| (byte << 4) | digit(next))).collect()
 }
 
 /// The target to read from what is compared and may be thrown away: see [`crate::target::Recorder`].

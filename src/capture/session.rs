@@ -217,6 +217,7 @@ impl Session {
             window: usize::MAX,
             validate: true,
             stopped: Arc::default(),
+            displaced: Arc::default(),
         }
     }
 
@@ -236,6 +237,7 @@ impl Session {
         let recorded = Recorded::of(self.target.as_ref());
         if matches!(self.target.backend(), Backend::Core | Backend::Capture) {
             plan.validate = false;
+            plan.displaced = Arc::new(recorded.as_ref().map(Recorded::displaced).unwrap_or_default());
             plan.stopped = Arc::new(match &recorded {
                 Some(recorded) => recorded.starts(),
                 None => self.stopped_for_good(&state)?,
@@ -327,6 +329,7 @@ impl Session {
         if self.target.recorder().is_none() {
             return Ok(());
         }
+        self.read_new_ms(read)?;
         if let Some(sched) = self.runtime.symbols.addr(Global::Sched) {
             // It only grows, and must not be less than the id of a goroutine that was born since the
             // scheduler was read.
@@ -335,6 +338,24 @@ impl Session {
         }
         let recorded = std::mem::take(&mut read.collected.recorded);
         recorded.attach(self.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
+        Ok(())
+    }
+
+    /// Reads the Ms that are younger than the list of Ms that was read, and of all the g0: whoever
+    /// opens the recording checks its layout by them.
+    fn read_new_ms(&self, read: &Read) -> Result<(), ReadError> {
+        let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
+        let mut g0s: FxHashMap<Addr, u64> = read.state.ms.iter().map(|m| (m.addr, m.g0)).collect();
+        for addr in read.collected.goroutines.iter().filter_map(|g| g.m) {
+            if !g0s.contains_key(&addr) {
+                let g0 = freeze::read_m(target, addr, &layout.m)?.map_or(0, |m| m.g0);
+                g0s.insert(addr, g0);
+            }
+        }
+        for g0 in g0s.into_values() {
+            // Read for the record.
+            let _ = target.read_u64(Addr(g0.wrapping_add(layout.g.m.into())))?;
+        }
         Ok(())
     }
 

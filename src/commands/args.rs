@@ -1,13 +1,18 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs};
 use super::source::{Depth, Freeze, Wanted};
 use super::streams::ColourChoice;
 use crate::analysis::filter::HELP as FILTER_HELP;
+use crate::analysis::quantity::parse_duration;
 use crate::analysis::{PlaceKind, SortKey};
+use crate::top::grouping::Grouping;
+use crate::top::order::SortName;
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -18,7 +23,10 @@ Exit status:
   4    no permission; the message says which, and what to do
   5    not a Go program, or a version of Go that cannot be read
   6    the answer is incomplete and --strict was given
-  130  Ctrl-C";
+  7    a rule of check does not hold
+  130  Ctrl-C
+
+gospy run ends as its command does; its help says more.";
 
 /// See inside any running Go program without touching it.
 ///
@@ -71,6 +79,9 @@ pub(super) enum Command {
     /// Every goroutine's stack, as the program itself would print it
     #[command(visible_aliases = ["st", "dump"], after_long_help = STACK_EXAMPLES)]
     Stack(StackArgs),
+    /// A live view: what goroutines pile up on, and which pile grows
+    #[command(visible_alias = "t", after_long_help = TOP_EXAMPLES)]
+    Top(TopArgs),
     /// The Go programs that run on this machine
     #[command(after_long_help = "Examples:\n  gospy ps\n  gospy ps --json | jq -r '.processes[].pid'")]
     Ps(PsArgs),
@@ -78,6 +89,15 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy doctor\n  gospy doctor --pid 4242\n  \
                                  gospy doctor --pid 4242 --bin ./server-with-symbols")]
     Doctor(DoctorArgs),
+    /// What became of the goroutines between two readings
+    #[command(after_long_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
+    /// Whether a program keeps rules: for CI
+    #[command(after_long_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Run a command that is or starts a Go program, and tell its stacks when it hangs: for CI
+    #[command(after_long_help = RUN_EXAMPLES)]
+    Run(RunArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = "Examples:\n  gospy completions bash > /etc/bash_completion.d/gospy\n  \
                                  gospy completions zsh > ~/.zfunc/_gospy")]
@@ -93,8 +113,24 @@ pub(super) enum Command {
         directory: Option<PathBuf>,
     },
     /// Print the JSON Schema of what --json prints
-    #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json")]
-    Schema,
+    #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
+                                 gospy schema check > check.schema.json")]
+    Schema {
+        /// Whose: snapshot (summary and stack), diff, check
+        #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
+        of: SchemaOf,
+    },
+}
+
+/// Which schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaOf {
+    /// What summary and stack print
+    Snapshot,
+    /// What diff prints
+    Diff,
+    /// What check prints
+    Check,
 }
 
 const SUMMARY_EXAMPLES: &str = "\
@@ -112,6 +148,17 @@ Examples:
   gospy stack -p 4242 --goid 18,19 --freeze
   gospy stack -p 4242 --pprof goroutines.pb.gz && go tool pprof -top goroutines.pb.gz
   gospy stack -p 4242 --folded | inferno-flamegraph > goroutines.svg";
+
+const TOP_EXAMPLES: &str = "\
+Press ? for the keys. When standard output is not a terminal, each refresh is a block of text.
+
+Examples:
+  gospy top --pid 4242
+  gospy top -p 4242 --interval 0.5 --group-by stack --filter 'not system'
+  gospy top -p 4242 --group-by label=tenant --sort growth
+  gospy top -p 4242 --wait
+  gospy top -p 4242 --once
+  gospy top -p 4242 --json --iterations 60 | jq -c '.groups[] | select(.rate_per_second > 1)'";
 
 /// Which program.
 #[derive(Args, Debug)]
@@ -272,5 +319,57 @@ pub(super) struct StackArgs {
 impl StackArgs {
     pub(super) fn max_frames(&self) -> Option<usize> {
         self.max_frames.and_then(|most| usize::try_from(most).ok())
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TopArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Time from one refresh to the next, in seconds or with a unit: 2, 0.5, 500ms
+    #[arg(long, short, value_name = "TIME", default_value = "1", value_parser = interval)]
+    pub(super) interval: Duration,
+    /// Put goroutines together by place, stack, start, creator or label=KEY
+    #[arg(long, value_name = "KEY", default_value = "place", value_parser = |text: &str| text.parse::<Grouping>())]
+    pub(super) group_by: Grouping,
+    /// Order: count, change, growth, rate, age, function of groups; id, state, reason, stack of goroutines
+    #[arg(long, value_name = "KEY", value_parser = |text: &str| text.parse::<SortName>())]
+    pub(super) sort: Option<SortName>,
+    /// Only the goroutines for which this holds
+    #[arg(long, value_name = "EXPR", long_help = format!("Only the goroutines for which this holds.\n\n{FILTER_HELP}"))]
+    pub(super) filter: Option<String>,
+    /// Leave out the runtime's own goroutines
+    #[arg(long)]
+    pub(super) no_system: bool,
+    /// Share of one core that gospy may use, in percent; slower refreshes keep it below
+    #[arg(long, value_name = "PERCENT", default_value = "25", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) max_cpu: u16,
+    /// End after so many refreshes
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) iterations: Option<u64>,
+    /// Print one refresh and end
+    #[arg(long, conflicts_with = "iterations")]
+    pub(super) once: bool,
+    /// When the program ends, wait for it to come back as another process
+    #[arg(long, conflicts_with = "once")]
+    pub(super) wait: bool,
+    /// One JSON object a refresh, on one line
+    #[arg(long, short)]
+    pub(super) json: bool,
+}
+
+/// Shortest interval: below it the screen cannot be read any more.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// Longest interval.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let with_unit = parse_duration(text).map(Duration::from_nanos);
+    let seconds = || text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let interval = with_unit.or_else(seconds).ok_or("give seconds, or a time with its unit: 2, 0.5, 500ms")?;
+    if (SHORTEST..=LONGEST).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("it has to be from 50ms to 24h".to_owned())
     }
 }

@@ -60,7 +60,7 @@ pub trait Sources {
 }
 
 /// An opened program.
-pub trait Source {
+pub trait Source: Send {
     /// Reads it.
     ///
     /// # Errors

@@ -1,10 +1,9 @@
 //! `gospy stack`
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::args::{Global, StackArgs};
+use super::files::write_file;
 use super::selection::{Selection, verdict};
 use super::source::Sources;
 use super::streams::Streams;
@@ -121,11 +120,4 @@ fn notes(snapshot: &Snapshot, streams: &mut Streams<'_>) {
         let message = crate::report::clean::clean(&warning.message).into_owned();
         streams.note(&format!("warning: {}: {message}{times}", warning.code.name()));
     }
-}
-
-fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    let failed =
-        |error: io::Error| Failure::new(Exit::Error, format!("{} could not be written: {error}", path.display()));
-    let mut out = BufWriter::new(File::create(path).map_err(failed)?);
-    write(&mut out).and_then(|()| out.flush()).map_err(failed)
 }

@@ -254,7 +254,7 @@ fn colour_follows_the_rules() {
         (false, true, false, ColourChoice::Never, true, false),
     ];
     for (no_color, force, dumb, choice, terminal, want) in table {
-        let environment = Environment { no_color, force, dumb, columns: None };
+        let environment = Environment { no_color, force, dumb, ..Environment::default() };
         assert_eq!(environment.colours(choice, terminal), want, "{environment:?} {choice:?} {terminal}");
     }
     let coloured = |line: &str, terminal| gospy_on(snapshot(3), terminal, line).out.contains('\u{1b}');

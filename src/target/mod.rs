@@ -7,12 +7,14 @@
 //! * [`live`]: a running process, with [`memory`] (how bytes are read), [`maps`], [`proc_dir`],
 //!   [`file_bytes`], [`clock`], [`permission`] (why it was refused, and the remedy), and the freeze
 //! * [`core`]: an ELF core file
+//! * [`recording`] and [`capture_file`]: writing a capture, and its format
 //! * [`access`]: every check that reading a process depends on, and how it went
 //! * [`process_list`]: which processes there are
 //! * [`coalesce`]: many small pieces read in few calls, whatever the target
 //! * [`fake`]: a test double
 
 pub mod access;
+pub mod capture_file;
 pub mod clock;
 pub mod coalesce;
 pub mod core;
@@ -25,6 +27,7 @@ pub mod memory;
 pub mod permission;
 pub mod proc_dir;
 pub mod process_list;
+pub mod recording;
 mod syscalls;
 
 use std::sync::Arc;
@@ -288,8 +291,11 @@ pub trait Recorder: Sync {
     /// The target, without a record of what is read.
     fn unrecorded(&self) -> &dyn Target;
 
-    /// Records `bytes` as what is at `addr`.
-    fn keep(&self, addr: Addr, bytes: &[u8]);
+    /// Records `bytes` as what is at `addr`, and gives the number of what was recorded so.
+    fn keep(&self, addr: Addr, bytes: &[u8]) -> usize;
+
+    /// What was recorded under that number, whether something else is in its place by now or not.
+    fn kept(&self, number: usize) -> Vec<u8>;
 
     /// Leaves something of one's own in the recording, in place of what had that name.
     fn attach(&self, name: &str, bytes: Vec<u8>);
@@ -365,6 +371,11 @@ pub trait Target: Send + Sync {
     fn registers(&self, tid: Tid) -> Option<Registers> {
         let _ = tid;
         None
+    }
+
+    /// Whether memory is there or not by whole pages; a recording has single bytes.
+    fn has_whole_pages(&self) -> bool {
+        true
     }
 
     /// What of this target is not all there: a sentence for each thing.

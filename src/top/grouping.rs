@@ -107,6 +107,16 @@ pub struct Group {
     pub system: bool,
 }
 
+/// The place that stands for a goroutine. Those of the runtime all wait in the same function of the
+/// runtime; where they started says what they are.
+#[must_use]
+pub fn place_of(index: &Index<'_>, goroutine: &Goroutine, kind: PlaceKind) -> Place {
+    match (kind, goroutine.start) {
+        (PlaceKind::Current, Some(start)) if goroutine.system => Place::At(start),
+        _ => index.place(goroutine, kind),
+    }
+}
+
 /// Gives goroutines of one snapshot their keys.
 pub struct Keys<'a> {
     index: &'a Index<'a>,
@@ -139,7 +149,7 @@ impl<'a> Keys<'a> {
     }
 
     fn at(&self, goroutine: &Goroutine, kind: PlaceKind) -> Key {
-        match self.index.place(goroutine, kind) {
+        match place_of(self.index, goroutine, kind) {
             Place::At(frame) => self.line(frame).map_or(Key::Nowhere, |l| Key::At(l.function, l.file, l.line)),
             Place::StartedIn(frame) => {
                 self.line(frame).map_or(Key::Nowhere, |l| Key::StartedIn(l.function, l.file, l.line))

@@ -73,6 +73,9 @@ impl App {
             return Ok(leave);
         }
         loop {
+            if self.worker.has_ended() {
+                return Err(io::Error::other("the thread that reads has ended"));
+            }
             screen.draw(&self.state, self.theme)?;
             let wake = self.state.wake_at().map_or(TICK, |at| at.saturating_sub(self.started.elapsed()).min(TICK));
             let mut message = match messages.recv_timeout(wake) {

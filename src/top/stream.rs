@@ -221,7 +221,7 @@ struct GroupRow<'a> {
     rate_per_second: Option<f64>,
     states: Vec<StateRow<'a>>,
     wait_longest_ns: Option<u64>,
-    /// Whether the runtime has no stamp of that wait and gospy has watched it.
+    /// Whether that is known from watching.
     wait_watched: bool,
     example_id: u64,
     system: bool,

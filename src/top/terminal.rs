@@ -58,6 +58,10 @@ impl Screen {
     /// # Errors
     /// Those of the terminal.
     pub fn draw(&mut self, state: &State, theme: Theme) -> io::Result<()> {
+        if !TAKEN.load(Ordering::SeqCst) {
+            // Some other thread has panicked; what it says is not to be drawn over.
+            return Err(io::Error::other("the terminal was given back"));
+        }
         self.terminal.draw(|frame| draw(frame, state, theme)).map(|_| ())
     }
 

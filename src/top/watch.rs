@@ -1,9 +1,9 @@
 //! What only shows from one refresh to the next: for how long a goroutine has been found at the
 //! same place without having run.
 //!
-//! The runtime stamps the time of blocking only when a garbage collection passes by, so in a program
-//! that collects rarely most stamps are missing. Where one is, the time since gospy first found the
-//! goroutine blocked as it is now takes its place: a lower bound that grows with watching. Both lists
+//! The runtime tells only by its collections how long a goroutine has been blocked, so in a program
+//! that collects rarely most waits are unknown. The time since gospy first found the goroutine
+//! blocked as it is now is a lower bound too, one that grows with watching. Both lists
 //! are in order of id, so the comparison is one walk along both: linear, and nothing is kept but the
 //! latest refresh.
 
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use crate::analysis::Counts;
 use crate::model::{Goroutine, Snapshot, Status};
 
-/// A snapshot with what watching has found. The stamps that the runtime has not set
-/// (`wait_since_ns`) are filled in where the wait has been watched, so that everything that works
-/// on waits works on these too.
+/// A snapshot with what watching has found: where a wait has been watched for longer than the
+/// runtime tells, that is filled in (`blocked_before_ns`), so that everything that works on waits
+/// works on these too.
 #[derive(Clone, Debug)]
 pub struct Observed {
     snapshot: Snapshot,
@@ -28,8 +28,10 @@ pub struct Observed {
 struct Seen {
     /// When it was first found as it is now, by the target's `nanotime`.
     since_ns: u64,
-    /// Whether its stamp is gospy's and not the runtime's.
+    /// Whether its wait is known from watching.
     watched: bool,
+    /// What was read, in the place of which that was put.
+    read: Option<NonZeroU64>,
 }
 
 impl Observed {
@@ -45,7 +47,7 @@ impl Observed {
         &self.counts
     }
 
-    /// Whether the wait of the goroutine at `position` is known from watching only.
+    /// Whether the wait of the goroutine at `position` is known from watching.
     #[must_use]
     pub fn is_watched(&self, position: usize) -> bool {
         self.seen.get(position).is_some_and(|seen| seen.watched)
@@ -55,8 +57,8 @@ impl Observed {
     #[must_use]
     pub fn as_read(&self) -> Snapshot {
         let mut snapshot = self.snapshot.clone();
-        for (goroutine, _) in snapshot.goroutines.iter_mut().zip(&self.seen).filter(|(_, seen)| seen.watched) {
-            goroutine.wait_since_ns = None;
+        for (goroutine, seen) in snapshot.goroutines.iter_mut().zip(&self.seen) {
+            goroutine.blocked_before_ns = seen.read;
         }
         snapshot
     }
@@ -87,16 +89,18 @@ impl Watch {
             if !goroutine.status.is_dead() {
                 while before.next_if(|(then, _)| then.id < goroutine.id).is_some() {}
                 if let Some((then, entry)) = before.next_if(|(then, _)| then.id == goroutine.id)
-                    && same_wait(then, entry.watched, goroutine, same_pool)
+                    && same_wait(then, goroutine, same_pool)
                 {
                     since_ns = entry.since_ns;
                 }
             }
-            let watched = goroutine.wait_since_ns.is_none() && since_ns < now && is_blocked(goroutine);
+            let read = goroutine.blocked_before_ns;
+            let longer = since_ns < now && read.is_none_or(|read| since_ns < read.get());
+            let watched = longer && is_blocked(goroutine);
             if watched {
-                goroutine.wait_since_ns = NonZeroU64::new(since_ns);
+                goroutine.blocked_before_ns = NonZeroU64::new(since_ns);
             }
-            seen.push(Seen { since_ns, watched });
+            seen.push(Seen { since_ns, watched, read });
         }
         drop(before);
         let counts = Counts::of(&snapshot);
@@ -116,16 +120,15 @@ fn is_blocked(goroutine: &Goroutine) -> bool {
 }
 
 /// Whether a goroutine is still in the wait that it was in then.
-fn same_wait(then: &Goroutine, then_watched: bool, now: &Goroutine, same_pool: bool) -> bool {
+fn same_wait(then: &Goroutine, now: &Goroutine, same_pool: bool) -> bool {
     // A stamp of the runtime can appear during a wait, but it neither changes nor disappears.
-    let stamp = then.wait_since_ns.filter(|_| !then_watched);
     then.status == now.status
         && then.wait_reason == now.wait_reason
         && then.run_seq == now.run_seq
         && then.sp == now.sp
         && then.addr == now.addr
         && (!same_pool || then.stack == now.stack)
-        && (stamp.is_none() || stamp == now.wait_since_ns)
+        && (then.wait_since_ns.is_none() || then.wait_since_ns == now.wait_since_ns)
 }
 
 #[cfg(test)]
@@ -180,12 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_of_the_runtime_wins() {
+    fn the_longer_of_two_lower_bounds_counts() {
         let mut watch = Watch::default();
         watch.observe(at(0, &[(1, Status::Waiting, 0, None)]));
         assert_eq!(waits(&mut watch, at(10, &[(1, Status::Waiting, 0, None)])), [(Some(10), true)]);
-        // `wait_ns` of the builder counts back from its own time.
-        assert_eq!(waits(&mut watch, at(20, &[(1, Status::Waiting, 0, Some(0))])), [(Some(20), false)]);
+        // The runtime knows more: `wait_ns` of the builder counts back from its own time.
+        let told = Some(30 * SECOND);
+        assert_eq!(waits(&mut watch, at(20, &[(1, Status::Waiting, 0, told)])), [(Some(50), false)]);
+        // Its stamp is gone: that was another wait.
         assert_eq!(waits(&mut watch, at(30, &[(1, Status::Waiting, 0, None)])), [(None, false)]);
     }
 
@@ -194,10 +199,10 @@ mod tests {
         let mut watch = Watch::default();
         watch.observe(at(0, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, Some(5))]));
         let observed = watch.observe(at(9, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, Some(5))]));
-        assert!(observed.snapshot().goroutines[0].wait_since_ns.is_some());
+        assert!(observed.snapshot().goroutines[0].blocked_before_ns.is_some());
         let read = observed.as_read();
-        assert_eq!(read.goroutines[0].wait_since_ns, None);
-        assert!(read.goroutines[1].wait_since_ns.is_some());
+        assert_eq!(read.goroutines[0].blocked_before_ns, None);
+        assert!(read.goroutines[1].blocked_before_ns.is_some());
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub fn compact(value: u64, room: usize) -> String {
         return full;
     }
     let units = [(1_000_u64, 'k'), (1_000_000, 'M'), (1_000_000_000, 'G'), (1_000_000_000_000, 'T')];
-    let shortened = units.iter().flat_map(|&(unit, letter)| {
+    let shortened = units.iter().rev().flat_map(|&(unit, letter)| {
         let (whole, tenth) = (value / unit, value % unit / (unit / 10));
         [format!("{whole}.{tenth}{letter}"), format!("{whole}{letter}")]
     });

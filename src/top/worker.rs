@@ -26,9 +26,8 @@ pub fn cpu_time() -> Duration {
 #[derive(Debug)]
 pub struct Worker {
     requests: Sender<()>,
-    /// Held so that the thread has a name to be found by; it is not waited for, since a reading may
-    /// take long.
-    _thread: JoinHandle<()>,
+    /// It is not waited for, since a reading may take long.
+    thread: JoinHandle<()>,
 }
 
 impl Worker {
@@ -47,7 +46,13 @@ impl Worker {
             // An error means that nobody listens any more.
             let _ = reader.run(&wanted, &events);
         })?;
-        Ok(Self { requests, _thread: thread })
+        Ok(Self { requests, thread })
+    }
+
+    /// Whether the thread is there no more, which only a panic can cause.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Asks for a reading.

@@ -1,7 +1,14 @@
 //! Snapshots as text, to be compared: everything that was found, and nothing of how it was read.
 
 #![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -7,7 +7,14 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 // A test that cannot go on fails, and a panic is how. clippy.toml says so for test
 // functions only, not for what they call.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 
 pub mod chains;
 pub mod command;

@@ -61,7 +61,7 @@ impl Tally {
             "{} of {} values are wrong:\n{}",
             self.wrong.len(),
             self.compared,
-            self.wrong[..self.wrong.len().min(100)].join("\n")
+            self.wrong[..self.wrong.len().min(4000)].join("\n")
         );
         assert!(self.compared >= at_least, "only {} values were compared", self.compared);
     }

@@ -28,7 +28,14 @@ pub(crate) fn compare(truth: &Value, seen: &Value, tally: &mut Tally) {
     let user: BTreeSet<u64> = ours.iter().filter(|(_, g)| g["system"] == false).map(|(id, _)| *id).collect();
     tally.equal("the program's own goroutines", &own, &user);
     let counts = &seen["goroutines"];
-    tally.equal("NumGoroutine", &truth["num_goroutine"], &counts["user"]);
+    // A goroutine of the runtime's that is in the program's own code, a finalizer, is in the dump but
+    // not in the number.
+    let lent = |g: &&&Value| {
+        let start = g["start"]["function"].as_str().unwrap_or_default();
+        g["system"] == false && matches!(start, "runtime.runfinq" | "runtime.runFinalizers" | "runtime.runCleanups")
+    };
+    let lent = ours.values().filter(lent).count() as u64;
+    tally.equal("NumGoroutine", &truth["num_goroutine"], counts["user"].as_u64().unwrap() - lent);
     tally.equal("total", ours.len(), usize::try_from(counts["total"].as_u64().unwrap()).unwrap());
     tally.equal("system", ours.len() - user.len(), usize::try_from(counts["system"].as_u64().unwrap()).unwrap());
     for own in &dump {
@@ -36,10 +43,15 @@ pub(crate) fn compare(truth: &Value, seen: &Value, tally: &mut Tally) {
         let what = |what: &str| format!("{what} of goroutine {}", own.id);
         // The one that answers ran then.
         if own.state != "running" {
-            tally.equal(what("state"), own.state.as_str(), state(ours));
+            // A note of the traceback on some reasons in a bubble.
+            let plain = |state: &str| state.trim_end_matches(" (durable)").to_owned();
+            tally.equal(what("state"), plain(&own.state), plain(state(ours)));
         }
         tally.equal(what("locked"), own.locked, ours["locked"].as_bool().unwrap());
-        creator(own, ours, tally);
+        // The creators of the runtime's own goroutines are not shown at this level.
+        if own.created_by.is_some() || !is_hidden(&ours["creator"]) {
+            creator(own, ours, tally);
+        }
         let innermost = own.frames.first().map(|frame| frame.function.as_str());
         if own.state != "running" && ours["current"]["file"].as_str().is_some_and(|file| !is_runtime(file)) {
             // What a person wants to see is what the runtime would print first, unless that is the runtime's.
@@ -50,6 +62,11 @@ pub(crate) fn compare(truth: &Value, seen: &Value, tally: &mut Tally) {
         }
         tally.holds(what("a stack"), innermost.is_some() && ours["stack"]["status"] == "known");
     }
+}
+
+/// Whether a traceback of the usual level leaves a creator out: none, or one of the runtime's own.
+fn is_hidden(place: &Value) -> bool {
+    place["function"].as_str().is_none_or(|name| name.starts_with("runtime."))
 }
 
 fn is_runtime(file: &str) -> bool {
@@ -180,6 +197,29 @@ fn threads(truth: &Value, seen: &Value, tally: &mut Tally) {
             }
             let m = locked.get(&id).copied();
             tally.equal(format!("thread that goroutine {id} ({kind}) is locked to"), Some(tid), m);
+        }
+    }
+}
+
+/// Goroutines that are known to be in a system call: the kernel says so of their threads.
+pub(crate) fn in_the_kernel(truth: &Value, seen: &Value, tally: &mut Tally) {
+    const READ: &str = "0";
+    const CLOCK_NANOSLEEP: &str = "230";
+    let kinds = [
+        ("syscall", READ),
+        ("syscall locked", READ),
+        ("cgo read", READ),
+        ("cgo read locked", READ),
+        ("cgo callback in C", READ),
+        ("cgo sleep", CLOCK_NANOSLEEP),
+    ];
+    let ours = listed(seen);
+    for (kind, number) in kinds {
+        for id in truth["kinds"][kind].as_array().into_iter().flatten() {
+            let tid = &ours[&id.as_u64().unwrap()]["thread_id"];
+            let said = std::fs::read_to_string(format!("/proc/{}/task/{tid}/syscall", truth["pid"])).unwrap();
+            let call = said.split(' ').next().unwrap().trim_end();
+            tally.equal(format!("system call of thread {tid} of goroutine {id} ({kind})"), number, call);
         }
     }
 }

@@ -69,7 +69,9 @@ fn memstats(own: &Value, seen: &Value, tally: &mut Tally) {
     tally.equal("NumGC", &own["NumGC"], &gc["cycles"]);
     tally.equal("NumForcedGC", &own["NumForcedGC"], &gc["forced_cycles"]);
     tally.equal("PauseTotalNs", &own["PauseTotalNs"], &gc["pause_total_ns"]);
-    tally.equal("EnableGC", &own["EnableGC"], &gc["enabled"]);
+    // The program's is true even when nothing starts a cycle.
+    let off = gc["gc_percent"] == -1 && gc["memory_limit_bytes"].is_null();
+    tally.equal("EnableGC", own["EnableGC"] == true && !off, gc["enabled"].as_bool().unwrap());
     tally.equal("LastGC", own["LastGC"].as_u64().unwrap(), unix_ns(&gc["last_at"]));
     close("GCCPUFraction", &own["GCCPUFraction"], &gc["cpu_fraction"], tally);
     let pauses = gc["recent_pauses"].as_array().unwrap();
@@ -111,7 +113,7 @@ fn metrics(own: &Value, seen: &Value, tally: &mut Tally) {
         ("/gc/heap/live:bytes", number(&heap["marked_bytes"])),
         ("/gc/cycles/total:gc-cycles", number(&gc["cycles"])),
         ("/gc/cycles/forced:gc-cycles", number(&gc["forced_cycles"])),
-        ("/gc/gogc:percent", number(&gc["gc_percent"])),
+        ("/gc/gogc:percent", gc["gc_percent"].as_i64().unwrap().cast_unsigned()),
         ("/gc/gomemlimit:bytes", gc["memory_limit_bytes"].as_u64().unwrap_or(i64::MAX.unsigned_abs())),
         ("/sched/gomaxprocs:threads", number(&seen["target"]["gomaxprocs"])),
     ];

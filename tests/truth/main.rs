@@ -4,12 +4,20 @@
 //! dump on SIGQUIT, its scheduler trace, `/proc`, and what its goroutines wrote down themselves.
 
 // A test that cannot go on fails, and a panic is how.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 
 mod facts;
 mod goroutines;
 mod heap;
 mod kinds;
+mod load;
 mod scheduler;
 #[path = "../support/mod.rs"]
 mod support;
@@ -27,6 +35,12 @@ fn summary(program: &Running, tally: &mut support::Tally) -> Value {
     summary
 }
 
+/// `gospy stack --all` of a program.
+fn gospy_stack(program: &Running, more: &[&str]) -> String {
+    let pid = program.pid().to_string();
+    gospy(&[&["stack", "--all", "--pid", &pid], more].concat()).ok()
+}
+
 #[test]
 fn the_summary_is_what_the_program_says() {
     let tally = matrix(&Mode::ALL, |version, mode, tally| {
@@ -37,6 +51,7 @@ fn the_summary_is_what_the_program_says() {
         let seen = heap::compare(&mut program, version, tally);
         facts::compare(&truth, &seen, begun, mode, tally);
         goroutines::compare(&truth, &seen, tally);
+        goroutines::in_the_kernel(&truth, &seen, tally);
 
         program.stop();
         let stopped = summary(&program, tally);
@@ -49,5 +64,18 @@ fn the_summary_is_what_the_program_says() {
         let dump = program.sigquit_dump();
         goroutines::compare_dump(&truth, &dump, &stopped, tally);
     });
-    tally.check(100_000);
+    tally.check(300_000);
+}
+
+/// What decides on the heap's next goal.
+#[test]
+fn the_collectors_settings_are_told() {
+    let tally = matrix(&[Mode::Default, Mode::PieSw], |version, mode, tally| {
+        for (name, value) in [("GOGC", "off"), ("GOGC", "30"), ("GOMEMLIMIT", "10MiB"), ("GOMEMLIMIT", "64MiB")] {
+            let mut program = Fixture::new("fx", version, mode).env(name, value).run(&["states"]);
+            program.ask("gc");
+            heap::compare(&mut program, &format!("{version} {name}={value}"), tally);
+        }
+    });
+    tally.check(4_000);
 }

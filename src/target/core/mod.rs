@@ -28,6 +28,7 @@ use self::file_parts::FileParts;
 use self::headers::{FilePart, Headers};
 use self::memory::Memory;
 use self::notes::{FileNote, Notes};
+use super::capture_file::{CaptureFile, CaptureFileError, is_capture};
 use super::file_bytes::FileBytes;
 use super::{
     Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Target, TargetError, ThreadInfo,
@@ -64,7 +65,7 @@ pub enum CoreError {
         source: std::io::Error,
     },
     /// It is something else.
-    #[error("this is not a core file that can be read: {what}")]
+    #[error("this is neither a capture nor a core file that can be read: {what}")]
     NotCore {
         /// What was found instead.
         what: String,
@@ -75,6 +76,9 @@ pub enum CoreError {
         /// What is wrong.
         what: String,
     },
+    /// It is a capture that cannot be read.
+    #[error(transparent)]
+    Capture(#[from] CaptureFileError),
     /// A capture's own note is damaged.
     #[error("the capture's {note} cannot be read: {what}")]
     Note {
@@ -115,11 +119,11 @@ enum Files {
 type Resolved = Result<Arc<FileBytes>, String>;
 
 impl CoreTarget {
-    /// Opens the core file at `path`.
+    /// Opens the core file or capture at `path`.
     ///
     /// # Errors
-    /// When it cannot be opened, is no core file of a 64-bit little-endian amd64 or arm64 process,
-    /// or its headers make no sense.
+    /// When it cannot be opened, is neither a capture nor a core file of a 64-bit little-endian
+    /// amd64 or arm64 process, is damaged, or its headers make no sense.
     pub fn open(path: &Path, options: &CoreOptions) -> Result<Self, CoreError> {
         let io = |source| CoreError::Io { path: path.to_owned(), source };
         let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(io)?;
@@ -133,12 +137,19 @@ impl CoreTarget {
         Ok(target)
     }
 
-    /// Opens a core file whose bytes are at hand. Without a note that says when it was made, its
+    /// Opens a core file or capture whose bytes are at hand. Without a note that says when it was made, its
     /// time is unknown (0).
     ///
     /// # Errors
     /// As [`CoreTarget::open`].
     pub fn from_source(source: Arc<dyn ByteSource>, options: &CoreOptions) -> Result<Self, CoreError> {
+        if is_capture(source.as_ref()) {
+            return Self::from_core(Arc::new(CaptureFile::open(source)?), options);
+        }
+        Self::from_core(source, options)
+    }
+
+    fn from_core(source: Arc<dyn ByteSource>, options: &CoreOptions) -> Result<Self, CoreError> {
         let headers = Headers::read(source.as_ref())?;
         let notes = Notes::read(&headers.notes, headers.arch);
         let mut shortcomings = Vec::new();
@@ -513,6 +524,10 @@ impl Target for CoreTarget {
 
     fn registers(&self, tid: Tid) -> Option<Registers> {
         self.registers.get(&tid).copied()
+    }
+
+    fn has_whole_pages(&self) -> bool {
+        self.backend != Backend::Capture
     }
 
     fn shortcomings(&self) -> Vec<String> {

@@ -17,8 +17,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ("±MARK", "change since the mark (d)"),
     ("RATE", "change a second, over the latest 60 refreshes"),
     ("TREND", "the latest refreshes, the newest to the right"),
-    ("WAIT", "longest time blocked, by the runtime's stamp"),
-    ("≥", "there is no stamp: found blocked for so long, and it has not run in between"),
+    ("WAIT", "blocked for so long at least; of a group, the longest"),
+    ("≥", "watched: gospy has found it so for so long, and it has not run in between"),
     ("SCHEDS", "times that a P picked a goroutine"),
 ];
 

@@ -8,7 +8,7 @@ use super::text::{function_and_place, line};
 use crate::analysis::{Index, Place, PlaceKind, SortKey};
 use crate::model::{FrameId, Goid, Goroutine, Processor, Snapshot, Status, Thread};
 use crate::report::units::{age, count};
-use crate::top::grouping::{Group, Grouping, Key};
+use crate::top::grouping::{Group, Grouping, Key, place_of};
 use crate::top::order::GroupSort;
 use crate::top::picture::{Picture, Total};
 use crate::top::state::{Piece, Row, Section, State, Tone, piece, tone_of};
@@ -267,7 +267,7 @@ impl<'a> Lists<'a> {
     }
 
     fn goroutine_place(&self, goroutine: &Goroutine, room: usize) -> Vec<Piece> {
-        match self.index.place(goroutine, self.place()) {
+        match place_of(&self.index, goroutine, self.place()) {
             Place::At(frame) => self.frame(frame, room),
             Place::StartedIn(frame) => {
                 let mut pieces = vec![piece(Tone::Dim, "started in ")];
@@ -407,14 +407,14 @@ fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
     };
     let mut columns = vec![sortable(GroupSort::Count, "COUNT", 7, 0)];
     columns.push(sortable(GroupSort::Change, "±LAST", 6, 6));
-    columns.push(sortable(GroupSort::Growth, "±START", 8, if marked { 4 } else { 1 }));
+    columns.push(sortable(GroupSort::Growth, "±START", 8, if marked { 8 } else { 1 }));
     if marked {
         columns.push(sortable(GroupSort::Mark, "±MARK", 8, 1));
     }
-    columns.push(sortable(GroupSort::Rate, "RATE", 9, 5));
+    columns.push(sortable(GroupSort::Rate, "RATE", 9, 2));
     columns.push(column(Trend, "TREND", if wide { 20 } else { 10 }, false, 7));
-    columns.push(column(States, "STATES", if wide { 26 } else { 13 }, false, 3));
-    columns.push(sortable(GroupSort::Age, "WAIT", 7, 2));
+    columns.push(column(States, "STATES", if wide { 26 } else { 13 }, false, 4));
+    columns.push(sortable(GroupSort::Age, "WAIT", 7, 3));
     fit(columns, room, least(room))
 }
 
@@ -477,7 +477,7 @@ fn optional<T: ToString>(value: Option<T>) -> Vec<Piece> {
     value.map_or_else(Vec::new, |value| vec![piece(Tone::Plain, value.to_string())])
 }
 
-/// A wait; one that was watched and not stamped by the runtime has a sign.
+/// A wait; one that is known from watching has a sign.
 fn wait(longest: Option<(u64, bool)>) -> Vec<Piece> {
     let Some((ns, watched)) = longest else { return Vec::new() };
     let text = if watched { format!("≥{}", age(ns)) } else { age(ns) };

@@ -156,7 +156,8 @@ mod tests {
         };
         assert_eq!(text(60), "example.com/app/srv.(*S).Run  /home/me/app/srv/run.go:12");
         assert_eq!(text(40), "example.com/app/srv.(*S).Run  run.go:12");
-        assert_eq!(text(20), "srv.(*S).Run");
+        assert_eq!(text(20), "…/srv.(*S).Run");
+        assert_eq!(text(13), "srv.(*S).Run");
     }
 
     #[test]

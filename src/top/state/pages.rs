@@ -171,7 +171,7 @@ impl State {
         ));
         lines.push(line(self.change_pieces(group)));
         if let Some((ns, watched)) = group.longest {
-            let how = if watched { "as watched by gospy" } else { "by the runtime's stamp" };
+            let how = if watched { "as watched by gospy" } else { "as the collections tell" };
             lines.push(fact("Blocked", format!("≥ {} the longest, {how}", age(ns))));
         }
         let samples: Vec<u64> = self.memory.groups.recent(key, SAMPLES.min(columns.saturating_sub(9))).collect();
@@ -199,6 +199,9 @@ impl State {
 
     fn change_pieces(&self, group: &Group) -> Vec<Piece> {
         let mut pieces = vec![piece(Tone::Dim, format!("{:<9}", "Change"))];
+        if let Some(per_second) = self.memory.groups.rate(group.key) {
+            pieces.push(piece(Tone::Plain, rate(per_second)));
+        }
         let mut add = |change: Option<i64>, what: String| {
             let Some(change) = change else { return };
             if pieces.len() > 1 {
@@ -208,15 +211,11 @@ impl State {
             pieces.push(piece(Tone::Plain, format!(" {what}")));
         };
         let now = self.picture.as_ref().map_or(0, |picture| picture.observed.snapshot().monotonic_ns);
-        let ago = |at: Option<u64>| at.map_or_else(String::new, |at| format!(" ({} ago)", age(now.saturating_sub(at))));
+        let ago = |at: Option<u64>| at.map_or_else(String::new, |at| format!(" ({})", age(now.saturating_sub(at))));
         let memory = &self.memory;
-        add(memory.since_mark(group), format!("since the mark{}", ago(memory.mark.as_ref().map(|mark| mark.at_ns))));
-        add(memory.growth(group), format!("since the start{}", ago(memory.start.as_ref().map(|start| start.at_ns))));
-        add(memory.groups.change(group.key), "since the last refresh".to_owned());
-        if let Some(per_second) = memory.groups.rate(group.key) {
-            pieces.push(piece(Tone::Dim, " · "));
-            pieces.push(piece(Tone::Plain, rate(per_second)));
-        }
+        add(memory.since_mark(group), format!("since mark{}", ago(memory.mark.as_ref().map(|mark| mark.at_ns))));
+        add(memory.growth(group), format!("since start{}", ago(memory.start.as_ref().map(|start| start.at_ns))));
+        add(memory.groups.change(group.key), "since last".to_owned());
         pieces
     }
 
@@ -240,7 +239,7 @@ impl State {
             let how = if picture.observed.is_watched(at) {
                 "found so at each refresh, and it has not run in between"
             } else {
-                "by the runtime's stamp"
+                "as the collections tell"
             };
             lines.push(fact("Blocked", format!("≥ {}, {how}", age(ns))));
         }
