@@ -1,5 +1,8 @@
 //! `gospy top` from end to end: on a pseudo terminal, and without one.
 
+// What a test calls panics as a test does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
 mod support;
 
 use std::io::{Read, Write};
