@@ -165,8 +165,10 @@ impl Session {
         self.pool = pool;
         let mut read = result?;
         let mut clock = read.clock;
+        let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {
             let (init, goroutines) = (read.state.runtime_init_ns, &read.collected.goroutines);
+            both_clocks = time_of_death::both_clocks(self.target.as_ref(), &self.runtime, &self.program)?;
             clock.monotonic_ns =
                 time_of_death::at_least(self.target.as_ref(), &self.runtime, &self.program, init, goroutines)?;
             let message =
@@ -183,7 +185,7 @@ impl Session {
         let after = self.target.stats();
         let target = self.target_info(&read.state, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
-        blocked::set(&mut goroutines, read.state.gc.as_ref(), clock);
+        blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
         Ok(Snapshot {
             captured_at_unix_ns: clock.unix_ns,
