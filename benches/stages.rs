@@ -40,10 +40,16 @@ fn snapshot(count: usize) -> Snapshot {
     let mut snapshot = parked::capture(&mut session()).unwrap();
     let goroutines = snapshot.goroutines.clone();
     let ids = (1..).map(Goid);
-    snapshot.goroutines = goroutines.into_iter().cycle().zip(ids).take(count).map(|(mut g, id)| {
-        g.id = id;
-        g
-    }).collect();
+    snapshot.goroutines = goroutines
+        .into_iter()
+        .cycle()
+        .zip(ids)
+        .take(count)
+        .map(|(mut g, id)| {
+            g.id = id;
+            g
+        })
+        .collect();
     snapshot
 }
 
@@ -88,8 +94,7 @@ fn coalesce(bencher: Bencher<'_, '_>, count: usize) {
     const G: usize = 480;
     const BASE: u64 = 0xc0_0000_0000;
     let target = FakeTarget::new(Arch::Amd64).with_segment(Addr(BASE), vec![0_u8; count * G]);
-    let pieces: Vec<MemRange> =
-        (0..count).map(|n| MemRange { start: Addr(BASE + (n * G) as u64), len: 456 }).collect();
+    let pieces: Vec<MemRange> = (0..count).map(|n| MemRange { start: Addr(BASE + (n * G) as u64), len: 456 }).collect();
     bencher.counter(divan::counter::ItemsCount::new(count)).bench_local(|| {
         let mut reader = ChunkReader::new(Limits::default());
         let mut done = 0;
@@ -124,7 +129,7 @@ fn filter(bencher: Bencher<'_, '_>, count: usize) {
 
 #[divan::bench(args = SIZES)]
 fn sort(bencher: Bencher<'_, '_>, count: usize) {
-    let sort = Sort { key: SortKey::Place, reverse: false };
+    let sort = Sort { key: SortKey::Age, reverse: false };
     on(bencher, count, |index, all| {
         let mut all = all.to_vec();
         sort.goroutines(index, PlaceKind::Current, &mut all);
