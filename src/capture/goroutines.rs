@@ -24,8 +24,10 @@ use crate::model::{
 use crate::runtime::g::G;
 use crate::target::{ReadError, Target, TargetExt};
 
-/// How often a torn goroutine is tried again.
-const RETRIES: usize = 4;
+/// How many goroutines are read together each time that torn ones are tried again. The fewer, the
+/// less time passes between the two looks at a header; on a machine with more to do than processors
+/// the reader may be off its processor in between, and everything has changed when it is back.
+const RETRY_CHUNKS: [usize; 4] = [512, 128, 32, 8];
 /// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
 /// How many chunks are under way between the reading and the decoding thread.
@@ -218,6 +220,7 @@ impl Decoder {
             innermost: None,
             current: None,
             stack: StackState::NotShown(why),
+            foreign: None,
             sp: Addr(0),
             stack_lo: Addr(g.stack_lo),
             stack_hi: Addr(g.stack_hi),
@@ -285,11 +288,11 @@ impl Walk<'_> {
     }
 
     fn settle(&mut self, mut again: Vec<Again>) -> Result<(), ReadError> {
-        for _ in 0..RETRIES {
+        for most in RETRY_CHUNKS {
             if again.is_empty() {
                 break;
             }
-            again = self.retry(again)?;
+            again = self.retry(again, most)?;
         }
         self.give_up(again)
     }
@@ -436,9 +439,9 @@ impl Walk<'_> {
         }
     }
 
-    /// Tries again, those with long stacks in chunks of their own. A stack that turns out longer
-    /// than its window does not use up its tries.
-    fn retry(&mut self, again: Vec<Again>) -> Result<Vec<Again>, ReadError> {
+    /// Tries again, at most `most` at a time, those with long stacks in chunks of their own. A stack
+    /// that turns out longer than its window does not use up its tries.
+    fn retry(&mut self, again: Vec<Again>, most: usize) -> Result<Vec<Again>, ReadError> {
         let mut by_window: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for one in &again {
             by_window.entry(one.window).or_default().push(one.addr);
@@ -447,7 +450,7 @@ impl Walk<'_> {
         while let Some((window, addrs)) = by_window.pop_first() {
             let plan = Plan { window, ..self.plan.clone() };
             // The chunk's size in bytes stays about the same whatever the window.
-            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 16 / window).clamp(1, CHUNK);
+            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 16 / window).clamp(1, most);
             let mut still = Vec::new();
             for part in addrs.chunks(per_chunk) {
                 let mut chunk = Chunk::new(part, plan.window);

@@ -110,7 +110,7 @@ impl Reader<'_> {
         };
         if let Some(controller) = &mut controller {
             let held = read_unflushed(target, ps, layout)?;
-            state.heap = Some(heap_stats(&mstats, controller, &held));
+            state.heap = heap_stats(&mstats, controller, &held, layout);
             // What the goal is worked out from leaves that out, too.
             controller.total_alloc = controller.total_alloc.wrapping_add(held.bytes);
         }
@@ -118,7 +118,7 @@ impl Reader<'_> {
             Some(at) => target.read_u32(self.program.bias.load(at))?,
             None => None,
         };
-        state.gc = Some(gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor));
+        state.gc = gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor, layout);
         Ok(())
     }
 }

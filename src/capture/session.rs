@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::allgs;
 use super::blocked;
+use super::foreign::{self, CStacks};
 use super::freeze::{self, FreezeMode};
 use super::goroutines::{Collected, Decoder, Walk};
 use super::labels::Follower;
@@ -41,6 +42,8 @@ pub struct CaptureOptions {
     pub stacks: bool,
     /// Dead (free) gs too.
     pub dead: bool,
+    /// What goroutines do in C too.
+    pub c_frames: bool,
     /// Whether to stop the target, and how.
     pub freeze: Option<FreezeMode>,
 }
@@ -81,6 +84,7 @@ pub struct Session {
     program: Program,
     runtime: GoRuntime,
     decoder: Decoder,
+    c_stacks: CStacks,
     pool: Arc<SymbolPool>,
 }
 
@@ -115,7 +119,7 @@ impl Session {
         }
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
-        Ok(Self { target, program, runtime, decoder, pool: Arc::default() })
+        Ok(Self { target, program, runtime, decoder, c_stacks: CStacks::default(), pool: Arc::default() })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -261,6 +265,11 @@ impl Session {
         }
         let mut collected = walk.collected;
         follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        if options.c_frames {
+            let (target, arch) = (self.target.as_ref(), self.program.elf.arch());
+            let found = foreign::read(target, arch, &self.runtime.layout, &state.ms, None, warnings)?;
+            self.c_stacks.attach(target, &self.program, &found, &mut collected.goroutines, pool);
+        }
         Ok(Read { clock, state, collected, freeze })
     }
 
@@ -291,6 +300,10 @@ impl Session {
         )?;
         let plan = Plan { validate: false, window: FROZEN_WINDOW, stopped: Arc::new(stopped), ..self.plan(options) };
         let chunks = Walk::read_all(target, &plan, &addrs)?;
+        let in_c = match options.c_frames {
+            true => foreign::read(target, self.program.elf.arch(), layout, &state.ms, Some(frozen.as_ref()), warnings)?,
+            false => Vec::new(),
+        };
         let threads = frozen.threads().len();
         freeze::note(&mut info, frozen.resume(), threads);
         let mut walk = Walk {
@@ -306,6 +319,7 @@ impl Session {
         walk.decode_all(&chunks, &plan)?;
         let mut collected = walk.collected;
         follow(target, &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        self.c_stacks.attach(target, &self.program, &in_c, &mut collected.goroutines, pool);
         Ok(Read { clock, state, collected, freeze: Some(info) })
     }
 

@@ -36,6 +36,7 @@ impl Source for Session {
         let options = CaptureOptions {
             stacks: depth.stacks,
             dead: depth.dead,
+            c_frames: depth.c_frames,
             freeze: depth.freeze.map(|freeze| match freeze {
                 Freeze::Running => FreezeMode::Running,
                 Freeze::All => FreezeMode::All,

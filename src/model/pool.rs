@@ -30,6 +30,10 @@ pub struct LabelsId(Number);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AncestorsId(Number);
 
+/// A C stack in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ForeignStackId(u32);
+
 /// What a frame was compiled from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Language {
@@ -79,6 +83,32 @@ pub struct Stack {
     pub frames: Vec<StackFrame>,
 }
 
+/// A frame below a call out of Go, in code that Go's own tables do not know (C, mostly).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ForeignFrame {
+    /// Name as the symbol table has it; `None` where that has none for this place.
+    pub function: Option<StrId>,
+    /// Path of the file that the code is in; empty where it is in none.
+    pub object: StrId,
+    /// Program counter: a return address in all but the innermost frame.
+    pub pc: Addr,
+    /// How far the program counter is into the function, or, where its name is not known, which
+    /// address the file has for it; bytes.
+    pub offset: u64,
+}
+
+/// What a goroutine that called out of Go does there, innermost frame first. Behind the last one,
+/// its Go stack goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ForeignStack {
+    /// Its frames, innermost first.
+    pub frames: Vec<ForeignFrame>,
+    /// Whether these are all of them. If not, those between the last one and Go are not known.
+    pub complete: bool,
+    /// Number of the system call that the thread waits in, by the table of its architecture.
+    pub syscall: Option<u64>,
+}
+
 /// One pprof label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label {
@@ -107,6 +137,7 @@ pub struct SymbolPool {
     stacks: Interner<Stack>,
     labels: Interner<Vec<Label>>,
     ancestors: Interner<Vec<Ancestor>>,
+    foreign: Interner<ForeignStack>,
 }
 
 #[derive(Clone, Debug)]
@@ -167,6 +198,11 @@ impl SymbolPool {
         AncestorsId(self.ancestors.intern(ancestors))
     }
 
+    /// The id of a C stack.
+    pub fn intern_foreign(&mut self, stack: ForeignStack) -> ForeignStackId {
+        ForeignStackId(self.foreign.intern(stack))
+    }
+
     /// The text of a string; empty for an id of another pool.
     #[must_use]
     pub fn str(&self, id: StrId) -> &str {
@@ -183,6 +219,12 @@ impl SymbolPool {
     #[must_use]
     pub fn stack(&self, id: StackId) -> Option<&Stack> {
         self.stacks.get(id.0)
+    }
+
+    /// A C stack.
+    #[must_use]
+    pub fn foreign(&self, id: ForeignStackId) -> Option<&ForeignStack> {
+        self.foreign.get(id.0)
     }
 
     /// A set of labels; empty for an id of another pool.
