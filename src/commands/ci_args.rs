@@ -57,7 +57,7 @@ Exit status:
   127  there is no such command
   2    wrong usage";
 
-fn duration(text: &str) -> Result<u64, String> {
+pub(super) fn duration(text: &str) -> Result<u64, String> {
     match parse_duration(text) {
         Some(0) | None => Err("a duration is a number with a unit: 500ms, 30s, 5m, 1h30m".to_owned()),
         Some(ns) => Ok(ns),
@@ -89,7 +89,7 @@ pub(super) struct ProcessArgs {
 
 impl ProcessArgs {
     pub(super) fn wanted(&self) -> Option<Wanted> {
-        self.pid.map(|pid| Wanted { pid, bin: self.bin.clone() })
+        self.pid.map(|pid| Wanted::process(pid, self.bin.clone()))
     }
 
     pub(super) fn depth(&self) -> Depth {

@@ -32,7 +32,7 @@ pub struct AncestorsId(Number);
 
 /// A C stack in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ForeignStackId(u32);
+pub struct ForeignStackId(Number);
 
 /// What a frame was compiled from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -41,10 +41,10 @@ impl Selection {
             Some((_, filter)) => filter.select(index),
             None => (0..goroutines.len()).collect(),
         };
-        picked.retain(|&at| match goroutines.get(at) {
-            Some(goroutine) if self.no_system && goroutine.system => false,
-            Some(goroutine) => !goroutine.status.is_dead(),
-            None => false,
+        picked.retain(|&at| {
+            goroutines
+                .get(at)
+                .is_some_and(|goroutine| !(goroutine.status.is_dead() || self.no_system && goroutine.system))
         });
         picked
     }

@@ -183,7 +183,7 @@ impl Runner<'_, '_> {
         let (mut snapshots, mut problem) = (Vec::new(), None);
         for pid in Tree::of(self.pid).pids() {
             let depth = |freeze| Depth { stacks: true, dead: false, freeze, c_frames: false };
-            let snapshot = self.sources.open(&Wanted { pid, bin: None }).and_then(|mut source| {
+            let snapshot = self.sources.open(&Wanted::process(pid, None)).and_then(|mut source| {
                 // Running goroutines are worth a stop, but not worth to lose the others.
                 source.capture(&depth(freeze)).or_else(|_| source.capture(&depth(None)))
             });
