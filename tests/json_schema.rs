@@ -22,6 +22,7 @@ use gospy::analysis::group::group;
 use gospy::analysis::{GroupBy, Index};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
 use gospy::model::{Ancestor, ForeignFrame, ForeignStack, FreezeInfo, Goid, Snapshot, Status, WarningCode};
+use gospy::report;
 use gospy::report::json::{self, JsonOptions};
 
 /// A key that must be there, and may be null.
@@ -347,27 +348,41 @@ fn the_document_has_exactly_these_keys() {
     assert!(document(&bare, &JsonOptions::default()).sched.is_none());
 }
 
-#[test]
-fn the_schema_that_is_checked_in_is_that_of_the_types() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/snapshot.schema.json");
-    let text = serde_json::to_string_pretty(&json::schema()).unwrap() + "\n";
-    let checked_in = std::fs::read_to_string(path).unwrap();
-    assert!(text == checked_in, "the schema differs: run `cargo run -- schema > schema/snapshot.schema.json`");
+fn schemas() -> [(&'static str, serde_json::Value, usize); 3] {
+    let value = |schema| serde_json::to_value(schema).unwrap();
+    [
+        ("snapshot", value(json::schema()), 18),
+        ("diff", value(report::diff::schema()), 7),
+        ("check", value(report::check::schema()), 7),
+    ]
 }
 
 #[test]
-fn the_schema_requires_every_key() {
-    let schema = serde_json::to_value(json::schema()).unwrap();
-    let definitions = schema["$defs"].as_object().unwrap();
-    assert!(definitions.len() >= 18, "{:?}", definitions.keys());
-    for (name, definition) in definitions.iter().chain([(&"document".to_owned(), &schema)]) {
-        let properties = definition["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
-        let required: Vec<&str> =
-            definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
-        for (key, property) in properties {
-            assert!(required.contains(&key.as_str()), "{name}.{key} may be absent");
-            let described = property.get("description").is_some() || property.get("$ref").is_some();
-            assert!(described, "{name}.{key} has no description");
+fn the_schemas_that_are_checked_in_are_those_of_the_types() {
+    for (name, schema, _) in schemas() {
+        let path = format!("{}/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let checked_in: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(
+            schema == checked_in,
+            "the schema differs: run `cargo run -- schema {name} > schema/{name}.schema.json`"
+        );
+    }
+}
+
+#[test]
+fn the_schemas_require_every_key() {
+    for (document, schema, least) in schemas() {
+        let definitions = schema["$defs"].as_object().unwrap();
+        assert!(definitions.len() >= least, "{document}: {:?}", definitions.keys());
+        for (name, definition) in definitions.iter().chain([(&document.to_owned(), &schema)]) {
+            let properties = definition["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
+            let required: Vec<&str> =
+                definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
+            for (key, property) in properties {
+                assert!(required.contains(&key.as_str()), "{document}: {name}.{key} may be absent");
+                let described = property.get("description").is_some() || property.get("$ref").is_some();
+                assert!(described, "{document}: {name}.{key} has no description");
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! An opened target: what is worked out once, and one capture after the other.
 
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -164,8 +165,10 @@ impl Session {
         self.pool = pool;
         let mut read = result?;
         let mut clock = read.clock;
+        let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {
             let (init, goroutines) = (read.state.runtime_init_ns, &read.collected.goroutines);
+            both_clocks = time_of_death::both_clocks(self.target.as_ref(), &self.runtime, &self.program)?;
             clock.monotonic_ns =
                 time_of_death::at_least(self.target.as_ref(), &self.runtime, &self.program, init, goroutines)?;
             let message =
@@ -182,7 +185,7 @@ impl Session {
         let after = self.target.stats();
         let target = self.target_info(&read.state, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
-        blocked::set(&mut goroutines, read.state.gc.as_ref(), clock);
+        blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
         Ok(Snapshot {
             captured_at_unix_ns: clock.unix_ns,
@@ -363,9 +366,8 @@ impl Session {
         let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
         let mut g0s: FxHashMap<Addr, u64> = read.state.ms.iter().map(|m| (m.addr, m.g0)).collect();
         for addr in read.collected.goroutines.iter().filter_map(|g| g.m) {
-            if !g0s.contains_key(&addr) {
-                let g0 = freeze::read_m(target, addr, &layout.m)?.map_or(0, |m| m.g0);
-                g0s.insert(addr, g0);
+            if let Entry::Vacant(unknown) = g0s.entry(addr) {
+                unknown.insert(freeze::read_m(target, addr, &layout.m)?.map_or(0, |m| m.g0));
             }
         }
         for g0 in g0s.into_values() {

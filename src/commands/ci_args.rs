@@ -40,7 +40,7 @@ Growth:
 
 Waits:
   The runtime only stamps a wait at the first garbage collection after it began, so a wait may be
-  unknown; --watch knows it too of goroutines that are found in the same place in every sample.";
+  unknown; --watch knows it too of goroutines that have not run from one sample to the next.";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -57,7 +57,7 @@ Exit status:
   127  there is no such command
   2    wrong usage";
 
-fn duration(text: &str) -> Result<u64, String> {
+pub(super) fn duration(text: &str) -> Result<u64, String> {
     match parse_duration(text) {
         Some(0) | None => Err("a duration is a number with a unit: 500ms, 30s, 5m, 1h30m".to_owned()),
         Some(ns) => Ok(ns),
@@ -89,7 +89,7 @@ pub(super) struct ProcessArgs {
 
 impl ProcessArgs {
     pub(super) fn wanted(&self) -> Option<Wanted> {
-        self.pid.map(|pid| Wanted { pid, bin: self.bin.clone() })
+        self.pid.map(|pid| Wanted::process(pid, self.bin.clone()))
     }
 
     pub(super) fn depth(&self) -> Depth {
@@ -183,7 +183,7 @@ pub(super) struct CheckArgs {
     #[command(flatten)]
     process: ProcessArgs,
     /// File to read in the place of a process, written by `stack --json`; - for standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["bin", "freeze", "watch"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     pub(super) rules: RuleArgs,
@@ -194,7 +194,7 @@ pub(super) struct CheckArgs {
     #[arg(long, requires = "baseline")]
     pub(super) force: bool,
     /// Sample the process for that long, and fail when goroutines grow steadily
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "pid")]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) watch: Option<u64>,
     /// Time between samples; a thirtieth of the watch unless given
     #[arg(long, short, value_name = "DURATION", value_parser = duration, requires = "watch")]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use super::source::{Depth, Sources, Wanted};
+use super::source::{Depth, Place, Sources, Wanted};
 use super::{Exit, Failure};
 use crate::analysis::Census;
 use crate::model::SymbolPool;
@@ -35,6 +35,16 @@ impl Given {
                 if file.metadata().map_err(unreadable)?.is_dir() {
                     return Err(Failure::new(Exit::Error, format!("{name} is a directory: name a file")));
                 }
+                if holds_memory(&file) {
+                    let wanted = Wanted { place: Place::File(path.clone()), bin: None, sysroot: None };
+                    let snapshot = sources.open(&wanted)?.capture(&Depth {
+                        stacks: true,
+                        dead: false,
+                        freeze: None,
+                        c_frames: false,
+                    })?;
+                    return Ok(Census::of_snapshot(&snapshot, name, pool));
+                }
                 read::read(file, name.as_str(), pool).map_err(|error| not_read(&name, &error))
             }
             Self::Process(wanted, depth) => {
@@ -45,9 +55,17 @@ impl Given {
     }
 }
 
+/// Whether a file is a capture or a core file rather than a snapshot in JSON.
+fn holds_memory(file: &File) -> bool {
+    let mut head = [0; 8];
+    // A pipe cannot be looked into before it is read, and these files are no pipes.
+    std::os::unix::fs::FileExt::read_exact_at(file, &mut head, 0).is_ok()
+        && (head == crate::target::capture_file::MAGIC || head.starts_with(b"\x7fELF"))
+}
+
 /// What a process is called.
 pub(super) fn name_of(wanted: &Wanted) -> String {
-    format!("pid {}", wanted.pid)
+    wanted.pid().map_or_else(|| wanted.name(), |pid| format!("pid {pid}"))
 }
 
 fn not_read(name: &str, error: &ReadBackError) -> Failure {
