@@ -1,5 +1,6 @@
 //! An opened target: what is worked out once, and one capture after the other.
 
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -361,9 +362,8 @@ impl Session {
         let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
         let mut g0s: FxHashMap<Addr, u64> = read.state.ms.iter().map(|m| (m.addr, m.g0)).collect();
         for addr in read.collected.goroutines.iter().filter_map(|g| g.m) {
-            if !g0s.contains_key(&addr) {
-                let g0 = freeze::read_m(target, addr, &layout.m)?.map_or(0, |m| m.g0);
-                g0s.insert(addr, g0);
+            if let Entry::Vacant(unknown) = g0s.entry(addr) {
+                unknown.insert(freeze::read_m(target, addr, &layout.m)?.map_or(0, |m| m.g0));
             }
         }
         for g0 in g0s.into_values() {
