@@ -83,7 +83,8 @@ impl Change {
 /// Goroutines that are in both with the same wait.
 #[derive(Clone, Debug)]
 pub struct Stayed {
-    /// They, with what they have in common. Waits are at least as long as the time between the two.
+    /// They, with what they have in common. Their waits are lower bounds: the runtime's own stamp, or
+    /// the time between the two where it is known that they have not run.
     pub crowd: Crowd,
 }
 
@@ -172,7 +173,10 @@ fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut Sym
         .counted(system)
         .filter(|now| blocked.contains(&now.state))
         .filter(|now| before.get(&now.id).is_some_and(|was| is_same_wait(was, now, elapsed_ns)))
-        .map(|now| Member { wait_ns: Some(now.wait_ns.unwrap_or(0).max(elapsed)), ..*now })
+        .map(|now| {
+            let proven = before.get(&now.id).is_some_and(|was| has_not_run(was, now)).then_some(elapsed);
+            Member { wait_ns: now.wait_ns.max(proven), ..*now }
+        })
         .collect();
     let by = if a.has_stacks && b.has_stacks { GroupBy::Stack } else { GroupBy::Place(super::PlaceKind::Current) };
     let mut stayed: Vec<Stayed> = crowds(&both, &by, pool).into_iter().map(|crowd| Stayed { crowd }).collect();
@@ -180,8 +184,13 @@ fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut Sym
     stayed
 }
 
-/// Whether a goroutine waits where it waited, and nothing says that it went on between. The
-/// runtime's stamp, once set, is of one wait only.
+/// Whether both say how often it has run, and say the same.
+fn has_not_run(was: &Member, now: &Member) -> bool {
+    was.run_seq.is_some() && was.run_seq == now.run_seq
+}
+
+/// Whether a goroutine waits where it waited, and nothing says that it went on between: neither the
+/// runtime's stamp, which once set is of one wait only, nor how often it has run.
 fn is_same_wait(was: &Member, now: &Member, elapsed_ns: i128) -> bool {
     let same_place = was.state == now.state
         && was.reason == now.reason
@@ -193,7 +202,8 @@ fn is_same_wait(was: &Member, now: &Member, elapsed_ns: i128) -> bool {
         (Some(_), None) => false,
         (None, _) => true,
     };
-    same_place && same_stamp
+    let has_run = was.run_seq.zip(now.run_seq).is_some_and(|(was, now)| was != now);
+    same_place && same_stamp && !has_run
 }
 
 #[cfg(test)]
@@ -298,6 +308,9 @@ mod tests {
         let stayed = diff.stayed.expect("it is one process");
         assert_eq!(stayed.len(), 1);
         assert_eq!(stayed[0].crowd.ids, [1, 2]);
+        let mut has_run = b.clone();
+        has_run.goroutines[0].run_seq = 1;
+        assert_eq!(self::diff(&a, &has_run, &GroupBy::Stack).stayed.expect("it is one process")[0].crowd.ids, [2]);
         let wait = stayed[0].crowd.wait.expect("the time between is known");
         assert_eq!((wait.shortest_ns, wait.longest_ns), (10 * SECOND, 11 * SECOND));
     }

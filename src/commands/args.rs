@@ -149,6 +149,7 @@ Examples:
   gospy stack -p 4242 --group | less
   gospy stack -p 4242 --filter 'func~http.*Serve and age>1m'
   gospy stack -p 4242 --goid 18,19 --freeze
+  gospy stack -p 4242 --filter state=syscall --c-frames
   gospy stack -p 4242 --pprof goroutines.pb.gz && go tool pprof -top goroutines.pb.gz
   gospy stack -p 4242 --folded | inferno-flamegraph > goroutines.svg";
 
@@ -209,7 +210,7 @@ impl TargetArgs {
     }
 
     pub(super) fn depth(&self, dead: bool) -> Depth {
-        Depth { stacks: true, dead, freeze: self.freeze }
+        Depth { stacks: true, c_frames: false, dead, freeze: self.freeze }
     }
 }
 
@@ -242,7 +243,7 @@ impl RunningArgs {
     }
 
     pub(super) fn depth(&self, dead: bool) -> Depth {
-        Depth { stacks: true, dead, freeze: self.freeze }
+        Depth { stacks: true, c_frames: false, dead, freeze: self.freeze }
     }
 }
 
@@ -398,6 +399,14 @@ pub(super) struct StackArgs {
     /// Show the program's own pprof labels
     #[arg(long)]
     pub(super) labels: bool,
+    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with [C]
+    ///
+    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with
+    /// [C]. Known without a stop for threads that wait in the kernel; with --freeze=all for every
+    /// thread. Functions have names as far as the files' symbol tables go. JSON always has these
+    /// frames, as c_frames.
+    #[arg(long, conflicts_with_all = ["group", "similar", "folded", "pprof"])]
+    pub(super) c_frames: bool,
     /// Leave out the middle of stacks with more frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_frames: Option<u32>,
@@ -410,6 +419,10 @@ pub(super) struct StackArgs {
 }
 
 impl StackArgs {
+    pub(super) fn depth(&self) -> Depth {
+        Depth { c_frames: self.c_frames || self.list.json, ..self.target.depth(false) }
+    }
+
     pub(super) fn max_frames(&self) -> Option<usize> {
         self.max_frames.and_then(|most| usize::try_from(most).ok())
     }

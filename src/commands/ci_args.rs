@@ -40,7 +40,7 @@ Growth:
 
 Waits:
   The runtime only stamps a wait at the first garbage collection after it began, so a wait may be
-  unknown; --watch knows it too of goroutines that are found in the same place in every sample.";
+  unknown; --watch knows it too of goroutines that have not run from one sample to the next.";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -93,7 +93,7 @@ impl ProcessArgs {
     }
 
     pub(super) fn depth(&self) -> Depth {
-        Depth { stacks: true, dead: false, freeze: self.freeze }
+        Depth { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
     }
 
     fn given(&self) -> Option<Given> {
@@ -183,7 +183,7 @@ pub(super) struct CheckArgs {
     #[command(flatten)]
     process: ProcessArgs,
     /// File to read in the place of a process, written by `stack --json`; - for standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["bin", "freeze", "watch"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     pub(super) rules: RuleArgs,
@@ -194,7 +194,7 @@ pub(super) struct CheckArgs {
     #[arg(long, requires = "baseline")]
     pub(super) force: bool,
     /// Sample the process for that long, and fail when goroutines grow steadily
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "pid")]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) watch: Option<u64>,
     /// Time between samples; a thirtieth of the watch unless given
     #[arg(long, short, value_name = "DURATION", value_parser = duration, requires = "watch")]

@@ -86,7 +86,7 @@ fn read(wanted: &Wanted, report: &mut Doctor) -> Result<(), Failure> {
     let runtime = session.runtime();
     report.facts = runtime.provenance.iter().map(fact).collect();
     report.warnings = oddities(&runtime.warnings);
-    let snapshot = Source::capture(&mut session, &Depth { stacks: true, dead: false, freeze: None })?;
+    let snapshot = Source::capture(&mut session, &Depth { stacks: true, ..Depth::default() })?;
     let consistency = snapshot.reading.consistency;
     report.reading = Some(Reading {
         backend: snapshot.reading.backend,

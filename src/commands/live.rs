@@ -55,7 +55,12 @@ impl Sources for Live {
 
 impl Source for Session {
     fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure> {
-        let options = CaptureOptions { stacks: depth.stacks, dead: depth.dead, freeze: depth.freeze.map(mode) };
+        let options = CaptureOptions {
+            stacks: depth.stacks,
+            dead: depth.dead,
+            c_frames: depth.c_frames,
+            freeze: depth.freeze.map(mode),
+        };
         Self::capture(self, &options).map_err(not_captured)
     }
 }

@@ -37,8 +37,12 @@ impl Given {
                 }
                 if holds_memory(&file) {
                     let wanted = Wanted { place: Place::File(path.clone()), bin: None, sysroot: None };
-                    let snapshot =
-                        sources.open(&wanted)?.capture(&Depth { stacks: true, dead: false, freeze: None })?;
+                    let snapshot = sources.open(&wanted)?.capture(&Depth {
+                        stacks: true,
+                        dead: false,
+                        freeze: None,
+                        c_frames: false,
+                    })?;
                     return Ok(Census::of_snapshot(&snapshot, name, pool));
                 }
                 read::read(file, name.as_str(), pool).map_err(|error| not_read(&name, &error))

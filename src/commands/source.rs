@@ -70,6 +70,8 @@ pub enum Freeze {
 pub struct Depth {
     /// Whether to unwind stacks.
     pub stacks: bool,
+    /// Whether to tell what goroutines do in C.
+    pub c_frames: bool,
     /// Whether to list dead goroutines.
     pub dead: bool,
     /// Whether and what to stop.

@@ -34,7 +34,7 @@ pub(super) fn run(
         return Err(Failure::new(Exit::Usage, "--pprof - would write binary data to the terminal: name a file"));
     }
     let mut source = sources.open(&arguments.target.wanted())?;
-    let snapshot = source.capture(&arguments.target.depth(false))?;
+    let snapshot = source.capture(&arguments.depth())?;
     let index = Index::new(&snapshot);
     let mut picked = selection.pick(&index);
     if !arguments.system && !arguments.list.json && !selection.names_ids() {
@@ -64,6 +64,7 @@ pub(super) fn run(
         system: arguments.system,
         max_frames: arguments.max_frames(),
         labels: arguments.labels,
+        c_frames: arguments.c_frames,
         style: streams.out_style(),
         ..TracebackOptions::for_version(&snapshot.target.go_version)
     };
@@ -95,7 +96,8 @@ pub(super) fn run(
 
 fn grouping(arguments: &StackArgs, streams: &Streams<'_>, goroutines: usize, by_id: bool) -> Option<GroupBy> {
     let text = !arguments.list.json && !arguments.folded && arguments.pprof.is_none();
-    let many = text && streams.out_is_terminal && goroutines > MOST_ON_TERMINAL && !arguments.all && !by_id;
+    let each = arguments.all || arguments.c_frames || by_id;
+    let many = text && streams.out_is_terminal && goroutines > MOST_ON_TERMINAL && !each;
     if arguments.similar {
         Some(GroupBy::SimilarStack)
     } else if arguments.group || many {

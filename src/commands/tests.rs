@@ -131,10 +131,23 @@ fn exit_statuses() {
         ("completions bash", Exit::Done),
         ("man", Exit::Done),
         ("schema", Exit::Done),
+        ("schema diff", Exit::Done),
+        ("schema check", Exit::Done),
+        ("schema colour", Exit::Usage),
+        ("check -p 4242 --max-group 4", Exit::Done),
+        ("check -p 4242 --max-goroutines 2 -j", Exit::Failed),
+        ("check -p 4242", Exit::Usage),
+        ("diff -p 4242", Exit::Usage),
+        ("run", Exit::Usage),
     ] {
         let ran = gospy(line);
         assert_eq!(ran.exit, exit, "{line}: {}", ran.err);
-        assert_eq!(ran.err.is_empty(), exit == Exit::Done || line.starts_with("doctor"), "{line}: {}", ran.err);
+        assert_eq!(
+            ran.err.is_empty(),
+            matches!(exit, Exit::Done | Exit::Failed) || line.starts_with("doctor"),
+            "{line}: {}",
+            ran.err
+        );
     }
 }
 
@@ -275,9 +288,9 @@ fn colour_follows_the_rules() {
 fn every_command_has_examples_and_a_manual_page() {
     let top = gospy("--help").out;
     assert!(top.contains("Exit status:") && top.contains("6    the answer is incomplete"));
-    for command in ["summary", "stack", "ps", "doctor", "completions", "man", "schema"] {
+    for command in ["summary", "stack", "ps", "doctor", "diff", "check", "run", "completions", "man", "schema"] {
         let help = gospy(&format!("{command} --help")).out;
-        assert!(help.contains(&format!("Examples:\n  gospy {command}")), "{help}");
+        assert!(help.contains("Examples:\n  gospy ") && help.contains(&format!("\n  gospy {command}")), "{help}");
     }
     assert!(gospy("summary --help").out.contains("a regular expression, found anywhere"));
     let directory = tempfile::tempdir().expect("a directory");

@@ -122,6 +122,9 @@ pub struct Goroutine {
     pub current: Option<FrameId>,
     /// Its stack.
     pub stack: StackState,
+    /// What it does in C, where it is there and that is known; apart from `stack`, which is what the
+    /// runtime itself sees of it.
+    pub foreign: Option<super::ForeignStackId>,
     /// Stack pointer where unwinding started; 0 where unknown.
     pub sp: Addr,
     /// Low end of its stack.

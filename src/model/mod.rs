@@ -14,7 +14,8 @@ mod warning;
 
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
 pub use pool::{
-    Ancestor, AncestorsId, Frame, FrameId, Label, LabelsId, Language, Stack, StackFrame, StackId, StrId, SymbolPool,
+    Ancestor, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId, Language,
+    Stack, StackFrame, StackId, StrId, SymbolPool,
 };
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo};

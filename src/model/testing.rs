@@ -215,6 +215,7 @@ impl SnapshotBuilder {
             innermost: innermost.filter(|_| known),
             current: current.filter(|_| known),
             stack,
+            foreign: None,
             sp: if known { Addr(stack_hi.wrapping_sub(depth.wrapping_mul(0x40))) } else { Addr(0) },
             stack_lo: Addr(stack_lo),
             stack_hi: Addr(stack_hi),

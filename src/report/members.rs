@@ -214,12 +214,15 @@ impl<'a> Words<'a> {
         frames.iter().filter(|frame| all || !frame.hidden).copied().collect()
     }
 
-    /// The innermost line of the program's own code that has a file, for pointing at.
-    #[must_use]
-    pub fn culprit(&self, member: &Member) -> Option<(&'a str, u32)> {
-        let frame = self.pool.frame(member.place?)?;
-        let file = self.pool.str(frame.file);
-        (!file.is_empty()).then_some((file, frame.line))
+    /// The lines of its stack that have a file, innermost first, and the `go` statement last.
+    pub fn lines(&self, member: &Member) -> impl Iterator<Item = (&'a str, u32)> + use<'a> {
+        let pool = self.pool;
+        let frames = self.frames(member).into_iter().map(|frame| frame.frame);
+        let ends = [member.place.filter(|_| member.stack.is_none()), member.start, member.creator];
+        frames.chain(ends.into_iter().flatten()).filter_map(move |id| {
+            let frame = pool.frame(id)?;
+            Some((pool.str(frame.file), frame.line)).filter(|(file, _)| !file.is_empty())
+        })
     }
 
     pub(super) fn example(&self, member: &Member) -> Example<'a> {

@@ -14,6 +14,7 @@
 //! * [`fake`]: a test double
 
 pub mod access;
+mod blocked;
 pub mod capture_file;
 pub mod clock;
 pub mod coalesce;
@@ -118,6 +119,20 @@ pub struct Registers {
     /// The register in which Go's ABI keeps the current g (R14 on amd64, R28 on arm64); a hint
     /// only, since C code uses it freely.
     pub g: Addr,
+}
+
+/// Where a thread is that waits in the kernel. Two equal ones mean that it has not run in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockedThread {
+    /// Its program counter in user mode: behind the instruction that entered the kernel.
+    pub pc: Addr,
+    /// Its stack pointer in user mode.
+    pub sp: Addr,
+    /// Number of the system call, by the table of its architecture; `None` when it waits for
+    /// something else than a system call.
+    pub syscall: Option<u64>,
+    /// How often it was taken from a processor so far.
+    pub switches: u64,
 }
 
 /// The clocks with which the target's own stamps are compared.
@@ -400,6 +415,13 @@ pub trait Target: Send + Sync {
     /// What [`Recorder::attach`] left under that name when this target was recorded.
     fn attachment(&self, name: &str) -> Option<&[u8]> {
         let _ = name;
+        None
+    }
+
+    /// Where a thread is that waits in the kernel, told without stopping it; `None` when it runs, and
+    /// where that cannot be told.
+    fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
+        let _ = tid;
         None
     }
 

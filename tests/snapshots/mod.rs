@@ -24,7 +24,7 @@ pub fn snapshot(target: Box<dyn Target>) -> Snapshot {
 }
 
 pub fn everything() -> CaptureOptions {
-    CaptureOptions { stacks: true, dead: true, freeze: None }
+    CaptureOptions { stacks: true, dead: true, ..CaptureOptions::default() }
 }
 
 fn place(snapshot: &Snapshot, id: Option<FrameId>) -> String {

@@ -24,6 +24,7 @@ pub mod fixture;
 pub mod process;
 pub mod qemu;
 pub mod real;
+pub mod schedtrace;
 pub mod tally;
 pub mod traceback;
 

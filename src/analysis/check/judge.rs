@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use regex::Regex;
 use rustc_hash::FxHashMap;
 
-use super::growth::{self, LEAST_SAMPLES, Sample};
+use super::growth::{self, Sample};
 use super::{Allowance, Offender, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Crowd, Key, Member, crowds};
 use crate::analysis::diff::Diff;
@@ -128,7 +128,7 @@ struct Watched {
     total: Vec<Sample>,
     groups: FxHashMap<Key, Series>,
     started_unix_ns: u64,
-    /// Goroutines that have been in the same wait in every census: when that was seen first.
+    /// Goroutines that have not run between two censuses: since when.
     still: FxHashMap<u64, (Member, u64)>,
 }
 
@@ -157,7 +157,7 @@ impl Watched {
         let before = std::mem::take(&mut self.still);
         for member in &counted.members {
             let since = match before.get(&member.id) {
-                Some((was, since)) if is_same_place(was, member) => *since,
+                Some((was, since)) if is_same_wait(was, member) => *since,
                 _ => now,
             };
             self.still.insert(member.id, (*member, since));
@@ -165,12 +165,11 @@ impl Watched {
     }
 
     /// The goroutines with the longest wait that is known of each: the runtime's stamp, or since
-    /// when every one of enough samples has seen it there.
+    /// when it has not run.
     fn waits(&self, census: &Census, counted: &Census) -> Vec<Member> {
-        let enough = self.total.len() >= LEAST_SAMPLES;
         let seen = |member: &Member| {
-            let (_, since) = self.still.get(&member.id).filter(|_| enough)?;
-            Some(census.captured_at_unix_ns.saturating_sub(*since))
+            let (_, since) = self.still.get(&member.id).filter(|_| member.reason.is_some())?;
+            Some(census.captured_at_unix_ns.saturating_sub(*since)).filter(|ns| *ns > 0)
         };
         counted.members.iter().map(|member| Member { wait_ns: member.wait_ns.max(seen(member)), ..*member }).collect()
     }
@@ -233,8 +232,9 @@ impl Watched {
     }
 }
 
-fn is_same_place(was: &Member, now: &Member) -> bool {
-    was.state == now.state && was.reason == now.reason && was.place == now.place && was.stack == now.stack
+fn is_same_wait(was: &Member, now: &Member) -> bool {
+    let has_not_run = was.run_seq.is_some() && was.run_seq == now.run_seq;
+    has_not_run && was.state == now.state && was.reason == now.reason && was.stack == now.stack
 }
 
 /// Which goroutines have a function on the stack, or were created by one, that matches one of some

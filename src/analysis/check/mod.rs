@@ -6,6 +6,8 @@
 
 pub mod growth;
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use regex::Regex;
 

@@ -41,10 +41,14 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let failed = |failure: Failure| Failure::new(FAILED, failure.message());
     let output = arguments.output.as_deref().map(make_directory).transpose().map_err(failed)?;
-    // Blocked before the command is there, so that none is lost.
-    let signals = Signals::block(arguments.capture_on)
-        .map_err(|error| Failure::new(FAILED, format!("signals cannot be waited for: {error}")))?;
-    let child = start(arguments)?;
+    let mut child = start(arguments)?;
+    // Only now, as the command would inherit it. In the moment between, a signal ends this process
+    // as it would have before; that the command has ended is seen without a signal.
+    let signals = Signals::block(arguments.capture_on).map_err(|error| {
+        // It must not run on unseen.
+        let _ = child.kill().and_then(|()| child.wait());
+        Failure::new(FAILED, format!("signals cannot be waited for: {error}"))
+    })?;
     let now = Instant::now();
     let mut runner = Runner {
         pid: i32::try_from(child.id()).unwrap_or(i32::MAX),
@@ -178,7 +182,7 @@ impl Runner<'_, '_> {
     fn snapshots(&self, freeze: Option<Freeze>) -> (Vec<Snapshot>, Option<String>) {
         let (mut snapshots, mut problem) = (Vec::new(), None);
         for pid in Tree::of(self.pid).pids() {
-            let depth = |freeze| Depth { stacks: true, dead: false, freeze };
+            let depth = |freeze| Depth { stacks: true, dead: false, freeze, c_frames: false };
             let snapshot = self.sources.open(&Wanted::process(pid, None)).and_then(|mut source| {
                 // Running goroutines are worth a stop, but not worth to lose the others.
                 source.capture(&depth(freeze)).or_else(|_| source.capture(&depth(None)))

@@ -43,8 +43,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on signals to this process, and `more`, wait to be taken. The command that is
-    /// started does not inherit that.
+    /// From now on signals to this process, and `more`, wait to be taken. Processes that are started
+    /// later inherit that.
     pub(super) fn block(more: Option<Signal>) -> Result<Self, Errno> {
         let set: SigSet = PASSED_ON.iter().copied().chain([Signal::SIGCHLD]).chain(more).collect();
         set.thread_block()?;

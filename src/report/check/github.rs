@@ -1,6 +1,6 @@
 //! What a check found as annotations of GitHub Actions.
 //!
-//! One error for each rule that failed, at the line of the worst group where that line is in the
+//! One error for each rule that failed, at the innermost line of the worst group that is in the
 //! workspace.
 
 use std::io::{self, Write};
@@ -20,9 +20,11 @@ pub fn github(out: &mut dyn Write, subject: &Subject<'_>, workspace: Option<&Pat
     for verdict in subject.verdicts.iter().filter(|verdict| !verdict.holds) {
         let mut properties = Vec::new();
         let worst = verdict.offenders.first().and_then(|offender| offender.example.as_ref());
-        if let Some((file, line)) = worst.and_then(|example| words.culprit(example))
-            && let Some(file) = in_workspace(file, workspace)
-        {
+        // The innermost line of the repository's own: what it calls is no fault of a library.
+        let own = worst.and_then(|example| {
+            words.lines(example).find_map(|(file, line)| Some((in_workspace(file, workspace)?, line)))
+        });
+        if let Some((file, line)) = own {
             properties.push(format!("file={}", property(&clean(file))));
             properties.push(format!("line={line}"));
         }

@@ -205,7 +205,8 @@ struct StayedDocument<'a> {
     count: u64,
     /// The first ids.
     ids: Vec<u64>,
-    /// For how long at least: the time between the two, or what the runtime says where that is more.
+    /// For how long at least: what the runtime says, or the time between the two where it is known
+    /// that they have not run.
     waits: Option<Waits>,
     /// One of them.
     example: Example<'a>,

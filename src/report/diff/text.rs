@@ -92,18 +92,19 @@ fn left_out(out: &mut dyn Write, there_are: usize, limit: usize) -> io::Result<(
 fn stayed(out: &mut dyn Write, subject: &Subject<'_>, options: &Options, words: &Words<'_>) -> io::Result<()> {
     let Some(stayed) = subject.diff.stayed.as_ref().filter(|stayed| !stayed.is_empty()) else { return Ok(()) };
     let goroutines = stayed.iter().map(|one| one.crowd.count).sum();
-    let beside = format!("{}, in the same wait in both", counted(goroutines, "goroutine", "goroutines"));
+    let goroutines = counted(goroutines, "goroutine", "goroutines");
+    let beside = format!("{goroutines}, in the same wait in both as far as is known");
     facts::heading(out, options.style, "Still there", &beside)?;
     let columns = [
         Column::right("COUNT"),
-        Column::left("AT LEAST"),
+        Column::left("WAITED"),
         Column::shrinking("REASON", Shrink::Words),
         Column::shrinking("PLACE", Shrink::Place),
     ];
     let row = |at: usize| -> Vec<CellText> {
         let Some(one) = stayed.get(at) else { return Vec::new() };
         let crowd = &one.crowd;
-        let waited = waits(crowd.wait, crowd.count).unwrap_or_default();
+        let waited = waits(crowd.wait, crowd.count).unwrap_or_else(|| "?".to_owned());
         let mut place = words.function(crowd.example.place);
         if let Some(source) = words.source(crowd.example.place) {
             place.push(table::PLACE_BREAK);
@@ -111,7 +112,7 @@ fn stayed(out: &mut dyn Write, subject: &Subject<'_>, options: &Options, words: 
         }
         vec![
             CellText::new(Role::Strong, count(crowd.count)),
-            CellText::plain(waited.trim_start_matches("≥ ")),
+            CellText::plain(waited),
             CellText::plain(words.state(&crowd.example)),
             CellText::plain(place),
         ]
