@@ -299,3 +299,19 @@ fn blocks_of_text_and_lines_of_json() {
     let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
     assert_eq!(last["type"], "end", "{last}");
 }
+
+#[test]
+fn a_recording_is_shown_as_well() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/parked.gospy");
+    let once = gospy(&["top", "--from", file]).ok();
+    assert_eq!(once.matches("COUNT▼").count(), 1, "{once}");
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
+    command.args(["top", "--from", file, "-i", "0.2"]);
+    let mut top = Terminal::start(command);
+    top.until_text("a recording: nothing changes any more");
+    top.press("2");
+    top.until_text("[2 Goroutines]");
+    top.press("q");
+    assert!(top.end().success());
+    top.is_restored();
+}
