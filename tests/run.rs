@@ -124,7 +124,7 @@ fn who_ignores_the_end_is_killed() {
 }
 
 #[test]
-fn snapshots_at_intervals_and_signals() {
+fn captures_at_intervals_and_signals() {
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("made/here");
     let at = output.display().to_string();
@@ -137,7 +137,7 @@ fn snapshots_at_intervals_and_signals() {
     let files = || -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().path());
         // What is being written has another name.
-        let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+        let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "capture")).collect();
         files.sort();
         files
     };
@@ -159,9 +159,9 @@ fn snapshots_at_intervals_and_signals() {
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(code, 0, "{told}");
     let files = files();
-    assert_eq!(told.matches(" written to ").count(), files.len(), "{files:?} {told}");
+    assert_eq!(told.matches(" goroutines, ").count(), files.len(), "{files:?} {told}");
     let name = files[0].file_name().unwrap().to_str().unwrap();
-    assert!(name.starts_with("fx-") && name.ends_with("-0001.json"), "{name}");
+    assert!(name.starts_with("fx-") && name.ends_with("-0001.capture"), "{name}");
     let diff = gospy_with(&["diff", files[0].to_str().unwrap(), files[files.len() - 1].to_str().unwrap()], |_| ()).ok();
     assert!(diff.contains("main.leakOne(...)"), "{diff}");
 }

@@ -99,6 +99,8 @@ pub(super) fn read(
     frozen: Option<&dyn Frozen>,
     warnings: &mut Warnings,
 ) -> Result<Vec<InC>, ReadError> {
+    // What is read here once more must not take the place of what was believed before.
+    let target = target.recorder().map_or(target, |recorder| recorder.unrecorded());
     let mut found = Vec::new();
     let mut held = 0_usize;
     for m in ms.iter().filter(|m| m.incgo && m.curg != 0) {

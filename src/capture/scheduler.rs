@@ -15,7 +15,7 @@ use crate::runtime::mstats::{heap_stats, read_mstats};
 use crate::runtime::p::{P, read_processors, read_ps};
 use crate::runtime::sched::read_scheduler;
 use crate::runtime::symbols::Global;
-use crate::target::{ReadError, Target, TargetExt};
+use crate::target::{ReadError, Target, TargetExt, ThreadInfo};
 
 /// What was read of the scheduler and the statistics.
 #[derive(Debug, Default)]
@@ -34,17 +34,17 @@ pub(super) struct SchedulerState {
     pub(super) runtime_init_ns: Option<u64>,
 }
 
-/// Reads it all.
+/// Reads it all. `os_threads` are the threads as the kernel tells them, from before they were stopped
+/// where they are.
 pub(super) fn read(
     target: &dyn Target,
     runtime: &GoRuntime,
     program: &Program,
+    os_threads: &[ThreadInfo],
     warnings: &mut Warnings,
 ) -> Result<SchedulerState, CaptureError> {
     let reader = Reader { target, runtime, program };
-    let mut state = SchedulerState::default();
-    let os_threads = target.threads()?;
-    state.os_threads = u32::try_from(os_threads.len()).ok();
+    let mut state = SchedulerState { os_threads: u32::try_from(os_threads.len()).ok(), ..SchedulerState::default() };
     let layout = &runtime.layout;
 
     let ps = match reader.place(Global::Allp, warnings) {
@@ -57,7 +57,7 @@ pub(super) fn read(
         let known: Vec<Addr> = ps.iter().map(|p| Addr(p.m)).collect();
         state.ms = read_ms(target, allm, &known, layout, warnings)?;
     }
-    state.threads = read_threads(target, &state.ms, &ps, &os_threads, layout)?;
+    state.threads = read_threads(target, &state.ms, &ps, os_threads, layout)?;
     state.processors = read_processors(target, &ps, &state.ms, layout)?;
     if let Some(sched) = reader.place(Global::Sched, warnings) {
         state.sched = read_scheduler(target, sched, &ps, layout, warnings)?;
@@ -110,7 +110,7 @@ impl Reader<'_> {
         };
         if let Some(controller) = &mut controller {
             let held = read_unflushed(target, ps, layout)?;
-            state.heap = Some(heap_stats(&mstats, controller, &held));
+            state.heap = heap_stats(&mstats, controller, &held, layout);
             // What the goal is worked out from leaves that out, too.
             controller.total_alloc = controller.total_alloc.wrapping_add(held.bytes);
         }
@@ -118,7 +118,7 @@ impl Reader<'_> {
             Some(at) => target.read_u32(self.program.bias.load(at))?,
             None => None,
         };
-        state.gc = Some(gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor));
+        state.gc = gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor, layout);
         Ok(())
     }
 }

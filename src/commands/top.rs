@@ -1,6 +1,7 @@
 //! `gospy top`
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use super::args::TopArgs;
 use super::live::Live;
@@ -26,8 +27,12 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
     let wanted = arguments.target.wanted();
     let depth = arguments.target.depth(false);
     let source = sources.open(&wanted)?;
-    let successor = if arguments.wait { Some(SameName::of(&wanted, depth)?) } else { None };
-    let source: Box<dyn SnapshotSource> = Box::new(Opened { source, depth, pid: wanted.pid });
+    let successor = if arguments.wait {
+        Some(SameName::of(arguments.target.pid, arguments.target.wanted().bin, depth)?)
+    } else {
+        None
+    };
+    let source: Box<dyn SnapshotSource> = Box::new(Opened { source, depth, pid: arguments.target.pid });
     let successor = successor.map(|successor| -> Box<dyn Successor> { Box::new(successor) });
 
     let style = streams.out_style();
@@ -116,7 +121,8 @@ impl SnapshotSource for Opened {
 /// Finds a process that was started from the same file, or has the same name, after the one that
 /// was looked at.
 struct SameName {
-    wanted: Wanted,
+    pid: i32,
+    bin: Option<PathBuf>,
     depth: Depth,
     exe: Option<String>,
     comm: String,
@@ -124,12 +130,12 @@ struct SameName {
 }
 
 impl SameName {
-    fn of(wanted: &Wanted, depth: Depth) -> Result<Self, Failure> {
-        let unknown = |error: io::Error| Failure::new(Exit::Error, format!("--wait: /proc/{}: {error}", wanted.pid));
-        let dir = ProcDir::open(wanted.pid).map_err(unknown)?;
+    fn of(pid: i32, bin: Option<PathBuf>, depth: Depth) -> Result<Self, Failure> {
+        let unknown = |error: io::Error| Failure::new(Exit::Error, format!("--wait: /proc/{pid}: {error}"));
+        let dir = ProcDir::open(pid).map_err(unknown)?;
         let stat = dir.stat().map_err(unknown)?;
         let exe = dir.exe().ok().map(|(exe, _)| exe);
-        Ok(Self { wanted: wanted.clone(), depth, exe, comm: stat.comm, start_ticks: stat.starttime })
+        Ok(Self { pid, bin, depth, exe, comm: stat.comm, start_ticks: stat.starttime })
     }
 }
 
@@ -142,14 +148,14 @@ impl Successor for SameName {
             };
             same && !process.kernel_thread
                 && !matches!(process.state, 'Z' | 'X')
-                && (process.start_ticks, process.pid) != (self.start_ticks, self.wanted.pid)
+                && (process.start_ticks, process.pid) != (self.start_ticks, self.pid)
                 && process.start_ticks >= self.start_ticks
         });
         let newest = candidates.max_by_key(|process| (process.start_ticks, process.pid))?;
-        let wanted = Wanted { pid: newest.pid, bin: self.wanted.bin.clone() };
+        let wanted = Wanted::process(newest.pid, self.bin.clone());
         // One that has only just been started cannot be read yet; it is found again the next time.
         let source = Live.open(&wanted).ok()?;
-        (self.wanted, self.start_ticks) = (wanted, newest.start_ticks);
+        (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
         Some(Box::new(Opened { source, depth: self.depth, pid: newest.pid }))
     }
 }

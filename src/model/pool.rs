@@ -1,33 +1,38 @@
 //! Interned names, places, stacks and labels.
 
+use std::num::NonZeroU32;
+
 use rustc_hash::FxHashMap;
 
 use super::Goid;
 use crate::addr::Addr;
 
+/// Number of a value in its part of the pool, counted from one: so that an optional one is no larger.
+type Number = NonZeroU32;
+
 /// A string in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StrId(u32);
+pub struct StrId(Number);
 
 /// A place in code in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FrameId(u32);
+pub struct FrameId(Number);
 
 /// A stack in the pool; equal ids mean identical stacks, frame by frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StackId(u32);
+pub struct StackId(Number);
 
 /// A set of labels in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LabelsId(u32);
+pub struct LabelsId(Number);
 
 /// A chain of ancestors in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AncestorsId(u32);
+pub struct AncestorsId(Number);
 
 /// A C stack in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ForeignStackId(u32);
+pub struct ForeignStackId(Number);
 
 /// What a frame was compiled from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,7 +143,7 @@ pub struct SymbolPool {
 #[derive(Clone, Debug)]
 struct Interner<T> {
     values: Vec<T>,
-    ids: FxHashMap<T, u32>,
+    ids: FxHashMap<T, Number>,
 }
 
 impl<T> Default for Interner<T> {
@@ -148,19 +153,19 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Clone + Eq + std::hash::Hash> Interner<T> {
-    fn intern(&mut self, value: T) -> u32 {
+    fn intern(&mut self, value: T) -> Number {
         if let Some(&id) = self.ids.get(&value) {
             return id;
         }
         // More than 2³² distinct values do not fit in memory; the last id would be shared.
-        let id = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         self.values.push(value.clone());
+        let id = u32::try_from(self.values.len()).ok().and_then(Number::new).unwrap_or(Number::MAX);
         self.ids.insert(value, id);
         id
     }
 
-    fn get(&self, id: u32) -> Option<&T> {
-        self.values.get(usize::try_from(id).ok()?)
+    fn get(&self, id: Number) -> Option<&T> {
+        self.values.get(usize::try_from(id.get()).ok()?.checked_sub(1)?)
     }
 }
 

@@ -111,10 +111,14 @@ pub struct Group {
 /// runtime; where they started says what they are.
 #[must_use]
 pub fn place_of(index: &Index<'_>, goroutine: &Goroutine, kind: PlaceKind) -> Place {
-    match (kind, goroutine.start) {
-        (PlaceKind::Current, Some(start)) if goroutine.system => Place::At(start),
-        _ => index.place(goroutine, kind),
-    }
+    let (PlaceKind::Current, true, Some(start)) = (kind, goroutine.system, goroutine.start) else {
+        return index.place(goroutine, kind);
+    };
+    // The compiler's wrapper of a `go` statement says less than what it calls.
+    let is_wrapper = |frame: &FrameId| index.function(Some(*frame)).contains(".gowrap");
+    let mut frames = index.stack(goroutine).into_iter().flat_map(|stack| stack.frames.iter().rev()).map(|f| f.frame);
+    let outermost = if is_wrapper(&start) { frames.find(|frame| !is_wrapper(frame)) } else { None };
+    Place::At(outermost.unwrap_or(start))
 }
 
 /// Gives goroutines of one snapshot their keys.

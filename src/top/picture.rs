@@ -44,7 +44,7 @@ impl Selection {
         picked.retain(|&at| {
             goroutines
                 .get(at)
-                .is_some_and(|goroutine| !goroutine.status.is_dead() && !(self.no_system && goroutine.system))
+                .is_some_and(|goroutine| !(goroutine.status.is_dead() || self.no_system && goroutine.system))
         });
         picked
     }

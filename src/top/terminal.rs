@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use crossterm::cursor::Show;
 use crossterm::event::Event as Input;
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
-use crossterm::{event, execute};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
+};
+use crossterm::{event, execute, queue};
 use nix::sys::signal::{Signal, raise};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
@@ -62,7 +65,11 @@ impl Screen {
             // Some other thread has panicked; what it says is not to be drawn over.
             return Err(io::Error::other("the terminal was given back"));
         }
-        self.terminal.draw(|frame| draw(frame, state, theme)).map(|_| ())
+        // Terminals that know these marks show the picture in one go; the others ignore them.
+        queue!(stdout(), BeginSynchronizedUpdate)?;
+        let drawn = self.terminal.draw(|frame| draw(frame, state, theme)).map(|_| ());
+        execute!(stdout(), EndSynchronizedUpdate)?;
+        drawn
     }
 
     /// Forgets what is on it, so that everything is drawn again.
@@ -70,7 +77,10 @@ impl Screen {
     /// # Errors
     /// Those of the terminal.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not `Terminal::clear`: that asks the terminal where the cursor is, and the answer would go
+        // to the thread that reads keys.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 
     /// Gives the terminal back and stops this process, as Ctrl-Z does with other programs. Returns
@@ -82,7 +92,7 @@ impl Screen {
         give_back();
         raise(Signal::SIGSTOP)?;
         take()?;
-        self.terminal.clear()
+        self.clear()
     }
 }
 

@@ -23,6 +23,7 @@ pub mod core_dump;
 pub mod fixture;
 pub mod process;
 pub mod real;
+pub mod schedtrace;
 pub mod tally;
 pub mod traceback;
 

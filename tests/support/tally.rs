@@ -21,6 +21,11 @@ impl Tally {
         Tally { label: label.into(), ..Tally::default() }
     }
 
+    /// An empty one of the same name.
+    pub fn another(&self) -> Tally {
+        Tally::new(self.label.clone())
+    }
+
     pub fn wrong(&mut self, what: impl AsRef<str>) {
         self.wrong.push(format!("{}: {}", self.label, what.as_ref()));
     }

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::runtime::layout::checked_in;
-use crate::target::FreezeWhich;
 use crate::target::fake::FakeTarget;
+use crate::target::{FreezeWhich, ThreadInfo};
 
 const M_ADDR: u64 = 0x10_0000;
 const G0: u64 = 0x20_0000;
@@ -103,6 +103,7 @@ fn a_stopped_thread_need_not_wait() {
     let layout = layout();
     let registers = Registers { pc: Addr(0x99), sp: Addr(STACK + 0x7f0), lr: Addr(0), fp: Addr(0x55), g: Addr(0) };
     let target = target(&layout).with_registers(TID, registers);
+    let target = target.with_thread(ThreadInfo { tid: TID, state: Some('R'), name: "c".into() });
     assert!(read_it(&target, &layout, None).is_empty());
     let frozen = target.freeze(&FreezeWhich::Threads(vec![TID])).unwrap();
     let found = read_it(&target, &layout, Some(frozen.as_ref()));

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
+use super::capture::description;
 use super::ci_args::RunArgs;
 use super::files::{make_directory, write_whole};
 use super::source::{Depth, Freeze, Sources, Wanted};
@@ -20,9 +21,9 @@ use super::{Exit, Failure, Global};
 use crate::analysis::Index;
 use crate::model::Snapshot;
 use crate::report::clean::clean;
-use crate::report::json::{self, JsonOptions};
 use crate::report::traceback::{self, TracebackOptions};
-use crate::report::units::{counted, duration};
+use crate::report::units::{bytes, counted, duration};
+use crate::target::capture_file;
 use command::Command;
 use signals::Signals;
 use tree::Tree;
@@ -96,13 +97,13 @@ impl Runner<'_, '_> {
             if let (Some(at), Some(every)) = (self.next_capture, self.every)
                 && at <= now
             {
-                self.write_snapshots();
+                self.write_captures();
                 // One that took longer than the interval is not made up for.
                 self.next_capture = Some((at + every).max(Instant::now()));
             }
             let due = [self.give_up_at, self.next_capture].into_iter().flatten().min();
             match signals.next(due.map(|due| due.saturating_duration_since(now))) {
-                Some(received) if Some(received.signal) == arguments.capture_on => self.write_snapshots(),
+                Some(received) if Some(received.signal) == arguments.capture_on => self.write_captures(),
                 Some(received) => self.pass_on(received),
                 None => {}
             }
@@ -150,7 +151,7 @@ impl Runner<'_, '_> {
     /// keep the command from being ended.
     fn dump(&mut self, arguments: &RunArgs) {
         let limit = duration(arguments.timeout.unwrap_or_default());
-        let (snapshots, problem) = self.snapshots(Some(Freeze::All));
+        let (snapshots, problem) = self.snapshots();
         let mut text = Vec::new();
         for snapshot in &snapshots {
             // Writing to a Vec cannot fail.
@@ -171,17 +172,12 @@ impl Runner<'_, '_> {
         }
     }
 
-    /// Every Go program of the tree, and why there is none or one is missing.
-    fn snapshots(&self, freeze: Option<Freeze>) -> (Vec<Snapshot>, Option<String>) {
-        let (mut snapshots, mut problem) = (Vec::new(), None);
+    /// What `read` gives of every Go program of the tree, and why there is none or one is missing.
+    fn each<T>(&self, read: impl Fn(&Wanted) -> Result<T, Failure>) -> (Vec<T>, Option<String>) {
+        let (mut found, mut problem) = (Vec::new(), None);
         for pid in Tree::of(self.command.pid()).pids() {
-            let depth = |freeze| Depth { stacks: true, dead: false, freeze, c_frames: false };
-            let snapshot = self.sources.open(&Wanted { pid, bin: None }).and_then(|mut source| {
-                // A stop shows running goroutines too, but is not worth to lose the others.
-                source.capture(&depth(freeze)).or_else(|_| source.capture(&depth(None)))
-            });
-            match snapshot {
-                Ok(snapshot) => snapshots.push(snapshot),
+            match read(&Wanted::process(pid, None)) {
+                Ok(one) => found.push(one),
                 // What is not Go, or has ended meanwhile, is expected in a tree.
                 Err(failure) if matches!(failure.exit(), Exit::NotGo | Exit::NoProcess) => {
                     problem.get_or_insert_with(|| failure.message().to_owned());
@@ -189,31 +185,40 @@ impl Runner<'_, '_> {
                 Err(failure) => problem = Some(failure.message().to_owned()),
             }
         }
-        (snapshots, problem)
+        (found, problem)
     }
 
-    fn write_snapshots(&mut self) {
+    /// One of every Go program, with all threads stopped where they can be.
+    fn snapshots(&self) -> (Vec<Snapshot>, Option<String>) {
+        self.each(|wanted| {
+            let mut source = self.sources.open(wanted)?;
+            let depth = |freeze| Depth { stacks: true, dead: false, freeze, c_frames: false };
+            // A stop shows running goroutines too, but is not worth to lose the others.
+            source.capture(&depth(Some(Freeze::All))).or_else(|_| source.capture(&depth(None)))
+        })
+    }
+
+    fn write_captures(&mut self) {
         let Some(directory) = self.output.clone() else { return };
-        let (snapshots, problem) = self.snapshots(None);
-        if snapshots.is_empty() {
+        let number = self.written + 1;
+        let (written, problem) = self.each(|wanted| {
+            let (image, snapshot) = self.sources.record(wanted, None)?;
+            let name = format!("{}-{}-{number:04}.capture", file_name(&snapshot), snapshot.target.pid);
+            let description = description(&snapshot);
+            let path = directory.join(name);
+            let written = capture_file::write(&path, &image, Some(&description), false)
+                .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+            let what = counted(description.goroutines, "goroutine", "goroutines");
+            Ok(format!("{}: {what}, {}", path.display(), bytes(written.len)))
+        });
+        if written.is_empty() {
             let why = problem.unwrap_or_else(|| "it has ended".to_owned());
-            self.note(&format!("no snapshot was written: {why}"));
+            self.note(&format!("no capture was written: {why}"));
             return;
         }
-        self.written += 1;
-        for snapshot in &snapshots {
-            let path =
-                directory.join(format!("{}-{}-{:04}.json", file_name(snapshot), snapshot.target.pid, self.written));
-            let index = Index::new(snapshot);
-            let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
-            let options = JsonOptions { frames: true, ..JsonOptions::default() };
-            match write_whole(&path, |out| json::write(out, &index, &all, &options)) {
-                Ok(()) => {
-                    let goroutines = counted(u64::try_from(all.len()).unwrap_or(u64::MAX), "goroutine", "goroutines");
-                    self.note(&format!("{goroutines} written to {}", path.display()));
-                }
-                Err(failure) => self.note(failure.message()),
-            }
+        self.written = number;
+        for line in written {
+            self.note(&line);
         }
     }
 

@@ -11,7 +11,7 @@ const INDEX: u64 = 0x5000;
 
 /// Length, then the rest, padded to a multiple of eight with `DW_CFA_nop`.
 fn entry(mut body: Vec<u8>) -> Vec<u8> {
-    while (body.len() + 4) % 8 != 0 {
+    while !(body.len() + 4).is_multiple_of(8) {
         body.push(0);
     }
     let mut out = u32::try_from(body.len()).unwrap().to_le_bytes().to_vec();

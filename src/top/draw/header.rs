@@ -6,6 +6,7 @@ use super::Theme;
 use super::lists::state_tone;
 use super::text::{Part, line, part, parts, pieces_width};
 use crate::model::{PStatus, Snapshot, Status};
+use crate::report::clean::clean;
 use crate::report::units::{bytes, count, counted, duration, percent};
 use crate::top::picture::Total;
 use crate::top::state::{Link, Piece, State, Tone, piece};
@@ -48,12 +49,12 @@ fn program(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
     let left_room = room.saturating_sub(interval.chars().count() + 2);
     let mut left = parts(
         vec![
-            part(0, [piece(Tone::Strong, name)]),
+            part(0, [piece(Tone::Strong, clean(name))]),
             part(0, [piece(Tone::Plain, format!("pid {}", target.pid))]),
-            part(3, [piece(Tone::Plain, target.go_version.clone())]),
+            part(3, [piece(Tone::Plain, clean(&target.go_version))]),
             part(2, target.uptime_ns.map(|ns| piece(Tone::Plain, format!("up {}", duration(ns))))),
             part(4, target.gomaxprocs.map(|procs| piece(Tone::Plain, format!("GOMAXPROCS {procs}")))),
-            part(6, target.module.version.as_deref().map(|version| piece(Tone::Dim, version))),
+            part(6, target.module.version.as_deref().map(|version| piece(Tone::Dim, clean(version)))),
         ],
         BETWEEN,
         left_room,
@@ -135,10 +136,7 @@ fn scheduler(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
             part(
                 0,
                 (all > 0).then(|| {
-                    piece(
-                        if in_use == all { Tone::Attention } else { Tone::Plain },
-                        format!("Ps {in_use}/{all} in use"),
-                    )
+                    piece(if in_use == all { Tone::Attention } else { Tone::Plain }, format!("Ps {in_use}/{all}"))
                 }),
             ),
             part(
@@ -151,7 +149,7 @@ fn scheduler(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
             part(
                 4,
                 threads.map(|threads| {
-                    let idle = idle.map_or_else(String::new, |idle| format!(" ({} idle)", count(idle)));
+                    let idle = idle.map_or_else(String::new, |idle| format!(", {} idle", count(idle)));
                     piece(Tone::Plain, format!("{}{idle}", counted(threads, "thread", "threads")))
                 }),
             ),
@@ -191,12 +189,9 @@ fn heap(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
         "Heap",
         vec![
             part(0, amount),
-            part(
-                1,
-                gc.map(|gc| piece(Tone::Plain, format!("GC {}", counted(u64::from(gc.cycles), "cycle", "cycles")))),
-            ),
+            part(1, gc.map(|gc| piece(Tone::Plain, format!("GC {}", count(u64::from(gc.cycles)))))),
             part(2, phase.map(|phase| piece(Tone::Attention, format!("in {}", phase.name())))),
-            part(3, pause.map(|pause| piece(Tone::Plain, format!("last pause {}", duration(pause.duration_ns))))),
+            part(3, pause.map(|pause| piece(Tone::Plain, format!("pause {}", duration(pause.duration_ns))))),
             part(4, gc.map(|gc| piece(Tone::Plain, format!("GC CPU {}", percent(gc.cpu_fraction))))),
             part(5, gc.and_then(|gc| (gc.enabled == Some(false)).then(|| piece(Tone::Attention, "GC is off")))),
         ],

@@ -7,6 +7,7 @@ use super::table::{Column, Fitted, fit};
 use super::text::{function_and_place, line};
 use crate::analysis::{Index, Place, PlaceKind, SortKey};
 use crate::model::{FrameId, Goid, Goroutine, Processor, Snapshot, Status, Thread};
+use crate::report::text::shorten;
 use crate::report::units::{age, count};
 use crate::top::grouping::{Group, Grouping, Key, place_of};
 use crate::top::order::GroupSort;
@@ -16,6 +17,8 @@ use crate::top::words::{compact, compact_signed, rate, sparkline, states};
 
 /// From this many columns on, there is room for longer states and trends.
 const WIDE: usize = 110;
+/// Names longer than this, in bytes, are not shortened at places that make sense.
+const MAX_NAME: usize = 2_048;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GroupColumn {
@@ -223,11 +226,7 @@ impl<'a> Lists<'a> {
         let mut left = room;
         for frame in shown {
             let between = if pieces.is_empty() { 0 } else { 3 };
-            let name = function_and_place(
-                self.snapshot().symbols.function(frame.frame),
-                "",
-                left.saturating_sub(between).min(60),
-            );
+            let name = short_name(self.snapshot().symbols.function(frame.frame), left.saturating_sub(between));
             let width = super::text::pieces_width(&name);
             if !pieces.is_empty() {
                 if width + between > left {
@@ -385,6 +384,12 @@ impl<'a> Lists<'a> {
         let goroutine = id.and_then(|id| goroutines.iter().find(|goroutine| goroutine.id == id));
         goroutine.map_or_else(Vec::new, |goroutine| self.goroutine_place(goroutine, room))
     }
+}
+
+/// A function without the path of its package.
+fn short_name(function: &str, room: usize) -> Vec<Piece> {
+    let base = function.get(..MAX_NAME).map_or_else(|| shorten::function(function, 0), |_| function.into());
+    function_and_place(&base, "", room)
 }
 
 fn column<C>(kind: C, title: &'static str, width: usize, right: bool, rank: u8) -> Column<C> {
