@@ -1,6 +1,9 @@
 //! arm64: stacks out of core files against what the programs say of themselves as they die, frame by
 //! frame with its addresses. The programs run under QEMU.
 
+// A test that cannot go on fails, and a panic is how.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
 #[path = "support/mod.rs"]
 mod support;
 

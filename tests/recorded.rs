@@ -1,6 +1,9 @@
 //! Every command on every capture in `fixtures/captures`: without Go, without root, and for both
 //! architectures. A file that is put there is tested by being there.
 
+// A test that cannot go on fails, and a panic is how.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
 #[path = "snapshots/mod.rs"]
 mod snapshots;
 #[path = "support/mod.rs"]
