@@ -9,7 +9,7 @@
 mod snapshots;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -142,7 +142,7 @@ fn captures() -> Vec<PathBuf> {
     found
 }
 
-fn open(path: &PathBuf) -> CoreTarget {
+fn open(path: &Path) -> CoreTarget {
     CoreTarget::open(path, &CoreOptions::default()).unwrap()
 }
 
