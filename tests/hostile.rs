@@ -146,7 +146,7 @@ fn open(path: &Path) -> CoreTarget {
     CoreTarget::open(path, &CoreOptions::default()).unwrap()
 }
 
-fn read(path: &PathBuf, words: BTreeMap<u64, u64>) -> Option<Snapshot> {
+fn read(path: &Path, words: BTreeMap<u64, u64>) -> Option<Snapshot> {
     let target = Damaged { inner: open(path), words };
     let started = Instant::now();
     let snapshot = Session::open(Box::new(target), &OpenOptions::default())
