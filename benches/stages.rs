@@ -129,7 +129,7 @@ fn filter(bencher: Bencher<'_, '_>, count: usize) {
 
 #[divan::bench(args = SIZES)]
 fn sort(bencher: Bencher<'_, '_>, count: usize) {
-    let sort = Sort { key: SortKey::Function, reverse: false };
+    let sort = Sort { key: SortKey::Age, reverse: false };
     on(bencher, count, |index, all| {
         let mut all = all.to_vec();
         sort.goroutines(index, PlaceKind::Current, &mut all);

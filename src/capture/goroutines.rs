@@ -5,7 +5,7 @@
 //! leaves a processor, and when its stack ends where stacks end. What fails that on every try is
 //! counted and marked as moving; its stack is never shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -346,13 +346,16 @@ impl Walk<'_> {
         }
     }
 
+    /// The addresses of those that ran when they were read, so that nothing is known of their stacks.
+    pub(super) fn running(&self) -> BTreeSet<u64> {
+        let running = StackState::NotShown(NotShown::Running);
+        self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).collect()
+    }
+
     /// Goroutines that ran when they were read may have been parked since: then their stacks can be
     /// read like any other.
     pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
-        let running = StackState::NotShown(NotShown::Running);
-        let mut addrs: Vec<u64> =
-            self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).collect();
-        addrs.sort_unstable();
+        let addrs: Vec<u64> = self.running().into_iter().collect();
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
         let chunks = Self::read_all(self.target, &plan, &addrs)?;
         self.replace(&chunks, &plan);
@@ -430,7 +433,11 @@ impl Walk<'_> {
     fn record(&mut self, raw: &Raw<'_>, plan: &Plan, goroutine: &Goroutine) {
         let Some(recorder) = self.target.recorder() else { return };
         recorder.keep(raw.addr, raw.header);
-        self.collected.recorded.add_stack(recorder, raw.addr, raw.stack_start, raw.stack);
+        let (stack, stack_start) = match plan.displaced.get(&raw.addr.0) {
+            Some((start, bytes)) => (bytes.as_slice(), *start),
+            None => (raw.stack, raw.stack_start),
+        };
+        self.collected.recorded.add_stack(recorder, raw.addr, stack_start, stack);
         if goroutine.status == Status::Running
             && matches!(goroutine.stack, StackState::Known(_))
             && let Some(start) = plan.stopped.get(&raw.addr.0)

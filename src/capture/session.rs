@@ -15,7 +15,7 @@ use super::goroutines::{Collected, Decoder, Walk};
 use super::labels::Follower;
 use super::program::{Program, ProgramError};
 use super::read::Plan;
-use super::recording::{Recorded, quiet};
+use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
 use super::symbolize::Symbolizer;
 use super::time_of_death;
@@ -25,7 +25,7 @@ use crate::image::pclntab::Pclntab;
 use crate::model::{FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings};
 use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError, TargetExt};
+use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,8 +165,10 @@ impl Session {
         self.pool = pool;
         let mut read = result?;
         let mut clock = read.clock;
+        let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {
             let (init, goroutines) = (read.state.runtime_init_ns, &read.collected.goroutines);
+            both_clocks = time_of_death::both_clocks(self.target.as_ref(), &self.runtime, &self.program)?;
             clock.monotonic_ns =
                 time_of_death::at_least(self.target.as_ref(), &self.runtime, &self.program, init, goroutines)?;
             let message =
@@ -175,7 +177,10 @@ impl Session {
         }
         self.record(&mut read)?;
         for shortcoming in self.target.shortcomings() {
-            warnings.add(WarningCode::Truncated, shortcoming);
+            match shortcoming {
+                Shortcoming::Missing(text) => warnings.add(WarningCode::Truncated, text),
+                Shortcoming::Unproven(text) => warnings.add(WarningCode::ImageOdd, text),
+            }
         }
         if self.target.backend() == Backend::ProcMem {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
@@ -183,7 +188,7 @@ impl Session {
         let after = self.target.stats();
         let target = self.target_info(&read.state, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
-        blocked::set(&mut goroutines, read.state.gc.as_ref(), clock);
+        blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
         Ok(Snapshot {
             captured_at_unix_ns: clock.unix_ns,
@@ -236,7 +241,8 @@ impl Session {
             return self.read_frozen(options, pool, warnings);
         }
         let clock = self.target.clock();
-        let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
+        let threads = self.target.threads()?;
+        let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, &threads, warnings)?;
         let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
         let mut plan = self.plan(options);
         let recorded = Recorded::of(self.target.as_ref());
@@ -262,7 +268,7 @@ impl Session {
         let mut freeze = recorded.as_ref().and_then(Recorded::freeze);
         walk.collected.consistency.retried += recorded.as_ref().map_or(0, Recorded::retried);
         if options.freeze == Some(FreezeMode::Running) {
-            freeze = Some(stop_running(&mut walk, &self.runtime, &self.program, &state)?);
+            freeze = Some(freeze::stop_running(&mut walk, &self.runtime, &self.program, &state)?);
         }
         let mut collected = walk.collected;
         follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected)?;
@@ -286,9 +292,10 @@ impl Session {
         let target = self.target.as_ref();
         let layout = &self.runtime.layout;
         let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
+        let threads = target.threads()?;
         let frozen = target.freeze(&FreezeWhich::All)?;
         let clock = target.clock();
-        let state = scheduler::read(target, &self.runtime, &self.program, warnings)?;
+        let state = scheduler::read(target, &self.runtime, &self.program, &threads, warnings)?;
         let addrs = allgs::read(target, &self.runtime, &self.program, warnings)?;
         let stopped = freeze::starts(
             target,
@@ -427,53 +434,6 @@ fn follow(
         }
     }
     Ok(())
-}
-
-/// Stops the threads that run goroutines, one at a time, and puts what they ran into the picture.
-fn stop_running(
-    walk: &mut Walk<'_>,
-    runtime: &GoRuntime,
-    program: &Program,
-    state: &SchedulerState,
-) -> Result<FreezeInfo, CaptureError> {
-    let layout = &runtime.layout;
-    let quiet = quiet(walk.target);
-    let mut info = FreezeInfo { whole_program: false, stopped_ns: 0, threads: 0 };
-    let mut stopped_chunks = Vec::new();
-    for m in &state.ms {
-        let Some(tid) = freeze::tid(m) else { continue };
-        // Most threads are idle or blocked; only one that has a goroutine is worth stopping.
-        let Some(now) = freeze::read_m(quiet, m.addr, &layout.m)?.filter(|m| m.curg != 0) else { continue };
-        if !walk.is_running(now.curg)? {
-            continue;
-        }
-        let frozen = match walk.target.freeze(&FreezeWhich::Threads(vec![tid])) {
-            Ok(frozen) => frozen,
-            // A thread may end at any time; anything else fails for all of them.
-            Err(TargetError::NoSuchProcess { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let Some(now) = freeze::read_m(quiet, m.addr, &layout.m)? else { continue };
-        let starts = freeze::starts(
-            quiet,
-            |tid| frozen.registers(tid),
-            std::slice::from_ref(&now),
-            &layout.g,
-            &layout.gobuf,
-            &program.module.text,
-            program.elf.arch(),
-        )?;
-        let addrs: Vec<u64> = starts.keys().copied().collect();
-        let plan = Plan { validate: false, stopped: Arc::new(starts), window: 1 << 20, ..walk.plan.clone() };
-        let chunks = Walk::read_all(walk.target, &plan, &addrs)?;
-        freeze::note(&mut info, frozen.resume(), 1);
-        stopped_chunks.push((chunks, plan));
-    }
-    for (chunks, plan) in &stopped_chunks {
-        walk.replace(chunks, plan);
-    }
-    walk.read_running_again()?;
-    Ok(info)
 }
 
 fn module_info(info: &crate::image::build_info::BuildInfo) -> ModuleInfo {

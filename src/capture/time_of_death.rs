@@ -6,7 +6,7 @@ use crate::addr::Addr;
 use crate::model::Goroutine;
 use crate::runtime::GoRuntime;
 use crate::runtime::symbols::Global;
-use crate::target::{ReadError, Target, TargetExt};
+use crate::target::{Clock, ReadError, Target, TargetExt};
 
 /// Stamps beyond this (some 146 years after boot) are no stamps: the runtime keeps `maxint64` for
 /// "never".
@@ -37,4 +37,18 @@ pub(super) fn at_least(
     }
     let waits = goroutines.iter().filter_map(|g| g.wait_since_ns).map(std::num::NonZeroU64::get);
     Ok(waits.filter(|&stamp| stamp < MAX_STAMP).fold(latest, u64::max))
+}
+
+/// A moment by both clocks: the end of the latest collection. Both are 0 where there was none.
+pub(super) fn both_clocks(target: &dyn Target, runtime: &GoRuntime, program: &Program) -> Result<Clock, ReadError> {
+    let stamp = |field| {
+        let offset = runtime.layout.table.offset("runtime.mstats", field);
+        let place = runtime.symbols.addr(Global::Memstats).zip(offset);
+        let at = place.map(|(link, offset)| Addr(program.bias.load(link).0.wrapping_add(offset.into())));
+        at.map_or(Ok(None), |at| target.read_u64(at))
+    };
+    match (stamp("last_gc_nanotime")?, stamp("last_gc_unix")?) {
+        (Some(monotonic_ns), Some(unix_ns)) => Ok(Clock { monotonic_ns, unix_ns }),
+        _ => Ok(Clock::default()),
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs};
-use super::source::{Depth, Freeze, Wanted};
+use super::source::{Depth, Freeze, Place, Wanted};
 use super::streams::ColourChoice;
 use crate::analysis::filter::HELP as FILTER_HELP;
 use crate::analysis::quantity::parse_duration;
@@ -82,6 +82,9 @@ pub(super) enum Command {
     /// A live view: what goroutines pile up on, and which pile grows
     #[command(visible_alias = "t", after_long_help = TOP_EXAMPLES)]
     Top(TopArgs),
+    /// Save what is there to see of a program in a file, to be looked at later and elsewhere
+    #[command(after_long_help = CAPTURE_EXAMPLES)]
+    Capture(CaptureArgs),
     /// The Go programs that run on this machine
     #[command(after_long_help = "Examples:\n  gospy ps\n  gospy ps --json | jq -r '.processes[].pid'")]
     Ps(PsArgs),
@@ -159,30 +162,90 @@ Examples:
   gospy top -p 4242 --group-by label=tenant --sort growth
   gospy top -p 4242 --wait
   gospy top -p 4242 --once
+  gospy top --from server.capture
   gospy top -p 4242 --json --iterations 60 | jq -c '.groups[] | select(.rate_per_second > 1)'";
+
+const CAPTURE_EXAMPLES: &str = "\
+A capture holds what every command shows, and what that takes of the binary. It is small, checked, and
+can be read years later on any machine without the binary, without root and without Go. A file that
+is there is replaced only if it is a capture, and only when the new one is whole.
+
+Examples:
+  gospy capture --pid 4242 -o server.capture
+  gospy stack --from server.capture --group
+  gospy capture -p 4242 -o leak.capture --repeat 10 --interval 1m
+  gospy diff leak-01.capture leak-10.capture
+  gospy capture --from core.4242 -o crash.capture
+  gospy capture --from server.capture -o server.core --uncompressed && gdb ./server server.core";
 
 /// Which program.
 #[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["pid", "from"])))]
 pub(super) struct TargetArgs {
     /// Process to read
     #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pid: i32,
-    /// Binary of the same build with symbols, for a program that has none
+    pid: Option<i32>,
+    /// File to read in the place of a process: a capture (see `gospy capture`) or a core file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    from: Option<PathBuf>,
+    /// Binary of the same build with symbols, for a program that has none; of a core file, the
+    /// program's own file when it is not where it was
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     bin: Option<PathBuf>,
+    /// Directory with all files that a core file names
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, requires = "from")]
+    sysroot: Option<PathBuf>,
     /// Stop threads for a moment, to have the stacks of running goroutines too
-    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running")]
+    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
+          requires = "pid")]
     freeze: Option<Freeze>,
 }
 
 impl TargetArgs {
     pub(super) fn wanted(&self) -> Wanted {
-        Wanted { pid: self.pid, bin: self.bin.clone() }
+        place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref())
+    }
+
+    pub(super) fn freeze(&self) -> Option<Freeze> {
+        self.freeze
     }
 
     pub(super) fn depth(&self, dead: bool) -> Depth {
         Depth { stacks: true, c_frames: false, dead, freeze: self.freeze }
     }
+}
+
+/// One of the two is there: the definitions see to that.
+fn place(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroot: Option<&PathBuf>) -> Wanted {
+    let place = match (pid, from) {
+        (Some(pid), _) => Place::Process(pid),
+        (None, from) => Place::File(from.cloned().unwrap_or_default()),
+    };
+    Wanted { place, bin: bin.cloned(), sysroot: sysroot.cloned() }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CaptureArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// File to write; with --repeat, a number is put before its extension
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) output: PathBuf,
+    /// Write over a file that is no capture, too
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Take that many captures, one after the other
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires_all = ["pid", "interval"])]
+    pub(super) repeat: Option<u32>,
+    /// Time from one capture to the next
+    #[arg(long, short, value_name = "DURATION", value_parser = super::ci_args::duration, requires = "repeat")]
+    pub(super) interval: Option<u64>,
+    /// Write the core file that is inside of a capture, for gdb and others
+    #[arg(long)]
+    pub(super) uncompressed: bool,
+    /// Say what was written as one JSON object
+    #[arg(long, short)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -197,9 +260,15 @@ pub(super) struct DoctorArgs {
     /// Process to examine; without it, this machine
     #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
-    /// Binary of the same build with symbols
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "pid")]
+    /// Capture or core file to examine in the place of a process
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pid")]
+    from: Option<PathBuf>,
+    /// Binary of the same build with symbols; of a core file, the program's own file
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     bin: Option<PathBuf>,
+    /// Directory with all files that a core file names
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, requires = "from")]
+    sysroot: Option<PathBuf>,
     /// One JSON object instead of text
     #[arg(long, short)]
     pub(super) json: bool,
@@ -207,7 +276,8 @@ pub(super) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(super) fn wanted(&self) -> Option<Wanted> {
-        self.pid.map(|pid| Wanted { pid, bin: self.bin.clone() })
+        let given = self.pid.is_some() || self.from.is_some();
+        given.then(|| place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref()))
     }
 }
 
@@ -364,7 +434,7 @@ pub(super) struct TopArgs {
     #[arg(long, conflicts_with = "iterations")]
     pub(super) once: bool,
     /// When the program ends, wait for it to come back as another process
-    #[arg(long, conflicts_with = "once")]
+    #[arg(long, conflicts_with_all = ["once", "from"])]
     pub(super) wait: bool,
     /// One JSON object a refresh, on one line
     #[arg(long, short)]

@@ -5,6 +5,7 @@
 //! [`Failure`] that says what was tried and what to do; printing it is left to [`run`].
 
 mod args;
+mod capture;
 mod check;
 mod ci_args;
 mod diff;
@@ -59,6 +60,7 @@ fn command(cli: &Cli, sources: &dyn Sources, streams: &mut Streams<'_>) -> Resul
     match &cli.command {
         Command::Summary(arguments) => summary::run(arguments, &cli.global, sources, streams),
         Command::Stack(arguments) => stack::run(arguments, &cli.global, sources, streams),
+        Command::Capture(arguments) => capture::run(arguments, &cli.global, sources, streams),
         Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),

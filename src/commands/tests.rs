@@ -9,6 +9,7 @@ use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{Snapshot, Status};
 use crate::report::doctor::{Check, Doctor};
 use crate::report::processes::{Process, Processes};
+use crate::target::recording::ElfImage;
 
 struct Fake(Snapshot);
 
@@ -16,16 +17,23 @@ struct Opened(Snapshot);
 
 impl Sources for Fake {
     fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
-        match wanted.pid {
+        match wanted.pid().unwrap() {
             4242 => Ok(Box::new(Opened(self.0.clone()))),
             pid => Err(Failure::new(Exit::NoProcess, format!("there is no process {pid}"))),
         }
     }
 
+    fn record(&self, wanted: &Wanted, _: Option<super::source::Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+        Err(Failure::new(Exit::NoProcess, format!("there is no {}", wanted.name())))
+    }
+
     fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
         let check = Check { name: "process_vm_readv".into(), passed: Some(false), value: "refused\u{1b}".into() };
         let exit = if wanted.is_some() { Exit::Permission } else { Exit::Done };
-        Ok((Doctor { gospy_version: "0", pid: wanted.map(|w| w.pid), access: vec![check], ..Default::default() }, exit))
+        Ok((
+            Doctor { gospy_version: "0", pid: wanted.and_then(Wanted::pid), access: vec![check], ..Default::default() },
+            exit,
+        ))
     }
 
     fn processes(&self) -> Result<Processes, Failure> {

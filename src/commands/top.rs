@@ -1,6 +1,7 @@
 //! `gospy top`
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use super::args::TopArgs;
 use super::live::Live;
@@ -22,12 +23,18 @@ use crate::top::stream::{self, Format};
 const FILE_COLUMNS: u16 = 160;
 
 pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
-    let settings = settings(arguments)?;
+    let mut settings = settings(arguments)?;
     let wanted = arguments.target.wanted();
     let depth = arguments.target.depth(false);
     let source = sources.open(&wanted)?;
-    let successor = if arguments.wait { Some(SameName::of(&wanted, depth)?) } else { None };
-    let source: Box<dyn SnapshotSource> = Box::new(Opened { source, depth, pid: wanted.pid });
+    let successor = match wanted.pid() {
+        Some(pid) if arguments.wait => Some(SameName::of(pid, wanted.bin.clone(), depth)?),
+        _ => None,
+    };
+    let source: Box<dyn SnapshotSource> = match wanted.pid() {
+        Some(pid) => Box::new(Opened { source, depth, pid }),
+        None => Box::new(Recorded(Some((source, depth)))),
+    };
     let successor = successor.map(|successor| -> Box<dyn Successor> { Box::new(successor) });
 
     let style = streams.out_style();
@@ -42,6 +49,9 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
             }
             Err(error) => Err(Failure::new(Exit::Error, format!("the terminal cannot be used: {error}"))),
         };
+    }
+    if wanted.pid().is_none() {
+        settings.iterations = Some(1);
     }
     let format = if arguments.json {
         Format::Json
@@ -113,10 +123,22 @@ impl SnapshotSource for Opened {
     }
 }
 
+/// A capture or core file: there is one snapshot in it.
+struct Recorded(Option<(Box<dyn Source>, Depth)>);
+
+impl SnapshotSource for Recorded {
+    fn next(&mut self) -> Result<Snapshot, SourceEnd> {
+        let (mut source, depth) = self.0.take().ok_or(SourceEnd::Finished)?;
+        // What cannot be read of a file the first time cannot be read the second time.
+        source.capture(&depth).map_err(|failure| SourceEnd::Ended(failure.message().to_owned()))
+    }
+}
+
 /// Finds a process that was started from the same file, or has the same name, after the one that
 /// was looked at.
 struct SameName {
-    wanted: Wanted,
+    pid: i32,
+    bin: Option<PathBuf>,
     depth: Depth,
     exe: Option<String>,
     comm: String,
@@ -124,12 +146,12 @@ struct SameName {
 }
 
 impl SameName {
-    fn of(wanted: &Wanted, depth: Depth) -> Result<Self, Failure> {
-        let unknown = |error: io::Error| Failure::new(Exit::Error, format!("--wait: /proc/{}: {error}", wanted.pid));
-        let dir = ProcDir::open(wanted.pid).map_err(unknown)?;
+    fn of(pid: i32, bin: Option<PathBuf>, depth: Depth) -> Result<Self, Failure> {
+        let unknown = |error: io::Error| Failure::new(Exit::Error, format!("--wait: /proc/{pid}: {error}"));
+        let dir = ProcDir::open(pid).map_err(unknown)?;
         let stat = dir.stat().map_err(unknown)?;
         let exe = dir.exe().ok().map(|(exe, _)| exe);
-        Ok(Self { wanted: wanted.clone(), depth, exe, comm: stat.comm, start_ticks: stat.starttime })
+        Ok(Self { pid, bin, depth, exe, comm: stat.comm, start_ticks: stat.starttime })
     }
 }
 
@@ -142,14 +164,14 @@ impl Successor for SameName {
             };
             same && !process.kernel_thread
                 && !matches!(process.state, 'Z' | 'X')
-                && (process.start_ticks, process.pid) != (self.start_ticks, self.wanted.pid)
+                && (process.start_ticks, process.pid) != (self.start_ticks, self.pid)
                 && process.start_ticks >= self.start_ticks
         });
         let newest = candidates.max_by_key(|process| (process.start_ticks, process.pid))?;
-        let wanted = Wanted { pid: newest.pid, bin: self.wanted.bin.clone() };
+        let wanted = Wanted::process(newest.pid, self.bin.clone());
         // One that has only just been started cannot be read yet; it is found again the next time.
         let source = Live.open(&wanted).ok()?;
-        (self.wanted, self.start_ticks) = (wanted, newest.start_ticks);
+        (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
         Some(Box::new(Opened { source, depth: self.depth, pid: newest.pid }))
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
 use super::mcache::place_spans;
 use super::p::read_ps;
+use super::recorded;
 use super::symbols::code::{CodeEvidence, Process};
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::{BALLOTS, Outcome};
@@ -12,7 +13,7 @@ use super::symbols::{Global, Located, SymbolSource, Symbols};
 use super::validate::{Checker, LayoutMismatch, Sample};
 use super::version::{GoVersion, GoVersionSource};
 use super::wait_reason::read_wait_reasons;
-use crate::addr::{Addr, LinkAddr, LoadBias};
+use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
 use crate::bytes::FieldsExt as _;
 use crate::image::build_info::BuildInfo;
 use crate::image::dwarf::{Dwarf, DwarfFindings};
@@ -164,8 +165,8 @@ impl GoRuntime {
     ) -> Result<Self, RuntimeError> {
         let parts = Parts { elf, bias, pclntab, module, build_info, symbols: options.symbols };
         let process = Process { target, bias: parts.bias };
-        let evidence = CodeEvidence::collect(parts.elf, parts.bias, parts.pclntab, parts.module);
-        let mut named = symtab_symbols(parts);
+        let evidence = CodeEvidence::collect(target, parts.elf, parts.bias, parts.pclntab, parts.module);
+        let mut named = symtab_symbols(target, parts);
         let (version, version_source, build_version) = go_version(process, parts, &evidence, &named)?;
         if let Some(v) = version.as_ref().filter(|v| v.minor < 18) {
             return Err(RuntimeError::TooOld { version: v.to_string() });
@@ -175,7 +176,7 @@ impl GoRuntime {
             && version.as_ref().is_some_and(|v| !v.devel && v.experiments.is_empty());
         let mut dwarf = None;
         if options.thorough || !certain {
-            dwarf = dwarf_of(parts);
+            dwarf = dwarf_of(target, parts);
             named.extend(dwarf.iter().flat_map(|d| d.symbols.clone()));
         }
         let allgs = evidence.allgs(process)?;
@@ -185,7 +186,7 @@ impl GoRuntime {
         let mut chosen = search.choose(&tables, dwarf.as_ref())?;
         if dwarf.is_none() && chosen.as_ref().map_or(true, Attempt::has_dissent) {
             // The exact truth is worth its cost now, if the program carries it.
-            dwarf = dwarf_of(parts);
+            dwarf = dwarf_of(target, parts);
             if let Some(found) = &dwarf {
                 search.named.extend(found.symbols.clone());
                 if let Ok(better) = search.choose(&[], dwarf.as_ref())? {
@@ -612,44 +613,61 @@ struct DwarfFacts {
     symbols: Vec<(Global, Located)>,
 }
 
-fn dwarf_of(parts: Parts<'_>) -> Option<DwarfFacts> {
-    let names: Vec<&str> = Global::ALL.iter().map(|g| g.name()).collect();
-    let files = [(parts.elf, 0)].into_iter().chain(parts.symbols);
-    files.into_iter().find_map(|(elf, shift)| {
-        let dwarf = Dwarf::open(elf).ok()??;
-        let findings: DwarfFindings = LayoutTable::find_in(&dwarf, &names).ok()?;
-        let release = "DWARF".to_owned();
-        let mut table = LayoutTable::from_findings(&findings, release, parts.elf.arch());
-        table.add_size_classes(elf, &findings);
-        Layout::resolve(table.clone()).ok()?;
-        let symbols = Global::ALL
-            .into_iter()
-            .filter_map(|global| {
-                let addr = findings.variables.get(global.name())?.addr;
-                Some((global, Located::new(LinkAddr(addr.0.wrapping_add(shift)), SymbolSource::Dwarf)))
-            })
-            .collect();
-        Some(DwarfFacts { table, symbols })
-    })
+fn dwarf_of(target: &dyn Target, parts: Parts<'_>) -> Option<DwarfFacts> {
+    if let Some(recorded) = recorded::dwarf(target) {
+        if let Some((table, symbols)) = recorded {
+            let symbols = located(&symbols, 0, &SymbolSource::Dwarf);
+            return Some(DwarfFacts { table, symbols });
+        }
+        return parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch()));
+    }
+    let own = recorded::quiet(parts.elf);
+    let found = dwarf_in(own.as_ref().unwrap_or(parts.elf), 0, parts.elf.arch());
+    recorded::leave_dwarf(target, found.as_ref().map(|found| (&found.table, found.symbols.as_slice())));
+    found.or_else(|| parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch())))
 }
 
-fn symtab_symbols(parts: Parts<'_>) -> Vec<(Global, Located)> {
-    let files = [(parts.elf, 0)].into_iter().chain(parts.symbols);
-    for (elf, shift) in files {
-        let wanted = |name: &[u8]| Global::ALL.iter().any(|g| g.name().as_bytes() == name);
-        let Ok(found) = symtab::Symbols::load(elf, wanted) else { continue };
-        let symbols: Vec<(Global, Located)> = Global::ALL
-            .into_iter()
-            .filter_map(|global| {
-                let addr = found.get(global.name())?.addr;
-                Some((global, Located::new(LinkAddr(addr.0.wrapping_add(shift)), SymbolSource::Symtab)))
-            })
-            .collect();
-        if !symbols.is_empty() {
-            return symbols;
+fn dwarf_in(elf: &Elf, shift: u64, arch: Arch) -> Option<DwarfFacts> {
+    let names: Vec<&str> = Global::ALL.iter().map(|g| g.name()).collect();
+    let dwarf = Dwarf::open(elf).ok()??;
+    let findings: DwarfFindings = LayoutTable::find_in(&dwarf, &names).ok()?;
+    let release = "DWARF".to_owned();
+    let mut table = LayoutTable::from_findings(&findings, release, arch);
+    table.add_size_classes(elf, &findings);
+    Layout::resolve(table.clone()).ok()?;
+    let symbols: Vec<(Global, LinkAddr)> = Global::ALL
+        .into_iter()
+        .filter_map(|global| Some((global, findings.variables.get(global.name())?.addr)))
+        .collect();
+    Some(DwarfFacts { table, symbols: located(&symbols, shift, &SymbolSource::Dwarf) })
+}
+
+/// Symbols at their addresses in the program.
+fn located(symbols: &[(Global, LinkAddr)], shift: u64, source: &SymbolSource) -> Vec<(Global, Located)> {
+    let place = |addr: LinkAddr| Located::new(LinkAddr(addr.0.wrapping_add(shift)), source.clone());
+    symbols.iter().map(|(global, addr)| (*global, place(*addr))).collect()
+}
+
+fn symtab_symbols(target: &dyn Target, parts: Parts<'_>) -> Vec<(Global, Located)> {
+    let found = match recorded::symtab(target) {
+        Some(symbols) => symbols,
+        None => {
+            let own = recorded::quiet(parts.elf);
+            let symbols = symtab_in(own.as_ref().unwrap_or(parts.elf));
+            recorded::leave_symtab(target, &symbols);
+            symbols
         }
+    };
+    match parts.symbols {
+        Some((elf, shift)) if found.is_empty() => located(&symtab_in(elf), shift, &SymbolSource::Symtab),
+        _ => located(&found, 0, &SymbolSource::Symtab),
     }
-    Vec::new()
+}
+
+fn symtab_in(elf: &Elf) -> Vec<(Global, LinkAddr)> {
+    let wanted = |name: &[u8]| Global::ALL.iter().any(|g| g.name().as_bytes() == name);
+    let Ok(found) = symtab::Symbols::load(elf, wanted) else { return Vec::new() };
+    Global::ALL.into_iter().filter_map(|global| Some((global, found.get(global.name())?.addr))).collect()
 }
 
 /// The version by the best source there is, and `buildVersion` where it had to be found.

@@ -10,7 +10,7 @@ use crate::analysis::{self, Index, names};
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
 
 /// RFC 3339 in UTC with all nanoseconds.
-pub(in crate::report) fn time(unix_ns: u64) -> String {
+pub(crate) fn time(unix_ns: u64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(unix_ns)).map_or_else(|_| String::new(), |time| time.to_string())
 }
 

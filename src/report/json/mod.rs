@@ -17,7 +17,7 @@ use serde::ser::SerializeSeq;
 
 use crate::analysis::group::Group;
 use crate::analysis::{Counts, Index};
-pub(in crate::report) use convert::time;
+pub(crate) use convert::time;
 use shared::SharedJson;
 use types::{Document, Frame, Goroutine, Goroutines, Place};
 

@@ -206,7 +206,13 @@ fn headers(arch: Arch, notes: &[u8], segments: &[Segment], parts: &[(u64, u64, V
 }
 
 fn notes(target: &dyn Target, arch: Arch, state: &State, memory: &[(u64, Box<[u8]>)]) -> Vec<u8> {
-    let process = target.process();
+    let usage = state.usage;
+    let process = &ProcessInfo {
+        state: usage.state,
+        rss_bytes: usage.rss_bytes,
+        cpu_ns: usage.cpu_ns,
+        ..target.process().clone()
+    };
     let mut out = Vec::new();
     let mut threads: Vec<&ThreadInfo> = state.threads.iter().collect();
     // Other tools take the first thread for the one to look at.
