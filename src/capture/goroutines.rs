@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 
@@ -32,6 +33,9 @@ const RETRY_CHUNKS: [usize; 4] = [512, 128, 32, 8];
 const WINDOW: usize = 32 * 1024;
 /// How many chunks are under way between the reading and the decoding thread.
 const CHUNKS_AHEAD: usize = 2;
+/// How many threads read. Reading takes twice as long as decoding, so that with two of them nobody
+/// waits for long.
+const READERS: usize = 2;
 
 /// Decodes goroutines of one program; keeps what it learnt from one capture to the next.
 #[derive(Debug)]
@@ -362,7 +366,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// One pass over all: a thread reads the next chunk while this one decodes the last.
+    /// One pass over all: threads read the next chunks while this one decodes the last.
     fn pipeline(&mut self, addrs: &[u64]) -> Result<Vec<Again>, ReadError> {
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
         let mut again = Vec::new();
@@ -372,18 +376,25 @@ impl Walk<'_> {
             self.decode_chunk(&chunk, &plan, true, &mut again);
             return Ok(again);
         }
+        const CHUNKS: usize = CHUNKS_AHEAD + READERS;
         let (full, chunks) = sync_channel(CHUNKS_AHEAD);
-        let (empty, spare) = sync_channel(CHUNKS_AHEAD + 1);
-        for _ in 0..=CHUNKS_AHEAD {
+        let (empty, spare) = sync_channel(CHUNKS);
+        for _ in 0..CHUNKS {
             // There is room for all of them: this cannot block, and fails only without a receiver.
             let _ = empty.try_send(Chunk::new(&[], plan.window));
         }
-        let target = self.target;
+        let work =
+            Work { target: self.target, plan: &plan, parts: Mutex::new(addrs.chunks(CHUNK)), spare: spare.into() };
         std::thread::scope(|scope| {
-            scope.spawn(|| read_chunks(target, &plan, addrs, spare, &full));
-            // The sender of the reading thread is dropped with it.
-            for result in take_all(chunks, addrs.len().div_ceil(CHUNK)) {
-                let chunk: Chunk = result?;
+            for _ in 0..READERS {
+                let (work, full) = (&work, full.clone());
+                scope.spawn(move || work.read_chunks(&full));
+            }
+            // With these gone, however this ends, the readers end too.
+            let (empty, chunks) = (empty, chunks);
+            drop(full);
+            for result in chunks {
+                let chunk = result?;
                 self.decode_chunk(&chunk, &plan, true, &mut again);
                 let _ = empty.try_send(chunk);
             }
@@ -525,26 +536,29 @@ impl Walk<'_> {
 
 type ChunkResult = Result<Chunk, ReadError>;
 
-fn read_chunks(
-    target: &dyn Target,
-    plan: &Plan,
-    addrs: &[u64],
-    spare: Receiver<Chunk>,
-    full: &SyncSender<ChunkResult>,
-) {
-    for part in addrs.chunks(CHUNK) {
-        let Ok(mut chunk) = spare.recv() else { return };
-        chunk.addrs.clear();
-        chunk.addrs.extend_from_slice(part);
-        let result = chunk.read(target, plan).map(|()| chunk);
-        let failed = result.is_err();
-        if full.send(result).is_err() || failed {
-            return;
-        }
-    }
+/// What the reading threads share.
+struct Work<'a> {
+    target: &'a dyn Target,
+    plan: &'a Plan,
+    /// What is still to be read.
+    parts: Mutex<std::slice::Chunks<'a, u64>>,
+    /// Chunks that are not in use.
+    spare: Mutex<Receiver<Chunk>>,
 }
 
-/// As many results as were promised, or fewer when the sender stops early.
-fn take_all(results: Receiver<ChunkResult>, count: usize) -> impl Iterator<Item = ChunkResult> {
-    results.into_iter().take(count)
+impl Work<'_> {
+    fn read_chunks(&self, full: &SyncSender<ChunkResult>) {
+        loop {
+            let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(mut chunk) = spare else { return };
+            let Some(part) = self.parts.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
+            chunk.addrs.clear();
+            chunk.addrs.extend_from_slice(part);
+            let result = chunk.read(self.target, self.plan).map(|()| chunk);
+            let failed = result.is_err();
+            if full.send(result).is_err() || failed {
+                return;
+            }
+        }
+    }
 }
