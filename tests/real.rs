@@ -182,7 +182,7 @@ fn collections_are_those_of_the_trace() {
                 tally.equal("complete", false, seen["complete"].as_bool().unwrap());
                 return;
             }
-            let last = &stderr[stderr.rfind(" ms clock, ").unwrap()..];
+            let last = stderr.rsplit(" ms clock, ").next().unwrap();
             let sizes = last.split(", ").find(|part| part.contains("->")).unwrap();
             let marked: u64 = sizes.trim_end_matches(" MB").rsplit("->").next().unwrap().parse().unwrap();
             tally.equal("MB marked", marked, figure("marked_bytes") >> 20);
