@@ -44,8 +44,7 @@ pub(super) fn read(
     warnings: &mut Warnings,
 ) -> Result<SchedulerState, CaptureError> {
     let reader = Reader { target, runtime, program };
-    let mut state = SchedulerState::default();
-    state.os_threads = u32::try_from(os_threads.len()).ok();
+    let mut state = SchedulerState { os_threads: u32::try_from(os_threads.len()).ok(), ..SchedulerState::default() };
     let layout = &runtime.layout;
 
     let ps = match reader.place(Global::Allp, warnings) {
