@@ -433,7 +433,11 @@ impl Walk<'_> {
     fn record(&mut self, raw: &Raw<'_>, plan: &Plan, goroutine: &Goroutine) {
         let Some(recorder) = self.target.recorder() else { return };
         recorder.keep(raw.addr, raw.header);
-        self.collected.recorded.add_stack(recorder, raw.addr, raw.stack_start, raw.stack);
+        let (stack, stack_start) = match plan.displaced.get(&raw.addr.0) {
+            Some((start, bytes)) => (bytes.as_slice(), *start),
+            None => (raw.stack, raw.stack_start),
+        };
+        self.collected.recorded.add_stack(recorder, raw.addr, stack_start, stack);
         if goroutine.status == Status::Running
             && matches!(goroutine.stack, StackState::Known(_))
             && let Some(start) = plan.stopped.get(&raw.addr.0)

@@ -25,7 +25,7 @@ use crate::image::pclntab::Pclntab;
 use crate::model::{FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings};
 use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError, TargetExt};
+use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -177,7 +177,10 @@ impl Session {
         }
         self.record(&mut read)?;
         for shortcoming in self.target.shortcomings() {
-            warnings.add(WarningCode::Truncated, shortcoming);
+            match shortcoming {
+                Shortcoming::Missing(text) => warnings.add(WarningCode::Truncated, text),
+                Shortcoming::Unproven(text) => warnings.add(WarningCode::ImageOdd, text),
+            }
         }
         if self.target.backend() == Backend::ProcMem {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");

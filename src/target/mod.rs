@@ -276,6 +276,15 @@ pub enum TargetError {
     Unsupported(String),
 }
 
+/// Something that is wanting in a target, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shortcoming {
+    /// A part is missing.
+    Missing(String),
+    /// It is taken for something that it cannot be proven to be.
+    Unproven(String),
+}
+
 /// Which threads to stop for an exact picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FreezeWhich {
@@ -393,8 +402,8 @@ pub trait Target: Send + Sync {
         true
     }
 
-    /// What of this target is not all there: a sentence for each thing.
-    fn shortcomings(&self) -> Vec<String> {
+    /// What is wanting in this target.
+    fn shortcomings(&self) -> Vec<Shortcoming> {
         Vec::new()
     }
 
