@@ -297,10 +297,10 @@ impl SymbolFile {
             .map_err(|source| ProgramError::SymbolFileElf { path: path.to_owned(), source })?;
         let text = |elf: &Elf| elf.segments().iter().find(|s| s.executable).map(|s| s.vaddr.0);
         let named = |elf: &Elf| elf.go_build_id().unwrap_or_else(|| "(none)".to_owned());
-        let same = match (elf.go_build_id(), program.go_build_id()) {
-            (Some(found), Some(expected)) => found == expected,
-            _ => same_text(&elf, program),
-        };
+        // The same source built with other flags for the linker (`-s`, `-w`) has another build id and
+        // the same code; and the addresses of all variables are in the code.
+        let same_id = elf.go_build_id().is_some_and(|found| program.go_build_id() == Some(found));
+        let same = same_id || same_text(&elf, program);
         match (same, text(&elf), text(program)) {
             (true, Some(here), Some(there)) => {
                 Ok(Self { path: path.to_owned(), elf: Arc::new(elf), shift: there.wrapping_sub(here) })
@@ -312,16 +312,24 @@ impl SymbolFile {
     }
 }
 
-/// Whether two files have the same machine code, for programs without build ids: the first
-/// mebibyte of their executable segments is compared.
+/// Whether two files have the same machine code: all of their executable segments, but for the first
+/// page.
 fn same_text(a: &Elf, b: &Elf) -> bool {
-    const COMPARED: u64 = 1 << 20;
-    let start = |elf: &Elf| {
+    const PIECE: u64 = 1 << 20;
+    // It may hold the file's own header, which stripping changes, and the build id.
+    const SKIPPED: u64 = 4096;
+    let text = |elf: &Elf| {
         let segment = elf.segments().iter().find(|s| s.executable)?;
-        // The first page of the segment may hold the file's own header, which stripping changes.
-        let skip = 4096.min(segment.file_size);
-        let len = usize::try_from(segment.file_size.min(COMPARED).checked_sub(skip)?).ok()?;
-        elf.read(LinkAddr(segment.vaddr.0.checked_add(skip)?), len)
+        Some((segment.vaddr.0, segment.file_size))
     };
-    matches!((start(a), start(b)), (Some(a), Some(b)) if a == b && !a.is_empty())
+    let (Some((here, len)), Some((there, other_len))) = (text(a), text(b)) else { return false };
+    let piece = |elf: &Elf, start: u64, at: u64| {
+        elf.read(LinkAddr(start.checked_add(at)?), usize::try_from(PIECE.min(len.checked_sub(at)?)).ok()?)
+    };
+    len == other_len
+        && len > SKIPPED
+        && (SKIPPED..len).step_by(PIECE as usize).all(|at| match (piece(a, here, at), piece(b, there, at)) {
+            (Some(here), Some(there)) => here == there && !here.is_empty(),
+            _ => false,
+        })
 }

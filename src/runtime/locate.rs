@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
-use super::mcache::place_spans;
-use super::p::read_ps;
-use super::recorded;
+use super::named::{DwarfFacts, dwarf_of, symtab_symbols};
 use super::symbols::code::{CodeEvidence, Process};
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::{BALLOTS, Outcome};
@@ -13,26 +11,24 @@ use super::symbols::{Global, Located, SymbolSource, Symbols};
 use super::validate::{Checker, LayoutMismatch, Sample};
 use super::version::{GoVersion, GoVersionSource};
 use super::wait_reason::read_wait_reasons;
-use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
+use crate::addr::{Addr, LinkAddr, LoadBias};
 use crate::bytes::FieldsExt as _;
 use crate::image::build_info::BuildInfo;
-use crate::image::dwarf::{Dwarf, DwarfFindings};
 use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::Pclntab;
-use crate::image::symtab;
 use crate::model::{Provenance, WarningCode, Warnings};
 use crate::target::{ReadError, Target, TargetExt as _};
 
 /// The program whose runtime is looked for.
 #[derive(Clone, Copy)]
-struct Parts<'a> {
-    elf: &'a Elf,
-    bias: LoadBias,
-    pclntab: &'a Pclntab,
-    module: &'a ModuleData,
-    build_info: Option<&'a BuildInfo>,
-    symbols: Option<(&'a Elf, u64)>,
+pub(super) struct Parts<'a> {
+    pub(super) elf: &'a Elf,
+    pub(super) bias: LoadBias,
+    pub(super) pclntab: &'a Pclntab,
+    pub(super) module: &'a ModuleData,
+    pub(super) build_info: Option<&'a BuildInfo>,
+    pub(super) symbols: Option<(&'a Elf, u64)>,
 }
 
 /// How hard to look, and where else.
@@ -91,18 +87,6 @@ pub enum RuntimeError {
     },
 }
 
-/// `GOEXPERIMENT`s that move fields of a P or an M behind those that can be checked.
-const MOVING_EXPERIMENTS: &[&str] =
-    &["greenteagc", "nogreenteagc", "pagetrace", "spinbitmutex", "nospinbitmutex", "staticlockranking"];
-
-/// Fields of a P that such an experiment moves.
-const MOVED_IN_P: &[&str] = &["timers", "numTimers", "goroutinesCreated"];
-
-/// Fields that came after 1.20, which is read with the table of 1.21, and the minor version that
-/// they came with. A later version that is read with an earlier one's table lacks nothing by that.
-const LATER_FIELDS: &[(&str, &str, u32)] =
-    &[("runtime.g", "parentGoid", 21), ("runtime.m", "isextra", 21), ("runtime.m", "isExtraInC", 21)];
-
 /// A Go runtime that can be read.
 #[derive(Clone, Debug)]
 pub struct GoRuntime {
@@ -135,16 +119,16 @@ struct Attempt {
 }
 
 /// Everything that does not depend on the layout.
-struct Search<'a> {
-    process: Process<'a>,
-    parts: Parts<'a>,
-    evidence: CodeEvidence,
-    named: Vec<(Global, Located)>,
+pub(super) struct Search<'a> {
+    pub(super) process: Process<'a>,
+    pub(super) parts: Parts<'a>,
+    pub(super) evidence: CodeEvidence,
+    pub(super) named: Vec<(Global, Located)>,
     /// `allgs` and its copies, by code.
-    allgs: Vec<(Global, Located)>,
-    version: Option<GoVersion>,
-    build_version: Option<Located>,
-    thorough: bool,
+    pub(super) allgs: Vec<(Global, Located)>,
+    pub(super) version: Option<GoVersion>,
+    pub(super) build_version: Option<Located>,
+    pub(super) thorough: bool,
 }
 
 impl GoRuntime {
@@ -334,74 +318,6 @@ impl Search<'_> {
 
     fn data_words(&self, all: bool) -> Result<DataWords, ReadError> {
         DataWords::read(self.process.target, self.parts.module, all)
-    }
-
-    /// `m.alllink` and all that is behind `m.ncgocall` moved within the 1.23 and 1.24 releases; the
-    /// code that links a new M says where it is.
-    fn place_alllink(&self, table: &mut LayoutTable, source: &mut LayoutSource) {
-        const M: &str = "runtime.m";
-        if matches!(source, LayoutSource::Dwarf) {
-            return;
-        }
-        let (Some(was), Some(from)) = (table.offset(M, "alllink"), table.offset(M, "ncgocall")) else { return };
-        let named = self.named.iter().find(|(g, _)| *g == Global::Allm).map(|(_, l)| l.addr);
-        let Some(at) = self.evidence.alllink(self.parts.elf, named) else { return };
-        let Some(shift) = i32::try_from(at).ok().zip(i32::try_from(was).ok()).map(|(at, was)| at - was) else { return };
-        // More than this is no shift but a mistake.
-        if shift == 0 || shift.abs() > 64 {
-            return;
-        }
-        table.shift_fields(M, from, u32::MAX, shift);
-        *source = match source.clone() {
-            LayoutSource::Inferred { release, mut fields } => {
-                fields.push("m.alllink".to_owned());
-                LayoutSource::Inferred { release, fields }
-            }
-            LayoutSource::Table { release } | LayoutSource::Nearest { release, .. } => {
-                LayoutSource::Inferred { release, fields: vec!["m.alllink".to_owned()] }
-            }
-            LayoutSource::Dwarf => LayoutSource::Dwarf,
-        };
-    }
-
-    /// No code is asked about spans, so what the Ps hold has to say whether their layout is right.
-    fn place_spans(&self, layout: &mut Layout, symbols: &Symbols) -> Result<(), ReadError> {
-        let Some(allp) = symbols.addr(Global::Allp) else { return Ok(()) };
-        let target = self.process.target;
-        let ps = read_ps(target, self.process.bias.load(allp), layout, &mut Warnings::default())?;
-        let tables = candidates(self.version.as_ref(), self.parts.elf.arch());
-        let tables: Vec<&LayoutTable> = tables.iter().map(|(table, _)| table).collect();
-        if !place_spans(target, &ps, layout, &tables)? {
-            layout.mistrusted.push(("runtime.mspan", "allocCount"));
-        }
-        Ok(())
-    }
-
-    /// Leaves out what an experiment moves and nothing can check.
-    fn drop_moved_fields(&self, table: &mut LayoutTable, source: &LayoutSource) {
-        if self.moves_fields()
-            && !matches!(source, LayoutSource::Dwarf)
-            && let Some(p) = table.structs.get_mut("runtime.p")
-        {
-            p.fields.retain(|field, _| !MOVED_IN_P.contains(&field.as_str()));
-        }
-    }
-
-    /// Leaves out what the program's version does not have yet, when the table is a later version's.
-    fn drop_later_fields(&self, table: &mut LayoutTable) {
-        let Some(version) = &self.version else { return };
-        for (structure, field, since) in LATER_FIELDS {
-            if version.minor < *since
-                && let Some(layout) = table.structs.get_mut(*structure)
-            {
-                layout.fields.remove(*field);
-            }
-        }
-    }
-
-    fn moves_fields(&self) -> bool {
-        let experiments = self.version.as_ref().map_or(&[][..], |v| &v.experiments);
-        experiments.iter().any(|e| MOVING_EXPERIMENTS.contains(&e.as_str()))
     }
 
     /// All variables, by all sources that are asked.
@@ -605,69 +521,6 @@ fn layout_checks(
             different.join(", ")
         )],
     }
-}
-
-/// What DWARF says.
-struct DwarfFacts {
-    table: LayoutTable,
-    symbols: Vec<(Global, Located)>,
-}
-
-fn dwarf_of(target: &dyn Target, parts: Parts<'_>) -> Option<DwarfFacts> {
-    if let Some(recorded) = recorded::dwarf(target) {
-        if let Some((table, symbols)) = recorded {
-            let symbols = located(&symbols, 0, &SymbolSource::Dwarf);
-            return Some(DwarfFacts { table, symbols });
-        }
-        return parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch()));
-    }
-    let own = recorded::quiet(parts.elf);
-    let found = dwarf_in(own.as_ref().unwrap_or(parts.elf), 0, parts.elf.arch());
-    recorded::leave_dwarf(target, found.as_ref().map(|found| (&found.table, found.symbols.as_slice())));
-    found.or_else(|| parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch())))
-}
-
-fn dwarf_in(elf: &Elf, shift: u64, arch: Arch) -> Option<DwarfFacts> {
-    let names: Vec<&str> = Global::ALL.iter().map(|g| g.name()).collect();
-    let dwarf = Dwarf::open(elf).ok()??;
-    let findings: DwarfFindings = LayoutTable::find_in(&dwarf, &names).ok()?;
-    let release = "DWARF".to_owned();
-    let mut table = LayoutTable::from_findings(&findings, release, arch);
-    table.add_size_classes(elf, &findings);
-    Layout::resolve(table.clone()).ok()?;
-    let symbols: Vec<(Global, LinkAddr)> = Global::ALL
-        .into_iter()
-        .filter_map(|global| Some((global, findings.variables.get(global.name())?.addr)))
-        .collect();
-    Some(DwarfFacts { table, symbols: located(&symbols, shift, &SymbolSource::Dwarf) })
-}
-
-/// Symbols at their addresses in the program.
-fn located(symbols: &[(Global, LinkAddr)], shift: u64, source: &SymbolSource) -> Vec<(Global, Located)> {
-    let place = |addr: LinkAddr| Located::new(LinkAddr(addr.0.wrapping_add(shift)), source.clone());
-    symbols.iter().map(|(global, addr)| (*global, place(*addr))).collect()
-}
-
-fn symtab_symbols(target: &dyn Target, parts: Parts<'_>) -> Vec<(Global, Located)> {
-    let found = match recorded::symtab(target) {
-        Some(symbols) => symbols,
-        None => {
-            let own = recorded::quiet(parts.elf);
-            let symbols = symtab_in(own.as_ref().unwrap_or(parts.elf));
-            recorded::leave_symtab(target, &symbols);
-            symbols
-        }
-    };
-    match parts.symbols {
-        Some((elf, shift)) if found.is_empty() => located(&symtab_in(elf), shift, &SymbolSource::Symtab),
-        _ => located(&found, 0, &SymbolSource::Symtab),
-    }
-}
-
-fn symtab_in(elf: &Elf) -> Vec<(Global, LinkAddr)> {
-    let wanted = |name: &[u8]| Global::ALL.iter().any(|g| g.name().as_bytes() == name);
-    let Ok(found) = symtab::Symbols::load(elf, wanted) else { return Vec::new() };
-    Global::ALL.into_iter().filter_map(|global| Some((global, found.get(global.name())?.addr))).collect()
 }
 
 /// The version by the best source there is, and `buildVersion` where it had to be found.
