@@ -9,7 +9,7 @@
 mod snapshots;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -142,11 +142,11 @@ fn captures() -> Vec<PathBuf> {
     found
 }
 
-fn open(path: &PathBuf) -> CoreTarget {
+fn open(path: &Path) -> CoreTarget {
     CoreTarget::open(path, &CoreOptions::default()).unwrap()
 }
 
-fn read(path: &PathBuf, words: BTreeMap<u64, u64>) -> Option<Snapshot> {
+fn read(path: &Path, words: BTreeMap<u64, u64>) -> Option<Snapshot> {
     let target = Damaged { inner: open(path), words };
     let started = Instant::now();
     let snapshot = Session::open(Box::new(target), &OpenOptions::default())

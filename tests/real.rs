@@ -170,19 +170,20 @@ fn collections_are_those_of_the_trace() {
                 .unwrap_or_else(|| panic!("{name} does not collect"));
             let stderr = real.running.sigquit_dump();
             // gc 2 @1.307s 0%: 0.29+0.60+0.004 ms clock, ..., 3->3->0 MB, 4 MB goal, ...
-            // What else the program writes may stand before it on the line.
-            let traced: Vec<&str> =
-                stderr.lines().filter(|line| line.contains("%: ") && line.contains(" ms clock")).collect();
-            tally.equal("cycles", traced.len() as u64, seen["gc"]["cycles"].as_u64().unwrap());
-            tally.equal("pauses", traced.len().min(256), seen["gc"]["recent_pauses"].as_array().unwrap().len());
+            // What else the program writes may stand between its pieces.
+            let traced = stderr.matches(" ms clock, ").count();
+            tally.equal("cycles", traced as u64, seen["gc"]["cycles"].as_u64().unwrap());
+            tally.equal("pauses", traced.min(256), seen["gc"]["recent_pauses"].as_array().unwrap().len());
             let heap = &seen["heap"];
             let figure = |name: &str| heap[name].as_u64().unwrap();
             if heap.is_null() {
-                tally.equal("heap unknown in", "esbuild-1.18", *name);
+                // Where there is no table of the version, the heap may be unknown, never wrong.
+                tally.holds("heap unknown", name.starts_with("esbuild-1."));
                 tally.equal("complete", false, seen["complete"].as_bool().unwrap());
                 return;
             }
-            let sizes = traced.last().unwrap().split(", ").find(|part| part.contains("->")).unwrap();
+            let last = stderr.rsplit(" ms clock, ").next().unwrap();
+            let sizes = last.split(", ").find(|part| part.contains("->")).unwrap();
             let marked: u64 = sizes.trim_end_matches(" MB").rsplit("->").next().unwrap().parse().unwrap();
             tally.equal("MB marked", marked, figure("marked_bytes") >> 20);
             tally.between("bytes allocated", figure("marked_bytes"), figure("alloc_bytes"), figure("heap_inuse_bytes"));

@@ -376,10 +376,10 @@ pub(super) struct StackArgs {
     /// Show the program's own pprof labels
     #[arg(long)]
     pub(super) labels: bool,
-    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with [C]
+    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with `[C]`
     ///
     /// Show what goroutines that called C do there, above their Go frames, in lines that begin with
-    /// [C]. Known without a stop for threads that wait in the kernel; with --freeze=all for every
+    /// `[C]`. Known without a stop for threads that wait in the kernel; with --freeze=all for every
     /// thread. Functions have names as far as the files' symbol tables go. JSON always has these
     /// frames, as c_frames.
     #[arg(long, conflicts_with_all = ["group", "similar", "folded", "pprof"])]
