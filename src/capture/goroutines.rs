@@ -31,8 +31,6 @@ use crate::target::{ReadError, Target, TargetExt};
 const RETRY_CHUNKS: [usize; 4] = [512, 128, 32, 8];
 /// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
-/// How many chunks are under way between the reading and the decoding thread.
-const CHUNKS_AHEAD: usize = 2;
 /// How many threads read. Reading takes twice as long as decoding, so that with two of them nobody
 /// waits for long.
 const READERS: usize = 2;
@@ -376,8 +374,9 @@ impl Walk<'_> {
             self.decode_chunk(&chunk, &plan, true, &mut again);
             return Ok(again);
         }
-        const CHUNKS: usize = CHUNKS_AHEAD + READERS;
-        let (full, chunks) = sync_channel(CHUNKS_AHEAD);
+        // One for each reader, and one that is being decoded.
+        const CHUNKS: usize = READERS + 1;
+        let (full, chunks) = sync_channel(CHUNKS);
         let (empty, spare) = sync_channel(CHUNKS);
         for _ in 0..CHUNKS {
             // There is room for all of them: this cannot block, and fails only without a receiver.

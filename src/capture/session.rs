@@ -1,6 +1,7 @@
 //! An opened target: what is worked out once, and one capture after the other.
 
 use std::collections::hash_map::Entry;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -427,7 +428,7 @@ fn follow(
             goroutine.labels = follower.labels(extra.labels, pool)?;
         }
         if let (true, Some(offset)) = (extra.bubble != 0, bubble_id) {
-            goroutine.bubble = follower.bubble(extra.bubble, offset)?;
+            goroutine.bubble = follower.bubble(extra.bubble, offset)?.and_then(NonZeroU64::new);
         }
         if extra.ancestors != 0 {
             goroutine.ancestors = follower.ancestors(extra.ancestors, decoder.symbolizer(), pool)?;

@@ -255,7 +255,10 @@ impl State {
             (goroutine.system, "the runtime's own".to_owned()),
             (goroutine.locked, "locked to its thread".to_owned()),
             (goroutine.scan, "held by the collector".to_owned()),
-            (goroutine.bubble.is_some(), format!("in synctest bubble {}", goroutine.bubble.unwrap_or(0))),
+            (
+                goroutine.bubble.is_some(),
+                format!("in synctest bubble {}", goroutine.bubble.map_or(0, std::num::NonZeroU64::get)),
+            ),
         ];
         let flags: Vec<String> = flags.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
         if !flags.is_empty() {
