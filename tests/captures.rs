@@ -247,6 +247,8 @@ mod bad_input {
         command.env("GOTRACEBACK", "crash");
         let mut running = Running::spawn(command);
         running.wait_ready();
+        // Its goroutines may not have run yet.
+        std::thread::sleep(std::time::Duration::from_millis(100));
         running.signal(nix::sys::signal::Signal::SIGABRT);
         let (core, _) = killed_for_core(running, dir.path());
         let core_path = core.to_str().unwrap();
