@@ -274,9 +274,15 @@ impl Session {
         let mut collected = walk.collected;
         follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected)?;
         if options.c_frames {
-            let (target, arch) = (self.target.as_ref(), self.program.elf.arch());
-            let found = foreign::read(target, arch, &self.runtime.layout, &state.ms, None, warnings)?;
-            self.c_stacks.attach(target, &self.program, &found, &mut collected.goroutines, pool);
+            match &recorded {
+                Some(recorded) => recorded.give_c_stacks(&mut collected.goroutines, pool),
+                None => {
+                    let (target, arch) = (self.target.as_ref(), self.program.elf.arch());
+                    let found = foreign::read(target, arch, &self.runtime.layout, &state.ms, None, warnings)?;
+                    self.c_stacks.attach(target, &self.program, &found, &mut collected.goroutines, pool);
+                }
+            }
+            collected.recorded.add_c_stacks(&collected.goroutines, pool);
         }
         Ok(Read { clock, state, collected, freeze })
     }
@@ -329,6 +335,7 @@ impl Session {
         let mut collected = walk.collected;
         follow(target, &self.runtime, &mut self.decoder, pool, &mut collected)?;
         self.c_stacks.attach(target, &self.program, &in_c, &mut collected.goroutines, pool);
+        collected.recorded.add_c_stacks(&collected.goroutines, pool);
         Ok(Read { clock, state, collected, freeze: Some(info) })
     }
 

@@ -18,7 +18,7 @@ use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::Pclntab;
 use crate::model::{Provenance, WarningCode, Warnings};
-use crate::target::{ReadError, Target, TargetExt as _};
+use crate::target::{ReadError, Target, TargetExt as _, unrecorded};
 
 /// The program whose runtime is looked for.
 #[derive(Clone, Copy)]
@@ -355,18 +355,35 @@ impl Search<'_> {
         if !any {
             return Ok(());
         }
-        let words = self.data_words(false)?;
+        // The search looks at much that is nobody's business, the environment for one; a recording gets
+        // what was found.
+        let quiet = Process { target: unrecorded(self.process.target), ..self.process };
+        let mut words = None;
+        let mut scan = |what: &str, search: &dyn Fn(&DataWords) -> Result<Found, ReadError>| {
+            let key = format!("search for {what} with {}", layout.table.release);
+            if let Some(found) = recorded::search(self.process.target, &key) {
+                return Ok(found);
+            }
+            let words = match &mut words {
+                Some(words) => words,
+                None => words.insert(DataWords::read(quiet.target, self.parts.module, false)?),
+            };
+            let found = search(words)?;
+            recorded::leave_search(self.process.target, &key, &found);
+            Ok::<Found, ReadError>(found)
+        };
         if wanted(symbols, Global::Allgs) {
-            for (global, located) in scan::allgs(self.process, self.parts.module, &words)? {
+            for (global, located) in scan("allgs", &|words| scan::allgs(quiet, self.parts.module, words))? {
                 symbols.add(global, located, warnings);
             }
         }
-        if wanted(symbols, Global::Allp)
-            && let Some(located) = scan::allp(self.process, &words, layout)?
-        {
-            // In some programs the first one is a copy: it tells nothing about where allp is.
-            if symbols.get(Global::Allp).is_none_or(|known| known.addr == located.addr) {
-                symbols.add(Global::Allp, located, warnings);
+        if wanted(symbols, Global::Allp) {
+            let search = |words: &DataWords| Ok(one(Global::Allp, scan::allp(quiet, words, layout)?));
+            for (global, located) in scan("allp", &search)? {
+                // In some programs the first one is a copy: it tells nothing about where allp is.
+                if symbols.get(global).is_none_or(|known| known.addr == located.addr) {
+                    symbols.add(global, located, warnings);
+                }
             }
         }
         if wanted(symbols, Global::Sched)
@@ -374,8 +391,10 @@ impl Search<'_> {
         {
             let max_goid = self.max_goid(layout, allgs)?;
             let ps = self.ps(symbols)?;
-            if let Some(located) = scan::sched(&words, layout, max_goid, ps, self.process.bias) {
-                symbols.add(Global::Sched, located, warnings);
+            let bias = self.process.bias;
+            let search = |words: &DataWords| Ok(one(Global::Sched, scan::sched(words, layout, max_goid, ps, bias)));
+            for (global, located) in scan("sched", &search)? {
+                symbols.add(global, located, warnings);
             }
         }
         Ok(())
@@ -483,6 +502,13 @@ impl Search<'_> {
         let same = in_memory.filter(|(_, found)| found.minor == version.minor && found.patch == version.patch);
         same.map(|(_, found)| format!("runtime.buildVersion is {found}")).into_iter().collect()
     }
+}
+
+/// What a search through the data found.
+type Found = Vec<(Global, Located)>;
+
+fn one(global: Global, found: Option<Located>) -> Found {
+    found.map(|located| (global, located)).into_iter().collect()
 }
 
 /// What else is known of the layout in use.

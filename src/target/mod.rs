@@ -325,6 +325,12 @@ pub trait Recorder: Sync {
     fn attach(&self, name: &str, bytes: Vec<u8>);
 }
 
+/// The target to read from what is compared and may be thrown away; see [`Recorder`].
+#[must_use]
+pub fn unrecorded(target: &dyn Target) -> &dyn Target {
+    target.recorder().map_or(target, |recorder| recorder.unrecorded())
+}
+
 /// A process that can be looked at.
 pub trait Target: Send + Sync {
     /// What the operating system says of it, as of opening.
