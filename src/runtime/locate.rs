@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
 use super::named::{DwarfFacts, dwarf_of, symtab_symbols};
+use super::recorded;
 use super::symbols::code::{CodeEvidence, Process};
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::{BALLOTS, Outcome};
