@@ -54,6 +54,7 @@ strict! {
         processors: Vec<Processor>,
         threads: Vec<Thread>,
         goroutines: Goroutines,
+        findings: Vec<Finding>,
         warnings: Vec<Warning>,
         complete: bool,
     }
@@ -255,6 +256,7 @@ strict! {
         stack_reserved_bytes: u64,
         #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
     }
+    Finding { code: String, message: String, count: u64, goroutine_ids: Vec<u64>, }
     Warning { code: String, message: String, count: u64, }
 }
 
@@ -291,6 +293,7 @@ fn snapshot() -> Snapshot {
             bubble: Some(7),
             ..Default::default()
         })
+        .add(&GoroutineSpec { id: 3, reason: Some("chan send (nil chan)"), ..Default::default() })
         .add(&GoroutineSpec { id: 2, status: Status::Running, thread: Some(2), ..Default::default() });
     let place = builder.frame(&frame("main.older", "/app/m.go", 4));
     let snapshot = builder.edit();

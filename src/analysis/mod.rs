@@ -1,4 +1,4 @@
-//! Functions of snapshots: filter, sort, group and count; compare and judge.
+//! Functions of snapshots: filter, sort, group and count; find what is wrong; compare and judge.
 //!
 //! Nothing here reads a target, formats for people, or knows what a terminal is. Costs are linear
 //! in the number of goroutines (sorting apart): what depends on names is worked out once for each
@@ -9,6 +9,7 @@ pub mod check;
 pub mod counts;
 pub mod diff;
 pub mod filter;
+pub mod findings;
 pub mod group;
 pub mod index;
 pub mod names;

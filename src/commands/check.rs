@@ -237,10 +237,11 @@ fn rules(arguments: &CheckArgs, watched: bool) -> Result<Rules, Failure> {
     rules.extend(typed.max_wait.map(Rule::MaxWait));
     rules.extend(typed.forbid_function.iter().cloned().map(Rule::ForbidFunction));
     rules.extend(typed.require_function.iter().cloned().map(Rule::RequireFunction));
+    rules.extend(typed.no_findings.then_some(Rule::NoFindings));
     if rules.is_empty() {
         return Err(usage(
             "there is no rule to check: give --max-goroutines, --max-growth, --max-group, --max-wait, \
-             --forbid-function, --require-function or --watch",
+             --forbid-function, --require-function, --no-findings or --watch",
         ));
     }
     Ok(Rules { rules, allow: allow(typed)?, system: typed.system })

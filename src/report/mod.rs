@@ -7,6 +7,7 @@ pub mod check;
 pub mod clean;
 pub mod diff;
 pub mod doctor;
+pub mod findings;
 pub mod folded;
 pub mod json;
 pub mod members;

@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 
 use regex::Regex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::growth::{self, Sample};
 use super::{Allowance, Offender, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Crowd, Key, Member, crowds};
 use crate::analysis::diff::Diff;
+use crate::analysis::findings::{self, Seen};
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::{FrameId, StackId, SymbolPool};
 
@@ -73,6 +74,7 @@ impl<'a> Judge<'a> {
                 Rule::MaxWait(most) => Some(max_wait(rule, &waits, *most, &self.level.by(), pool)),
                 Rule::ForbidFunction(pattern) => Some(forbid(rule, &counted, pattern, &self.level.by(), pool)),
                 Rule::RequireFunction(pattern) => Some(require(rule, census, pattern, pool)),
+                Rule::NoFindings => Some(no_findings(rule, &waits, &self.level.by(), pool)),
                 Rule::MaxGrowth(allowed) => baseline.map(|baseline| {
                     let before = self.counted(baseline, pool);
                     let diff = Diff::of(&before, &counted, &self.level.by(), true, pool);
@@ -182,6 +184,7 @@ impl Watched {
             before: Some(total.first),
             wait: None,
             rate: Some(total),
+            finding: None,
             ids: Vec::new(),
             example: None,
         };
@@ -197,6 +200,7 @@ impl Watched {
                     before: Some(rate.first),
                     wait: crowd.wait,
                     rate: Some(rate),
+                    finding: None,
                     ids: crowd.ids.clone(),
                     example: Some(crowd.example),
                 })
@@ -270,6 +274,7 @@ fn offender(crowd: &Crowd) -> Offender {
         before: None,
         wait: crowd.wait,
         rate: None,
+        finding: None,
         ids: crowd.ids.clone(),
         example: Some(crowd.example),
     }
@@ -318,6 +323,19 @@ fn require(rule: &Rule, census: &Census, pattern: &Regex, pool: &SymbolPool) -> 
     Verdict { rule: rule.clone(), holds: found > 0, measured: found as f64, allowed: 1.0, offenders: Vec::new() }
 }
 
+/// One offender for each finding and stack, in the order of findings.
+fn no_findings(rule: &Rule, members: &[Member], by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+    let found = findings::find(members.iter().map(|member| Seen::of_member(member, pool)));
+    let named: FxHashSet<usize> = found.iter().flat_map(|found| &found.positions).copied().collect();
+    let mut offenders = Vec::new();
+    for found in &found {
+        let named: Vec<&Member> = found.positions.iter().filter_map(|&at| members.get(at)).collect();
+        let groups = by_size(&crowds(named, by, pool), |_| true);
+        offenders.extend(groups.into_iter().map(|group| Offender { finding: Some(found.finding), ..group }));
+    }
+    verdict(rule, named.len() as f64, 0.0, offenders)
+}
+
 fn max_growth(rule: &Rule, diff: &Diff, allowed: Allowance) -> Verdict {
     let grown = diff.after as f64 - diff.before as f64;
     let allowed = allowed.of(diff.before);
@@ -330,6 +348,7 @@ fn max_growth(rule: &Rule, diff: &Diff, allowed: Allowance) -> Verdict {
             before: Some(change.before),
             wait: change.wait,
             rate: None,
+            finding: None,
             ids: change.ids.clone(),
             example: Some(change.example),
         }));

@@ -15,6 +15,7 @@ pub use judge::{Judge, Level};
 
 use super::WaitRange;
 use super::census::Member;
+use super::findings::Finding;
 use growth::Rate;
 
 /// How much growth is allowed.
@@ -72,6 +73,8 @@ pub enum Rule {
     ForbidFunction(Regex),
     /// Some goroutine has such a function on its stack.
     RequireFunction(Regex),
+    /// Nothing is wrong with any goroutine for certain.
+    NoFindings,
 }
 
 impl Rule {
@@ -86,6 +89,7 @@ impl Rule {
             Self::MaxWait(_) => "max-wait",
             Self::ForbidFunction(_) => "forbid-function",
             Self::RequireFunction(_) => "require-function",
+            Self::NoFindings => "no-findings",
         }
     }
 }
@@ -113,6 +117,8 @@ pub struct Offender {
     pub wait: Option<WaitRange>,
     /// How fast the group grows.
     pub rate: Option<Rate>,
+    /// What is wrong with them, where that is the rule.
+    pub finding: Option<&'static dyn Finding>,
     /// The first ids.
     pub ids: Vec<u64>,
     /// One of them; `None` for all goroutines together.

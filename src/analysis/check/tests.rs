@@ -155,3 +155,38 @@ fn a_watch_keeps_the_worst_and_knows_who_has_not_run() {
     let late = &verdicts[1].offenders[0];
     assert_eq!((late.count, late.ids.as_slice(), verdicts[1].measured), (1, &[1][..], 11e9));
 }
+
+#[test]
+fn findings_are_told_by_stack() {
+    let mut builder = SnapshotBuilder::new();
+    for (id, reason, function) in [
+        (1, "select (no cases)", "main.main"),
+        (2, "chan receive (nil chan)", "main.a"),
+        (3, "chan receive (nil chan)", "main.b"),
+        (4, "chan receive (nil chan)", "main.b"),
+        (5, "sync.Mutex.Lock", "main.c"),
+    ] {
+        let frames = vec![frame(function, "/app/w.go", 7)];
+        builder.add(&GoroutineSpec { id, reason: Some(reason), frames, ..Default::default() });
+    }
+    let now = builder.build();
+    let told = |verdict: &Verdict| -> Vec<(&'static str, Vec<u64>)> {
+        let offenders = verdict.offenders.iter();
+        offenders.map(|o| (o.finding.map_or("", |finding| finding.code()), o.ids.clone())).collect()
+    };
+    let verdict = one(Rule::NoFindings, &[], &now);
+    assert_eq!((verdict.holds, verdict.measured), (false, 3.0));
+    assert_eq!(told(&verdict), [("nil_channel", vec![3, 4]), ("nil_channel", vec![2])]);
+    assert!(one(Rule::NoFindings, &["main\\.[ab]"], &now).holds);
+    // Watching tells of waits that the runtime has not stamped.
+    let series: Vec<Snapshot> = [0, 59, 60]
+        .map(|second| {
+            let mut snapshot = now.clone();
+            snapshot.captured_at_unix_ns += second * SECOND;
+            snapshot
+        })
+        .to_vec();
+    let watched = |until| judge(vec![Rule::NoFindings], &["main\\.[ab]"], &series[..until], None);
+    assert!(watched(2)[0].holds);
+    assert_eq!(told(&watched(3)[0]), [("long_lock_wait", vec![5])]);
+}

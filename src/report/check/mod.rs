@@ -15,6 +15,7 @@ pub use github::github;
 pub use junit::junit;
 pub use text::text;
 
+use super::findings;
 use super::json::{SCHEMA_VERSION, schema_of};
 use super::members::{Example, Side, Waits, Words};
 use super::text::TextStyle;
@@ -22,6 +23,7 @@ use super::units::{count, counted, duration};
 use crate::analysis::census::Census;
 use crate::analysis::check::growth::{self, CONFIDENCE};
 use crate::analysis::check::{Offender, Rule, Verdict};
+use crate::analysis::findings::Finding;
 use crate::model::SymbolPool;
 
 /// Groups of offenders that are told in text, JUnit and annotations.
@@ -86,6 +88,7 @@ fn typed(rule: &Rule) -> String {
         Rule::SteadyGrowth(_) => "steady growth".to_owned(),
         Rule::MaxWait(ns) => option(duration(*ns).replace(' ', "")),
         Rule::ForbidFunction(pattern) | Rule::RequireFunction(pattern) => option(format!("'{pattern}'")),
+        Rule::NoFindings => "--no-findings".to_owned(),
     }
 }
 
@@ -129,7 +132,20 @@ fn outcome(verdict: &Verdict) -> String {
         Rule::ForbidFunction(_) => format!("in {}", goroutines(measured)),
         Rule::RequireFunction(_) if verdict.holds => format!("in {}", goroutines(measured)),
         Rule::RequireFunction(_) => "no goroutine is in one".to_owned(),
+        Rule::NoFindings if verdict.holds => "there are none".to_owned(),
+        Rule::NoFindings => sentences(&verdict.offenders),
     }
+}
+
+/// What was found, each once. Offenders are in the order of findings.
+fn sentences(offenders: &[Offender]) -> String {
+    let same = |a: &Offender, b: &Offender| a.finding.map(Finding::code) == b.finding.map(Finding::code);
+    let sentences = offenders.chunk_by(same).filter_map(|groups| {
+        let first = groups.first()?;
+        let all = groups.iter().map(|group| group.count).sum();
+        Some(findings::message(first.finding?, all, first.ids.first().copied().unwrap_or(0)))
+    });
+    sentences.collect::<Vec<_>>().join("; ")
 }
 
 /// One line about a group that broke a rule.
@@ -144,6 +160,9 @@ fn offender_line(offender: &Offender, words: &Words<'_>) -> String {
             line.push_str(&words.bracket(example, offender.wait, offender.count));
         }
         None => line.push_str(" in all"),
+    }
+    if let Some(finding) = offender.finding {
+        line.push_str(&format!(": {}", finding.code()));
     }
     if let Some(rate) = &offender.rate {
         line.push_str(&format!(
@@ -191,7 +210,7 @@ struct Document<'a> {
 #[schemars(rename = "Rule")]
 struct RuleDocument<'a> {
     /// max-goroutines, max-growth, steady-growth, max-group, max-wait, forbid-function,
-    /// require-function. Open enumeration.
+    /// require-function, no-findings. Open enumeration.
     name: &'static str,
     /// The rule in words.
     rule: String,
@@ -221,6 +240,8 @@ struct OffenderDocument<'a> {
     waits: Option<Waits>,
     /// How fast the group grows.
     rate: Option<RateDocument>,
+    /// Code of what is wrong with them; null where the rule is not about that. Open enumeration.
+    finding: Option<&'static str>,
     /// The first ids.
     ids: Vec<u64>,
     /// One of them; null for all goroutines together.
@@ -266,6 +287,7 @@ pub fn json(out: &mut dyn Write, subject: &Subject<'_>) -> io::Result<()> {
         before: offender.before,
         waits: offender.wait.map(Waits::from),
         rate: offender.rate.map(RateDocument::from),
+        finding: offender.finding.map(Finding::code),
         ids: offender.ids.clone(),
         example: offender.example.as_ref().map(|member| words.example(member)),
     };

@@ -155,3 +155,48 @@ fn json_has_everything() {
     assert_eq!((&group["measured"], &group["allowed"], &group["excess"]), (&9.0.into(), &5.0.into(), &4.0.into()));
     assert_eq!(json["rules"][2]["offenders"][0]["rate"]["per_second"], 1.0);
 }
+
+#[test]
+fn findings_come_with_their_stacks() {
+    let mut builder = SnapshotBuilder::new();
+    let places = [("main.a", 7), ("main.a", 7), ("main.b", 8)];
+    for (id, (function, line)) in (2..).zip(places) {
+        let frames = vec![frame(function, "/ws/w.go", line)];
+        builder.add(&GoroutineSpec { id, reason: Some("chan send (nil chan)"), frames, ..Default::default() });
+    }
+    builder.add(&GoroutineSpec { id: 9, reason: Some("select (no cases)"), ..Default::default() });
+    let mut pool = SymbolPool::default();
+    let census = Census::of_snapshot(&builder.build(), "pid 4242", &mut pool);
+    let rules = Rules { rules: vec![Rule::NoFindings], ..Rules::default() };
+    let mut judge = Judge::new(&rules, Level::Stacks);
+    judge.look(&census, None, &mut pool);
+    let verdicts = judge.verdicts();
+    let subject = Subject {
+        census: &census,
+        baseline: None,
+        samples: 1,
+        watched_ns: 0,
+        verdicts: &verdicts,
+        pool: &pool,
+        notes: &[],
+    };
+    let told = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let message = "3 goroutines wait on nil channels and can never go on; \
+                   goroutine 9 is in a select without cases and can never go on";
+    let shown = told(&|out| text(out, &subject, &Options::default()).unwrap());
+    assert!(shown.contains(&format!("FAIL  --no-findings: {message}\n")), "{shown}");
+    assert!(shown.contains("\n  2 goroutines [chan send (nil chan)]: nil_channel\n    main.a(...)\n"), "{shown}");
+    assert!(shown.contains("\n  1 goroutine [select (no cases)]: empty_select\n"), "{shown}");
+    let xml = told(&|out| junit(out, &subject).unwrap());
+    assert!(xml.contains(&format!("<failure type=\"no-findings\" message=\"{message}\">")), "{xml}");
+    let annotation = told(&|out| github(out, &subject, Some(Path::new("/ws"))).unwrap());
+    assert!(annotation.starts_with("::error file=w.go,line=7,title=gospy check%3A --no-findings::3 "), "{annotation}");
+    let json: serde_json::Value = serde_json::from_str(&told(&|out| json(out, &subject).unwrap())).unwrap();
+    let rule = &json["rules"][0];
+    assert_eq!((&rule["name"], &rule["measured"]), (&"no-findings".into(), &4.0.into()));
+    assert_eq!((&rule["offenders"][1]["finding"], &rule["offenders"][1]["ids"]), (&"nil_channel".into(), &[4].into()));
+}

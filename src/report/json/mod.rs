@@ -15,8 +15,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde::ser::SerializeSeq;
 
+use crate::analysis::findings::of_snapshot;
 use crate::analysis::group::Group;
 use crate::analysis::{Counts, Index};
+use crate::report::findings;
 pub(crate) use convert::time;
 use shared::SharedJson;
 use types::{Document, Frame, Goroutine, Goroutines, Place};
@@ -105,6 +107,7 @@ pub(crate) fn document<'a, L>(
                 .map(|groups| groups.iter().filter_map(|group| convert::group(index, group, options.frames)).collect()),
             list,
         },
+        findings: findings::documents(&of_snapshot(index), index),
         warnings: snapshot.warnings.iter().map(convert::warning).collect(),
         complete: snapshot.is_complete(),
     }

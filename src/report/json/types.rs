@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::report::findings::FindingDocument;
+
 /// One reading of one Go program.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(title = "gospy snapshot")]
@@ -36,6 +38,8 @@ pub struct Document<'a, L> {
     pub threads: Vec<Thread>,
     /// The goroutines.
     pub goroutines: Goroutines<'a, L>,
+    /// What is wrong with goroutines for certain; all of them, whatever is listed.
+    pub findings: Vec<FindingDocument>,
     /// What was odd.
     pub warnings: Vec<Warning<'a>>,
     /// Whether everything that was asked for is here.

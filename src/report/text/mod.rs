@@ -16,7 +16,7 @@ mod theme;
 
 use std::io::{self, Write};
 
-use crate::analysis::{Counts, Index, PlaceKind, Sort};
+use crate::analysis::{Counts, Index, PlaceKind, Sort, findings};
 
 pub(super) use table::{CellText, Column, Shrink};
 pub(crate) use theme::Role;
@@ -65,6 +65,7 @@ pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], optio
     scheduler::write_processors(out, style, &snapshot.processors)?;
     scheduler::write_threads(out, style, &snapshot.threads)?;
     list::write(out, index, selected, &counts, options)?;
+    super::findings::section(out, style, &findings::of_snapshot(index), index)?;
     write_warnings(out, style, snapshot)
 }
 

@@ -1,0 +1,35 @@
+//! The program is dying.
+
+use super::{Finding, Seen};
+
+/// A goroutine is in a function of the runtime that never comes back: an unrecovered panic
+/// (`fatalpanic`) or an error that the runtime does not survive (`throw`, `fatal`). A panic that may
+/// still be recovered (`gopanic` alone) is not meant. Seen in core files of crashed programs, and in
+/// running ones only when they are stopped, since such a goroutine is running (runtime/panic.go, 1.19
+/// to 1.27).
+#[derive(Debug)]
+pub(super) struct FatalError;
+
+const LAST_FUNCTIONS: &[&str] = &["runtime.fatalpanic", "runtime.fatalthrow", "runtime.throw", "runtime.fatal"];
+
+impl Finding for FatalError {
+    fn code(&self) -> &'static str {
+        "fatal_error"
+    }
+
+    fn one(&self) -> &'static str {
+        "ends the program: an unrecovered panic, or an error that the runtime does not survive"
+    }
+
+    fn many(&self) -> &'static str {
+        "end the program: unrecovered panics, or errors that the runtime does not survive"
+    }
+
+    fn meaning(&self) -> &'static str {
+        "Its stack shows where: below the runtime's own functions is the one that panicked."
+    }
+
+    fn names(&self, goroutine: &Seen<'_>) -> bool {
+        goroutine.state == "running" && goroutine.functions().any(|function| LAST_FUNCTIONS.contains(&function))
+    }
+}

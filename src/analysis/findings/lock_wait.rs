@@ -1,0 +1,32 @@
+//! Locks that are not let go.
+
+use super::{Finding, Seen};
+
+/// A goroutine has waited for a mutex for a minute or longer. Who has waited for a millisecond is
+/// served before all newcomers (sync/mutex.go), so nobody lets it go.
+/// Runtimes before 1.20 do not say what a semaphore is for, so nothing is said of them.
+#[derive(Debug)]
+pub(super) struct LongLockWait;
+
+impl Finding for LongLockWait {
+    fn code(&self) -> &'static str {
+        "long_lock_wait"
+    }
+
+    fn one(&self) -> &'static str {
+        "has waited for a lock for a minute or longer"
+    }
+
+    fn many(&self) -> &'static str {
+        "have waited for locks for a minute or longer"
+    }
+
+    fn meaning(&self) -> &'static str {
+        "Who has the lock does not let it go: look for a goroutine that waits with it in hand, or has ended with it."
+    }
+
+    fn names(&self, goroutine: &Seen<'_>) -> bool {
+        matches!(goroutine.reason, Some("sync.Mutex.Lock" | "sync.RWMutex.Lock" | "sync.RWMutex.RLock"))
+            && goroutine.is_blocked_for_a_minute()
+    }
+}

@@ -1,0 +1,154 @@
+//! What is wrong with goroutines, told from a single snapshot.
+//!
+//! A finding holds whatever the program is meant to do: it follows from the Go specification, from
+//! what the runtime itself says, or it is a plain fact that everybody wants to hear of. A false alarm
+//! is worse than none, so whatever needs a guess is left out. That goroutines wait for each other is
+//! never said: from outside, nobody knows who holds a lock or who would send on a channel, and a
+//! timer, a finalizer or C code may still wake what seems to sleep for ever.
+//!
+//! The runtime's own goroutines are never named.
+
+mod fatal_error;
+mod finalizer;
+mod forever;
+mod lock_wait;
+#[cfg(test)]
+mod tests;
+
+use super::Index;
+use super::census::Member;
+use crate::model::{FrameId, Goroutine, StackId, StackState, SymbolPool};
+
+/// A kind of finding.
+pub trait Finding: std::fmt::Debug + Sync {
+    /// A stable code. Codes are added, never renamed.
+    fn code(&self) -> &'static str;
+
+    /// What is the matter with one goroutine, to be put behind its name: `waits on …`.
+    fn one(&self) -> &'static str;
+
+    /// What is the matter with several, to be put behind their number: `wait on …`.
+    fn many(&self) -> &'static str;
+
+    /// Why that is so, and where to look.
+    fn meaning(&self) -> &'static str;
+
+    /// Whether it holds for this goroutine.
+    fn names(&self, goroutine: &Seen<'_>) -> bool;
+}
+
+/// Every kind, what is worst first.
+pub const FINDINGS: &[&dyn Finding] = &[
+    &fatal_error::FatalError,
+    &forever::Leaked,
+    &forever::NilChannel,
+    &forever::EmptySelect,
+    &lock_wait::LongLockWait,
+    &finalizer::BlockedFinalizer,
+];
+
+/// A goroutine as findings see it, wherever it was read from.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Its id.
+    pub id: u64,
+    /// Its state, as the runtime calls it.
+    pub state: &'a str,
+    /// Why it waits, in the target's own words; `None` unless it waits and that is known.
+    pub reason: Option<&'a str>,
+    /// For how long it has been blocked at least, ns.
+    pub wait_ns: Option<u64>,
+    /// Whether it is the runtime's own.
+    pub system: bool,
+    start: Option<FrameId>,
+    stack: Option<StackId>,
+    pool: &'a SymbolPool,
+}
+
+impl<'a> Seen<'a> {
+    /// Of a snapshot.
+    #[must_use]
+    pub fn of_goroutine(index: &Index<'a>, goroutine: &Goroutine) -> Self {
+        Self {
+            id: goroutine.id.0,
+            state: goroutine.status.name(),
+            reason: index.reason(goroutine),
+            wait_ns: index.wait_ns(goroutine),
+            system: goroutine.system || goroutine.status.is_dead(),
+            start: goroutine.start,
+            stack: match goroutine.stack {
+                StackState::Known(id) => Some(id),
+                StackState::NotShown(_) => None,
+            },
+            pool: &index.snapshot().symbols,
+        }
+    }
+
+    /// Of a census, whose names are in `pool`.
+    #[must_use]
+    pub fn of_member(member: &Member, pool: &'a SymbolPool) -> Self {
+        Self {
+            id: member.id,
+            state: pool.str(member.state),
+            reason: member.reason.map(|id| pool.str(id)),
+            wait_ns: member.wait_ns,
+            system: member.system,
+            start: member.start,
+            stack: member.stack,
+            pool,
+        }
+    }
+
+    /// Name of the function that it started in; empty where unknown.
+    #[must_use]
+    pub fn start(&self) -> &'a str {
+        self.start.map_or("", |id| self.pool.function(id))
+    }
+
+    /// Names of the functions on its stack, innermost first, the runtime's included; none where the
+    /// stack is not known.
+    pub fn functions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let pool = self.pool;
+        let frames = self.stack.and_then(|id| pool.stack(id)).map_or(&[][..], |stack| &stack.frames);
+        frames.iter().map(move |frame| pool.function(frame.frame))
+    }
+
+    /// Whether it has been blocked for a minute or longer, for certain.
+    fn is_blocked_for_a_minute(&self) -> bool {
+        const MINUTE_NS: u64 = 60_000_000_000;
+        self.wait_ns.is_some_and(|ns| ns >= MINUTE_NS)
+    }
+}
+
+/// Goroutines with something wrong about them.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What is wrong.
+    pub finding: &'static dyn Finding,
+    /// Positions of the goroutines among those that were looked at, in ascending order; never none.
+    pub positions: Vec<usize>,
+}
+
+/// Looks at every goroutine. Kinds of findings that name nobody are left out; one goroutine may be
+/// named by several.
+pub fn find<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>) -> Vec<Found> {
+    let mut all: Vec<Found> = FINDINGS.iter().map(|&finding| Found { finding, positions: Vec::new() }).collect();
+    for (position, goroutine) in goroutines.into_iter().enumerate() {
+        if goroutine.system {
+            continue;
+        }
+        for found in &mut all {
+            if found.finding.names(&goroutine) {
+                found.positions.push(position);
+            }
+        }
+    }
+    all.retain(|found| !found.positions.is_empty());
+    all
+}
+
+/// Findings of a snapshot; positions are those in [`crate::model::Snapshot::goroutines`].
+#[must_use]
+pub fn of_snapshot(index: &Index<'_>) -> Vec<Found> {
+    find(index.snapshot().goroutines.iter().map(|goroutine| Seen::of_goroutine(index, goroutine)))
+}

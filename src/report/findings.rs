@@ -1,0 +1,126 @@
+//! Findings in words, and as the part of a JSON document that they are.
+
+use std::io::{self, Write};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::text::{Role, TextStyle, facts};
+use super::units::count;
+use crate::analysis::Index;
+use crate::analysis::findings::{Finding, Found};
+
+/// Ids of one finding that text tells.
+const TEXT_IDS: usize = 8;
+/// Ids of one finding that JSON tells.
+const JSON_IDS: usize = 1_000;
+
+/// What is wrong with goroutines, for certain.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Finding")]
+pub struct FindingDocument {
+    /// A stable code: fatal_error, leaked, nil_channel, empty_select, long_lock_wait,
+    /// blocked_finalizer. Open enumeration.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub message: String,
+    /// How many goroutines it is about.
+    pub count: u64,
+    /// Ids of the first thousand of them.
+    pub goroutine_ids: Vec<u64>,
+}
+
+/// `goroutine 7 waits …`, or `3 goroutines wait …`; `first` is the id of one of them.
+#[must_use]
+pub fn message(finding: &dyn Finding, goroutines: u64, first: u64) -> String {
+    match goroutines {
+        1 => format!("goroutine {first} {}", finding.one()),
+        several => format!("{} goroutines {}", count(several), finding.many()),
+    }
+}
+
+/// The sentence of what was found in a snapshot.
+#[must_use]
+pub fn sentence(found: &Found, index: &Index<'_>) -> String {
+    let first = ids(found, index).next().unwrap_or(0);
+    message(found.finding, number(found.positions.len()), first)
+}
+
+fn ids(found: &Found, index: &Index<'_>) -> impl Iterator<Item = u64> {
+    let goroutines = &index.snapshot().goroutines;
+    found.positions.iter().filter_map(|&at| goroutines.get(at)).map(|goroutine| goroutine.id.0)
+}
+
+fn number(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// What was found in a snapshot, as JSON has it.
+#[must_use]
+pub fn documents(findings: &[Found], index: &Index<'_>) -> Vec<FindingDocument> {
+    let document = |found: &Found| FindingDocument {
+        code: found.finding.code(),
+        message: sentence(found, index),
+        count: number(found.positions.len()),
+        goroutine_ids: ids(found, index).take(JSON_IDS).collect(),
+    };
+    findings.iter().map(document).collect()
+}
+
+/// A section of a summary; nothing at all where there is nothing to tell.
+pub(super) fn section(out: &mut dyn Write, style: TextStyle, findings: &[Found], index: &Index<'_>) -> io::Result<()> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    facts::heading(out, style, "Findings", "")?;
+    for found in findings {
+        let mut text = format!("{}: {}", found.finding.code(), sentence(found, index));
+        if found.positions.len() > 1 {
+            let shown: Vec<String> = ids(found, index).take(TEXT_IDS).map(|id| id.to_string()).collect();
+            text.push_str(&format!(" ({}", shown.join(", ")));
+            match found.positions.len().saturating_sub(TEXT_IDS) {
+                0 => text.push(')'),
+                more => text.push_str(&format!(" and {} more)", count(number(more)))),
+            }
+        }
+        facts::paragraph(out, style, Role::Bad, &text)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{documents, section};
+    use crate::analysis::Index;
+    use crate::analysis::findings::of_snapshot;
+    use crate::model::testing::{GoroutineSpec, SnapshotBuilder};
+    use crate::report::text::TextStyle;
+
+    #[test]
+    fn one_several_and_many() {
+        let mut builder = SnapshotBuilder::new();
+        for id in 2..=2_001 {
+            builder.add(&GoroutineSpec { id, reason: Some("chan send (nil chan)"), ..Default::default() });
+        }
+        builder.add(&GoroutineSpec { id: 9_000, reason: Some("select (no cases)"), ..Default::default() });
+        let snapshot = builder.build();
+        let index = Index::new(&snapshot);
+        let findings = of_snapshot(&index);
+        let mut out = Vec::new();
+        section(&mut out, TextStyle { width: Some(80), colour: false }, &findings, &index).unwrap();
+        let want = "
+Findings
+  ! nil_channel: 2,000 goroutines wait on nil channels and can never go on (2,
+    3, 4, 5, 6, 7, 8, 9 and 1,992 more)
+  ! empty_select: goroutine 9000 is in a select without cases and can never go
+    on
+";
+        assert_eq!(String::from_utf8(out).unwrap(), want);
+        let documents = documents(&findings, &index);
+        assert_eq!((documents[0].count, documents[0].goroutine_ids.len()), (2_000, 1_000));
+        assert_eq!((documents[1].code, documents[1].goroutine_ids.as_slice()), ("empty_select", &[9_000][..]));
+        let mut out = Vec::new();
+        section(&mut out, TextStyle::default(), &[], &index).unwrap();
+        assert!(out.is_empty());
+    }
+}
