@@ -257,6 +257,36 @@ fn scheduler() {
     check("scheduler", |size| Screen::shop(size).keys("4"));
 }
 
+/// The shop, when something is wrong with it.
+fn troubled(second: u64) -> Snapshot {
+    let mut builder = SnapshotBuilder::new();
+    let mut add = |id, reason, wait_ns, function| {
+        let frames = vec![
+            frame("runtime.gopark", "/usr/lib/go/src/runtime/proc.go", 462),
+            frame(function, "/src/shop/internal/audit/log.go", 58),
+        ];
+        let creator = Some(frame("main.main", "/src/shop/cmd/orders/main.go", 30));
+        builder.add(&GoroutineSpec { id, reason: Some(reason), wait_ns, frames, creator, ..Default::default() });
+    };
+    add(1, "select (no cases)", None, "main.main");
+    for id in 20..43 {
+        add(id, "sync.Mutex.Lock", Some(95_000_000_000), "example.com/shop/internal/audit.(*Log).Write");
+    }
+    add(50, "chan receive (nil chan)", None, "example.com/shop/internal/audit.(*Log).rotate");
+    let mut snapshot = builder.build();
+    snapshot.monotonic_ns = NOW_NS + second * 1_000_000_000;
+    snapshot
+}
+
+#[test]
+fn findings() {
+    let troubled = |size| Screen::new(settings(), size).take(troubled(0)).take(troubled(1));
+    check("findings", |size| troubled(size).keys("5"));
+    check("finding", |size| troubled(size).keys("5j\n"));
+    check("findings-over", |size| troubled(size).take(shop(2)).keys("5"));
+    check("groups-with-findings", troubled);
+}
+
 #[test]
 fn a_group() {
     check("group", |size| Screen::shop(size).keys("j\n"));
@@ -382,8 +412,8 @@ fn hostile_and_long_and_wide_names() {
 
 #[test]
 fn every_size_can_be_drawn() {
-    for keys in ["", "2", "3", "4", "\n", "2\n", "?", "/", "/x=", "d"] {
-        let mut screen = Screen::shop((80, 24)).keys(keys);
+    for keys in ["", "2", "3", "4", "5", "5\n", "\n", "2\n", "?", "/", "/x=", "d"] {
+        let mut screen = Screen::shop((80, 24)).take(troubled(12)).keys(keys);
         for (width, height) in [(1, 1), (2, 40), (200, 1), (7, 3), (13, 5), (20, 6), (300, 80), (40, 10), (0, 0)] {
             screen = screen.event(Event::Resize(width, height));
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

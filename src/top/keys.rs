@@ -179,6 +179,7 @@ pub const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('2')], Action::Show(View::Goroutines), "goroutines", ""),
     bind(&[c('3')], Action::Show(View::States), "states and wait reasons over time", ""),
     bind(&[c('4')], Action::Show(View::Scheduler), "Ps and Ms: who runs what", ""),
+    bind(&[c('5')], Action::Show(View::Findings), "findings: what is wrong for certain, once there is something", ""),
     bind(&[key(KeyCode::Up), c('k')], Action::Up, "row up", ""),
     bind(&[key(KeyCode::Down), c('j')], Action::Down, "row down", ""),
     bind(&[key(KeyCode::PageUp), ctrl('b')], Action::PageUp, "page up", ""),

@@ -126,6 +126,9 @@ fn write_text(out: &mut dyn Write, state: &State, theme: Theme) -> io::Result<()
     for line in header_lines(state, theme, room) {
         write_line(out, &line, theme)?;
     }
+    for found in state.picture().map_or(&[][..], |picture| picture.observed.findings()) {
+        write_line(out, &lists.alarm(found), theme)?;
+    }
     writeln!(out)?;
     let is_groups = state.rows().first().is_none_or(|row| matches!(row, Row::Group(_)));
     write_line(out, &if is_groups { lists.group_heads() } else { lists.goroutine_heads() }, theme)?;

@@ -10,7 +10,8 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use crate::analysis::Counts;
+use crate::analysis::findings::{self, Found};
+use crate::analysis::{Counts, Index};
 use crate::model::{Goroutine, Snapshot, Status};
 
 /// A snapshot with what watching has found: where a wait has been watched for longer than the
@@ -20,6 +21,7 @@ use crate::model::{Goroutine, Snapshot, Status};
 pub struct Observed {
     snapshot: Snapshot,
     counts: Counts,
+    findings: Vec<Found>,
     /// One for each goroutine, by position.
     seen: Vec<Seen>,
 }
@@ -45,6 +47,12 @@ impl Observed {
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// What is wrong for certain, watched waits considered.
+    #[must_use]
+    pub fn findings(&self) -> &[Found] {
+        &self.findings
     }
 
     /// Whether the wait of the goroutine at `position` is known from watching.
@@ -104,7 +112,8 @@ impl Watch {
         }
         drop(before);
         let counts = Counts::of(&snapshot);
-        let observed = Arc::new(Observed { snapshot, counts, seen });
+        let findings = findings::of_snapshot(&Index::new(&snapshot));
+        let observed = Arc::new(Observed { snapshot, counts, findings, seen });
         self.last = Some(Arc::clone(&observed));
         observed
     }

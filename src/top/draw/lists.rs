@@ -5,10 +5,12 @@ use ratatui::text::Line;
 use super::Theme;
 use super::table::{Column, Fitted, fit};
 use super::text::{function_and_place, line};
+use crate::analysis::findings::Found;
 use crate::analysis::{Index, Place, PlaceKind, SortKey};
 use crate::model::{FrameId, Goid, Goroutine, Processor, Snapshot, Status, Thread};
+use crate::report::findings::sentence;
 use crate::report::text::shorten;
-use crate::report::units::{age, count};
+use crate::report::units::{age, count, counted};
 use crate::top::grouping::{Group, Grouping, Key, place_of};
 use crate::top::order::GroupSort;
 use crate::top::picture::{Picture, Total};
@@ -64,6 +66,11 @@ enum ThreadColumn {
     Is,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FindingColumn {
+    Code,
+}
+
 /// Draws rows of one screen.
 pub(crate) struct Lists<'a> {
     state: &'a State,
@@ -76,6 +83,7 @@ pub(crate) struct Lists<'a> {
     totals: Fitted<TotalColumn>,
     processors: Fitted<ProcessorColumn>,
     threads: Fitted<ThreadColumn>,
+    findings: Fitted<FindingColumn>,
 }
 
 impl<'a> Lists<'a> {
@@ -93,6 +101,7 @@ impl<'a> Lists<'a> {
             totals: total_columns(room),
             processors: processor_columns(room),
             threads: thread_columns(room),
+            findings: finding_columns(room),
         })
     }
 
@@ -139,6 +148,7 @@ impl<'a> Lists<'a> {
             Row::Total(total) => Some(self.total(total)),
             Row::Processor(at) => snapshot.processors.get(at).map(|processor| self.processor(processor)),
             Row::Thread(at) => snapshot.threads.get(at).map(|thread| self.thread(thread)),
+            Row::Finding(at) => self.picture.observed.findings().get(at).map(|found| self.finding(found)),
             Row::Line(at) => self.state.lines().get(at).map(|text| line(&text.pieces, self.room, self.theme)),
             Row::Head(section) => Some(self.section(section)),
         };
@@ -157,8 +167,10 @@ impl<'a> Lists<'a> {
             }
             Section::Processors => self.processors.heads("RUNS", None, None, self.theme),
             Section::Threads => self.threads.heads("RUNS", None, None, self.theme),
+            Section::Findings => self.findings.heads("WHAT IS WRONG", None, None, self.theme),
             Section::Members(members) => {
-                let text = format!("{} goroutines", count(u64::try_from(members).unwrap_or(u64::MAX)));
+                let members = u64::try_from(members).unwrap_or(u64::MAX);
+                let text = counted(members, "goroutine", "goroutines");
                 line(&[piece(Tone::Head, text)], self.room, self.theme)
             }
         }
@@ -379,6 +391,17 @@ impl<'a> Lists<'a> {
         self.threads.row(cells, |room| self.runs(m.goroutine, room), self.theme)
     }
 
+    /// A finding where there is no view of them.
+    pub(crate) fn alarm(&self, found: &Found) -> Line<'static> {
+        let text = format!("! {}: {}", found.finding.code(), sentence(found, &self.index));
+        line(&[piece(Tone::Bad, text)], self.room, self.theme)
+    }
+
+    fn finding(&self, found: &Found) -> Line<'static> {
+        let cells = |FindingColumn::Code, _| vec![piece(Tone::Bad, found.finding.code())];
+        self.findings.row(cells, |_| vec![piece(Tone::Plain, sentence(found, &self.index))], self.theme)
+    }
+
     fn runs(&self, id: Option<Goid>, room: usize) -> Vec<Piece> {
         let goroutines = &self.snapshot().goroutines;
         let goroutine = id.and_then(|id| goroutines.iter().find(|goroutine| goroutine.id == id));
@@ -476,6 +499,10 @@ fn thread_columns(room: usize) -> Fitted<ThreadColumn> {
         column(ThreadColumn::Is, "", 16, false, 3),
     ];
     fit(columns, room, least(room).min(26))
+}
+
+fn finding_columns(room: usize) -> Fitted<FindingColumn> {
+    fit(vec![column(FindingColumn::Code, "FINDING", 17, false, 1)], room, 40)
 }
 
 fn optional<T: ToString>(value: Option<T>) -> Vec<Piece> {

@@ -64,7 +64,9 @@ fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
         _ => {}
     }
     if state.rows().is_empty() {
-        let text = if state.settings().selection.filter.is_some() {
+        let text = if state.view() == View::Findings {
+            "nothing is wrong for certain now"
+        } else if state.settings().selection.filter.is_some() {
             "no goroutine matches the filter"
         } else {
             "there are no goroutines"
@@ -113,17 +115,19 @@ fn tabs(state: &State, room: usize) -> Vec<Piece> {
 
 fn views(state: &State, names: bool) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    for &(view, name) in View::ALL {
+    let found = state.picture().is_some_and(|picture| !picture.observed.findings().is_empty());
+    for &(view, name) in state.views() {
         if !pieces.is_empty() {
             pieces.push(piece(Tone::Plain, "  "));
         }
         let number = view.number();
+        let tone = if view == View::Findings && found { Tone::Bad } else { Tone::Dim };
         if view == state.view() {
             pieces.push(piece(Tone::Head, format!("[{number} {name}]")));
         } else if names {
-            pieces.push(piece(Tone::Dim, format!("{number} {name}")));
+            pieces.push(piece(tone, format!("{number} {name}")));
         } else {
-            pieces.push(piece(Tone::Dim, number.to_string()));
+            pieces.push(piece(tone, number.to_string()));
         }
     }
     pieces
@@ -135,6 +139,7 @@ fn trail(state: &State) -> Vec<Piece> {
     let name = match state.page() {
         Some(Page::Group { name, .. }) => name.split("  ").next().unwrap_or(name).to_owned(),
         Some(Page::Goroutine(id)) => format!("goroutine {}", id.0),
+        Some(Page::Finding(code)) => (*code).to_owned(),
         None => String::new(),
     };
     let name = crate::report::clean::clean(&name).into_owned();
@@ -156,6 +161,7 @@ fn shown(state: &State) -> Vec<Piece> {
             all.push(part(0, [piece(Tone::Plain, text)]));
         }
         View::Goroutines => all.push(part(0, [piece(Tone::Plain, number(picture.positions.len()))])),
+        View::Findings => all.push(part(0, [piece(Tone::Plain, number(picture.observed.findings().len()))])),
         View::States | View::Scheduler => {}
     }
     if matches!(state.view(), View::Groups | View::Goroutines) {

@@ -42,6 +42,8 @@ pub enum View {
     States,
     /// Ps and Ms.
     Scheduler,
+    /// What is wrong for certain; there only once there is something.
+    Findings,
 }
 
 impl View {
@@ -51,6 +53,7 @@ impl View {
         (Self::Goroutines, "Goroutines"),
         (Self::States, "States"),
         (Self::Scheduler, "Ps & Ms"),
+        (Self::Findings, "Findings"),
     ];
 
     fn position(self) -> usize {
@@ -160,6 +163,8 @@ pub struct State {
     memory: Memory,
     rows: Vec<Row>,
     lines: Vec<Line>,
+    /// Whether there ever was a finding. The view stays then, so that the others stay where they are.
+    has_findings: bool,
     link: Link,
     paused: bool,
     help: Option<u16>,
@@ -190,6 +195,7 @@ impl State {
             memory: Memory::default(),
             rows: Vec::new(),
             lines: Vec::new(),
+            has_findings: false,
             link: Link::Live,
             paused: false,
             help: None,
@@ -269,6 +275,7 @@ impl State {
         }
         let previous = self.picture.take();
         let picture = Picture::next(observed, previous.as_ref(), &self.settings.selection, &mut self.memory);
+        self.has_findings |= !picture.observed.findings().is_empty();
         self.picture = Some(picture);
         self.refreshes += 1;
         self.arrange();
@@ -296,6 +303,10 @@ impl State {
         self.picture = None;
         self.memory = Memory::default();
         self.pages.clear();
+        self.has_findings = false;
+        if self.view == View::Findings {
+            self.view = View::Groups;
+        }
         self.reading_since = None;
         self.next_reading = self.now;
         if let Some(order) = self.order_before_mark.take() {
@@ -376,7 +387,8 @@ impl State {
             }
             Action::Open => self.open(),
             Action::NextView => self.show(self.view.position() + 1),
-            Action::PreviousView => self.show(self.view.position() + View::ALL.len() - 1),
+            Action::PreviousView => self.show(self.view.position() + self.views().len() - 1),
+            Action::Show(View::Findings) if !self.has_findings => self.tell("there are no findings".to_owned()),
             Action::Show(view) => self.show(view.position()),
             Action::SortLeft => self.sort(false),
             Action::SortRight => self.sort(true),
@@ -425,7 +437,8 @@ impl State {
 
     fn show(&mut self, position: usize) {
         self.pages.clear();
-        self.view = View::ALL.get(position % View::ALL.len()).map_or(View::Groups, |(view, _)| *view);
+        let views = self.views();
+        self.view = views.get(position % views.len().max(1)).map_or(View::Groups, |(view, _)| *view);
         self.arrange();
     }
 
@@ -444,7 +457,7 @@ impl State {
                 let order = &mut selection.goroutine_order;
                 order.key = neighbour(GOROUTINE_SORTS, order.key, right);
             }
-            View::States | View::Scheduler => {}
+            View::States | View::Scheduler | View::Findings => {}
         }
         self.arrange();
     }
@@ -522,6 +535,15 @@ impl State {
     #[must_use]
     pub fn view(&self) -> View {
         self.view
+    }
+
+    /// The views that there are, with their titles.
+    #[must_use]
+    pub fn views(&self) -> &'static [(View, &'static str)] {
+        match View::ALL.split_last() {
+            Some((_, without)) if !self.has_findings => without,
+            _ => View::ALL,
+        }
     }
 
     /// The settings as they are now.

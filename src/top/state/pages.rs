@@ -10,6 +10,7 @@ use super::{State, View};
 use crate::analysis::names::{minor_of, printed};
 use crate::analysis::{Filter, Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
+use crate::report::findings::sentence;
 use crate::report::text::shorten::width;
 use crate::report::units::{age, bytes, count, counted};
 use crate::top::grouping::{Group, Key, place_of};
@@ -34,6 +35,8 @@ pub enum Page {
     },
     /// A goroutine.
     Goroutine(Goid),
+    /// A finding, by its code.
+    Finding(&'static str),
 }
 
 /// How a piece of text is to look.
@@ -103,6 +106,7 @@ impl State {
             Row::Goroutine(at) => snapshot.goroutines.get(at).map(|goroutine| Page::Goroutine(goroutine.id)),
             Row::Processor(at) => snapshot.processors.get(at).and_then(|p| p.running).map(Page::Goroutine),
             Row::Thread(at) => snapshot.threads.get(at).and_then(|m| m.goroutine).map(Page::Goroutine),
+            Row::Finding(at) => picture.observed.findings().get(at).map(|found| Page::Finding(found.finding.code())),
             Row::Line(at) => self.lines.get(at).and_then(|line| line.link).map(Page::Goroutine),
             Row::Total(total) => return self.open_total(total),
             Row::Head(_) => None,
@@ -149,6 +153,7 @@ impl State {
         let (made, gone) = match &page {
             Page::Group { key, name } => (self.group_lines(*key), format!("no goroutine is at {name} now")),
             Page::Goroutine(id) => (self.goroutine_lines(*id), format!("goroutine {} is not there any more", id.0)),
+            Page::Finding(code) => (self.finding_lines(code), format!("{code}: of no goroutine any more")),
         };
         let note = line([piece(Tone::Attention, gone)]);
         match made {
@@ -193,6 +198,18 @@ impl State {
             }
             lines.push(line([piece(Tone::Head, title)]));
             lines.extend(stack_lines(snapshot, stack, holder, columns));
+        }
+        Some(lines)
+    }
+
+    fn finding_lines(&self, code: &str) -> Option<Vec<Line>> {
+        let index = self.index()?;
+        let findings = self.picture.as_ref()?.observed.findings();
+        let found = findings.iter().find(|found| found.finding.code() == code)?;
+        let columns = usize::from(self.size.0).saturating_sub(2);
+        let mut lines = vec![line([piece(Tone::Strong, code)])];
+        for (tone, text) in [(Tone::Bad, sentence(found, &index)), (Tone::Plain, found.finding.meaning().to_owned())] {
+            lines.extend(wrapped(&text, columns).into_iter().map(|text| line([piece(tone, text)])));
         }
         Some(lines)
     }
@@ -381,6 +398,21 @@ fn creator_lines(snapshot: &Snapshot, goroutine: &Goroutine, columns: usize) -> 
     let Some(creator) = goroutine.creator else { return Vec::new() };
     let [function, place] = frame_text(snapshot, creator);
     frames_lines(&[[format!("created by {function}"), place]], columns)
+}
+
+/// Words on lines of so many columns, as far as words fit.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(last) if width(last) + 1 + width(word) <= columns => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Each frame on one line with the places in a column, or on two where that is too wide.

@@ -19,8 +19,10 @@ pub enum Section {
     Processors,
     /// Ms.
     Threads,
-    /// Members of a group; how many there are.
+    /// Members of a group, or those that a finding names; how many there are.
     Members(usize),
+    /// Findings.
+    Findings,
 }
 
 /// A row.
@@ -36,6 +38,8 @@ pub enum Row {
     Processor(usize),
     /// An M, by its position in the snapshot.
     Thread(usize),
+    /// A finding, by its position in the picture.
+    Finding(usize),
     /// A line of text of a page.
     Line(usize),
     /// The head of a section; it cannot be selected.
@@ -57,6 +61,8 @@ pub enum Identity {
     Processor(i32),
     /// An M, by its id.
     Thread(i64),
+    /// A finding, by its code.
+    Finding(&'static str),
     /// A line of text, by its number.
     Line(usize),
 }
@@ -74,6 +80,7 @@ impl State {
             Row::Total(Total::Reason(reason)) => Identity::Reason(reason),
             Row::Processor(at) => Identity::Processor(snapshot.processors.get(at)?.id),
             Row::Thread(at) => Identity::Thread(snapshot.threads.get(at)?.id),
+            Row::Finding(at) => Identity::Finding(picture.observed.findings().get(at)?.finding.code()),
             Row::Line(at) => Identity::Line(at),
             Row::Total(Total::All) | Row::Head(_) => return None,
         })
@@ -87,6 +94,7 @@ impl State {
                 let lines = (0..self.lines.len()).map(Row::Line);
                 let members = match page {
                     Page::Group { key, .. } => self.members(*key),
+                    Page::Finding(code) => self.named(code),
                     Page::Goroutine(_) => Vec::new(),
                 };
                 let head = (!members.is_empty()).then_some(Row::Head(Section::Members(members.len())));
@@ -130,7 +138,19 @@ impl State {
                 let threads = (0..snapshot.threads.len()).map(Row::Thread);
                 processors.chain([Row::Head(Section::Threads)]).chain(threads).collect()
             }
+            View::Findings => {
+                let findings = (0..picture.observed.findings().len()).map(Row::Finding);
+                let head = (findings.len() > 0).then_some(Row::Head(Section::Findings));
+                head.into_iter().chain(findings).collect()
+            }
         }
+    }
+
+    /// Positions of the goroutines that a finding names, whatever the filter says.
+    fn named(&self, code: &str) -> Vec<usize> {
+        let findings = self.picture.as_ref().map_or(&[][..], |picture| picture.observed.findings());
+        let found = findings.iter().find(|found| found.finding.code() == code);
+        found.map_or_else(Vec::new, |found| found.positions.clone())
     }
 
     /// Positions of the members of a group that match the filter, in the order of the goroutines'

@@ -432,3 +432,42 @@ fn an_empty_target_and_keys_before_there_is_anything() {
     script.take(builder.build(), Duration::ZERO).keys(everything);
     assert!(script.state.picture().unwrap().groups.is_empty());
 }
+
+#[test]
+fn the_view_of_findings_is_there_once_there_is_one() {
+    let stuck = |second: u64, ids: &[u64]| {
+        let mut builder = SnapshotBuilder::new();
+        for &id in ids {
+            let frames = vec![frame("main.stuck", "/app/x.go", 1)];
+            builder.add(&GoroutineSpec { id, frames, reason: Some("chan send (nil chan)"), ..Default::default() });
+        }
+        builder.add(&GoroutineSpec { id: 99, reason: Some("select"), ..Default::default() });
+        let mut snapshot = builder.build();
+        snapshot.monotonic_ns = NOW_NS + second * 1_000_000_000;
+        snapshot
+    };
+    let mut script = Script::new(settings());
+    script.take(stuck(0, &[]), SECOND).keys("5");
+    assert_eq!((script.state.view(), script.state.notice()), (View::Groups, Some("there are no findings")));
+    assert_eq!(script.press(KeyCode::BackTab).state.view(), View::Scheduler);
+    script.take(stuck(1, &[7, 8]), SECOND).press(KeyCode::Tab);
+    assert_eq!(script.state.view(), View::Findings);
+    assert_eq!(script.state.identity(&script.state.rows()[1]), Some(Identity::Finding("nil_channel")));
+    script.press(KeyCode::Enter);
+    assert_eq!(script.state.page(), Some(&Page::Finding("nil_channel")));
+    // Whatever the filter says.
+    script.keys("/id=99\n");
+    let members = |script: &Script| script.state.rows().iter().filter(|row| matches!(row, Row::Goroutine(_))).count();
+    assert_eq!(members(&script), 2);
+    script.take(stuck(2, &[8]), SECOND);
+    assert_eq!(members(&script), 1);
+    script.press(KeyCode::Down).press(KeyCode::End).press(KeyCode::Enter);
+    assert_eq!(script.state.page(), Some(&Page::Goroutine(Goid(8))));
+    // It stays when there is none any more, and goes with the program.
+    script.take(stuck(3, &[]), SECOND).press(KeyCode::Esc);
+    assert_eq!((script.state.page(), members(&script)), (Some(&Page::Finding("nil_channel")), 0));
+    script.press(KeyCode::Esc);
+    assert_eq!((script.state.view(), script.state.rows().len()), (View::Findings, 0));
+    script.apply(Event::Returned);
+    assert_eq!((script.state.view(), script.state.views().len()), (View::Groups, 4));
+}
