@@ -41,13 +41,18 @@ fn statuses_pass_through() {
         (vec!["run", "--timeout", "5", "--", "true"], "invalid value '5' for '--timeout <DURATION>'"),
         (vec!["run", "--capture-on", "KILL", "-o", "x", "--", "true"], "nobody can receive this one"),
         (vec!["run", "--capture-on", "FUSS", "-o", "x", "--", "true"], "invalid value 'FUSS'"),
-        (vec!["run", "--capture-every", "1s", "--", "true"], "--output <DIRECTORY>"),
+        (vec!["run", "--capture-every", "1s", "--", "true"], "captures need --output <DIRECTORY>"),
+        (vec!["run", "--max-group", "5", "--", "true"], "give --capture-every <DURATION> or --capture-on"),
+        (vec!["run", "--allow", "x", "--capture-every", "1s", "-o", "x", "--", "true"], "there is no rule to check"),
+        (vec!["run", "--forbid-function", "(", "--capture-every", "1s", "--", "true"], "regex parse error"),
     ] {
         let output = gospy(&args);
         assert_eq!(output.code(), 2, "{args:?}");
         assert!(output.stderr.contains(told), "{}", output.stderr);
     }
     assert_eq!(gospy(&["run", "-o", "/dev/null/x", "--", "true"]).code(), 125);
+    let allow = ["run", "--capture-every", "1s", "--no-findings", "--allow-file", "/nonexistent", "--", "true"];
+    assert_eq!(gospy(&allow).code(), 125);
 }
 
 fn start(args: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
@@ -164,4 +169,64 @@ fn captures_at_intervals_and_signals() {
     assert!(name.starts_with("fx-") && name.ends_with("-0001.capture"), "{name}");
     let diff = gospy_with(&["diff", files[0].to_str().unwrap(), files[files.len() - 1].to_str().unwrap()], |_| ()).ok();
     assert!(diff.contains("main.leakOne(...)"), "{diff}");
+    // They are captures as any other.
+    for file in &files {
+        let json = gospy(&["summary", "--json", "--from", file.to_str().unwrap()]).json();
+        assert!(json["goroutines"]["total"].as_u64().unwrap() > 20, "{json}");
+        assert_eq!(
+            json["target"]["pid"],
+            gospy(&["stack", "--json", "--from", file.to_str().unwrap()]).json()["target"]["pid"]
+        );
+    }
+}
+
+/// Runs a program with its input open for so long, under these rules.
+fn judged(seconds: &str, program: &str, options: &[&str]) -> support::Output {
+    // A shell in between: the program is what the command starts, not what it is.
+    let script = format!("sleep {seconds} | {program}");
+    gospy(&[&["run", "--capture-every", "300ms"], options, &["--", "sh", "-c", &script]].concat())
+}
+
+#[test]
+fn rules_are_judged_of_each_capture() {
+    let (leak, states, idle) =
+        (format!("{} leak -rate 200", fx()), format!("{} states", fx()), format!("{} idle", fx()));
+    // Growth is measured from the first capture.
+    let output = judged("2", &leak, &["--max-growth", "50", "--max-goroutines", "100000"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(output.stderr.contains("1 of 2 rules failed, "), "{}", output.stderr);
+    assert!(output.stderr.contains("FAIL  --max-growth 50: +"), "{}", output.stderr);
+    assert!(output.stderr.contains("main.leakOne(...)"), "{}", output.stderr);
+    assert!(output.stdout.starts_with("ready "), "the other stream is the command's: {}", output.stdout);
+    let output = judged("2", &leak, &["--max-growth", "50", "--allow", "leakOne"]);
+    assert_eq!((output.code(), output.stderr.contains("1 rule holds in ")), (0, true), "{output:?}");
+    let output = judged("1", &states, &["--no-findings"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(output.stderr.contains("FAIL  --no-findings: 2 goroutines wait on nil channels"), "{}", output.stderr);
+    // The command's own failure says more.
+    let output = judged("1", &format!("({states}; exit 9)"), &["--no-findings"]);
+    assert_eq!((output.code(), output.stderr.contains("FAIL  --no-findings")), (9, true), "{output:?}");
+    let output = judged("60", &states, &["--no-findings", "--timeout", "1s"]);
+    assert_eq!((output.code(), output.stderr.contains("FAIL  --no-findings")), (124, true), "{output:?}");
+    // One of the programs has it; none has the other.
+    let both = format!("(sh -c 'sleep 1 | {idle}' & {leak}; wait)");
+    let output = judged("1", &both, &["--require-function", "main\\.leaker", "--forbid-function", "nothing"]);
+    assert_eq!((output.code(), output.stderr.matches(" of pid ").count()), (0, 2), "{output:?}");
+    let output = judged("1", &both, &["--require-function", "main\\.nothing"]);
+    assert_eq!((output.code(), output.stderr.matches("FAIL  --require-function").count()), (7, 2), "{output:?}");
+}
+
+#[test]
+fn rules_that_could_not_be_judged() {
+    let rules = ["--capture-every", "10s", "--max-growth", "5", "--no-findings"];
+    let output = gospy(&[&["run"], &rules[..], &["--", "true"]].concat());
+    assert_eq!(output.code(), 0, "{output:?}");
+    assert!(output.stderr.contains("gospy: no rule was judged: "), "{}", output.stderr);
+    assert_eq!(gospy(&[&["run", "--strict"], &rules[..], &["--", "true"]].concat()).code(), 6);
+    assert_eq!(gospy(&[&["run", "--strict"], &rules[..], &["--", "false"]].concat()).code(), 1);
+    let script = format!("sleep 1.5 | {} idle", fx());
+    let once = ["run", "--strict", "--capture-every", "1s", "--max-growth", "5", "--", "sh", "-c", &script];
+    let output = gospy(&once);
+    assert_eq!(output.code(), 6, "{output:?}");
+    assert!(output.stderr.contains("--max-growth was not judged: no program was read twice"), "{}", output.stderr);
 }

@@ -1,20 +1,18 @@
 //! `gospy check`
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use regex::Regex;
-
-use super::ci_args::{CheckArgs, RuleArgs};
+use super::ci_args::CheckArgs;
 use super::diff::complete;
 use super::files::write_file;
+use super::rules::{self, Measured, NO_RULE};
 use super::snapshots::{Given, name_of};
 use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Census;
 use crate::analysis::check::growth::LEAST_SAMPLES;
-use crate::analysis::check::{Allowance, Judge, Level, Rule, Rules, Verdict};
+use crate::analysis::check::{Judge, Level, Rule, Rules, Verdict};
 use crate::model::SymbolPool;
 use crate::report::check::{self, Options, Subject};
 use crate::report::units::{count, duration};
@@ -26,7 +24,11 @@ pub(super) fn run(
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
     let watch = arguments.watch.map(|ns| Watch::new(ns, arguments.interval)).transpose()?;
-    let rules = rules(arguments, watch.is_some())?;
+    let measured = Measured { baseline: arguments.baseline.is_some(), watched: watch.is_some() };
+    let rules = rules::rules(&arguments.rules, measured)?;
+    if rules.rules.is_empty() {
+        return Err(Failure::new(Exit::Usage, format!("{NO_RULE} or --watch")));
+    }
     let mut pool = SymbolPool::default();
     // Read first: that it is missing should not be found out after the watch.
     let baseline = arguments.baseline().map(|given| given.census(sources, &mut pool)).transpose()?;
@@ -178,6 +180,22 @@ fn check_baseline(census: &Census, baseline: Option<&Census>, force: bool) -> Re
     Err(Failure::new(Exit::Error, message))
 }
 
+/// What a reading lacks.
+pub(super) fn shortcomings(census: &Census) -> Vec<String> {
+    let mut notes = Vec::new();
+    if census.is_partial() {
+        let listed = u64::try_from(census.members.len()).unwrap_or(u64::MAX);
+        notes.push(format!("{} lists {} of {} goroutines", census.name, count(listed), count(census.total)));
+    }
+    if !census.complete {
+        notes.push(format!("{} is incomplete: some of it could not be read", census.name));
+    }
+    if !census.has_stacks {
+        notes.push(format!("{} holds no stacks: groups are made and functions looked for by place", census.name));
+    }
+    notes
+}
+
 /// What must be known to judge the verdicts.
 fn notes(judged: &Judged, baseline: Option<&Census>, rules: &Rules) -> Vec<String> {
     let mut notes = Vec::new();
@@ -191,18 +209,7 @@ fn notes(judged: &Judged, baseline: Option<&Census>, rules: &Rules) -> Vec<Strin
             _ => {}
         }
     }
-    for census in baseline.into_iter().chain([latest]) {
-        if census.is_partial() {
-            let listed = u64::try_from(census.members.len()).unwrap_or(u64::MAX);
-            notes.push(format!("{} lists {} of {} goroutines", census.name, count(listed), count(census.total)));
-        }
-        if !census.complete {
-            notes.push(format!("{} is incomplete: some of it could not be read", census.name));
-        }
-        if !census.has_stacks {
-            notes.push(format!("{} holds no stacks: groups are made and functions looked for by place", census.name));
-        }
-    }
+    notes.extend(baseline.into_iter().chain([latest]).flat_map(shortcomings));
     let waits = rules.rules.iter().any(|rule| matches!(rule, Rule::MaxWait(_)));
     let waiting = latest.counted(rules.system).filter(|member| member.reason.is_some());
     let unknown = waiting.filter(|member| member.wait_ns.is_none()).count();
@@ -212,74 +219,6 @@ fn notes(judged: &Judged, baseline: Option<&Census>, rules: &Rules) -> Vec<Strin
             .push(format!("for how long {unknown} goroutines wait is not known: the runtime tells after a collection"));
     }
     notes
-}
-
-fn rules(arguments: &CheckArgs, watched: bool) -> Result<Rules, Failure> {
-    let typed = &arguments.rules;
-    let usage = |text: &str| Failure::new(Exit::Usage, text);
-    let mut rules = Vec::new();
-    rules.extend(typed.max_goroutines.map(Rule::MaxGoroutines));
-    if let Some(allowed) = typed.max_growth {
-        if arguments.baseline.is_some() {
-            rules.push(Rule::MaxGrowth(allowed));
-        } else if !watched {
-            return Err(usage(
-                "--max-growth needs something to measure from: give --baseline FILE or --watch DURATION",
-            ));
-        }
-    }
-    if watched {
-        // What was allowed since the baseline is not what is allowed within the watch.
-        let allowed = typed.max_growth.filter(|_| arguments.baseline.is_none());
-        rules.push(Rule::SteadyGrowth(allowed.unwrap_or(Allowance::Count(0))));
-    }
-    rules.extend(typed.max_group.map(Rule::MaxGroup));
-    rules.extend(typed.max_wait.map(Rule::MaxWait));
-    rules.extend(typed.forbid_function.iter().cloned().map(Rule::ForbidFunction));
-    rules.extend(typed.require_function.iter().cloned().map(Rule::RequireFunction));
-    rules.extend(typed.no_findings.then_some(Rule::NoFindings));
-    if rules.is_empty() {
-        return Err(usage(
-            "there is no rule to check: give --max-goroutines, --max-growth, --max-group, --max-wait, \
-             --forbid-function, --require-function, --no-findings or --watch",
-        ));
-    }
-    Ok(Rules { rules, allow: allow(typed)?, system: typed.system })
-}
-
-/// Longest file of expressions, bytes.
-const LARGEST_ALLOW_FILE: u64 = 1 << 20;
-
-fn allow(typed: &RuleArgs) -> Result<Vec<Regex>, Failure> {
-    let mut allow = typed.allow.clone();
-    for path in &typed.allow_file {
-        allow.extend(allow_file(path)?);
-    }
-    Ok(allow)
-}
-
-fn allow_file(path: &Path) -> Result<Vec<Regex>, Failure> {
-    use std::io::Read as _;
-    let name = path.display();
-    let unreadable = |error: std::io::Error| Failure::new(Exit::Error, format!("--allow-file {name}: {error}"));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let length = file.take(LARGEST_ALLOW_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if u64::try_from(length).is_ok_and(|length| length > LARGEST_ALLOW_FILE) {
-        let message = format!("--allow-file {name}: it is longer than {LARGEST_ALLOW_FILE} bytes");
-        return Err(Failure::new(Exit::Error, message));
-    }
-    let mut patterns = Vec::new();
-    for (line, nth) in text.lines().zip(1_u32..) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let pattern = Regex::new(line);
-        let bad = |error| Failure::new(Exit::Usage, format!("--allow-file {name}: line {nth}: {error}"));
-        patterns.push(pattern.map_err(bad)?);
-    }
-    Ok(patterns)
 }
 
 #[cfg(test)]

@@ -48,9 +48,18 @@ Examples:
   gospy run --timeout 10m --dump stacks.txt -- ./server
   gospy run --capture-every 30s --output captures -- ./server
   gospy run --capture-on USR1 --output captures -- ./server
+  gospy run --capture-every 2s --no-findings --max-goroutines 500 -- ./service --self-test
+
+Rules:
+  Those of `gospy check`, judged of each capture and of each Go program that the command is or starts;
+  of several captures, the worst counts. --max-growth is measured from the first capture of a program.
+  It is enough that one program has a required function. What fails is told with its stacks on
+  standard error when the command has ended.
 
 Exit status:
   that of the command; 128 + N when signal N ended it
+  7    the command ended with 0, but a rule does not hold
+  6    the command ended with 0, but a rule could not be judged, and --strict was given
   124  it did not end within --timeout
   125  gospy run itself failed
   126  the command cannot be executed
@@ -158,7 +167,7 @@ pub(super) struct RuleArgs {
     /// At most N goroutines
     #[arg(long, value_name = "N")]
     pub(super) max_goroutines: Option<u64>,
-    /// At most N (or N%) more goroutines than in the baseline; with --watch, no group may grow
+    /// At most N (or N%) more goroutines than in the baseline; with `check --watch`, no group may grow
     /// steadily by more
     #[arg(long, value_name = "N|N%", value_parser = allowance)]
     pub(super) max_growth: Option<Allowance>,
@@ -259,15 +268,17 @@ pub(super) struct RunArgs {
     /// Where to write the stacks of a command that was given up on; standard error unless given
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "timeout")]
     pub(super) dump: Option<PathBuf>,
-    /// Write a capture at intervals
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "output")]
+    /// Take a capture at intervals: it is written into --output, and judged by the rules
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) capture_every: Option<u64>,
-    /// Write a capture at this signal, which is then not passed on
-    #[arg(long, value_name = "SIGNAL", value_parser = signal, requires = "output")]
+    /// Take a capture at this signal, which is then not passed on
+    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
     pub(super) capture_on: Option<Signal>,
     /// Directory for captures; it is made if need be
     #[arg(long, short, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     pub(super) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) rules: RuleArgs,
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, num_args = 1.., last = true, value_hint = ValueHint::CommandWithArguments)]
     pub(super) command: Vec<OsString>,

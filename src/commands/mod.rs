@@ -16,6 +16,7 @@ mod files;
 mod generated;
 pub mod live;
 mod ps;
+mod rules;
 mod run;
 mod selection;
 mod snapshots;

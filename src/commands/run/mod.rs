@@ -1,8 +1,10 @@
 //! `gospy run`: a command that is, or starts, a Go program, watched from outside.
 //!
-//! Signals are passed on and its status is ours. Nothing is done to it before its time is over.
+//! Signals are passed on and its status is ours, unless it is 0 and a rule does not hold. Nothing is
+//! done to it before its time is over.
 
 mod command;
+mod judges;
 mod signals;
 mod tree;
 
@@ -15,16 +17,19 @@ use nix::sys::signal::Signal;
 use super::capture::description;
 use super::ci_args::RunArgs;
 use super::files::{make_directory, write_whole};
+use super::rules::{self, Measured, NO_RULE};
 use super::source::{Depth, Freeze, Sources, Wanted};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Index;
+use crate::analysis::check::Rules;
 use crate::model::Snapshot;
 use crate::report::clean::clean;
 use crate::report::traceback::{self, TracebackOptions};
 use crate::report::units::{bytes, counted, duration};
 use crate::target::capture_file;
 use command::Command;
+use judges::Judges;
 use signals::Signals;
 use tree::Tree;
 
@@ -42,6 +47,8 @@ pub(super) fn run(
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
     let failed = |failure: Failure| Failure::new(FAILED, failure.message());
+    let rules =
+        rules(arguments).map_err(|failure| if failure.exit() == Exit::Usage { failure } else { failed(failure) })?;
     let output = arguments.output.as_deref().map(make_directory).transpose().map_err(failed)?;
     // Blocked before the command is there, so that none is lost.
     let signals = Signals::block(arguments.capture_on)
@@ -54,12 +61,38 @@ pub(super) fn run(
         streams,
         quiet: global.quiet,
         output,
+        judges: rules.as_ref().map(Judges::new),
         written: 0,
         every: arguments.capture_every.map(Duration::from_nanos),
         next_capture: arguments.capture_every.map(|ns| now + Duration::from_nanos(ns)),
         give_up_at: arguments.timeout.and_then(|ns| now.checked_add(Duration::from_nanos(ns))),
     };
-    runner.watch(arguments, &signals).map_err(failed)
+    let exit = runner.watch(arguments, &signals).map_err(failed)?;
+    let Some(judges) = runner.judges.take() else { return Ok(exit) };
+    let outcome = judges.tell(&mut *runner.streams, global.quiet);
+    Ok(match exit {
+        Exit::Command(0) if outcome.failed => Exit::Failed,
+        Exit::Command(0) if outcome.unjudged && global.strict => Exit::Incomplete,
+        // That the command itself failed says more.
+        exit => exit,
+    })
+}
+
+/// The rules, if there are any.
+fn rules(arguments: &RunArgs) -> Result<Option<Rules>, Failure> {
+    let usage = |text: &str| Err(Failure::new(Exit::Usage, text));
+    let rules = rules::rules(&arguments.rules, Measured { baseline: true, watched: false })?;
+    let reads = arguments.capture_every.is_some() || arguments.capture_on.is_some();
+    let exempts = rules.system || !rules.allow.is_empty();
+    match (rules.rules.is_empty(), reads, &arguments.output) {
+        (true, _, _) if exempts => usage(NO_RULE),
+        (true, true, None) => usage("captures need --output <DIRECTORY> to be written into, or rules to be judged by"),
+        (false, false, _) => usage(
+            "rules judge captures: give --capture-every <DURATION> or --capture-on <SIGNAL> (captures are only written \
+             with --output)",
+        ),
+        (none, _, _) => Ok((!none).then_some(rules)),
+    }
 }
 
 fn start(arguments: &RunArgs, signals: &Signals) -> Result<Command, Failure> {
@@ -76,6 +109,7 @@ struct Runner<'a, 'b> {
     streams: &'a mut Streams<'b>,
     quiet: bool,
     output: Option<PathBuf>,
+    judges: Option<Judges<'a>>,
     written: u32,
     every: Option<Duration>,
     next_capture: Option<Instant>,
@@ -97,13 +131,13 @@ impl Runner<'_, '_> {
             if let (Some(at), Some(every)) = (self.next_capture, self.every)
                 && at <= now
             {
-                self.write_captures();
+                self.take_captures();
                 // One that took longer than the interval is not made up for.
                 self.next_capture = Some((at + every).max(Instant::now()));
             }
             let due = [self.give_up_at, self.next_capture].into_iter().flatten().min();
             match signals.next(due.map(|due| due.saturating_duration_since(now))) {
-                Some(received) if Some(received.signal) == arguments.capture_on => self.write_captures(),
+                Some(received) if Some(received.signal) == arguments.capture_on => self.take_captures(),
                 Some(received) => self.pass_on(received),
                 None => {}
             }
@@ -172,54 +206,59 @@ impl Runner<'_, '_> {
         }
     }
 
-    /// What `read` gives of every Go program of the tree, and why there is none or one is missing.
-    fn each<T>(&self, read: impl Fn(&Wanted) -> Result<T, Failure>) -> (Vec<T>, Option<String>) {
-        let (mut found, mut problem) = (Vec::new(), None);
-        for pid in Tree::of(self.command.pid()).pids() {
-            match read(&Wanted::process(pid, None)) {
-                Ok(one) => found.push(one),
-                // What is not Go, or has ended meanwhile, is expected in a tree.
-                Err(failure) if matches!(failure.exit(), Exit::NotGo | Exit::NoProcess) => {
-                    problem.get_or_insert_with(|| failure.message().to_owned());
-                }
-                Err(failure) => problem = Some(failure.message().to_owned()),
-            }
-        }
-        (found, problem)
-    }
-
     /// One of every Go program, with all threads stopped where they can be.
     fn snapshots(&self) -> (Vec<Snapshot>, Option<String>) {
-        self.each(|wanted| {
-            let mut source = self.sources.open(wanted)?;
-            let depth = |freeze| Depth { stacks: true, dead: false, freeze, c_frames: false };
+        each(self.command.pid(), |wanted| {
             // A stop shows running goroutines too, but is not worth to lose the others.
-            source.capture(&depth(Some(Freeze::All))).or_else(|_| source.capture(&depth(None)))
+            self.snapshot(wanted, Some(Freeze::All)).or_else(|_| self.snapshot(wanted, None))
         })
     }
 
-    fn write_captures(&mut self) {
-        let Some(directory) = self.output.clone() else { return };
+    fn snapshot(&self, wanted: &Wanted, freeze: Option<Freeze>) -> Result<Snapshot, Failure> {
+        self.sources.open(wanted)?.capture(&Depth { stacks: true, dead: false, freeze, c_frames: false })
+    }
+
+    /// Of every Go program: writes it where there is a directory, and judges it where there are rules.
+    fn take_captures(&mut self) {
         let number = self.written + 1;
-        let (written, problem) = self.each(|wanted| {
-            let (image, snapshot) = self.sources.record(wanted, None)?;
-            let name = format!("{}-{}-{number:04}.capture", file_name(&snapshot), snapshot.target.pid);
-            let description = description(&snapshot);
-            let path = directory.join(name);
-            let written = capture_file::write(&path, &image, Some(&description), false)
-                .map_err(|error| Failure::new(FAILED, error.to_string()))?;
-            let what = counted(description.goroutines, "goroutine", "goroutines");
-            Ok(format!("{}: {what}, {}", path.display(), bytes(written.len)))
+        let mut judges = self.judges.take();
+        let (taken, problem) = each(self.command.pid(), |wanted| {
+            let (snapshot, line) = match &self.output {
+                Some(directory) => self.write_capture(wanted, directory, number)?,
+                None => (self.snapshot(wanted, None)?, None),
+            };
+            if let Some(judges) = &mut judges {
+                judges.look(&snapshot);
+            }
+            Ok(line)
         });
-        if written.is_empty() {
+        self.judges = judges;
+        if taken.is_empty() {
             let why = problem.unwrap_or_else(|| "it has ended".to_owned());
-            self.note(&format!("no capture was written: {why}"));
+            let what = if self.output.is_some() { "no capture was written" } else { "nothing was judged this time" };
+            self.note(&format!("{what}: {why}"));
             return;
         }
         self.written = number;
-        for line in written {
+        for line in taken.into_iter().flatten() {
             self.note(&line);
         }
+    }
+
+    fn write_capture(
+        &self,
+        wanted: &Wanted,
+        directory: &Path,
+        number: u32,
+    ) -> Result<(Snapshot, Option<String>), Failure> {
+        let (image, snapshot) = self.sources.record(wanted, None)?;
+        let name = format!("{}-{}-{number:04}.capture", file_name(&snapshot), snapshot.target.pid);
+        let description = description(&snapshot);
+        let path = directory.join(name);
+        let written = capture_file::write(&path, &image, Some(&description), false)
+            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        let what = counted(description.goroutines, "goroutine", "goroutines");
+        Ok((snapshot, Some(format!("{}: {what}, {}", path.display(), bytes(written.len)))))
     }
 
     fn note(&mut self, text: &str) {
@@ -227,6 +266,22 @@ impl Runner<'_, '_> {
             self.streams.note(text);
         }
     }
+}
+
+/// What `read` gives of every Go program of the tree, and why there is none or one is missing.
+fn each<T>(root: i32, mut read: impl FnMut(&Wanted) -> Result<T, Failure>) -> (Vec<T>, Option<String>) {
+    let (mut found, mut problem) = (Vec::new(), None);
+    for pid in Tree::of(root).pids() {
+        match read(&Wanted::process(pid, None)) {
+            Ok(one) => found.push(one),
+            // What is not Go, or has ended meanwhile, is expected in a tree.
+            Err(failure) if matches!(failure.exit(), Exit::NotGo | Exit::NoProcess) => {
+                problem.get_or_insert_with(|| failure.message().to_owned());
+            }
+            Err(failure) => problem = Some(failure.message().to_owned()),
+        }
+    }
+    (found, problem)
 }
 
 fn not_waited_for(error: Errno) -> Failure {
