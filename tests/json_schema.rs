@@ -1,5 +1,5 @@
 //! The JSON document against types that are declared here once more and refuse what they do not
-//! know, so that no key can come, go or change unnoticed; and against the schema that is checked in.
+//! know, so that no key can come, go or change unnoticed; and against the schemas that are checked in.
 
 // A test that cannot go on fails, and a panic is how.
 #![allow(
@@ -13,9 +13,14 @@
 // What is declared here is compared, not used.
 #![allow(dead_code)]
 
+#[macro_use]
+#[path = "strict/mod.rs"]
+mod strict;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use strict::{Known, present};
 
 use gospy::addr::Addr;
 use gospy::analysis::group::group;
@@ -24,22 +29,6 @@ use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
 use gospy::model::{Ancestor, ForeignFrame, ForeignStack, FreezeInfo, Goid, Snapshot, Status, WarningCode};
 use gospy::report;
 use gospy::report::json::{self, JsonOptions};
-
-/// A key that must be there, and may be null.
-type Known<T> = Option<T>;
-
-/// `Option` alone would let a key be absent; this wants it there.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    Option::deserialize(deserializer)
-}
-
-macro_rules! strict {
-    ($($name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* })*) => {
-        $(#[derive(Debug, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct $name { $($(#[$attribute])* $field: $type,)* })*
-    };
-}
 
 strict! {
     Document {
@@ -351,12 +340,15 @@ fn the_document_has_exactly_these_keys() {
     assert!(document(&bare, &JsonOptions::default()).sched.is_none());
 }
 
-fn schemas() -> [(&'static str, serde_json::Value, usize); 3] {
+fn schemas() -> [(&'static str, serde_json::Value, usize); 6] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
-        ("snapshot", value(json::schema()), 18),
+        ("snapshot", value(json::schema()), 19),
         ("diff", value(report::diff::schema()), 7),
         ("check", value(report::check::schema()), 7),
+        ("capture", value(report::captures::schema()), 1),
+        ("doctor", value(report::doctor::schema()), 6),
+        ("ps", value(report::processes::schema()), 1),
     ]
 }
 

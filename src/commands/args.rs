@@ -119,7 +119,7 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
                                  gospy schema check > check.schema.json")]
     Schema {
-        /// Whose: snapshot (summary and stack), diff, check
+        /// Whose: snapshot is that of summary and stack
         #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
         of: SchemaOf,
     },
@@ -134,6 +134,12 @@ pub(super) enum SchemaOf {
     Diff,
     /// What check prints
     Check,
+    /// What capture prints
+    Capture,
+    /// What doctor prints
+    Doctor,
+    /// What ps prints
+    Ps,
 }
 
 const SUMMARY_EXAMPLES: &str = "\

@@ -3,36 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use super::args::{CaptureArgs, Global};
 use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure};
 use crate::model::Snapshot;
-use crate::report::json::SCHEMA_VERSION;
+use crate::report::captures::{self, Captured, Captures};
 use crate::report::json::time;
 use crate::report::units::{bytes, counted};
 use crate::target::capture_file::{self, Description};
-
-/// What was written.
-#[derive(Serialize)]
-struct Report {
-    schema_version: u32,
-    gospy_version: &'static str,
-    complete: bool,
-    captures: Vec<Captured>,
-}
-
-/// One file.
-#[derive(Serialize)]
-struct Captured {
-    path: String,
-    bytes: u64,
-    captured_at: String,
-    goroutines: u64,
-    complete: bool,
-}
 
 pub(super) fn run(
     arguments: &CaptureArgs,
@@ -61,12 +40,8 @@ pub(super) fn run(
     }
     let complete = captures.iter().all(|captured| captured.complete);
     if arguments.json {
-        let gospy_version = env!("CARGO_PKG_VERSION");
-        let report = Report { schema_version: SCHEMA_VERSION, gospy_version, complete, captures };
-        streams.finish(|out| {
-            serde_json::to_writer(&mut *out, &report)?;
-            writeln!(out)
-        })?;
+        let report = Captures { complete, captures, ..Captures::default() };
+        streams.finish(|out| captures::json(out, &report))?;
     }
     Ok(if global.strict && !complete { Exit::Incomplete } else { Exit::Done })
 }

@@ -41,6 +41,7 @@ pub(super) fn doctor(wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure>
         checks.iter_mut().for_each(|check| check.passed = None);
     }
     let mut report = Doctor {
+        schema_version: SCHEMA_VERSION,
         gospy_version: env!("CARGO_PKG_VERSION"),
         kernel,
         machine,

@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use super::args::{Cli, SchemaOf};
 use super::streams::Streams;
 use super::{Exit, Failure};
-use crate::report::{check, diff, json};
+use crate::report::{captures, check, diff, doctor, json, processes};
 
 pub(super) fn completions(shell: clap_complete::Shell, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
     let mut script = Vec::new();
@@ -32,6 +32,9 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::Snapshot => json::schema(),
         SchemaOf::Diff => diff::schema(),
         SchemaOf::Check => check::schema(),
+        SchemaOf::Capture => captures::schema(),
+        SchemaOf::Doctor => doctor::schema(),
+        SchemaOf::Ps => processes::schema(),
     };
     streams.finish(|out| {
         serde_json::to_writer_pretty(&mut *out, &schema)?;

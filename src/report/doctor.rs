@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::clean::clean;
@@ -9,47 +10,50 @@ use super::text::{CellText, Column, Role, Shrink, TextStyle, facts, table};
 use super::units::{bytes, count, duration};
 
 /// Everything that it found out.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[schemars(title = "gospy doctor")]
 pub struct Doctor {
+    /// Raised only by a change that breaks readers.
+    pub schema_version: u32,
     /// Version of gospy.
     pub gospy_version: &'static str,
     /// Kernel and its release.
     pub kernel: String,
     /// The machine, as the kernel calls it.
     pub machine: String,
-    /// The process that was looked at; `None` for a file or this machine alone.
+    /// The process that was looked at; null for a file or this machine alone.
     pub pid: Option<i32>,
-    /// The capture or core file that was looked at.
+    /// The capture or core file that was looked at; null for a process or this machine alone.
     pub file: Option<String>,
     /// What reading depends on.
     pub access: Vec<Check>,
-    /// Why it is refused and what to do, if it is.
+    /// Why it is refused and what to do; null where it is not.
     pub refusal: Option<Refusal>,
-    /// The program, as far as it got.
+    /// The program; null where it did not come to that.
     pub program: Option<Program>,
     /// Where each fact came from, in the order in which they were worked out.
     pub facts: Vec<Fact>,
-    /// One reading, if it came to that.
+    /// One reading; null where it did not come to that.
     pub reading: Option<Reading>,
     /// What was odd.
     pub warnings: Vec<Oddity>,
-    /// Why it cannot be read, if it cannot.
+    /// Why it cannot be read; null where it can.
     pub problem: Option<String>,
 }
 
 /// One check.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Check {
     /// What was looked at.
     pub name: String,
-    /// Whether it is as reading wants it; `None` for what decides nothing by itself.
+    /// Whether it is as reading wants it; null for what decides nothing by itself.
     pub passed: Option<bool>,
     /// What was found.
     pub value: String,
 }
 
 /// Why reading is refused.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Refusal {
     /// The check that failed, and on what.
     pub reason: String,
@@ -58,7 +62,7 @@ pub struct Refusal {
 }
 
 /// The program.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Program {
     /// Path of the executable.
     pub exe: String,
@@ -89,7 +93,7 @@ pub struct Program {
 }
 
 /// Where a fact came from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Fact {
     /// The fact.
     pub name: String,
@@ -100,9 +104,9 @@ pub struct Fact {
 }
 
 /// A reading.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Reading {
-    /// How memory was read.
+    /// How memory was read. Open enumeration.
     pub backend: &'static str,
     /// How long it took, ns.
     pub duration_ns: u64,
@@ -121,14 +125,20 @@ pub struct Reading {
 }
 
 /// A warning.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Oddity {
-    /// Its code.
+    /// A stable code. Open enumeration.
     pub code: &'static str,
     /// The first of its kind.
     pub message: String,
     /// How often.
     pub count: u64,
+}
+
+/// The JSON Schema of what `--json` prints.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    super::json::schema_of::<Doctor>()
 }
 
 /// Writes it for people.

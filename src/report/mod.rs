@@ -3,6 +3,7 @@
 //! A report never captures, never ends the program, and never colours unless told. What it shows
 //! of the target in text is cleaned first; see [`clean`]. Errors are those of the writer.
 
+pub mod captures;
 pub mod check;
 pub mod clean;
 pub mod diff;

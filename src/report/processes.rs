@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::clean::clean;
@@ -9,7 +10,7 @@ use super::text::{CellText, Column, Role, Shrink, TextStyle, table};
 use super::units::{count, counted};
 
 /// A Go program that runs.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Process {
     /// Its pid.
     pub pid: i32,
@@ -27,9 +28,9 @@ pub struct Process {
     pub stripped: bool,
     /// Threads.
     pub threads: u64,
-    /// Goroutines, where they could be counted.
+    /// Goroutines, the runtime's own included; null where they could not be counted.
     pub goroutines: Option<u64>,
-    /// Why they could not.
+    /// Why they could not be counted; null where they were.
     pub unreadable: Option<String>,
     /// Path of the executable.
     pub exe: Option<String>,
@@ -40,16 +41,23 @@ pub struct Process {
 }
 
 /// Everything that `ps` says.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[schemars(title = "gospy ps")]
 pub struct Processes {
-    /// Version of this document.
+    /// Raised only by a change that breaks readers.
     pub schema_version: u32,
-    /// Version of gospy.
+    /// Version of the gospy that wrote this.
     pub gospy_version: &'static str,
     /// The Go programs, by pid.
     pub processes: Vec<Process>,
     /// Processes whose executable may not be looked at, so that nobody knows what they are.
     pub hidden: u64,
+}
+
+/// The JSON Schema of what `--json` prints.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    super::json::schema_of::<Processes>()
 }
 
 /// Writes a table.
