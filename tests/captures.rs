@@ -80,6 +80,28 @@ fn a_capture_is_the_stopped_process() {
     }
 }
 
+/// And without the environment, which is where secrets are.
+#[test]
+fn a_capture_is_small() {
+    use support::gospy;
+    for (version, mode) in [("1.26.6", Mode::Sw), ("1.26.6", Mode::Default), ("1.19", Mode::Sw)] {
+        let label = format!("{version} {}", mode.name());
+        let dir = tempfile::tempdir().unwrap();
+        let running = Fixture::new("fx", version, mode).env("FX_PASSWORD", "correct horse").run(&["many", "1000"]);
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let (capture, core) = (path("capture"), path("core"));
+        gospy(&["capture", "--pid", &running.pid().to_string(), "-o", &capture]).ok();
+        let len = std::fs::metadata(&capture).unwrap().len();
+        println!("{label}: {len} bytes");
+        assert!(len < 1_000_000, "{label}: {len} bytes");
+        gospy(&["capture", "--from", &capture, "-o", &core, "--uncompressed"]).ok();
+        let bytes = std::fs::read(&core).unwrap();
+        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(holds("many"), "{label}: the arguments are kept");
+        assert!(!holds("FX_PASSWORD") && !holds("correct horse"), "{label}: the environment is not");
+    }
+}
+
 /// What `doctor` shows.
 #[test]
 fn a_capture_holds_what_the_thorough_search_reads() {
