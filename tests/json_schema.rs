@@ -24,7 +24,7 @@ use strict::{Known, present};
 
 use gospy::addr::Addr;
 use gospy::analysis::group::group;
-use gospy::analysis::{GroupBy, Index};
+use gospy::analysis::{Filter, GroupBy, Index, SortKey};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
 use gospy::model::{Ancestor, ForeignFrame, ForeignStack, FreezeInfo, Goid, Snapshot, Status, WarningCode};
 use gospy::report;
@@ -47,6 +47,47 @@ strict! {
         warnings: Vec<Warning>,
         complete: bool,
     }
+    Refresh {
+        #[serde(rename = "type")] kind: String,
+        refresh: u64,
+        interval_ns: u64,
+        schema_version: u32,
+        gospy_version: String,
+        captured_at: String,
+        target: Target,
+        reading: Reading,
+        #[serde(deserialize_with = "present")] sched: Known<Sched>,
+        #[serde(deserialize_with = "present")] heap: Known<Heap>,
+        #[serde(deserialize_with = "present")] gc: Known<Gc>,
+        processors: Vec<Processor>,
+        threads: Vec<Thread>,
+        goroutines: Goroutines,
+        findings: Vec<Finding>,
+        warnings: Vec<Warning>,
+        complete: bool,
+        grouped_by: String,
+        #[serde(deserialize_with = "present")] filter: Known<String>,
+        group_count: u64,
+        groups: Vec<RefreshGroup>,
+    }
+    RefreshGroup {
+        #[serde(deserialize_with = "present")] function: Known<String>,
+        #[serde(deserialize_with = "present")] file: Known<String>,
+        #[serde(deserialize_with = "present")] line: Known<u32>,
+        started_in: bool,
+        #[serde(deserialize_with = "present")] label: Known<String>,
+        count: u64,
+        #[serde(deserialize_with = "present")] change: Known<i64>,
+        #[serde(deserialize_with = "present")] change_since_start: Known<i64>,
+        #[serde(deserialize_with = "present")] rate_per_second: Known<f64>,
+        states: Vec<RefreshState>,
+        #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
+        wait_watched: bool,
+        example_id: u64,
+        system: bool,
+    }
+    RefreshState { state: String, #[serde(deserialize_with = "present")] wait_reason: Known<String>, count: u64, }
+    RefreshEnd { #[serde(rename = "type")] kind: String, reason: String, }
     Target {
         pid: i32,
         exe: String,
@@ -340,7 +381,45 @@ fn the_document_has_exactly_these_keys() {
     assert!(document(&bare, &JsonOptions::default()).sched.is_none());
 }
 
-fn schemas() -> [(&'static str, serde_json::Value, usize); 6] {
+#[test]
+fn refreshes_have_exactly_these_keys() {
+    use gospy::top::grouping::Grouping;
+    use gospy::top::order::{GroupSort, Order};
+    use gospy::top::picture::Selection;
+    use gospy::top::source::SourceEnd;
+    use gospy::top::state::{Settings, View};
+    use gospy::top::stream::{Format, run};
+    let settings = Settings {
+        interval: std::time::Duration::from_millis(1),
+        max_cpu: 10.0,
+        selection: Selection {
+            grouping: Grouping::Place,
+            filter: Some(("id>0".to_owned(), Filter::parse("id>0").unwrap())),
+            no_system: false,
+            group_order: Order::by(GroupSort::Count),
+            goroutine_order: Order::by(SortKey::Id),
+        },
+        iterations: None,
+        wait: false,
+        view: View::Groups,
+    };
+    let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(snapshot()), Ok(snapshot())];
+    let source = move || left.pop().unwrap_or(Err(SourceEnd::Finished));
+    let mut out = Vec::new();
+    let outcome = run(&mut out, Box::new(source), None, settings, Format::Json).unwrap();
+    assert_eq!(outcome.refreshes, 2);
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let refresh = |line: &str| -> Refresh { serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}")) };
+    let (first, second) = (refresh(lines[0]), refresh(lines[1]));
+    assert_eq!((first.kind.as_str(), first.refresh, second.refresh), ("refresh", 1, 2));
+    assert_eq!((first.group_count, first.groups.len(), first.findings.len()), (2, 2, 1));
+    assert!(first.groups[0].change.is_none() && second.groups[0].change == Some(0));
+    let end: RefreshEnd = serde_json::from_str(lines[2]).unwrap();
+    assert_eq!((end.kind.as_str(), end.reason.as_str(), lines.len()), ("end", "gone", 3));
+}
+
+fn schemas() -> [(&'static str, serde_json::Value, usize); 7] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
         ("snapshot", value(json::schema()), 19),
@@ -349,6 +428,7 @@ fn schemas() -> [(&'static str, serde_json::Value, usize); 6] {
         ("capture", value(report::captures::schema()), 1),
         ("doctor", value(report::doctor::schema()), 6),
         ("ps", value(report::processes::schema()), 1),
+        ("top", value(gospy::top::stream::schema()), 22),
     ]
 }
 
@@ -369,7 +449,10 @@ fn the_schemas_require_every_key() {
     for (document, schema, least) in schemas() {
         let definitions = schema["$defs"].as_object().unwrap();
         assert!(definitions.len() >= least, "{document}: {:?}", definitions.keys());
-        for (name, definition) in definitions.iter().chain([(&document.to_owned(), &schema)]) {
+        // A line of `top` is one of several things.
+        let root = schema.get("oneOf").is_none().then_some((document.to_owned(), &schema));
+        let root = root.iter().map(|(name, schema)| (name, *schema));
+        for (name, definition) in definitions.iter().chain(root) {
             let properties = definition["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
             let required: Vec<&str> =
                 definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();

@@ -140,6 +140,8 @@ pub(super) enum SchemaOf {
     Doctor,
     /// What ps prints
     Ps,
+    /// A line of what top prints
+    Top,
 }
 
 const SUMMARY_EXAMPLES: &str = "\

@@ -8,6 +8,7 @@ use super::args::{Cli, SchemaOf};
 use super::streams::Streams;
 use super::{Exit, Failure};
 use crate::report::{captures, check, diff, doctor, json, processes};
+use crate::top::stream;
 
 pub(super) fn completions(shell: clap_complete::Shell, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
     let mut script = Vec::new();
@@ -35,6 +36,7 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::Capture => captures::schema(),
         SchemaOf::Doctor => doctor::schema(),
         SchemaOf::Ps => processes::schema(),
+        SchemaOf::Top => stream::schema(),
     };
     streams.finish(|out| {
         serde_json::to_writer_pretty(&mut *out, &schema)?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Effects};
 use ratatui::style::{Color, Modifier};
 use ratatui::text::Line;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::draw::{Lists, Theme, header_lines};
@@ -17,6 +18,7 @@ use super::words::state_word;
 use super::worker::cpu_time;
 use crate::analysis::Index;
 use crate::model::{FrameId, SymbolPool};
+use crate::report::json::types::Document;
 use crate::report::json::{self, JsonOptions};
 use crate::report::units::count;
 
@@ -173,68 +175,112 @@ fn ansi(style: ratatui::style::Style) -> anstyle::Style {
 }
 
 fn write_end(out: &mut dyn Write, format: Format, end: &SourceEnd) -> io::Result<()> {
-    let (kind, text) = match end {
-        SourceEnd::Ended(text) => ("end", text.as_str()),
-        SourceEnd::Finished => ("end", "the recording ends here"),
-        SourceEnd::Failed(text) => ("failure", text.as_str()),
+    let reason = match end {
+        SourceEnd::Ended(text) | SourceEnd::Failed(text) => text.as_str(),
+        SourceEnd::Finished => "the recording ends here",
     };
-    match format {
-        Format::Text { .. } => writeln!(out, "\n{}", crate::report::clean::clean(text)),
-        Format::Json => {
-            serde_json::to_writer(&mut *out, &End { kind, reason: text })?;
-            writeln!(out)
-        }
+    match (format, end) {
+        (Format::Text { .. }, _) => writeln!(out, "\n{}", crate::report::clean::clean(reason)),
+        (Format::Json, SourceEnd::Failed(_)) => write_record(out, &Record::Failure(Reason { reason })),
+        (Format::Json, _) => write_record(out, &Record::End(Reason { reason })),
     }
 }
 
-/// The program has ended (`end`), or a reading failed (`failure`).
-#[derive(Debug, Serialize)]
-struct End<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
+/// A line of what `gospy top --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(title = "gospy top", bound = "Document<'a, L>: JsonSchema")]
+enum Record<'a, L> {
+    /// One refresh.
+    Refresh(Box<Refresh<'a, Document<'a, L>>>),
+    /// The program has ended; nothing comes behind it, unless another one is waited for.
+    End(Reason<'a>),
+    /// A reading failed; another is tried.
+    Failure(Reason<'a>),
+}
+
+/// Why there is no refresh.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Reason<'a> {
+    /// A sentence for people.
     reason: &'a str,
 }
 
-/// One refresh: the document of a snapshot without its list of goroutines, and the groups.
-#[derive(Debug, Serialize)]
+/// The document of a snapshot without its list of goroutines, and the groups.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Refresh")]
 struct Refresh<'a, D> {
-    #[serde(rename = "type")]
-    kind: &'a str,
+    /// Its number, from 1.
     refresh: u64,
+    /// Time from one refresh to the next, as it is now, ns.
     interval_ns: u64,
     #[serde(flatten)]
     document: D,
+    /// What groups were made by: place, stack, start, creator, label=KEY.
     grouped_by: String,
+    /// The filter; null where there is none.
     filter: Option<&'a str>,
+    /// How many groups there are.
     group_count: usize,
+    /// The first thousand groups, in the order that was asked for.
     groups: Vec<GroupRow<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+/// Goroutines that have in common what they are grouped by.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RefreshGroup")]
 struct GroupRow<'a> {
+    /// Function; null where it is not known, or groups are made by label.
     function: Option<&'a str>,
+    /// Source file.
     file: Option<&'a str>,
+    /// Line in it.
     line: Option<u32>,
     /// Whether it is only known where they started.
     started_in: bool,
+    /// The label's value, where groups are made by label.
     label: Option<&'a str>,
+    /// How many.
     count: u64,
+    /// Change since the refresh before.
     change: Option<i64>,
+    /// Change since the first refresh.
     change_since_start: Option<i64>,
+    /// Change a second, over the latest refreshes.
     rate_per_second: Option<f64>,
+    /// Their states.
     states: Vec<StateRow<'a>>,
+    /// The longest known wait, ns.
     wait_longest_ns: Option<u64>,
     /// Whether that is known from watching.
     wait_watched: bool,
+    /// The lowest id.
     example_id: u64,
+    /// Whether they are the runtime's own.
     system: bool,
 }
 
-#[derive(Debug, Serialize)]
+/// How many of a group are in a state.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RefreshState")]
 struct StateRow<'a> {
+    /// The state. Open enumeration.
     state: &'a str,
+    /// Why they wait.
     wait_reason: Option<&'a str>,
+    /// How many.
     count: u64,
+}
+
+/// The JSON Schema of a line of what [`Format::Json`] writes.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    json::schema_of::<Record<'static, [(); 0]>>()
+}
+
+fn write_record(out: &mut dyn Write, record: &Record<'_, [(); 0]>) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, record)?;
+    writeln!(out)
 }
 
 fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
@@ -244,7 +290,6 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
     let matching = u64::try_from(picture.positions.len()).ok();
     let options = JsonOptions { matching, ..JsonOptions::default() };
     let refresh = Refresh {
-        kind: "refresh",
         refresh: state.refreshes(),
         interval_ns: u64::try_from(state.actual_interval().as_nanos()).unwrap_or(u64::MAX),
         document: json::document(&index, &[], [(); 0], &options),
@@ -253,8 +298,7 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
         group_count: picture.groups.len(),
         groups: picture.groups.iter().take(JSON_GROUPS).map(|group| row(state, &index, group)).collect(),
     };
-    serde_json::to_writer(&mut *out, &refresh)?;
-    writeln!(out)
+    write_record(out, &Record::Refresh(Box::new(refresh)))
 }
 
 fn row<'a>(state: &State, index: &Index<'a>, group: &Group) -> GroupRow<'a> {

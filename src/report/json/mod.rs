@@ -60,7 +60,7 @@ pub fn schema() -> schemars::Schema {
 }
 
 /// The JSON Schema of a document of this type, as it is written.
-pub(in crate::report) fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
+pub(crate) fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
     let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
     settings.into_generator().into_root_schema_for::<T>()
 }
