@@ -235,12 +235,23 @@ fn the_terminal_is_given_back_after_a_signal_and_a_stop() {
 
 #[test]
 fn it_waits_for_the_program_to_come_back() {
-    let target = leak("5");
+    // A file of its own: what other tests start is not what comes back.
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("fx");
+    std::fs::copy(Fixture::build("fx", "1.26.6", Mode::Sw), &program).unwrap();
+    let start = || {
+        let mut command = std::process::Command::new(&program);
+        command.args(["leak", "-rate", "5"]);
+        let mut running = Running::spawn(command);
+        running.wait_ready();
+        running
+    };
+    let target = start();
     let mut top = Terminal::top(target.pid(), &["--interval", "0.2", "--wait"]);
     top.until("the groups", |screen| row(screen, "main.leakOne"));
     drop(target);
     top.until_text("waiting for it to come back");
-    let target = leak("5");
+    let target = start();
     top.until_text(&format!("pid {}", target.pid()));
     top.until("the groups", |screen| row(screen, "main.leakOne"));
     // Ctrl-C leaves like q.
