@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
 use super::symbols::code::{CodeEvidence, Process};
 use super::symbols::scan::{self, DataWords};
-use super::symbols::votes::Outcome;
+use super::symbols::votes::{self, BALLOTS, Ballot, Outcome};
 use super::symbols::{Global, Located, SymbolSource, Symbols};
 use super::validate::{Checker, LayoutMismatch, Sample};
 use super::version::{GoVersion, GoVersionSource};
@@ -236,6 +236,7 @@ impl Search<'_> {
     ) -> Result<Result<Attempt, RuntimeError>, RuntimeError> {
         let release = table.release.clone();
         self.place_alllink(&mut table, &mut source);
+        self.fit_structures(&mut table, &mut source);
         self.drop_moved_fields(&mut table, &source);
         let layout = match Layout::resolve(table) {
             Ok(layout) => layout,
@@ -243,7 +244,7 @@ impl Search<'_> {
         };
         let mut warnings = Warnings::default();
         let ballots = self.evidence.count(&layout.table);
-        let symbols = self.symbols(&layout, &ballots, &mut warnings)?;
+        let mut symbols = self.symbols(&layout, &ballots, &mut warnings)?;
         let Some(allgs) = symbols.addr(Global::Allgs) else {
             let functions = self.evidence.function_count();
             return Ok(Err(RuntimeError::NoGoroutines { version: self.version_text(), functions }));
@@ -256,7 +257,13 @@ impl Search<'_> {
         let exact = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
         let wait_reasons = self.wait_reasons(&layout, &symbols, exact)?;
         let known = (!wait_reasons.is_empty() && exact).then_some(wait_reasons.len());
-        match self.checker(known).check(&layout, &symbols, &sample)? {
+        let verdict = self.checker(known).check(&layout, &symbols, &sample)?;
+        if !matches!(source, LayoutSource::Dwarf) {
+            for global in ballots.iter().filter(|(_, outcome)| outcome.is_doubtful()).map(|(global, _)| *global) {
+                symbols.remove(global);
+            }
+        }
+        match verdict {
             Ok(()) => Ok(Ok(Attempt { layout, source, symbols, warnings, wait_reasons, ballots })),
             Err(mismatch) => Ok(Err(RuntimeError::Unsupported { version: self.version_text(), release, mismatch })),
         }
@@ -316,17 +323,40 @@ impl Search<'_> {
         if shift == 0 || shift.abs() > 64 {
             return;
         }
-        table.shift_fields(M, from, u32::MAX, shift);
-        *source = match source.clone() {
-            LayoutSource::Inferred { release, mut fields } => {
-                fields.push("m.alllink".to_owned());
-                LayoutSource::Inferred { release, fields }
-            }
-            LayoutSource::Table { release } | LayoutSource::Nearest { release, .. } => {
-                LayoutSource::Inferred { release, fields: vec!["m.alllink".to_owned()] }
-            }
-            LayoutSource::Dwarf => LayoutSource::Dwarf,
+        table.shift_fields(M, from, shift);
+        source.note_moved("m.alllink".to_owned());
+    }
+
+    /// A version without a table has some structures like one table and some like another: each that
+    /// functions vote on is taken from a table with which they are unanimous, or from the nearest
+    /// one with one change that makes them so.
+    fn fit_structures(&self, table: &mut LayoutTable, source: &mut LayoutSource) {
+        if !matches!(source, LayoutSource::Nearest { .. } | LayoutSource::Inferred { .. }) {
+            return;
+        }
+        let refs = |function: &str| self.evidence.targets_of(function);
+        let unanimous = |ballot: &Ballot, table: &LayoutTable| {
+            votes::count(ballot, table, refs).is_some_and(|outcome| outcome.is_unanimous())
         };
+        let others: Vec<LayoutTable> =
+            candidates(self.version.as_ref(), table.arch).into_iter().map(|(table, _)| table).collect();
+        for ballot in BALLOTS {
+            if unanimous(ballot, table) {
+                continue;
+            }
+            if let Some(other) = others.iter().find(|other| unanimous(ballot, other)) {
+                for structure in std::iter::once(ballot.structure).chain(ballot.inner.iter().copied()) {
+                    match other.structs.get(structure) {
+                        Some(layout) => table.structs.insert(structure.to_owned(), layout.clone()),
+                        None => table.structs.remove(structure),
+                    };
+                }
+            } else if let Some(split) = votes::split(ballot, table, refs) {
+                table.shift_fields(ballot.structure, split.from, split.shift);
+                let structure = ballot.structure.strip_prefix("runtime.").unwrap_or(ballot.structure);
+                source.note_moved(format!("{structure}.{}", split.field));
+            }
+        }
     }
 
     /// Leaves out what an experiment moves and nothing can check.
@@ -430,7 +460,12 @@ impl Search<'_> {
         let Some(addr) = symbols.addr(Global::WaitReasonStrings) else { return Ok(Vec::new()) };
         let size = layout.table.global_size(Global::WaitReasonStrings.name()).unwrap_or(0);
         let count = if exact { size as usize / 16 } else { (size as usize / 16).saturating_add(32) };
-        Ok(read_wait_reasons(self.process.target, self.process.bias.load(addr), count)?.unwrap_or_default())
+        let mut texts =
+            read_wait_reasons(self.process.target, self.process.bias.load(addr), count)?.unwrap_or_default();
+        if !exact && let Some(end) = texts.iter().skip(1).position(String::is_empty) {
+            texts.truncate(end + 1);
+        }
+        Ok(texts)
     }
 
     /// The runtime, with everything that should be said about how it was found.
@@ -444,11 +479,12 @@ impl Search<'_> {
             warnings.add(
                 WarningCode::FieldMistrusted,
                 format!(
-                    "the {source} does not quite fit {}: {} of {} references agree, not those to {}",
+                    "the {source} does not quite fit {}: {} of {} references agree, not those to {}{}",
                     global.name(),
                     outcome.votes,
                     outcome.asked,
-                    outcome.dissent.join(", ")
+                    outcome.dissent.join(", "),
+                    if symbols.get(*global).is_none() { "; it is not read" } else { "" }
                 ),
             );
         }

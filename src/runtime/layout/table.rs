@@ -97,15 +97,20 @@ impl LayoutTable {
         self.structs.insert(name.to_owned(), StructLayout { size: size32, fields });
     }
 
-    /// Moves every field of `structure` that is at `from` or behind it, and before `to`, by `shift`
-    /// bytes. Fields that would leave the structure stay.
-    pub fn shift_fields(&mut self, structure: &str, from: u32, to: u32, shift: i32) {
-        if let Some(layout) = self.structs.get_mut(structure) {
-            for offset in layout.fields.values_mut().filter(|offset| (from..to).contains(*offset)) {
-                if let Some(moved) = offset.checked_add_signed(shift).filter(|moved| *moved < layout.size) {
-                    *offset = moved;
-                }
-            }
+    /// Moves every field of `structure` that is at `from` or behind it by `shift` bytes, and its end
+    /// with them. Does nothing when that cannot be.
+    pub fn shift_fields(&mut self, structure: &str, from: u32, shift: i32) {
+        let Some(layout) = self.structs.get_mut(structure) else { return };
+        let moved: Option<BTreeMap<String, u32>> = layout
+            .fields
+            .iter()
+            .map(|(field, offset)| {
+                let offset = if *offset >= from { offset.checked_add_signed(shift)? } else { *offset };
+                Some((field.clone(), offset))
+            })
+            .collect();
+        if let (Some(fields), Some(size)) = (moved, layout.size.checked_add_signed(shift)) {
+            *layout = StructLayout { size, fields };
         }
     }
 
@@ -237,12 +242,13 @@ struct runtime.gobuf 48
     }
 
     #[test]
-    fn shifting_keeps_fields_inside() {
+    fn shifting_moves_what_is_behind_or_nothing() {
         let mut table = LayoutTable::parse(TEXT).unwrap();
-        table.shift_fields("runtime.g", 100, 200, -24);
+        table.shift_fields("runtime.g", 100, -24);
         assert_eq!((table.offset("runtime.g", "m"), table.offset("runtime.g", "goid")), (Some(48), Some(128)));
-        table.shift_fields("runtime.g", 0, 60, -56);
-        assert_eq!(table.offset("runtime.g", "m"), Some(48));
+        assert_eq!(table.size("runtime.g"), Some(432));
+        table.shift_fields("runtime.g", 0, -56);
+        assert_eq!((table.offset("runtime.g", "m"), table.offset("runtime.g", "goid")), (Some(48), Some(128)));
     }
 
     proptest! {

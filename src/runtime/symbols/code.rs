@@ -109,7 +109,7 @@ impl CodeEvidence {
     pub(crate) fn count(&self, table: &LayoutTable) -> BTreeMap<Global, Outcome> {
         BALLOTS
             .iter()
-            .filter_map(|ballot| Some((ballot.global, votes::count(ballot, table, |f| self.targets.get(f))?)))
+            .filter_map(|ballot| Some((ballot.global, votes::count(ballot, table, |f| self.targets_of(f))?)))
             .collect()
     }
 
@@ -127,6 +127,11 @@ impl CodeEvidence {
     /// How many of the functions that the rules ask about the program has.
     pub(crate) fn function_count(&self) -> usize {
         self.refs.len()
+    }
+
+    /// The variables that a function refers to; `None` when it is not there.
+    pub(crate) fn targets_of(&self, function: &str) -> Option<&BTreeSet<LinkAddr>> {
+        self.targets.get(function)
     }
 
     fn refs(&self, function: &str) -> &[CodeRef] {
