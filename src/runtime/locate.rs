@@ -195,8 +195,18 @@ impl GoRuntime {
 }
 
 impl Attempt {
+    /// How many references contradict the layout.
+    fn dissent(&self) -> usize {
+        self.ballots.values().map(|outcome| outcome.dissent.len()).sum()
+    }
+
     fn has_dissent(&self) -> bool {
-        self.ballots.values().any(|outcome| !outcome.is_unanimous())
+        self.dissent() > 0
+    }
+
+    /// Whether everything fits as it is.
+    fn is_clean(&self) -> bool {
+        !self.has_dissent() && !matches!(self.source, LayoutSource::Inferred { .. })
     }
 }
 
@@ -216,12 +226,21 @@ impl Search<'_> {
         let exact = dwarf.map(|d| (d.table.clone(), LayoutSource::Dwarf));
         let mut refusal = None;
         let mut accepted: Option<Attempt> = None;
-        for (table, source) in exact.iter().chain(tables) {
-            match self.attempt(table.clone(), source.clone())? {
-                Ok(attempt) if !attempt.has_dissent() => return Ok(Ok(attempt)),
-                // It passes the checks, but another one may fit better.
-                Ok(attempt) => accepted = accepted.or(Some(attempt)),
-                Err(error) => refusal = refusal.or(Some(error)),
+        // As they are, and then, where there is none for this version, with what can be made to fit.
+        for fit in [false, true] {
+            for (table, source) in exact.iter().chain(tables) {
+                if fit && !matches!(source, LayoutSource::Nearest { .. }) {
+                    continue;
+                }
+                match self.attempt(table.clone(), source.clone(), fit)? {
+                    Ok(attempt) if attempt.is_clean() => return Ok(Ok(attempt)),
+                    // It passes the checks, but another one may fit better.
+                    Ok(attempt) if accepted.as_ref().is_none_or(|known| attempt.dissent() < known.dissent()) => {
+                        accepted = Some(attempt);
+                    }
+                    Ok(_) => {}
+                    Err(error) => refusal = refusal.or(Some(error)),
+                }
             }
         }
         let nothing = || RuntimeError::NoGoroutines { version: self.version_text(), functions: 0 };
@@ -233,10 +252,13 @@ impl Search<'_> {
         &self,
         mut table: LayoutTable,
         mut source: LayoutSource,
+        fit: bool,
     ) -> Result<Result<Attempt, RuntimeError>, RuntimeError> {
         let release = table.release.clone();
         self.place_alllink(&mut table, &mut source);
-        self.fit_structures(&mut table, &mut source);
+        if fit {
+            self.fit_structures(&mut table, &mut source);
+        }
         self.drop_moved_fields(&mut table, &source);
         let layout = match Layout::resolve(table) {
             Ok(layout) => layout,
@@ -287,7 +309,7 @@ impl Search<'_> {
             if fields.is_empty() {
                 continue;
             }
-            if let Ok(attempt) = self.attempt(table, LayoutSource::Inferred { release, fields })? {
+            if let Ok(attempt) = self.attempt(table, LayoutSource::Inferred { release, fields }, true)? {
                 return Ok(Some(attempt));
             }
         }
@@ -317,7 +339,7 @@ impl Search<'_> {
         }
         let (Some(was), Some(from)) = (table.offset(M, "alllink"), table.offset(M, "ncgocall")) else { return };
         let named = self.named.iter().find(|(g, _)| *g == Global::Allm).map(|(_, l)| l.addr);
-        let Some(at) = self.evidence.alllink(self.parts.elf, named) else { return };
+        let Some(at) = self.evidence.alllink(self.parts.elf, table, named) else { return };
         let Some(shift) = i32::try_from(at).ok().zip(i32::try_from(was).ok()).map(|(at, was)| at - was) else { return };
         // More than this is no shift but a mistake.
         if shift == 0 || shift.abs() > 64 {
@@ -331,9 +353,6 @@ impl Search<'_> {
     /// functions vote on is taken from a table with which they are unanimous, or from the nearest
     /// one with one change that makes them so.
     fn fit_structures(&self, table: &mut LayoutTable, source: &mut LayoutSource) {
-        if !matches!(source, LayoutSource::Nearest { .. } | LayoutSource::Inferred { .. }) {
-            return;
-        }
         let refs = |function: &str| self.evidence.targets_of(function);
         let unanimous = |ballot: &Ballot, table: &LayoutTable| {
             votes::count(ballot, table, refs).is_some_and(|outcome| outcome.is_unanimous())

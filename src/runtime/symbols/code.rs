@@ -114,9 +114,17 @@ impl CodeEvidence {
     }
 
     /// The offset of `m.alllink` as `mcommoninit` stores to it, given where `allm` is or may be.
-    pub(crate) fn alllink(&self, elf: &Elf, allm: Option<LinkAddr>) -> Option<u32> {
+    pub(crate) fn alllink(&self, elf: &Elf, table: &LayoutTable, allm: Option<LinkAddr>) -> Option<u32> {
         let (base, code) = self.mcommoninit.as_ref()?;
-        let heads = allm.map_or_else(|| self.common(USERS_OF_ALLM, |r| r.size == 8), |known| BTreeSet::from([known]));
+        let known = Structures::new(&self.count(table), table);
+        let heads = match allm {
+            Some(allm) => BTreeSet::from([allm]),
+            None => self
+                .common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8))
+                .into_iter()
+                .filter(|a| !known.contain(*a))
+                .collect(),
+        };
         let offsets: BTreeSet<u32> =
             heads.into_iter().filter_map(|head| linked_store(elf.arch(), code, *base, head, MIN_ALLLINK)).collect();
         let mut offsets = offsets.into_iter();
@@ -205,11 +213,8 @@ impl CodeEvidence {
         layout: &Layout,
         structures: &BTreeMap<Global, Outcome>,
     ) -> Result<Vec<(Global, Located)>, ReadError> {
-        let known: Vec<(LinkAddr, u32)> = BALLOTS
-            .iter()
-            .filter_map(|b| Some((structures.get(&b.global)?.addr, layout.table.size(b.structure)?)))
-            .collect();
-        let elsewhere = |addr: LinkAddr| !known.iter().any(|(start, size)| within(addr, *start, u64::from(*size)));
+        let known = Structures::new(structures, &layout.table);
+        let elsewhere = |addr: LinkAddr| !known.contain(addr);
         let mut out: Vec<(Global, Located)> = Vec::new();
         let mut add = |global, located: Option<Located>| out.extend(located.map(|l| (global, l)));
 
@@ -287,7 +292,7 @@ impl CodeEvidence {
             }
             // The list could not be followed, but there is only one place that it can be.
             _ => only(
-                self.common(USERS_OF_ALLM, |r| r.size == 8).into_iter().filter(|a| elsewhere(*a)),
+                self.common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8)).into_iter().filter(|a| elsewhere(*a)),
                 "runtime.mcommoninit, mexit and schedtrace",
             )
             .map(|l| (l, None)),
@@ -306,7 +311,10 @@ impl CodeEvidence {
         let (Some(treap), Some(nwait)) = (offset("treap"), offset("nwait")) else { return Ok(None) };
         let mut fits = Vec::new();
         for at in self.common(&["semacquire1", "semrelease1"], |r| r.size != 1) {
-            if !elsewhere(at) || stride == 0 {
+            // Nothing else is in the table: on arm64 both functions refer to a flag as well.
+            let end = LinkAddr(at.0.saturating_add(size.into()));
+            let inside = |targets: &BTreeSet<LinkAddr>| targets.range(at..end).any(|t| *t != at);
+            if !elsewhere(at) || stride == 0 || self.targets.values().any(inside) {
                 continue;
             }
             let Some(bytes) = process.target.read_vec(process.bias.load(at), size as usize)? else { continue };
@@ -364,6 +372,20 @@ impl CodeEvidence {
             }
         }
         Ok(only(fits, "runtime.gcMark, gcSweep and gcTrigger.test"))
+    }
+}
+
+/// The structures that were voted on: what is inside them is nothing else.
+struct Structures(Vec<(LinkAddr, u64)>);
+
+impl Structures {
+    fn new(outcomes: &BTreeMap<Global, Outcome>, table: &LayoutTable) -> Self {
+        let place = |b: &votes::Ballot| Some((outcomes.get(&b.global)?.addr, table.size(b.structure)?.into()));
+        Self(BALLOTS.iter().filter_map(place).collect())
+    }
+
+    fn contain(&self, addr: LinkAddr) -> bool {
+        self.0.iter().any(|(start, size)| within(addr, *start, *size))
     }
 }
 
