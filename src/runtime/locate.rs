@@ -271,15 +271,10 @@ impl Search<'_> {
             let functions = self.evidence.function_count();
             return Ok(Err(RuntimeError::NoGoroutines { version: self.version_text(), functions }));
         };
-        let target = self.process.target;
-        let sample = Sample::read(target, self.process.bias.load(allgs))?;
-        if sample.gs.is_empty() {
-            return Err(RuntimeError::NotStarted);
-        }
         let exact = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
         let wait_reasons = self.wait_reasons(&layout, &symbols, exact)?;
         let known = (!wait_reasons.is_empty() && exact).then_some(wait_reasons.len());
-        let verdict = self.checker(known).check(&layout, &symbols, &sample)?;
+        let verdict = self.verdict(self.checker(known), &layout, &symbols, allgs)?;
         if !matches!(source, LayoutSource::Dwarf) {
             for global in ballots.iter().filter(|(_, outcome)| outcome.is_doubtful()).map(|(global, _)| *global) {
                 symbols.remove(global);
@@ -291,11 +286,35 @@ impl Search<'_> {
         }
     }
 
+    /// Whether the layout passes the checks. The program runs on, so a refusal has to be repeated to
+    /// count.
+    fn verdict(
+        &self,
+        checker: Checker<'_>,
+        layout: &Layout,
+        symbols: &Symbols,
+        allgs: LinkAddr,
+    ) -> Result<Result<(), LayoutMismatch>, RuntimeError> {
+        const TRIES: usize = 3;
+        let mut verdict = Ok(());
+        for _ in 0..TRIES {
+            let sample = Sample::read(self.process.target, self.process.bias.load(allgs))?;
+            if sample.len == 0 {
+                return Err(RuntimeError::NotStarted);
+            }
+            verdict = checker.check(layout, symbols, &sample)?;
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        Ok(verdict)
+    }
+
     /// When every layout was refused: the nearest one, with its fields moved to where the process
     /// has them, if that then passes.
     fn infer(&self, tables: &[(LayoutTable, LayoutSource)]) -> Result<Option<Attempt>, RuntimeError> {
         let words = if self.allgs.is_empty() && self.named.iter().all(|(g, _)| *g != Global::Allgs) {
-            scan::allgs(self.process, self.parts.module, &self.data_words(false)?)?
+            self.scan_allgs()?
         } else {
             Vec::new()
         };
@@ -430,7 +449,7 @@ impl Search<'_> {
         }
         let words = self.data_words(false)?;
         if wanted(symbols, Global::Allgs) {
-            for (global, located) in scan::allgs(self.process, self.parts.module, &words)? {
+            for (global, located) in self.scan_allgs()? {
                 symbols.add(global, located, warnings);
             }
         }
@@ -452,6 +471,20 @@ impl Search<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `allgs` by what it holds. While it grows, and while the collector marks, there may be two of
+    /// it for a moment.
+    fn scan_allgs(&self) -> Result<Vec<(Global, Located)>, ReadError> {
+        const TRIES: usize = 3;
+        let mut found = Vec::new();
+        for _ in 0..TRIES {
+            found = scan::allgs(self.process, self.parts.module, &self.data_words(false)?)?;
+            if found.len() == 2 {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// The largest goroutine id there is.

@@ -59,7 +59,9 @@ impl Sample {
         let Some(header) = target.read_array::<16>(allgs)? else { return Ok(Self::default()) };
         let (array, len) = (header.u64_at(0).unwrap_or(0), header.u64_at(8).unwrap_or(0));
         let count = usize::try_from(len).unwrap_or(SAMPLE).min(SAMPLE);
-        let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(Self::default()) };
+        let Some(pointers) = target.read_vec(Addr(array), count * 8)? else {
+            return Ok(Self { gs: Vec::new(), len });
+        };
         let mut gs = Vec::with_capacity(count);
         for addr in (0..count).filter_map(|i| pointers.u64_at(i * 8)).map(Addr) {
             let mut bytes = vec![0; G_BYTES];
@@ -140,6 +142,13 @@ impl Checker<'_> {
         symbols: &Symbols,
         sample: &Sample,
     ) -> Result<Result<(), LayoutMismatch>, ReadError> {
+        if sample.gs.is_empty() {
+            return Ok(Err(LayoutMismatch {
+                field: "allgs",
+                expected: "a slice of goroutines".to_owned(),
+                found: format!("a length of {} and no memory behind the pointer", sample.len),
+            }));
+        }
         if let Err(mismatch) = self.check_module(layout) {
             return Ok(Err(mismatch));
         }

@@ -42,6 +42,9 @@ const OTHERS: &[&str] = &[
 /// Functions that refer to `allm`.
 const USERS_OF_ALLM: &[&str] = &["mcommoninit", "mexit", "schedtrace"];
 
+/// How often a look is repeated that the running program may have spoilt.
+const TRIES: usize = 4;
+
 /// Longest function that is decoded, bytes; `findRunnable` has some 6 KB.
 const MAX_CODE: u64 = 256 << 10;
 
@@ -162,6 +165,20 @@ impl CodeEvidence {
     /// `allgs`, `allglen` and `allgptr`: `allgadd` appends to a slice, all three words of it, and
     /// copies two of them. Needs no layout.
     pub(crate) fn allgs(&self, process: Process<'_>) -> Result<Vec<(Global, Located)>, ReadError> {
+        let mut best = Vec::new();
+        for _ in 0..TRIES {
+            let found = self.allgs_once(process)?;
+            if found.len() > best.len() {
+                best = found;
+            }
+            if best.len() == 3 {
+                break;
+            }
+        }
+        Ok(best)
+    }
+
+    fn allgs_once(&self, process: Process<'_>) -> Result<Vec<(Global, Located)>, ReadError> {
         let targets = self.targets("allgadd");
         let mut fits = Vec::new();
         for at in triples(&targets) {
@@ -277,12 +294,15 @@ impl CodeEvidence {
         layout: &Layout,
         elsewhere: impl Fn(LinkAddr) -> bool,
     ) -> Result<Option<(Located, Option<LinkAddr>)>, ReadError> {
+        let places = self.common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8));
         let mut fits = Vec::new();
-        for at in self.common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8)) {
-            if elsewhere(at)
-                && let Some(last) = end_of_ms(process.target, process.bias.load(at), layout)?
-            {
-                fits.push((at, last));
+        for at in places.iter().copied().filter(|at| elsewhere(*at)) {
+            let addr = process.bias.load(at);
+            for _ in 0..TRIES {
+                if let Some(last) = end_of_ms(process.target, addr, layout)? {
+                    fits.push((at, last));
+                    break;
+                }
             }
         }
         Ok(match fits.as_slice() {
@@ -291,11 +311,8 @@ impl CodeEvidence {
                 Some((located, Some(process.bias.unload(*last))))
             }
             // The list could not be followed, but there is only one place that it can be.
-            _ => only(
-                self.common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8)).into_iter().filter(|a| elsewhere(*a)),
-                "runtime.mcommoninit, mexit and schedtrace",
-            )
-            .map(|l| (l, None)),
+            _ => only(places.into_iter().filter(|at| elsewhere(*at)), "runtime.mcommoninit, mexit and schedtrace")
+                .map(|l| (l, None)),
         })
     }
 
