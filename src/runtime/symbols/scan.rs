@@ -124,14 +124,26 @@ pub(crate) fn allgs(
     let mut fits = Vec::new();
     for slice in likely {
         let count = usize::try_from(slice.len).unwrap_or(0).min(SAMPLE);
-        let Some(pointers) = process.target.read_vec(Addr(slice.array), count * 8)? else { continue };
-        let gs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8)).map(Addr).collect();
-        let mut good = 0_usize;
-        bulk::for_each(process.target, &gs, SCHED as u32 + 16, |_, bytes| {
-            good += usize::from(bytes.is_some_and(|b| like_g(b, module, true)));
+        // Its beginning, and its very end: what is not a slice has no end there.
+        let last = slice.array.checked_add(8 * (slice.len - 1)).map(Addr).unwrap_or_default();
+        let (Some(pointers), Some(last)) =
+            (process.target.read_vec(Addr(slice.array), count * 8)?, process.target.read_u64(last)?)
+        else {
+            continue;
+        };
+        let gs = (0..count).filter_map(|i| pointers.u64_at(i * 8)).chain([last]).map(Addr);
+        let gs: Vec<Addr> = gs.collect();
+        let (mut good, mut good_end) = (0_usize, false);
+        bulk::for_each(process.target, &gs, SCHED as u32 + 16, |index, bytes| {
+            let fits = bytes.is_some_and(|b| like_g(b, module, true));
+            if index < count {
+                good += usize::from(fits);
+            } else {
+                good_end = fits;
+            }
         })?;
         // One may be caught in the middle of a change.
-        if good + count / 16 >= count {
+        if good_end && good + count / 16 >= count {
             fits.push(slice);
         }
     }
