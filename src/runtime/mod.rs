@@ -28,3 +28,6 @@ pub mod work;
 
 pub use locate::{GoRuntime, LocateOptions, RuntimeError};
 pub use validate::LayoutMismatch;
+
+#[cfg(test)]
+mod readers_tests;

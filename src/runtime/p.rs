@@ -33,8 +33,9 @@ layout! {
     }
 }
 
-/// Most Ps that are read; GOMAXPROCS is the number of CPUs unless told otherwise.
-const MAX_PS: u64 = 1 << 16;
+/// Most Ps that are read. GOMAXPROCS is the number of CPUs unless told otherwise, and Linux supports
+/// 8192 of them.
+const MAX_PS: u64 = 1 << 13;
 
 /// Length of a P's own run queue (`len(p.runq)`).
 const RUNQ: u32 = 256;
@@ -130,13 +131,18 @@ pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut 
         );
         return Ok(Vec::new());
     };
-    let addrs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8).map(Addr)).collect();
+    let mut addrs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8).map(Addr)).collect();
+    addrs.retain(|addr| !addr.is_nil());
+    if addrs.len() < count {
+        let message = format!("{} of the {count} Ps of runtime.allp are nil", count - addrs.len());
+        warnings.add(WarningCode::SchedulerPartUnreadable, message);
+    }
     let mut out = Vec::with_capacity(count);
     bulk::for_each(target, &addrs, layout.p.size, |index, bytes| {
         let addr = addrs.get(index).copied().unwrap_or_default();
         match bytes.and_then(|bytes| P::parse(addr, bytes, &layout.p)) {
             Some(p) => out.push(p),
-            None => warnings.add(WarningCode::SchedulerPartUnreadable, format!("P {index} at {addr} cannot be read")),
+            None => warnings.add(WarningCode::SchedulerPartUnreadable, format!("the P at {addr} cannot be read")),
         }
     })?;
     Ok(out)
