@@ -9,6 +9,7 @@
 //! * [`model`]: the snapshot, pure data
 //! * [`analysis`]: functions of snapshots
 //! * [`report`]: functions of analyses to a writer
+//! * [`top`]: the live view
 //! * [`commands`]: the command line
 //!
 //! Everything that is read from a target is treated as hostile: lengths, loops and depths are
@@ -25,3 +26,4 @@ pub mod model;
 pub mod report;
 pub mod runtime;
 pub mod target;
+pub mod top;

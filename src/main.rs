@@ -7,7 +7,8 @@ use gospy::commands::live::Live;
 use gospy::commands::streams::Streams;
 
 fn main() -> ExitCode {
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    // Not locked: a panic on another thread has to be able to give the terminal back.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut streams = Streams::of_process(&mut out, &mut err);
     gospy::commands::run(std::env::args_os(), &Live, &mut streams).into()
 }

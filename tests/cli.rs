@@ -84,7 +84,13 @@ fn a_live_program_is_summarised() {
     assert_eq!(locks["goroutines"]["matching"], all["goroutines"]["by_wait_reason"]["sync.Mutex.Lock"]);
 
     let ps = gospy(&["ps", "--json"]).json();
-    let entry = ps["processes"].as_array().unwrap().iter().find(|p| p["pid"].to_string() == pid).unwrap().clone();
+    let entry = ps["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["pid"] == serde_json::json!(pid.parse::<i64>().unwrap()))
+        .unwrap()
+        .clone();
     assert_eq!((&entry["goroutines"], &entry["stripped"]), (&total.into(), &true.into()));
     let doctor = gospy(&["doctor", "-p", &pid]).ok();
     assert!(doctor.contains("table of go1.26.6") && doctor.contains("runtime.allgs"), "{doctor}");

@@ -1,7 +1,14 @@
 //! What the image layer says of real programs, against the toolchain's own tools.
 
 // What a test calls fails as the test does.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 
 #[path = "support/mod.rs"]
 mod support;

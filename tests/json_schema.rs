@@ -2,7 +2,14 @@
 //! know, so that no key can come, go or change unnoticed; and against the schema that is checked in.
 
 // A test that cannot go on fails, and a panic is how.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 // What is declared here is compared, not used.
 #![allow(dead_code)]
 
@@ -10,10 +17,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use gospy::addr::Addr;
 use gospy::analysis::group::group;
 use gospy::analysis::{GroupBy, Index};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
-use gospy::model::{Ancestor, FreezeInfo, Goid, Snapshot, Status, WarningCode};
+use gospy::model::{Ancestor, ForeignFrame, ForeignStack, FreezeInfo, Goid, Snapshot, Status, WarningCode};
+use gospy::report;
 use gospy::report::json::{self, JsonOptions};
 
 /// A key that must be there, and may be null.
@@ -192,6 +201,9 @@ strict! {
         #[serde(deserialize_with = "present")] labels: Known<BTreeMap<String, String>>,
         #[serde(deserialize_with = "present")] bubble_id: Known<u64>,
         #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        #[serde(deserialize_with = "present")] c_frames: Known<Vec<CFrame>>,
+        #[serde(deserialize_with = "present")] c_frames_complete: Known<bool>,
+        #[serde(deserialize_with = "present")] c_syscall: Known<u64>,
         #[serde(deserialize_with = "present")] ancestors: Known<Vec<AncestorDocument>>,
     }
     StackBytes {
@@ -213,6 +225,13 @@ strict! {
         pc: Address,
         inlined: bool,
         hidden: bool,
+        language: String,
+    }
+    CFrame {
+        #[serde(deserialize_with = "present")] function: Known<String>,
+        #[serde(deserialize_with = "present")] object: Known<String>,
+        pc: Address,
+        offset: u64,
         language: String,
     }
     AncestorDocument {
@@ -277,6 +296,15 @@ fn snapshot() -> Snapshot {
     let snapshot = builder.edit();
     let chain = vec![Ancestor { id: Goid(1), frames: vec![place], creator: Some(place) }];
     snapshot.goroutines[0].ancestors = Some(std::sync::Arc::make_mut(&mut snapshot.symbols).intern_ancestors(chain));
+    let symbols = std::sync::Arc::make_mut(&mut snapshot.symbols);
+    let (read, libc) = (symbols.intern_str("read"), symbols.intern_str("/lib/libc.so.6"));
+    let nothing = symbols.intern_str("");
+    let frames = vec![
+        ForeignFrame { function: Some(read), object: libc, pc: Addr(0x7f00_0000_0010), offset: 0x10 },
+        ForeignFrame { function: None, object: nothing, pc: Addr(0x7f00_0000_2000), offset: 0x2000 },
+    ];
+    let in_c = symbols.intern_foreign(ForeignStack { frames, complete: false, syscall: Some(0) });
+    snapshot.goroutines[0].foreign = Some(in_c);
     snapshot.reading.freeze = Some(FreezeInfo { whole_program: true, stopped_ns: 1, threads: 2 });
     snapshot.warnings.add(WarningCode::StackOdd, "odd");
     builder.build()
@@ -298,6 +326,15 @@ fn the_document_has_exactly_these_keys() {
     assert_eq!(first.frames.as_ref().unwrap().len(), 3);
     assert_eq!(first.current.as_ref().unwrap().function, "main.inner");
     assert_eq!(first.labels.as_ref().unwrap()["key"], "a\"b\n");
+    let c_frames = first.c_frames.as_ref().unwrap();
+    assert_eq!(
+        (c_frames[0].function.as_deref(), c_frames[0].object.as_deref()),
+        (Some("read"), Some("/lib/libc.so.6"))
+    );
+    assert_eq!((c_frames[1].function.as_deref(), c_frames[1].object.as_deref()), (None, None));
+    assert!(c_frames.iter().all(|frame| frame.language == "c"));
+    assert_eq!((first.c_frames_complete, first.c_syscall), (Some(false), Some(0)));
+    assert!(with_frames.goroutines.list[1].c_frames.is_none());
     assert!(!with_frames.complete);
 
     let groups = group(&Index::new(&snapshot), &GroupBy::Stack, &[0, 1], 10);
@@ -311,27 +348,41 @@ fn the_document_has_exactly_these_keys() {
     assert!(document(&bare, &JsonOptions::default()).sched.is_none());
 }
 
-#[test]
-fn the_schema_that_is_checked_in_is_that_of_the_types() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/snapshot.schema.json");
-    let text = serde_json::to_string_pretty(&json::schema()).unwrap() + "\n";
-    let checked_in = std::fs::read_to_string(path).unwrap();
-    assert!(text == checked_in, "the schema differs: run `cargo run -- schema > schema/snapshot.schema.json`");
+fn schemas() -> [(&'static str, serde_json::Value, usize); 3] {
+    let value = |schema| serde_json::to_value(schema).unwrap();
+    [
+        ("snapshot", value(json::schema()), 18),
+        ("diff", value(report::diff::schema()), 7),
+        ("check", value(report::check::schema()), 7),
+    ]
 }
 
 #[test]
-fn the_schema_requires_every_key() {
-    let schema = serde_json::to_value(json::schema()).unwrap();
-    let definitions = schema["$defs"].as_object().unwrap();
-    assert!(definitions.len() >= 18, "{:?}", definitions.keys());
-    for (name, definition) in definitions.iter().chain([(&"document".to_owned(), &schema)]) {
-        let properties = definition["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
-        let required: Vec<&str> =
-            definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
-        for (key, property) in properties {
-            assert!(required.contains(&key.as_str()), "{name}.{key} may be absent");
-            let described = property.get("description").is_some() || property.get("$ref").is_some();
-            assert!(described, "{name}.{key} has no description");
+fn the_schemas_that_are_checked_in_are_those_of_the_types() {
+    for (name, schema, _) in schemas() {
+        let path = format!("{}/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let checked_in: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(
+            schema == checked_in,
+            "the schema differs: run `cargo run -- schema {name} > schema/{name}.schema.json`"
+        );
+    }
+}
+
+#[test]
+fn the_schemas_require_every_key() {
+    for (document, schema, least) in schemas() {
+        let definitions = schema["$defs"].as_object().unwrap();
+        assert!(definitions.len() >= least, "{document}: {:?}", definitions.keys());
+        for (name, definition) in definitions.iter().chain([(&document.to_owned(), &schema)]) {
+            let properties = definition["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
+            let required: Vec<&str> =
+                definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
+            for (key, property) in properties {
+                assert!(required.contains(&key.as_str()), "{document}: {name}.{key} may be absent");
+                let described = property.get("description").is_some() || property.get("$ref").is_some();
+                assert!(described, "{document}: {name}.{key} has no description");
+            }
         }
     }
 }

@@ -98,6 +98,17 @@ pub struct WaitRange {
     pub known: u64,
 }
 
+impl WaitRange {
+    /// Widens `range` by one more wait, where it is known.
+    pub fn include(range: &mut Option<Self>, wait_ns: Option<u64>) {
+        let Some(ns) = wait_ns else { return };
+        let wait = range.get_or_insert(Self { shortest_ns: ns, longest_ns: ns, known: 0 });
+        wait.shortest_ns = wait.shortest_ns.min(ns);
+        wait.longest_ns = wait.longest_ns.max(ns);
+        wait.known += 1;
+    }
+}
+
 /// Goroutines that have a key in common.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -163,12 +174,7 @@ pub fn group(index: &Index<'_>, by: &GroupBy, positions: &[usize], max_ids: usiz
         if group.ids.len() < max_ids {
             group.ids.push(goroutine.id);
         }
-        if let Some(ns) = index.wait_ns(goroutine) {
-            let wait = group.wait.get_or_insert(WaitRange { shortest_ns: ns, longest_ns: ns, known: 0 });
-            wait.shortest_ns = wait.shortest_ns.min(ns);
-            wait.longest_ns = wait.longest_ns.max(ns);
-            wait.known += 1;
-        }
+        WaitRange::include(&mut group.wait, index.wait_ns(goroutine));
     }
     groups
 }

@@ -84,12 +84,17 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// For how long it has been blocked at least, ns; `None` where the runtime has not said. The
-    /// stamp outlives the wait, so it counts only while the goroutine is blocked.
+    /// For how long it has been blocked at least, ns; `None` where that is not known.
     #[must_use]
     pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
-        let blocked = matches!(goroutine.status, Status::Waiting | Status::Syscall | Status::Leaked);
-        self.snapshot.wait_ns(goroutine).filter(|_| blocked)
+        self.snapshot.wait_ns(goroutine).filter(|_| is_blocked(goroutine))
+    }
+
+    /// The time since the runtime's own stamp, ns, as its dumps count it. The stamp outlives the wait,
+    /// so it counts only while the goroutine is blocked.
+    #[must_use]
+    pub fn since_stamp_ns(&self, goroutine: &Goroutine) -> Option<u64> {
+        self.snapshot.since_stamp_ns(goroutine).filter(|_| is_blocked(goroutine))
     }
 
     /// Its stack, where it is known.
@@ -122,4 +127,7 @@ impl<'a> Index<'a> {
     pub fn function(&self, frame: Option<FrameId>) -> &'a str {
         frame.map_or("", |frame| self.snapshot.symbols.function(frame))
     }
+}
+fn is_blocked(goroutine: &Goroutine) -> bool {
+    matches!(goroutine.status, Status::Waiting | Status::Syscall | Status::Leaked)
 }

@@ -1,10 +1,13 @@
-//! Functions of snapshots: filter, sort, group and count.
+//! Functions of snapshots: filter, sort, group and count; compare and judge.
 //!
 //! Nothing here reads a target, formats for people, or knows what a terminal is. Costs are linear
 //! in the number of goroutines (sorting apart): what depends on names is worked out once for each
 //! distinct name or stack, and goroutines are compared by ids.
 
+pub mod census;
+pub mod check;
 pub mod counts;
+pub mod diff;
 pub mod filter;
 pub mod group;
 pub mod index;
@@ -12,7 +15,9 @@ pub mod names;
 pub mod quantity;
 pub mod sort;
 
+pub use census::Census;
 pub use counts::Counts;
+pub use diff::Diff;
 pub use filter::{Filter, FilterError};
 pub use group::{Group, GroupBy, GroupKey, WaitRange};
 pub use index::{Index, Place, PlaceKind};

@@ -122,35 +122,9 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// Whether a normal traceback shows a function by its name alone (traceback.go `showfuncinfo`): the
-/// runtime's own are hidden unless exported, which from 1.23 on means methods of exported types
-/// too.
-#[must_use]
-pub fn is_shown(name: &str, minor: u32) -> bool {
-    if minor >= 25 && matches!(name, "runtime.runFinalizers" | "runtime.runCleanups" | "runtime.runfinq") {
-        return true;
-    }
-    name.contains('.') && name.strip_prefix("runtime.").is_none_or(|rest| is_exported(rest, minor))
-}
-
-/// `isExportedRuntime` without its prefix.
-fn is_exported(name: &str, minor: u32) -> bool {
-    let upper = |text: &str| text.starts_with(|c: char| c.is_ascii_uppercase());
-    if minor <= 22 {
-        return upper(name);
-    }
-    match name.rsplit_once('.') {
-        None => upper(name),
-        Some((receiver, method)) => {
-            let receiver = receiver.strip_prefix("(*").and_then(|inner| inner.strip_suffix(')')).unwrap_or(receiver);
-            upper(method) && (receiver.is_empty() || upper(receiver))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{is_shown, minor_of, package, printed};
+    use super::{minor_of, package, printed};
 
     #[test]
     fn versions() {
@@ -199,24 +173,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(package(name).as_deref(), want, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_a_traceback_hides() {
-        for (name, minor, want) in [
-            ("main.main", 26, true),
-            ("runtime.gopark", 26, false),
-            ("runtime.GC", 26, true),
-            ("runtime.(*Frames).Next", 22, false),
-            ("runtime.(*Frames).Next", 23, true),
-            ("runtime.(*mheap).Alloc", 26, false),
-            ("runtime.runFinalizers", 25, true),
-            ("runtime.runfinq", 24, false),
-            ("cgocall", 26, false),
-            ("runtime/debug.ReadGCStats", 26, true),
-        ] {
-            assert_eq!(is_shown(name, minor), want, "{name} {minor}");
         }
     }
 }

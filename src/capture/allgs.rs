@@ -6,6 +6,7 @@
 //! the array to see that it was not replaced in between.
 
 use super::program::Program;
+use super::recording::quiet;
 use super::session::CaptureError;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt;
@@ -31,7 +32,7 @@ pub(super) fn read(
         return Err(CaptureError::NoGoroutines { at: Addr(0), what: "it was not found".to_owned() });
     };
     let list = List {
-        target,
+        target: quiet(target),
         allgs,
         len: place(Global::Allglen).unwrap_or(Addr(allgs.0.wrapping_add(8))),
         array: place(Global::Allgptr).unwrap_or(allgs),
@@ -46,6 +47,15 @@ pub(super) fn read(
             if before.len > MAX_GS {
                 let message = format!("the program has {} gs; the first {MAX_GS} are listed", before.len);
                 warnings.add(WarningCode::LimitReached, message);
+            }
+            if let Some(recorder) = target.recorder() {
+                // All copies of the list as they were at this moment, so that they agree.
+                let capacity = before.len.max(list.capacity()?);
+                let header = [before.array, before.len, capacity].map(u64::to_le_bytes).concat();
+                recorder.keep(list.allgs, &header);
+                recorder.keep(list.len, &before.len.to_le_bytes());
+                recorder.keep(list.array, &before.array.to_le_bytes());
+                recorder.keep(Addr(before.array), &bytes);
             }
             return Ok(addresses(&bytes, warnings));
         }
@@ -74,6 +84,10 @@ impl List<'_> {
             })
         };
         Ok(Header { len: word(self.len)?, array: word(self.array)? })
+    }
+
+    fn capacity(&self) -> Result<u64, ReadError> {
+        Ok(self.target.read_u64(Addr(self.allgs.0.wrapping_add(16)))?.unwrap_or(0))
     }
 
     /// The array in pieces, so that a length that is nonsense does not cost its memory first.

@@ -1,17 +1,20 @@
 //! Exact stacks of running goroutines, for which threads have to stand still for a moment.
 //!
-//! What is read while they stand is only read; it is decoded when they run again.
+//! What is read while they stand is only read; it is decoded when they run again. A process that died
+//! of a signal stands still in the handlers of it; where its goroutines were interrupted is in what
+//! the kernel saved for the handlers.
 
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
 use super::unwind::{Start, StartKind};
-use crate::addr::Addr;
+use crate::addr::{Addr, Arch};
+use crate::bytes::FieldsExt;
 use crate::model::FreezeInfo;
 use crate::runtime::g::{G, GLayout, GobufLayout};
 use crate::runtime::m::{M, MLayout};
-use crate::target::{Frozen, ReadError, Registers, Target, TargetExt, Tid};
+use crate::target::{ReadError, Registers, Target, TargetExt, Tid};
 
 /// What to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,15 +34,19 @@ pub(super) fn note(info: &mut FreezeInfo, stopped: std::time::Duration, threads:
 /// Where the goroutines that run on stopped threads are, by the address of the g.
 pub(super) fn starts(
     target: &dyn Target,
-    frozen: &dyn Frozen,
+    registers: impl Fn(Tid) -> Option<Registers>,
     ms: &[M],
     g: &GLayout,
     gobuf: &GobufLayout,
     text: &Range<u64>,
+    arch: Arch,
 ) -> Result<FxHashMap<u64, Start>, ReadError> {
     let mut starts = FxHashMap::default();
     for m in ms.iter().filter(|m| m.curg != 0) {
-        let Some(registers) = tid(m).and_then(|tid| frozen.registers(tid)) else { continue };
+        let Some(mut registers) = tid(m).and_then(&registers) else { continue };
+        if let Some(interrupted) = interrupted(target, m, &registers, g, gobuf, arch)? {
+            registers = interrupted;
+        }
         if let Some(start) = start(target, m, &registers, g, gobuf, text)? {
             starts.insert(m.curg, start);
         }
@@ -97,4 +104,75 @@ fn start(
         }));
     }
     Ok(None)
+}
+
+/// The registers that a signal interrupted, when a thread is in a handler of it.
+///
+/// The kernel puts a `ucontext` (arch/x86/include/uapi/asm/ucontext.h, asm-generic and
+/// arch/arm64/include/uapi/asm/sigcontext.h) on the stack for signals. It begins with the place and
+/// the size of that very stack, which tells it from anything else there.
+fn interrupted(
+    target: &dyn Target,
+    m: &M,
+    registers: &Registers,
+    layout: &GLayout,
+    gobuf: &GobufLayout,
+    arch: Arch,
+) -> Result<Option<Registers>, ReadError> {
+    /// The runtime's stack for signals has 32 KiB, a C thread's own may have more.
+    const MAX_STACK: u64 = 1 << 20;
+    /// Flags and link come before the description of the stack: its start, flags, and size.
+    const STACK_AT: usize = 16;
+    let size = usize::try_from(layout.size).unwrap_or_default();
+    let Some(gsignal) = target.read_vec(Addr(m.gsignal), size)?.and_then(|bytes| G::parse(&bytes, layout, gobuf))
+    else {
+        return Ok(None);
+    };
+    let Some(len) = gsignal.stack_hi.checked_sub(gsignal.stack_lo).filter(|&len| len <= MAX_STACK) else {
+        return Ok(None);
+    };
+    let sp = registers.sp.0;
+    if !(gsignal.stack_lo..gsignal.stack_hi).contains(&sp) {
+        return Ok(None);
+    }
+    let Some(stack) = target.read_vec(Addr(sp), usize::try_from(gsignal.stack_hi - sp).unwrap_or_default())? else {
+        return Ok(None);
+    };
+    let context_at = |at: usize| {
+        let start = at.checked_sub(STACK_AT)?;
+        let context = stack.get(start..)?;
+        (sp.wrapping_add(start as u64).is_multiple_of(8) && context.u64_at(STACK_AT + 16) == Some(len))
+            .then_some(context)
+    };
+    // Of handlers that were interrupted by signals themselves, the outermost interrupted the goroutine.
+    let found = memchr::memmem::find_iter(&stack, &gsignal.stack_lo.to_le_bytes()).filter_map(context_at).last();
+    Ok(found.and_then(|context| saved(context, arch)))
+}
+
+/// The general registers of a `ucontext`.
+fn saved(context: &[u8], arch: Arch) -> Option<Registers> {
+    let word = |first: usize, index: usize| context.u64_at(first + 8 * index).map(Addr);
+    Some(match arch {
+        Arch::Amd64 => {
+            const GREGS: usize = 40;
+            Registers {
+                pc: word(GREGS, 16)?,
+                sp: word(GREGS, 15)?,
+                lr: Addr(0),
+                fp: word(GREGS, 10)?,
+                g: word(GREGS, 6)?,
+            }
+        }
+        Arch::Arm64 => {
+            // Behind a mask of 128 bytes, aligned to 16, and the address of a fault.
+            const REGS: usize = 176 + 8;
+            Registers {
+                pc: word(REGS, 32)?,
+                sp: word(REGS, 31)?,
+                lr: word(REGS, 30)?,
+                fp: word(REGS, 29)?,
+                g: word(REGS, 28)?,
+            }
+        }
+    })
 }

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::place;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
+use super::recording::{Recorded, quiet};
 use super::symbolize::{Symbolizer, is_system_start};
 use super::unwind::{End, StackNode, Unwinder, Unwound};
 use crate::addr::Addr;
@@ -23,8 +24,10 @@ use crate::model::{
 use crate::runtime::g::G;
 use crate::target::{ReadError, Target, TargetExt};
 
-/// How often a torn goroutine is tried again.
-const RETRIES: usize = 4;
+/// How many goroutines are read together each time that torn ones are tried again. The fewer, the
+/// less time passes between the two looks at a header; on a machine with more to do than processors
+/// the reader may be off its processor in between, and everything has changed when it is back.
+const RETRY_CHUNKS: [usize; 4] = [512, 128, 32, 8];
 /// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
 /// How many chunks are under way between the reading and the decoding thread.
@@ -36,11 +39,11 @@ pub(super) struct Decoder {
     unwinder: Unwinder,
     symbolizer: Symbolizer,
     wait_reasons: usize,
-    /// Innermost frame, innermost that is not the runtime's, and whether there is one, by stack.
-    places: FxHashMap<StackId, place::Places>,
-    /// Stacks of the unwinder as the pool has them.
-    stacks: FxHashMap<StackNode, StackId>,
-    starts: FxHashMap<u64, Option<FrameId>>,
+    /// Stacks of the unwinder as the pool has them, each with its innermost frame, the innermost that
+    /// is not the runtime's, and whether there is one.
+    stacks: FxHashMap<StackNode, (StackId, place::Places)>,
+    /// Start functions, and whether they are the runtime's own.
+    starts: FxHashMap<u64, (Option<FrameId>, bool)>,
     creators: FxHashMap<u64, Option<FrameId>>,
 }
 
@@ -55,12 +58,14 @@ pub(super) struct Collected {
     pub(super) consistency: Consistency,
     /// Pointers that have to be followed, by the index of the goroutine that has them.
     pub(super) extras: Vec<Extra>,
+    /// What a recording has to know beyond the memory.
+    pub(super) recorded: Recorded,
 }
 
 /// Pointers in a g to things that few goroutines have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extra {
-    /// Index in `Collected::goroutines`.
+    /// Index in `Collected::goroutines`, once it is there.
     pub(super) index: usize,
     /// `g.labels`.
     pub(super) labels: u64,
@@ -70,12 +75,18 @@ pub(super) struct Extra {
     pub(super) ancestors: u64,
 }
 
-/// What came of one goroutine.
+impl Extra {
+    fn of(g: &G) -> Self {
+        Self { index: 0, labels: g.labels, bubble: g.bubble.unwrap_or(0), ancestors: g.ancestors }
+    }
+}
+
+/// What came of one goroutine. Not boxed: an allocation for each of a million is felt.
 enum Outcome {
     /// It is decoded.
-    Done(Box<(Goroutine, G)>),
+    Done(Goroutine, Extra),
     /// It is dead.
-    Dead(Box<Goroutine>),
+    Dead(Goroutine),
     /// It changed while it was read; the reason why its stack cannot be shown should that last.
     Torn(NotShown),
     /// More of its stack is needed.
@@ -88,7 +99,6 @@ impl Decoder {
             unwinder,
             symbolizer,
             wait_reasons,
-            places: FxHashMap::default(),
             stacks: FxHashMap::default(),
             starts: FxHashMap::default(),
             creators: FxHashMap::default(),
@@ -106,14 +116,12 @@ impl Decoder {
     }
 
     fn decode(&mut self, raw: &Raw<'_>, plan: &Plan, pool: &mut SymbolPool, warnings: &mut Warnings) -> Outcome {
-        let (Some(g), Some(again)) = (plan.parse(raw.before), plan.parse(raw.after)) else {
-            return Outcome::Torn(NotShown::Unreadable);
-        };
+        let Some(g) = plan.parse(raw.header) else { return Outcome::Torn(NotShown::Unreadable) };
         let status = g.status();
         if status.is_dead() {
-            return Outcome::Dead(Box::new(self.describe(raw.addr, &g, status, NotShown::NoStack, pool)));
+            return Outcome::Dead(self.describe(raw.addr, &g, status, NotShown::NoStack, pool));
         }
-        if !same(&g, &again) || !raw.same_tick {
+        if !raw.still {
             return Outcome::Torn(NotShown::Moving);
         }
         let without = match status {
@@ -123,30 +131,34 @@ impl Decoder {
             _ => (!plan.stacks).then_some(NotShown::NotAsked),
         };
         if let Some(why) = without {
-            return Outcome::Done(Box::new((self.describe(raw.addr, &g, status, why, pool), g)));
+            return Outcome::Done(self.describe(raw.addr, &g, status, why, pool), Extra::of(&g));
         }
         // Under the scan bit the collector may be moving the stack.
         let Some(start) = plan.start(raw.addr, &g).filter(|_| !g.scan || !plan.validate) else {
             return Outcome::Torn(NotShown::Moving);
         };
-        let unwound = self.unwinder.unwind(start, |addr| word(raw.stack, raw.stack_start, addr));
-        self.finish(raw, g, status, unwound, pool, warnings)
+        let (stack, stack_start) = match plan.displaced.get(&raw.addr.0) {
+            Some((start, bytes)) => (bytes.as_slice(), *start),
+            None => (raw.stack, raw.stack_start),
+        };
+        let unwound = self.unwinder.unwind(start, |addr| word(stack, stack_start, addr));
+        self.finish(raw, &g, status, unwound, pool, warnings)
     }
 
     fn finish(
         &mut self,
         raw: &Raw<'_>,
-        g: G,
+        g: &G,
         status: Status,
         unwound: Unwound,
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
     ) -> Outcome {
         if let Unwound { end: End::TopFrame, stack: Some(node), sp } = unwound {
-            let mut goroutine = self.describe(raw.addr, &g, status, NotShown::NoStack, pool);
+            let mut goroutine = self.describe(raw.addr, g, status, NotShown::NoStack, pool);
             goroutine.sp = Addr(sp);
             self.show(&mut goroutine, node, pool);
-            return Outcome::Done(Box::new((goroutine, g)));
+            return Outcome::Done(goroutine, Extra::of(g));
         }
         match unwound.end {
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
@@ -155,7 +167,7 @@ impl Decoder {
             // Where a running goroutine was stopped, some code of the runtime has no caller that could
             // be known; that is nothing odd.
             _ if status == Status::Running => {
-                Outcome::Done(Box::new((self.describe(raw.addr, &g, status, NotShown::Running, pool), g)))
+                Outcome::Done(self.describe(raw.addr, g, status, NotShown::Running, pool), Extra::of(g))
             }
             end => {
                 warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
@@ -167,8 +179,10 @@ impl Decoder {
     /// Puts a stack into a goroutine, with the places that follow from it.
     fn show(&mut self, goroutine: &mut Goroutine, node: StackNode, pool: &mut SymbolPool) {
         let (unwinder, symbolizer) = (&self.unwinder, &mut self.symbolizer);
-        let stack = *self.stacks.entry(node).or_insert_with(|| symbolizer.stack(pool, &unwinder.frames(node)));
-        let places = *self.places.entry(stack).or_insert_with(|| place::places(pool, stack));
+        let (stack, places) = *self.stacks.entry(node).or_insert_with(|| {
+            let stack = symbolizer.stack(pool, &unwinder.frames(node));
+            (stack, place::places(pool, stack))
+        });
         goroutine.stack = StackState::Known(stack);
         goroutine.innermost = places.innermost;
         goroutine.current = places.current;
@@ -181,7 +195,10 @@ impl Decoder {
     /// Everything that the header alone tells.
     fn describe(&mut self, addr: Addr, g: &G, status: Status, why: NotShown, pool: &mut SymbolPool) -> Goroutine {
         let symbolizer = &mut self.symbolizer;
-        let start = *self.starts.entry(g.startpc).or_insert_with(|| symbolizer.start(pool, Addr(g.startpc)));
+        let (start, system) = *self.starts.entry(g.startpc).or_insert_with(|| {
+            let start = symbolizer.start(pool, Addr(g.startpc));
+            (start, start.is_some_and(|start| is_system_start(pool.function(start))))
+        });
         let creator = *self.creators.entry(g.gopc).or_insert_with(|| symbolizer.creator(pool, Addr(g.gopc)));
         let waits = matches!(status, Status::Waiting | Status::Leaked);
         let stamped = waits || status == Status::Syscall;
@@ -193,6 +210,8 @@ impl Decoder {
             scan: g.scan,
             wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
             wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
+            blocked_before_ns: None,
+            run_seq: g.tracking_seq,
             m: (g.m != 0 && !dead).then_some(Addr(g.m)),
             parent: g.parent_goid.filter(|&id| id != 0 && !dead).map(Goid),
             // The main goroutine has no creator that anybody would want to see.
@@ -201,33 +220,17 @@ impl Decoder {
             innermost: None,
             current: None,
             stack: StackState::NotShown(why),
+            foreign: None,
             sp: Addr(0),
             stack_lo: Addr(g.stack_lo),
             stack_hi: Addr(g.stack_hi),
             labels: None,
             bubble: None,
-            system: start.is_some_and(|start| is_system_start(pool.function(start))),
+            system,
             locked: g.lockedm != 0 && !dead,
             ancestors: None,
         }
     }
-}
-
-/// The fields that must not have changed for a stack to be believed (see the notes on consistency
-/// in `docs/consistency.md`).
-fn same(a: &G, b: &G) -> bool {
-    a.goid == b.goid
-        && a.status == b.status
-        && a.scan == b.scan
-        && a.waitreason == b.waitreason
-        && a.sched_sp == b.sched_sp
-        && a.sched_pc == b.sched_pc
-        && a.stack_lo == b.stack_lo
-        && a.stack_hi == b.stack_hi
-        && a.syscallsp == b.syscallsp
-        && a.syscallpc == b.syscallpc
-        && a.tracking_seq == b.tracking_seq
-        && a.m == b.m
 }
 
 fn word(stack: &[u8], start: u64, addr: u64) -> Option<u64> {
@@ -257,6 +260,8 @@ pub(super) struct Walk<'a> {
     pub(super) pool: &'a mut SymbolPool,
     pub(super) warnings: &'a mut Warnings,
     pub(super) collected: Collected,
+    /// Goroutines that a recording says never held still.
+    pub(super) unsettled: FxHashMap<u64, NotShown>,
 }
 
 /// A goroutine that has to be read again.
@@ -270,16 +275,24 @@ impl Walk<'_> {
     /// Reads and decodes the goroutines at `addrs`, which are in ascending order.
     pub(super) fn run(&mut self, addrs: &[u64]) -> Result<(), ReadError> {
         self.collected.goroutines.reserve(addrs.len());
-        let again = self.pipeline(addrs)?;
-        self.settle(again)
+        if self.unsettled.is_empty() {
+            let again = self.pipeline(addrs)?;
+            return self.settle(again);
+        }
+        let (lost, settled): (Vec<u64>, Vec<u64>) = addrs.iter().partition(|addr| self.unsettled.contains_key(addr));
+        let again = self.pipeline(&settled)?;
+        self.settle(again)?;
+        let why = |addr| self.unsettled.get(&addr).copied().unwrap_or(NotShown::Moving);
+        let lost = lost.into_iter().map(|addr| Again { addr, window: 0, why: why(addr) }).collect();
+        self.give_up(lost)
     }
 
     fn settle(&mut self, mut again: Vec<Again>) -> Result<(), ReadError> {
-        for _ in 0..RETRIES {
+        for most in RETRY_CHUNKS {
             if again.is_empty() {
                 break;
             }
-            again = self.retry(again)?;
+            again = self.retry(again, most)?;
         }
         self.give_up(again)
     }
@@ -308,7 +321,7 @@ impl Walk<'_> {
     /// Whether the goroutine at `addr` runs at this moment.
     pub(super) fn is_running(&self, addr: u64) -> Result<bool, ReadError> {
         let size = usize::try_from(self.plan.g.size).unwrap_or_default();
-        let bytes = self.target.read_vec(Addr(addr), size)?;
+        let bytes = quiet(self.target).read_vec(Addr(addr), size)?;
         Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
     }
 
@@ -317,11 +330,18 @@ impl Walk<'_> {
     pub(super) fn replace(&mut self, chunks: &[Chunk], plan: &Plan) {
         let mut unheard = Warnings::default();
         for raw in chunks.iter().flat_map(Chunk::iter) {
-            let Outcome::Done(done) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else { continue };
-            let (goroutine, g) = *done;
-            match self.collected.goroutines.iter_mut().find(|known| known.addr == raw.addr) {
-                Some(known) => *known = goroutine,
-                None => self.keep(goroutine, &g),
+            let Outcome::Done(goroutine, extra) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else {
+                continue;
+            };
+            self.record(&raw, plan, &goroutine);
+            let known = self.collected.goroutines.iter_mut().enumerate().find(|(_, known)| known.addr == raw.addr);
+            match known {
+                Some((index, known)) => {
+                    *known = goroutine;
+                    self.collected.extras.retain(|extra| extra.index != index);
+                    self.follow_later(Extra { index, ..extra });
+                }
+                None => self.keep(goroutine, extra),
             }
         }
     }
@@ -373,16 +393,17 @@ impl Walk<'_> {
         let mut unheard = Warnings::default();
         for raw in chunk.iter() {
             match self.decoder.decode(&raw, plan, self.pool, &mut unheard) {
-                Outcome::Done(done) => {
-                    let (goroutine, g) = *done;
+                Outcome::Done(goroutine, extra) => {
+                    self.record(&raw, plan, &goroutine);
                     self.collected.consistency.validated += 1;
                     self.collected.consistency.retried += u64::from(!first_try);
-                    self.keep(goroutine, &g);
+                    self.keep(goroutine, extra);
                 }
                 Outcome::Dead(goroutine) => {
+                    self.record(&raw, plan, &goroutine);
                     self.collected.dead += 1;
                     if self.keep_dead {
-                        self.collected.goroutines.push(*goroutine);
+                        self.collected.goroutines.push(goroutine);
                     }
                 }
                 Outcome::Torn(why) => again.push(Again { addr: raw.addr.0, window: plan.window, why }),
@@ -394,18 +415,33 @@ impl Walk<'_> {
         }
     }
 
-    fn keep(&mut self, goroutine: Goroutine, g: &G) {
-        let bubble = g.bubble.unwrap_or(0);
-        if g.labels != 0 || bubble != 0 || g.ancestors != 0 {
-            let index = self.collected.goroutines.len();
-            self.collected.extras.push(Extra { index, labels: g.labels, bubble, ancestors: g.ancestors });
-        }
+    fn keep(&mut self, goroutine: Goroutine, extra: Extra) {
+        self.follow_later(Extra { index: self.collected.goroutines.len(), ..extra });
         self.collected.goroutines.push(goroutine);
     }
 
-    /// Tries again, those with long stacks in chunks of their own. A stack that turns out longer
-    /// than its window does not use up its tries.
-    fn retry(&mut self, again: Vec<Again>) -> Result<Vec<Again>, ReadError> {
+    fn follow_later(&mut self, extra: Extra) {
+        if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 {
+            self.collected.extras.push(extra);
+        }
+    }
+
+    /// Hands what is believed of a goroutine to the recording that is being made, if one is.
+    fn record(&mut self, raw: &Raw<'_>, plan: &Plan, goroutine: &Goroutine) {
+        let Some(recorder) = self.target.recorder() else { return };
+        recorder.keep(raw.addr, raw.header);
+        self.collected.recorded.add_stack(recorder, raw.addr, raw.stack_start, raw.stack);
+        if goroutine.status == Status::Running
+            && matches!(goroutine.stack, StackState::Known(_))
+            && let Some(start) = plan.stopped.get(&raw.addr.0)
+        {
+            self.collected.recorded.add_start(raw.addr, start);
+        }
+    }
+
+    /// Tries again, at most `most` at a time, those with long stacks in chunks of their own. A stack
+    /// that turns out longer than its window does not use up its tries.
+    fn retry(&mut self, again: Vec<Again>, most: usize) -> Result<Vec<Again>, ReadError> {
         let mut by_window: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for one in &again {
             by_window.entry(one.window).or_default().push(one.addr);
@@ -414,7 +450,7 @@ impl Walk<'_> {
         while let Some((window, addrs)) = by_window.pop_first() {
             let plan = Plan { window, ..self.plan.clone() };
             // The chunk's size in bytes stays about the same whatever the window.
-            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 16 / window).clamp(1, CHUNK);
+            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 16 / window).clamp(1, most);
             let mut still = Vec::new();
             for part in addrs.chunks(per_chunk) {
                 let mut chunk = Chunk::new(part, plan.window);
@@ -450,7 +486,11 @@ impl Walk<'_> {
     }
 
     fn list_without_stack(&mut self, raw: &Raw<'_>, plan: &Plan, why: NotShown) {
-        let Some(g) = plan.parse(raw.before) else {
+        if let Some(recorder) = self.target.recorder() {
+            recorder.keep(raw.addr, raw.header);
+            self.collected.recorded.add_unsettled(raw.addr, why);
+        }
+        let Some(g) = plan.parse(raw.header) else {
             self.collected.consistency.unreadable += 1;
             self.warnings.add(WarningCode::GoroutineUnreadable, format!("the g at {} could not be read", raw.addr));
             return;
@@ -472,7 +512,7 @@ impl Walk<'_> {
         };
         self.warnings.add(code, format!("goroutine {} {what}", g.goid));
         let goroutine = self.decoder.describe(raw.addr, &g, status, why, self.pool);
-        self.keep(goroutine, &g);
+        self.keep(goroutine, Extra::of(&g));
     }
 }
 

@@ -5,17 +5,23 @@
 //! whole is marked and counted, never guessed. Nothing here decides what is shown.
 
 mod allgs;
+mod blocked;
+mod foreign;
 mod freeze;
 mod goroutines;
 mod labels;
 mod place;
 mod program;
 mod read;
+mod record;
+mod recording;
 mod scheduler;
 mod session;
 pub mod symbolize;
+mod time_of_death;
 pub mod unwind;
 
 pub use freeze::FreezeMode;
 pub use program::{Program, ProgramError, SymbolFile};
+pub use record::{RecordError, record};
 pub use session::{CaptureError, CaptureOptions, OpenError, OpenOptions, Session};

@@ -8,19 +8,22 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::recording::{Displaced, quiet};
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
+use crate::bytes::FieldsExt as _;
 use crate::model::Status;
 use crate::runtime::g::{G, GLayout, GobufLayout};
 use crate::target::coalesce::{ChunkReader, Limits};
 use crate::target::{MemRange, ReadError, Target};
 
-/// Most goroutines in one chunk.
-pub(super) const CHUNK: usize = 2048;
+/// Most goroutines in one chunk: few enough for their headers and stacks to stay in the cache of the
+/// thread that reads them, many enough for one system call in a hundred goroutines.
+pub(super) const CHUNK: usize = 512;
 
 /// Most bytes and ranges of one kind in a chunk: room for as many goroutines with the longest first
 /// look at their stacks. What does not fit is read again in a smaller chunk.
-const LIMITS: Limits = Limits { gap: 2047, chunk_bytes: 64 << 20, chunk_ranges: CHUNK };
+const LIMITS: Limits = Limits { gap: 2047, chunk_bytes: 16 << 20, chunk_ranges: CHUNK };
 
 /// Longest stack that is followed, bytes.
 pub(super) const MAX_WINDOW: usize = 256 << 20;
@@ -44,12 +47,41 @@ pub(super) struct Plan {
     /// Where the stacks of running goroutines start, by the address of the g, when their threads
     /// stand still.
     pub(super) stopped: Arc<FxHashMap<u64, Start>>,
+    /// Stacks that a recording keeps apart.
+    pub(super) displaced: Arc<Displaced>,
 }
 
 impl Plan {
     /// Takes a header apart.
     pub(super) fn parse(&self, bytes: &[u8]) -> Option<G> {
         G::parse(bytes, &self.g, &self.gobuf)
+    }
+
+    /// Whether two readings of a header agree in what must not change for a stack to be believed (see
+    /// the notes on consistency in `docs/consistency.md`).
+    fn is_same(&self, before: &[u8], after: &[u8]) -> bool {
+        let g = &self.g;
+        let same = |at: u32, len: usize| {
+            let field = |bytes: &[u8]| -> Option<u64> {
+                let at = usize::try_from(at).ok()?;
+                if len == 8 { bytes.u64_at(at) } else { bytes.u8_at(at).map(u64::from) }
+            };
+            matches!((field(before), field(after)), (Some(a), Some(b)) if a == b)
+        };
+        let words = [
+            g.stack,
+            g.stack.saturating_add(8),
+            g.m,
+            g.sched.saturating_add(self.gobuf.sp),
+            g.sched.saturating_add(self.gobuf.pc),
+            g.syscallsp,
+            g.syscallpc,
+            g.goid,
+        ];
+        let bytes = [g.waitreason, g.tracking_seq];
+        words.into_iter().all(|at| same(at, 8))
+            && (0..4).all(|n| same(g.atomicstatus.saturating_add(n), 1))
+            && bytes.into_iter().all(|at| same(at, 1))
     }
 
     /// Where the stack of a goroutine starts: where it was parked, or where its thread was stopped.
@@ -114,7 +146,6 @@ pub(super) struct Chunk {
     ticks_after: Batch,
     /// By goroutine: number of its stack and of its tick among those read.
     parts: Vec<Parts>,
-    validated: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,6 +153,8 @@ struct Parts {
     stack: Option<u32>,
     stack_start: u64,
     tick: Option<u32>,
+    /// Whether the header was the same behind the stack.
+    still: bool,
 }
 
 /// One goroutine of a chunk.
@@ -130,15 +163,14 @@ pub(super) struct Raw<'c> {
     /// Its address.
     pub(super) addr: Addr,
     /// Its header; shorter than asked for where memory ended.
-    pub(super) before: &'c [u8],
-    /// Its header after its stack was read.
-    pub(super) after: &'c [u8],
+    pub(super) header: &'c [u8],
+    /// Whether its header was the same behind its stack, the M's count of system calls included
+    /// where that matters; true where nothing was to be validated.
+    pub(super) still: bool,
     /// Its stack from `stack_start` up; empty where none was wanted.
     pub(super) stack: &'c [u8],
     /// Address of the first byte of `stack`.
     pub(super) stack_start: u64,
-    /// Whether the M's count of system calls stayed the same, where it matters.
-    pub(super) same_tick: bool,
 }
 
 impl Chunk {
@@ -154,16 +186,17 @@ impl Chunk {
             ticks_before: batch(),
             ticks_after: batch(),
             parts: Vec::new(),
-            validated: false,
         }
     }
 
     /// Reads the goroutines whose addresses are in `self.addrs`.
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
+        // Only what is believed in the end goes into a recording.
+        let target = quiet(target);
         let size = usize::try_from(plan.g.size).unwrap_or_default();
         self.before.clear();
         self.parts.clear();
-        self.parts.resize(self.addrs.len(), Parts::default());
+        self.parts.resize(self.addrs.len(), Parts { still: true, ..Parts::default() });
         for &addr in &self.addrs {
             self.before.push(Addr(addr), size);
         }
@@ -171,7 +204,6 @@ impl Chunk {
         self.plan_parts(plan);
         self.ticks_before.read(target)?;
         self.stacks.read(target)?;
-        self.validated = plan.validate;
         if plan.validate {
             self.ticks_after.read(target)?;
             self.after.clear();
@@ -179,8 +211,20 @@ impl Chunk {
                 self.after.push(Addr(addr), size);
             }
             self.after.read(target)?;
+            self.compare(plan);
         }
         Ok(())
+    }
+
+    /// Compares what was read before the stacks with what was read behind them, on the thread that
+    /// has just read it: to another one the bytes would be far away.
+    fn compare(&mut self, plan: &Plan) {
+        for (index, parts) in self.parts.iter_mut().enumerate() {
+            let same = plan.is_same(self.before.get(index), self.after.get(index));
+            let tick = parts.tick.and_then(|number| usize::try_from(number).ok());
+            parts.still =
+                same && tick.is_none_or(|number| self.ticks_before.get(number) == self.ticks_after.get(number));
+        }
     }
 
     /// Works out which stacks and ticks are needed, in address order.
@@ -219,18 +263,12 @@ impl Chunk {
 
     /// The goroutines, in address order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Raw<'_>> {
-        self.addrs.iter().zip(&self.parts).enumerate().map(|(index, (&addr, parts))| {
-            let before = self.before.get(index);
-            let tick = parts.tick.and_then(|number| usize::try_from(number).ok()).filter(|_| self.validated);
-            let same_tick = tick.is_none_or(|number| self.ticks_before.get(number) == self.ticks_after.get(number));
-            Raw {
-                addr: Addr(addr),
-                before,
-                after: if self.validated { self.after.get(index) } else { before },
-                stack: parts.stack.and_then(|n| usize::try_from(n).ok()).map_or(&[], |n| self.stacks.get(n)),
-                stack_start: parts.stack_start,
-                same_tick,
-            }
+        self.addrs.iter().zip(&self.parts).enumerate().map(|(index, (&addr, parts))| Raw {
+            addr: Addr(addr),
+            header: self.before.get(index),
+            still: parts.still,
+            stack: parts.stack.and_then(|n| usize::try_from(n).ok()).map_or(&[], |n| self.stacks.get(n)),
+            stack_start: parts.stack_start,
         })
     }
 }

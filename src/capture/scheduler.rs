@@ -10,7 +10,8 @@ use crate::model::{GcStats, HeapStats, Processor, Scheduler, Thread, WarningCode
 use crate::runtime::GoRuntime;
 use crate::runtime::gc_controller::{gc_stats, read_gc_controller};
 use crate::runtime::m::{M, read_ms, read_threads};
-use crate::runtime::mstats::{read_heap, read_mstats};
+use crate::runtime::mcache::read_unflushed;
+use crate::runtime::mstats::{heap_stats, read_mstats};
 use crate::runtime::p::{P, read_processors, read_ps};
 use crate::runtime::sched::read_scheduler;
 use crate::runtime::symbols::Global;
@@ -103,18 +104,21 @@ impl Reader<'_> {
         let (target, layout) = (self.target, &self.runtime.layout);
         let Some(memstats) = self.place(Global::Memstats, warnings) else { return Ok(()) };
         let Some(mstats) = read_mstats(target, memstats, layout, warnings)? else { return Ok(()) };
-        let controller = match self.place(Global::GcController, warnings) {
+        let mut controller = match self.place(Global::GcController, warnings) {
             Some(at) => read_gc_controller(target, at, layout, warnings)?,
             None => None,
         };
-        if let Some(controller) = &controller {
-            state.heap = Some(read_heap(target, &mstats, controller, ps, layout)?);
+        if let Some(controller) = &mut controller {
+            let held = read_unflushed(target, ps, layout)?;
+            state.heap = heap_stats(&mstats, controller, &held, layout);
+            // What the goal is worked out from leaves that out, too.
+            controller.total_alloc = controller.total_alloc.wrapping_add(held.bytes);
         }
         let phase = match self.runtime.symbols.addr(Global::Gcphase) {
             Some(at) => target.read_u32(self.program.bias.load(at))?,
             None => None,
         };
-        state.gc = Some(gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor));
+        state.gc = gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor, layout);
         Ok(())
     }
 }

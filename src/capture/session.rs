@@ -1,23 +1,31 @@
 //! An opened target: what is worked out once, and one capture after the other.
 
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
+
 use super::allgs;
+use super::blocked;
+use super::foreign::{self, CStacks};
 use super::freeze::{self, FreezeMode};
 use super::goroutines::{Collected, Decoder, Walk};
 use super::labels::Follower;
 use super::program::{Program, ProgramError};
 use super::read::Plan;
+use super::recording::{Recorded, quiet};
 use super::scheduler::{self, SchedulerState};
 use super::symbolize::Symbolizer;
-use super::unwind::Unwinder;
+use super::time_of_death;
+use super::unwind::{Start, Unwinder};
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings};
+use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError};
+use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError, TargetExt};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +43,8 @@ pub struct CaptureOptions {
     pub stacks: bool,
     /// Dead (free) gs too.
     pub dead: bool,
+    /// What goroutines do in C too.
+    pub c_frames: bool,
     /// Whether to stop the target, and how.
     pub freeze: Option<FreezeMode>,
 }
@@ -75,6 +85,7 @@ pub struct Session {
     program: Program,
     runtime: GoRuntime,
     decoder: Decoder,
+    c_stacks: CStacks,
     pool: Arc<SymbolPool>,
 }
 
@@ -109,7 +120,7 @@ impl Session {
         }
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
-        Ok(Self { target, program, runtime, decoder, pool: Arc::default() })
+        Ok(Self { target, program, runtime, decoder, c_stacks: CStacks::default(), pool: Arc::default() })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -152,14 +163,29 @@ impl Session {
         let mut pool = std::mem::take(&mut self.pool);
         let result = self.read(options, Arc::make_mut(&mut pool), &mut warnings);
         self.pool = pool;
-        let read = result?;
-        let clock = read.clock;
+        let mut read = result?;
+        let mut clock = read.clock;
+        let mut both_clocks = clock;
+        if clock.monotonic_ns == 0 {
+            let (init, goroutines) = (read.state.runtime_init_ns, &read.collected.goroutines);
+            both_clocks = time_of_death::both_clocks(self.target.as_ref(), &self.runtime, &self.program)?;
+            clock.monotonic_ns =
+                time_of_death::at_least(self.target.as_ref(), &self.runtime, &self.program, init, goroutines)?;
+            let message =
+                "the core file does not tell when the process died: uptime and ages are at least what is said";
+            warnings.add(WarningCode::ClockUnknown, message);
+        }
+        self.record(&mut read)?;
+        for shortcoming in self.target.shortcomings() {
+            warnings.add(WarningCode::Truncated, shortcoming);
+        }
         if self.target.backend() == Backend::ProcMem {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
         }
         let after = self.target.stats();
         let target = self.target_info(&read.state, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
+        blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
         Ok(Snapshot {
             captured_at_unix_ns: clock.unix_ns,
@@ -198,6 +224,7 @@ impl Session {
             window: usize::MAX,
             validate: true,
             stopped: Arc::default(),
+            displaced: Arc::default(),
         }
     }
 
@@ -213,7 +240,16 @@ impl Session {
         let clock = self.target.clock();
         let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
         let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
-        let plan = self.plan(options);
+        let mut plan = self.plan(options);
+        let recorded = Recorded::of(self.target.as_ref());
+        if matches!(self.target.backend(), Backend::Core | Backend::Capture) {
+            plan.validate = false;
+            plan.displaced = Arc::new(recorded.as_ref().map(Recorded::displaced).unwrap_or_default());
+            plan.stopped = Arc::new(match &recorded {
+                Some(recorded) => recorded.starts(),
+                None => self.stopped_for_good(&state)?,
+            });
+        }
         let mut walk = Walk {
             target: self.target.as_ref(),
             plan,
@@ -222,14 +258,21 @@ impl Session {
             pool,
             warnings,
             collected: Collected::default(),
+            unsettled: recorded.as_ref().map(Recorded::unsettled).unwrap_or_default(),
         };
         walk.run(&addrs)?;
-        let mut freeze = None;
+        let mut freeze = recorded.as_ref().and_then(Recorded::freeze);
+        walk.collected.consistency.retried += recorded.as_ref().map_or(0, Recorded::retried);
         if options.freeze == Some(FreezeMode::Running) {
             freeze = Some(stop_running(&mut walk, &self.runtime, &self.program, &state)?);
         }
         let mut collected = walk.collected;
         follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        if options.c_frames {
+            let (target, arch) = (self.target.as_ref(), self.program.elf.arch());
+            let found = foreign::read(target, arch, &self.runtime.layout, &state.ms, None, warnings)?;
+            self.c_stacks.attach(target, &self.program, &found, &mut collected.goroutines, pool);
+        }
         Ok(Read { clock, state, collected, freeze })
     }
 
@@ -249,10 +292,21 @@ impl Session {
         let clock = target.clock();
         let state = scheduler::read(target, &self.runtime, &self.program, warnings)?;
         let addrs = allgs::read(target, &self.runtime, &self.program, warnings)?;
-        let stopped =
-            freeze::starts(target, frozen.as_ref(), &state.ms, &layout.g, &layout.gobuf, &self.program.module.text)?;
+        let stopped = freeze::starts(
+            target,
+            |tid| frozen.registers(tid),
+            &state.ms,
+            &layout.g,
+            &layout.gobuf,
+            &self.program.module.text,
+            self.program.elf.arch(),
+        )?;
         let plan = Plan { validate: false, window: FROZEN_WINDOW, stopped: Arc::new(stopped), ..self.plan(options) };
         let chunks = Walk::read_all(target, &plan, &addrs)?;
+        let in_c = match options.c_frames {
+            true => foreign::read(target, self.program.elf.arch(), layout, &state.ms, Some(frozen.as_ref()), warnings)?,
+            false => Vec::new(),
+        };
         let threads = frozen.threads().len();
         freeze::note(&mut info, frozen.resume(), threads);
         let mut walk = Walk {
@@ -263,15 +317,66 @@ impl Session {
             pool,
             warnings,
             collected: Collected::default(),
+            unsettled: FxHashMap::default(),
         };
         walk.decode_all(&chunks, &plan)?;
         let mut collected = walk.collected;
         follow(target, &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        self.c_stacks.attach(target, &self.program, &in_c, &mut collected.goroutines, pool);
         Ok(Read { clock, state, collected, freeze: Some(info) })
     }
 
+    /// Where running goroutines were in a process whose threads all stand still for ever.
+    fn stopped_for_good(&self, state: &SchedulerState) -> Result<FxHashMap<u64, Start>, ReadError> {
+        let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
+        let text = &self.program.module.text;
+        freeze::starts(
+            target,
+            |tid| target.registers(tid),
+            &state.ms,
+            &layout.g,
+            &layout.gobuf,
+            text,
+            self.program.elf.arch(),
+        )
+    }
+
+    /// Leaves with the recording that is being made, if one is, what it has to know of this capture.
+    fn record(&self, read: &mut Read) -> Result<(), ReadError> {
+        if self.target.recorder().is_none() {
+            return Ok(());
+        }
+        self.read_new_ms(read)?;
+        if let Some(sched) = self.runtime.symbols.addr(Global::Sched) {
+            // It only grows, and must not be less than the id of a goroutine that was born since the
+            // scheduler was read.
+            let offset = self.runtime.layout.sched.goidgen.into();
+            let _ = self.target.read_u64(Addr(self.program.bias.load(sched).0.wrapping_add(offset)))?;
+        }
+        let recorded = std::mem::take(&mut read.collected.recorded);
+        recorded.attach(self.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
+        Ok(())
+    }
+
+    /// Reads the Ms that are younger than the list of Ms that was read, and of all the g0: whoever
+    /// opens the recording checks its layout by them.
+    fn read_new_ms(&self, read: &Read) -> Result<(), ReadError> {
+        let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
+        let mut g0s: FxHashMap<Addr, u64> = read.state.ms.iter().map(|m| (m.addr, m.g0)).collect();
+        for addr in read.collected.goroutines.iter().filter_map(|g| g.m) {
+            if let Entry::Vacant(unknown) = g0s.entry(addr) {
+                unknown.insert(freeze::read_m(target, addr, &layout.m)?.map_or(0, |m| m.g0));
+            }
+        }
+        for g0 in g0s.into_values() {
+            // Read for the record.
+            let _ = target.read_u64(Addr(g0.wrapping_add(layout.g.m.into())))?;
+        }
+        Ok(())
+    }
+
     fn target_info(&self, state: &SchedulerState, monotonic_ns: u64) -> TargetInfo {
-        let process = self.target.process();
+        let (process, usage) = (self.target.process(), self.target.usage());
         let runtime = &self.runtime;
         TargetInfo {
             pid: process.pid,
@@ -286,9 +391,9 @@ impl Session {
             gomaxprocs: state.gomaxprocs,
             os_threads: state.os_threads,
             uptime_ns: state.runtime_init_ns.map(|init| monotonic_ns.saturating_sub(init)),
-            process_state: process.state,
-            cpu_ns: process.cpu_ns,
-            rss_bytes: process.rss_bytes,
+            process_state: usage.state,
+            cpu_ns: usage.cpu_ns,
+            rss_bytes: usage.rss_bytes,
         }
     }
 }
@@ -334,12 +439,13 @@ fn stop_running(
     state: &SchedulerState,
 ) -> Result<FreezeInfo, CaptureError> {
     let layout = &runtime.layout;
+    let quiet = quiet(walk.target);
     let mut info = FreezeInfo { whole_program: false, stopped_ns: 0, threads: 0 };
     let mut stopped_chunks = Vec::new();
     for m in &state.ms {
         let Some(tid) = freeze::tid(m) else { continue };
         // Most threads are idle or blocked; only one that has a goroutine is worth stopping.
-        let Some(now) = freeze::read_m(walk.target, m.addr, &layout.m)?.filter(|m| m.curg != 0) else { continue };
+        let Some(now) = freeze::read_m(quiet, m.addr, &layout.m)?.filter(|m| m.curg != 0) else { continue };
         if !walk.is_running(now.curg)? {
             continue;
         }
@@ -349,14 +455,15 @@ fn stop_running(
             Err(TargetError::NoSuchProcess { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        let Some(now) = freeze::read_m(walk.target, m.addr, &layout.m)? else { continue };
+        let Some(now) = freeze::read_m(quiet, m.addr, &layout.m)? else { continue };
         let starts = freeze::starts(
-            walk.target,
-            frozen.as_ref(),
+            quiet,
+            |tid| frozen.registers(tid),
             std::slice::from_ref(&now),
             &layout.g,
             &layout.gobuf,
             &program.module.text,
+            program.elf.arch(),
         )?;
         let addrs: Vec<u64> = starts.keys().copied().collect();
         let plan = Plan { validate: false, stopped: Arc::new(starts), window: 1 << 20, ..walk.plan.clone() };

@@ -24,12 +24,9 @@ struct Logical {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Role {
     wrapper: bool,
-    /// Always shown: it runs finalizers or cleanups.
-    context: bool,
     gopanic: bool,
     /// `gopanic`, `sigpanic` or `panicwrap`: a wrapper that calls one of them is shown.
     panics: bool,
-    /// Neither the runtime's own nor nameless.
     visible: bool,
 }
 
@@ -140,10 +137,9 @@ fn intern(pool: &mut SymbolPool, source: &SourceFrame, pc: Addr, entry: Addr) ->
 fn role(minor: u32, name: &str, wrapper: bool) -> Role {
     Role {
         wrapper,
-        context: minor >= 25 && matches!(name, "runtime.runFinalizers" | "runtime.runCleanups"),
         gopanic: name == "runtime.gopanic",
         panics: matches!(name, "runtime.gopanic" | "runtime.sigpanic" | "runtime.panicwrap"),
-        visible: name.contains('.') && (!name.starts_with("runtime.") || is_exported_runtime(minor, name)),
+        visible: is_shown(name, minor),
     }
 }
 
@@ -151,7 +147,16 @@ fn shown(role: Role, callee: Option<Role>, first: bool) -> bool {
     if role.wrapper && !callee.is_some_and(|callee| callee.panics) {
         return false;
     }
-    role.context || (role.gopanic && !first) || role.visible
+    role.visible || (role.gopanic && !first)
+}
+
+/// Whether a normal traceback of Go 1.`minor` shows a function by its name alone (`showfuncinfo`,
+/// runtime/traceback.go): the runtime's own are hidden unless users call them, or they tell that
+/// finalizers or cleanups are running.
+#[must_use]
+pub fn is_shown(name: &str, minor: u32) -> bool {
+    let context = minor >= 25 && matches!(name, "runtime.runFinalizers" | "runtime.runCleanups");
+    context || (name.contains('.') && (!name.starts_with("runtime.") || is_exported_runtime(minor, name)))
 }
 
 /// Whether a name in package runtime is one that users call (`isExportedRuntime`). Until 1.22 the
@@ -185,13 +190,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exported_runtime_names_by_version() {
-        assert!(is_exported_runtime(22, "runtime.Gosched"));
-        assert!(!is_exported_runtime(22, "runtime.gopark"));
-        assert!(!is_exported_runtime(22, "runtime.(*Func).Name"));
-        assert!(is_exported_runtime(23, "runtime.(*Func).Name"));
-        assert!(!is_exported_runtime(23, "runtime.(*mheap).Alloc"));
-        assert!(!is_exported_runtime(27, "main.Foo"));
+    fn what_a_traceback_hides() {
+        for (name, minor, want) in [
+            ("main.main", 26, true),
+            ("runtime.gopark", 26, false),
+            ("runtime.GC", 26, true),
+            ("runtime.(*Frames).Next", 22, false),
+            ("runtime.(*Frames).Next", 23, true),
+            ("runtime.(*mheap).Alloc", 26, false),
+            ("runtime.runFinalizers", 25, true),
+            ("runtime.runfinq", 24, false),
+            ("cgocall", 26, false),
+            ("runtime/debug.ReadGCStats", 26, true),
+        ] {
+            assert_eq!(is_shown(name, minor), want, "{name} {minor}");
+        }
     }
 
     #[test]

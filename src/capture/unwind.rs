@@ -114,8 +114,30 @@ struct Node {
     /// The next inner frame.
     inner: Option<StackNode>,
     depth: u32,
-    /// The caller that was met last, and its program counter.
-    last_caller: (u64, StackNode),
+}
+
+/// What is looked at each time a frame is met, apart from the rest so that those of a program's
+/// stacks fit into the cache. The rest is at the same index in `Unwinder::nodes`.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// As in the frame.
+    fp_offset: u64,
+    /// Program counter of the caller that was met last; 0, which no caller has, before the first.
+    last_pc: u64,
+    /// That caller.
+    last: StackNode,
+    kind: StepKind,
+}
+
+/// How to go on from a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StepKind {
+    /// Its return address is right below its top, and there is nothing else to look out for.
+    Plain,
+    /// It is the outermost.
+    Top,
+    /// By all the rules.
+    Special,
 }
 
 /// Unwinds stacks of one program.
@@ -127,6 +149,7 @@ pub struct Unwinder {
     injected: &'static [&'static str],
     pcs: FxHashMap<u64, Option<PcInfo>>,
     nodes: Vec<Node>,
+    steps: Vec<Step>,
     innermost: FxHashMap<(u64, StartKind), StackNode>,
     callers: FxHashMap<(StackNode, u64), StackNode>,
 }
@@ -149,6 +172,7 @@ impl Unwinder {
             injected,
             pcs: FxHashMap::default(),
             nodes: Vec::new(),
+            steps: Vec::new(),
             innermost: FxHashMap::default(),
             callers: FxHashMap::default(),
         }
@@ -175,6 +199,10 @@ impl Unwinder {
 
     fn node(&self, id: StackNode) -> Option<&Node> {
         self.nodes.get(usize::try_from(id.0).ok()?)
+    }
+
+    fn step(&self, id: StackNode) -> Option<Step> {
+        self.steps.get(usize::try_from(id.0).ok()?).copied()
     }
 
     fn look_up(&mut self, pc: u64) -> Option<PcInfo> {
@@ -212,8 +240,15 @@ impl Unwinder {
         let depth = inner.and_then(|id| self.node(id)).map_or(0, |node| node.depth.saturating_add(1));
         let id = u32::try_from(self.nodes.len()).map(StackNode).map_err(|_| End::TooDeep)?;
         let frame = PhysicalFrame { pc, exact, sp_offset, fp_offset };
-        // No caller has the program counter 0.
-        self.nodes.push(Node { frame, info, inner, depth, last_caller: (0, id) });
+        self.nodes.push(Node { frame, info, inner, depth });
+        let kind = match self.arch {
+            _ if info.top_frame => StepKind::Top,
+            Arch::Arm64 => StepKind::Special,
+            // A return address lies in the frame, so that a frame is never its own caller.
+            _ if !info.writes_sp && depth < MAX_FRAMES => StepKind::Plain,
+            _ => StepKind::Special,
+        };
+        self.steps.push(Step { fp_offset, last_pc: 0, last: id, kind });
         Ok(id)
     }
 
@@ -236,8 +271,8 @@ impl Unwinder {
                 id
             }
         };
-        if let Some(node) = usize::try_from(callee.0).ok().and_then(|index| self.nodes.get_mut(index)) {
-            node.last_caller = (pc, id);
+        if let Some(step) = usize::try_from(callee.0).ok().and_then(|index| self.steps.get_mut(index)) {
+            (step.last_pc, step.last) = (pc, id);
         }
         Ok(id)
     }
@@ -260,14 +295,30 @@ impl Unwinder {
             Err(end) => return ended(end, None, base),
         };
         loop {
-            let Some(&Node { frame, info, inner, depth, last_caller }) = self.node(stack) else {
+            let Some(step) = self.step(stack) else { return ended(End::TooDeep, None, base) };
+            match step.kind {
+                StepKind::Top => return ended(End::TopFrame, Some(stack), base),
+                StepKind::Plain => {
+                    let slot = base.wrapping_add(step.fp_offset).wrapping_sub(8);
+                    match word(slot) {
+                        Some(0) => return ended(End::NoCaller, Some(stack), base),
+                        Some(caller) if caller == step.last_pc => stack = step.last,
+                        Some(caller) => match self.caller(stack, caller, step.fp_offset) {
+                            Ok(id) => stack = id,
+                            Err(end) => return ended(end, Some(stack), base),
+                        },
+                        None => return ended(End::BadStack(slot), Some(stack), base),
+                    }
+                    lr = 0;
+                    continue;
+                }
+                StepKind::Special => {}
+            }
+            let Some(&Node { frame, info, inner, depth }) = self.node(stack) else {
                 return ended(End::TooDeep, None, base);
             };
             let innermost = inner.is_none();
             let (sp, fp) = (base.wrapping_add(frame.sp_offset), base.wrapping_add(frame.fp_offset));
-            if info.top_frame {
-                return ended(End::TopFrame, Some(stack), base);
-            }
             if info.writes_sp && !(innermost && kind == StartKind::Syscall) {
                 return ended(End::WritesSp, Some(stack), base);
             }
@@ -296,10 +347,7 @@ impl Unwinder {
                 next_sp = next_sp.wrapping_add(16);
                 saved = Some(pushed);
             }
-            let next = match last_caller {
-                (known, id) if known == lr => Ok(id),
-                _ => self.caller(stack, lr, next_sp),
-            };
+            let next = if lr == step.last_pc { Ok(step.last) } else { self.caller(stack, lr, next_sp) };
             stack = match next {
                 Ok(id) => id,
                 Err(end) => return ended(end, Some(stack), base),

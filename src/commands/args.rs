@@ -1,13 +1,18 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::source::{Depth, Freeze, Wanted};
+use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs};
+use super::source::{Depth, Freeze, Place, Wanted};
 use super::streams::ColourChoice;
 use crate::analysis::filter::HELP as FILTER_HELP;
+use crate::analysis::quantity::parse_duration;
 use crate::analysis::{PlaceKind, SortKey};
+use crate::top::grouping::Grouping;
+use crate::top::order::SortName;
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -18,7 +23,10 @@ Exit status:
   4    no permission; the message says which, and what to do
   5    not a Go program, or a version of Go that cannot be read
   6    the answer is incomplete and --strict was given
-  130  Ctrl-C";
+  7    a rule of check does not hold
+  130  Ctrl-C
+
+gospy run ends as its command does; its help says more.";
 
 /// See inside any running Go program without touching it.
 ///
@@ -71,6 +79,12 @@ pub(super) enum Command {
     /// Every goroutine's stack, as the program itself would print it
     #[command(visible_aliases = ["st", "dump"], after_long_help = STACK_EXAMPLES)]
     Stack(StackArgs),
+    /// A live view: what goroutines pile up on, and which pile grows
+    #[command(visible_alias = "t", after_long_help = TOP_EXAMPLES)]
+    Top(TopArgs),
+    /// Save what is there to see of a program in a file, to be looked at later and elsewhere
+    #[command(after_long_help = CAPTURE_EXAMPLES)]
+    Capture(CaptureArgs),
     /// The Go programs that run on this machine
     #[command(after_long_help = "Examples:\n  gospy ps\n  gospy ps --json | jq -r '.processes[].pid'")]
     Ps(PsArgs),
@@ -78,6 +92,15 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy doctor\n  gospy doctor --pid 4242\n  \
                                  gospy doctor --pid 4242 --bin ./server-with-symbols")]
     Doctor(DoctorArgs),
+    /// What became of the goroutines between two readings
+    #[command(after_long_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
+    /// Whether a program keeps rules: for CI
+    #[command(after_long_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Run a command that is or starts a Go program, and tell its stacks when it hangs: for CI
+    #[command(after_long_help = RUN_EXAMPLES)]
+    Run(RunArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = "Examples:\n  gospy completions bash > /etc/bash_completion.d/gospy\n  \
                                  gospy completions zsh > ~/.zfunc/_gospy")]
@@ -93,8 +116,24 @@ pub(super) enum Command {
         directory: Option<PathBuf>,
     },
     /// Print the JSON Schema of what --json prints
-    #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json")]
-    Schema,
+    #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
+                                 gospy schema check > check.schema.json")]
+    Schema {
+        /// Whose: snapshot (summary and stack), diff, check
+        #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
+        of: SchemaOf,
+    },
+}
+
+/// Which schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaOf {
+    /// What summary and stack print
+    Snapshot,
+    /// What diff prints
+    Diff,
+    /// What check prints
+    Check,
 }
 
 const SUMMARY_EXAMPLES: &str = "\
@@ -110,15 +149,86 @@ Examples:
   gospy stack -p 4242 --group | less
   gospy stack -p 4242 --filter 'func~http.*Serve and age>1m'
   gospy stack -p 4242 --goid 18,19 --freeze
+  gospy stack -p 4242 --filter state=syscall --c-frames
   gospy stack -p 4242 --pprof goroutines.pb.gz && go tool pprof -top goroutines.pb.gz
   gospy stack -p 4242 --folded | inferno-flamegraph > goroutines.svg";
 
+const TOP_EXAMPLES: &str = "\
+Press ? for the keys. When standard output is not a terminal, each refresh is a block of text.
+
+Examples:
+  gospy top --pid 4242
+  gospy top -p 4242 --interval 0.5 --group-by stack --filter 'not system'
+  gospy top -p 4242 --group-by label=tenant --sort growth
+  gospy top -p 4242 --wait
+  gospy top -p 4242 --once
+  gospy top -p 4242 --json --iterations 60 | jq -c '.groups[] | select(.rate_per_second > 1)'";
+
+const CAPTURE_EXAMPLES: &str = "\
+A capture holds what every command shows, and what that takes of the binary. It is small, checked, and
+can be read years later on any machine without the binary, without root and without Go. A file that
+is there is replaced only if it is a capture, and only when the new one is whole.
+
+Examples:
+  gospy capture --pid 4242 -o server.capture
+  gospy stack --from server.capture --group
+  gospy capture -p 4242 -o leak.capture --repeat 10 --interval 1m
+  gospy diff leak-01.capture leak-10.capture
+  gospy capture --from core.4242 -o crash.capture
+  gospy capture --from server.capture -o server.core --uncompressed && gdb ./server server.core";
+
 /// Which program.
 #[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["pid", "from"])))]
 pub(super) struct TargetArgs {
     /// Process to read
     #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pid: i32,
+    pid: Option<i32>,
+    /// File to read in the place of a process: a capture (see `gospy capture`) or a core file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    from: Option<PathBuf>,
+    /// Binary of the same build with symbols, for a program that has none; of a core file, the
+    /// program's own file when it is not where it was
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    bin: Option<PathBuf>,
+    /// Directory with all files that a core file names
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, requires = "from")]
+    sysroot: Option<PathBuf>,
+    /// Stop threads for a moment, to have the stacks of running goroutines too
+    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
+          requires = "pid")]
+    freeze: Option<Freeze>,
+}
+
+impl TargetArgs {
+    pub(super) fn wanted(&self) -> Wanted {
+        place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref())
+    }
+
+    pub(super) fn freeze(&self) -> Option<Freeze> {
+        self.freeze
+    }
+
+    pub(super) fn depth(&self, dead: bool) -> Depth {
+        Depth { stacks: true, c_frames: false, dead, freeze: self.freeze }
+    }
+}
+
+/// One of the two is there: the definitions see to that.
+fn place(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroot: Option<&PathBuf>) -> Wanted {
+    let place = match (pid, from) {
+        (Some(pid), _) => Place::Process(pid),
+        (None, from) => Place::File(from.cloned().unwrap_or_default()),
+    };
+    Wanted { place, bin: bin.cloned(), sysroot: sysroot.cloned() }
+}
+
+/// Which running program.
+#[derive(Args, Debug)]
+pub(super) struct RunningArgs {
+    /// Process to read
+    #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(super) pid: i32,
     /// Binary of the same build with symbols, for a program that has none
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     bin: Option<PathBuf>,
@@ -127,14 +237,38 @@ pub(super) struct TargetArgs {
     freeze: Option<Freeze>,
 }
 
-impl TargetArgs {
+impl RunningArgs {
     pub(super) fn wanted(&self) -> Wanted {
-        Wanted { pid: self.pid, bin: self.bin.clone() }
+        Wanted::process(self.pid, self.bin.clone())
     }
 
     pub(super) fn depth(&self, dead: bool) -> Depth {
-        Depth { stacks: true, dead, freeze: self.freeze }
+        Depth { stacks: true, c_frames: false, dead, freeze: self.freeze }
     }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CaptureArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// File to write; with --repeat, a number is put before its extension
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) output: PathBuf,
+    /// Write over a file that is no capture, too
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Take that many captures, one after the other
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires_all = ["pid", "interval"])]
+    pub(super) repeat: Option<u32>,
+    /// Time from one capture to the next
+    #[arg(long, short, value_name = "DURATION", value_parser = super::ci_args::duration, requires = "repeat")]
+    pub(super) interval: Option<u64>,
+    /// Write the core file that is inside of a capture, for gdb and others
+    #[arg(long)]
+    pub(super) uncompressed: bool,
+    /// Say what was written as one JSON object
+    #[arg(long, short)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -149,9 +283,15 @@ pub(super) struct DoctorArgs {
     /// Process to examine; without it, this machine
     #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
-    /// Binary of the same build with symbols
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "pid")]
+    /// Capture or core file to examine in the place of a process
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pid")]
+    from: Option<PathBuf>,
+    /// Binary of the same build with symbols; of a core file, the program's own file
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     bin: Option<PathBuf>,
+    /// Directory with all files that a core file names
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, requires = "from")]
+    sysroot: Option<PathBuf>,
     /// One JSON object instead of text
     #[arg(long, short)]
     pub(super) json: bool,
@@ -159,7 +299,8 @@ pub(super) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(super) fn wanted(&self) -> Option<Wanted> {
-        self.pid.map(|pid| Wanted { pid, bin: self.bin.clone() })
+        let given = self.pid.is_some() || self.from.is_some();
+        given.then(|| place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref()))
     }
 }
 
@@ -258,6 +399,14 @@ pub(super) struct StackArgs {
     /// Show the program's own pprof labels
     #[arg(long)]
     pub(super) labels: bool,
+    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with [C]
+    ///
+    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with
+    /// [C]. Known without a stop for threads that wait in the kernel; with --freeze=all for every
+    /// thread. Functions have names as far as the files' symbol tables go. JSON always has these
+    /// frames, as c_frames.
+    #[arg(long, conflicts_with_all = ["group", "similar", "folded", "pprof"])]
+    pub(super) c_frames: bool,
     /// Leave out the middle of stacks with more frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_frames: Option<u32>,
@@ -270,7 +419,63 @@ pub(super) struct StackArgs {
 }
 
 impl StackArgs {
+    pub(super) fn depth(&self) -> Depth {
+        Depth { c_frames: self.c_frames || self.list.json, ..self.target.depth(false) }
+    }
+
     pub(super) fn max_frames(&self) -> Option<usize> {
         self.max_frames.and_then(|most| usize::try_from(most).ok())
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TopArgs {
+    #[command(flatten)]
+    pub(super) target: RunningArgs,
+    /// Time from one refresh to the next, in seconds or with a unit: 2, 0.5, 500ms
+    #[arg(long, short, value_name = "TIME", default_value = "1", value_parser = interval)]
+    pub(super) interval: Duration,
+    /// Put goroutines together by place, stack, start, creator or label=KEY
+    #[arg(long, value_name = "KEY", default_value = "place", value_parser = |text: &str| text.parse::<Grouping>())]
+    pub(super) group_by: Grouping,
+    /// Order: count, change, growth, rate, age, function of groups; id, state, reason, stack of goroutines
+    #[arg(long, value_name = "KEY", value_parser = |text: &str| text.parse::<SortName>())]
+    pub(super) sort: Option<SortName>,
+    /// Only the goroutines for which this holds
+    #[arg(long, value_name = "EXPR", long_help = format!("Only the goroutines for which this holds.\n\n{FILTER_HELP}"))]
+    pub(super) filter: Option<String>,
+    /// Leave out the runtime's own goroutines
+    #[arg(long)]
+    pub(super) no_system: bool,
+    /// Share of one core that gospy may use, in percent; slower refreshes keep it below
+    #[arg(long, value_name = "PERCENT", default_value = "25", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) max_cpu: u16,
+    /// End after so many refreshes
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) iterations: Option<u64>,
+    /// Print one refresh and end
+    #[arg(long, conflicts_with = "iterations")]
+    pub(super) once: bool,
+    /// When the program ends, wait for it to come back as another process
+    #[arg(long, conflicts_with = "once")]
+    pub(super) wait: bool,
+    /// One JSON object a refresh, on one line
+    #[arg(long, short)]
+    pub(super) json: bool,
+}
+
+/// Shortest interval: below it the screen cannot be read any more.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// Longest interval.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let with_unit = parse_duration(text).map(Duration::from_nanos);
+    let seconds = || text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let interval = with_unit.or_else(seconds).ok_or("give seconds, or a time with its unit: 2, 0.5, 500ms")?;
+    if (SHORTEST..=LONGEST).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("it has to be from 50ms to 24h".to_owned())
     }
 }

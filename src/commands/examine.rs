@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::live::not_opened;
+use super::live::{not_opened, target};
 use super::source::{Depth, Source, Wanted};
 use super::{Exit, Failure};
 use crate::analysis::Counts;
@@ -14,10 +14,10 @@ use crate::model::{Provenance, Warnings};
 use crate::report::doctor::{Check, Doctor, Fact, Oddity, Program, Reading, Refusal};
 use crate::report::json::SCHEMA_VERSION;
 use crate::report::processes::{Process, Processes};
+use crate::target::TargetError;
 use crate::target::access::Access;
 use crate::target::live::LiveTarget;
 use crate::target::process_list::{ProcessEntry, ProcessList};
-use crate::target::{Target, TargetError};
 
 /// Sections that only Go programs have. Programs without any section are looked into instead.
 const GO_SECTIONS: &[&str] = &[".go.buildinfo", ".gopclntab", ".data.rel.ro.gopclntab", ".note.go.buildid"];
@@ -27,7 +27,7 @@ const OF_MACHINE: &[&str] = &["own uid", "CAP_SYS_PTRACE", "kernel.yama.ptrace_s
 
 /// Every fact about reading one process, or about this machine.
 pub(super) fn doctor(wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
-    let pid = wanted.map(|wanted| wanted.pid);
+    let pid = wanted.and_then(Wanted::pid);
     let own = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     let access = Access::of(pid.unwrap_or(own)).map_err(|error| match (error.kind(), pid) {
         (std::io::ErrorKind::NotFound, Some(pid)) => TargetError::NoSuchProcess { pid }.into(),
@@ -35,7 +35,7 @@ pub(super) fn doctor(wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure>
     })?;
     let (kernel, machine) = kernel();
     let mut checks = access.checks;
-    if wanted.is_none() {
+    if pid.is_none() {
         // Ourselves we may always read; what counts is what decides about others.
         checks.retain(|check| OF_MACHINE.contains(&check.name));
         checks.iter_mut().for_each(|check| check.passed = None);
@@ -45,6 +45,7 @@ pub(super) fn doctor(wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure>
         kernel,
         machine,
         pid,
+        file: wanted.and_then(|wanted| wanted.pid().is_none().then(|| wanted.name())),
         access: checks
             .into_iter()
             .map(|c| Check { name: c.name.to_owned(), passed: c.passed, value: c.value })
@@ -74,18 +75,18 @@ fn kernel() -> (String, String) {
 }
 
 fn read(wanted: &Wanted, report: &mut Doctor) -> Result<(), Failure> {
-    let target: Box<dyn Target> = Box::new(LiveTarget::open(wanted.pid)?);
+    let (target, bin) = target(wanted)?;
     let exe = target.process().exe.clone();
     // Looked at apart, so that it is told even when the runtime cannot be read.
-    let found = capture::Program::find(target.as_ref(), wanted.bin.as_deref());
-    let found = found.map_err(|error| not_opened(error.into(), wanted.pid))?;
+    let found = capture::Program::find(target.as_ref(), bin.as_deref());
+    let found = found.map_err(|error| not_opened(error.into(), wanted))?;
     report.program = Some(program(&found, exe));
-    let options = OpenOptions { bin: wanted.bin.clone(), thorough: true };
-    let mut session = Session::open(target, &options).map_err(|error| not_opened(error, wanted.pid))?;
+    let options = OpenOptions { bin, thorough: true };
+    let mut session = Session::open(target, &options).map_err(|error| not_opened(error, wanted))?;
     let runtime = session.runtime();
     report.facts = runtime.provenance.iter().map(fact).collect();
     report.warnings = oddities(&runtime.warnings);
-    let snapshot = Source::capture(&mut session, &Depth { stacks: true, dead: false, freeze: None })?;
+    let snapshot = Source::capture(&mut session, &Depth { stacks: true, ..Depth::default() })?;
     let consistency = snapshot.reading.consistency;
     report.reading = Some(Reading {
         backend: snapshot.reading.backend,
@@ -195,7 +196,8 @@ fn go_process(entry: ProcessEntry, bytes: Arc<dyn ByteSource>) -> Option<Process
 
 fn goroutines(pid: i32) -> Result<u64, Failure> {
     let target = LiveTarget::open(pid)?;
-    let mut session = Session::open(Box::new(target), &OpenOptions::default()).map_err(|e| not_opened(e, pid))?;
+    let mut session = Session::open(Box::new(target), &OpenOptions::default())
+        .map_err(|e| not_opened(e, &Wanted::process(pid, None)))?;
     let snapshot = Source::capture(&mut session, &Depth::default())?;
     Ok(Counts::of(&snapshot).total)
 }

@@ -7,27 +7,49 @@ use crate::target::{ReadError, TargetError};
 /// Exit statuses; scripts rely on them. A Ctrl-C ends the program by its signal, which a shell
 /// shows as 130.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// Something went wrong.
-    Error = 1,
+    Error,
     /// The command line makes no sense.
-    Usage = 2,
+    Usage,
     /// There is no such process, or it ended while it was read.
-    NoProcess = 3,
+    NoProcess,
     /// No permission to read it.
-    Permission = 4,
+    Permission,
     /// It is not a Go program, or of a version that cannot be read.
-    NotGo = 5,
+    NotGo,
     /// The answer is incomplete and `--strict` was given.
-    Incomplete = 6,
+    Incomplete,
+    /// A rule of `check` does not hold.
+    Failed,
+    /// What `run` says of its command: the command's own status, 124 when it was given up on, 125 to
+    /// 127 when it could not be run.
+    Command(u8),
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Error => 1,
+            Self::Usage => 2,
+            Self::NoProcess => 3,
+            Self::Permission => 4,
+            Self::NotGo => 5,
+            Self::Incomplete => 6,
+            Self::Failed => 7,
+            Self::Command(status) => status,
+        }
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use super::args::Cli;
+use super::args::{Cli, SchemaOf};
 use super::streams::Streams;
 use super::{Exit, Failure};
-use crate::report::json;
+use crate::report::{check, diff, json};
 
 pub(super) fn completions(shell: clap_complete::Shell, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
     let mut script = Vec::new();
@@ -27,9 +27,14 @@ pub(super) fn man(directory: Option<&Path>, streams: &mut Streams<'_>) -> Result
     Ok(Exit::Done)
 }
 
-pub(super) fn schema(streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+    let schema = match of {
+        SchemaOf::Snapshot => json::schema(),
+        SchemaOf::Diff => diff::schema(),
+        SchemaOf::Check => check::schema(),
+    };
     streams.finish(|out| {
-        serde_json::to_writer_pretty(&mut *out, &json::schema())?;
+        serde_json::to_writer_pretty(&mut *out, &schema)?;
         writeln!(out)
     })?;
     Ok(Exit::Done)

@@ -1,14 +1,20 @@
-//! Running processes as sources.
+//! Running processes, captures and core files as sources.
 
-use super::source::{Depth, Freeze, Source, Sources, Wanted};
+use std::path::PathBuf;
+
+use super::source::{Depth, Freeze, Place, Source, Sources, Wanted};
 use super::{Exit, Failure, examine};
-use crate::capture::{CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, Session};
+use crate::capture::{
+    CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, record,
+};
 use crate::model::Snapshot;
 use crate::report::doctor::Doctor;
 use crate::report::processes::Processes;
 use crate::runtime::RuntimeError;
-use crate::target::TargetError;
+use crate::target::core::{CoreOptions, CoreTarget};
 use crate::target::live::LiveTarget;
+use crate::target::recording::ElfImage;
+use crate::target::{Backend, Target, TargetError};
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,10 +22,26 @@ pub struct Live;
 
 impl Sources for Live {
     fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
-        let target = LiveTarget::open(wanted.pid)?;
-        let options = OpenOptions { bin: wanted.bin.clone(), thorough: false };
-        let session = Session::open(Box::new(target), &options).map_err(|error| not_opened(error, wanted.pid))?;
-        Ok(Box::new(session))
+        let (target, bin) = target(wanted)?;
+        let session = Session::open(target, &OpenOptions { bin, thorough: false });
+        Ok(Box::new(session.map_err(|error| not_opened(error, wanted))?))
+    }
+
+    fn record(&self, wanted: &Wanted, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+        let (target, _) = target(wanted)?;
+        let start = target.process().start_ticks;
+        let recorded = record(target, freeze.map(mode)).map_err(|error| match error {
+            RecordError::Open(error) => not_opened(error, wanted),
+            RecordError::Capture(error) => not_captured(error),
+            RecordError::Target(error) => error.into(),
+        })?;
+        if let Some(pid) = wanted.pid()
+            && LiveTarget::open(pid)?.process().start_ticks != start
+        {
+            // Another one has its pid by now, and may have been read instead.
+            return Err(TargetError::NoSuchProcess { pid }.into());
+        }
+        Ok(recorded)
     }
 
     fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
@@ -36,23 +58,52 @@ impl Source for Session {
         let options = CaptureOptions {
             stacks: depth.stacks,
             dead: depth.dead,
-            freeze: depth.freeze.map(|freeze| match freeze {
-                Freeze::Running => FreezeMode::Running,
-                Freeze::All => FreezeMode::All,
-            }),
+            c_frames: depth.c_frames,
+            freeze: depth.freeze.map(mode),
         };
-        Self::capture(self, &options).map_err(|error| match error {
-            CaptureError::Read(error) => TargetError::Read(error).into(),
-            CaptureError::Target(error) => error.into(),
-            CaptureError::NoGoroutines { .. } => Failure::new(Exit::NotGo, error.to_string()),
-        })
+        Self::capture(self, &options).map_err(not_captured)
     }
 }
 
-pub(super) fn not_opened(error: OpenError, pid: i32) -> Failure {
-    let not_go = |text: String, next: &str| Failure::new(Exit::NotGo, format!("process {pid}: {text}\n{next}"));
-    let other = "`gospy ps` lists the Go programs that run here";
-    let doctor = format!("`gospy doctor --pid {pid}` shows what was found; please send it with a bug report");
+fn mode(freeze: Freeze) -> FreezeMode {
+    match freeze {
+        Freeze::Running => FreezeMode::Running,
+        Freeze::All => FreezeMode::All,
+    }
+}
+
+/// The program's bytes, and the file with symbols that goes with them.
+pub(super) fn target(wanted: &Wanted) -> Result<(Box<dyn Target>, Option<PathBuf>), Failure> {
+    match &wanted.place {
+        Place::Process(pid) => Ok((Box::new(LiveTarget::open(*pid)?), wanted.bin.clone())),
+        Place::File(path) => {
+            let options = CoreOptions { bin: wanted.bin.clone(), sysroot: wanted.sysroot.clone() };
+            let target = CoreTarget::open(path, &options)
+                .map_err(|error| Failure::new(Exit::Error, format!("{}: {error}", path.display())))?;
+            // In a core file it takes the place of the program's own file.
+            let symbols = wanted.bin.clone().filter(|_| target.backend() == Backend::Capture);
+            Ok((Box::new(target), symbols))
+        }
+    }
+}
+
+fn not_captured(error: CaptureError) -> Failure {
+    match error {
+        CaptureError::Read(error) => TargetError::Read(error).into(),
+        CaptureError::Target(error) => error.into(),
+        CaptureError::NoGoroutines { .. } => Failure::new(Exit::NotGo, error.to_string()),
+    }
+}
+
+pub(super) fn not_opened(error: OpenError, wanted: &Wanted) -> Failure {
+    let not_go = |text: String, next: &str| Failure::new(Exit::NotGo, format!("{}: {text}\n{next}", wanted.name()));
+    let (other, argument) = match &wanted.place {
+        Place::Process(pid) => ("`gospy ps` lists the Go programs that run here", format!("--pid {pid}")),
+        Place::File(path) => {
+            ("captures and core files of Go programs can be read", format!("--from {}", path.display()))
+        }
+    };
+    let doctor = format!("`gospy doctor {argument}` shows what was found; please send it with a bug report");
     match error {
         OpenError::Program(error) => match error {
             ProgramError::Target(error) => error.into(),

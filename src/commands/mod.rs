@@ -5,25 +5,33 @@
 //! [`Failure`] that says what was tried and what to do; printing it is left to [`run`].
 
 mod args;
+mod capture;
+mod check;
+mod ci_args;
+mod diff;
 mod doctor;
 mod examine;
 mod exit;
+mod files;
 mod generated;
 pub mod live;
 mod ps;
+mod run;
 mod selection;
+mod snapshots;
 pub mod source;
 mod stack;
 pub mod streams;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::ffi::OsString;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Global};
 pub use exit::{Exit, Failure};
 use source::Sources;
 use streams::Streams;
@@ -52,11 +60,16 @@ fn command(cli: &Cli, sources: &dyn Sources, streams: &mut Streams<'_>) -> Resul
     match &cli.command {
         Command::Summary(arguments) => summary::run(arguments, &cli.global, sources, streams),
         Command::Stack(arguments) => stack::run(arguments, &cli.global, sources, streams),
+        Command::Capture(arguments) => capture::run(arguments, &cli.global, sources, streams),
+        Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),
+        Command::Diff(arguments) => diff::run(arguments, &cli.global, sources, streams),
+        Command::Check(arguments) => check::run(arguments, &cli.global, sources, streams),
+        Command::Run(arguments) => run::run(arguments, &cli.global, sources, streams),
         Command::Completions { shell } => generated::completions(*shell, streams),
         Command::Man { directory } => generated::man(directory.as_deref(), streams),
-        Command::Schema => generated::schema(streams),
+        Command::Schema { of } => generated::schema(*of, streams),
     }
 }
 

@@ -8,14 +8,52 @@ use super::{Exit, Failure};
 use crate::model::Snapshot;
 use crate::report::doctor::Doctor;
 use crate::report::processes::Processes;
+use crate::target::recording::ElfImage;
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its pid.
-    pub pid: i32,
-    /// A binary of the same build with symbols.
+    /// Where it is.
+    pub place: Place,
+    /// A binary of the same build with symbols; of a core file, the program's own file.
     pub bin: Option<PathBuf>,
+    /// A directory with all files that a core file names.
+    pub sysroot: Option<PathBuf>,
+}
+
+/// Where a program is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It runs, with this pid.
+    Process(i32),
+    /// In a capture or a core file.
+    File(PathBuf),
+}
+
+impl Wanted {
+    /// A running process.
+    #[must_use]
+    pub fn process(pid: i32, bin: Option<PathBuf>) -> Self {
+        Self { place: Place::Process(pid), bin, sysroot: None }
+    }
+
+    /// Its pid, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        match self.place {
+            Place::Process(pid) => Some(pid),
+            Place::File(_) => None,
+        }
+    }
+
+    /// What it is called in messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.place {
+            Place::Process(pid) => format!("process {pid}"),
+            Place::File(path) => path.display().to_string(),
+        }
+    }
 }
 
 /// Which threads to stop for an exact picture.
@@ -32,6 +70,8 @@ pub enum Freeze {
 pub struct Depth {
     /// Whether to unwind stacks.
     pub stacks: bool,
+    /// Whether to tell what goroutines do in C.
+    pub c_frames: bool,
     /// Whether to list dead goroutines.
     pub dead: bool,
     /// Whether and what to stop.
@@ -45,6 +85,12 @@ pub trait Sources {
     /// # Errors
     /// With the reason, what to do, and the status to end with.
     fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure>;
+
+    /// Reads all of one to be written into a file.
+    ///
+    /// # Errors
+    /// With the reason, what to do, and the status to end with.
+    fn record(&self, wanted: &Wanted, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure>;
 
     /// Finds out how reading one would go, or what this machine allows, and the status to end with.
     ///
@@ -60,7 +106,7 @@ pub trait Sources {
 }
 
 /// An opened program.
-pub trait Source {
+pub trait Source: Send {
     /// Reads it.
     ///
     /// # Errors

@@ -1,10 +1,9 @@
 //! `gospy stack`
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::args::{Global, StackArgs};
+use super::files::write_file;
 use super::selection::{Selection, verdict};
 use super::source::Sources;
 use super::streams::Streams;
@@ -35,7 +34,7 @@ pub(super) fn run(
         return Err(Failure::new(Exit::Usage, "--pprof - would write binary data to the terminal: name a file"));
     }
     let mut source = sources.open(&arguments.target.wanted())?;
-    let snapshot = source.capture(&arguments.target.depth(false))?;
+    let snapshot = source.capture(&arguments.depth())?;
     let index = Index::new(&snapshot);
     let mut picked = selection.pick(&index);
     if !arguments.system && !arguments.list.json && !selection.names_ids() {
@@ -65,6 +64,7 @@ pub(super) fn run(
         system: arguments.system,
         max_frames: arguments.max_frames(),
         labels: arguments.labels,
+        c_frames: arguments.c_frames,
         style: streams.out_style(),
         ..TracebackOptions::for_version(&snapshot.target.go_version)
     };
@@ -96,7 +96,8 @@ pub(super) fn run(
 
 fn grouping(arguments: &StackArgs, streams: &Streams<'_>, goroutines: usize, by_id: bool) -> Option<GroupBy> {
     let text = !arguments.list.json && !arguments.folded && arguments.pprof.is_none();
-    let many = text && streams.out_is_terminal && goroutines > MOST_ON_TERMINAL && !arguments.all && !by_id;
+    let each = arguments.all || arguments.c_frames || by_id;
+    let many = text && streams.out_is_terminal && goroutines > MOST_ON_TERMINAL && !each;
     if arguments.similar {
         Some(GroupBy::SimilarStack)
     } else if arguments.group || many {
@@ -121,11 +122,4 @@ fn notes(snapshot: &Snapshot, streams: &mut Streams<'_>) {
         let message = crate::report::clean::clean(&warning.message).into_owned();
         streams.note(&format!("warning: {}: {message}{times}", warning.code.name()));
     }
-}
-
-fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    let failed =
-        |error: io::Error| Failure::new(Exit::Error, format!("{} could not be written: {error}", path.display()));
-    let mut out = BufWriter::new(File::create(path).map_err(failed)?);
-    write(&mut out).and_then(|()| out.flush()).map_err(failed)
 }

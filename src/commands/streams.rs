@@ -1,6 +1,7 @@
 //! Standard output and error: width, colour, and what happens when nobody reads.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
 
 use super::{Exit, Failure};
 use crate::report::text::{Role, TextStyle};
@@ -28,6 +29,10 @@ pub struct Environment {
     pub dumb: bool,
     /// `COLUMNS`.
     pub columns: Option<usize>,
+    /// `GITHUB_ACTIONS` is true.
+    pub github: bool,
+    /// `GITHUB_WORKSPACE`: the checkout.
+    pub workspace: Option<PathBuf>,
 }
 
 impl Environment {
@@ -41,6 +46,8 @@ impl Environment {
             force: set("CLICOLOR_FORCE").is_some() && !is("CLICOLOR_FORCE", "0"),
             dumb: is("TERM", "dumb") || is("CLICOLOR", "0"),
             columns: std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()),
+            github: is("GITHUB_ACTIONS", "true"),
+            workspace: set("GITHUB_WORKSPACE").map(PathBuf::from),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{Snapshot, Status};
 use crate::report::doctor::{Check, Doctor};
 use crate::report::processes::{Process, Processes};
+use crate::target::recording::ElfImage;
 
 struct Fake(Snapshot);
 
@@ -16,16 +17,23 @@ struct Opened(Snapshot);
 
 impl Sources for Fake {
     fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
-        match wanted.pid {
+        match wanted.pid().unwrap() {
             4242 => Ok(Box::new(Opened(self.0.clone()))),
             pid => Err(Failure::new(Exit::NoProcess, format!("there is no process {pid}"))),
         }
     }
 
+    fn record(&self, wanted: &Wanted, _: Option<super::source::Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+        Err(Failure::new(Exit::NoProcess, format!("there is no {}", wanted.name())))
+    }
+
     fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
         let check = Check { name: "process_vm_readv".into(), passed: Some(false), value: "refused\u{1b}".into() };
         let exit = if wanted.is_some() { Exit::Permission } else { Exit::Done };
-        Ok((Doctor { gospy_version: "0", pid: wanted.map(|w| w.pid), access: vec![check], ..Default::default() }, exit))
+        Ok((
+            Doctor { gospy_version: "0", pid: wanted.and_then(Wanted::pid), access: vec![check], ..Default::default() },
+            exit,
+        ))
     }
 
     fn processes(&self) -> Result<Processes, Failure> {
@@ -123,10 +131,23 @@ fn exit_statuses() {
         ("completions bash", Exit::Done),
         ("man", Exit::Done),
         ("schema", Exit::Done),
+        ("schema diff", Exit::Done),
+        ("schema check", Exit::Done),
+        ("schema colour", Exit::Usage),
+        ("check -p 4242 --max-group 4", Exit::Done),
+        ("check -p 4242 --max-goroutines 2 -j", Exit::Failed),
+        ("check -p 4242", Exit::Usage),
+        ("diff -p 4242", Exit::Usage),
+        ("run", Exit::Usage),
     ] {
         let ran = gospy(line);
         assert_eq!(ran.exit, exit, "{line}: {}", ran.err);
-        assert_eq!(ran.err.is_empty(), exit == Exit::Done || line.starts_with("doctor"), "{line}: {}", ran.err);
+        assert_eq!(
+            ran.err.is_empty(),
+            matches!(exit, Exit::Done | Exit::Failed) || line.starts_with("doctor"),
+            "{line}: {}",
+            ran.err
+        );
     }
 }
 
@@ -254,7 +275,7 @@ fn colour_follows_the_rules() {
         (false, true, false, ColourChoice::Never, true, false),
     ];
     for (no_color, force, dumb, choice, terminal, want) in table {
-        let environment = Environment { no_color, force, dumb, columns: None };
+        let environment = Environment { no_color, force, dumb, ..Environment::default() };
         assert_eq!(environment.colours(choice, terminal), want, "{environment:?} {choice:?} {terminal}");
     }
     let coloured = |line: &str, terminal| gospy_on(snapshot(3), terminal, line).out.contains('\u{1b}');
@@ -267,9 +288,9 @@ fn colour_follows_the_rules() {
 fn every_command_has_examples_and_a_manual_page() {
     let top = gospy("--help").out;
     assert!(top.contains("Exit status:") && top.contains("6    the answer is incomplete"));
-    for command in ["summary", "stack", "ps", "doctor", "completions", "man", "schema"] {
+    for command in ["summary", "stack", "ps", "doctor", "diff", "check", "run", "completions", "man", "schema"] {
         let help = gospy(&format!("{command} --help")).out;
-        assert!(help.contains(&format!("Examples:\n  gospy {command}")), "{help}");
+        assert!(help.contains("Examples:\n  gospy ") && help.contains(&format!("\n  gospy {command}")), "{help}");
     }
     assert!(gospy("summary --help").out.contains("a regular expression, found anywhere"));
     let directory = tempfile::tempdir().expect("a directory");

@@ -8,6 +8,7 @@
 pub mod build_info;
 pub mod code_refs;
 pub mod dwarf;
+pub mod eh_frame;
 pub mod elf;
 pub mod moduledata;
 pub mod pclntab;

@@ -53,8 +53,9 @@ struct Function {
     name: u32,
 }
 
-/// The symbols of one file.
-#[derive(Debug)]
+/// The symbols of one file. By default none was wanted by its name; [`Symbols::function_at`] works
+/// all the same.
+#[derive(Debug, Default)]
 pub struct Symbols {
     named: BTreeMap<Vec<u8>, Symbol>,
     functions: OnceLock<Vec<Function>>,

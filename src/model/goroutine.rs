@@ -100,8 +100,14 @@ pub struct Goroutine {
     pub scan: bool,
     /// Why it waits; `None` unless it waits.
     pub wait_reason: Option<WaitReasonId>,
-    /// `g.waitsince`, ns by `nanotime`; `None` where the runtime has not set it.
+    /// `g.waitsince`, ns by `nanotime`; `None` where the runtime has not set it. The runtime's own
+    /// dumps count minutes from it, though it may lie before the goroutine blocked.
     pub wait_since_ns: Option<NonZeroU64>,
+    /// A moment, ns by `nanotime`, at which it was blocked already, for certain.
+    pub blocked_before_ns: Option<NonZeroU64>,
+    /// `g.trackingSeq`: how often it has stopped running, modulo 256. While it stays the same, the
+    /// goroutine has not run (from 1.26 on, coming back from a system call is not counted).
+    pub run_seq: u8,
     /// Address of the M that runs it or holds it (`g.m`).
     pub m: Option<Addr>,
     /// Who created it (1.21 on).
@@ -116,6 +122,9 @@ pub struct Goroutine {
     pub current: Option<FrameId>,
     /// Its stack.
     pub stack: StackState,
+    /// What it does in C, where it is there and that is known; apart from `stack`, which is what the
+    /// runtime itself sees of it.
+    pub foreign: Option<super::ForeignStackId>,
     /// Stack pointer where unwinding started; 0 where unknown.
     pub sp: Addr,
     /// Low end of its stack.

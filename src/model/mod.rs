@@ -14,7 +14,8 @@ mod warning;
 
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
 pub use pool::{
-    Ancestor, AncestorsId, Frame, FrameId, Label, LabelsId, Language, Stack, StackFrame, StackId, StrId, SymbolPool,
+    Ancestor, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId, Language,
+    Stack, StackFrame, StackId, StrId, SymbolPool,
 };
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo};
@@ -66,11 +67,17 @@ impl Snapshot {
         self.wait_reasons.get(usize::from(id.0)).map(String::as_str).filter(|s| !s.is_empty())
     }
 
-    /// For how long `goroutine` has been blocked according to the runtime's own stamp, in ns. The
-    /// stamp is only set by a garbage collection, to a time before it, so this is neither exact nor
-    /// always there.
+    /// For how long `goroutine` has been blocked at least, in ns. Only collections tell, so a young
+    /// wait, or one in a program that never collects, is unknown.
     #[must_use]
     pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
+        goroutine.blocked_before_ns.map(|before| self.monotonic_ns.saturating_sub(before.get()))
+    }
+
+    /// The time from the runtime's own stamp to now, in ns: what its dumps print as minutes. It may be
+    /// longer than the goroutine has been blocked, by up to one collection's distance.
+    #[must_use]
+    pub fn since_stamp_ns(&self, goroutine: &Goroutine) -> Option<u64> {
         goroutine.wait_since_ns.map(|since| self.monotonic_ns.saturating_sub(since.get()))
     }
 

@@ -1,29 +1,38 @@
 //! Interned names, places, stacks and labels.
 
+use std::num::NonZeroU32;
+
 use rustc_hash::FxHashMap;
 
 use super::Goid;
 use crate::addr::Addr;
 
+/// Number of a value in its part of the pool, counted from one: so that an optional one is no larger.
+type Number = NonZeroU32;
+
 /// A string in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StrId(u32);
+pub struct StrId(Number);
 
 /// A place in code in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FrameId(u32);
+pub struct FrameId(Number);
 
 /// A stack in the pool; equal ids mean identical stacks, frame by frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StackId(u32);
+pub struct StackId(Number);
 
 /// A set of labels in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LabelsId(u32);
+pub struct LabelsId(Number);
 
 /// A chain of ancestors in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AncestorsId(u32);
+pub struct AncestorsId(Number);
+
+/// A C stack in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ForeignStackId(Number);
 
 /// What a frame was compiled from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +83,32 @@ pub struct Stack {
     pub frames: Vec<StackFrame>,
 }
 
+/// A frame below a call out of Go, in code that Go's own tables do not know (C, mostly).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ForeignFrame {
+    /// Name as the symbol table has it; `None` where that has none for this place.
+    pub function: Option<StrId>,
+    /// Path of the file that the code is in; empty where it is in none.
+    pub object: StrId,
+    /// Program counter: a return address in all but the innermost frame.
+    pub pc: Addr,
+    /// How far the program counter is into the function, or, where its name is not known, which
+    /// address the file has for it; bytes.
+    pub offset: u64,
+}
+
+/// What a goroutine that called out of Go does there, innermost frame first. Behind the last one,
+/// its Go stack goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ForeignStack {
+    /// Its frames, innermost first.
+    pub frames: Vec<ForeignFrame>,
+    /// Whether these are all of them. If not, those between the last one and Go are not known.
+    pub complete: bool,
+    /// Number of the system call that the thread waits in, by the table of its architecture.
+    pub syscall: Option<u64>,
+}
+
 /// One pprof label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label {
@@ -102,12 +137,13 @@ pub struct SymbolPool {
     stacks: Interner<Stack>,
     labels: Interner<Vec<Label>>,
     ancestors: Interner<Vec<Ancestor>>,
+    foreign: Interner<ForeignStack>,
 }
 
 #[derive(Clone, Debug)]
 struct Interner<T> {
     values: Vec<T>,
-    ids: FxHashMap<T, u32>,
+    ids: FxHashMap<T, Number>,
 }
 
 impl<T> Default for Interner<T> {
@@ -117,19 +153,19 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Clone + Eq + std::hash::Hash> Interner<T> {
-    fn intern(&mut self, value: T) -> u32 {
+    fn intern(&mut self, value: T) -> Number {
         if let Some(&id) = self.ids.get(&value) {
             return id;
         }
         // More than 2³² distinct values do not fit in memory; the last id would be shared.
-        let id = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         self.values.push(value.clone());
+        let id = u32::try_from(self.values.len()).ok().and_then(Number::new).unwrap_or(Number::MAX);
         self.ids.insert(value, id);
         id
     }
 
-    fn get(&self, id: u32) -> Option<&T> {
-        self.values.get(usize::try_from(id).ok()?)
+    fn get(&self, id: Number) -> Option<&T> {
+        self.values.get(usize::try_from(id.get()).ok()?.checked_sub(1)?)
     }
 }
 
@@ -162,6 +198,11 @@ impl SymbolPool {
         AncestorsId(self.ancestors.intern(ancestors))
     }
 
+    /// The id of a C stack.
+    pub fn intern_foreign(&mut self, stack: ForeignStack) -> ForeignStackId {
+        ForeignStackId(self.foreign.intern(stack))
+    }
+
     /// The text of a string; empty for an id of another pool.
     #[must_use]
     pub fn str(&self, id: StrId) -> &str {
@@ -178,6 +219,12 @@ impl SymbolPool {
     #[must_use]
     pub fn stack(&self, id: StackId) -> Option<&Stack> {
         self.stacks.get(id.0)
+    }
+
+    /// A C stack.
+    #[must_use]
+    pub fn foreign(&self, id: ForeignStackId) -> Option<&ForeignStack> {
+        self.foreign.get(id.0)
     }
 
     /// A set of labels; empty for an id of another pool.

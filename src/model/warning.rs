@@ -36,6 +36,8 @@ pub enum WarningCode {
     NotFrozen,
     /// A core file or capture is not all there.
     Truncated,
+    /// When the picture was taken is not known; ages and uptime are at least what is said.
+    ClockUnknown,
 }
 
 impl WarningCode {
@@ -59,6 +61,7 @@ impl WarningCode {
             Self::ImageOdd => "image_odd",
             Self::NotFrozen => "not_frozen",
             Self::Truncated => "truncated",
+            Self::ClockUnknown => "clock_unknown",
         }
     }
 

@@ -17,8 +17,10 @@ pub struct Doctor {
     pub kernel: String,
     /// The machine, as the kernel calls it.
     pub machine: String,
-    /// The process that was looked at; `None` for this machine alone.
+    /// The process that was looked at; `None` for a file or this machine alone.
     pub pid: Option<i32>,
+    /// The capture or core file that was looked at.
+    pub file: Option<String>,
     /// What reading depends on.
     pub access: Vec<Check>,
     /// Why it is refused and what to do, if it is.
@@ -177,7 +179,11 @@ pub fn write(out: &mut dyn Write, style: TextStyle, doctor: &Doctor) -> io::Resu
 }
 
 fn write_access(out: &mut dyn Write, style: TextStyle, doctor: &Doctor) -> io::Result<()> {
-    let of = doctor.pid.map_or("this machine".to_owned(), |pid| format!("process {pid}"));
+    let of = match (doctor.pid, &doctor.file) {
+        (Some(pid), _) => format!("process {pid}"),
+        (None, Some(file)) => clean(file).into_owned(),
+        (None, None) => "this machine".to_owned(),
+    };
     facts::heading(out, style, "Access", &of)?;
     let columns = [Column::left(""), Column::left("check"), Column::shrinking("found", Shrink::Wrap)];
     table::write(out, style, &columns, doctor.access.len(), &|at| {

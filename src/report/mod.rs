@@ -3,10 +3,13 @@
 //! A report never captures, never ends the program, and never colours unless told. What it shows
 //! of the target in text is cleaned first; see [`clean`]. Errors are those of the writer.
 
+pub mod check;
 pub mod clean;
+pub mod diff;
 pub mod doctor;
 pub mod folded;
 pub mod json;
+pub mod members;
 pub mod pprof;
 pub mod processes;
 mod protobuf;

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use super::text::{Role, TextStyle};
 use super::traceback::{Traceback, TracebackOptions};
 use super::units::{age, count};
-use crate::analysis::{Group, Index};
+use crate::analysis::{Group, Index, WaitRange};
 
 /// Writes one block for each group, with an empty line between.
 ///
@@ -28,7 +28,11 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, groups: &[Group], options: 
             traceback.write(out, example)?;
             continue;
         }
-        let head = format!("{} goroutines {}:", count(group.count), traceback.bracket(example, waits(group)));
+        let head = format!(
+            "{} goroutines {}:",
+            count(group.count),
+            traceback.bracket(example, waits(group.wait, group.count))
+        );
         writeln!(out, "{}", options.style.paint(Role::Strong, &head))?;
         write_ids(out, options.style, group)?;
         traceback.write_body(out, example)?;
@@ -38,12 +42,12 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, groups: &[Group], options: 
     Ok(())
 }
 
-/// `≥ 1m2s`, or `≥ 5s to 1m2s` where they differ, and of how many that is known.
-fn waits(group: &Group) -> Option<String> {
-    let wait = group.wait?;
+/// `≥ 1m2s`, or `≥ 5s to 1m2s` where they differ, and of how many of `members` that is known.
+pub(super) fn waits(wait: Option<WaitRange>, members: u64) -> Option<String> {
+    let wait = wait?;
     let (least, most) = (age(wait.shortest_ns), age(wait.longest_ns));
     let range = if least == most { most } else { format!("{least} to {most}") };
-    let known = if wait.known < group.count { format!(" ({} known)", count(wait.known)) } else { String::new() };
+    let known = if wait.known < members { format!(" ({} known)", count(wait.known)) } else { String::new() };
     Some(format!("≥ {range}{known}"))
 }
 

@@ -4,10 +4,11 @@ use std::io::Read;
 
 use super::traceback::{TracebackOptions, write_all};
 use super::{folded, pprof, stack_groups};
+use crate::addr::Addr;
 use crate::analysis::group::group;
 use crate::analysis::{GroupBy, Index};
 use crate::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
-use crate::model::{Ancestor, Goid, NotShown, Snapshot, StackState, Status};
+use crate::model::{Ancestor, ForeignFrame, ForeignStack, Goid, NotShown, Snapshot, StackState, Status};
 
 const MINUTE: u64 = 60_000_000_000;
 
@@ -312,4 +313,34 @@ fn a_profile_has_a_sample_for_each_goroutine() {
     let want = ["id=18", "state=waiting", "wait_reason=chan receive", "wait_ns=300000000000", "creator=main.main"];
     assert_eq!(labels[..5], want);
     assert_eq!(labels[5], "user=al\"ice");
+}
+
+#[test]
+fn frames_of_c_stand_above_those_of_go_when_asked_for() {
+    let mut snapshot = snapshot();
+    let symbols = std::sync::Arc::make_mut(&mut snapshot.symbols);
+    let (read, libc) = (symbols.intern_str("re\u{1b}ad"), symbols.intern_str("/lib/libc.so.6"));
+    let nothing = symbols.intern_str("");
+    let at = |function, object, offset| ForeignFrame { function, object, pc: Addr(0x7000 + offset), offset };
+    let frames = vec![at(Some(read), libc, 0x47), at(None, libc, 0x1234), at(None, nothing, 0x9)];
+    let stacks = [true, false]
+        .map(|complete| symbols.intern_foreign(ForeignStack { frames: frames.clone(), complete, syscall: Some(0) }));
+    let mut print = |stack, options: TracebackOptions| {
+        snapshot.goroutines[0].foreign = Some(stack);
+        let mut out = Vec::new();
+        write_all(&mut out, &Index::new(&snapshot), &[0], options).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let plain = TracebackOptions::for_version("go1.26.6");
+    let without = print(stacks[0], plain);
+    assert!(!without.contains("[C]"));
+    let with = print(stacks[0], TracebackOptions { c_frames: true, ..plain });
+    let (head, rest) = without.split_once('\n').unwrap();
+    let c = "[C] re\\x1bad (libc.so.6) +0x47\n[C] ?? (libc.so.6+0x1234)\n[C] ?? (no file+0x9)\n";
+    assert_eq!(with, format!("{head}\n{c}{rest}"));
+    let part = print(stacks[1], TracebackOptions { c_frames: true, system: true, ..plain });
+    assert!(
+        part.contains("[C] ?? (no file+0x9) pc=0x7009\n[C] ...frames between these and Go are not known...\n"),
+        "{part}"
+    );
 }

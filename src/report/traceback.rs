@@ -11,7 +11,8 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::analysis::Index;
-use crate::analysis::names::{is_shown, minor_of, printed};
+use crate::analysis::names::{minor_of, printed};
+use crate::capture::symbolize::is_shown;
 use crate::model::{
     Ancestor, Frame, FrameId, Goroutine, Language, NotShown, Stack, StackFrame, StackId, StackState, Status,
 };
@@ -37,6 +38,8 @@ pub struct TracebackOptions {
     /// Whether headers tell the program's own labels, as the runtime does with
     /// `GODEBUG=tracebacklabels=1`.
     pub labels: bool,
+    /// Whether to show what goroutines do in C, which the runtime's own dumps do not.
+    pub c_frames: bool,
     /// Minor version of the target's Go, which decides some of the wording.
     pub minor: u32,
     /// Whether to colour; readers of tracebacks do not expect it.
@@ -48,7 +51,7 @@ impl TracebackOptions {
     #[must_use]
     pub fn for_version(go_version: &str) -> Self {
         let minor = minor_of(go_version).unwrap_or(NEWEST_MINOR);
-        Self { system: false, max_frames: None, labels: false, minor, style: TextStyle::default() }
+        Self { system: false, max_frames: None, labels: false, c_frames: false, minor, style: TextStyle::default() }
     }
 }
 
@@ -74,6 +77,9 @@ impl<'a> Traceback<'a> {
     /// Those of `out`.
     pub fn write(&mut self, out: &mut dyn Write, goroutine: &Goroutine) -> io::Result<()> {
         writeln!(out, "{}", self.options.style.paint(Role::Strong, &self.header(goroutine)))?;
+        if self.options.c_frames {
+            out.write_all(self.c_frames(goroutine).as_bytes())?;
+        }
         self.write_body(out, goroutine)?;
         out.write_all(self.created_by(goroutine, goroutine.parent.map(|id| id.0)).as_bytes())?;
         let has_stack = matches!(goroutine.stack, StackState::Known(_));
@@ -97,7 +103,7 @@ impl<'a> Traceback<'a> {
                 None => write!(head, " m=nil"),
             };
         }
-        let minutes = self.index.wait_ns(goroutine).map(|ns| ns / 60_000_000_000).filter(|minutes| *minutes > 0);
+        let minutes = self.index.since_stamp_ns(goroutine).map(|ns| ns / 60_000_000_000).filter(|minutes| *minutes > 0);
         // Leaked ones are not given a time by the runtime, as their wait is over for good.
         let minutes = minutes.filter(|_| goroutine.status != Status::Leaked);
         let _ = write!(head, " {}:", self.bracket(goroutine, minutes.map(|minutes| format!("{minutes} minutes"))));
@@ -163,6 +169,32 @@ impl<'a> Traceback<'a> {
             self.bodies.insert(id, Rc::clone(&body));
         }
         out.write_all(body.as_bytes())
+    }
+
+    /// What it does in C: `[C] nanosleep (libc.so.6) +0x47`, or `[C] ?? (libc.so.6+0x1234)`.
+    fn c_frames(&self, goroutine: &Goroutine) -> String {
+        let symbols = &self.index.snapshot().symbols;
+        let Some(stack) = goroutine.foreign.and_then(|id| symbols.foreign(id)) else { return String::new() };
+        let mut text = String::new();
+        for frame in &stack.frames {
+            let path = symbols.str(frame.object);
+            let file = match path.rsplit_once('/').map_or(path, |(_, name)| name) {
+                "" => "no file".into(),
+                name => clean(name),
+            };
+            let _ = match frame.function {
+                Some(name) => write!(text, "[C] {} ({file}) +{:#x}", clean(symbols.str(name)), frame.offset),
+                None => write!(text, "[C] ?? ({file}+{:#x})", frame.offset),
+            };
+            if self.options.system {
+                let _ = write!(text, " pc={}", frame.pc);
+            }
+            text.push('\n');
+        }
+        if !stack.complete {
+            text.push_str("[C] ...frames between these and Go are not known...\n");
+        }
+        text
     }
 
     /// The frames. At the normal level hidden ones are left out, unless nothing would be left.

@@ -150,24 +150,39 @@ pub fn phase(value: u32) -> GcPhase {
     }
 }
 
-/// The collector as the snapshot has it. What is not known of the pacer is `None` in it.
+/// The collector as the snapshot has it. What is not known of the pacer is `None` in it, and so is
+/// what `layout` does not trust; `None` when that is what the collector counts.
 #[must_use]
-pub fn gc_stats(mstats: &Mstats, gc: Option<&GcController>, gcphase: Option<u32>, minor: u32) -> GcStats {
-    GcStats {
+pub fn gc_stats(
+    mstats: &Mstats,
+    gc: Option<&GcController>,
+    gcphase: Option<u32>,
+    minor: u32,
+    layout: &Layout,
+) -> Option<GcStats> {
+    const COUNTS: [&str; 7] =
+        ["numgc", "numforcedgc", "pause_total_ns", "pause_ns", "pause_end", "gc_cpu_fraction", "last_gc_unix"];
+    if COUNTS.iter().any(|field| !layout.trusts("runtime.mstats", field)) {
+        return None;
+    }
+    let trusts = |field: &str| layout.trusts("runtime.gcControllerState", field);
+    let percent = gc.filter(|_| trusts("gcPercent")).map(|gc| gc.gc_percent);
+    let limit = gc.filter(|_| trusts("memoryLimit")).map(|gc| gc.memory_limit);
+    let limit = limit.map(|limit| Some(limit).filter(|limit| *limit < i64::MAX.unsigned_abs()));
+    let starts = percent.zip(limit).map(|(percent, limit)| percent >= 0 || limit.is_some());
+    Some(GcStats {
         cycles: mstats.numgc,
         forced_cycles: mstats.numforcedgc,
         pause_total_ns: mstats.pause_total_ns,
         recent_pauses: mstats.recent_pauses.clone(),
         cpu_fraction: if mstats.gc_cpu_fraction.is_finite() { mstats.gc_cpu_fraction.clamp(0.0, 1.0) } else { 0.0 },
         last_unix_ns: Some(mstats.last_gc_unix).filter(|ns| *ns != 0),
-        next_goal: gc.and_then(|gc| gc.heap_goal(minor)),
-        gc_percent: gc.map(|gc| gc.gc_percent.max(-1)),
-        memory_limit: gc.map(|gc| gc.memory_limit).filter(|limit| *limit < i64::MAX.unsigned_abs()),
-        enabled: Some(
-            mstats.enablegc && gc.is_none_or(|gc| gc.gc_percent >= 0 || gc.memory_limit < i64::MAX.unsigned_abs()),
-        ),
+        next_goal: gc.filter(|_| limit.is_some()).and_then(|gc| gc.heap_goal(minor)),
+        gc_percent: percent.map(|percent| percent.max(-1)),
+        memory_limit: limit.flatten(),
+        enabled: starts.filter(|_| layout.trusts("runtime.mstats", "enablegc")).map(|starts| starts && mstats.enablegc),
         phase: gcphase.map(phase),
-    }
+    })
 }
 
 #[cfg(test)]

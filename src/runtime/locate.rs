@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
+use super::mcache::place_spans;
+use super::p::read_ps;
+use super::recorded;
 use super::symbols::code::{CodeEvidence, Process};
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::{self, BALLOTS, Ballot, Outcome};
@@ -10,7 +13,7 @@ use super::symbols::{Global, Located, SymbolSource, Symbols};
 use super::validate::{Checker, LayoutMismatch, Sample};
 use super::version::{GoVersion, GoVersionSource};
 use super::wait_reason::read_wait_reasons;
-use crate::addr::{Addr, LinkAddr, LoadBias};
+use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
 use crate::bytes::FieldsExt as _;
 use crate::image::build_info::BuildInfo;
 use crate::image::dwarf::{Dwarf, DwarfFindings};
@@ -95,6 +98,11 @@ const MOVING_EXPERIMENTS: &[&str] =
 /// Fields of a P that such an experiment moves.
 const MOVED_IN_P: &[&str] = &["timers", "numTimers", "goroutinesCreated"];
 
+/// Fields that came after 1.20, which is read with the table of 1.21, and the minor version that
+/// they came with. A later version that is read with an earlier one's table lacks nothing by that.
+const LATER_FIELDS: &[(&str, &str, u32)] =
+    &[("runtime.g", "parentGoid", 21), ("runtime.m", "isextra", 21), ("runtime.m", "isExtraInC", 21)];
+
 /// A Go runtime that can be read.
 #[derive(Clone, Debug)]
 pub struct GoRuntime {
@@ -157,8 +165,8 @@ impl GoRuntime {
     ) -> Result<Self, RuntimeError> {
         let parts = Parts { elf, bias, pclntab, module, build_info, symbols: options.symbols };
         let process = Process { target, bias: parts.bias };
-        let evidence = CodeEvidence::collect(parts.elf, parts.bias, parts.pclntab, parts.module);
-        let mut named = symtab_symbols(parts);
+        let evidence = CodeEvidence::collect(target, parts.elf, parts.bias, parts.pclntab, parts.module);
+        let mut named = symtab_symbols(target, parts);
         let (version, version_source, build_version) = go_version(process, parts, &evidence, &named)?;
         if let Some(v) = version.as_ref().filter(|v| v.minor < 18) {
             return Err(RuntimeError::TooOld { version: v.to_string() });
@@ -168,7 +176,7 @@ impl GoRuntime {
             && version.as_ref().is_some_and(|v| !v.devel && v.experiments.is_empty());
         let mut dwarf = None;
         if options.thorough || !certain {
-            dwarf = dwarf_of(parts);
+            dwarf = dwarf_of(target, parts);
             named.extend(dwarf.iter().flat_map(|d| d.symbols.clone()));
         }
         let allgs = evidence.allgs(process)?;
@@ -178,7 +186,7 @@ impl GoRuntime {
         let mut chosen = search.choose(&tables, dwarf.as_ref())?;
         if dwarf.is_none() && chosen.as_ref().map_or(true, Attempt::has_dissent) {
             // The exact truth is worth its cost now, if the program carries it.
-            dwarf = dwarf_of(parts);
+            dwarf = dwarf_of(target, parts);
             if let Some(found) = &dwarf {
                 search.named.extend(found.symbols.clone());
                 if let Ok(better) = search.choose(&[], dwarf.as_ref())? {
@@ -187,6 +195,13 @@ impl GoRuntime {
             }
         }
         let attempt = match chosen {
+            // Another version's layout may fit better once its fields are where this one has them.
+            Ok(attempt) if attempt.has_dissent() && matches!(attempt.source, LayoutSource::Nearest { .. }) => {
+                match search.infer(&tables)? {
+                    Some(inferred) => inferred.better_of(Some(attempt)),
+                    None => attempt,
+                }
+            }
             Ok(attempt) => attempt,
             Err(refusal) => search.infer(&tables)?.ok_or(refusal)?,
         };
@@ -195,18 +210,28 @@ impl GoRuntime {
 }
 
 impl Attempt {
-    /// How many references contradict the layout.
-    fn dissent(&self) -> usize {
-        self.ballots.values().map(|outcome| outcome.dissent.len()).sum()
-    }
-
     fn has_dissent(&self) -> bool {
-        self.dissent() > 0
+        self.ballots.values().any(|outcome| !outcome.is_unanimous())
     }
 
     /// Whether everything fits as it is.
     fn is_clean(&self) -> bool {
         !self.has_dissent() && !matches!(self.source, LayoutSource::Inferred { .. })
+    }
+
+    /// How many references do not agree with the layout of the structures that are read; all those to
+    /// a structure that was not found.
+    fn dissent(&self) -> usize {
+        let read = BALLOTS.iter().filter(|ballot| ballot.global != Global::Mheap);
+        read.map(|b| self.ballots.get(&b.global).map_or(b.pairs.len(), |outcome| outcome.dissent.len())).sum()
+    }
+
+    /// The one that the code agrees with more; `other`, which came first, when that is the same.
+    fn better_of(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.dissent() <= self.dissent() => other,
+            _ => self,
+        }
     }
 }
 
@@ -235,10 +260,7 @@ impl Search<'_> {
                 match self.attempt(table.clone(), source.clone(), fit)? {
                     Ok(attempt) if attempt.is_clean() => return Ok(Ok(attempt)),
                     // It passes the checks, but another one may fit better.
-                    Ok(attempt) if accepted.as_ref().is_none_or(|known| attempt.dissent() < known.dissent()) => {
-                        accepted = Some(attempt);
-                    }
-                    Ok(_) => {}
+                    Ok(attempt) => accepted = Some(attempt.better_of(accepted)),
                     Err(error) => refusal = refusal.or(Some(error)),
                 }
             }
@@ -260,13 +282,14 @@ impl Search<'_> {
             self.fit_structures(&mut table, &mut source);
         }
         self.drop_moved_fields(&mut table, &source);
-        let layout = match Layout::resolve(table) {
+        self.drop_later_fields(&mut table);
+        let mut layout = match Layout::resolve(table) {
             Ok(layout) => layout,
             Err(missing) => return Ok(Err(RuntimeError::Incomplete { version: self.version_text(), missing })),
         };
         let mut warnings = Warnings::default();
         let ballots = self.evidence.count(&layout.table);
-        let mut symbols = self.symbols(&layout, &ballots, &mut warnings)?;
+        let symbols = self.symbols(&layout, &ballots, &mut warnings)?;
         let Some(allgs) = symbols.addr(Global::Allgs) else {
             let functions = self.evidence.function_count();
             return Ok(Err(RuntimeError::NoGoroutines { version: self.version_text(), functions }));
@@ -274,13 +297,10 @@ impl Search<'_> {
         let exact = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
         let wait_reasons = self.wait_reasons(&layout, &symbols, exact)?;
         let known = (!wait_reasons.is_empty() && exact).then_some(wait_reasons.len());
-        let verdict = self.verdict(self.checker(known), &layout, &symbols, allgs)?;
-        if !matches!(source, LayoutSource::Dwarf) {
-            for global in ballots.iter().filter(|(_, outcome)| outcome.is_doubtful()).map(|(global, _)| *global) {
-                symbols.remove(global);
-            }
+        if !exact {
+            self.place_spans(&mut layout, &symbols)?;
         }
-        match verdict {
+        match self.verdict(self.checker(known), &layout, &symbols, allgs)? {
             Ok(()) => Ok(Ok(Attempt { layout, source, symbols, warnings, wait_reasons, ballots })),
             Err(mismatch) => Ok(Err(RuntimeError::Unsupported { version: self.version_text(), release, mismatch })),
         }
@@ -310,8 +330,8 @@ impl Search<'_> {
         Ok(verdict)
     }
 
-    /// When every layout was refused: the nearest one, with its fields moved to where the process
-    /// has them, if that then passes.
+    /// When no layout fits: those of other versions, with their fields moved to where the process
+    /// has them, and of those that then pass, the one that the code agrees with most.
     fn infer(&self, tables: &[(LayoutTable, LayoutSource)]) -> Result<Option<Attempt>, RuntimeError> {
         let words = if self.allgs.is_empty() && self.named.iter().all(|(g, _)| *g != Global::Allgs) {
             self.scan_allgs()?
@@ -321,6 +341,7 @@ impl Search<'_> {
         let mut places = self.named.iter().chain(&self.allgs).chain(&words);
         let Some((_, allgs)) = places.find(|(global, _)| *global == Global::Allgs) else { return Ok(None) };
         let sample = Sample::read(self.process.target, self.process.bias.load(allgs.addr))?;
+        let mut best: Option<Attempt> = None;
         for (table, _) in tables {
             let mut table = table.clone();
             let release = table.release.clone();
@@ -329,10 +350,10 @@ impl Search<'_> {
                 continue;
             }
             if let Ok(attempt) = self.attempt(table, LayoutSource::Inferred { release, fields }, true)? {
-                return Ok(Some(attempt));
+                best = Some(attempt.better_of(best));
             }
         }
-        Ok(None)
+        Ok(best)
     }
 
     fn checker(&self, wait_reasons: Option<usize>) -> Checker<'_> {
@@ -397,6 +418,19 @@ impl Search<'_> {
         }
     }
 
+    /// No code is asked about spans, so what the Ps hold has to say whether their layout is right.
+    fn place_spans(&self, layout: &mut Layout, symbols: &Symbols) -> Result<(), ReadError> {
+        let Some(allp) = symbols.addr(Global::Allp) else { return Ok(()) };
+        let target = self.process.target;
+        let ps = read_ps(target, self.process.bias.load(allp), layout, &mut Warnings::default())?;
+        let tables = candidates(self.version.as_ref(), self.parts.elf.arch());
+        let tables: Vec<&LayoutTable> = tables.iter().map(|(table, _)| table).collect();
+        if !place_spans(target, &ps, layout, &tables)? {
+            layout.mistrusted.push(("runtime.mspan", "allocCount"));
+        }
+        Ok(())
+    }
+
     /// Leaves out what an experiment moves and nothing can check.
     fn drop_moved_fields(&self, table: &mut LayoutTable, source: &LayoutSource) {
         if self.moves_fields()
@@ -404,6 +438,18 @@ impl Search<'_> {
             && let Some(p) = table.structs.get_mut("runtime.p")
         {
             p.fields.retain(|field, _| !MOVED_IN_P.contains(&field.as_str()));
+        }
+    }
+
+    /// Leaves out what the program's version does not have yet, when the table is a later version's.
+    fn drop_later_fields(&self, table: &mut LayoutTable) {
+        let Some(version) = &self.version else { return };
+        for (structure, field, since) in LATER_FIELDS {
+            if version.minor < *since
+                && let Some(layout) = table.structs.get_mut(*structure)
+            {
+                layout.fields.remove(*field);
+            }
         }
     }
 
@@ -522,21 +568,22 @@ impl Search<'_> {
 
     /// The runtime, with everything that should be said about how it was found.
     fn finish(self, attempt: Attempt, version_source: GoVersionSource, dwarf: Option<&DwarfFacts>) -> GoRuntime {
-        let Attempt { layout, source, symbols, mut warnings, wait_reasons, ballots } = attempt;
+        let Attempt { mut layout, source, symbols, mut warnings, wait_reasons, ballots } = attempt;
         let version = self.version.clone().unwrap_or_else(|| {
             let like = GoVersion::parse(&layout.table.release).map_or(0, |v| v.minor);
             GoVersion::inferred(like)
         });
         for (global, outcome) in ballots.iter().filter(|(_, outcome)| !outcome.is_unanimous()) {
+            let structure = BALLOTS.iter().find(|ballot| ballot.global == *global).map(|ballot| ballot.structure);
+            layout.mistrusted.extend(structure.into_iter().flat_map(|s| outcome.dissent.iter().map(move |f| (s, *f))));
             warnings.add(
                 WarningCode::FieldMistrusted,
                 format!(
-                    "the {source} does not quite fit {}: {} of {} references agree, not those to {}{}",
+                    "the {source} does not quite fit {}: {} of {} references agree, not those to {}",
                     global.name(),
                     outcome.votes,
                     outcome.asked,
-                    outcome.dissent.join(", "),
-                    if symbols.get(*global).is_none() { "; it is not read" } else { "" }
+                    outcome.dissent.join(", ")
                 ),
             );
         }
@@ -639,44 +686,61 @@ struct DwarfFacts {
     symbols: Vec<(Global, Located)>,
 }
 
-fn dwarf_of(parts: Parts<'_>) -> Option<DwarfFacts> {
-    let names: Vec<&str> = Global::ALL.iter().map(|g| g.name()).collect();
-    let files = [(parts.elf, 0)].into_iter().chain(parts.symbols);
-    files.into_iter().find_map(|(elf, shift)| {
-        let dwarf = Dwarf::open(elf).ok()??;
-        let findings: DwarfFindings = LayoutTable::find_in(&dwarf, &names).ok()?;
-        let release = "DWARF".to_owned();
-        let mut table = LayoutTable::from_findings(&findings, release, parts.elf.arch());
-        table.add_size_classes(elf, &findings);
-        Layout::resolve(table.clone()).ok()?;
-        let symbols = Global::ALL
-            .into_iter()
-            .filter_map(|global| {
-                let addr = findings.variables.get(global.name())?.addr;
-                Some((global, Located::new(LinkAddr(addr.0.wrapping_add(shift)), SymbolSource::Dwarf)))
-            })
-            .collect();
-        Some(DwarfFacts { table, symbols })
-    })
+fn dwarf_of(target: &dyn Target, parts: Parts<'_>) -> Option<DwarfFacts> {
+    if let Some(recorded) = recorded::dwarf(target) {
+        if let Some((table, symbols)) = recorded {
+            let symbols = located(&symbols, 0, &SymbolSource::Dwarf);
+            return Some(DwarfFacts { table, symbols });
+        }
+        return parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch()));
+    }
+    let own = recorded::quiet(parts.elf);
+    let found = dwarf_in(own.as_ref().unwrap_or(parts.elf), 0, parts.elf.arch());
+    recorded::leave_dwarf(target, found.as_ref().map(|found| (&found.table, found.symbols.as_slice())));
+    found.or_else(|| parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch())))
 }
 
-fn symtab_symbols(parts: Parts<'_>) -> Vec<(Global, Located)> {
-    let files = [(parts.elf, 0)].into_iter().chain(parts.symbols);
-    for (elf, shift) in files {
-        let wanted = |name: &[u8]| Global::ALL.iter().any(|g| g.name().as_bytes() == name);
-        let Ok(found) = symtab::Symbols::load(elf, wanted) else { continue };
-        let symbols: Vec<(Global, Located)> = Global::ALL
-            .into_iter()
-            .filter_map(|global| {
-                let addr = found.get(global.name())?.addr;
-                Some((global, Located::new(LinkAddr(addr.0.wrapping_add(shift)), SymbolSource::Symtab)))
-            })
-            .collect();
-        if !symbols.is_empty() {
-            return symbols;
+fn dwarf_in(elf: &Elf, shift: u64, arch: Arch) -> Option<DwarfFacts> {
+    let names: Vec<&str> = Global::ALL.iter().map(|g| g.name()).collect();
+    let dwarf = Dwarf::open(elf).ok()??;
+    let findings: DwarfFindings = LayoutTable::find_in(&dwarf, &names).ok()?;
+    let release = "DWARF".to_owned();
+    let mut table = LayoutTable::from_findings(&findings, release, arch);
+    table.add_size_classes(elf, &findings);
+    Layout::resolve(table.clone()).ok()?;
+    let symbols: Vec<(Global, LinkAddr)> = Global::ALL
+        .into_iter()
+        .filter_map(|global| Some((global, findings.variables.get(global.name())?.addr)))
+        .collect();
+    Some(DwarfFacts { table, symbols: located(&symbols, shift, &SymbolSource::Dwarf) })
+}
+
+/// Symbols at their addresses in the program.
+fn located(symbols: &[(Global, LinkAddr)], shift: u64, source: &SymbolSource) -> Vec<(Global, Located)> {
+    let place = |addr: LinkAddr| Located::new(LinkAddr(addr.0.wrapping_add(shift)), source.clone());
+    symbols.iter().map(|(global, addr)| (*global, place(*addr))).collect()
+}
+
+fn symtab_symbols(target: &dyn Target, parts: Parts<'_>) -> Vec<(Global, Located)> {
+    let found = match recorded::symtab(target) {
+        Some(symbols) => symbols,
+        None => {
+            let own = recorded::quiet(parts.elf);
+            let symbols = symtab_in(own.as_ref().unwrap_or(parts.elf));
+            recorded::leave_symtab(target, &symbols);
+            symbols
         }
+    };
+    match parts.symbols {
+        Some((elf, shift)) if found.is_empty() => located(&symtab_in(elf), shift, &SymbolSource::Symtab),
+        _ => located(&found, 0, &SymbolSource::Symtab),
     }
-    Vec::new()
+}
+
+fn symtab_in(elf: &Elf) -> Vec<(Global, LinkAddr)> {
+    let wanted = |name: &[u8]| Global::ALL.iter().any(|g| g.name().as_bytes() == name);
+    let Ok(found) = symtab::Symbols::load(elf, wanted) else { return Vec::new() };
+    Global::ALL.into_iter().filter_map(|global| Some((global, found.get(global.name())?.addr))).collect()
 }
 
 /// The version by the best source there is, and `buildVersion` where it had to be found.

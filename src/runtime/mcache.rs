@@ -1,7 +1,7 @@
 //! `runtime.mcache`: what a P has allocated and not yet told the heap's statistics.
 
 use super::bulk;
-use super::layout::{Layout, layout};
+use super::layout::{Layout, LayoutTable, layout};
 use super::p::P;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -19,6 +19,7 @@ layout! {
     /// Offsets in `runtime.mspan` (mheap.go).
     MspanLayout of "runtime.mspan" {
         alloc_count = "allocCount",
+        spanclass = "spanclass",
         alloc_count_before_cache = "allocCountBeforeCache",
         elemsize = "elemsize",
     }
@@ -37,6 +38,69 @@ pub struct Unflushed {
     pub objects: u64,
     /// Tiny objects, several of which share a block.
     pub tiny: u64,
+}
+
+/// Takes the layout of spans from the first of `tables` that fits what the Ps hold, if the one in
+/// `layout` does not. Whether one fits; nothing is known of spans when none does.
+///
+/// # Errors
+/// When the target could not be looked at.
+pub(crate) fn place_spans(
+    target: &dyn Target,
+    ps: &[P],
+    layout: &mut Layout,
+    tables: &[&LayoutTable],
+) -> Result<bool, ReadError> {
+    if spans_fit(target, ps, layout)? {
+        return Ok(true);
+    }
+    for table in tables {
+        let (Ok(mcache), Ok(mspan)) = (McacheLayout::resolve(table), MspanLayout::resolve(table)) else { continue };
+        let mut other = layout.clone();
+        (other.mcache, other.mspan) = (mcache, mspan);
+        if spans_fit(target, ps, &other)? {
+            *layout = other;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the spans that the Ps hold are of the classes that their places are for, with objects of
+/// the size that the class has. The program runs on, so a few may be others by now.
+fn spans_fit(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<bool, ReadError> {
+    /// Fewer prove nothing.
+    const ENOUGH: usize = 4;
+    let caches: Vec<Addr> = ps.iter().map(|p| Addr(p.mcache)).filter(|addr| !addr.is_nil()).collect();
+    let mut spans: Vec<(u8, Addr)> = Vec::new();
+    bulk::for_each(target, &caches, layout.mcache.size, |_, bytes| {
+        let alloc = layout.mcache.alloc as usize;
+        let span = |class: u8| bytes?.u64_at(alloc.checked_add(usize::from(class) * 8)?);
+        spans.extend((0..SPAN_CLASSES).filter_map(|class| {
+            let class = u8::try_from(class).ok()?;
+            Some((class, Addr(span(class)?)))
+        }));
+    })?;
+    let (mut right, mut wrong) = (0_usize, 0_usize);
+    let addrs: Vec<Addr> = spans.iter().map(|(_, span)| *span).collect();
+    bulk::for_each(target, &addrs, layout.mspan.size, |index, bytes| {
+        let (Some((class, _)), Some(bytes)) = (spans.get(index), bytes) else { return };
+        let size = bytes.u64_at(layout.mspan.elemsize as usize).unwrap_or(u64::MAX);
+        // The empty span, which stands where there is none.
+        if size == 0 {
+            return;
+        }
+        let known = layout.table.size_classes.get(usize::from(class / 2)).copied().map(u64::from);
+        let said = bytes.u8_at(layout.mspan.spanclass as usize);
+        let count = |offset: u32| bytes.u16_at(offset as usize);
+        let counts = count(layout.mspan.alloc_count_before_cache) <= count(layout.mspan.alloc_count);
+        if said == Some(*class) && Some(size) == known && counts {
+            right += 1;
+        } else {
+            wrong += 1;
+        }
+    })?;
+    Ok(right >= ENOUGH && wrong * 8 <= right)
 }
 
 /// Sums what the Ps hold back.

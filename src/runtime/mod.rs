@@ -19,6 +19,7 @@ pub mod m;
 pub mod mcache;
 pub mod mstats;
 pub mod p;
+mod recorded;
 pub mod sched;
 pub mod symbols;
 mod validate;

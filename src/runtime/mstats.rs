@@ -2,8 +2,7 @@
 
 use super::gc_controller::GcController;
 use super::layout::{Layout, layout};
-use super::mcache::read_unflushed;
-use super::p::P;
+use super::mcache::Unflushed;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{HeapStats, Pause, WarningCode, Warnings};
@@ -200,18 +199,21 @@ pub fn read_mstats(
 }
 
 /// The heap as `runtime.ReadMemStats` would report it, without stopping the program to flush what
-/// the Ps hold back: that is read where it lies.
-///
-/// # Errors
-/// When the target could not be looked at.
-pub fn read_heap(
-    target: &dyn Target,
-    mstats: &Mstats,
-    gc: &GcController,
-    ps: &[P],
-    layout: &Layout,
-) -> Result<HeapStats, ReadError> {
-    let held = read_unflushed(target, ps, layout)?;
+/// the Ps hold back: that is `held`, read where it lies. `None` when `layout` does not trust what it
+/// is summed up from.
+#[must_use]
+pub fn heap_stats(mstats: &Mstats, gc: &GcController, held: &Unflushed, layout: &Layout) -> Option<HeapStats> {
+    const PARTS: [(&str, &str); 6] = [
+        ("runtime.mspan", "allocCount"),
+        ("runtime.mstats", "stacks_sys"),
+        ("runtime.gcControllerState", "heapInUse"),
+        ("runtime.gcControllerState", "heapFree"),
+        ("runtime.gcControllerState", "heapReleased"),
+        ("runtime.gcControllerState", "heapLive"),
+    ];
+    if PARTS.iter().any(|(structure, field)| !layout.trusts(structure, field)) {
+        return None;
+    }
     let total_alloc = mstats.alloc_bytes.wrapping_add(held.bytes);
     let tiny = mstats.tiny.wrapping_add(held.tiny);
     let mallocs = mstats.allocs.wrapping_add(held.objects).wrapping_add(tiny);
@@ -222,7 +224,7 @@ pub fn read_heap(
     let stack_sys = mstats.in_stacks.wrapping_add(mstats.stacks_sys);
     let parts =
         [heap_sys, stack_sys, mstats.mspan_sys, mstats.mcache_sys, mstats.buckhash_sys, gc_sys, mstats.other_sys];
-    Ok(HeapStats {
+    Some(HeapStats {
         // The program runs on between the reads: a free may have been counted before its malloc.
         heap_alloc: total_alloc.saturating_sub(mstats.free_bytes),
         total_alloc,

@@ -7,7 +7,8 @@ use super::g::G;
 use super::gc_controller::{GcController, gc_stats, read_gc_controller};
 use super::layout::{Layout, SUPPORTED_MINORS, checked_in};
 use super::m::{M, read_ms, read_threads};
-use super::mstats::{Mstats, read_heap, read_mstats};
+use super::mcache::read_unflushed;
+use super::mstats::{Mstats, heap_stats, read_mstats};
 use super::p::{P, read_processors, read_ps};
 use super::sched::{Sched, read_scheduler};
 use super::wait_reason::read_wait_reasons;
@@ -235,7 +236,8 @@ fn the_heap_is_the_sum_of_three_parts_and_of_what_ps_hold() {
     let ps = [P { mcache: cache, ..P::default() }];
     let mstats = read_mstats(&target, Addr(MEMSTATS), &layout, &mut warnings).unwrap().unwrap();
     let gc = read_gc_controller(&target, Addr(CONTROLLER), &layout, &mut warnings).unwrap().unwrap();
-    let heap = read_heap(&target, &mstats, &gc, &ps, &layout).unwrap();
+    let held = read_unflushed(&target, &ps, &layout).unwrap();
+    let heap = heap_stats(&mstats, &gc, &held, &layout).unwrap();
     assert_eq!(heap.total_alloc, 3 * (100_000 + 10 * 16) + 3 * 48);
     assert_eq!(heap.heap_alloc, heap.total_alloc - 3 * (40_000 + 32_768));
     assert_eq!((heap.mallocs, heap.frees, heap.heap_objects), (36 + 3 + 5, 6 + 5, 33));
@@ -244,7 +246,7 @@ fn the_heap_is_the_sum_of_three_parts_and_of_what_ps_hold() {
     assert_eq!(heap.sys, 5670 + 1501 + 2 + 3 + 4 + 35 + 6);
     assert_eq!(heap.heap_live, Some(77));
 
-    let stats = gc_stats(&mstats, Some(&gc), Some(1), 26);
+    let stats = gc_stats(&mstats, Some(&gc), Some(1), 26, &layout).unwrap();
     assert_eq!((stats.cycles, stats.forced_cycles, stats.recent_pauses.len()), (258, 9, 256));
     assert_eq!((stats.recent_pauses[0].duration_ns, stats.recent_pauses[0].end_unix_ns), (70, 7_000));
     assert_eq!(stats.recent_pauses[1].duration_ns, 60);
@@ -294,7 +296,7 @@ proptest! {
         let _ = Sched::parse(&bytes, &layout.sched).map(|s| s.threads());
         let gc = GcController::parse(&bytes, &layout.gc_controller);
         if let Some(mstats) = Mstats::parse(&bytes, &layout) {
-            let _ = gc_stats(&mstats, gc.as_ref(), Some(u32::MAX), minor);
+            let _ = gc_stats(&mstats, gc.as_ref(), Some(u32::MAX), minor, &layout);
         }
     }
 
@@ -311,7 +313,8 @@ proptest! {
         let mstats = read_mstats(&target, Addr(at), &layout, &mut warnings).unwrap();
         let gc = read_gc_controller(&target, Addr(at), &layout, &mut warnings).unwrap();
         if let Some((mstats, gc)) = mstats.zip(gc) {
-            let _ = read_heap(&target, &mstats, &gc, &ps, &layout).unwrap();
+            let held = read_unflushed(&target, &ps, &layout).unwrap();
+            let _ = heap_stats(&mstats, &gc, &held, &layout);
         }
         let _ = read_wait_reasons(&target, Addr(at), 64).unwrap();
     }

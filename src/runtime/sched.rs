@@ -99,7 +99,9 @@ pub fn read_scheduler(
         warnings.add(WarningCode::StatsUnreadable, format!("runtime.sched at {sched} cannot be read"));
         return Ok(None);
     };
+    let trusts = |field: &str| layout.trusts("runtime.schedt", field);
     let mut count = |name: &str, value: i64| match u64::try_from(value) {
+        _ if !trusts(name) => None,
         Ok(value) => Some(value),
         Err(_) => {
             warnings.add(WarningCode::FieldMistrusted, format!("runtime.sched.{name} is {value}, which cannot be"));
@@ -111,7 +113,7 @@ pub fn read_scheduler(
     let exact = s.goroutines_created.zip(created_by_ps).map(|(base, ps)| base.wrapping_add(ps));
     let unused: u64 = ps.iter().fold(0, |sum, p| sum.saturating_add(p.unused_goids));
     Ok(Some(Scheduler {
-        threads: s.threads().filter(|n| *n > 0),
+        threads: s.threads().filter(|n| *n > 0 && trusts("mnext") && trusts("nmfreed")),
         idle_threads: count("nmidle", s.nmidle.into()),
         spinning_threads: count("nmspinning", s.nmspinning.into()),
         freed_threads: count("nmfreed", s.nmfreed),
@@ -119,7 +121,7 @@ pub fn read_scheduler(
         global_run_queue: s.runqsize.and_then(|n| count("runqsize", n.into())),
         local_run_queues: Some(ps.iter().map(|p| u64::from(p.run_queue) + u64::from(p.runnext != 0)).sum()),
         system_goroutines: count("ngsys", s.ngsys.into()),
-        goroutines_created: exact.or_else(|| s.goidgen.checked_sub(unused)),
+        goroutines_created: exact.or_else(|| s.goidgen.checked_sub(unused)).filter(|_| trusts("goidgen")),
         goroutines_created_exact: exact.is_some(),
         stopping_the_world: Some(s.gcwaiting),
         max_threads: count("maxmcount", s.maxmcount.into()),

@@ -172,6 +172,7 @@ impl ChunkReader {
         let Self { places, ranges, pieces_of, got, buf, .. } = self;
         let mut pieces = pieces.iter().zip(places.iter_mut());
         let mut before = 0_usize;
+        let whole_pages = target.has_whole_pages();
         for ((range, &count), &got) in ranges.iter().zip(pieces_of.iter()).zip(got.iter()) {
             // Up to where it is there.
             let mut upto = range.start.0.saturating_add(got as u64);
@@ -179,7 +180,8 @@ impl ChunkReader {
             for (piece, place) in pieces.by_ref().take(count) {
                 // The reading broke off before this piece: go on with it, unless it starts in the very
                 // page that is not there.
-                if upto < end && piece.start.0 >= upto && piece.start.0 / PAGE > upto / PAGE {
+                let beyond = !whole_pages || piece.start.0 / PAGE > upto / PAGE;
+                if upto < end && piece.start.0 >= upto && beyond {
                     let rest = buf.get_mut(place.at..before.saturating_add(range.len)).unwrap_or_default();
                     upto = piece.start.0.saturating_add(target.read(piece.start, rest)? as u64);
                 }

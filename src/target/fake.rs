@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Backend, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Target,
-    TargetError, ThreadInfo, Tid,
+    Backend, BlockedThread, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats,
+    Registers, Target, TargetError, ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -118,6 +118,7 @@ struct State {
     reads: u64,
     stats: ReadStats,
     clocks: VecDeque<Clock>,
+    blocked: BTreeMap<Tid, VecDeque<BlockedThread>>,
     now: Clock,
     freezes: u64,
 }
@@ -202,6 +203,13 @@ impl FakeTarget {
     #[must_use]
     pub fn with_registers(mut self, tid: Tid, registers: Registers) -> Self {
         self.registers.insert(tid, registers);
+        self
+    }
+
+    /// Sets where a thread waits in the kernel, one look after the other; beyond the last it runs.
+    #[must_use]
+    pub fn with_blocked(self, tid: Tid, looks: impl IntoIterator<Item = BlockedThread>) -> Self {
+        self.state().blocked.entry(tid).or_default().extend(looks);
         self
     }
 
@@ -301,6 +309,10 @@ impl State {
 }
 
 impl Target for FakeTarget {
+    fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
+        self.state().blocked.get_mut(&tid)?.pop_front()
+    }
+
     fn process(&self) -> &ProcessInfo {
         &self.process
     }

@@ -18,6 +18,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use procfs::process::Stat;
 
+use super::blocked;
 use super::clock::MonotonicOffset;
 use super::file_bytes::FileBytes;
 use super::freeze;
@@ -26,8 +27,8 @@ use super::memory::Memory;
 use super::permission;
 use super::proc_dir::{Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
 use super::{
-    Backend, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError,
-    ThreadInfo,
+    Backend, BlockedThread, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target,
+    TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -218,6 +219,15 @@ impl Target for LiveTarget {
         &self.process
     }
 
+    fn usage(&self) -> Usage {
+        let Ok(stat) = self.dir.stat() else { return Usage::default() };
+        Usage {
+            state: Some(stat.state),
+            rss_bytes: Some(stat.rss.saturating_mul(procfs::page_size())),
+            cpu_ns: Some(ticks_to_ns(stat.utime.saturating_add(stat.stime))),
+        }
+    }
+
     fn arch(&self) -> Option<Arch> {
         self.arch
     }
@@ -287,6 +297,14 @@ impl Target for LiveTarget {
 
     fn stats(&self) -> ReadStats {
         self.memory.stats()
+    }
+
+    fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
+        // In this order; see `blocked::thread`.
+        let syscall = self.dir.text(format!("task/{tid}/syscall")).ok()?;
+        let status = self.dir.thread_status(tid).ok()?;
+        let switches = status.voluntary_ctxt_switches?.wrapping_add(status.nonvoluntary_ctxt_switches?);
+        blocked::thread(&syscall, switches)
     }
 
     /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the

@@ -6,14 +6,19 @@
 //!
 //! * [`live`]: a running process, with [`memory`] (how bytes are read), [`maps`], [`proc_dir`],
 //!   [`file_bytes`], [`clock`], [`permission`] (why it was refused, and the remedy), and the freeze
+//! * [`core`]: an ELF core file
+//! * [`recording`] and [`capture_file`]: writing a capture, and its format
 //! * [`access`]: every check that reading a process depends on, and how it went
 //! * [`process_list`]: which processes there are
 //! * [`coalesce`]: many small pieces read in few calls, whatever the target
 //! * [`fake`]: a test double
 
 pub mod access;
+mod blocked;
+pub mod capture_file;
 pub mod clock;
 pub mod coalesce;
+pub mod core;
 pub mod fake;
 pub mod file_bytes;
 mod freeze;
@@ -23,6 +28,7 @@ pub mod memory;
 pub mod permission;
 pub mod proc_dir;
 pub mod process_list;
+pub mod recording;
 mod syscalls;
 
 use std::sync::Arc;
@@ -115,10 +121,25 @@ pub struct Registers {
     pub g: Addr,
 }
 
+/// Where a thread is that waits in the kernel. Two equal ones mean that it has not run in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockedThread {
+    /// Its program counter in user mode: behind the instruction that entered the kernel.
+    pub pc: Addr,
+    /// Its stack pointer in user mode.
+    pub sp: Addr,
+    /// Number of the system call, by the table of its architecture; `None` when it waits for
+    /// something else than a system call.
+    pub syscall: Option<u64>,
+    /// How often it was taken from a processor so far.
+    pub switches: u64,
+}
+
 /// The clocks with which the target's own stamps are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
-    /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts.
+    /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts; 0 where it is unknown, since
+    /// a core file does not tell it.
     pub monotonic_ns: u64,
     /// Wall clock, ns since the Unix epoch.
     pub unix_ns: u64,
@@ -145,6 +166,17 @@ pub struct ProcessInfo {
     /// Resident memory, bytes.
     pub rss_bytes: Option<u64>,
     /// CPU time used so far, user and system, ns.
+    pub cpu_ns: Option<u64>,
+}
+
+/// What a process uses at one moment, as the kernel says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// State letter of its main thread.
+    pub state: Option<char>,
+    /// Resident memory, bytes.
+    pub rss_bytes: Option<u64>,
+    /// CPU time used so far, ns.
     pub cpu_ns: Option<u64>,
 }
 
@@ -265,10 +297,35 @@ pub trait Frozen {
     fn resume(self: Box<Self>) -> Duration;
 }
 
+/// What a recording is told by those who read the target.
+///
+/// Whatever they read of the target itself is recorded as it was when it was read last. Some things
+/// are read, compared and thrown away; those are read from [`Recorder::unrecorded`], and what was
+/// believed in the end is handed to [`Recorder::keep`].
+pub trait Recorder: Sync {
+    /// The target, without a record of what is read.
+    fn unrecorded(&self) -> &dyn Target;
+
+    /// Records `bytes` as what is at `addr`, and gives the number of what was recorded so.
+    fn keep(&self, addr: Addr, bytes: &[u8]) -> usize;
+
+    /// What was recorded under that number, whether something else is in its place by now or not.
+    fn kept(&self, number: usize) -> Vec<u8>;
+
+    /// Leaves something of one's own in the recording, in place of what had that name.
+    fn attach(&self, name: &str, bytes: Vec<u8>);
+}
+
 /// A process that can be looked at.
 pub trait Target: Send + Sync {
     /// What the operating system says of it, as of opening.
     fn process(&self) -> &ProcessInfo;
+
+    /// What it uses now; as of opening, unless the target lives.
+    fn usage(&self) -> Usage {
+        let process = self.process();
+        Usage { state: process.state, rss_bytes: process.rss_bytes, cpu_ns: process.cpu_ns }
+    }
 
     /// The instruction set, where the target itself says.
     fn arch(&self) -> Option<Arch>;
@@ -327,6 +384,34 @@ pub trait Target: Send + Sync {
 
     /// Registers of a thread that are known without stopping it: a core file's.
     fn registers(&self, tid: Tid) -> Option<Registers> {
+        let _ = tid;
+        None
+    }
+
+    /// Whether memory is there or not by whole pages; a recording has single bytes.
+    fn has_whole_pages(&self) -> bool {
+        true
+    }
+
+    /// What of this target is not all there: a sentence for each thing.
+    fn shortcomings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Where to leave what a recording of this target is to hold, when it is being recorded.
+    fn recorder(&self) -> Option<&dyn Recorder> {
+        None
+    }
+
+    /// What [`Recorder::attach`] left under that name when this target was recorded.
+    fn attachment(&self, name: &str) -> Option<&[u8]> {
+        let _ = name;
+        None
+    }
+
+    /// Where a thread is that waits in the kernel, told without stopping it; `None` when it runs, and
+    /// where that cannot be told.
+    fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
         let _ = tid;
         None
     }

@@ -22,6 +22,8 @@ use crate::bytes::ByteSource;
 pub struct ProcessEntry {
     /// Its pid.
     pub pid: i32,
+    /// The pid of who started it, or of who looks after it since that one has ended.
+    pub parent_pid: i32,
     /// Its name as the kernel keeps it, at most 15 bytes.
     pub comm: String,
     /// Path of its executable, for showing only; `None` for kernel threads and zombies, and where it
@@ -66,6 +68,37 @@ impl ProcessEntry {
         }
         Ok(Arc::new(file))
     }
+
+    /// Whether it runs still.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let stat = ProcDir::open(self.pid).and_then(|dir| dir.stat());
+        stat.is_ok_and(|stat| stat.starttime == self.start_ticks && !matches!(stat.state, 'Z' | 'X'))
+    }
+}
+
+/// A process and all that it and those started, itself first and parents before their children;
+/// empty when it is not there.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub fn tree(root: i32) -> io::Result<Vec<ProcessEntry>> {
+    let mut all: FxHashMap<i32, Vec<ProcessEntry>> = FxHashMap::default();
+    let mut found = Vec::new();
+    for entry in ProcessList::new()? {
+        if entry.pid == root {
+            found.push(entry);
+        } else {
+            all.entry(entry.parent_pid).or_default().push(entry);
+        }
+    }
+    let mut next = 0;
+    while let Some(parent) = found.get(next).map(|entry| entry.pid) {
+        // Taken out, so that no loop of parents, which a race may show, goes on for ever.
+        found.extend(all.remove(&parent).unwrap_or_default());
+        next += 1;
+    }
+    Ok(found)
 }
 
 /// The processes that can be seen, in the order of the kernel, which is that of their pids. Each is
@@ -94,6 +127,7 @@ impl ProcessList {
         let stat = dir.stat()?;
         let mut entry = ProcessEntry {
             pid: dir.pid(),
+            parent_pid: stat.ppid,
             threads: u64::try_from(stat.num_threads).unwrap_or_default(),
             start_ticks: stat.starttime,
             start_unix_ns: start_unix_ns(&stat),
@@ -178,6 +212,12 @@ mod tests {
         assert_eq!(&magic, b"\x7fELF");
         let reused = ProcessEntry { start_ticks: sleep.start_ticks + 1, ..sleep.clone() };
         assert_eq!(reused.executable().err().unwrap().kind(), io::ErrorKind::NotFound);
+
+        let family: Vec<i32> = tree(std::process::id().cast_signed()).unwrap().iter().map(|entry| entry.pid).collect();
+        assert_eq!(family[0], std::process::id().cast_signed());
+        assert!(family.contains(&pid_of(&child)) && family.contains(&pid_of(&zombie)), "{family:?}");
+        assert!(sleep.is_alive() && !find(pid_of(&zombie)).is_alive() && !reused.is_alive());
+        assert!(tree(-1).unwrap().is_empty());
 
         let dead = find(pid_of(&zombie));
         assert_eq!((dead.state, dead.exe.as_ref(), dead.cmdline.len()), ('Z', None, 0));

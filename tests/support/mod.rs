@@ -7,17 +7,29 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 // A test that cannot go on fails, and a panic is how. clippy.toml says so for test
 // functions only, not for what they call.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
 
 pub mod chains;
 pub mod command;
+pub mod compare;
+pub mod core_dump;
 pub mod fixture;
 pub mod process;
 pub mod real;
+pub mod schedtrace;
+pub mod tally;
 pub mod traceback;
 
 pub use chains::ChainRule;
 pub use command::{Output, gospy, gospy_with};
 pub use fixture::{Fixture, Mode, VERSIONS};
 pub use process::Running;
+pub use tally::{Tally, each, matrix};
 pub use traceback::{DumpCreator, DumpFrame, DumpGoroutine, parse_traceback};

@@ -125,7 +125,8 @@ impl Running {
         }
     }
 
-    fn thread_states(&self) -> Vec<char> {
+    /// The kernel's state letter of each thread.
+    pub fn thread_states(&self) -> Vec<char> {
         std::fs::read_dir(format!("/proc/{}/task", self.pid()))
             .unwrap()
             .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok())
@@ -142,6 +143,12 @@ impl Running {
         self.signal(Signal::SIGCONT);
         self.wait_exit();
         self.take_stderr()
+    }
+
+    /// Waits for its end; returns the exit status and what was written to standard error.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.wait_exit();
+        (status, self.take_stderr())
     }
 
     /// Sends `quit` and returns the exit status and what was written to standard error.

@@ -40,9 +40,15 @@ pub struct Real {
 
 impl Real {
     pub fn start(name: &str) -> Real {
+        Real::start_with(name, &[])
+    }
+
+    /// With variables for the program: `GOTRACEBACK`, `GODEBUG` and such.
+    pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Real {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(path(name));
         command.current_dir(directory.path()).env("HOME", directory.path());
+        command.envs(variables.iter().copied());
         let mut address = None;
         match name {
             "prometheus" => {

@@ -2,15 +2,15 @@
 
 use super::shared::{Piece, SharedJson};
 use super::types::{
-    Ancestor, Consistency, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, Pause, Place, Processor, Provenance,
-    Reading, Sched, StackBytes, Target, Thread, Warning,
+    Ancestor, CFrame, Consistency, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, Pause, Place, Processor,
+    Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
 };
 use crate::addr::Addr;
 use crate::analysis::{self, Index, names};
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
 
 /// RFC 3339 in UTC with all nanoseconds.
-pub(super) fn time(unix_ns: u64) -> String {
+pub(crate) fn time(unix_ns: u64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(unix_ns)).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
@@ -182,6 +182,7 @@ pub(super) fn goroutine<'a>(
         StackState::Known(id) if with_frames => Some(shared.stack(id, || frames(index, goroutine))?),
         _ => None,
     };
+    let foreign = goroutine.foreign.filter(|_| with_frames).and_then(|id| symbols.foreign(id));
     let mut place = |frame: Option<FrameId>| -> serde_json::Result<Option<Piece>> {
         frame.map(|frame| shared.place(frame, || place(symbols, Some(frame)))).transpose()
     };
@@ -211,6 +212,9 @@ pub(super) fn goroutine<'a>(
         }),
         bubble_id: goroutine.bubble,
         frames,
+        c_frames: foreign.map(|stack| stack.frames.iter().map(|frame| c_frame(symbols, frame)).collect()),
+        c_frames_complete: foreign.map(|stack| stack.complete),
+        c_syscall: foreign.and_then(|stack| stack.syscall),
         ancestors: goroutine.ancestors.map(|id| symbols.ancestors(id).iter().map(|a| ancestor(symbols, a)).collect()),
     })
 }
@@ -255,6 +259,16 @@ fn place(symbols: &SymbolPool, frame: Option<FrameId>) -> Option<Place<'_>> {
         line: Some(frame.line).filter(|line| *line > 0),
         pc: address(frame.pc),
     })
+}
+
+fn c_frame<'a>(symbols: &'a SymbolPool, frame: &model::ForeignFrame) -> CFrame<'a> {
+    CFrame {
+        function: frame.function.map(|name| symbols.str(name)),
+        object: Some(symbols.str(frame.object)).filter(|path| !path.is_empty()),
+        pc: address(frame.pc),
+        offset: frame.offset,
+        language: "c",
+    }
 }
 
 fn ancestor<'a>(symbols: &'a SymbolPool, ancestor: &model::Ancestor) -> Ancestor<'a> {

@@ -4,6 +4,7 @@
 //! kept. The types in [`types`] are the contract; the schema file is made from them.
 
 mod convert;
+pub mod read;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use serde::ser::SerializeSeq;
 
 use crate::analysis::group::Group;
 use crate::analysis::{Counts, Index};
+pub(crate) use convert::time;
 use shared::SharedJson;
 use types::{Document, Frame, Goroutine, Goroutines, Place};
 
@@ -52,11 +54,21 @@ type Whole = Goroutine<'static, Place<'static>, Vec<Frame<'static>>>;
 /// The JSON Schema of what [`write()`] writes.
 #[must_use]
 pub fn schema() -> schemars::Schema {
-    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
-    settings.into_generator().into_root_schema_for::<Document<'static, Vec<Whole>>>()
+    schema_of::<Document<'static, Vec<Whole>>>()
 }
 
-fn document<'a, L>(index: &Index<'a>, selected: &[usize], list: L, options: &JsonOptions<'_>) -> Document<'a, L> {
+/// The JSON Schema of a document of this type, as it is written.
+pub(in crate::report) fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<T>()
+}
+
+pub(crate) fn document<'a, L>(
+    index: &Index<'a>,
+    selected: &[usize],
+    list: L,
+    options: &JsonOptions<'_>,
+) -> Document<'a, L> {
     let snapshot = index.snapshot();
     let counts = Counts::of(snapshot);
     let by_wait_reason =

@@ -379,6 +379,13 @@ pub struct Goroutine<'a, P, F> {
     pub bubble_id: Option<u64>,
     /// Its frames, innermost first; null where they were not asked for or are not known.
     pub frames: Option<F>,
+    /// What it does in C, below the innermost frame of Go; null where it is not there or that is not
+    /// known.
+    pub c_frames: Option<Vec<CFrame<'a>>>,
+    /// Whether c_frames goes up to Go; null where there is none.
+    pub c_frames_complete: Option<bool>,
+    /// Number of the system call that it waits in, in C.
+    pub c_syscall: Option<u64>,
     /// Its creators' stacks, nearest first, where the program keeps them.
     pub ancestors: Option<Vec<Ancestor<'a>>>,
 }
@@ -425,6 +432,22 @@ pub struct Frame<'a> {
     /// Whether the runtime's own traceback leaves it out at its normal level.
     pub hidden: bool,
     /// go or foreign. Open enumeration.
+    pub language: &'static str,
+}
+
+/// A frame of C, or whatever else Go's own tables do not know.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CFrame<'a> {
+    /// Function, as the symbol table has it; null where it has none.
+    pub function: Option<&'a str>,
+    /// File that holds its code: the program or a shared library.
+    pub object: Option<&'a str>,
+    /// Program counter; a return address in all but the innermost frame.
+    pub pc: String,
+    /// How far that is into the function, or the address that the file has for it where the
+    /// function is null.
+    pub offset: u64,
+    /// c. Open enumeration.
     pub language: &'static str,
 }
 

@@ -8,7 +8,7 @@ mod list;
 mod memory;
 mod program;
 mod scheduler;
-mod shorten;
+pub(crate) mod shorten;
 pub(super) mod table;
 #[cfg(test)]
 mod tests;

@@ -108,6 +108,9 @@ pub struct Layout {
     pub mspan: MspanLayout,
     /// Everything by name.
     pub table: LayoutTable,
+    /// Structures and fields of them that code of the program contradicts: what is read there is not
+    /// to be told.
+    pub mistrusted: Vec<(&'static str, &'static str)>,
 }
 
 impl Layout {
@@ -130,6 +133,13 @@ impl Layout {
             mcache: McacheLayout::resolve(&table)?,
             mspan: MspanLayout::resolve(&table)?,
             table,
+            mistrusted: Vec::new(),
         })
+    }
+
+    /// Whether nothing contradicts where a field is.
+    #[must_use]
+    pub fn trusts(&self, structure: &str, field: &str) -> bool {
+        !self.mistrusted.iter().any(|(s, f)| *s == structure && *f == field)
     }
 }

@@ -4,7 +4,7 @@
 //! (one per minor version and architecture, made by `fixtures/layouts` from the DWARF of real
 //! toolchains) or from a program's own DWARF. A [`Layout`] is the typed form that readers use.
 //! Nothing here looks at a process: whether a layout fits the program at hand is for
-//! [`super::validate`] to say.
+//! `validate.rs` to say.
 
 mod from_dwarf;
 mod mirror;

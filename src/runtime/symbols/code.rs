@@ -4,6 +4,7 @@
 //! leaves ambiguous is decided by looking at what is at the candidates, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::votes::{self, BALLOTS, Outcome};
 use super::{Global, Located, SymbolSource};
@@ -12,9 +13,10 @@ use crate::bytes::FieldsExt as _;
 use crate::image::code_refs::{CodeRef, data_refs, linked_store};
 use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
-use crate::image::pclntab::Pclntab;
+use crate::image::pclntab::{Function, Pclntab};
 use crate::runtime::bulk;
 use crate::runtime::layout::{Layout, LayoutTable};
+use crate::runtime::recorded::{self, Functions};
 use crate::runtime::version::GoVersion;
 use crate::runtime::wait_reason::read_wait_reasons;
 use crate::target::{ReadError, Target, TargetExt as _};
@@ -86,23 +88,34 @@ impl Process<'_> {
 
 impl CodeEvidence {
     /// Decodes the functions of `elf` that the rules ask about.
-    pub(crate) fn collect(elf: &Elf, bias: LoadBias, pclntab: &Pclntab, module: &ModuleData) -> Self {
+    pub(crate) fn collect(
+        target: &dyn Target,
+        elf: &Elf,
+        bias: LoadBias,
+        pclntab: &Pclntab,
+        module: &ModuleData,
+    ) -> Self {
         let names: BTreeSet<&'static str> =
             BALLOTS.iter().flat_map(|b| b.pairs.iter().map(|(f, _)| *f)).chain(OTHERS.iter().copied()).collect();
         let full: Vec<String> = names.iter().map(|name| format!("runtime.{name}")).collect();
         let full: Vec<&str> = full.iter().map(String::as_str).collect();
-        let found = pclntab.find_functions(&full);
+        let mut found = match recorded::functions(target) {
+            Some(found) => found,
+            None => {
+                let found = functions(elf, bias, pclntab, module, &full);
+                recorded::leave_functions(target, &found);
+                found
+            }
+        };
         let mut out = Self { refs: BTreeMap::new(), targets: BTreeMap::new(), mcommoninit: None };
         for (name, full) in names.into_iter().zip(full) {
-            let Some(function) = found.get(full) else { continue };
-            let len = function.end.0.saturating_sub(function.entry.0).min(MAX_CODE);
-            let Some(code) = usize::try_from(len).ok().and_then(|len| elf.read(function.entry, len)) else { continue };
-            let mut refs = data_refs(elf.arch(), &code, function.entry);
+            let Some((entry, code)) = found.remove(full) else { continue };
+            let mut refs = data_refs(elf.arch(), &code, entry);
             refs.retain(|r| module.is_data(bias.load(r.target)));
             out.targets.insert(name, refs.iter().map(|r| r.target).collect());
             out.refs.insert(name, refs);
             if name == "mcommoninit" {
-                out.mcommoninit = Some((function.entry, code));
+                out.mcommoninit = Some((entry, code));
             }
         }
         out
@@ -369,7 +382,8 @@ impl CodeEvidence {
         let mut fits = Vec::new();
         for at in written.intersection(&read).copied().filter(|at| elsewhere(*at)) {
             let value = process.array::<8>(at)?.map(u64::from_le_bytes);
-            if value.is_some_and(|v| v != 0 && v <= now) {
+            // The clock of a core file is unknown.
+            if value.is_some_and(|v| v != 0 && (v <= now || now == 0)) {
                 fits.push(at);
             }
         }
@@ -404,6 +418,22 @@ impl Structures {
     fn contain(&self, addr: LinkAddr) -> bool {
         self.0.iter().any(|(start, size)| within(addr, *start, *size))
     }
+}
+
+/// Where functions start, and their code, by name.
+fn functions(elf: &Elf, bias: LoadBias, pclntab: &Pclntab, module: &ModuleData, names: &[&str]) -> Functions {
+    // Searching for them reads most of the table.
+    let quiet = recorded::quiet(elf).map(|elf| {
+        let text = bias.unload(Addr(module.text.start));
+        Pclntab::new(Arc::new(elf), *pclntab.header(), text)
+    });
+    let pclntab = quiet.as_ref().unwrap_or(pclntab);
+    let code = |function: &Function| {
+        let len = function.end.0.saturating_sub(function.entry.0).min(MAX_CODE);
+        pclntab.elf().read(function.entry, usize::try_from(len).ok()?)
+    };
+    let found = pclntab.find_functions(names);
+    found.iter().filter_map(|(name, f)| Some(((*name).to_owned(), (f.entry, code(f)?)))).collect()
 }
 
 fn found(addr: LinkAddr, detail: &str) -> Located {

@@ -175,10 +175,6 @@ impl Symbols {
         self.0.insert(global, located);
     }
 
-    pub(crate) fn remove(&mut self, global: Global) {
-        self.0.remove(&global);
-    }
-
     /// Notes that something else agrees with where `global` is.
     pub(crate) fn confirm(&mut self, global: Global, by: impl Into<String>) {
         if let Some(located) = self.0.get_mut(&global) {

@@ -1,0 +1,166 @@
+//! Goroutines in a form that can be compared across processes and files.
+//!
+//! Ids of a snapshot's pool mean nothing to another snapshot, and addresses differ from process to
+//! process. A census holds its goroutines by what they say: state, wait reason, and functions with
+//! file and line. Censuses that are to be compared share a [`SymbolPool`] in which equal text is an
+//! equal id, so that comparing costs no more than comparing numbers. It keeps nothing else of a
+//! snapshot: neither addresses nor sizes, and no statistics.
+
+mod crowd;
+mod of_snapshot;
+
+use rustc_hash::FxHashMap;
+
+pub use crowd::{Crowd, Key, crowds};
+
+use crate::addr::Addr;
+use crate::model::{Frame, FrameId, LabelsId, Language, Stack, StackFrame, StackId, StrId, SymbolPool};
+
+/// One goroutine. All ids are those of the pool that the census was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub id: u64,
+    /// Its state, as the runtime calls it.
+    pub state: StrId,
+    /// Why it waits.
+    pub reason: Option<StrId>,
+    /// For how long it has been blocked at least, ns; `None` where the runtime has not said.
+    pub wait_ns: Option<u64>,
+    /// How often it has stopped running, modulo 256; `None` where that was not written down. While it
+    /// stays the same, the goroutine has not run.
+    pub run_seq: Option<u8>,
+    /// Whether it is the runtime's own.
+    pub system: bool,
+    /// Who created it.
+    pub parent: Option<u64>,
+    /// Where it is: the innermost frame that is not the runtime's.
+    pub place: Option<FrameId>,
+    /// The function that it started in.
+    pub start: Option<FrameId>,
+    /// The `go` statement that created it.
+    pub creator: Option<FrameId>,
+    /// Its stack.
+    pub stack: Option<StackId>,
+    /// The program's own labels.
+    pub labels: Option<LabelsId>,
+}
+
+/// Which program it was, as far as was written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its pid.
+    pub pid: Option<i32>,
+    /// Path of its executable.
+    pub exe: String,
+    /// Go's build id.
+    pub build_id: Option<String>,
+    /// The toolchain.
+    pub go_version: String,
+    /// GOARCH.
+    pub arch: String,
+    /// Path of the main package, or of its module.
+    pub module: Option<String>,
+    /// Since the runtime started, ns, when the census was taken.
+    pub uptime_ns: Option<u64>,
+}
+
+impl Identity {
+    /// The executable's own name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.exe.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// Whether two censuses are of the same thing; `None` where that cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// The same run of the same program, so that ids mean the same goroutines.
+    pub same_process: Option<bool>,
+    /// The same build.
+    pub same_build: Option<bool>,
+    /// The same program, perhaps in different builds.
+    pub same_program: Option<bool>,
+    /// From the first to the second, ns; negative when the second is older.
+    pub elapsed_ns: i128,
+}
+
+/// Two moments of one start may differ by as much: clocks are set, and numbers are rounded.
+const SAME_START_NS: i128 = 2_000_000_000;
+
+/// What can be compared of one reading of one program.
+#[derive(Clone, Debug, Default)]
+pub struct Census {
+    /// What people call it: `pid 4242`, or a file's name.
+    pub name: String,
+    /// Which program.
+    pub program: Identity,
+    /// When: ns since the Unix epoch.
+    pub captured_at_unix_ns: u64,
+    /// Whether stacks were written down. A single one may be missing all the same.
+    pub has_stacks: bool,
+    /// Whether everything that was asked for was there.
+    pub complete: bool,
+    /// How many goroutines there were, listed or not.
+    pub total: u64,
+    /// Those that are listed, without dead ones.
+    pub members: Vec<Member>,
+}
+
+impl Census {
+    /// Whether goroutines were left out when it was written (by a filter or a limit).
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        u64::try_from(self.members.len()).is_ok_and(|listed| listed < self.total)
+    }
+
+    /// How `later` is related to this one.
+    #[must_use]
+    pub fn relation(&self, later: &Self) -> Relation {
+        let (a, b) = (&self.program, &later.program);
+        let by_clock = i128::from(later.captured_at_unix_ns) - i128::from(self.captured_at_unix_ns);
+        let same_build = a.build_id.as_ref().zip(b.build_id.as_ref()).map(|(a, b)| a == b);
+        let same_program = match (&a.module, &b.module) {
+            (Some(a), Some(b)) => Some(a == b),
+            _ => same_build.filter(|same| *same),
+        };
+        let by_uptime = a.uptime_ns.zip(b.uptime_ns).map(|(a, b)| i128::from(b) - i128::from(a));
+        let same_process = match (a.pid.zip(b.pid), by_uptime) {
+            _ if same_build == Some(false) => Some(false),
+            (Some((a, b)), _) if a != b => Some(false),
+            (Some(_), Some(by_uptime)) => Some((by_clock - by_uptime).abs() <= SAME_START_NS),
+            _ => None,
+        };
+        let elapsed_ns = by_uptime.filter(|_| same_process == Some(true)).unwrap_or(by_clock);
+        Relation { same_process, same_build, same_program, elapsed_ns }
+    }
+
+    /// Its goroutines by id.
+    #[must_use]
+    pub fn by_id(&self) -> FxHashMap<u64, &Member> {
+        self.members.iter().map(|member| (member.id, member)).collect()
+    }
+}
+
+/// The id of a line of source in a pool of comparable names. An empty file and line 0 are unknown.
+/// Neither addresses nor how it was compiled tell two of them apart.
+pub fn intern_line(pool: &mut SymbolPool, function: &str, file: &str, line: u32) -> FrameId {
+    let (function, file) = (pool.intern_str(function), pool.intern_str(file));
+    pool.intern_frame(Frame {
+        function,
+        file,
+        line,
+        pc: Addr(0),
+        entry: Addr(0),
+        inlined: false,
+        language: Language::Go,
+    })
+}
+
+/// The id of a stack of such lines, innermost first, each with whether a normal traceback hides it.
+pub fn intern_lines(pool: &mut SymbolPool, lines: impl IntoIterator<Item = (FrameId, bool)>) -> StackId {
+    let frame = |(frame, hidden)| StackFrame { frame, sp_offset: 0, fp_offset: 0, hidden };
+    let frames = lines.into_iter().map(frame).collect();
+    pool.intern_stack(Stack { frames })
+}

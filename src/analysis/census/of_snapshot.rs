@@ -1,0 +1,113 @@
+//! The census of a snapshot.
+
+use rustc_hash::FxHashMap;
+
+use super::{Census, Identity, Member, intern_line, intern_lines};
+use crate::analysis::{Index, PlaceKind};
+use crate::model::{FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool};
+
+impl Census {
+    /// Of a snapshot; `name` is what people call it. Names are put into `pool`, each distinct one
+    /// once.
+    #[must_use]
+    pub fn of_snapshot(snapshot: &Snapshot, name: impl Into<String>, pool: &mut SymbolPool) -> Self {
+        let target = &snapshot.target;
+        let index = Index::new(snapshot);
+        let mut translation = Translation::new(&snapshot.symbols, pool);
+        let alive = || snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead());
+        let members: Vec<Member> = alive().map(|goroutine| translation.member(&index, goroutine)).collect();
+        Self {
+            name: name.into(),
+            program: Identity {
+                pid: Some(target.pid),
+                exe: target.exe.clone(),
+                build_id: target.build_id.clone(),
+                go_version: target.go_version.clone(),
+                arch: target.arch.to_owned(),
+                module: target.module.package.clone().or_else(|| target.module.path.clone()),
+                uptime_ns: target.uptime_ns,
+            },
+            captured_at_unix_ns: snapshot.captured_at_unix_ns,
+            has_stacks: !alive().any(|goroutine| goroutine.stack == StackState::NotShown(NotShown::NotAsked)),
+            complete: snapshot.is_complete(),
+            total: u64::try_from(members.len()).unwrap_or(u64::MAX),
+            members,
+        }
+    }
+}
+
+/// From the ids of one pool to those of another, by what they say.
+struct Translation<'a> {
+    from: &'a SymbolPool,
+    to: &'a mut SymbolPool,
+    lines: FxHashMap<FrameId, Option<FrameId>>,
+    stacks: FxHashMap<StackId, Option<StackId>>,
+    labels: FxHashMap<LabelsId, LabelsId>,
+}
+
+impl<'a> Translation<'a> {
+    fn new(from: &'a SymbolPool, to: &'a mut SymbolPool) -> Self {
+        Self { from, to, lines: FxHashMap::default(), stacks: FxHashMap::default(), labels: FxHashMap::default() }
+    }
+
+    fn member(&mut self, index: &Index<'_>, goroutine: &Goroutine) -> Member {
+        let stack = match goroutine.stack {
+            StackState::Known(id) => self.stack(id),
+            StackState::NotShown(_) => None,
+        };
+        let at = |kind| index.place(goroutine, kind).frame();
+        Member {
+            id: goroutine.id.0,
+            state: self.to.intern_str(goroutine.status.name()),
+            reason: index.reason(goroutine).map(|text| self.to.intern_str(text)),
+            wait_ns: index.wait_ns(goroutine),
+            run_seq: Some(goroutine.run_seq),
+            system: goroutine.system,
+            parent: goroutine.parent.map(|id| id.0),
+            place: at(PlaceKind::Current).and_then(|id| self.line(id)),
+            start: goroutine.start.and_then(|id| self.line(id)),
+            creator: goroutine.creator.and_then(|id| self.line(id)),
+            stack,
+            labels: goroutine.labels.map(|id| self.labels(id)),
+        }
+    }
+
+    fn line(&mut self, id: FrameId) -> Option<FrameId> {
+        if let Some(&known) = self.lines.get(&id) {
+            return known;
+        }
+        let from = self.from;
+        let frame = from.frame(id);
+        let translated =
+            frame.map(|frame| intern_line(self.to, from.str(frame.function), from.str(frame.file), frame.line));
+        self.lines.insert(id, translated);
+        translated
+    }
+
+    fn stack(&mut self, id: StackId) -> Option<StackId> {
+        if let Some(&known) = self.stacks.get(&id) {
+            return known;
+        }
+        let from = self.from;
+        let translated = from.stack(id).map(|stack| {
+            let lines: Vec<(FrameId, bool)> =
+                stack.frames.iter().filter_map(|frame| Some((self.line(frame.frame)?, frame.hidden))).collect();
+            intern_lines(self.to, lines)
+        });
+        self.stacks.insert(id, translated);
+        translated
+    }
+
+    fn labels(&mut self, id: LabelsId) -> LabelsId {
+        if let Some(&known) = self.labels.get(&id) {
+            return known;
+        }
+        let from = self.from;
+        let mut text = |id: StrId| self.to.intern_str(from.str(id));
+        let labels =
+            from.labels(id).iter().map(|label| Label { key: text(label.key), value: text(label.value) }).collect();
+        let translated = self.to.intern_labels(labels);
+        self.labels.insert(id, translated);
+        translated
+    }
+}

@@ -1,0 +1,143 @@
+//! Rules that the goroutines of a program must keep, and whether they do.
+//!
+//! A rule that fails says by how much, and names the groups that are to blame. Rules judge what was
+//! seen: a census, one to compare with, or a series of them. Nothing here reads a program or decides
+//! what a failure means to the caller.
+
+pub mod growth;
+mod judge;
+#[cfg(test)]
+mod tests;
+
+use regex::Regex;
+
+pub use judge::{Judge, Level};
+
+use super::WaitRange;
+use super::census::Member;
+use growth::Rate;
+
+/// How much growth is allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Allowance {
+    /// So many goroutines.
+    Count(u64),
+    /// So much of the goroutines that there were, in percent.
+    Percent(f64),
+}
+
+impl Allowance {
+    /// `100` or `25%`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_suffix('%') {
+            Some(number) => number.trim().parse().ok().filter(|p: &f64| p.is_finite() && *p >= 0.0).map(Self::Percent),
+            None => text.parse().ok().map(Self::Count),
+        }
+    }
+
+    /// How many goroutines that is when there were `before`.
+    #[must_use]
+    pub fn of(self, before: u64) -> f64 {
+        match self {
+            Self::Count(count) => count as f64,
+            Self::Percent(percent) => before as f64 * percent / 100.0,
+        }
+    }
+}
+
+impl std::fmt::Display for Allowance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub enum Rule {
+    /// At most so many goroutines.
+    MaxGoroutines(u64),
+    /// At most so many more than in the baseline.
+    MaxGrowth(Allowance),
+    /// No group, and not all of them together, grows steadily by more than that while it is watched.
+    SteadyGrowth(Allowance),
+    /// At most so many goroutines with one stack.
+    MaxGroup(u64),
+    /// No goroutine is blocked for longer, ns.
+    MaxWait(u64),
+    /// No goroutine has such a function on its stack.
+    ForbidFunction(Regex),
+    /// Some goroutine has such a function on its stack.
+    RequireFunction(Regex),
+}
+
+impl Rule {
+    /// A stable name: that of the option.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MaxGoroutines(_) => "max-goroutines",
+            Self::MaxGrowth(_) => "max-growth",
+            Self::SteadyGrowth(_) => "steady-growth",
+            Self::MaxGroup(_) => "max-group",
+            Self::MaxWait(_) => "max-wait",
+            Self::ForbidFunction(_) => "forbid-function",
+            Self::RequireFunction(_) => "require-function",
+        }
+    }
+}
+
+/// All rules, and what is exempt from them.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// In the order in which they are told.
+    pub rules: Vec<Rule>,
+    /// Goroutines with a matching function on the stack, or created by one, are left out of all
+    /// rules but [`Rule::RequireFunction`].
+    pub allow: Vec<Regex>,
+    /// Whether the runtime's own goroutines count too.
+    pub system: bool,
+}
+
+/// Goroutines that broke a rule, by stack.
+#[derive(Clone, Debug)]
+pub struct Offender {
+    /// How many.
+    pub count: u64,
+    /// How many there were, in the baseline or when the watch began.
+    pub before: Option<u64>,
+    /// Their known waits.
+    pub wait: Option<WaitRange>,
+    /// How fast the group grows.
+    pub rate: Option<Rate>,
+    /// The first ids.
+    pub ids: Vec<u64>,
+    /// One of them; `None` for all goroutines together.
+    pub example: Option<Member>,
+}
+
+/// Whether a rule holds.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Which.
+    pub rule: Rule,
+    /// Whether it holds.
+    pub holds: bool,
+    /// What was measured, in the rule's own unit: goroutines, or ns.
+    pub measured: f64,
+    /// What is allowed, likewise.
+    pub allowed: f64,
+    /// What was seen that broke it, the worst first.
+    pub offenders: Vec<Offender>,
+}
+
+impl Verdict {
+    /// By how much it failed; 0 when it holds.
+    #[must_use]
+    pub fn excess(&self) -> f64 {
+        if self.holds { 0.0 } else { (self.measured - self.allowed).abs() }
+    }
+}

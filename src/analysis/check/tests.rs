@@ -1,0 +1,157 @@
+use regex::Regex;
+
+use super::{Allowance, Judge, Level, Rule, Rules, Verdict};
+use crate::analysis::Census;
+use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+use crate::model::{Snapshot, SymbolPool};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// So many goroutines in each function, blocked for so long.
+fn snapshot(groups: &[(&str, u64, Option<u64>)]) -> Snapshot {
+    let mut builder = SnapshotBuilder::new();
+    let mut id = 0;
+    for &(function, count, wait_ns) in groups {
+        for _ in 0..count {
+            id += 1;
+            builder.add(&GoroutineSpec {
+                id,
+                reason: Some("chan receive"),
+                wait_ns,
+                frames: vec![frame("runtime.gopark", "/go/proc.go", 1), frame(function, "/app/w.go", 7)],
+                creator: Some(frame("main.main", "/app/m.go", 3)),
+                system: function.starts_with("runtime."),
+                ..Default::default()
+            });
+        }
+    }
+    builder.build()
+}
+
+fn regex(text: &str) -> Regex {
+    Regex::new(text).expect("a pattern")
+}
+
+fn judge(rules: Vec<Rule>, allow: &[&str], series: &[Snapshot], baseline: Option<&Snapshot>) -> Vec<Verdict> {
+    let rules = Rules { rules, allow: allow.iter().map(|text| regex(text)).collect(), system: false };
+    let mut pool = SymbolPool::default();
+    let baseline = baseline.map(|snapshot| Census::of_snapshot(snapshot, "baseline", &mut pool));
+    let mut judge = Judge::new(&rules, Level::Stacks);
+    for snapshot in series {
+        let census = Census::of_snapshot(snapshot, "now", &mut pool);
+        judge.look(&census, baseline.as_ref(), &mut pool);
+    }
+    judge.verdicts()
+}
+
+fn one(rule: Rule, allow: &[&str], snapshot: &Snapshot) -> Verdict {
+    let mut verdicts = judge(vec![rule], allow, std::slice::from_ref(snapshot), None);
+    assert_eq!(verdicts.len(), 1);
+    verdicts.remove(0)
+}
+
+#[test]
+fn every_rule_on_one_reading() {
+    let now = snapshot(&[("main.a", 5, Some(3 * SECOND)), ("main.b", 2, None), ("runtime.sys", 9, Some(99 * SECOND))]);
+    for (rule, holds, measured, offenders) in [
+        (Rule::MaxGoroutines(7), true, 7.0, 0),
+        (Rule::MaxGoroutines(6), false, 7.0, 2),
+        (Rule::MaxGroup(5), true, 5.0, 0),
+        (Rule::MaxGroup(1), false, 5.0, 2),
+        (Rule::MaxWait(3 * SECOND), true, 3e9, 0),
+        (Rule::MaxWait(SECOND), false, 3e9, 1),
+        (Rule::ForbidFunction(regex("^main\\.c$")), true, 0.0, 0),
+        (Rule::ForbidFunction(regex("main\\.b")), false, 2.0, 1),
+        // Anything on the stack counts, and who created it.
+        (Rule::ForbidFunction(regex("gopark")), false, 7.0, 2),
+        (Rule::ForbidFunction(regex("^main\\.main$")), false, 7.0, 2),
+        (Rule::RequireFunction(regex("main\\.b")), true, 2.0, 0),
+        (Rule::RequireFunction(regex("main\\.c")), false, 0.0, 0),
+    ] {
+        let name = format!("{rule:?}");
+        let verdict = one(rule, &[], &now);
+        assert_eq!((verdict.holds, verdict.measured, verdict.offenders.len()), (holds, measured, offenders), "{name}");
+        assert_eq!(verdict.excess() > 0.0, !holds, "{name}");
+    }
+    let worst = &one(Rule::MaxGroup(1), &[], &now).offenders[0];
+    assert_eq!((worst.count, worst.ids.as_slice()), (5, &[1, 2, 3, 4, 5][..]));
+}
+
+#[test]
+fn what_is_allowed_does_not_count() {
+    let now = snapshot(&[("main.a", 5, Some(3 * SECOND)), ("main.b", 2, None)]);
+    assert!(one(Rule::MaxGoroutines(2), &["main\\.a"], &now).holds);
+    assert!(one(Rule::MaxWait(0), &["nothing", "^main\\.a$"], &now).holds);
+    assert!(one(Rule::ForbidFunction(regex("main\\.a")), &["main\\.a"], &now).holds);
+    assert!(one(Rule::RequireFunction(regex("main\\.a")), &["main\\.a"], &now).holds);
+    assert!(one(Rule::MaxGoroutines(0), &["main\\.main"], &now).holds, "by who created them");
+}
+
+#[test]
+fn growth_since_a_baseline() {
+    let before = snapshot(&[("main.a", 10, None)]);
+    let after = [snapshot(&[("main.a", 12, None), ("main.new", 3, None)])];
+    for (allowed, holds) in [("5", true), ("4", false), ("50%", true), ("49.9%", false), ("0", false)] {
+        let allowed = Allowance::parse(allowed).expect("an allowance");
+        let verdicts = judge(vec![Rule::MaxGrowth(allowed)], &[], &after, Some(&before));
+        assert_eq!((verdicts[0].holds, verdicts[0].measured), (holds, 5.0), "{allowed}");
+        let told: Vec<_> = verdicts[0].offenders.iter().map(|o| (o.before, o.count)).collect();
+        assert_eq!(told, if holds { vec![] } else { vec![(Some(0), 3), (Some(10), 12)] });
+    }
+    let verdicts = judge(vec![Rule::MaxGrowth(Allowance::Count(0))], &["main\\.new"], &after, Some(&before));
+    assert_eq!(verdicts[0].measured, 2.0, "what is allowed counts in neither");
+    assert!(judge(vec![Rule::MaxGrowth(Allowance::Count(0))], &[], &after, None).is_empty());
+    for bad in ["", "%", "-1", "x", "NaN%", "-3%", "1e999%"] {
+        assert_eq!(Allowance::parse(bad), None, "{bad}");
+    }
+}
+
+/// A series of readings a second apart.
+fn watch(groups: impl Fn(u64) -> Vec<(&'static str, u64, Option<u64>)>) -> Vec<Snapshot> {
+    let at = |second: u64| {
+        let mut snapshot = snapshot(&groups(second));
+        snapshot.captured_at_unix_ns += second * SECOND;
+        snapshot
+    };
+    (0..12).map(at).collect()
+}
+
+#[test]
+fn steady_growth_names_the_group() {
+    let leaking = watch(|second| vec![("main.leak", 10 * second, None), ("main.load", 20 + 9 * (second % 3), None)]);
+    let verdicts = judge(vec![Rule::SteadyGrowth(Allowance::Count(0))], &[], &leaking, None);
+    let [verdict] = verdicts.as_slice() else { panic!("{verdicts:?}") };
+    assert!(!verdict.holds);
+    let [leak] = verdict.offenders.as_slice() else { panic!("{verdict:?}") };
+    let rate = leak.rate.expect("it was fitted");
+    assert_eq!((leak.before, leak.count, rate.per_second), (Some(0), 110, 10.0));
+    let allowed = |allowance| judge(vec![Rule::SteadyGrowth(allowance)], &[], &leaking, None)[0].holds;
+    assert!(allowed(Allowance::Count(110)) && !allowed(Allowance::Count(109)));
+    assert!(allowed(Allowance::Percent(600.0)) && !allowed(Allowance::Percent(500.0)), "of 20 at the start");
+    let exempt = judge(vec![Rule::SteadyGrowth(Allowance::Count(0))], &["main\\.leak"], &leaking, None);
+    assert!(exempt[0].holds);
+}
+
+#[test]
+fn growth_of_many_small_groups_is_told_of_all_together() {
+    const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let spread = watch(|second| (0..=second).map(|at| (NAMES[at as usize], 3, None)).collect());
+    let verdicts = judge(vec![Rule::SteadyGrowth(Allowance::Count(0))], &[], &spread, None);
+    let [all] = verdicts[0].offenders.as_slice() else { panic!("{verdicts:?}") };
+    assert!(all.example.is_none() && all.rate.is_some_and(|rate| rate.per_second == 3.0));
+    // Half of a series says nothing.
+    assert!(judge(vec![Rule::SteadyGrowth(Allowance::Count(0))], &[], &spread[..6], None).is_empty());
+}
+
+#[test]
+fn a_watch_keeps_the_worst_and_knows_who_has_not_run() {
+    let mut series = watch(|second| vec![("main.a", if second == 5 { 9 } else { 2 }, None)]);
+    for (snapshot, second) in series.iter_mut().zip(0_u8..) {
+        // The second one runs all the time.
+        snapshot.goroutines[1].run_seq = second;
+    }
+    let verdicts = judge(vec![Rule::MaxGoroutines(8), Rule::MaxWait(10 * SECOND)], &[], &series, None);
+    assert_eq!((verdicts[0].holds, verdicts[0].measured), (false, 9.0));
+    let late = &verdicts[1].offenders[0];
+    assert_eq!((late.count, late.ids.as_slice(), verdicts[1].measured), (1, &[1][..], 11e9));
+}

@@ -1,0 +1,353 @@
+//! What became of the goroutines between two censuses.
+//!
+//! Groups are compared by what their members have in common, goroutines by their ids. Ids are only
+//! compared within one process: those of another run say nothing. Costs are linear.
+
+use std::cmp::Reverse;
+
+use rustc_hash::FxHashMap;
+
+use super::census::{Census, Crowd, Key, Member, Relation, crowds};
+use super::{GroupBy, WaitRange};
+use crate::model::SymbolPool;
+
+/// What happened to a group. In the order in which they are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fate {
+    /// Only in the second.
+    New,
+    /// More than before.
+    Grown,
+    /// Only in the first.
+    Gone,
+    /// Fewer than before.
+    Shrunk,
+    /// As many as before.
+    Unchanged,
+}
+
+impl Fate {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 5] = [Self::New, Self::Grown, Self::Gone, Self::Shrunk, Self::Unchanged];
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Grown => "grown",
+            Self::Gone => "gone",
+            Self::Shrunk => "shrunk",
+            Self::Unchanged => "unchanged",
+        }
+    }
+
+    fn of(before: u64, after: u64) -> Self {
+        match (before, after) {
+            (0, _) => Self::New,
+            (_, 0) => Self::Gone,
+            _ if after > before => Self::Grown,
+            _ if after < before => Self::Shrunk,
+            _ => Self::Unchanged,
+        }
+    }
+}
+
+/// A group in both censuses.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What its members have in common.
+    pub key: Key,
+    /// What happened.
+    pub fate: Fate,
+    /// Members in the first.
+    pub before: u64,
+    /// Members in the second.
+    pub after: u64,
+    /// Their known waits in the second, or in the first when it is gone.
+    pub wait: Option<WaitRange>,
+    /// The first thousand ids in the second, or in the first when it is gone.
+    pub ids: Vec<u64>,
+    /// One of them.
+    pub example: Member,
+}
+
+impl Change {
+    /// By how many it changed.
+    #[must_use]
+    pub fn delta(&self) -> i128 {
+        i128::from(self.after) - i128::from(self.before)
+    }
+}
+
+/// Goroutines that are in both with the same wait.
+#[derive(Clone, Debug)]
+pub struct Stayed {
+    /// They, with what they have in common. Their waits are lower bounds: the runtime's own stamp, or
+    /// the time between the two where it is known that they have not run.
+    pub crowd: Crowd,
+}
+
+/// The difference between two censuses.
+#[derive(Clone, Debug)]
+pub struct Diff {
+    /// How the two are related.
+    pub relation: Relation,
+    /// What groups were made by.
+    pub by: GroupBy,
+    /// Goroutines counted in the first.
+    pub before: u64,
+    /// Goroutines counted in the second.
+    pub after: u64,
+    /// Every group: by what happened, the largest change first.
+    pub changes: Vec<Change>,
+    /// Those that stayed, the largest group first; `None` where ids cannot be compared.
+    pub stayed: Option<Vec<Stayed>>,
+}
+
+impl Diff {
+    /// Compares. With `system` the runtime's own goroutines count too.
+    #[must_use]
+    pub fn of(a: &Census, b: &Census, by: &GroupBy, system: bool, pool: &mut SymbolPool) -> Self {
+        let relation = a.relation(b);
+        let first = crowds(a.counted(system), by, pool);
+        let second = crowds(b.counted(system), by, pool);
+        let count = |crowds: &[Crowd]| crowds.iter().map(|crowd| crowd.count).sum();
+        let (before, after) = (count(&first), count(&second));
+        // Unless they are known to differ, equal pids are taken for one process: cores and partial
+        // files may not say when it started.
+        let one_process = relation.same_process.unwrap_or(a.program.pid.is_some() && a.program.pid == b.program.pid);
+        Self {
+            relation,
+            by: by.clone(),
+            before,
+            after,
+            changes: changes(first, second),
+            stayed: one_process.then(|| stayed(a, b, relation.elapsed_ns, system, pool)),
+        }
+    }
+
+    /// How many groups have this fate.
+    #[must_use]
+    pub fn groups(&self, fate: Fate) -> usize {
+        self.changes.iter().filter(|change| change.fate == fate).count()
+    }
+}
+
+fn changes(first: Vec<Crowd>, second: Vec<Crowd>) -> Vec<Change> {
+    let mut before: FxHashMap<Key, Crowd> = first.into_iter().map(|crowd| (crowd.key, crowd)).collect();
+    let mut changes: Vec<Change> = Vec::with_capacity(second.len());
+    let mut add = |crowd: Crowd, before: u64, after: u64| {
+        changes.push(Change {
+            key: crowd.key,
+            fate: Fate::of(before, after),
+            before,
+            after,
+            wait: crowd.wait,
+            ids: crowd.ids,
+            example: crowd.example,
+        });
+    };
+    for crowd in second {
+        let (was, is) = (before.remove(&crowd.key).map_or(0, |old| old.count), crowd.count);
+        add(crowd, was, is);
+    }
+    for (_, crowd) in before {
+        let was = crowd.count;
+        add(crowd, was, 0);
+    }
+    changes.sort_unstable_by_key(|change| {
+        (change.fate, Reverse(change.delta().abs()), Reverse(change.after), change.example.id)
+    });
+    changes
+}
+
+/// Stamps are rounded where they are written down.
+const SAME_STAMP_NS: i128 = 1_000_000;
+
+fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut SymbolPool) -> Vec<Stayed> {
+    let before = a.by_id();
+    let elapsed = u64::try_from(elapsed_ns).unwrap_or(0);
+    let blocked = [pool.intern_str("waiting"), pool.intern_str("syscall"), pool.intern_str("leaked")];
+    let both: Vec<Member> = b
+        .counted(system)
+        .filter(|now| blocked.contains(&now.state))
+        .filter(|now| before.get(&now.id).is_some_and(|was| is_same_wait(was, now, elapsed_ns)))
+        .map(|now| {
+            let proven = before.get(&now.id).is_some_and(|was| has_not_run(was, now)).then_some(elapsed);
+            Member { wait_ns: now.wait_ns.max(proven), ..*now }
+        })
+        .collect();
+    let by = if a.has_stacks && b.has_stacks { GroupBy::Stack } else { GroupBy::Place(super::PlaceKind::Current) };
+    let mut stayed: Vec<Stayed> = crowds(&both, &by, pool).into_iter().map(|crowd| Stayed { crowd }).collect();
+    stayed.sort_by_key(|one| Reverse(one.crowd.count));
+    stayed
+}
+
+/// Whether both say how often it has run, and say the same.
+fn has_not_run(was: &Member, now: &Member) -> bool {
+    was.run_seq.is_some() && was.run_seq == now.run_seq
+}
+
+/// Whether a goroutine waits where it waited, and nothing says that it went on between: neither the
+/// runtime's stamp, which once set is of one wait only, nor how often it has run.
+fn is_same_wait(was: &Member, now: &Member, elapsed_ns: i128) -> bool {
+    let same_place = was.state == now.state
+        && was.reason == now.reason
+        && was.place == now.place
+        && (was.stack == now.stack || was.stack.is_none() || now.stack.is_none());
+    let same_stamp = match (was.wait_ns, now.wait_ns) {
+        (Some(was), Some(now)) => (i128::from(now) - i128::from(was) - elapsed_ns).abs() <= SAME_STAMP_NS,
+        // It went on, or the collector would not have taken the stamp away.
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    let has_run = was.run_seq.zip(now.run_seq).is_some_and(|(was, now)| was != now);
+    same_place && same_stamp && !has_run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Diff, Fate};
+    use crate::analysis::{Census, GroupBy, PlaceKind};
+    use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+    use crate::model::{Snapshot, SymbolPool};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// `(id, function, wait)`; all at one line.
+    fn snapshot(goroutines: &[(u64, &str, Option<u64>)]) -> Snapshot {
+        let mut builder = SnapshotBuilder::new();
+        for &(id, function, wait_ns) in goroutines {
+            builder.add(&GoroutineSpec {
+                id,
+                reason: Some("chan receive"),
+                wait_ns,
+                frames: vec![frame("runtime.gopark", "/go/proc.go", 1), frame(function, "/app/w.go", 7)],
+                system: function == "main.system",
+                ..Default::default()
+            });
+        }
+        builder.build()
+    }
+
+    fn later(mut snapshot: Snapshot, seconds: u64) -> Snapshot {
+        snapshot.captured_at_unix_ns += seconds * SECOND;
+        snapshot.target.uptime_ns = snapshot.target.uptime_ns.map(|ns| ns + seconds * SECOND);
+        snapshot
+    }
+
+    fn diff(a: &Snapshot, b: &Snapshot, by: &GroupBy) -> Diff {
+        let mut pool = SymbolPool::default();
+        let (a, b) = (Census::of_snapshot(a, "a", &mut pool), Census::of_snapshot(b, "b", &mut pool));
+        Diff::of(&a, &b, by, false, &mut pool)
+    }
+
+    #[test]
+    fn every_fate() {
+        // Ids of a pool depend on what was met first: the order differs between the two.
+        let a = snapshot(&[
+            (1, "main.gone", None),
+            (2, "main.same", None),
+            (3, "main.more", None),
+            (9, "main.less", None),
+            (10, "main.less", None),
+        ]);
+        let b = later(
+            snapshot(&[
+                (3, "main.more", None),
+                (4, "main.more", None),
+                (5, "main.new", None),
+                (6, "main.new", None),
+                (2, "main.same", None),
+                (9, "main.less", None),
+                (11, "main.system", None),
+            ]),
+            5,
+        );
+        for by in [GroupBy::Stack, GroupBy::SimilarStack, GroupBy::Place(PlaceKind::Current), GroupBy::Start] {
+            let diff = diff(&a, &b, &by);
+            let told: Vec<(Fate, u64, u64)> = diff.changes.iter().map(|c| (c.fate, c.before, c.after)).collect();
+            let want = [
+                (Fate::New, 0, 2),
+                (Fate::Grown, 1, 2),
+                (Fate::Gone, 1, 0),
+                (Fate::Shrunk, 2, 1),
+                (Fate::Unchanged, 1, 1),
+            ];
+            assert_eq!(told, want, "{by:?}");
+            assert_eq!((diff.before, diff.after), (5, 6), "the runtime's own do not count");
+            assert_eq!(diff.changes[0].ids, [5, 6]);
+        }
+        let by_reason = diff(&a, &b, &GroupBy::Reason);
+        assert_eq!((by_reason.changes.len(), by_reason.changes[0].delta()), (1, 1));
+    }
+
+    #[test]
+    fn goroutines_that_stayed() {
+        let a = snapshot(&[
+            (1, "main.w", None),
+            (2, "main.w", Some(SECOND)),
+            (3, "main.w", Some(SECOND)),
+            (4, "main.w", Some(SECOND)),
+            (5, "main.x", None),
+        ]);
+        let b = later(
+            // 2 waits on; 3 has waited for less time than has passed; 4 has lost its stamp; 5 is elsewhere.
+            snapshot(&[
+                (1, "main.w", None),
+                (2, "main.w", Some(11 * SECOND)),
+                (3, "main.w", Some(2 * SECOND)),
+                (4, "main.w", None),
+                (5, "main.w", None),
+            ]),
+            10,
+        );
+        let diff = diff(&a, &b, &GroupBy::Stack);
+        assert_eq!((diff.relation.same_process, diff.relation.elapsed_ns), (Some(true), 10_000_000_000));
+        let stayed = diff.stayed.expect("it is one process");
+        assert_eq!(stayed.len(), 1);
+        assert_eq!(stayed[0].crowd.ids, [1, 2]);
+        let mut has_run = b.clone();
+        has_run.goroutines[0].run_seq = 1;
+        assert_eq!(self::diff(&a, &has_run, &GroupBy::Stack).stayed.expect("it is one process")[0].crowd.ids, [2]);
+        let wait = stayed[0].crowd.wait.expect("the time between is known");
+        assert_eq!((wait.shortest_ns, wait.longest_ns), (10 * SECOND, 11 * SECOND));
+    }
+
+    #[test]
+    fn another_process_and_another_program() {
+        let a = snapshot(&[(1, "main.w", None)]);
+        let mut restarted = later(a.clone(), 60);
+        restarted.target.uptime_ns = Some(5 * SECOND);
+        let of_restarted = diff(&a, &restarted, &GroupBy::Stack);
+        assert_eq!((of_restarted.relation.same_process, of_restarted.relation.same_build), (Some(false), Some(true)));
+        assert!(of_restarted.stayed.is_none());
+        assert_eq!(of_restarted.groups(Fate::Unchanged), 1, "groups are compared all the same");
+        let mut other = restarted;
+        other.target.build_id = Some("other".into());
+        other.target.module.package = Some("example.com/other".into());
+        let relation = diff(&a, &other, &GroupBy::Stack).relation;
+        assert_eq!((relation.same_build, relation.same_program), (Some(false), Some(false)));
+        other.target.module.package = a.target.module.package.clone();
+        assert_eq!(diff(&a, &other, &GroupBy::Stack).relation.same_program, Some(true));
+    }
+
+    #[test]
+    fn costs_are_linear() {
+        let many = |n: u64| {
+            let names: Vec<String> = (0..100).map(|kind| format!("main.w{kind}")).collect();
+            let list: Vec<(u64, &str, Option<u64>)> =
+                (1..=n).map(|id| (id, names[usize::try_from(id % 100).unwrap()].as_str(), None)).collect();
+            snapshot(&list)
+        };
+        let time = |snapshot: &Snapshot| {
+            let started = std::time::Instant::now();
+            assert_eq!(diff(snapshot, snapshot, &GroupBy::Stack).changes.len(), 100);
+            started.elapsed()
+        };
+        let (small, large) = (many(10_000), many(100_000));
+        time(&small);
+        assert!(time(&large) < time(&small) * 60);
+    }
+}

@@ -1,0 +1,35 @@
+//! Taking a capture of a target that can be written to a file and read again with the same result.
+
+use super::freeze::FreezeMode;
+use super::session::{CaptureError, CaptureOptions, OpenError, OpenOptions, Session};
+use crate::model::Snapshot;
+use crate::target::recording::{ElfImage, RecordingTarget};
+use crate::target::{Target, TargetError};
+
+/// Why a target could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It could not be read.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// What was read could not be put together.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+/// Reads everything of a target that any command asks for: the thorough search for the runtime and
+/// the ordinary one, and one capture with stacks and dead goroutines. The snapshot is what the
+/// recording will give.
+///
+/// # Errors
+/// When it cannot be opened or read, as for [`Session::open`] and [`Session::capture`].
+pub fn record(target: Box<dyn Target>, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), RecordError> {
+    let recording = RecordingTarget::new(target);
+    let open = |thorough| Session::open(Box::new(recording.clone()), &OpenOptions { bin: None, thorough });
+    drop(open(true)?);
+    let snapshot = open(false)?.capture(&CaptureOptions { stacks: true, dead: true, freeze, c_frames: false })?;
+    Ok((recording.image()?, snapshot))
+}

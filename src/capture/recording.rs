@@ -1,0 +1,168 @@
+//! What a recording holds of a capture besides memory, so that it gives the same answer later.
+//!
+//! A recorded goroutine is its header and stack exactly as they were believed. One that never held
+//! still is recorded as such, since whatever bytes were left of it would make up a stack that never
+//! was. Stacks are read one after the other, and one may have moved meanwhile to where another was
+//! read before: then the recording's memory has the later one, and the earlier is kept apart. A running one whose thread was stopped is recorded with the place where it was.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use super::unwind::{Start, StartKind};
+use crate::addr::Addr;
+use crate::model::{Consistency, FreezeInfo, NotShown};
+use crate::target::{Recorder, Target};
+
+/// The name under which it is attached to a recording.
+const NAME: &str = "goroutines";
+
+/// What is recorded.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Recorded {
+    /// Goroutines that were not believed, by the address of the g, and why.
+    unsettled: Vec<(u64, Unsettled)>,
+    /// Running goroutines whose threads stood still.
+    starts: Vec<(u64, StoppedAt)>,
+    /// Stacks whose place another stack took while the capture was made: address of the g, first
+    /// address of the bytes, and the bytes in hexadecimal.
+    #[serde(default)]
+    displaced: Vec<(u64, u64, String)>,
+    /// Where recorded stacks are, by their first address.
+    #[serde(skip)]
+    stacks: BTreeMap<u64, StackPlace>,
+    /// Goroutines that took more than one try.
+    retried: u64,
+    freeze: Option<Freeze>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct StackPlace {
+    end: u64,
+    g: u64,
+    /// Number of the piece in the recording.
+    piece: usize,
+}
+
+/// Bytes of stacks that are not where they were, by the address of the g.
+pub(super) type Displaced = FxHashMap<u64, (u64, Vec<u8>)>;
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Unsettled {
+    Moving,
+    Unreadable,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct StoppedAt {
+    pc: u64,
+    sp: u64,
+    lr: u64,
+    /// Whether `pc` is the next instruction, and not a return address.
+    interrupted: bool,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Freeze {
+    whole_program: bool,
+    stopped_ns: u64,
+    threads: u32,
+}
+
+impl Recorded {
+    /// What was recorded of `target`, if that is a recording.
+    pub(super) fn of(target: &dyn Target) -> Option<Self> {
+        // Damage is found by checksum; what cannot be understood is of a later version's making.
+        serde_json::from_slice(target.attachment(NAME)?).ok()
+    }
+
+    /// Notes a goroutine that was not believed.
+    pub(super) fn add_unsettled(&mut self, addr: Addr, why: NotShown) {
+        let why = if why == NotShown::Unreadable { Unsettled::Unreadable } else { Unsettled::Moving };
+        self.unsettled.push((addr.0, why));
+    }
+
+    /// Notes where the stack of a running goroutine starts.
+    pub(super) fn add_start(&mut self, addr: Addr, start: &Start) {
+        let interrupted = start.kind == StartKind::Interrupted;
+        let at = StoppedAt { pc: start.pc.0, sp: start.sp.0, lr: start.lr.0, interrupted };
+        self.starts.push((addr.0, at));
+    }
+
+    /// Records the stack of the goroutine at `g`.
+    pub(super) fn add_stack(&mut self, recorder: &dyn Recorder, g: Addr, start: u64, stack: &[u8]) {
+        self.displaced.retain(|(other, _, _)| *other != g.0);
+        let piece = recorder.keep(Addr(start), stack);
+        let end = start.saturating_add(stack.len() as u64);
+        if start == end {
+            return;
+        }
+        // Those that begin before its end; the nearest of them may end behind its start.
+        while let Some((&first, &place)) = self.stacks.range(..end).next_back().filter(|(_, place)| place.end > start) {
+            self.stacks.remove(&first);
+            if place.g != g.0 {
+                self.displaced.push((place.g, first, hex(&recorder.kept(place.piece))));
+            }
+        }
+        self.stacks.insert(start, StackPlace { end, g: g.0, piece });
+    }
+
+    pub(super) fn displaced(&self) -> Displaced {
+        self.displaced.iter().map(|(g, start, bytes)| (*g, (*start, unhex(bytes)))).collect()
+    }
+
+    /// Attaches it to the recording that is being made of `target`, if one is.
+    pub(super) fn attach(mut self, target: &dyn Target, consistency: &Consistency, freeze: Option<&FreezeInfo>) {
+        let Some(recorder) = target.recorder() else { return };
+        self.retried = consistency.retried;
+        self.freeze = freeze.map(|info| Freeze {
+            whole_program: info.whole_program,
+            stopped_ns: info.stopped_ns,
+            threads: info.threads,
+        });
+        // Numbers and plain names: nothing in it can fail to be written.
+        recorder.attach(NAME, serde_json::to_vec(&self).unwrap_or_default());
+    }
+
+    pub(super) fn unsettled(&self) -> FxHashMap<u64, NotShown> {
+        let why = |why| match why {
+            Unsettled::Moving => NotShown::Moving,
+            Unsettled::Unreadable => NotShown::Unreadable,
+        };
+        self.unsettled.iter().map(|&(addr, reason)| (addr, why(reason))).collect()
+    }
+
+    pub(super) fn starts(&self) -> FxHashMap<u64, Start> {
+        let start = |at: &StoppedAt| {
+            let kind = if at.interrupted { StartKind::Interrupted } else { StartKind::Parked };
+            Start { pc: Addr(at.pc), sp: Addr(at.sp), lr: Addr(at.lr), kind }
+        };
+        self.starts.iter().map(|(addr, at)| (*addr, start(at))).collect()
+    }
+
+    pub(super) fn retried(&self) -> u64 {
+        self.retried
+    }
+
+    pub(super) fn freeze(&self) -> Option<FreezeInfo> {
+        self.freeze.map(|f| FreezeInfo { whole_program: f.whole_program, stopped_ns: f.stopped_ns, threads: f.threads })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Digits that are none count as 0: the checksum was right, so somebody made them up.
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs.map(|pair| pair.iter().fold(0, |byte, next| (byte << 4) | digit(next))).collect()
+}
+
+/// The target to read from what is compared and may be thrown away: see [`crate::target::Recorder`].
+pub(super) fn quiet(target: &dyn Target) -> &dyn Target {
+    target.recorder().map_or(target, |recorder| recorder.unrecorded())
+}

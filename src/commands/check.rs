@@ -1,0 +1,308 @@
+//! `gospy check`
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+
+use super::ci_args::{CheckArgs, RuleArgs};
+use super::diff::complete;
+use super::files::write_file;
+use super::snapshots::{Given, name_of};
+use super::source::Sources;
+use super::streams::Streams;
+use super::{Exit, Failure, Global};
+use crate::analysis::Census;
+use crate::analysis::check::growth::LEAST_SAMPLES;
+use crate::analysis::check::{Allowance, Judge, Level, Rule, Rules, Verdict};
+use crate::model::SymbolPool;
+use crate::report::check::{self, Options, Subject};
+use crate::report::units::{count, duration};
+
+pub(super) fn run(
+    arguments: &CheckArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Failure> {
+    let watch = arguments.watch.map(|ns| Watch::new(ns, arguments.interval)).transpose()?;
+    let rules = rules(arguments, watch.is_some())?;
+    let mut pool = SymbolPool::default();
+    // Read first: that it is missing should not be found out after the watch.
+    let baseline = arguments.baseline.as_ref().map(|path| Given::File(path.clone()).census(sources, &mut pool));
+    let baseline = baseline.transpose()?;
+    let judged = judge(arguments, watch.as_ref(), &rules, baseline.as_ref(), sources, &mut pool)?;
+    let notes = notes(&judged, baseline.as_ref(), &rules);
+    let subject = Subject {
+        census: &judged.latest,
+        baseline: baseline.as_ref(),
+        samples: judged.samples,
+        watched_ns: judged.watched_ns,
+        verdicts: &judged.verdicts,
+        pool: &pool,
+        notes: &notes,
+    };
+    let options = Options { style: streams.out_style(), system: arguments.rules.system };
+    let annotate = arguments.github || streams.environment.github;
+    let workspace = streams.environment.workspace.clone();
+    if arguments.json {
+        streams.finish(|out| check::json(out, &subject))?;
+        if annotate {
+            // Standard output is the JSON's.
+            let _ = check::github(&mut *streams.err, &subject, workspace.as_deref());
+        }
+    } else {
+        streams.finish(|out| {
+            check::text(out, &subject, &options)?;
+            if annotate { check::github(out, &subject, workspace.as_deref()) } else { Ok(()) }
+        })?;
+    }
+    if let Some(path) = &arguments.junit {
+        write_file(path, |out| check::junit(out, &subject))?;
+    }
+    if subject.failed() > 0 {
+        return Ok(Exit::Failed);
+    }
+    complete(baseline.iter().chain([&judged.latest]), global.strict)
+}
+
+/// When to look.
+#[derive(Debug)]
+struct Watch {
+    interval: Duration,
+    samples: u32,
+}
+
+/// Without an interval, a watch has about that many samples.
+const USUAL_SAMPLES: u64 = 30;
+
+impl Watch {
+    fn new(watch_ns: u64, interval_ns: Option<u64>) -> Result<Self, Failure> {
+        let interval = interval_ns.unwrap_or((watch_ns / USUAL_SAMPLES).clamp(100_000_000, 10_000_000_000)).max(1);
+        let samples = (watch_ns / interval).saturating_add(1);
+        let least = u64::try_from(LEAST_SAMPLES).unwrap_or(u64::MAX);
+        if samples < least {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "--watch {} at an --interval of {} gives {samples} samples; growth cannot be told from fewer than \
+                     {least}",
+                    duration(watch_ns),
+                    duration(interval)
+                ),
+            ));
+        }
+        // More than the growth of the largest groups could be told from.
+        const MOST: u64 = 1_000_000;
+        if samples > MOST {
+            let message =
+                format!("--watch and --interval give {} samples; the limit is {}", count(samples), count(MOST));
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok(Self { interval: Duration::from_nanos(interval), samples: u32::try_from(samples).unwrap_or(u32::MAX) })
+    }
+
+    /// When a sample is due, after the first. Up to half an interval late, by turns: samples at even
+    /// distances would take a load that has nearly their rhythm for one that grows.
+    fn due(&self, nth: u32) -> Duration {
+        let last = self.samples.saturating_sub(1);
+        let late = if nth == last { 0.0 } else { (f64::from(nth) * 0.618_033_988_75).fract() / 2.0 };
+        self.interval * nth + self.interval.mul_f64(late)
+    }
+}
+
+/// What was seen.
+struct Judged {
+    latest: Census,
+    samples: usize,
+    watched_ns: u64,
+    verdicts: Vec<Verdict>,
+}
+
+fn judge(
+    arguments: &CheckArgs,
+    watch: Option<&Watch>,
+    rules: &Rules,
+    baseline: Option<&Census>,
+    sources: &dyn Sources,
+    pool: &mut SymbolPool,
+) -> Result<Judged, Failure> {
+    let given = arguments.given();
+    let (Some(watch), Given::Process(wanted, depth)) = (watch, &given) else {
+        let latest = given.census(sources, pool)?;
+        check_baseline(&latest, baseline, arguments.force)?;
+        let mut judge = Judge::new(rules, Level::of(baseline.into_iter().chain([&latest])));
+        judge.look(&latest, baseline, pool);
+        return Ok(Judged { verdicts: judge.verdicts(), latest, samples: 1, watched_ns: 0 });
+    };
+    let mut source = sources.open(wanted)?;
+    let mut judge = Judge::new(rules, Level::of(baseline));
+    let started = Instant::now();
+    let (mut first_at, mut latest) = (None, None);
+    for nth in 0..watch.samples {
+        std::thread::sleep(watch.due(nth).saturating_sub(started.elapsed()));
+        let snapshot = source.capture(depth).map_err(|failure| ended_early(&failure, nth, watch.samples))?;
+        let census = Census::of_snapshot(&snapshot, name_of(wanted), pool);
+        if first_at.is_none() {
+            check_baseline(&census, baseline, arguments.force)?;
+        }
+        first_at.get_or_insert(census.captured_at_unix_ns);
+        judge.look(&census, baseline, pool);
+        latest = Some(census);
+    }
+    let latest = latest.ok_or_else(|| Failure::new(Exit::Error, "nothing was sampled"))?;
+    let watched_ns = latest.captured_at_unix_ns.saturating_sub(first_at.unwrap_or_default());
+    let samples = usize::try_from(watch.samples).unwrap_or(usize::MAX);
+    Ok(Judged { verdicts: judge.verdicts(), latest, samples, watched_ns })
+}
+
+fn ended_early(failure: &Failure, samples: u32, of: u32) -> Failure {
+    let message = format!("{}\n{samples} of {of} samples were taken; nothing was judged", failure.message());
+    Failure::new(failure.exit(), message)
+}
+
+fn check_baseline(census: &Census, baseline: Option<&Census>, force: bool) -> Result<(), Failure> {
+    let Some(baseline) = baseline else { return Ok(()) };
+    if baseline.relation(census).same_program != Some(false) || force {
+        return Ok(());
+    }
+    let name = |census: &Census| {
+        let program = &census.program;
+        let name = program.module.as_deref().unwrap_or(program.name());
+        format!("{} of {name}", census.name)
+    };
+    let message = format!(
+        "the baseline is another program's: {}, and what is checked is {}\n--force compares them all the same",
+        name(baseline),
+        name(census)
+    );
+    Err(Failure::new(Exit::Error, message))
+}
+
+/// What must be known to judge the verdicts.
+fn notes(judged: &Judged, baseline: Option<&Census>, rules: &Rules) -> Vec<String> {
+    let mut notes = Vec::new();
+    let latest = &judged.latest;
+    if let Some(baseline) = baseline {
+        let relation = baseline.relation(latest);
+        match (relation.same_program, relation.same_build) {
+            (Some(false), _) => notes.push("the baseline is another program's".to_owned()),
+            (_, Some(false)) => notes.push("the baseline is another build's".to_owned()),
+            (None, None) => notes.push("whether the baseline is of the same program is not known".to_owned()),
+            _ => {}
+        }
+    }
+    for census in baseline.into_iter().chain([latest]) {
+        if census.is_partial() {
+            let listed = u64::try_from(census.members.len()).unwrap_or(u64::MAX);
+            notes.push(format!("{} lists {} of {} goroutines", census.name, count(listed), count(census.total)));
+        }
+        if !census.complete {
+            notes.push(format!("{} is incomplete: some of it could not be read", census.name));
+        }
+        if !census.has_stacks {
+            notes.push(format!("{} holds no stacks: groups are made and functions looked for by place", census.name));
+        }
+    }
+    let waits = rules.rules.iter().any(|rule| matches!(rule, Rule::MaxWait(_)));
+    let waiting = latest.counted(rules.system).filter(|member| member.reason.is_some());
+    let unknown = waiting.filter(|member| member.wait_ns.is_none()).count();
+    if waits && unknown > 0 && judged.samples == 1 {
+        let unknown = count(u64::try_from(unknown).unwrap_or(u64::MAX));
+        notes
+            .push(format!("for how long {unknown} goroutines wait is not known: the runtime tells after a collection"));
+    }
+    notes
+}
+
+fn rules(arguments: &CheckArgs, watched: bool) -> Result<Rules, Failure> {
+    let typed = &arguments.rules;
+    let usage = |text: &str| Failure::new(Exit::Usage, text);
+    let mut rules = Vec::new();
+    rules.extend(typed.max_goroutines.map(Rule::MaxGoroutines));
+    if let Some(allowed) = typed.max_growth {
+        if arguments.baseline.is_some() {
+            rules.push(Rule::MaxGrowth(allowed));
+        } else if !watched {
+            return Err(usage(
+                "--max-growth needs something to measure from: give --baseline FILE or --watch DURATION",
+            ));
+        }
+    }
+    if watched {
+        // What was allowed since the baseline is not what is allowed within the watch.
+        let allowed = typed.max_growth.filter(|_| arguments.baseline.is_none());
+        rules.push(Rule::SteadyGrowth(allowed.unwrap_or(Allowance::Count(0))));
+    }
+    rules.extend(typed.max_group.map(Rule::MaxGroup));
+    rules.extend(typed.max_wait.map(Rule::MaxWait));
+    rules.extend(typed.forbid_function.iter().cloned().map(Rule::ForbidFunction));
+    rules.extend(typed.require_function.iter().cloned().map(Rule::RequireFunction));
+    if rules.is_empty() {
+        return Err(usage(
+            "there is no rule to check: give --max-goroutines, --max-growth, --max-group, --max-wait, \
+             --forbid-function, --require-function or --watch",
+        ));
+    }
+    Ok(Rules { rules, allow: allow(typed)?, system: typed.system })
+}
+
+/// Longest file of expressions, bytes.
+const LARGEST_ALLOW_FILE: u64 = 1 << 20;
+
+fn allow(typed: &RuleArgs) -> Result<Vec<Regex>, Failure> {
+    let mut allow = typed.allow.clone();
+    for path in &typed.allow_file {
+        allow.extend(allow_file(path)?);
+    }
+    Ok(allow)
+}
+
+fn allow_file(path: &Path) -> Result<Vec<Regex>, Failure> {
+    use std::io::Read as _;
+    let name = path.display();
+    let unreadable = |error: std::io::Error| Failure::new(Exit::Error, format!("--allow-file {name}: {error}"));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let length = file.take(LARGEST_ALLOW_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if u64::try_from(length).is_ok_and(|length| length > LARGEST_ALLOW_FILE) {
+        let message = format!("--allow-file {name}: it is longer than {LARGEST_ALLOW_FILE} bytes");
+        return Err(Failure::new(Exit::Error, message));
+    }
+    let mut patterns = Vec::new();
+    for (line, nth) in text.lines().zip(1_u32..) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let pattern = Regex::new(line);
+        let bad = |error| Failure::new(Exit::Usage, format!("--allow-file {name}: line {nth}: {error}"));
+        patterns.push(pattern.map_err(bad)?);
+    }
+    Ok(patterns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Watch;
+    use std::time::Duration;
+
+    #[test]
+    fn samples_are_spread_and_end_on_time() {
+        let watch = Watch::new(30_000_000_000, None).expect("it is long enough");
+        assert_eq!((watch.samples, watch.interval), (31, Duration::from_secs(1)));
+        let due: Vec<Duration> = (0..31).map(|nth| watch.due(nth)).collect();
+        assert!(due.is_sorted() && due[0].is_zero() && due[30] == Duration::from_secs(30), "{due:?}");
+        let gaps: Vec<Duration> = due.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(500)), "{gaps:?}");
+        assert!(gaps.iter().any(|gap| *gap > Duration::from_millis(1_150)), "{gaps:?}");
+    }
+
+    #[test]
+    fn a_watch_must_be_long_enough() {
+        let error = Watch::new(5_000_000_000, Some(1_000_000_000)).expect_err("6 samples");
+        assert!(error.message().contains("gives 6 samples; growth cannot be told from fewer than 8"), "{error:?}");
+        assert_eq!(Watch::new(1_000_000_000, None).expect("100 ms apart").samples, 11);
+        assert!(Watch::new(u64::MAX, Some(1)).is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! What can be typed to the commands for scripts and CI: `diff`, `check`, `run`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use nix::sys::signal::Signal;
+use regex::Regex;
+
+use super::snapshots::Given;
+use super::source::{Depth, Freeze, Wanted};
+use crate::analysis::GroupBy;
+use crate::analysis::check::Allowance;
+use crate::analysis::quantity::parse_duration;
+
+pub(super) const DIFF_EXAMPLES: &str = "\
+Examples:
+  gospy stack --pid 4242 --json > before.json
+  gospy diff before.json --pid 4242
+  gospy diff before.json after.json --by place
+  gospy diff before.json after.json --markdown | gh pr comment --body-file -
+  gospy diff monday.json tuesday.json --json | jq '.changes[] | select(.delta > 10)'";
+
+pub(super) const CHECK_EXAMPLES: &str = "\
+Examples:
+  gospy check --pid 4242 --max-goroutines 500 --max-wait 5m --allow '^net/http\\.\\(\\*Server\\)\\.Serve$'
+  gospy check --pid 4242 --watch 30s
+  gospy check --pid 4242 --baseline before.json --max-growth 10%
+  gospy check --from after.json --forbid-function 'main\\.transfer' --junit gospy.xml
+
+Growth:
+  --max-growth with --baseline compares the number of goroutines with that of the baseline. With
+  --watch, every group with the same stack, and all goroutines together, are sampled and a rate is
+  fitted: the median of the slopes between all pairs of samples (Theil-Sen), with its 99.99 %
+  confidence interval. Growth is steady when the whole interval is above 0, the lowest sample rises
+  from quarter to quarter of the watch, each quarter lies as a whole above the one before the last,
+  and the fitted growth is 5 goroutines or more. It fails when it exceeds --max-growth (0 unless
+  given; a percentage is of all goroutines at the start). A load that goes up and down, or a warm-up
+  that ends during the watch, does not.
+
+Waits:
+  The runtime only stamps a wait at the first garbage collection after it began, so a wait may be
+  unknown; --watch knows it too of goroutines that have not run from one sample to the next.";
+
+pub(super) const RUN_EXAMPLES: &str = "\
+Examples:
+  gospy run --timeout 60s -- go test ./...
+  gospy run --timeout 10m --dump stacks.txt -- ./server
+  gospy run --capture-every 30s --output snapshots -- ./server
+  gospy run --capture-on USR1 --output snapshots -- ./server
+
+Exit status:
+  that of the command; 128 + N when signal N ended it
+  124  it did not end within --timeout
+  125  gospy run itself failed
+  126  the command cannot be executed
+  127  there is no such command
+  2    wrong usage";
+
+pub(super) fn duration(text: &str) -> Result<u64, String> {
+    match parse_duration(text) {
+        Some(0) | None => Err("a duration is a number with a unit: 500ms, 30s, 5m, 1h30m".to_owned()),
+        Some(ns) => Ok(ns),
+    }
+}
+
+fn wait(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { duration(text) }
+}
+
+fn allowance(text: &str) -> Result<Allowance, String> {
+    Allowance::parse(text).ok_or_else(|| "growth is a number of goroutines (100) or a percentage (25%)".to_owned())
+}
+
+/// What a process is read with.
+#[derive(Args, Debug)]
+pub(super) struct ProcessArgs {
+    /// Process to read
+    #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(super) pid: Option<i32>,
+    /// Binary of the same build with symbols, for a program that has none
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "pid")]
+    bin: Option<PathBuf>,
+    /// Stop threads for an exact picture of running goroutines, for microseconds each
+    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
+          requires = "pid")]
+    freeze: Option<Freeze>,
+}
+
+impl ProcessArgs {
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        self.pid.map(|pid| Wanted::process(pid, self.bin.clone()))
+    }
+
+    pub(super) fn depth(&self) -> Depth {
+        Depth { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
+    }
+
+    fn given(&self) -> Option<Given> {
+        self.wanted().map(|wanted| Given::Process(wanted, self.depth()))
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DiffArgs {
+    /// What to compare, the earlier one first: files written by `stack --json` or `summary --json`;
+    /// - for standard input. With --pid one file, and the process as it is now
+    #[arg(value_name = "FILE", required = true, num_args = 1..=2, value_hint = ValueHint::FilePath)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    process: ProcessArgs,
+    /// What groups have in common: stack, similar (stacks that differ only within the runtime),
+    /// place, start, creator, state, reason, label=KEY
+    #[arg(long, value_name = "KEY")]
+    pub(super) by: Option<GroupBy>,
+    /// Count and show the runtime's own goroutines and frames too
+    #[arg(long)]
+    pub(super) system: bool,
+    /// Show at most this many groups in a section; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(super) limit: usize,
+    /// Markdown, to paste into a pull request
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
+    /// One JSON object instead of text
+    #[arg(long, short)]
+    pub(super) json: bool,
+}
+
+impl DiffArgs {
+    /// The two, or what is wrong with what was typed.
+    pub(super) fn both(&self) -> Result<[Given; 2], String> {
+        let file = |path: &PathBuf| Given::File(path.clone());
+        match (self.files.as_slice(), self.process.given()) {
+            ([a, b], None) if a.as_os_str() == "-" && b.as_os_str() == "-" => {
+                Err("standard input can be read only once: name a file".to_owned())
+            }
+            ([a, b], None) => Ok([file(a), file(b)]),
+            ([a], Some(now)) => Ok([file(a), now]),
+            ([_], None) => Err("a second file, or --pid for the process as it is now, is missing".to_owned()),
+            _ => Err("two files and --pid are three things to compare: leave one out".to_owned()),
+        }
+    }
+}
+
+/// The rules of `check`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Rules")]
+pub(super) struct RuleArgs {
+    /// At most N goroutines
+    #[arg(long, value_name = "N")]
+    pub(super) max_goroutines: Option<u64>,
+    /// At most N (or N%) more goroutines than in the baseline; with --watch, no group may grow
+    /// steadily by more
+    #[arg(long, value_name = "N|N%", value_parser = allowance)]
+    pub(super) max_growth: Option<Allowance>,
+    /// At most N goroutines with the same stack
+    #[arg(long, value_name = "N")]
+    pub(super) max_group: Option<u64>,
+    /// No goroutine is blocked for longer
+    #[arg(long, value_name = "DURATION", value_parser = wait)]
+    pub(super) max_wait: Option<u64>,
+    /// No goroutine has such a function on its stack
+    #[arg(long, value_name = "REGEX")]
+    pub(super) forbid_function: Vec<Regex>,
+    /// Some goroutine has such a function on its stack
+    #[arg(long, value_name = "REGEX")]
+    pub(super) require_function: Vec<Regex>,
+    /// Leave out goroutines with such a function on their stack, or created by one
+    #[arg(long, value_name = "REGEX")]
+    pub(super) allow: Vec<Regex>,
+    /// The same from a file: a regular expression a line; # begins a comment
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) allow_file: Vec<PathBuf>,
+    /// Count the runtime's own goroutines too
+    #[arg(long)]
+    pub(super) system: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["pid", "from"])))]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    process: ProcessArgs,
+    /// File to read in the place of a process, written by `stack --json`; - for standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["bin", "freeze", "watch"])]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) rules: RuleArgs,
+    /// File to measure growth from, written by `stack --json`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "max_growth")]
+    pub(super) baseline: Option<PathBuf>,
+    /// Go on when the baseline is of another program
+    #[arg(long, requires = "baseline")]
+    pub(super) force: bool,
+    /// Sample the process for that long, and fail when goroutines grow steadily
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) watch: Option<u64>,
+    /// Time between samples; a thirtieth of the watch unless given
+    #[arg(long, short, value_name = "DURATION", value_parser = duration, requires = "watch")]
+    pub(super) interval: Option<u64>,
+    /// One JSON object instead of text
+    #[arg(long, short)]
+    pub(super) json: bool,
+    /// Write JUnit XML to a file too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) junit: Option<PathBuf>,
+    /// Annotate the run on GitHub Actions; done without asking where GITHUB_ACTIONS is true
+    #[arg(long)]
+    pub(super) github: bool,
+}
+
+impl CheckArgs {
+    pub(super) fn given(&self) -> Given {
+        match (&self.from, self.process.given()) {
+            (_, Some(process)) => process,
+            (from, None) => Given::File(from.clone().unwrap_or_default()),
+        }
+    }
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    let name = text.to_ascii_uppercase();
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    match name.parse::<Signal>() {
+        Ok(Signal::SIGKILL | Signal::SIGSTOP) => Err("nobody can receive this one".to_owned()),
+        Ok(Signal::SIGCHLD) => Err("this one tells that the command has ended".to_owned()),
+        Ok(signal) => Ok(signal),
+        Err(_) => Err("signals have names like USR1 or SIGUSR1".to_owned()),
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// Give up on the command after that long: tell all its stacks, then end it
+    #[arg(long, short, value_name = "DURATION", value_parser = duration)]
+    pub(super) timeout: Option<u64>,
+    /// From SIGTERM, when it is given up on, to SIGKILL
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s", requires = "timeout")]
+    pub(super) grace: u64,
+    /// Where to write the stacks of a command that was given up on; standard error unless given
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "timeout")]
+    pub(super) dump: Option<PathBuf>,
+    /// Write a snapshot at intervals
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "output")]
+    pub(super) capture_every: Option<u64>,
+    /// Write a snapshot at this signal, which is then not passed on
+    #[arg(long, value_name = "SIGNAL", value_parser = signal, requires = "output")]
+    pub(super) capture_on: Option<Signal>,
+    /// Directory for snapshots; it is made if need be
+    #[arg(long, short, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    pub(super) output: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, num_args = 1.., last = true, value_hint = ValueHint::CommandWithArguments)]
+    pub(super) command: Vec<OsString>,
+}

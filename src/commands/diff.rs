@@ -1,0 +1,63 @@
+//! `gospy diff`
+
+use super::ci_args::DiffArgs;
+use super::source::Sources;
+use super::streams::Streams;
+use super::{Exit, Failure, Global};
+use crate::analysis::{Census, Diff, GroupBy, PlaceKind};
+use crate::model::SymbolPool;
+use crate::report::diff::{self, Options, Subject};
+
+pub(super) fn run(
+    arguments: &DiffArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Failure> {
+    let [first, second] = arguments.both().map_err(|text| Failure::new(Exit::Usage, text))?;
+    let mut pool = SymbolPool::default();
+    let a = first.census(sources, &mut pool)?;
+    let b = second.census(sources, &mut pool)?;
+    let by = grouping(arguments.by.as_ref(), [&a, &b])?;
+    if arguments.by.is_none() && by != GroupBy::Stack && !global.quiet {
+        streams.note("there are no stacks to compare; places are compared. `stack --json` writes stacks");
+    }
+    let diff = Diff::of(&a, &b, &by, arguments.system, &mut pool);
+    let subject = Subject { a: &a, b: &b, diff: &diff, pool: &pool };
+    let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
+    let options = Options { style: streams.out_style(), limit, system: arguments.system };
+    streams.finish(|out| match (arguments.json, arguments.markdown) {
+        (true, _) => diff::json(out, &subject),
+        (_, true) => diff::markdown(out, &subject, &options),
+        _ => diff::text(out, &subject, &options),
+    })?;
+    complete([&a, &b], global.strict)
+}
+
+/// Whether readings are as complete as `--strict` wants them.
+pub(super) fn complete<'a>(censuses: impl IntoIterator<Item = &'a Census>, strict: bool) -> Result<Exit, Failure> {
+    match censuses.into_iter().find(|census| !census.complete || census.is_partial()) {
+        Some(census) if strict => {
+            let message = format!("the answer is incomplete: {} does not hold all goroutines whole", census.name);
+            Err(Failure::new(Exit::Incomplete, message))
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// What was asked for, or the best that can be had.
+fn grouping(asked: Option<&GroupBy>, both: [&Census; 2]) -> Result<GroupBy, Failure> {
+    let without = both.into_iter().find(|census| !census.has_stacks);
+    match (asked, without) {
+        (Some(by @ (GroupBy::Stack | GroupBy::SimilarStack)), Some(census)) => {
+            let (name, by) = (&census.name, diff::by_name(by));
+            let message = format!(
+                "--by {by}: {name} holds no stacks; `gospy stack --json` writes them, and --by place needs none"
+            );
+            Err(Failure::new(Exit::Error, message))
+        }
+        (Some(by), _) => Ok(by.clone()),
+        (None, None) => Ok(GroupBy::Stack),
+        (None, Some(_)) => Ok(GroupBy::Place(PlaceKind::Current)),
+    }
+}

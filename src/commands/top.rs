@@ -1,0 +1,161 @@
+//! `gospy top`
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use super::args::TopArgs;
+use super::live::Live;
+use super::source::{Depth, Source, Sources, Wanted};
+use super::streams::Streams;
+use super::{Exit, Failure};
+use crate::analysis::{Filter, SortKey};
+use crate::model::Snapshot;
+use crate::target::proc_dir::ProcDir;
+use crate::target::process_list::ProcessList;
+use crate::top::draw::Theme;
+use crate::top::order::{GroupSort, Order, SortName};
+use crate::top::picture::Selection;
+use crate::top::source::{SnapshotSource, SourceEnd, Successor};
+use crate::top::state::{Leave, Settings, View};
+use crate::top::stream::{self, Format};
+
+/// Columns of text that goes to a file or a pipe.
+const FILE_COLUMNS: u16 = 160;
+
+pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+    let settings = settings(arguments)?;
+    let wanted = arguments.target.wanted();
+    let depth = arguments.target.depth(false);
+    let source = sources.open(&wanted)?;
+    let successor = if arguments.wait {
+        Some(SameName::of(arguments.target.pid, arguments.target.wanted().bin, depth)?)
+    } else {
+        None
+    };
+    let source: Box<dyn SnapshotSource> = Box::new(Opened { source, depth, pid: arguments.target.pid });
+    let successor = successor.map(|successor| -> Box<dyn Successor> { Box::new(successor) });
+
+    let style = streams.out_style();
+    if streams.out_is_terminal && io::stdin().is_terminal() && !arguments.once && !arguments.json {
+        let theme = Theme { colour: style.colour };
+        return match crate::top::run::run(source, successor, settings, theme) {
+            Ok(Leave::Done) => Ok(Exit::Done),
+            Ok(Leave::Signal(signal)) => {
+                // As if it had not been caught: whoever sent it sees that it worked.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+                Ok(Exit::Error)
+            }
+            Err(error) => Err(Failure::new(Exit::Error, format!("the terminal cannot be used: {error}"))),
+        };
+    }
+    let format = if arguments.json {
+        Format::Json
+    } else {
+        let width = style.width.and_then(|width| u16::try_from(width).ok()).unwrap_or(FILE_COLUMNS);
+        Format::Text { width, colour: style.colour }
+    };
+    let mut outcome = None;
+    streams.finish(|out| {
+        outcome = Some(stream::run(out, source, successor, settings, format)?);
+        Ok(())
+    })?;
+    match outcome {
+        Some(outcome) if outcome.refreshes == 0 => Err(match outcome.end {
+            Some(SourceEnd::Failed(text)) => Failure::new(Exit::Error, text),
+            Some(SourceEnd::Ended(text)) => Failure::new(Exit::NoProcess, text),
+            Some(SourceEnd::Finished) | None => Failure::new(Exit::Error, "there was nothing to read"),
+        }),
+        // The end of the target is an event, and so is a reader that went away.
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
+    let filter = match &arguments.filter {
+        None => None,
+        Some(text) => {
+            let filter = Filter::parse(text);
+            let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
+            Some((text.clone(), filter))
+        }
+    };
+    let sort = arguments.sort.unwrap_or(SortName { groups: Some(GroupSort::Count), goroutines: Some(SortKey::Id) });
+    if sort.groups == Some(GroupSort::Mark) {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--sort mark: there is no mark at the start; growth is the change since then",
+        ));
+    }
+    Ok(Settings {
+        interval: arguments.interval,
+        max_cpu: f64::from(arguments.max_cpu) / 100.0,
+        selection: Selection {
+            grouping: arguments.group_by.clone(),
+            filter,
+            no_system: arguments.no_system,
+            group_order: Order::by(sort.groups.unwrap_or_default()),
+            goroutine_order: Order::by(sort.goroutines.unwrap_or(SortKey::Id)),
+        },
+        iterations: if arguments.once { Some(1) } else { arguments.iterations },
+        wait: arguments.wait,
+        view: if sort.groups.is_none() { View::Goroutines } else { View::Groups },
+    })
+}
+
+/// An opened program, read again and again.
+struct Opened {
+    source: Box<dyn Source>,
+    depth: Depth,
+    pid: i32,
+}
+
+impl SnapshotSource for Opened {
+    fn next(&mut self) -> Result<Snapshot, SourceEnd> {
+        self.source.capture(&self.depth).map_err(|failure| match failure.exit() {
+            Exit::NoProcess => SourceEnd::Ended(format!("process {} has ended", self.pid)),
+            _ => SourceEnd::Failed(failure.message().lines().next().unwrap_or_default().to_owned()),
+        })
+    }
+}
+
+/// Finds a process that was started from the same file, or has the same name, after the one that
+/// was looked at.
+struct SameName {
+    pid: i32,
+    bin: Option<PathBuf>,
+    depth: Depth,
+    exe: Option<String>,
+    comm: String,
+    start_ticks: u64,
+}
+
+impl SameName {
+    fn of(pid: i32, bin: Option<PathBuf>, depth: Depth) -> Result<Self, Failure> {
+        let unknown = |error: io::Error| Failure::new(Exit::Error, format!("--wait: /proc/{pid}: {error}"));
+        let dir = ProcDir::open(pid).map_err(unknown)?;
+        let stat = dir.stat().map_err(unknown)?;
+        let exe = dir.exe().ok().map(|(exe, _)| exe);
+        Ok(Self { pid, bin, depth, exe, comm: stat.comm, start_ticks: stat.starttime })
+    }
+}
+
+impl Successor for SameName {
+    fn find(&mut self) -> Option<Box<dyn SnapshotSource>> {
+        let candidates = ProcessList::new().ok()?.filter(|process| {
+            let same = match (&self.exe, &process.exe) {
+                (Some(then), Some(now)) => then == now,
+                _ => self.comm == process.comm,
+            };
+            same && !process.kernel_thread
+                && !matches!(process.state, 'Z' | 'X')
+                && (process.start_ticks, process.pid) != (self.start_ticks, self.pid)
+                && process.start_ticks >= self.start_ticks
+        });
+        let newest = candidates.max_by_key(|process| (process.start_ticks, process.pid))?;
+        let wanted = Wanted::process(newest.pid, self.bin.clone());
+        // One that has only just been started cannot be read yet; it is found again the next time.
+        let source = Live.open(&wanted).ok()?;
+        (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
+        Some(Box::new(Opened { source, depth: self.depth, pid: newest.pid }))
+    }
+}

@@ -1,0 +1,301 @@
+//! Which rules hold and which do not: as text, JSON, JUnit XML and annotations of GitHub Actions.
+
+mod github;
+mod junit;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::io::{self, Write};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use github::github;
+pub use junit::junit;
+pub use text::text;
+
+use super::json::{SCHEMA_VERSION, schema_of};
+use super::members::{Example, Side, Waits, Words};
+use super::text::TextStyle;
+use super::units::{count, counted, duration};
+use crate::analysis::census::Census;
+use crate::analysis::check::growth::{self, CONFIDENCE};
+use crate::analysis::check::{Offender, Rule, Verdict};
+use crate::model::SymbolPool;
+
+/// Groups of offenders that are told in text, JUnit and annotations.
+const OFFENDERS: usize = 10;
+
+/// A check and what it was of.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// What was judged; of a watch, the latest.
+    pub census: &'a Census,
+    /// What growth was measured from.
+    pub baseline: Option<&'a Census>,
+    /// How many readings were judged.
+    pub samples: usize,
+    /// From the first of them to the last, ns.
+    pub watched_ns: u64,
+    /// What came of it.
+    pub verdicts: &'a [Verdict],
+    /// The names in all of it.
+    pub pool: &'a SymbolPool,
+    /// What must be known to judge the rest, as sentences.
+    pub notes: &'a [String],
+}
+
+/// How much to tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Width and colour.
+    pub style: TextStyle,
+    /// Whether stacks show the runtime's own frames.
+    pub system: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// Rules that do not hold.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.verdicts.iter().filter(|verdict| !verdict.holds).count()
+    }
+
+    fn words(&self, system: bool) -> Words<'a> {
+        Words::new(self.pool, &self.census.program.go_version, system)
+    }
+
+    /// `3 rules hold`, `1 of 3 rules failed`.
+    fn headline(&self) -> String {
+        let rules = self.verdicts.len();
+        let all = u64::try_from(rules).unwrap_or(u64::MAX);
+        match self.failed() {
+            0 => format!("{} {}", counted(all, "rule", "rules"), if rules == 1 { "holds" } else { "hold" }),
+            failed => format!("{failed} of {} failed", counted(all, "rule", "rules")),
+        }
+    }
+}
+
+/// The rule as it is typed: `--max-goroutines 500`; steady growth has no option of its own.
+fn typed(rule: &Rule) -> String {
+    let option = |value: String| format!("--{} {value}", rule.name());
+    match rule {
+        Rule::MaxGoroutines(most) | Rule::MaxGroup(most) => option(most.to_string()),
+        Rule::MaxGrowth(allowed) => option(allowed.to_string()),
+        Rule::SteadyGrowth(_) => "steady growth".to_owned(),
+        Rule::MaxWait(ns) => option(duration(*ns).replace(' ', "")),
+        Rule::ForbidFunction(pattern) | Rule::RequireFunction(pattern) => option(format!("'{pattern}'")),
+    }
+}
+
+/// What was measured, and by how much that is too much.
+fn outcome(verdict: &Verdict) -> String {
+    let goroutines = |value: f64| counted(value.max(0.0) as u64, "goroutine", "goroutines");
+    let (measured, excess) = (verdict.measured, verdict.excess());
+    let too_many =
+        |what: String, excess: String| if verdict.holds { what } else { format!("{what}, {excess} too many") };
+    match &verdict.rule {
+        Rule::MaxGoroutines(_) => too_many(goroutines(measured), count(excess as u64)),
+        Rule::MaxGroup(_) => too_many(format!("the largest group has {}", goroutines(measured)), count(excess as u64)),
+        Rule::MaxGrowth(_) => {
+            let what = format!(
+                "{measured:+.0} {} since the baseline",
+                if measured.abs() == 1.0 { "goroutine" } else { "goroutines" }
+            );
+            let percent = if verdict.allowed.fract() == 0.0 { 0 } else { 1 };
+            if verdict.holds { what } else { format!("{what}; {:.percent$} allowed", verdict.allowed) }
+        }
+        Rule::SteadyGrowth(_) => match verdict.offenders.len() {
+            0 => "nothing grows steadily".to_owned(),
+            1 => format!("one group grows steadily, by {measured:.0} in the time; {:.0} allowed", verdict.allowed),
+            groups => {
+                format!(
+                    "{groups} groups grow steadily, one by {measured:.0} in the time; {:.0} allowed",
+                    verdict.allowed
+                )
+            }
+        },
+        Rule::MaxWait(_) => {
+            let longest = format!("the longest known wait is {}", duration(measured as u64));
+            let late: u64 = verdict.offenders.iter().map(|offender| offender.count).sum();
+            if verdict.holds {
+                longest
+            } else {
+                format!("{} wait for longer; {longest}", counted(late, "goroutine", "goroutines"))
+            }
+        }
+        Rule::ForbidFunction(_) if verdict.holds => "no goroutine is in one".to_owned(),
+        Rule::ForbidFunction(_) => format!("in {}", goroutines(measured)),
+        Rule::RequireFunction(_) if verdict.holds => format!("in {}", goroutines(measured)),
+        Rule::RequireFunction(_) => "no goroutine is in one".to_owned(),
+    }
+}
+
+/// One line about a group that broke a rule.
+fn offender_line(offender: &Offender, words: &Words<'_>) -> String {
+    let mut line = match offender.before {
+        Some(before) => format!("{} → {}", count(before), counted(offender.count, "goroutine", "goroutines")),
+        None => counted(offender.count, "goroutine", "goroutines"),
+    };
+    match &offender.example {
+        Some(example) => {
+            line.push(' ');
+            line.push_str(&words.bracket(example, offender.wait, offender.count));
+        }
+        None => line.push_str(" in all"),
+    }
+    if let Some(rate) = &offender.rate {
+        line.push_str(&format!(
+            ": {} a second ({} to {} with {CONFIDENCE} confidence) for {:.0} s",
+            per_second(rate.per_second),
+            per_second(rate.least_per_second),
+            per_second(rate.most_per_second),
+            rate.span_s,
+        ));
+    }
+    line
+}
+
+fn per_second(rate: f64) -> String {
+    let digits = if rate.abs() < 10.0 { 2 } else { 1 };
+    format!("{rate:.digits$}")
+}
+
+/// What a check found.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "gospy check")]
+struct Document<'a> {
+    /// Raised only by a change that breaks readers.
+    schema_version: u32,
+    /// Version of the gospy that wrote this.
+    gospy_version: &'static str,
+    /// Whether all rules hold.
+    passed: bool,
+    /// What was judged; of a watch, the latest reading.
+    target: Side<'a>,
+    /// What growth was measured from.
+    baseline: Option<Side<'a>>,
+    /// How many readings were judged.
+    samples: u64,
+    /// From the first of them to the last, ns.
+    watched_ns: u64,
+    /// Every rule.
+    rules: Vec<RuleDocument<'a>>,
+    /// What must be known to judge the rest.
+    notes: &'a [String],
+}
+
+/// A rule and whether it holds.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Rule")]
+struct RuleDocument<'a> {
+    /// max-goroutines, max-growth, steady-growth, max-group, max-wait, forbid-function,
+    /// require-function. Open enumeration.
+    name: &'static str,
+    /// The rule in words.
+    rule: String,
+    /// Whether it holds.
+    passed: bool,
+    /// What was found, in words.
+    message: String,
+    /// What was measured: goroutines, or ns for max-wait.
+    measured: f64,
+    /// What is allowed, likewise.
+    allowed: f64,
+    /// By how much it failed; 0 when it holds.
+    excess: f64,
+    /// The groups that are to blame, the worst first; the first hundred.
+    offenders: Vec<OffenderDocument<'a>>,
+}
+
+/// Goroutines that broke a rule.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Offender")]
+struct OffenderDocument<'a> {
+    /// How many.
+    count: u64,
+    /// How many there were in the baseline, or when the watch began.
+    before: Option<u64>,
+    /// Their known waits.
+    waits: Option<Waits>,
+    /// How fast the group grows.
+    rate: Option<RateDocument>,
+    /// The first ids.
+    ids: Vec<u64>,
+    /// One of them; null for all goroutines together.
+    example: Option<Example<'a>>,
+}
+
+/// How fast a group grows.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Rate")]
+struct RateDocument {
+    /// Goroutines per second: the median of the slopes between all pairs of samples.
+    per_second: f64,
+    /// Low end of its confidence interval (99.99 %).
+    least_per_second: f64,
+    /// High end of its confidence interval.
+    most_per_second: f64,
+    /// From the first sample to the last, seconds.
+    span_seconds: f64,
+}
+
+impl From<growth::Rate> for RateDocument {
+    fn from(rate: growth::Rate) -> Self {
+        Self {
+            per_second: rate.per_second,
+            least_per_second: rate.least_per_second,
+            most_per_second: rate.most_per_second,
+            span_seconds: rate.span_s,
+        }
+    }
+}
+
+/// Offenders of one rule that JSON tells.
+const JSON_OFFENDERS: usize = 100;
+
+/// Writes what was found as one JSON object on one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn json(out: &mut dyn Write, subject: &Subject<'_>) -> io::Result<()> {
+    let words = subject.words(true);
+    let offender = |offender: &Offender| OffenderDocument {
+        count: offender.count,
+        before: offender.before,
+        waits: offender.wait.map(Waits::from),
+        rate: offender.rate.map(RateDocument::from),
+        ids: offender.ids.clone(),
+        example: offender.example.as_ref().map(|member| words.example(member)),
+    };
+    let rules = subject.verdicts.iter().map(|verdict| RuleDocument {
+        name: verdict.rule.name(),
+        rule: typed(&verdict.rule),
+        passed: verdict.holds,
+        message: outcome(verdict),
+        measured: verdict.measured,
+        allowed: verdict.allowed,
+        excess: verdict.excess(),
+        offenders: verdict.offenders.iter().take(JSON_OFFENDERS).map(offender).collect(),
+    });
+    let document = Document {
+        schema_version: SCHEMA_VERSION,
+        gospy_version: env!("CARGO_PKG_VERSION"),
+        passed: subject.failed() == 0,
+        target: Side::of(subject.census),
+        baseline: subject.baseline.map(Side::of),
+        samples: u64::try_from(subject.samples).unwrap_or(u64::MAX),
+        watched_ns: subject.watched_ns,
+        rules: rules.collect(),
+        notes: subject.notes,
+    };
+    serde_json::to_writer(&mut *out, &document)?;
+    writeln!(out)
+}
+
+/// The JSON Schema of what [`json`] writes.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    schema_of::<Document<'static>>()
+}

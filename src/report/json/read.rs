@@ -1,0 +1,455 @@
+//! Reading back what [`super::write`] wrote, as a [`Census`].
+//!
+//! A newer major version of the format is refused, keys that are not known are passed over, and what
+//! is missing is unknown. Goroutines are taken one by one, so that memory is used for what differs
+//! between them, not for the text. A file is trusted as little as a process: tokens, depth and the
+//! size as a whole are limited.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufReader, Read};
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::SCHEMA_VERSION;
+use crate::analysis::Census;
+use crate::analysis::census::{Identity, Member, intern_line, intern_lines};
+use crate::model::{FrameId, Label, SymbolPool};
+
+/// Longest string, number or run of blanks, in bytes. Names in Go programs stay far below.
+const LONGEST_TOKEN: u32 = 1 << 20;
+/// Largest file.
+const LARGEST: u64 = 16 << 30;
+
+/// Why a file could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadBackError {
+    /// It is no JSON, not that of a snapshot, or cannot be read.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// It was written by a later gospy.
+    #[error("it has schema_version {found}; this gospy reads up to {SCHEMA_VERSION}: use a newer one")]
+    Newer {
+        /// Its version.
+        found: u64,
+    },
+    /// It was written with `--group`, which leaves the goroutines out.
+    #[error("it has groups in the place of goroutines: write it without --group")]
+    Grouped,
+}
+
+/// Reads one document; `name` is what people call it.
+///
+/// # Errors
+/// With what was expected, and the line and column where it is not.
+pub fn read(input: impl Read, name: impl Into<String>, pool: &mut SymbolPool) -> Result<Census, ReadBackError> {
+    let bounded = Bounded { inner: BufReader::with_capacity(1 << 16, input), token: 0, quoted: false, escaped: false };
+    let mut deserializer = serde_json::Deserializer::from_reader(BufReader::new(bounded.take(LARGEST)));
+    let mut found_version = None;
+    let seed = DocumentSeed { pool, found_version: &mut found_version };
+    let result = seed.deserialize(&mut deserializer).and_then(|document| deserializer.end().map(|()| document));
+    // A newer document may look different in any way; the version is the reason to tell.
+    if let Some(found) = found_version.filter(|found| *found > u64::from(SCHEMA_VERSION)) {
+        return Err(ReadBackError::Newer { found });
+    }
+    let document = result?;
+    if document.grouped && document.members.is_empty() {
+        return Err(ReadBackError::Grouped);
+    }
+    Ok(document.census(name.into()))
+}
+
+/// Passes bytes on, and fails at a token that is too long.
+struct Bounded<R> {
+    inner: R,
+    token: u32,
+    quoted: bool,
+    escaped: bool,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buf)?;
+        for byte in buf.get(..got).unwrap_or_default() {
+            self.token = self.token.saturating_add(1);
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.quoted => self.escaped = true,
+                b'"' => {
+                    self.quoted = !self.quoted;
+                    self.token = 0;
+                }
+                b',' | b':' | b'[' | b']' | b'{' | b'}' if !self.quoted => self.token = 0,
+                _ => {}
+            }
+            if self.token > LONGEST_TOKEN {
+                let message = format!("a string or number is longer than {LONGEST_TOKEN} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+        }
+        Ok(got)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Target {
+    pid: Option<i32>,
+    exe: Option<String>,
+    build_id: Option<String>,
+    go_version: Option<String>,
+    arch: Option<String>,
+    #[serde(default)]
+    module: Module,
+    uptime_ns: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Module {
+    package: Option<String>,
+    path: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Goroutine {
+    id: u64,
+    state: String,
+    wait_reason: Option<String>,
+    wait_ns: Option<u64>,
+    #[serde(default)]
+    system: bool,
+    parent_id: Option<u64>,
+    current: Option<Place>,
+    start: Option<Place>,
+    creator: Option<Place>,
+    #[serde(default)]
+    stack: StackBytes,
+    labels: Option<BTreeMap<String, String>>,
+    frames: Option<Vec<Place>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct StackBytes {
+    status: Option<String>,
+}
+
+/// A place or a frame.
+#[derive(Debug, Deserialize)]
+struct Place {
+    function: String,
+    file: Option<String>,
+    line: Option<u32>,
+    #[serde(default)]
+    hidden: bool,
+}
+
+impl Place {
+    fn intern(&self, pool: &mut SymbolPool) -> FrameId {
+        intern_line(pool, &self.function, self.file.as_deref().unwrap_or(""), self.line.unwrap_or(0))
+    }
+}
+
+impl Goroutine {
+    fn member(&self, pool: &mut SymbolPool) -> Member {
+        let stack = self.frames.as_ref().filter(|frames| !frames.is_empty()).map(|frames| {
+            let lines: Vec<(FrameId, bool)> = frames.iter().map(|frame| (frame.intern(pool), frame.hidden)).collect();
+            intern_lines(pool, lines)
+        });
+        let labels = self.labels.as_ref().map(|labels| {
+            let labels = labels.iter();
+            let labels = labels.map(|(key, value)| Label { key: pool.intern_str(key), value: pool.intern_str(value) });
+            let labels = labels.collect();
+            pool.intern_labels(labels)
+        });
+        Member {
+            id: self.id,
+            state: pool.intern_str(&self.state),
+            reason: self.wait_reason.as_deref().map(|text| pool.intern_str(text)),
+            wait_ns: self.wait_ns,
+            run_seq: None,
+            system: self.system,
+            parent: self.parent_id,
+            place: self.current.as_ref().or(self.start.as_ref()).map(|place| place.intern(pool)),
+            start: self.start.as_ref().map(|place| place.intern(pool)),
+            creator: self.creator.as_ref().map(|place| place.intern(pool)),
+            stack,
+            labels,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Document {
+    target: Target,
+    captured_at_unix_ns: u64,
+    complete: bool,
+    total: u64,
+    grouped: bool,
+    members: Vec<Member>,
+    /// Whether some goroutine's stack was known and is not written down.
+    stacks_left_out: bool,
+}
+
+impl Document {
+    fn census(self, name: String) -> Census {
+        let target = self.target;
+        Census {
+            name,
+            program: Identity {
+                pid: target.pid,
+                exe: target.exe.unwrap_or_default(),
+                build_id: target.build_id,
+                go_version: target.go_version.unwrap_or_default(),
+                arch: target.arch.unwrap_or_default(),
+                module: target.module.package.or(target.module.path),
+                uptime_ns: target.uptime_ns,
+            },
+            captured_at_unix_ns: self.captured_at_unix_ns,
+            has_stacks: !self.stacks_left_out,
+            complete: self.complete,
+            total: self.total.max(u64::try_from(self.members.len()).unwrap_or(u64::MAX)),
+            members: self.members,
+        }
+    }
+}
+
+struct DocumentSeed<'a> {
+    pool: &'a mut SymbolPool,
+    found_version: &'a mut Option<u64>,
+}
+
+impl<'de> DeserializeSeed<'de> for DocumentSeed<'_> {
+    type Value = Document;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DocumentSeed<'_> {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a snapshot as `gospy stack --json` writes it")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+        let mut document = Document::default();
+        let mut has_goroutines = false;
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "schema_version" => {
+                    let found: u64 = map.next_value()?;
+                    *self.found_version = Some(found);
+                    if found > u64::from(SCHEMA_VERSION) {
+                        return Err(A::Error::custom("a newer schema_version"));
+                    }
+                }
+                "captured_at" => {
+                    let text: String = map.next_value()?;
+                    document.captured_at_unix_ns = unix_ns(&text)
+                        .ok_or_else(|| A::Error::custom(format!("captured_at is no time as in RFC 3339: {text:?}")))?;
+                }
+                "target" => document.target = map.next_value()?,
+                "complete" => document.complete = map.next_value()?,
+                "goroutines" => {
+                    has_goroutines = true;
+                    map.next_value_seed(GoroutinesSeed { pool: self.pool, document: &mut document })?;
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let missing = match (self.found_version.is_some(), has_goroutines) {
+            (false, _) => "schema_version",
+            (_, false) => "goroutines",
+            _ => return Ok(document),
+        };
+        Err(A::Error::custom(format!("it is not a snapshot: the key {missing} is missing")))
+    }
+}
+
+fn unix_ns(text: &str) -> Option<u64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(time.as_nanosecond()).ok()
+}
+
+/// The object `goroutines`.
+struct GoroutinesSeed<'a> {
+    pool: &'a mut SymbolPool,
+    document: &'a mut Document,
+}
+
+impl<'de> DeserializeSeed<'de> for GoroutinesSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for GoroutinesSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the goroutines of a snapshot")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut has_list = false;
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "total" => self.document.total = map.next_value()?,
+                "groups" => self.document.grouped = map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                "list" => {
+                    has_list = true;
+                    map.next_value_seed(ListSeed { pool: self.pool, document: self.document })?;
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        if has_list { Ok(()) } else { Err(A::Error::custom("the key goroutines.list is missing")) }
+    }
+}
+
+/// The list of goroutines, each forgotten when its census entry is made.
+struct ListSeed<'a> {
+    pool: &'a mut SymbolPool,
+    document: &'a mut Document,
+}
+
+impl<'de> DeserializeSeed<'de> for ListSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ListSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of goroutines")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(goroutine) = list.next_element::<Goroutine>()? {
+            if matches!(goroutine.state.as_str(), "dead" | "waiting for cgo callback") {
+                continue;
+            }
+            let member = goroutine.member(self.pool);
+            let known = goroutine.stack.status.as_deref().is_none_or(|status| status == "known");
+            self.document.stacks_left_out |= known && member.stack.is_none();
+            self.document.members.push(member);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{ReadBackError, read};
+    use crate::analysis::Index;
+    use crate::analysis::census::{Census, Member};
+    use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+    use crate::model::{Snapshot, Status, SymbolPool};
+    use crate::report::json::{self, JsonOptions};
+
+    fn snapshot() -> Snapshot {
+        let mut builder = SnapshotBuilder::new();
+        builder
+            .add(&GoroutineSpec {
+                id: u64::MAX,
+                reason: Some("chan receive"),
+                wait_ns: Some(5),
+                frames: vec![frame("runtime.gopark", "/go/proc.go", 1), frame("main.w[...]", "/app/w.go", 7)],
+                creator: Some(frame("main.main", "", 0)),
+                parent: Some(1),
+                labels: vec![("k", "a\"b\n\u{1b}"), ("é", "")],
+                ..Default::default()
+            })
+            .add(&GoroutineSpec { id: 2, status: Status::Running, ..Default::default() })
+            .add(&GoroutineSpec { id: 0, status: Status::Dead, ..Default::default() });
+        builder.build()
+    }
+
+    fn document(snapshot: &Snapshot, frames: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
+        json::write(&mut out, &Index::new(snapshot), &all, &JsonOptions { frames, ..Default::default() }).unwrap();
+        out
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Census, ReadBackError> {
+        read(bytes, "x.json", &mut SymbolPool::default())
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let snapshot = snapshot();
+        let mut pool = SymbolPool::default();
+        let direct = Census::of_snapshot(&snapshot, "a", &mut pool);
+        let back = read(document(&snapshot, true).as_slice(), "b", &mut pool).unwrap();
+        // The document does not say whether they have run.
+        let unknown = |member: &Member| Member { run_seq: None, ..*member };
+        assert_eq!(direct.members.iter().map(unknown).collect::<Vec<_>>(), back.members);
+        assert_eq!(direct.program, back.program);
+        assert_eq!((direct.captured_at_unix_ns, direct.total), (back.captured_at_unix_ns, back.total));
+        assert!(direct.has_stacks && back.has_stacks && back.complete && !back.is_partial());
+
+        let places = read(document(&snapshot, false).as_slice(), "c", &mut pool).unwrap();
+        assert!(!places.has_stacks);
+        assert_eq!(places.members[0].place, direct.members[0].place);
+    }
+
+    #[test]
+    fn versions_and_unknown_keys() {
+        let text = String::from_utf8(document(&snapshot(), true)).unwrap();
+        let newer = text.replacen("\"schema_version\":1", "\"schema_version\":2", 1);
+        let error = read_bytes(newer.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "it has schema_version 2; this gospy reads up to 1: use a newer one");
+        // Whatever else is different about it, and wherever its version stands.
+        let late = br#"{"goroutines":{"list":[]},"schema_version":99}"#;
+        assert!(matches!(read_bytes(late), Err(ReadBackError::Newer { found: 99 })));
+        let more = text.replace("\"id\":", "\"colour\":{\"deep\":[1,null]},\"id\":").replacen('{', "{\"new\":true,", 1);
+        assert_eq!(read_bytes(more.as_bytes()).unwrap().members.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_snapshot_is_refused_with_the_reason() {
+        let deep = format!("{{\"x\":{}", "[".repeat(100_000));
+        let long = format!("{{\"schema_version\":1,\"x\":\"{}\"}}", "a".repeat(2 << 20));
+        let escaped = format!("{{\"{}", "\\\"".repeat(2 << 20));
+        for (text, told) in [
+            ("", "EOF while parsing"),
+            ("[]", "expected a snapshot as `gospy stack --json` writes it"),
+            ("{}", "the key schema_version is missing"),
+            (r#"{"schema_version":1,"processes":[]}"#, "the key goroutines is missing"),
+            (r#"{"schema_version":1,"goroutines":{}}"#, "goroutines.list is missing"),
+            (r#"{"schema_version":1,"goroutines":{"list":[],"groups":[{}]}}"#, "write it without --group"),
+            (r#"{"schema_version":1,"goroutines":{"list":[{"id":-1,"state":""}]}}"#, "invalid value: integer `-1`"),
+            (r#"{"schema_version":1,"captured_at":"noon"}"#, "captured_at is no time"),
+            (r#"{"schema_version":1,"goroutines":{"list":[]}} x"#, "trailing characters"),
+            (deep.as_str(), "EOF while parsing a list"),
+            (long.as_str(), "a string or number is longer than"),
+            (escaped.as_str(), "a string or number is longer than"),
+        ] {
+            let error = read_bytes(text.as_bytes()).expect_err(told).to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_documents_do_not_panic(at in 0.0..1.0_f64, byte: u8, cut in 0.0..1.0_f64) {
+            let mut bytes = document(&snapshot(), true);
+            let place = |share: f64| (share * bytes.len() as f64) as usize;
+            let (at, cut) = (place(at), place(cut));
+            bytes[at] = byte;
+            let _ = read_bytes(&bytes);
+            prop_assert!(read_bytes(&bytes[..cut]).is_err());
+        }
+    }
+}

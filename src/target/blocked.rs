@@ -1,0 +1,101 @@
+//! `/proc/PID/task/TID/syscall`: where a thread is that waits in the kernel, told without stopping
+//! it. Of a thread that runs the file says so, and nothing else.
+
+use super::BlockedThread;
+use crate::addr::Addr;
+
+/// What the file says: the number of the system call (`None` when the thread waits in the kernel
+/// for something else, such as a page), stack pointer and program counter. `None` for a thread that
+/// runs, and for text that is not the kernel's.
+fn parse(text: &str) -> Option<(Option<u64>, Addr, Addr)> {
+    let fields: Vec<&str> = text.split_ascii_whitespace().take(10).collect();
+    let (number, sp, pc) = match *fields.as_slice() {
+        // Six arguments are between.
+        [number, _, _, _, _, _, _, sp, pc] => (Some(decimal(number)?), sp, pc),
+        ["-1", sp, pc] => (None, sp, pc),
+        _ => return None,
+    };
+    let (sp, pc) = (hex(sp)?, hex(pc)?);
+    (sp != 0 && pc != 0).then_some((number, Addr(sp), Addr(pc)))
+}
+
+/// The two files of a thread put together. `syscall` must have been read before `switches`: then a
+/// thread that was told of twice with equal results has not run in between.
+pub(super) fn thread(syscall: &str, switches: u64) -> Option<BlockedThread> {
+    let (syscall, sp, pc) = parse(syscall)?;
+    Some(BlockedThread { pc, sp, syscall, switches })
+}
+
+fn decimal(digits: &str) -> Option<u64> {
+    // `parse` would take a sign.
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+fn hex(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix("0x")?;
+    digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_the_kernel_writes() {
+        let in_read = "0 0x3 0x7fdc0a34e000 0x20000 0x0 0xffffffff 0x0 0x7ffd8152a7d8 0x7fdc0a4ca2ad\n";
+        assert_eq!(
+            thread(in_read, 7),
+            Some(BlockedThread {
+                pc: Addr(0x7fdc_0a4c_a2ad),
+                sp: Addr(0x7ffd_8152_a7d8),
+                syscall: Some(0),
+                switches: 7
+            })
+        );
+        assert_eq!(
+            parse("-1 0x7ffd8152a7d8 0x7fdc0a4ca2ad\n"),
+            Some((None, Addr(0x7ffd_8152_a7d8), Addr(0x7fdc_0a4c_a2ad)))
+        );
+        assert_eq!(parse("running\n"), None);
+    }
+
+    #[test]
+    fn believes_nothing_else() {
+        for text in [
+            "",
+            "\n",
+            "0",
+            "-1",
+            "-1 0x1",
+            "-1 0x1 0x2 0x3",
+            "-1 1 2",
+            "-1 0x0 0x2",
+            "-1 0x1 0x0",
+            "-1 0x10000000000000000 0x2",
+            "-1 0x+1 0x2",
+            "-1 0x 0x2",
+            "-2 0x0 0x0 0x0 0x0 0x0 0x0 0x1 0x2",
+            "+2 0x0 0x0 0x0 0x0 0x0 0x0 0x1 0x2",
+            "99999999999999999999 0x0 0x0 0x0 0x0 0x0 0x0 0x1 0x2",
+            "0 0x0 0x0 0x0 0x0 0x0 0x0 0x1",
+            "0 0x0 0x0 0x0 0x0 0x0 0x0 0x1 0x2 0x3",
+            "0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x2",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "[-0-9a-fx \\n]{0,120}") {
+            parse(&text);
+        }
+
+        #[test]
+        fn what_is_written_is_read(number: u32, sp in 1_u64.., pc in 1_u64..) {
+            let text = format!("{number} 0x1 0x2 0x3 0x4 0x5 0x6 {sp:#x} {pc:#x}\n");
+            prop_assert_eq!(parse(&text), Some((Some(u64::from(number)), Addr(sp), Addr(pc))));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a capture says of the process besides its memory: the JSON in its first note.
+//!
+//! These types are the format. They are apart from those of the program, so that a change of the
+//! program does not change the format by accident. Fields are only ever added, as optional ones.
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::Addr;
+use crate::target::{Clock, Mapping, ProcessInfo, ThreadInfo};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in crate::target) struct Facts {
+    /// The version that recorded it.
+    pub(in crate::target) gospy_version: String,
+    pub(in crate::target) process: ProcessFacts,
+    pub(in crate::target) clock: ClockFacts,
+    pub(in crate::target) threads: Vec<ThreadFacts>,
+    pub(in crate::target) mappings: Vec<MappingFacts>,
+    /// Files of which parts were recorded; their numbers are those of the program headers.
+    pub(in crate::target) files: Vec<FileFacts>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in crate::target) struct ProcessFacts {
+    pid: i32,
+    exe: String,
+    exe_deleted: bool,
+    cmdline: Vec<String>,
+    uid: Option<u32>,
+    start_ticks: Option<u64>,
+    state: Option<char>,
+    rss_bytes: Option<u64>,
+    cpu_ns: Option<u64>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in crate::target) struct ClockFacts {
+    monotonic_ns: u64,
+    unix_ns: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::target) struct ThreadFacts {
+    tid: i32,
+    state: Option<char>,
+    name: String,
+    /// Whether the registers of its `NT_PRSTATUS` are real: it stood still.
+    pub(in crate::target) stopped: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::target) struct MappingFacts {
+    start: u64,
+    end: u64,
+    /// `r`, `w` and `x`, or `-` in their places.
+    access: String,
+    offset: u64,
+    inode: u64,
+    path: String,
+    deleted: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::target) struct FileFacts {
+    /// Its path when it was a mapped file; the executable is the first and has none.
+    pub(in crate::target) path: Option<String>,
+    pub(in crate::target) len: u64,
+}
+
+impl From<&ProcessInfo> for ProcessFacts {
+    fn from(info: &ProcessInfo) -> Self {
+        Self {
+            pid: info.pid,
+            exe: info.exe.clone(),
+            exe_deleted: info.exe_deleted,
+            cmdline: info.cmdline.clone(),
+            uid: info.uid,
+            start_ticks: info.start_ticks,
+            state: info.state,
+            rss_bytes: info.rss_bytes,
+            cpu_ns: info.cpu_ns,
+        }
+    }
+}
+
+impl From<ProcessFacts> for ProcessInfo {
+    fn from(facts: ProcessFacts) -> Self {
+        Self {
+            pid: facts.pid,
+            exe: facts.exe,
+            exe_deleted: facts.exe_deleted,
+            cmdline: facts.cmdline,
+            uid: facts.uid,
+            start_ticks: facts.start_ticks,
+            state: facts.state,
+            rss_bytes: facts.rss_bytes,
+            cpu_ns: facts.cpu_ns,
+        }
+    }
+}
+
+impl From<Clock> for ClockFacts {
+    fn from(clock: Clock) -> Self {
+        Self { monotonic_ns: clock.monotonic_ns, unix_ns: clock.unix_ns }
+    }
+}
+
+impl From<ClockFacts> for Clock {
+    fn from(facts: ClockFacts) -> Self {
+        Self { monotonic_ns: facts.monotonic_ns, unix_ns: facts.unix_ns }
+    }
+}
+
+impl ThreadFacts {
+    pub(in crate::target) fn new(thread: &ThreadInfo, stopped: bool) -> Self {
+        Self { tid: thread.tid, state: thread.state, name: thread.name.clone(), stopped }
+    }
+
+    pub(in crate::target) fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    pub(in crate::target) fn info(&self) -> ThreadInfo {
+        ThreadInfo { tid: self.tid, state: self.state, name: self.name.clone() }
+    }
+}
+
+impl From<&Mapping> for MappingFacts {
+    fn from(mapping: &Mapping) -> Self {
+        let letter = |given: bool, letter: char| if given { letter } else { '-' };
+        let access = [letter(mapping.read, 'r'), letter(mapping.write, 'w'), letter(mapping.exec, 'x')];
+        Self {
+            start: mapping.start.0,
+            end: mapping.end.0,
+            access: access.iter().collect(),
+            offset: mapping.offset,
+            inode: mapping.inode,
+            path: mapping.path.clone(),
+            deleted: mapping.deleted,
+        }
+    }
+}
+
+impl From<MappingFacts> for Mapping {
+    fn from(facts: MappingFacts) -> Self {
+        Self {
+            start: Addr(facts.start),
+            end: Addr(facts.end),
+            read: facts.access.contains('r'),
+            write: facts.access.contains('w'),
+            exec: facts.access.contains('x'),
+            offset: facts.offset,
+            inode: facts.inode,
+            path: facts.path,
+            deleted: facts.deleted,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A target that remembers what was read of it, to be written as a capture.
+//!
+//! A capture must give the same answer as the live process did, years later and without the binary.
+//! So everything that is read through a [`RecordingTarget`] is remembered: memory, mappings,
+//! threads, clocks, and which parts of which files. The process moves while it is read: of what was
+//! read twice, the last counts; and what was read only to be compared is not remembered at all, but
+//! what was believed of it is ([`Recorder::keep`]), and nothing read later takes its place.
+
+mod elf_image;
+mod pieces;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::elf_image::ElfImage;
+pub(super) use self::elf_image::Part;
+use self::pieces::Pieces;
+use super::{
+    Backend, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Recorder, Registers,
+    Target, TargetError, ThreadInfo, Tid, Usage,
+};
+use crate::addr::{Addr, Arch};
+use crate::bytes::ByteSource;
+
+/// A target, and what was read of it so far. Clones share it.
+#[derive(Clone)]
+pub struct RecordingTarget(Arc<Shared>);
+
+struct Shared {
+    inner: Box<dyn Target>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    memory: Pieces,
+    attachments: BTreeMap<String, Vec<u8>>,
+    registers: BTreeMap<Tid, Registers>,
+    mappings: Vec<Mapping>,
+    threads: Vec<ThreadInfo>,
+    clock: Clock,
+    usage: Usage,
+    files: Vec<RecordedFile>,
+}
+
+/// A file of which parts were read.
+#[derive(Clone)]
+struct RecordedFile {
+    /// `None` for the executable.
+    path: Option<String>,
+    source: Arc<dyn ByteSource>,
+    /// Offset and length of each read.
+    read: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl RecordingTarget {
+    /// Remembers what is read of `inner`.
+    #[must_use]
+    pub fn new(inner: Box<dyn Target>) -> Self {
+        Self(Arc::new(Shared { inner, state: Mutex::default() }))
+    }
+
+    /// What was read so far as an ELF core file.
+    ///
+    /// # Errors
+    /// When what was read of a file cannot be read again, or the target's architecture is unknown.
+    pub fn image(&self) -> Result<ElfImage, TargetError> {
+        ElfImage::new(self.0.inner.as_ref(), &self.state())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, path: Option<&str>, source: Arc<dyn ByteSource>) -> Arc<dyn ByteSource> {
+        let mut state = self.state();
+        // The same file opened again is the same file.
+        let known = state.files.iter().find(|file| file.path.as_deref() == path);
+        if let Some(file) = known {
+            return Arc::new(file.clone());
+        }
+        let file = RecordedFile { path: path.map(str::to_owned), source, read: Arc::default() };
+        state.files.push(file.clone());
+        Arc::new(file)
+    }
+}
+
+impl ByteSource for RecordedFile {
+    fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let got = self.source.read_at(offset, buf)?;
+        if got > 0 {
+            self.read.lock().unwrap_or_else(PoisonError::into_inner).push((offset, got as u64));
+        }
+        Ok(got)
+    }
+
+    fn unrecorded(&self) -> Option<Arc<dyn ByteSource>> {
+        Some(Arc::clone(&self.source))
+    }
+}
+
+impl Recorder for RecordingTarget {
+    fn unrecorded(&self) -> &dyn Target {
+        self.0.inner.as_ref()
+    }
+
+    fn keep(&self, addr: Addr, bytes: &[u8]) -> usize {
+        self.state().memory.keep(addr.0, bytes)
+    }
+
+    fn kept(&self, number: usize) -> Vec<u8> {
+        self.state().memory.kept(number).to_vec()
+    }
+
+    fn attach(&self, name: &str, bytes: Vec<u8>) {
+        self.state().attachments.insert(name.to_owned(), bytes);
+    }
+}
+
+impl Target for RecordingTarget {
+    fn process(&self) -> &ProcessInfo {
+        self.0.inner.process()
+    }
+
+    fn usage(&self) -> Usage {
+        let usage = self.0.inner.usage();
+        self.state().usage = usage;
+        usage
+    }
+
+    fn arch(&self) -> Option<Arch> {
+        self.0.inner.arch()
+    }
+
+    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let got = self.0.inner.read(addr, buf)?;
+        self.state().memory.read(addr.0, buf.get(..got).unwrap_or_default());
+        Ok(got)
+    }
+
+    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
+        self.0.inner.read_ranges(ranges, buf, got)?;
+        let mut state = self.state();
+        let mut rest: &[u8] = buf;
+        for (range, &got) in ranges.iter().zip(got.iter()) {
+            let Some((part, behind)) = rest.split_at_checked(range.len) else { break };
+            state.memory.read(range.start.0, part.get(..got).unwrap_or_default());
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
+        let mappings = self.0.inner.mappings()?;
+        self.state().mappings.clone_from(&mappings);
+        Ok(mappings)
+    }
+
+    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
+        let threads = self.0.inner.threads()?;
+        self.state().threads.clone_from(&threads);
+        Ok(threads)
+    }
+
+    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
+        Ok(self.file(None, self.0.inner.executable()?))
+    }
+
+    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError> {
+        Ok(self.file(Some(&mapping.path), self.0.inner.mapped_file(mapping)?))
+    }
+
+    fn auxv(&self) -> Vec<(u64, u64)> {
+        self.0.inner.auxv()
+    }
+
+    fn clock(&self) -> Clock {
+        let clock = self.0.inner.clock();
+        self.state().clock = clock;
+        clock
+    }
+
+    fn backend(&self) -> Backend {
+        self.0.inner.backend()
+    }
+
+    fn stats(&self) -> ReadStats {
+        self.0.inner.stats()
+    }
+
+    fn registers(&self, tid: Tid) -> Option<Registers> {
+        let registers = self.0.inner.registers(tid)?;
+        self.state().registers.insert(tid, registers);
+        Some(registers)
+    }
+
+    fn has_whole_pages(&self) -> bool {
+        self.0.inner.has_whole_pages()
+    }
+
+    fn shortcomings(&self) -> Vec<String> {
+        self.0.inner.shortcomings()
+    }
+
+    fn recorder(&self) -> Option<&dyn Recorder> {
+        Some(self)
+    }
+
+    fn attachment(&self, name: &str) -> Option<&[u8]> {
+        self.0.inner.attachment(name)
+    }
+
+    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        let frozen = self.0.inner.freeze(which)?;
+        let registers = frozen.threads().iter().filter_map(|&tid| Some((tid, frozen.registers(tid)?)));
+        self.state().registers.extend(registers);
+        Ok(frozen)
+    }
+}

@@ -1,0 +1,231 @@
+//! The head of the screen: how the program is, in a few lines.
+
+use ratatui::text::Line;
+
+use super::Theme;
+use super::lists::state_tone;
+use super::text::{Part, line, part, parts, pieces_width};
+use crate::model::{PStatus, Snapshot, Status};
+use crate::report::clean::clean;
+use crate::report::units::{bytes, count, counted, duration, percent};
+use crate::top::picture::Total;
+use crate::top::state::{Link, Piece, State, Tone, piece};
+use crate::top::words::{rate, sparkline};
+
+const BETWEEN: &str = " · ";
+
+/// The lines of the header, the most important first; as many as are asked for are shown.
+pub(crate) fn lines(state: &State, theme: Theme, room: usize) -> Vec<Line<'static>> {
+    let Some(picture) = state.picture() else {
+        let text = if matches!(state.link(), Link::Live) { "reading …" } else { "nothing was read" };
+        return vec![line(&[piece(Tone::Dim, text)], room, theme)];
+    };
+    let snapshot = picture.observed.snapshot();
+    [
+        program(state, snapshot, room),
+        goroutines(state, room),
+        heap(snapshot, room),
+        scheduler(state, snapshot, room),
+        reading(state, snapshot, room),
+    ]
+    .iter()
+    .map(|pieces| line(pieces, room, theme))
+    .collect()
+}
+
+fn labelled(label: &str, rest: Vec<Part>, room: usize) -> Vec<Piece> {
+    // In little room the numbers speak for themselves.
+    let label = if room >= 60 { format!("{label:<11}") } else { String::new() };
+    let room = room.saturating_sub(label.len());
+    let mut pieces = vec![piece(Tone::Head, label)];
+    pieces.extend(parts(rest, BETWEEN, room));
+    pieces
+}
+
+fn program(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
+    let target = &snapshot.target;
+    let name = target.exe.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("?");
+    let interval = interval_text(state);
+    let left_room = room.saturating_sub(interval.chars().count() + 2);
+    let mut left = parts(
+        vec![
+            part(0, [piece(Tone::Strong, clean(name))]),
+            part(0, [piece(Tone::Plain, format!("pid {}", target.pid))]),
+            part(3, [piece(Tone::Plain, clean(&target.go_version))]),
+            part(2, target.uptime_ns.map(|ns| piece(Tone::Plain, format!("up {}", duration(ns))))),
+            part(4, target.gomaxprocs.map(|procs| piece(Tone::Plain, format!("GOMAXPROCS {procs}")))),
+            part(6, target.module.version.as_deref().map(|version| piece(Tone::Dim, clean(version)))),
+        ],
+        BETWEEN,
+        left_room,
+    );
+    let gap = room.saturating_sub(pieces_width(&left) + interval.chars().count());
+    if gap >= 2 {
+        left.push(piece(Tone::Plain, " ".repeat(gap)));
+        left.push(piece(Tone::Dim, interval));
+    }
+    left
+}
+
+/// `every 1 s`, or what becomes of it below the limit of CPU.
+fn interval_text(state: &State) -> String {
+    let (wanted, actual) = (state.settings().interval, state.actual_interval());
+    // What would be shown alike is alike.
+    if actual.as_secs_f64() > wanted.as_secs_f64() * 1.05 {
+        let limit = percent_short(state.settings().max_cpu);
+        format!("every {}, not {}: CPU limit {limit}", seconds(actual), seconds(wanted))
+    } else {
+        format!("every {}", seconds(wanted))
+    }
+}
+
+fn seconds(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds >= 10.0 || (seconds - seconds.round()).abs() < 0.005 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{seconds:.1} s")
+    }
+}
+
+fn percent_short(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+fn goroutines(state: &State, room: usize) -> Vec<Piece> {
+    let Some(picture) = state.picture() else { return Vec::new() };
+    let counts = picture.observed.counts();
+    let totals = &state.memory().totals;
+    let columns = if room >= 110 { 30 } else { 16 };
+    let samples: Vec<u64> = totals.recent(Total::All, columns).collect();
+    let name = if room >= 60 { "" } else { " goroutines" };
+    let mut all = vec![
+        part(0, [piece(Tone::Strong, format!("{}{name}", count(counts.total)))]),
+        part(
+            1,
+            totals.rate(Total::All).map(|per_second| {
+                let tone = if per_second >= 0.05 { Tone::Attention } else { Tone::Plain };
+                piece(tone, rate(per_second))
+            }),
+        ),
+        part(4, (samples.len() > 1).then(|| piece(Tone::Drawing, sparkline(&samples, columns)))),
+    ];
+    for (rank, &(status, members)) in (10..).zip(&counts.by_state) {
+        let tone = if status == Status::Waiting { Tone::Plain } else { state_tone(status) };
+        all.push(part(rank, [piece(tone, count(members)), piece(Tone::Plain, format!(" {}", status.name()))]));
+    }
+    if counts.system > 0 {
+        all.push(part(30, [piece(Tone::Dim, format!("{} of the runtime", count(counts.system)))]));
+    }
+    labelled("Goroutines", all, room)
+}
+
+fn scheduler(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
+    let in_use = snapshot.processors.iter().filter(|p| !matches!(p.status, PStatus::Idle | PStatus::Dead)).count();
+    let all = snapshot.processors.iter().filter(|p| p.status != PStatus::Dead).count();
+    let sched = snapshot.sched.as_ref();
+    let queue = sched.and_then(|sched| match (sched.global_run_queue, sched.local_run_queues) {
+        (None, None) => None,
+        (global, local) => Some(global.unwrap_or(0).saturating_add(local.unwrap_or(0))),
+    });
+    let threads = sched.and_then(|sched| sched.threads).or(snapshot.target.os_threads.map(u64::from));
+    let idle = sched.and_then(|sched| sched.idle_threads);
+    labelled(
+        "Scheduler",
+        vec![
+            part(
+                0,
+                (all > 0).then(|| {
+                    piece(if in_use == all { Tone::Attention } else { Tone::Plain }, format!("Ps {in_use}/{all}"))
+                }),
+            ),
+            part(
+                2,
+                queue.map(|length| {
+                    let tone = if length > 0 { Tone::Attention } else { Tone::Plain };
+                    piece(tone, format!("run queue {}", count(length)))
+                }),
+            ),
+            part(
+                4,
+                threads.map(|threads| {
+                    let idle = idle.map_or_else(String::new, |idle| format!(", {} idle", count(idle)));
+                    piece(Tone::Plain, format!("{}{idle}", counted(threads, "thread", "threads")))
+                }),
+            ),
+            part(1, cpu_share(state, snapshot).map(|share| piece(Tone::Plain, format!("CPU {}", percent(share))))),
+            part(3, snapshot.target.rss_bytes.map(|rss| piece(Tone::Plain, format!("RSS {}", bytes(rss))))),
+        ],
+        room,
+    )
+}
+
+/// CPU time that the process used since the refresh before, in cores.
+fn cpu_share(state: &State, snapshot: &Snapshot) -> Option<f64> {
+    let before = state.memory().before.as_ref()?;
+    let used = snapshot.target.cpu_ns?.checked_sub(before.cpu_ns?)?;
+    let passed = snapshot.monotonic_ns.checked_sub(before.at_ns).filter(|passed| *passed > 0)?;
+    Some(used as f64 / passed as f64)
+}
+
+fn heap(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
+    let heap = snapshot.heap.as_ref();
+    let gc = snapshot.gc.as_ref();
+    let live = heap.map(|heap| heap.heap_live.unwrap_or(heap.heap_alloc));
+    let goal = gc.and_then(|gc| gc.next_goal);
+    let mut amount = Vec::new();
+    if let Some(live) = live {
+        amount.push(piece(Tone::Strong, bytes(live)));
+        if let Some(goal) = goal.filter(|goal| *goal > 0) {
+            let columns = if room >= 110 { 24 } else { 12 };
+            amount.push(piece(Tone::Plain, " "));
+            amount.extend(gauge(live as f64 / goal as f64, columns));
+            amount.push(piece(Tone::Plain, format!(" of {}", bytes(goal))));
+        }
+    }
+    let phase = gc.and_then(|gc| gc.phase).filter(|phase| *phase != crate::model::GcPhase::Off);
+    let pause = gc.and_then(|gc| gc.recent_pauses.first());
+    labelled(
+        "Heap",
+        vec![
+            part(0, amount),
+            part(1, gc.map(|gc| piece(Tone::Plain, format!("GC {}", count(u64::from(gc.cycles)))))),
+            part(2, phase.map(|phase| piece(Tone::Attention, format!("in {}", phase.name())))),
+            part(3, pause.map(|pause| piece(Tone::Plain, format!("pause {}", duration(pause.duration_ns))))),
+            part(4, gc.map(|gc| piece(Tone::Plain, format!("GC CPU {}", percent(gc.cpu_fraction))))),
+            part(5, gc.and_then(|gc| (gc.enabled == Some(false)).then(|| piece(Tone::Attention, "GC is off")))),
+        ],
+        room,
+    )
+}
+
+/// A bar of `columns` characters, filled to `share`.
+fn gauge(share: f64, columns: usize) -> [Piece; 2] {
+    let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and the columns")]
+    let full = (share * columns as f64).round() as usize;
+    let full = full.min(columns);
+    let tone = if share >= 0.95 { Tone::Attention } else { Tone::Good };
+    [piece(tone, "━".repeat(full)), piece(Tone::Dim, "─".repeat(columns - full))]
+}
+
+fn reading(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
+    let reading = &snapshot.reading;
+    let warnings = snapshot.warnings.iter().fold(0_u64, |sum, warning| sum.saturating_add(warning.count));
+    let odd = reading.consistency.moving.saturating_add(reading.consistency.unreadable);
+    let stopped =
+        reading.freeze.map(|freeze| piece(Tone::Attention, format!("stopped for {}", duration(freeze.stopped_ns))));
+    let warned = (warnings > 0).then(|| piece(Tone::Attention, counted(warnings, "warning", "warnings")));
+    labelled(
+        "Read",
+        vec![
+            part(0, [piece(Tone::Plain, format!("in {} by {}", duration(reading.duration_ns), reading.backend))]),
+            part(1, stopped),
+            part(1, warned),
+            part(2, (odd > 0).then(|| piece(Tone::Attention, format!("{} not readable", count(odd))))),
+            part(3, state.own_cpu().map(|share| piece(Tone::Dim, format!("gospy takes {} of a core", percent(share))))),
+            part(4, (warnings == 0).then(|| piece(Tone::Dim, "no warnings"))),
+        ],
+        room,
+    )
+}

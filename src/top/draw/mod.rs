@@ -1,0 +1,174 @@
+//! The picture on the screen: a pure function of the state.
+
+mod footer;
+mod header;
+mod help;
+mod lists;
+mod table;
+mod text;
+mod theme;
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::Widget;
+
+pub(crate) use header::lines as header_lines;
+pub(crate) use lists::Lists;
+pub use theme::Theme;
+
+use super::state::{Page, Piece, State, Tone, View, piece};
+use crate::report::units::count;
+use text::{part, parts, pieces_width};
+
+/// Draws everything.
+pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
+    let layout = state.layout();
+    let area = frame.area();
+    let buffer = frame.buffer_mut();
+    let header = header::lines(state, theme, usize::from(layout.header.width));
+    put(buffer, layout.header, &header);
+    put(
+        buffer,
+        layout.tabs,
+        &[text::line(&tabs(state, usize::from(layout.tabs.width)), usize::from(layout.tabs.width), theme)],
+    );
+    body(buffer, state, theme);
+    let cursor = footer::draw(buffer, layout.footer, state, theme);
+    if let Some(scroll) = state.help() {
+        help::draw(buffer, area, scroll, theme);
+    } else if let Some((x, y)) = cursor
+        && x < area.width
+        && y < area.height
+    {
+        frame.set_cursor_position((x, y));
+    }
+}
+
+/// Lines into a part of the screen, as far as there is room.
+fn put(buffer: &mut Buffer, area: Rect, lines: &[Line<'_>]) {
+    let area = area.intersection(buffer.area);
+    for (line, y) in lines.iter().zip(area.y..area.y.saturating_add(area.height)) {
+        line.render(Rect { y, height: 1, ..area }, buffer);
+    }
+}
+
+fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
+    let layout = state.layout();
+    let room = usize::from(layout.body.width);
+    let Some(lists) = Lists::new(state, theme, room) else { return };
+    match (state.page(), state.view()) {
+        (None, View::Groups) => put(buffer, layout.heads, &[lists.group_heads()]),
+        (None, View::Goroutines) => put(buffer, layout.heads, &[lists.goroutine_heads()]),
+        _ => {}
+    }
+    if state.rows().is_empty() {
+        let text = if state.settings().selection.filter.is_some() {
+            "no goroutine matches the filter"
+        } else {
+            "there are no goroutines"
+        };
+        put(buffer, layout.body, &[text::line(&[piece(Tone::Dim, text)], room, theme)]);
+        return;
+    }
+    let cursor = state.cursor();
+    let area = layout.body.intersection(buffer.area);
+    let shown = state.rows().iter().enumerate().skip(cursor.scroll).take(usize::from(area.height));
+    for ((at, row), y) in shown.zip(area.y..) {
+        let line_area = Rect { y, height: 1, ..area };
+        lists.row(*row).render(line_area, buffer);
+        if at == cursor.at {
+            // All other attributes give way, so that the bar is even.
+            for x in line_area.left()..line_area.right() {
+                if let Some(cell) = buffer.cell_mut((x, y)) {
+                    cell.set_style(theme.selected());
+                }
+            }
+        }
+    }
+}
+
+/// Names of the views, or what is open; to the right, what is shown.
+fn tabs(state: &State, room: usize) -> Vec<Piece> {
+    let right = shown(state);
+    let right_width = pieces_width(&right);
+    let full = views(state, true);
+    let mut left = if state.page().is_some() {
+        trail(state)
+    } else if pieces_width(&full) + 2 + right_width <= room || room >= 60 {
+        full
+    } else {
+        views(state, false)
+    };
+    let used = pieces_width(&left);
+    let right_room = room.saturating_sub(used + 2);
+    if right_room >= 8 {
+        let gap = room.saturating_sub(used + right_width).max(2);
+        left.push(piece(Tone::Plain, " ".repeat(gap)));
+        left.extend(right);
+    }
+    left
+}
+
+fn views(state: &State, names: bool) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for &(view, name) in View::ALL {
+        if !pieces.is_empty() {
+            pieces.push(piece(Tone::Plain, "  "));
+        }
+        let number = view.number();
+        if view == state.view() {
+            pieces.push(piece(Tone::Head, format!("[{number} {name}]")));
+        } else if names {
+            pieces.push(piece(Tone::Dim, format!("{number} {name}")));
+        } else {
+            pieces.push(piece(Tone::Dim, number.to_string()));
+        }
+    }
+    pieces
+}
+
+/// `Groups › main.worker`
+fn trail(state: &State) -> Vec<Piece> {
+    let view = View::ALL.iter().find(|(view, _)| *view == state.view()).map_or("", |(_, name)| name);
+    let name = match state.page() {
+        Some(Page::Group { name, .. }) => name.split("  ").next().unwrap_or(name).to_owned(),
+        Some(Page::Goroutine(id)) => format!("goroutine {}", id.0),
+        None => String::new(),
+    };
+    let name = crate::report::clean::clean(&name).into_owned();
+    vec![piece(Tone::Dim, format!("{view} › ")), piece(Tone::Head, text::cut(&name, 40))]
+}
+
+/// How many there are, of what.
+fn shown(state: &State) -> Vec<Piece> {
+    let Some(picture) = state.picture() else { return Vec::new() };
+    if state.page().is_some() {
+        return vec![piece(Tone::Dim, "Esc goes back")];
+    }
+    let selection = &state.settings().selection;
+    let number = |n: usize| count(u64::try_from(n).unwrap_or(u64::MAX));
+    let mut all = Vec::new();
+    match state.view() {
+        View::Groups => {
+            let text = format!("{} by {}", number(picture.groups.len()), selection.grouping.name());
+            all.push(part(0, [piece(Tone::Plain, text)]));
+        }
+        View::Goroutines => all.push(part(0, [piece(Tone::Plain, number(picture.positions.len()))])),
+        View::States | View::Scheduler => {}
+    }
+    if matches!(state.view(), View::Groups | View::Goroutines) {
+        if let Some((filter, _)) = &selection.filter {
+            let filter = crate::report::clean::clean(filter);
+            all.push(part(0, [piece(Tone::Attention, format!("filter {}", text::cut(&filter, 40)))]));
+        }
+        if selection.no_system {
+            all.push(part(0, [piece(Tone::Dim, "without the runtime's own")]));
+        }
+    }
+    if state.follows() {
+        all.push(part(1, [piece(Tone::Dim, "g: top")]));
+    }
+    parts(all, " · ", usize::MAX)
+}

@@ -1,0 +1,221 @@
+//! How counts went over the latest refreshes.
+//!
+//! Everything here is bounded: [`SAMPLES`] samples a series, [`MAX_SERIES`] series, and a series
+//! whose thing has been gone for [`GONE_AFTER`] refreshes is dropped. What cannot be followed has no
+//! trend, which is not the same as an even one.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
+
+/// Samples that a series keeps.
+pub const SAMPLES: usize = 300;
+/// Series that are followed at most.
+pub const MAX_SERIES: usize = 8_192;
+/// Refreshes after which a series of zeros is dropped.
+pub const GONE_AFTER: u32 = 60;
+/// Samples that a rate is worked out from at most.
+const RATE_SAMPLES: usize = 60;
+
+#[derive(Clone, Debug, Default)]
+struct Series {
+    counts: VecDeque<u64>,
+    zeros: u32,
+}
+
+/// Series of counts by key, all with the same times.
+#[derive(Clone, Debug)]
+pub struct History<K> {
+    times_ns: VecDeque<u64>,
+    series: FxHashMap<K, Series>,
+    previous: FxHashMap<K, u64>,
+    latest: FxHashMap<K, u64>,
+}
+
+impl<K> Default for History<K> {
+    fn default() -> Self {
+        Self {
+            times_ns: VecDeque::new(),
+            series: FxHashMap::default(),
+            previous: FxHashMap::default(),
+            latest: FxHashMap::default(),
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> History<K> {
+    /// Takes in the counts of one refresh; what is not in them counts zero. Times are ns by any
+    /// clock that does not go back; one that does starts the history anew.
+    pub fn record(&mut self, now_ns: u64, counts: impl IntoIterator<Item = (K, u64)>) {
+        if self.times_ns.back().is_some_and(|&last| last > now_ns) {
+            *self = Self::default();
+        }
+        std::mem::swap(&mut self.previous, &mut self.latest);
+        self.latest.clear();
+        self.latest.extend(counts);
+        push(&mut self.times_ns, now_ns);
+        for (key, series) in &mut self.series {
+            let count = self.latest.get(key).copied().unwrap_or(0);
+            series.zeros = if count == 0 { series.zeros.saturating_add(1) } else { 0 };
+            push(&mut series.counts, count);
+        }
+        self.series.retain(|_, series| series.zeros < GONE_AFTER);
+        let is_first = self.times_ns.len() == 1;
+        for (&key, &count) in &self.latest {
+            if self.series.len() >= MAX_SERIES {
+                break;
+            }
+            self.series.entry(key).or_insert_with(|| {
+                // It was not there before, which is a count of zero.
+                let before = if is_first { None } else { Some(0) };
+                Series { counts: before.into_iter().chain([count]).collect(), zeros: 0 }
+            });
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Refreshes taken in, at most [`SAMPLES`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.times_ns.len()
+    }
+
+    /// Whether nothing was taken in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.times_ns.is_empty()
+    }
+
+    /// What is followed: everything that was there within the latest [`GONE_AFTER`] refreshes.
+    pub fn keys(&self) -> impl Iterator<Item = K> + '_ {
+        self.series.keys().copied()
+    }
+
+    /// The latest count.
+    #[must_use]
+    pub fn count(&self, key: K) -> u64 {
+        self.latest.get(&key).copied().unwrap_or(0)
+    }
+
+    /// The change since the refresh before; `None` at the first.
+    #[must_use]
+    pub fn change(&self, key: K) -> Option<i64> {
+        if self.times_ns.len() < 2 {
+            return None;
+        }
+        let of = |counts: &FxHashMap<K, u64>| counts.get(&key).copied().unwrap_or(0);
+        Some(difference(of(&self.latest), of(&self.previous)))
+    }
+
+    /// The latest samples, oldest first, at most `count` of them.
+    pub fn recent(&self, key: K, count: usize) -> impl Iterator<Item = u64> + '_ {
+        let counts = self.series.get(&key).map(|series| &series.counts);
+        let skip = counts.map_or(0, VecDeque::len).saturating_sub(count);
+        counts.into_iter().flat_map(move |counts| counts.iter().skip(skip).copied())
+    }
+
+    /// Change a second over the latest samples, by the line that fits them best; `None` where there
+    /// are fewer than two, or it is not followed.
+    #[must_use]
+    pub fn rate(&self, key: K) -> Option<f64> {
+        let counts = &self.series.get(&key)?.counts;
+        let count = counts.len().min(RATE_SAMPLES);
+        let samples = self.times_ns.iter().rev().zip(counts.iter().rev()).take(count);
+        slope(samples.map(|(&time, &count)| (time, count)))
+    }
+
+    /// How many series are followed.
+    #[must_use]
+    pub fn followed(&self) -> usize {
+        self.series.len()
+    }
+}
+
+fn push(samples: &mut VecDeque<u64>, sample: u64) {
+    if samples.len() >= SAMPLES {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
+}
+
+/// `a - b` without overflow.
+#[must_use]
+pub fn difference(a: u64, b: u64) -> i64 {
+    let size = i64::try_from(a.abs_diff(b)).unwrap_or(i64::MAX);
+    if a >= b { size } else { -size }
+}
+
+/// Least squares over (ns, count), newest first, in counts a second.
+fn slope(samples: impl Iterator<Item = (u64, u64)>) -> Option<f64> {
+    let (mut n, mut sum_t, mut sum_c, mut sum_tt, mut sum_tc) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    let mut newest = None;
+    for (time, count) in samples {
+        let (time_0, count_0) = *newest.get_or_insert((time, count));
+        // Counted from the newest, so that no digits are lost.
+        let t = -(time_0.saturating_sub(time) as f64) / 1e9;
+        let c = difference(count, count_0) as f64;
+        n += 1.0;
+        sum_t += t;
+        sum_c += c;
+        sum_tt += t * t;
+        sum_tc += t * c;
+    }
+    let spread = n * sum_tt - sum_t * sum_t;
+    (n >= 2.0 && spread > 0.0).then(|| (n * sum_tc - sum_t * sum_c) / spread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GONE_AFTER, History, MAX_SERIES, SAMPLES};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn changes_and_rates() {
+        let mut history = History::default();
+        assert_eq!((history.change("leak"), history.rate("leak")), (None, None));
+        for second in 0..10 {
+            let mut counts = vec![("leak", 100 + second * 20), ("steady", 8)];
+            if second >= 8 {
+                counts.push(("late", 5));
+            }
+            history.record(second * SECOND, counts);
+        }
+        assert_eq!(history.change("leak"), Some(20));
+        assert!((history.rate("leak").unwrap() - 20.0).abs() < 1e-9);
+        assert!(history.rate("steady").unwrap().abs() < 1e-9);
+        assert_eq!(history.recent("late", 10).collect::<Vec<_>>(), [0, 5, 5]);
+        assert_eq!(history.recent("leak", 3).collect::<Vec<_>>(), [240, 260, 280]);
+        history.record(10 * SECOND, []);
+        assert_eq!(history.change("leak"), Some(-280));
+        assert_eq!(history.change("unknown"), Some(0));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_starts_anew() {
+        let mut history = History::default();
+        history.record(5, [(1, 1)]);
+        history.record(4, [(1, 9)]);
+        assert_eq!((history.len(), history.change(1)), (1, None));
+    }
+
+    #[test]
+    fn it_does_not_grow() {
+        let mut history = History::default();
+        for refresh in 0..1_000_u64 {
+            // Ever new keys, each there for three refreshes.
+            let keys = (refresh..refresh + 3).flat_map(|k| (0..100).map(move |n| (k * 100 + n, 1)));
+            history.record(refresh * SECOND, keys.chain([(u64::MAX, refresh)]));
+            assert!(history.followed() <= 100 * (usize::try_from(GONE_AFTER).unwrap() + 3) + 1);
+        }
+        assert_eq!(history.len(), SAMPLES);
+        assert_eq!(history.recent(u64::MAX, usize::MAX).count(), SAMPLES);
+        history.record(1_001 * SECOND, (0..100_000).map(|key| (key, 1)));
+        assert_eq!(history.followed(), MAX_SERIES);
+    }
+}

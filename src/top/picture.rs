@@ -1,0 +1,313 @@
+//! One refresh as the settings want it seen: which goroutines, in which groups and order, and how
+//! that compares with before.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::grouping::{Group, Grouping, Key, Keys, group};
+use super::history::{History, difference};
+use super::order::{GroupSort, Order, sort_groups};
+use super::watch::Observed;
+use crate::analysis::{Filter, Index, Sort, SortKey};
+use crate::model::{Processor, Status, WaitReasonId};
+
+/// Goroutines up to which a baseline keeps its snapshot, so that it can be grouped and filtered anew.
+/// Beyond, it keeps counts only.
+const KEPT_GOROUTINES: usize = 200_000;
+/// Distinct stacks, likewise.
+const KEPT_STACKS: usize = 50_000;
+
+/// What to show of a snapshot.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// How to group.
+    pub grouping: Grouping,
+    /// Only these.
+    pub filter: Option<(String, Filter)>,
+    /// Without the runtime's own.
+    pub no_system: bool,
+    /// Order of groups.
+    pub group_order: Order<GroupSort>,
+    /// Order of goroutines.
+    pub goroutine_order: Order<SortKey>,
+}
+
+impl Selection {
+    /// Positions of the goroutines to show.
+    fn pick(&self, index: &Index<'_>) -> Vec<usize> {
+        let goroutines = &index.snapshot().goroutines;
+        let mut picked = match &self.filter {
+            Some((_, filter)) => filter.select(index),
+            None => (0..goroutines.len()).collect(),
+        };
+        picked.retain(|&at| {
+            goroutines
+                .get(at)
+                .is_some_and(|goroutine| !(goroutine.status.is_dead() || self.no_system && goroutine.system))
+        });
+        picked
+    }
+}
+
+/// Counts of a moment to compare with.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    /// When, by the target's `nanotime`.
+    pub at_ns: u64,
+    counts: FxHashMap<Key, u64>,
+    observed: Option<Arc<Observed>>,
+}
+
+impl Baseline {
+    fn of(picture: &Picture) -> Self {
+        let snapshot = picture.observed.snapshot();
+        let keep = snapshot.goroutines.len() <= KEPT_GOROUTINES && snapshot.symbols.stack_count() <= KEPT_STACKS;
+        Self {
+            at_ns: snapshot.monotonic_ns,
+            counts: picture.groups.iter().map(|group| (group.key, group.count)).collect(),
+            observed: keep.then(|| Arc::clone(&picture.observed)),
+        }
+    }
+
+    /// The same moment in other groups; `None` where too little of it was kept.
+    fn regrouped(&self, selection: &Selection) -> Option<Self> {
+        let observed = self.observed.as_ref()?;
+        let index = Index::new(observed.snapshot());
+        let mut keys = Keys::new(&index, &selection.grouping);
+        let mut counts: FxHashMap<Key, u64> = FxHashMap::default();
+        for goroutine in selection.pick(&index).iter().filter_map(|&at| observed.snapshot().goroutines.get(at)) {
+            *counts.entry(keys.of(goroutine)).or_default() += 1;
+        }
+        Some(Self { at_ns: self.at_ns, counts, observed: Some(Arc::clone(observed)) })
+    }
+
+    fn change(&self, group: &Group) -> i64 {
+        difference(group.count, self.counts.get(&group.key).copied().unwrap_or(0))
+    }
+}
+
+/// What is counted over all goroutines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Total {
+    /// All of them.
+    All,
+    /// Those in one state.
+    State(Status),
+    /// Those that wait for one reason.
+    Reason(WaitReasonId),
+}
+
+/// What is remembered from one refresh to the next. Bounded.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Of groups, as they are grouped and filtered now.
+    pub groups: History<Key>,
+    /// Of totals.
+    pub totals: History<Total>,
+    /// The first refresh.
+    pub start: Option<Baseline>,
+    /// The mark.
+    pub mark: Option<Baseline>,
+    /// The Ps of the refresh before, with its time and the CPU time used until then.
+    pub before: Option<Before>,
+    stacks: usize,
+}
+
+/// What rates between two refreshes are worked out from.
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// When, by the target's `nanotime`.
+    pub at_ns: u64,
+    /// CPU time of the process.
+    pub cpu_ns: Option<u64>,
+    /// The Ps.
+    pub processors: Vec<Processor>,
+}
+
+/// One refresh as it is shown.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// What was read.
+    pub observed: Arc<Observed>,
+    /// Goroutines to show, in order; ordered only where asked for.
+    pub positions: Vec<usize>,
+    /// Groups of them, in order.
+    pub groups: Vec<Group>,
+}
+
+impl Picture {
+    fn new(observed: Arc<Observed>, selection: &Selection) -> Self {
+        let index = Index::new(observed.snapshot());
+        let positions = selection.pick(&index);
+        let groups = group(&observed, &index, &selection.grouping, &positions);
+        Self { observed, positions, groups }
+    }
+
+    /// The next refresh of the same program: `previous` is the one that is left behind.
+    #[must_use]
+    pub fn next(observed: Arc<Observed>, previous: Option<&Self>, selection: &Selection, memory: &mut Memory) -> Self {
+        let snapshot = observed.snapshot();
+        if snapshot.symbols.stack_count() < memory.stacks {
+            // The pool was started anew; keys of before mean nothing any more.
+            *memory = Memory { totals: std::mem::take(&mut memory.totals), ..Memory::default() };
+        }
+        memory.stacks = snapshot.symbols.stack_count();
+        memory.before = previous.map(|previous| {
+            let snapshot = previous.observed.snapshot();
+            Before {
+                at_ns: snapshot.monotonic_ns,
+                cpu_ns: snapshot.target.cpu_ns,
+                processors: snapshot.processors.clone(),
+            }
+        });
+        let counts = observed.counts();
+        let totals = [(Total::All, counts.total)].into_iter();
+        let totals = totals.chain(counts.by_state.iter().map(|&(status, count)| (Total::State(status), count)));
+        let totals = totals.chain(counts.by_wait_reason.iter().map(|&(id, count)| (Total::Reason(id), count)));
+        memory.totals.record(snapshot.monotonic_ns, totals);
+        let picture = Self::new(observed, selection);
+        picture.remember(memory);
+        picture
+    }
+
+    /// The same refresh by other settings. What is remembered of groups starts anew, the baselines
+    /// are worked out again.
+    pub fn select_again(&mut self, selection: &Selection, memory: &mut Memory) {
+        *self = Self::new(Arc::clone(&self.observed), selection);
+        memory.groups.clear();
+        memory.start = memory.start.as_ref().and_then(|start| start.regrouped(selection));
+        memory.mark = memory.mark.as_ref().map(|mark| mark.regrouped(selection).unwrap_or_else(|| Baseline::of(self)));
+        self.remember(memory);
+    }
+
+    fn remember(&self, memory: &mut Memory) {
+        let at_ns = self.observed.snapshot().monotonic_ns;
+        memory.groups.record(at_ns, self.groups.iter().map(|group| (group.key, group.count)));
+        if memory.start.is_none() {
+            memory.start = Some(Baseline::of(self));
+        }
+    }
+
+    /// Makes this refresh the mark.
+    pub fn mark(&self, memory: &mut Memory) {
+        memory.mark = Some(Baseline::of(self));
+    }
+
+    /// Puts groups into order.
+    pub fn sort_groups(&mut self, selection: &Selection, memory: &Memory) {
+        let index = Index::new(self.observed.snapshot());
+        let order = selection.group_order;
+        sort_groups(&mut self.groups, &index, selection.grouping.place(), order, |group| match order.key {
+            GroupSort::Count => Some(group.count as f64),
+            GroupSort::Change => memory.groups.change(group.key).map(|change| change as f64),
+            GroupSort::Growth => memory.growth(group).map(|change| change as f64),
+            GroupSort::Mark => memory.since_mark(group).map(|change| change as f64),
+            GroupSort::Rate => memory.groups.rate(group.key),
+            GroupSort::Age => group.longest.map(|(ns, _)| ns as f64),
+            GroupSort::Function => None,
+        });
+    }
+
+    /// Puts goroutines into order.
+    pub fn sort_goroutines(&mut self, selection: &Selection) {
+        let index = Index::new(self.observed.snapshot());
+        let Order { key, reverse } = selection.goroutine_order;
+        Sort { key, reverse }.goroutines(&index, selection.grouping.place(), &mut self.positions);
+    }
+}
+
+impl Memory {
+    /// Change of a group since the first refresh; `None` at that.
+    #[must_use]
+    pub fn growth(&self, group: &Group) -> Option<i64> {
+        self.start.as_ref().map(|start| start.change(group))
+    }
+
+    /// Change of a group since the mark, if there is one.
+    #[must_use]
+    pub fn since_mark(&self, group: &Group) -> Option<i64> {
+        self.mark.as_ref().map(|mark| mark.change(group))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Memory, Picture, Selection};
+    use crate::analysis::{Filter, SortKey};
+    use crate::model::Snapshot;
+    use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
+    use crate::top::grouping::Grouping;
+    use crate::top::order::{GroupSort, Order};
+    use crate::top::watch::Watch;
+
+    fn selection() -> Selection {
+        Selection {
+            grouping: Grouping::Place,
+            filter: None,
+            no_system: false,
+            group_order: Order::by(GroupSort::Growth),
+            goroutine_order: Order::by(SortKey::Id),
+        }
+    }
+
+    fn snapshot(second: u64) -> Snapshot {
+        let mut builder = SnapshotBuilder::new();
+        // Names are interned in the same order each time, as in one session.
+        let mut add = |count: u64, function, first: u64| {
+            for id in first..first + count {
+                let frames = vec![frame(function, "/x.go", 1), frame("main.start", "/x.go", 2)];
+                builder.add(&GoroutineSpec { id, frames, system: function == "main.gc", ..Default::default() });
+            }
+        };
+        add(50, "main.steady", 1);
+        add(2, "main.gc", 100);
+        add(10 + second * 3, "main.leak", 1_000);
+        let mut snapshot = builder.build();
+        snapshot.monotonic_ns = NOW_NS + second * 1_000_000_000;
+        snapshot
+    }
+
+    #[test]
+    fn growth_is_exact_whatever_the_settings() {
+        let (mut watch, mut memory, mut selection) = (Watch::default(), Memory::default(), selection());
+        let mut picture = None;
+        for second in 0..8 {
+            let next = Picture::next(watch.observe(snapshot(second)), picture.as_ref(), &selection, &mut memory);
+            if second == 5 {
+                next.mark(&mut memory);
+            }
+            picture = Some(next);
+        }
+        let mut picture = picture.unwrap();
+        let growths = |picture: &mut Picture, selection: &Selection, memory: &Memory| -> Vec<(u64, i64, i64)> {
+            picture.sort_groups(selection, memory);
+            let change = |group| (memory.growth(group).unwrap(), memory.since_mark(group).unwrap());
+            picture.groups.iter().map(|group| (group.count, change(group).0, change(group).1)).collect()
+        };
+        assert_eq!(growths(&mut picture, &selection, &memory), [(31, 21, 6), (2, 0, 0), (50, 0, 0)]);
+        assert_eq!(memory.groups.rate(picture.groups[0].key).map(f64::round), Some(3.0));
+        // A filter that cuts through a group: both sides of the comparison are filtered.
+        selection.filter = Some(("id>1009".to_owned(), Filter::parse("id<60 or id>1009").unwrap()));
+        picture.select_again(&selection, &mut memory);
+        assert_eq!(growths(&mut picture, &selection, &memory), [(21, 21, 6), (50, 0, 0)]);
+        selection.grouping = Grouping::Start;
+        selection.filter = None;
+        picture.select_again(&selection, &mut memory);
+        assert_eq!(growths(&mut picture, &selection, &memory), [(83, 21, 6)]);
+        selection.no_system = true;
+        picture.select_again(&selection, &mut memory);
+        assert_eq!(growths(&mut picture, &selection, &memory), [(81, 21, 6)]);
+    }
+
+    #[test]
+    fn a_new_pool_starts_anew() {
+        let (mut watch, mut memory, selection) = (Watch::default(), Memory::default(), selection());
+        let first = Picture::next(watch.observe(snapshot(0)), None, &selection, &mut memory);
+        let mut builder = SnapshotBuilder::new();
+        builder.add(&GoroutineSpec { id: 1, ..Default::default() });
+        let second = Picture::next(watch.observe(builder.build()), Some(&first), &selection, &mut memory);
+        assert_eq!(memory.growth(&second.groups[0]), Some(0));
+        assert_eq!(memory.groups.len(), 1);
+    }
+}

@@ -1,0 +1,410 @@
+//! Pages: everything about one group or one goroutine.
+//!
+//! A page is lines of text, made anew at each refresh, and the members of a group below. The text is
+//! not yet clean: names are the target's own.
+
+use std::sync::Arc;
+
+use super::rows::Row;
+use super::{State, View};
+use crate::analysis::names::{minor_of, printed};
+use crate::analysis::{Filter, Index, Place};
+use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
+use crate::report::text::shorten::width;
+use crate::report::units::{age, bytes, count, counted};
+use crate::top::grouping::{Group, Key};
+use crate::top::history::SAMPLES;
+use crate::top::picture::Total;
+use crate::top::words::{rate, signed, sparkline, states};
+
+/// Pages that can be open on top of each other.
+const MAX_PAGES: usize = 32;
+/// Frames of a stack that are shown.
+const MAX_FRAMES: usize = 1_000;
+
+/// A page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// A group.
+    Group {
+        /// Which.
+        key: Key,
+        /// Its name, as the target has it.
+        name: String,
+    },
+    /// A goroutine.
+    Goroutine(Goid),
+}
+
+/// How a piece of text is to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// As it is.
+    #[default]
+    Plain,
+    /// Head of something.
+    Head,
+    /// What the reader came for.
+    Strong,
+    /// What matters less.
+    Dim,
+    /// Runs, or is fewer than before.
+    Good,
+    /// Wants a look, or is more than before.
+    Attention,
+    /// Is wrong.
+    Bad,
+    /// A drawing.
+    Drawing,
+}
+
+/// A piece of text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// What it says.
+    pub text: String,
+    /// How it looks.
+    pub tone: Tone,
+}
+
+/// A piece of text.
+pub(crate) fn piece(tone: Tone, text: impl Into<String>) -> Piece {
+    Piece { text: text.into(), tone }
+}
+
+/// A line of a page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// What it says.
+    pub pieces: Vec<Piece>,
+    /// The goroutine that it leads to.
+    pub link: Option<Goid>,
+}
+
+fn line(pieces: impl IntoIterator<Item = Piece>) -> Line {
+    Line { pieces: pieces.into_iter().collect(), link: None }
+}
+
+/// A label in a column of its own, and what it is a label of.
+fn fact(label: &str, text: impl Into<String>) -> Line {
+    line([piece(Tone::Dim, format!("{label:<9}")), piece(Tone::Plain, text)])
+}
+
+impl State {
+    /// Opens what is selected.
+    pub(super) fn open(&mut self) {
+        let Some(row) = self.rows.get(self.cursor().at).copied() else { return };
+        let Some(picture) = &self.picture else { return };
+        let snapshot = picture.observed.snapshot();
+        let page = match row {
+            Row::Group(at) => {
+                picture.groups.get(at).map(|group| Page::Group { key: group.key, name: self.name(group) })
+            }
+            Row::Goroutine(at) => snapshot.goroutines.get(at).map(|goroutine| Page::Goroutine(goroutine.id)),
+            Row::Processor(at) => snapshot.processors.get(at).and_then(|p| p.running).map(Page::Goroutine),
+            Row::Thread(at) => snapshot.threads.get(at).and_then(|m| m.goroutine).map(Page::Goroutine),
+            Row::Line(at) => self.lines.get(at).and_then(|line| line.link).map(Page::Goroutine),
+            Row::Total(total) => return self.open_total(total),
+            Row::Head(_) => None,
+        };
+        if let Some(page) = page
+            && self.pages.len() < MAX_PAGES
+        {
+            self.lines.clear();
+            self.pages.push((page, super::Cursor::default()));
+            self.arrange();
+        }
+    }
+
+    /// The goroutines in a state or with a reason: a filter.
+    fn open_total(&mut self, total: Total) {
+        let text = match total {
+            Total::All => return,
+            Total::State(status) => format!("state={}", status.name()),
+            Total::Reason(reason) => {
+                let text = self.picture.as_ref().and_then(|p| p.observed.snapshot().wait_reason(reason));
+                text.map_or_else(String::new, |text| format!("reason=\"{text}\""))
+            }
+        };
+        if let Ok(filter) = Filter::parse(&text) {
+            self.settings.selection.filter = Some((text, filter));
+            self.view = View::Goroutines;
+            self.select_again();
+        }
+    }
+
+    /// Name of a group as the target has it.
+    #[must_use]
+    pub fn name(&self, group: &Group) -> String {
+        let Some(index) = self.index() else { return String::new() };
+        group_name(&index, group)
+    }
+
+    /// Makes the lines of the page that is open. What is gone keeps its last ones.
+    pub(super) fn make_lines(&mut self) {
+        let Some(page) = self.page().cloned() else {
+            self.lines.clear();
+            return;
+        };
+        let (made, gone) = match &page {
+            Page::Group { key, name } => (self.group_lines(*key), format!("no goroutine is at {name} now")),
+            Page::Goroutine(id) => (self.goroutine_lines(*id), format!("goroutine {} is not there any more", id.0)),
+        };
+        let note = line([piece(Tone::Attention, gone)]);
+        match made {
+            Some(lines) => self.lines = lines,
+            None if self.lines.first() == Some(&note) => {}
+            None => self.lines.insert(0, note),
+        }
+    }
+
+    fn group_lines(&self, key: Key) -> Option<Vec<Line>> {
+        let picture = self.picture.as_ref()?;
+        let group = picture.groups.iter().find(|group| group.key == key)?;
+        let index = self.index()?;
+        let snapshot = index.snapshot();
+        let columns = usize::from(self.size.0).saturating_sub(2);
+        let mut lines = vec![line([piece(Tone::Strong, group_name(&index, group))])];
+        lines.push(fact(
+            "Now",
+            format!("{}: {}", counted(group.count, "goroutine", "goroutines"), states(&index, group)),
+        ));
+        lines.push(line(self.change_pieces(group)));
+        if let Some((ns, watched)) = group.longest {
+            let how = if watched { "as watched by gospy" } else { "as the collections tell" };
+            lines.push(fact("Blocked", format!("≥ {} the longest, {how}", age(ns))));
+        }
+        let samples: Vec<u64> = self.memory.groups.recent(key, SAMPLES.min(columns.saturating_sub(9))).collect();
+        if samples.len() > 1 {
+            let (least, most) =
+                (samples.iter().min().copied().unwrap_or(0), samples.iter().max().copied().unwrap_or(0));
+            lines.push(line([
+                piece(Tone::Dim, format!("{:<9}", "Trend")),
+                piece(Tone::Drawing, sparkline(&samples, samples.len())),
+            ]));
+            let span = format!("{:<9}{} samples, {} to {}", "", samples.len(), count(least), count(most));
+            lines.push(line([piece(Tone::Dim, span)]));
+        }
+        let members = self.members(key);
+        if let Some((stack, holder, same)) = commonest_stack(snapshot, &members) {
+            let mut title = format!("Stack of goroutine {}", holder.id.0);
+            if same < members.len() {
+                title.push_str(&format!(", which {same} of {} have (b: group by stack)", members.len()));
+            }
+            lines.push(line([piece(Tone::Head, title)]));
+            lines.extend(stack_lines(snapshot, stack, holder, columns));
+        }
+        Some(lines)
+    }
+
+    fn change_pieces(&self, group: &Group) -> Vec<Piece> {
+        let mut pieces = vec![piece(Tone::Dim, format!("{:<9}", "Change"))];
+        if let Some(per_second) = self.memory.groups.rate(group.key) {
+            pieces.push(piece(Tone::Plain, rate(per_second)));
+        }
+        let mut add = |change: Option<i64>, what: String| {
+            let Some(change) = change else { return };
+            if pieces.len() > 1 {
+                pieces.push(piece(Tone::Dim, " · "));
+            }
+            pieces.push(piece(tone_of(change), signed(change)));
+            pieces.push(piece(Tone::Plain, format!(" {what}")));
+        };
+        let now = self.picture.as_ref().map_or(0, |picture| picture.observed.snapshot().monotonic_ns);
+        let ago = |at: Option<u64>| at.map_or_else(String::new, |at| format!(" ({})", age(now.saturating_sub(at))));
+        let memory = &self.memory;
+        add(memory.since_mark(group), format!("since mark{}", ago(memory.mark.as_ref().map(|mark| mark.at_ns))));
+        add(memory.growth(group), format!("since start{}", ago(memory.start.as_ref().map(|start| start.at_ns))));
+        add(memory.groups.change(group.key), "since last".to_owned());
+        pieces
+    }
+
+    fn goroutine_lines(&self, id: Goid) -> Option<Vec<Line>> {
+        let picture = self.picture.as_ref()?;
+        let index = self.index()?;
+        let snapshot = index.snapshot();
+        let at = snapshot.goroutines.iter().position(|goroutine| goroutine.id == id && !goroutine.status.is_dead())?;
+        let goroutine = snapshot.goroutines.get(at)?;
+        let columns = usize::from(self.size.0).saturating_sub(2);
+        let symbols = &snapshot.symbols;
+        let mut lines = vec![line([
+            piece(Tone::Strong, format!("goroutine {}", id.0)),
+            piece(Tone::Plain, format!("  {}", index.state_text(goroutine))),
+        ])];
+        if goroutine.status == Status::Waiting {
+            let why = index.reason(goroutine).unwrap_or("for a reason that the runtime does not name");
+            lines.push(fact("Waits", why));
+        }
+        if let Some(ns) = index.wait_ns(goroutine) {
+            let how = if picture.observed.is_watched(at) {
+                "found so at each refresh, and it has not run in between"
+            } else {
+                "as the collections tell"
+            };
+            lines.push(fact("Blocked", format!("≥ {}, {how}", age(ns))));
+        }
+        if let Some(thread) = index.thread(goroutine) {
+            let tid = thread.tid.map_or_else(String::new, |tid| format!(", thread {tid}"));
+            let p = thread.p.map_or_else(String::new, |p| format!(", P {p}"));
+            lines.push(fact("On", format!("M {}{tid}{p}", thread.id)));
+        }
+        if let (Some(used), Some(reserved)) = (goroutine.stack_used(), goroutine.stack_reserved()) {
+            lines.push(fact("Memory", format!("{} of {} of stack", bytes(used), bytes(reserved))));
+        }
+        let flags = [
+            (goroutine.system, "the runtime's own".to_owned()),
+            (goroutine.locked, "locked to its thread".to_owned()),
+            (goroutine.scan, "held by the collector".to_owned()),
+            (goroutine.bubble.is_some(), format!("in synctest bubble {}", goroutine.bubble.unwrap_or(0))),
+        ];
+        let flags: Vec<String> = flags.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
+        if !flags.is_empty() {
+            lines.push(fact("Is", flags.join(", ")));
+        }
+        let labels = goroutine.labels.map_or(&[][..], |id| symbols.labels(id));
+        for (at, label) in labels.iter().enumerate() {
+            let head = if at == 0 { "Labels" } else { "" };
+            lines.push(fact(head, format!("{} = {}", symbols.str(label.key), symbols.str(label.value))));
+        }
+        if let Some(start) = goroutine.start {
+            lines.push(fact("Started", symbols.function(start)));
+        }
+        if let Some(parent) = goroutine.parent {
+            let mut created = fact("Creator", format!("goroutine {}", parent.0));
+            if snapshot.goroutines.iter().any(|other| other.id == parent) {
+                created.link = Some(parent);
+                created.pieces.push(piece(Tone::Dim, "  (Enter opens it)"));
+            } else {
+                created.pieces.push(piece(Tone::Dim, ", which has ended"));
+            }
+            lines.push(created);
+        }
+        lines.push(line([piece(Tone::Head, "Stack")]));
+        match goroutine.stack {
+            StackState::Known(stack) => lines.extend(stack_lines(snapshot, stack, goroutine, columns)),
+            StackState::NotShown(why) => {
+                lines.push(line([piece(Tone::Dim, not_shown(why))]));
+                lines.extend(creator_lines(snapshot, goroutine, columns));
+            }
+        }
+        let ancestors = goroutine.ancestors.map_or(&[][..], |id| symbols.ancestors(id));
+        for ancestor in ancestors {
+            lines.push(line([piece(Tone::Head, format!("Created by goroutine {}, then at", ancestor.id.0))]));
+            let frames = ancestor.frames.iter().take(MAX_FRAMES);
+            let frames: Vec<[String; 2]> = frames.map(|&frame| frame_text(snapshot, frame)).collect();
+            lines.extend(frames_lines(&frames, columns));
+        }
+        Some(lines)
+    }
+}
+
+/// Function and place, or value of the label.
+fn group_name(index: &Index<'_>, group: &Group) -> String {
+    let symbols: &Arc<SymbolPool> = &index.snapshot().symbols;
+    match group.key {
+        Key::At(function, file, line) | Key::StartedIn(function, file, line) => {
+            let started = if matches!(group.key, Key::StartedIn(..)) { "started in " } else { "" };
+            let place =
+                if symbols.str(file).is_empty() { String::new() } else { format!("  {}:{line}", symbols.str(file)) };
+            format!("{started}{}{place}", symbols.str(function))
+        }
+        Key::Nowhere => "an unknown place".to_owned(),
+        Key::Label(value) => symbols.str(value).to_owned(),
+        Key::NoLabel => "no such label".to_owned(),
+        Key::Stack(_) => {
+            let goroutine = index.snapshot().goroutines.get(group.example);
+            let place = goroutine.map_or(Place::Unknown, |goroutine| index.place(goroutine, Default::default()));
+            place.frame().map_or_else(|| "an unknown stack".to_owned(), |frame| symbols.function(frame).to_owned())
+        }
+    }
+}
+
+/// The stack that most of the members have, one of those, and how many have it.
+fn commonest_stack<'a>(snapshot: &'a Snapshot, members: &[usize]) -> Option<(StackId, &'a Goroutine, usize)> {
+    let mut counts: rustc_hash::FxHashMap<StackId, (usize, usize)> = rustc_hash::FxHashMap::default();
+    for &at in members {
+        if let Some(StackState::Known(id)) = snapshot.goroutines.get(at).map(|goroutine| goroutine.stack) {
+            counts.entry(id).or_insert((0, at)).0 += 1;
+        }
+    }
+    let (id, (same, at)) = counts.into_iter().max_by_key(|&(id, (same, _))| (same, std::cmp::Reverse(id)))?;
+    Some((id, snapshot.goroutines.get(at)?, same))
+}
+
+fn not_shown(why: NotShown) -> &'static str {
+    match why {
+        NotShown::Running => "  it is running, and its stack changes as it is read; --freeze shows it",
+        NotShown::Moving => "  it changed on every try",
+        NotShown::Unreadable => "  it could not be read",
+        NotShown::NoStack => "  it has none",
+        NotShown::NotAsked => "  it was not read",
+    }
+}
+
+/// Function and place of a frame.
+fn frame_text(snapshot: &Snapshot, frame: FrameId) -> [String; 2] {
+    let symbols = &snapshot.symbols;
+    let minor = minor_of(&snapshot.target.go_version).unwrap_or(u32::MAX);
+    let function = printed(symbols.function(frame), minor).into_owned();
+    let place = symbols.frame(frame).map_or_else(String::new, |frame| match symbols.str(frame.file) {
+        "" => String::new(),
+        file => format!("{file}:{}", frame.line),
+    });
+    [function, place]
+}
+
+/// A stack as a traceback shows it: the runtime's own frames only where there are no others.
+fn stack_lines(snapshot: &Snapshot, stack: StackId, goroutine: &Goroutine, columns: usize) -> Vec<Line> {
+    let Some(Stack { frames }) = snapshot.symbols.stack(stack) else { return Vec::new() };
+    let all_hidden = frames.iter().all(|frame| frame.hidden);
+    let shown: Vec<[String; 2]> = frames
+        .iter()
+        .filter(|frame| all_hidden || !frame.hidden)
+        .take(MAX_FRAMES)
+        .map(|frame| frame_text(snapshot, frame.frame))
+        .collect();
+    let left_out = frames.len().saturating_sub(shown.len());
+    let mut lines = Vec::new();
+    if left_out > 0 {
+        let text = counted(u64::try_from(left_out).unwrap_or(u64::MAX), "frame", "frames");
+        lines.push(line([piece(Tone::Dim, format!("  {text} of the runtime"))]));
+    }
+    lines.extend(frames_lines(&shown, columns));
+    lines.extend(creator_lines(snapshot, goroutine, columns));
+    lines
+}
+
+fn creator_lines(snapshot: &Snapshot, goroutine: &Goroutine, columns: usize) -> Vec<Line> {
+    let Some(creator) = goroutine.creator else { return Vec::new() };
+    let [function, place] = frame_text(snapshot, creator);
+    frames_lines(&[[format!("created by {function}"), place]], columns)
+}
+
+/// Each frame on one line with the places in a column, or on two where that is too wide.
+fn frames_lines(frames: &[[String; 2]], columns: usize) -> Vec<Line> {
+    let widest =
+        |part: usize| frames.iter().filter_map(|frame| frame.get(part)).map(|text| width(text)).max().unwrap_or(0);
+    let (functions, places) = (widest(0), widest(1));
+    let one_line = 2 + functions + 2 + places <= columns;
+    let mut lines = Vec::new();
+    for [function, place] in frames {
+        if one_line {
+            let room = functions - width(function) + 2;
+            lines
+                .push(line([piece(Tone::Plain, format!("  {function}{:room$}", "")), piece(Tone::Dim, place.clone())]));
+        } else {
+            lines.push(line([piece(Tone::Plain, format!("  {function}"))]));
+            lines.push(line([piece(Tone::Dim, format!("      {place}"))]));
+        }
+    }
+    lines
+}
+
+/// More is worth a look, fewer is well.
+pub(crate) fn tone_of(change: i64) -> Tone {
+    match change {
+        1.. => Tone::Attention,
+        0 => Tone::Dim,
+        _ => Tone::Good,
+    }
+}

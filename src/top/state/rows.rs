@@ -1,0 +1,155 @@
+//! The rows of what is open. They hold positions only; their text is made when it is drawn, so that
+//! a list of a million goroutines costs no more than its screenful.
+
+use super::pages::Page;
+use super::{State, View};
+use crate::analysis::Index;
+use crate::model::{Goid, Status, WaitReasonId};
+use crate::top::grouping::{Key, Keys};
+use crate::top::picture::Total;
+
+/// A part of a page with columns of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// States.
+    States,
+    /// Wait reasons.
+    Reasons,
+    /// Ps.
+    Processors,
+    /// Ms.
+    Threads,
+    /// Members of a group; how many there are.
+    Members(usize),
+}
+
+/// A row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// A group, by its position in the picture.
+    Group(usize),
+    /// A goroutine, by its position in the snapshot.
+    Goroutine(usize),
+    /// A state or reason.
+    Total(Total),
+    /// A P, by its position in the snapshot.
+    Processor(usize),
+    /// An M, by its position in the snapshot.
+    Thread(usize),
+    /// A line of text of a page.
+    Line(usize),
+    /// The head of a section; it cannot be selected.
+    Head(Section),
+}
+
+/// What a row stands for, whatever its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// A group.
+    Group(Key),
+    /// A goroutine.
+    Goroutine(Goid),
+    /// A state.
+    State(Status),
+    /// A wait reason.
+    Reason(WaitReasonId),
+    /// A P, by its id.
+    Processor(i32),
+    /// An M, by its id.
+    Thread(i64),
+    /// A line of text, by its number.
+    Line(usize),
+}
+
+impl State {
+    /// What `row` stands for.
+    #[must_use]
+    pub fn identity(&self, row: &Row) -> Option<Identity> {
+        let picture = self.picture.as_ref()?;
+        let snapshot = picture.observed.snapshot();
+        Some(match *row {
+            Row::Group(at) => Identity::Group(picture.groups.get(at)?.key),
+            Row::Goroutine(at) => Identity::Goroutine(snapshot.goroutines.get(at)?.id),
+            Row::Total(Total::State(status)) => Identity::State(status),
+            Row::Total(Total::Reason(reason)) => Identity::Reason(reason),
+            Row::Processor(at) => Identity::Processor(snapshot.processors.get(at)?.id),
+            Row::Thread(at) => Identity::Thread(snapshot.threads.get(at)?.id),
+            Row::Line(at) => Identity::Line(at),
+            Row::Total(Total::All) | Row::Head(_) => return None,
+        })
+    }
+
+    pub(super) fn make_rows(&mut self) {
+        self.make_lines();
+        let rows = match self.page() {
+            None => self.view_rows(),
+            Some(page) => {
+                let lines = (0..self.lines.len()).map(Row::Line);
+                let members = match page {
+                    Page::Group { key, .. } => self.members(*key),
+                    Page::Goroutine(_) => Vec::new(),
+                };
+                let head = (!members.is_empty()).then_some(Row::Head(Section::Members(members.len())));
+                lines.chain(head).chain(members.into_iter().map(Row::Goroutine)).collect()
+            }
+        };
+        self.rows = rows;
+    }
+
+    fn view_rows(&self) -> Vec<Row> {
+        let Some(picture) = &self.picture else { return Vec::new() };
+        let snapshot = picture.observed.snapshot();
+        match self.view {
+            View::Groups => (0..picture.groups.len()).map(Row::Group).collect(),
+            View::Goroutines => picture.positions.iter().map(|&at| Row::Goroutine(at)).collect(),
+            View::States => {
+                let totals = &self.memory.totals;
+                let mut states: Vec<Status> = Vec::new();
+                let mut reasons: Vec<WaitReasonId> = Vec::new();
+                for key in totals.keys() {
+                    match key {
+                        Total::State(status) => states.push(status),
+                        Total::Reason(reason) => reasons.push(reason),
+                        Total::All => {}
+                    }
+                }
+                // States in an order that never changes: they come and go from refresh to refresh.
+                states.sort_unstable();
+                reasons.sort_by_key(|&reason| {
+                    let count = totals.count(Total::Reason(reason));
+                    (std::cmp::Reverse(count), snapshot.wait_reason(reason), reason)
+                });
+                let states = states.into_iter().map(|status| Row::Total(Total::State(status)));
+                let reasons = reasons.into_iter().map(|reason| Row::Total(Total::Reason(reason)));
+                let states = [Row::Head(Section::States)].into_iter().chain(states);
+                states.chain([Row::Head(Section::Reasons)]).chain(reasons).collect()
+            }
+            View::Scheduler => {
+                let processors = (0..snapshot.processors.len()).map(Row::Processor);
+                let processors = [Row::Head(Section::Processors)].into_iter().chain(processors);
+                let threads = (0..snapshot.threads.len()).map(Row::Thread);
+                processors.chain([Row::Head(Section::Threads)]).chain(threads).collect()
+            }
+        }
+    }
+
+    /// Positions of the members of a group that match the filter, in the order of the goroutines'
+    /// view.
+    pub(super) fn members(&self, key: Key) -> Vec<usize> {
+        let Some(picture) = &self.picture else { return Vec::new() };
+        let selection = &self.settings.selection;
+        let index = Index::new(picture.observed.snapshot());
+        let mut keys = Keys::new(&index, &selection.grouping);
+        let goroutines = &picture.observed.snapshot().goroutines;
+        let mut members: Vec<usize> = picture
+            .positions
+            .iter()
+            .copied()
+            .filter(|&at| goroutines.get(at).is_some_and(|goroutine| keys.of(goroutine) == key))
+            .collect();
+        let order = selection.goroutine_order;
+        let sort = crate::analysis::Sort { key: order.key, reverse: order.reverse };
+        sort.goroutines(&index, selection.grouping.place(), &mut members);
+        members
+    }
+}

@@ -1,0 +1,434 @@
+//! Scripts of keys and snapshots in, states out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::{Effect, Event, Identity, Leave, Link, Page, Row, Settings, State, View};
+use crate::analysis::SortKey;
+use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
+use crate::model::{Goid, Snapshot, Status};
+use crate::top::grouping::Grouping;
+use crate::top::order::{GroupSort, Order};
+use crate::top::picture::Selection;
+use crate::top::source::SourceEnd;
+use crate::top::watch::{Observed, Watch};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn settings() -> Settings {
+    Settings {
+        interval: SECOND,
+        max_cpu: 0.25,
+        selection: Selection {
+            grouping: Grouping::Place,
+            filter: None,
+            no_system: false,
+            group_order: Order::by(GroupSort::Count),
+            goroutine_order: Order::by(SortKey::Id),
+        },
+        iterations: None,
+        wait: false,
+        view: View::Groups,
+    }
+}
+
+/// 50 steady, 30 that come and go in number, and a leak of 3 a second.
+fn snapshot(second: u64) -> Snapshot {
+    let mut builder = SnapshotBuilder::new();
+    let mut add = |count: u64, function, first: u64, reason| {
+        for id in first..first + count {
+            let frames = vec![frame("runtime.gopark", "/go/proc.go", 1), frame(function, "/app/x.go", 1)];
+            builder.add(&GoroutineSpec {
+                id,
+                frames,
+                reason: Some(reason),
+                creator: Some(frame("main.main", "/app/m.go", 9)),
+                parent: Some(1),
+                ..Default::default()
+            });
+        }
+    };
+    add(50, "main.steady", 1, "select");
+    add(30 + (second % 2) * 40, "main.wobble", 100, "chan receive");
+    add(10 + second * 3, "main.leak", 1_000, "chan send");
+    let mut snapshot = builder.build();
+    snapshot.monotonic_ns = NOW_NS + second * 1_000_000_000;
+    snapshot
+}
+
+/// A state with what feeds it.
+struct Script {
+    state: State,
+    watch: Watch,
+    at: Duration,
+    effects: Vec<Effect>,
+}
+
+impl Script {
+    fn new(settings: Settings) -> Self {
+        Self { state: State::new(settings, 80, 24), watch: Watch::default(), at: Duration::ZERO, effects: Vec::new() }
+    }
+
+    fn apply(&mut self, event: Event) -> &mut Self {
+        self.effects = self.state.apply(self.at, event);
+        self
+    }
+
+    fn observe(&mut self, snapshot: Snapshot) -> Arc<Observed> {
+        self.watch.observe(snapshot)
+    }
+
+    fn take(&mut self, snapshot: Snapshot, cost: Duration) -> &mut Self {
+        let observed = self.observe(snapshot);
+        self.apply(Event::Snapshot { observed, cost })
+    }
+
+    /// A whole refresh at each of these seconds.
+    fn seconds(&mut self, seconds: std::ops::Range<u64>) -> &mut Self {
+        for second in seconds {
+            self.at = Duration::from_secs(second);
+            self.apply(Event::Tick);
+            assert!(self.wants_reading(), "at second {second}");
+            self.take(snapshot(second), Duration::from_millis(10));
+        }
+        self
+    }
+
+    fn wants_reading(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect, Effect::Read))
+    }
+
+    fn left(&self) -> Option<Leave> {
+        self.effects.iter().find_map(|effect| if let Effect::Leave(leave) = effect { Some(*leave) } else { None })
+    }
+
+    fn press(&mut self, code: KeyCode) -> &mut Self {
+        self.apply(Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    }
+
+    fn keys(&mut self, keys: &str) -> &mut Self {
+        for c in keys.chars() {
+            match c {
+                '\n' => self.press(KeyCode::Enter),
+                '\u{1b}' => self.press(KeyCode::Esc),
+                c => self.press(KeyCode::Char(c)),
+            };
+        }
+        self
+    }
+
+    fn groups(&self) -> Vec<String> {
+        let picture = self.state.picture().expect("a picture");
+        picture.groups.iter().map(|group| self.state.name(group).split("  ").next().unwrap().to_owned()).collect()
+    }
+
+    fn selected(&self) -> String {
+        let cursor = self.state.cursor();
+        match self.state.rows().get(cursor.at) {
+            Some(Row::Group(at)) => self.groups()[*at].clone(),
+            Some(Row::Goroutine(at)) => {
+                self.state.picture().unwrap().observed.snapshot().goroutines[*at].id.0.to_string()
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn text(&self) -> String {
+        let line = |line: &super::Line| line.pieces.iter().map(|piece| piece.text.as_str()).collect::<String>();
+        self.state.lines().iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[test]
+fn a_mark_brings_the_leak_to_the_top() {
+    let mut script = Script::new(settings());
+    script.seconds(0..4);
+    assert_eq!(script.groups(), ["main.wobble", "main.steady", "main.leak"]);
+    script.keys("d").seconds(4..9);
+    assert_eq!(script.groups()[0], "main.leak");
+    let (group, memory) = (&script.state.picture().unwrap().groups[0], script.state.memory());
+    assert_eq!((memory.since_mark(group), memory.growth(group)), (Some(15), Some(24)));
+    assert!((memory.groups.rate(group.key).unwrap() - 3.0).abs() < 0.01);
+    script.keys("D");
+    assert_eq!(script.state.settings().selection.group_order.key, GroupSort::Count);
+    assert_eq!(memory_mark(&script.state), None);
+}
+
+fn memory_mark(state: &State) -> Option<u64> {
+    state.memory().mark.as_ref().map(|mark| mark.at_ns)
+}
+
+#[test]
+fn the_selection_stays_with_the_thing() {
+    let mut script = Script::new(settings());
+    script.seconds(0..1);
+    // Nothing selected: whatever is first.
+    assert_eq!(script.groups(), ["main.steady", "main.wobble", "main.leak"]);
+    assert_eq!(script.selected(), "main.steady");
+    script.seconds(1..2);
+    assert_eq!(script.selected(), "main.wobble");
+    // Now it is chosen, and stays wherever it moves.
+    script.keys("j");
+    assert_eq!(script.selected(), "main.steady");
+    script.seconds(2..3);
+    assert_eq!((script.selected().as_str(), script.state.cursor().at), ("main.steady", 0));
+    script.seconds(3..4);
+    assert_eq!((script.selected().as_str(), script.state.cursor().at), ("main.steady", 1));
+    script.keys("g").seconds(4..5);
+    assert_eq!(script.state.cursor().selected, None);
+}
+
+#[test]
+fn a_selected_goroutine_keeps_its_line_of_the_screen() {
+    let mut script = Script::new(settings());
+    script.seconds(0..2).keys("2");
+    for _ in 0..60 {
+        script.keys("j");
+    }
+    assert_eq!(script.selected(), "110");
+    let before = script.state.cursor();
+    assert!(before.scroll > 0);
+    // Ten before it have ended.
+    let mut next = snapshot(3);
+    next.goroutines.retain(|goroutine| goroutine.id.0 > 10);
+    script.at = 2 * SECOND;
+    script.apply(Event::Tick).take(next, Duration::ZERO);
+    let after = script.state.cursor();
+    assert_eq!((script.selected().as_str(), before.at - after.at, before.scroll - after.scroll), ("110", 10, 10));
+    // It has ended itself: its place stays selected.
+    let mut next = snapshot(5);
+    next.goroutines.retain(|goroutine| goroutine.id.0 > 10 && goroutine.id.0 != 110);
+    script.at = 3 * SECOND;
+    script.apply(Event::Tick).take(next, Duration::ZERO);
+    assert_eq!((script.selected().as_str(), script.state.cursor().at), ("111", after.at));
+    script.keys("G").press(KeyCode::PageUp);
+    assert_ne!(script.selected(), "111");
+}
+
+#[test]
+fn a_filter_is_typed_explained_used_and_cleared() {
+    let mut script = Script::new(settings());
+    script.seconds(0..1).keys("/fnuc=leak\n");
+    let prompt = script.state.prompt().expect("it stays open");
+    assert!(prompt.error().expect("an error").problem().contains("fnuc"));
+    for _ in 0.."fnuc=leak".len() {
+        script.press(KeyCode::Backspace).press(KeyCode::Delete);
+    }
+    script.keys("func~leak\n");
+    assert_eq!(script.groups(), ["main.leak"]);
+    // A new prompt starts with it; Esc leaves it as it was.
+    script.keys("/xx\u{1b}");
+    assert_eq!(script.groups(), ["main.leak"]);
+    script.keys("\u{1b}");
+    assert_eq!(script.groups().len(), 3);
+    // A q in a prompt is a letter.
+    assert_eq!(script.keys("/q").left(), None);
+}
+
+#[test]
+fn pages_open_on_each_other_and_close() {
+    let mut script = Script::new(settings());
+    script.seconds(0..3).keys("\n");
+    assert!(matches!(script.state.page(), Some(Page::Group { name, .. }) if name.starts_with("main.steady")));
+    assert!(script.text().contains("50 goroutines: select"), "{}", script.text());
+    assert!(script.text().contains("main.steady"), "{}", script.text());
+    assert!(script.text().contains("created by main.main"), "{}", script.text());
+    script.keys("G\n");
+    assert_eq!(script.state.page(), Some(&Page::Goroutine(Goid(50))));
+    assert!(script.text().contains("Waits    select"), "{}", script.text());
+    assert!(script.text().contains("≥ 2s, found so at each refresh"), "{}", script.text());
+    // Its creator is a line that leads on.
+    let link = script.state.lines().iter().position(|line| line.link.is_some()).expect("a link");
+    while script.state.cursor().at != link {
+        script.keys("j");
+    }
+    script.keys("\n");
+    assert_eq!(script.state.page(), Some(&Page::Goroutine(Goid(1))));
+    // It ends while it is shown: its last facts stay.
+    let mut next = snapshot(3);
+    next.goroutines.remove(0);
+    script.at = 3 * SECOND;
+    script.apply(Event::Tick).take(next, Duration::ZERO);
+    assert!(script.text().starts_with("goroutine 1 is not there any more\ngoroutine 1"), "{}", script.text());
+    script.keys("\u{1b}\u{1b}\u{1b}\u{1b}");
+    assert_eq!(script.state.page(), None);
+}
+
+#[test]
+fn a_state_opens_as_a_filter() {
+    let mut script = Script::new(settings());
+    script.seconds(0..1).keys("3");
+    let is_select = |row: &Row| matches!(script.state.identity(row), Some(Identity::Reason(_)));
+    let at = script.state.rows().iter().position(is_select).expect("a reason");
+    while script.state.cursor().at != at {
+        script.keys("j");
+    }
+    script.keys("\n");
+    assert_eq!(script.state.view(), View::Goroutines);
+    assert_eq!(
+        script.state.settings().selection.filter.as_ref().map(|(text, _)| text.as_str()),
+        Some("reason=\"select\"")
+    );
+    assert_eq!(script.state.rows().len(), 50);
+}
+
+#[test]
+fn views_sorting_and_grouping() {
+    let mut script = Script::new(settings());
+    script.seconds(0..1).press(KeyCode::Tab);
+    assert_eq!(script.state.view(), View::Goroutines);
+    script.keys("I");
+    assert_eq!(script.selected(), "1009");
+    script.press(KeyCode::BackTab).press(KeyCode::BackTab);
+    assert_eq!(script.state.view(), View::Scheduler);
+    script.keys("1>>>");
+    // Without a mark its column is passed over.
+    assert_eq!(script.state.settings().selection.group_order.key, GroupSort::Rate);
+    script.keys(">>>");
+    assert_eq!(script.groups(), ["main.leak", "main.steady", "main.wobble"]);
+    script.keys("I");
+    assert_eq!(script.groups()[0], "main.wobble");
+    script.keys("b");
+    assert_eq!(script.state.settings().selection.grouping, Grouping::Stack);
+    script.keys("bb");
+    assert_eq!(script.groups(), ["main.main"]);
+    script.keys("b");
+    assert_eq!(script.state.settings().selection.grouping, Grouping::Place);
+}
+
+#[test]
+fn pausing_holds_the_picture() {
+    let mut script = Script::new(settings());
+    script.seconds(0..1);
+    script.at = SECOND;
+    assert!(script.apply(Event::Tick).wants_reading());
+    // The reading that goes on comes too late.
+    script.keys(" ").take(snapshot(1), Duration::ZERO);
+    assert_eq!(script.state.refreshes(), 1);
+    script.at = 5 * SECOND;
+    assert!(!script.apply(Event::Tick).wants_reading());
+    assert_eq!(script.state.wake_at(), None);
+    // One refresh on request, and no more.
+    assert!(script.keys("r").wants_reading());
+    script.take(snapshot(5), Duration::ZERO);
+    assert_eq!(script.state.refreshes(), 2);
+    script.at = 9 * SECOND;
+    assert!(!script.apply(Event::Tick).wants_reading());
+    assert!(script.keys("s").wants_reading());
+}
+
+#[test]
+fn a_slow_reading_is_never_asked_for_twice() {
+    let mut script = Script::new(settings());
+    assert!(script.apply(Event::Tick).wants_reading());
+    script.at = 10 * SECOND;
+    assert!(!script.apply(Event::Tick).wants_reading());
+    assert!(!script.keys("r").wants_reading());
+    assert_eq!(script.state.slow_reading(), Some(10 * SECOND));
+    script.take(snapshot(10), Duration::from_millis(1));
+    assert_eq!(script.state.slow_reading(), None);
+}
+
+#[test]
+fn the_interval_stretches_below_the_limit_of_cpu() {
+    let mut script = Script::new(settings());
+    script.apply(Event::Tick).take(snapshot(0), Duration::from_millis(800));
+    assert_eq!(script.state.actual_interval(), Duration::from_millis(3_200));
+    assert_eq!(script.state.own_cpu(), Some(0.25));
+    script.at = 3 * SECOND;
+    assert!(!script.apply(Event::Tick).wants_reading());
+    script.at = Duration::from_millis(3_200);
+    assert!(script.apply(Event::Tick).wants_reading());
+    // Cheap again.
+    for second in 4..12 {
+        script.take(snapshot(second), Duration::from_millis(1));
+    }
+    assert_eq!(script.state.actual_interval(), SECOND);
+    script.keys("+");
+    assert_eq!(script.state.settings().interval, 2 * SECOND);
+    script.keys("----------");
+    assert_eq!(script.state.settings().interval, Duration::from_millis(100));
+}
+
+#[test]
+fn the_end_of_the_target_is_an_event() {
+    let mut script = Script::new(settings());
+    script.seconds(0..2);
+    script.at = 2 * SECOND;
+    script.apply(Event::Tick).apply(Event::SourceEnd(SourceEnd::Ended("process 4242 has ended".to_owned())));
+    assert_eq!(script.state.link(), &Link::Ended("process 4242 has ended".to_owned()));
+    script.at = 60 * SECOND;
+    assert!(!script.apply(Event::Tick).wants_reading());
+    assert!(!script.keys("r").wants_reading());
+    // The last picture can still be looked through.
+    assert_eq!(script.groups().len(), 3);
+    script.keys("\n");
+    assert!(script.state.page().is_some());
+    assert_eq!(script.keys("q").left(), Some(Leave::Done));
+}
+
+#[test]
+fn a_failed_reading_is_tried_again() {
+    let mut script = Script::new(settings());
+    script.apply(Event::Tick).apply(Event::SourceEnd(SourceEnd::Failed("no".to_owned())));
+    assert!(!script.apply(Event::Tick).wants_reading());
+    script.at = SECOND;
+    assert!(script.apply(Event::Tick).wants_reading());
+    script.take(snapshot(1), Duration::ZERO);
+    assert_eq!(script.state.link(), &Link::Live);
+}
+
+#[test]
+fn a_successor_starts_anew() {
+    let mut script = Script::new(Settings { wait: true, ..settings() });
+    script.seconds(0..3).keys("d\n");
+    script.apply(Event::SourceEnd(SourceEnd::Ended("gone".to_owned())));
+    script.watch.reset();
+    script.at = 9 * SECOND;
+    assert!(script.apply(Event::Returned).wants_reading());
+    assert!(script.state.picture().is_none() && script.state.page().is_none());
+    script.take(snapshot(0), Duration::ZERO);
+    let group = &script.state.picture().unwrap().groups[0];
+    assert_eq!((script.state.memory().growth(group), script.state.memory().since_mark(group)), (Some(0), None));
+}
+
+#[test]
+fn leaving() {
+    assert_eq!(Script::new(settings()).keys("q").left(), Some(Leave::Done));
+    assert_eq!(Script::new(settings()).apply(Event::Terminate(15)).left(), Some(Leave::Signal(15)));
+    let mut script = Script::new(Settings { iterations: Some(2), ..settings() });
+    assert_eq!(script.seconds(0..1).left(), None);
+    assert_eq!(script.seconds(1..2).left(), Some(Leave::Done));
+    // q leaves from the help too; any other key only closes it.
+    let mut script = Script::new(settings());
+    assert_eq!(script.keys("?").state.help(), Some(0));
+    assert_eq!(script.keys("x").state.help(), None);
+    assert_eq!(script.keys("?q").left(), Some(Leave::Done));
+}
+
+#[test]
+fn a_snapshot_is_written_on_request() {
+    assert!(Script::new(settings()).keys("w").effects.iter().all(|effect| !matches!(effect, Effect::Save(_))));
+    let mut script = Script::new(settings());
+    script.seconds(0..1).keys("w");
+    assert!(matches!(script.effects.as_slice(), [Effect::Save(_)]));
+    script.apply(Event::Saved(Ok("x.json".to_owned())));
+    assert_eq!(script.state.notice(), Some("written to x.json"));
+    script.at += 10 * SECOND;
+    script.apply(Event::Tick);
+    assert_eq!(script.state.notice(), None);
+}
+
+#[test]
+fn an_empty_target_and_keys_before_there_is_anything() {
+    let everything = "jkgGdD<>I brS+-w\n?x1234\u{1b}/a\u{1b}";
+    let mut script = Script::new(settings());
+    script.keys(everything);
+    script.apply(Event::Tick).take(SnapshotBuilder::new().build(), Duration::ZERO).keys(everything);
+    let mut builder = SnapshotBuilder::new();
+    builder.add(&GoroutineSpec { id: 0, status: Status::Dead, ..Default::default() });
+    script.take(builder.build(), Duration::ZERO).keys(everything);
+    assert!(script.state.picture().unwrap().groups.is_empty());
+}

@@ -1,0 +1,300 @@
+//! The live view without a terminal: one block of text a refresh, or one JSON object on one line.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Effects};
+use ratatui::style::{Color, Modifier};
+use ratatui::text::Line;
+use serde::Serialize;
+
+use super::draw::{Lists, Theme, header_lines};
+use super::grouping::{Group, Key};
+use super::source::{SnapshotSource, SourceEnd, Successor};
+use super::state::{Event, Row, Settings, State};
+use super::watch::Watch;
+use super::words::state_word;
+use super::worker::cpu_time;
+use crate::analysis::Index;
+use crate::model::{FrameId, SymbolPool};
+use crate::report::json::{self, JsonOptions};
+use crate::report::units::count;
+
+/// How to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text {
+        /// Columns to keep within.
+        width: u16,
+        /// Whether to colour.
+        colour: bool,
+    },
+    /// One object on one line a refresh.
+    Json,
+}
+
+/// Groups that are written in a block of text.
+const TEXT_GROUPS: usize = 40;
+/// Groups that are written in an object.
+const JSON_GROUPS: usize = 1_000;
+/// Readings that may fail one after the other.
+const MAX_FAILURES: u32 = 10;
+/// How often a successor is looked for.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Refreshes that were written.
+    pub refreshes: u64,
+    /// Why there are no more; `None` where there are enough.
+    pub end: Option<SourceEnd>,
+}
+
+/// Writes refreshes of `source` until there are enough (`settings.iterations`), it ends, or `out`
+/// does.
+///
+/// # Errors
+/// Those of `out`.
+pub fn run(
+    out: &mut dyn Write,
+    mut source: Box<dyn SnapshotSource>,
+    mut successor: Option<Box<dyn Successor>>,
+    settings: Settings,
+    format: Format,
+) -> io::Result<Outcome> {
+    let (width, colour) = match format {
+        Format::Text { width, colour } => (width, colour),
+        Format::Json => (u16::MAX, false),
+    };
+    let iterations = settings.iterations.unwrap_or(u64::MAX);
+    let mut state = State::new(settings, width, u16::MAX);
+    let mut watch = Watch::default();
+    let (started, mut cpu, mut failures) = (Instant::now(), cpu_time(), 0);
+    loop {
+        let began = started.elapsed();
+        match source.next() {
+            Ok(snapshot) => {
+                failures = 0;
+                let observed = watch.observe(snapshot);
+                let now = cpu_time();
+                let cost = now.saturating_sub(std::mem::replace(&mut cpu, now));
+                // There are no keys here; all that can come back is a wish to read.
+                state.apply(began, Event::Snapshot { observed, cost });
+                match format {
+                    Format::Text { .. } => write_text(out, &state, Theme { colour })?,
+                    Format::Json => write_json(out, &state)?,
+                }
+                out.flush()?;
+                if state.refreshes() >= iterations {
+                    return Ok(Outcome { refreshes: state.refreshes(), end: None });
+                }
+            }
+            Err(end) => {
+                failures += 1;
+                write_end(out, format, &end)?;
+                out.flush()?;
+                match (&end, &mut successor) {
+                    (SourceEnd::Ended(_), Some(successor)) => {
+                        source = loop {
+                            match successor.find() {
+                                Some(source) => break source,
+                                None => std::thread::sleep(LOOK),
+                            }
+                        };
+                        watch.reset();
+                        state.apply(started.elapsed(), Event::Returned);
+                        continue;
+                    }
+                    (SourceEnd::Failed(_), _) if failures < MAX_FAILURES && iterations > 1 => {}
+                    _ => return Ok(Outcome { refreshes: state.refreshes(), end: Some(end) }),
+                }
+            }
+        }
+        let next = began + state.actual_interval();
+        std::thread::sleep(next.saturating_sub(started.elapsed()));
+    }
+}
+
+fn write_text(out: &mut dyn Write, state: &State, theme: Theme) -> io::Result<()> {
+    let room = usize::from(state.layout().body.width);
+    let Some(lists) = Lists::new(state, theme, room) else { return Ok(()) };
+    if state.refreshes() > 1 {
+        writeln!(out)?;
+    }
+    for line in header_lines(state, theme, room) {
+        write_line(out, &line, theme)?;
+    }
+    writeln!(out)?;
+    let is_groups = state.rows().first().is_none_or(|row| matches!(row, Row::Group(_)));
+    write_line(out, &if is_groups { lists.group_heads() } else { lists.goroutine_heads() }, theme)?;
+    for row in state.rows().iter().take(TEXT_GROUPS) {
+        write_line(out, &lists.row(*row), theme)?;
+    }
+    match state.rows().len().saturating_sub(TEXT_GROUPS) {
+        0 => Ok(()),
+        more => writeln!(out, "… and {} more", count(u64::try_from(more).unwrap_or(u64::MAX))),
+    }
+}
+
+fn write_line(out: &mut dyn Write, line: &Line<'_>, theme: Theme) -> io::Result<()> {
+    if !theme.colour {
+        return writeln!(out, "{}", line.to_string().trim_end());
+    }
+    let last = line.spans.iter().rposition(|span| !span.content.trim().is_empty()).map_or(0, |last| last + 1);
+    for span in line.spans.iter().take(last) {
+        let style = ansi(span.style);
+        write!(out, "{style}{}{style:#}", span.content)?;
+    }
+    writeln!(out)
+}
+
+fn ansi(style: ratatui::style::Style) -> anstyle::Style {
+    let colour = match style.fg {
+        Some(Color::Cyan) => Some(AnsiColor::Cyan),
+        Some(Color::Green) => Some(AnsiColor::Green),
+        Some(Color::Yellow) => Some(AnsiColor::Yellow),
+        Some(Color::Red) => Some(AnsiColor::Red),
+        Some(Color::Blue) => Some(AnsiColor::Blue),
+        _ => None,
+    };
+    let mut effects = Effects::new();
+    if style.add_modifier.contains(Modifier::BOLD) {
+        effects |= Effects::BOLD;
+    }
+    if style.add_modifier.contains(Modifier::DIM) {
+        effects |= Effects::DIMMED;
+    }
+    anstyle::Style::new().fg_color(colour.map(Into::into)).effects(effects)
+}
+
+fn write_end(out: &mut dyn Write, format: Format, end: &SourceEnd) -> io::Result<()> {
+    let (kind, text) = match end {
+        SourceEnd::Ended(text) => ("end", text.as_str()),
+        SourceEnd::Finished => ("end", "the recording ends here"),
+        SourceEnd::Failed(text) => ("failure", text.as_str()),
+    };
+    match format {
+        Format::Text { .. } => writeln!(out, "\n{}", crate::report::clean::clean(text)),
+        Format::Json => {
+            serde_json::to_writer(&mut *out, &End { kind, reason: text })?;
+            writeln!(out)
+        }
+    }
+}
+
+/// The program has ended (`end`), or a reading failed (`failure`).
+#[derive(Debug, Serialize)]
+struct End<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    reason: &'a str,
+}
+
+/// One refresh: the document of a snapshot without its list of goroutines, and the groups.
+#[derive(Debug, Serialize)]
+struct Refresh<'a, D> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    refresh: u64,
+    interval_ns: u64,
+    #[serde(flatten)]
+    document: D,
+    grouped_by: String,
+    filter: Option<&'a str>,
+    group_count: usize,
+    groups: Vec<GroupRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupRow<'a> {
+    function: Option<&'a str>,
+    file: Option<&'a str>,
+    line: Option<u32>,
+    /// Whether it is only known where they started.
+    started_in: bool,
+    label: Option<&'a str>,
+    count: u64,
+    change: Option<i64>,
+    change_since_start: Option<i64>,
+    rate_per_second: Option<f64>,
+    states: Vec<StateRow<'a>>,
+    wait_longest_ns: Option<u64>,
+    /// Whether that is known from watching.
+    wait_watched: bool,
+    example_id: u64,
+    system: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct StateRow<'a> {
+    state: &'a str,
+    wait_reason: Option<&'a str>,
+    count: u64,
+}
+
+fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
+    let Some(picture) = state.picture() else { return Ok(()) };
+    let selection = &state.settings().selection;
+    let index = Index::new(picture.observed.snapshot());
+    let matching = u64::try_from(picture.positions.len()).ok();
+    let options = JsonOptions { matching, ..JsonOptions::default() };
+    let refresh = Refresh {
+        kind: "refresh",
+        refresh: state.refreshes(),
+        interval_ns: u64::try_from(state.actual_interval().as_nanos()).unwrap_or(u64::MAX),
+        document: json::document(&index, &[], [(); 0], &options),
+        grouped_by: selection.grouping.name(),
+        filter: selection.filter.as_ref().map(|(text, _)| text.as_str()),
+        group_count: picture.groups.len(),
+        groups: picture.groups.iter().take(JSON_GROUPS).map(|group| row(state, &index, group)).collect(),
+    };
+    serde_json::to_writer(&mut *out, &refresh)?;
+    writeln!(out)
+}
+
+fn row<'a>(state: &State, index: &Index<'a>, group: &Group) -> GroupRow<'a> {
+    let symbols: &'a SymbolPool = &index.snapshot().symbols;
+    let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
+    let of_frame = |frame: FrameId| {
+        let frame = symbols.frame(frame)?;
+        Some((text(symbols.str(frame.function)), text(symbols.str(frame.file)), frame.line))
+    };
+    let (function, file, line) = match group.key {
+        Key::At(function, file, line) | Key::StartedIn(function, file, line) => {
+            (text(symbols.str(function)), text(symbols.str(file)), line)
+        }
+        Key::Stack(_) => {
+            let example = index.snapshot().goroutines.get(group.example);
+            let frame = example.and_then(|goroutine| index.place(goroutine, Default::default()).frame());
+            frame.and_then(of_frame).unwrap_or_default()
+        }
+        Key::Nowhere | Key::Label(_) | Key::NoLabel => (None, None, 0),
+    };
+    let memory = state.memory();
+    GroupRow {
+        function,
+        file,
+        line: (line > 0).then_some(line),
+        started_in: matches!(group.key, Key::StartedIn(..)),
+        label: if let Key::Label(value) = group.key { Some(symbols.str(value)) } else { None },
+        count: group.count,
+        change: memory.groups.change(group.key),
+        change_since_start: memory.growth(group),
+        rate_per_second: memory.groups.rate(group.key),
+        states: group
+            .states
+            .iter()
+            .map(|&(status, reason, count)| StateRow {
+                state: status.name(),
+                wait_reason: reason.map(|_| state_word(index, status, reason)),
+                count,
+            })
+            .collect(),
+        wait_longest_ns: group.longest.map(|(ns, _)| ns),
+        wait_watched: group.longest.is_some_and(|(_, watched)| watched),
+        example_id: group.lowest.0,
+        system: group.system,
+    }
+}

@@ -1,0 +1,204 @@
+//! `gospy check` on programs that leak, hang, or are well.
+
+// A test that cannot go on fails, and a panic is how.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::process::Command;
+
+use support::{Fixture, Mode, Output, gospy, gospy_with};
+
+/// What `check` found, whatever its status.
+fn found(output: &Output) -> serde_json::Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn a_leak_is_found_and_a_load_is_not() {
+    let leak = Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", "20"]);
+    let healthy = Fixture::start("fx", "1.26.6", Mode::Sw, &["healthy"]);
+    let (leaking, well) = (leak.pid().to_string(), healthy.pid().to_string());
+    for _ in 0..2 {
+        let output = gospy(&["check", "--pid", &leaking, "--watch", "3s", "--json"]);
+        assert_eq!(output.code(), 7, "{output:?}");
+        let json = found(&output);
+        let offender = &json["rules"][0]["offenders"][0];
+        assert_eq!(offender["example"]["current"]["function"], "main.leakOne");
+        let rate = offender["rate"]["per_second"].as_f64().unwrap();
+        assert!((10.0..25.0).contains(&rate), "{rate}");
+        let output = gospy(&["check", "--pid", &well, "--watch", "3s", "--json"]);
+        assert_eq!(output.code(), 0, "{output:?}");
+        assert_eq!(found(&output)["samples"], 31);
+    }
+    let output = gospy(&["check", "--pid", &leaking, "--watch", "2s", "--allow", r"^main\.leakOne$"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    let output = gospy(&["check", "--pid", &leaking, "--watch", "2s", "--max-growth", "1000"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+}
+
+#[test]
+fn a_deadlock_is_found() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let pid = running.pid().to_string();
+    let output = gospy(&["check", "--pid", &pid, "--forbid-function", r"^main\.transfer$"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(
+        output.stdout.contains("FAIL  --forbid-function '^main\\.transfer$': in 2 goroutines"),
+        "{}",
+        output.stdout
+    );
+    assert!(output.stdout.contains("sync.(*Mutex).Lock(...)"), "{}", output.stdout);
+    // The runtime has stamped nothing yet; that they do not run is seen.
+    let waits = ["check", "--pid", &pid, "--watch", "2s", "--max-wait", "1s", "--json"];
+    let output = gospy(&[&waits[..], &["--allow", "main\\.serve|Tick"]].concat());
+    assert_eq!(output.code(), 7, "{output:?}");
+    let offenders = found(&output)["rules"][1]["offenders"].clone();
+    let locks = offenders.as_array().unwrap().iter().filter(|o| o["example"]["wait_reason"] == "sync.Mutex.Lock");
+    let ends: Vec<&str> = locks.filter_map(|o| o["example"]["start"]["function"].as_str()).collect();
+    assert_eq!(ends, ["main.runDeadlock.func1", "main.runDeadlock.func2"], "{offenders}");
+}
+
+#[test]
+fn baselines_junit_and_annotations() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (before, xml, allow) = (path("before.json"), path("gospy.xml"), path("allow"));
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", "200"]);
+    let pid = running.pid().to_string();
+    std::fs::write(&before, gospy(&["stack", "--pid", &pid, "--json"]).ok()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    let growth = ["check", "--pid", &pid, "--baseline", &before, "--max-growth", "20", "--junit", &xml];
+    let output = gospy_with(&growth, |command| {
+        command.env("GITHUB_ACTIONS", "true");
+    });
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(output.stdout.contains("goroutines since the baseline; 20 allowed"), "{}", output.stdout);
+    assert!(output.stdout.contains("\n::error title=gospy check%3A --max-growth 20::"), "{}", output.stdout);
+    let junit = std::fs::read_to_string(&xml).unwrap();
+    assert!(junit.contains("failures=\"1\"") && junit.contains("main.leakOne(...)"), "{junit}");
+    // Under --json the annotations go to standard error.
+    let output = gospy(&[&growth[..], &["--json", "--github"]].concat());
+    assert_eq!(found(&output)["passed"], false);
+    assert!(output.stderr.starts_with("::error "), "{}", output.stderr);
+
+    std::fs::write(&allow, "# known\n\n^main\\.leakOne$\n").unwrap();
+    let output = gospy(&["check", "--pid", &pid, "--baseline", &before, "--max-growth", "30", "--allow-file", &allow]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    // A file is judged as a process is.
+    let output = gospy(&["check", "--from", &before, "--max-group", "1", "--require-function", r"main\.leaker"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(output.stdout.contains("ok    --require-function"), "{}", output.stdout);
+
+    let other = Fixture::start("tiny", "1.26.6", Mode::Sw, &[]).pid().to_string();
+    let tiny = Fixture::start("tiny", "1.26.6", Mode::Sw, &[]);
+    let tiny_pid = tiny.pid().to_string();
+    let output = gospy(&["check", "--pid", &tiny_pid, "--baseline", &before, "--max-growth", "10"]);
+    assert_eq!(output.code(), 1, "{output:?}");
+    assert!(output.stderr.contains("the baseline is another program's: "), "{}", output.stderr);
+    let output = gospy(&["check", "--pid", &tiny_pid, "--baseline", &before, "--max-growth", "10", "--force"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    // That one has ended.
+    assert_eq!(gospy(&["check", "--pid", &other, "--max-group", "1"]).code(), 3);
+}
+
+#[test]
+fn a_target_that_ends_while_it_is_watched() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let pid = running.pid().to_string();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        drop(running);
+    });
+    let output = gospy(&["check", "--pid", &pid, "--watch", "30s", "--interval", "200ms"]);
+    killer.join().unwrap();
+    assert_eq!(output.code(), 3, "{output:?}");
+    assert!(output.stderr.contains("of 151 samples were taken; nothing was judged"), "{}", output.stderr);
+}
+
+#[test]
+fn rules_that_make_no_sense_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let allow = directory.path().join("allow");
+    std::fs::write(&allow, "fine\n(\n").unwrap();
+    let allow = allow.display().to_string();
+    for (args, code, told) in [
+        (vec!["--pid", "1"], 2, "there is no rule to check"),
+        (vec!["--max-group", "1"], 2, "<--pid <PID>|--from <FILE>>"),
+        (vec!["--pid", "1", "--from", "x", "--max-group", "1"], 2, "cannot be used with"),
+        (vec!["--pid", "1", "--max-group", "-1"], 2, "unexpected argument '-1'"),
+        (vec!["--pid", "1", "--max-group", "x"], 2, "invalid value 'x' for '--max-group <N>'"),
+        (vec!["--pid", "1", "--max-growth", "x%"], 2, "invalid value 'x%' for '--max-growth <N|N%>': growth is"),
+        (vec!["--pid", "1", "--max-growth", "5"], 2, "--max-growth needs something to measure from"),
+        (vec!["--pid", "1", "--max-wait", "5"], 2, "a duration is a number with a unit"),
+        (
+            vec!["--pid", "1", "--forbid-function", "main.("],
+            2,
+            "invalid value 'main.(' for '--forbid-function <REGEX>'",
+        ),
+        (vec!["--pid", "1", "--require-function", "*"], 2, "'--require-function <REGEX>': regex parse error"),
+        (vec!["--pid", "1", "--max-group", "1", "--allow", "["], 2, "invalid value '[' for '--allow <REGEX>'"),
+        (vec!["--pid", "1", "--max-group", "1", "--allow-file", &allow], 2, "line 2: regex parse error"),
+        (
+            vec!["--pid", "1", "--max-group", "1", "--allow-file", "/nonexistent"],
+            1,
+            "--allow-file /nonexistent: No such",
+        ),
+        (
+            vec!["--pid", "1", "--watch", "2s", "--interval", "1s"],
+            2,
+            "gives 3 samples; growth cannot be told from fewer",
+        ),
+        (vec!["--from", "x", "--watch", "2s", "--max-group", "1"], 2, "'--watch <DURATION>'"),
+        (vec!["--pid", "1", "--baseline", "/nonexistent", "--max-growth", "1"], 1, "/nonexistent cannot be read"),
+        (vec!["--pid", "1", "--baseline", "x", "--max-group", "1"], 2, "--max-growth"),
+        (vec!["--pid", "4194305", "--max-group", "1"], 3, "there is no process 4194305"),
+    ] {
+        let output = gospy(&[&["check"], &args[..]].concat());
+        assert_eq!(output.code(), code, "{args:?}: {}", output.stderr);
+        assert!(output.stderr.contains(told), "{args:?}: {}", output.stderr);
+        assert_eq!(output.stdout, "", "{args:?}");
+    }
+}
+
+/// Runs the job of docs/ci.md with `fx` in the place of the service.
+fn job(mode: &str, rate: &str) -> (Option<i32>, String, std::path::PathBuf, tempfile::TempDir) {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci.md")).unwrap();
+    let script = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(page.matches("```sh\n").count(), 1);
+    let directory = tempfile::tempdir().unwrap();
+    let fx = Fixture::build("fx", "1.26.6", Mode::Sw);
+    let executable = |name: &str, text: String| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    // It ends with its input, which it keeps open itself.
+    let flags = if rate.is_empty() { String::new() } else { format!("-rate {rate}") };
+    let service = format!("#!/bin/sh\nmkfifo in\nexec {} {mode} {flags} <> in\n", fx.display());
+    executable("service", service);
+    executable("drive", "#!/bin/sh\nsleep 1\n".to_owned());
+    std::fs::write(directory.path().join(".gospy-allow"), "# none\n").unwrap();
+    std::fs::write(directory.path().join("job.sh"), script).unwrap();
+    let gospy_directory = std::path::Path::new(env!("CARGO_BIN_EXE_gospy")).parent().unwrap();
+    let path = format!("{}:{}", gospy_directory.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh").arg("job.sh").current_dir(directory.path()).env("PATH", path).output().unwrap();
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let at = directory.path().to_owned();
+    (output.status.code(), told, at, directory)
+}
+
+#[test]
+fn the_job_of_the_documentation_fails_on_a_leak_only() {
+    let (code, told, at, _keep) = job("leak", "50");
+    assert_eq!(code, Some(7), "{told}");
+    assert!(told.contains("steady growth") && told.contains("main.leakOne"), "{told}");
+    let markdown = std::fs::read_to_string(at.join("goroutines.md")).unwrap();
+    assert!(markdown.contains("`main.leakOne`"), "{markdown}");
+    assert!(std::fs::read_to_string(at.join("gospy.xml")).unwrap().contains("failures=\"1\""));
+
+    let (code, told, _, _keep) = job("deadlock", "");
+    assert_eq!(code, Some(0), "{told}");
+}

@@ -1,0 +1,298 @@
+//! `gospy top` from end to end: on a pseudo terminal, and without one.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use support::{Fixture, Mode, Running, gospy};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SIZE: (u16, u16) = (100, 30);
+
+/// A program on a terminal, and what that shows.
+struct Terminal {
+    child: Box<dyn Child + Send + Sync>,
+    master: Box<dyn MasterPty + Send>,
+    keys: Box<dyn Write + Send>,
+    output: Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+    /// Everything that was ever written.
+    log: Vec<u8>,
+}
+
+impl Terminal {
+    fn start(command: CommandBuilder) -> Self {
+        let (cols, rows) = SIZE;
+        let pair = native_pty_system().openpty(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
+        let child = pair.slave.spawn_command(command).unwrap();
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let keys = pair.master.take_writer().unwrap();
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            // The other end is closed when the program has ended.
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let screen = vt100::Parser::new(rows, cols, 0);
+        Self { child, master: pair.master, keys, output, screen, log: Vec::new() }
+    }
+
+    fn top(pid: i32, arguments: &[&str]) -> Self {
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
+        command.args(["top", "--pid", &pid.to_string()]);
+        command.args(arguments);
+        command.env("TERM", "xterm-256color");
+        command.env_remove("NO_COLOR");
+        Self::start(command)
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    fn text(&self) -> String {
+        self.screen.screen().contents()
+    }
+
+    fn take(&mut self, wait: Duration) -> bool {
+        match self.output.recv_timeout(wait) {
+            Ok(bytes) => {
+                self.log.extend(&bytes);
+                self.screen.process(&bytes);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+        }
+    }
+
+    /// Waits until the screen shows what is wanted, and gives what that made of it.
+    fn until<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = wanted(&self.text()) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "never shown: {what}\n{}", self.text());
+            if !self.take(Duration::from_millis(50)) {
+                panic!("it ended before: {what}\n{}", self.text());
+            }
+        }
+    }
+
+    fn until_text(&mut self, text: &str) {
+        self.until(text, |screen| screen.contains(text).then_some(()));
+    }
+
+    /// Waits for the end; everything that was written has been taken in then.
+    fn end(&mut self) -> portable_pty::ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end\n{}", self.text());
+            self.take(Duration::from_millis(20));
+        };
+        let settled = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < settled && self.take(Duration::from_millis(50)) {}
+        status
+    }
+
+    /// What was changed of the terminal has been changed back.
+    fn is_restored(&self) {
+        let screen = self.screen.screen();
+        assert!(!screen.alternate_screen(), "the alternate screen is still on");
+        assert!(!screen.hide_cursor(), "the cursor is still hidden");
+        let modes = self.master.get_termios().expect("modes of the terminal");
+        // ISIG, ICANON and ECHO, as Linux numbers them.
+        let wanted = 0o13;
+        assert_eq!(modes.local_flags.bits() & wanted, wanted, "{:?}", modes.local_flags);
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn leak(rate: &str) -> Running {
+    Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", rate])
+}
+
+/// The row of the table that mentions `function`, with its number from the top.
+fn row(screen: &str, function: &str) -> Option<(usize, String)> {
+    let head = screen.lines().position(|line| line.contains("COUNT"))?;
+    let rows = screen.lines().skip(head + 1).enumerate();
+    rows.map(|(at, line)| (at, line.to_owned())).find(|(_, line)| line.contains(function))
+}
+
+#[test]
+fn a_leak_is_found_and_the_end_of_the_target_survived() {
+    let target = leak("20");
+    let pid = target.pid();
+    let mut top = Terminal::top(pid, &["--interval", "0.2", "--max-cpu", "100"]);
+    top.until("the groups", |screen| row(screen, "main.worker").and(row(screen, "main.leakOne")));
+    top.until_text("1.26.6");
+
+    // Filter, with a mistake first.
+    top.press("/func~wrker\r");
+    top.until_text("no goroutine matches the filter");
+    top.press("/");
+    top.press("\u{15}fnuc~worker\r");
+    top.until_text("there is no field `fnuc`");
+    // To the end, everything away.
+    top.press("\u{5}\u{15}func~worker\r");
+    top.until("only the workers", |screen| {
+        (row(screen, "main.worker").is_some() && row(screen, "main.leakOne").is_none()).then_some(())
+    });
+
+    // Its stack.
+    top.press("\r");
+    top.until_text("Stack of goroutine");
+    top.until_text("created by main.start");
+    top.press("\u{1b}");
+    top.until("the groups again", |screen| row(screen, "main.worker"));
+    // An escape and a key right behind it would be one key with Alt.
+    std::thread::sleep(Duration::from_millis(100));
+    top.press("\u{1b}");
+    top.until("all groups", |screen| row(screen, "main.leakOne"));
+
+    // The mark, and the leak at the top with its rate.
+    top.press("d");
+    top.until_text("±MARK");
+    let rate = |screen: &str| -> Option<f64> {
+        let (at, line) = row(screen, "main.leakOne")?;
+        let rate =
+            line.split_whitespace().find_map(|word| word.strip_prefix('+')?.strip_suffix("/s")?.parse::<f64>().ok())?;
+        let mark: u64 = line.split_whitespace().nth(2)?.strip_prefix('+')?.replace(',', "").parse().ok()?;
+        (at == 0 && mark >= 60).then_some(rate)
+    };
+    let rate = top.until("the leak at the top", rate);
+    assert!((18.0..=22.0).contains(&rate), "it leaks 20 a second and not {rate}\n{}", top.text());
+
+    // The target ends; the last picture stays.
+    drop(target);
+    top.until_text("ENDED");
+    assert!(row(&top.text(), "main.leakOne").is_some(), "{}", top.text());
+    top.press("q");
+    let status = top.end();
+    assert!(status.success(), "{status:?}");
+    top.is_restored();
+}
+
+#[test]
+fn the_terminal_is_given_back_after_a_signal_and_a_stop() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let target = leak("1");
+    let mut top = Terminal::top(target.pid(), &["--interval", "0.2"]);
+    top.until("the groups", |screen| row(screen, "main.worker"));
+    let gospy = Pid::from_raw(i32::try_from(top.child.process_id().unwrap()).unwrap());
+
+    // Ctrl-Z, and back.
+    top.press("\u{1a}");
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{gospy}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while state() != 'T' {
+        assert!(Instant::now() < deadline, "it does not stop\n{}", top.text());
+        top.take(Duration::from_millis(20));
+    }
+    top.take(Duration::from_millis(100));
+    top.is_restored();
+    kill(gospy, Signal::SIGCONT).unwrap();
+    top.until("the groups again", |screen| row(screen, "main.worker"));
+    assert!(top.screen.screen().alternate_screen());
+
+    // The terminal changes its size.
+    let (rows, cols) = (12, 50);
+    top.screen.screen_mut().set_size(rows, cols);
+    top.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
+    top.until_text("[1 Groups]");
+    top.until("a narrow header", |screen| screen.lines().all(|line| line.chars().count() <= 50).then_some(()));
+
+    kill(gospy, Signal::SIGTERM).unwrap();
+    let status = top.end();
+    assert!(!status.success() && status.signal().is_some(), "{status:?}");
+    top.is_restored();
+}
+
+#[test]
+fn it_waits_for_the_program_to_come_back() {
+    let target = leak("5");
+    let mut top = Terminal::top(target.pid(), &["--interval", "0.2", "--wait"]);
+    top.until("the groups", |screen| row(screen, "main.leakOne"));
+    drop(target);
+    top.until_text("waiting for it to come back");
+    let target = leak("5");
+    top.until_text(&format!("pid {}", target.pid()));
+    top.until("the groups", |screen| row(screen, "main.leakOne"));
+    // Ctrl-C leaves like q.
+    top.press("\u{3}");
+    assert!(top.end().success());
+    top.is_restored();
+}
+
+#[test]
+fn a_snapshot_is_written_on_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = leak("5");
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
+    command.args(["top", "--pid", &target.pid().to_string()]);
+    command.cwd(directory.path());
+    let mut top = Terminal::start(command);
+    top.until("the groups", |screen| row(screen, "main.leakOne"));
+    top.press("w");
+    top.until_text("written to gospy-");
+    let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(json["target"]["pid"], target.pid());
+    assert!(!json["goroutines"]["list"].as_array().unwrap().is_empty());
+    top.press("q");
+    assert!(top.end().success());
+}
+
+#[test]
+fn blocks_of_text_and_lines_of_json() {
+    let target = leak("20");
+    let pid = target.pid().to_string();
+    let once = gospy(&["top", "--pid", &pid, "--once"]).ok();
+    assert!(once.contains("main.leakOne") && once.contains("COUNT▼"), "{once}");
+    assert!(!once.contains('\u{1b}'), "{once}");
+    let blocks = gospy(&["t", "-p", &pid, "-i", "0.1", "-n", "3", "--max-cpu", "1000"]).ok();
+    assert_eq!(blocks.matches("COUNT▼").count(), 3, "{blocks}");
+    let lines = gospy(&["t", "-p", &pid, "-i", "0.2", "-n", "6", "--json", "--sort", "rate", "--max-cpu", "1000"]).ok();
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 6);
+    for (number, line) in (1..).zip(&lines) {
+        assert_eq!((&line["type"], &line["refresh"]), (&"refresh".into(), &serde_json::Value::from(number)));
+        assert_eq!(line["schema_version"], 1);
+        assert!(line["goroutines"]["total"].as_u64().unwrap() > 20);
+    }
+    let top = &lines[5]["groups"][0];
+    assert_eq!(top["function"], "main.leakOne", "{top}");
+    assert!((14.0..=26.0).contains(&top["rate_per_second"].as_f64().unwrap()), "{top}");
+    // The end of the program ends the stream, and is no error.
+    let ender = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(target);
+    });
+    let last = gospy(&["top", "-p", &pid, "-i", "0.1", "--json"]).ok();
+    ender.join().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    assert_eq!(last["type"], "end", "{last}");
+}
