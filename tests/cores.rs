@@ -1,5 +1,8 @@
 //! Core files, by the kernel and by gdb, against the live process.
 
+// A test that cannot go on fails, and a panic is how.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
 #[path = "snapshots/mod.rs"]
 mod snapshots;
 #[path = "support/mod.rs"]

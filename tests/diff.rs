@@ -58,6 +58,27 @@ fn a_leak_shows_between_two_readings() {
 }
 
 #[test]
+fn captures_are_read_as_what_they_are_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let pid = running.pid().to_string();
+    let capture = directory.path().join("a.capture").display().to_string();
+    running.stop();
+    gospy(&["capture", "--pid", &pid, "-o", &capture]).ok();
+    let snapshot = written(directory.path(), "b.json", "stack", &pid);
+    for second in [vec!["--pid", pid.as_str()], vec![snapshot.as_str()]] {
+        let json = gospy(&[&["diff", &capture, "--json"], &second[..]].concat()).json();
+        assert_eq!(json["relation"]["same_process"], true, "{json}");
+        assert!(json["changes"].as_array().unwrap().iter().all(|change| change["delta"] == 0), "{json}");
+        assert!(json["stayed"].as_array().unwrap().len() >= 3, "{json}");
+    }
+    let output = gospy(&["check", "--from", &capture, "--baseline", &snapshot, "--max-growth", "0"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    let output = gospy(&["check", "--from", &capture, "--forbid-function", r"^main\.transfer$"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+}
+
+#[test]
 fn files_without_stacks_are_compared_by_place() {
     let directory = tempfile::tempdir().unwrap();
     let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);

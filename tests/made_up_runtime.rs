@@ -220,7 +220,10 @@ fn fields_that_moved_are_found_again() {
     let LayoutSource::Inferred { release, fields } = &runtime.layout_source else {
         panic!("{}", runtime.layout_source)
     };
-    assert_eq!((release.as_str(), fields.join(" ").as_str()), ("go1.26.6", "g.goid g.gopc g.syscallsp m.procid m.alllink"));
+    assert_eq!(
+        (release.as_str(), fields.join(" ").as_str()),
+        ("go1.26.6", "g.goid g.gopc g.syscallsp m.procid m.alllink")
+    );
     let right = Layout::resolve(world.table.clone()).unwrap();
     let found = &runtime.layout;
     assert_eq!(found.g.goid, right.g.goid);

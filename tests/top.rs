@@ -1,5 +1,8 @@
 //! `gospy top` from end to end: on a pseudo terminal, and without one.
 
+// What a test calls panics as a test does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
 mod support;
 
 use std::io::{Read, Write};
@@ -295,4 +298,20 @@ fn blocks_of_text_and_lines_of_json() {
     ender.join().unwrap();
     let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
     assert_eq!(last["type"], "end", "{last}");
+}
+
+#[test]
+fn a_recording_is_shown_as_well() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/parked.gospy");
+    let once = gospy(&["top", "--from", file]).ok();
+    assert_eq!(once.matches("COUNT▼").count(), 1, "{once}");
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
+    command.args(["top", "--from", file, "-i", "0.2"]);
+    let mut top = Terminal::start(command);
+    top.until_text("a recording: nothing changes any more");
+    top.press("2");
+    top.until_text("[2 Goroutines]");
+    top.press("q");
+    assert!(top.end().success());
+    top.is_restored();
 }

@@ -1,6 +1,9 @@
 //! What the live view draws, compared with the screens in `tests/top`. `GOSPY_BLESS=1` writes them
 //! anew.
 
+// What a test calls panics as a test does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -235,6 +235,8 @@ impl CStacks {
         if found.is_empty() {
             return;
         }
+        // What comes of it is recorded, and not the megabytes of libraries that are searched for it.
+        let target = target.recorder().map_or(target, |recorder| recorder.unrecorded());
         let Ok(mappings) = target.mappings() else { return };
         if self.objects.len() > MAX_OBJECTS || self.steps.len() > MAX_STEPS {
             *self = Self::default();
@@ -422,7 +424,8 @@ impl<'a> Code<'a> {
     }
 
     fn program_object(&self, mapping: &Mapping) -> Object {
-        let mut image = Image::new(Arc::clone(&self.program.elf));
+        let quiet = self.program.elf.bytes().source().unrecorded().and_then(|source| Elf::parse(source).ok());
+        let mut image = Image::new(quiet.map_or_else(|| Arc::clone(&self.program.elf), Arc::new));
         if let Some(file) = &self.program.symbol_file {
             image.separate = Some((Arc::clone(&file.elf), Symbols::default(), file.shift));
         }

@@ -5,16 +5,24 @@
 //! the kernel saved for the handlers.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::goroutines::Walk;
+use super::program::Program;
+use super::read::{Chunk, Plan};
+use super::recording::quiet;
+use super::scheduler::SchedulerState;
+use super::session::CaptureError;
 use super::unwind::{Start, StartKind};
 use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt;
 use crate::model::FreezeInfo;
+use crate::runtime::GoRuntime;
 use crate::runtime::g::{G, GLayout, GobufLayout};
 use crate::runtime::m::{M, MLayout};
-use crate::target::{ReadError, Registers, Target, TargetExt, Tid};
+use crate::target::{FreezeWhich, ReadError, Registers, Target, TargetError, TargetExt, Tid};
 
 /// What to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +31,76 @@ pub enum FreezeMode {
     Running,
     /// Every thread, together.
     All,
+}
+
+/// Stops the threads that run goroutines, one at a time, and puts what they ran into the picture.
+pub(super) fn stop_running(
+    walk: &mut Walk<'_>,
+    runtime: &GoRuntime,
+    program: &Program,
+    state: &SchedulerState,
+) -> Result<FreezeInfo, CaptureError> {
+    /// While one thread is stopped, what ran on another may have gone on to a third. So those of
+    /// which nothing is known yet are looked for again.
+    const ROUNDS: usize = 4;
+    let mut info = FreezeInfo { whole_program: false, stopped_ns: 0, threads: 0 };
+    for round in 0..ROUNDS {
+        let wanted = walk.running();
+        if round > 0 && wanted.is_empty() {
+            break;
+        }
+        let is_wanted = |g: u64| round == 0 || wanted.contains(&g);
+        for (chunks, plan) in &stop_each(walk, runtime, program, state, is_wanted, &mut info)? {
+            walk.replace(chunks, plan);
+        }
+        walk.read_running_again()?;
+    }
+    Ok(info)
+}
+
+/// Stops each thread that runs a goroutine that is wanted, and reads that goroutine.
+fn stop_each(
+    walk: &Walk<'_>,
+    runtime: &GoRuntime,
+    program: &Program,
+    state: &SchedulerState,
+    is_wanted: impl Fn(u64) -> bool,
+    info: &mut FreezeInfo,
+) -> Result<Vec<(Vec<Chunk>, Plan)>, CaptureError> {
+    let layout = &runtime.layout;
+    let quiet = quiet(walk.target);
+    let mut stopped_chunks = Vec::new();
+    for m in &state.ms {
+        let Some(thread) = tid(m) else { continue };
+        // Most threads are idle or blocked; only one that has a goroutine is worth stopping.
+        let now = read_m(quiet, m.addr, &layout.m)?;
+        let Some(now) = now.filter(|m| m.curg != 0 && is_wanted(m.curg)) else { continue };
+        if !walk.is_running(now.curg)? {
+            continue;
+        }
+        let frozen = match walk.target.freeze(&FreezeWhich::Threads(vec![thread])) {
+            Ok(frozen) => frozen,
+            // A thread may end at any time; anything else fails for all of them.
+            Err(TargetError::NoSuchProcess { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(now) = read_m(quiet, m.addr, &layout.m)? else { continue };
+        let stopped = starts(
+            quiet,
+            |tid| frozen.registers(tid),
+            std::slice::from_ref(&now),
+            &layout.g,
+            &layout.gobuf,
+            &program.module.text,
+            program.elf.arch(),
+        )?;
+        let addrs: Vec<u64> = stopped.keys().copied().collect();
+        let plan = Plan { validate: false, stopped: Arc::new(stopped), window: 1 << 20, ..walk.plan.clone() };
+        let chunks = Walk::read_all(walk.target, &plan, &addrs)?;
+        note(info, frozen.resume(), 1);
+        stopped_chunks.push((chunks, plan));
+    }
+    Ok(stopped_chunks)
 }
 
 /// Adds one stop to what is told of the freeze: the longest counts.

@@ -5,9 +5,10 @@
 //! leaves a processor, and when its stack ends where stacks end. What fails that on every try is
 //! counted and marked as moving; its stack is never shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 
@@ -30,8 +31,9 @@ use crate::target::{ReadError, Target, TargetExt};
 const RETRY_CHUNKS: [usize; 4] = [512, 128, 32, 8];
 /// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
-/// How many chunks are under way between the reading and the decoding thread.
-const CHUNKS_AHEAD: usize = 2;
+/// How many threads read. Reading takes twice as long as decoding, so that with two of them nobody
+/// waits for long.
+const READERS: usize = 2;
 
 /// Decodes goroutines of one program; keeps what it learnt from one capture to the next.
 #[derive(Debug)]
@@ -346,20 +348,23 @@ impl Walk<'_> {
         }
     }
 
+    /// The addresses of those that ran when they were read, so that nothing is known of their stacks.
+    pub(super) fn running(&self) -> BTreeSet<u64> {
+        let running = StackState::NotShown(NotShown::Running);
+        self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).collect()
+    }
+
     /// Goroutines that ran when they were read may have been parked since: then their stacks can be
     /// read like any other.
     pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
-        let running = StackState::NotShown(NotShown::Running);
-        let mut addrs: Vec<u64> =
-            self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).collect();
-        addrs.sort_unstable();
+        let addrs: Vec<u64> = self.running().into_iter().collect();
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
         let chunks = Self::read_all(self.target, &plan, &addrs)?;
         self.replace(&chunks, &plan);
         Ok(())
     }
 
-    /// One pass over all: a thread reads the next chunk while this one decodes the last.
+    /// One pass over all: threads read the next chunks while this one decodes the last.
     fn pipeline(&mut self, addrs: &[u64]) -> Result<Vec<Again>, ReadError> {
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
         let mut again = Vec::new();
@@ -369,18 +374,26 @@ impl Walk<'_> {
             self.decode_chunk(&chunk, &plan, true, &mut again);
             return Ok(again);
         }
-        let (full, chunks) = sync_channel(CHUNKS_AHEAD);
-        let (empty, spare) = sync_channel(CHUNKS_AHEAD + 1);
-        for _ in 0..=CHUNKS_AHEAD {
+        // One for each reader, and one that is being decoded.
+        const CHUNKS: usize = READERS + 1;
+        let (full, chunks) = sync_channel(CHUNKS);
+        let (empty, spare) = sync_channel(CHUNKS);
+        for _ in 0..CHUNKS {
             // There is room for all of them: this cannot block, and fails only without a receiver.
             let _ = empty.try_send(Chunk::new(&[], plan.window));
         }
-        let target = self.target;
+        let work =
+            Work { target: self.target, plan: &plan, parts: Mutex::new(addrs.chunks(CHUNK)), spare: spare.into() };
         std::thread::scope(|scope| {
-            scope.spawn(|| read_chunks(target, &plan, addrs, spare, &full));
-            // The sender of the reading thread is dropped with it.
-            for result in take_all(chunks, addrs.len().div_ceil(CHUNK)) {
-                let chunk: Chunk = result?;
+            for _ in 0..READERS {
+                let (work, full) = (&work, full.clone());
+                scope.spawn(move || work.read_chunks(&full));
+            }
+            // With these gone, however this ends, the readers end too.
+            let (empty, chunks) = (empty, chunks);
+            drop(full);
+            for result in chunks {
+                let chunk = result?;
                 self.decode_chunk(&chunk, &plan, true, &mut again);
                 let _ = empty.try_send(chunk);
             }
@@ -430,7 +443,11 @@ impl Walk<'_> {
     fn record(&mut self, raw: &Raw<'_>, plan: &Plan, goroutine: &Goroutine) {
         let Some(recorder) = self.target.recorder() else { return };
         recorder.keep(raw.addr, raw.header);
-        self.collected.recorded.add_stack(recorder, raw.addr, raw.stack_start, raw.stack);
+        let (stack, stack_start) = match plan.displaced.get(&raw.addr.0) {
+            Some((start, bytes)) => (bytes.as_slice(), *start),
+            None => (raw.stack, raw.stack_start),
+        };
+        self.collected.recorded.add_stack(recorder, raw.addr, stack_start, stack);
         if goroutine.status == Status::Running
             && matches!(goroutine.stack, StackState::Known(_))
             && let Some(start) = plan.stopped.get(&raw.addr.0)
@@ -518,26 +535,29 @@ impl Walk<'_> {
 
 type ChunkResult = Result<Chunk, ReadError>;
 
-fn read_chunks(
-    target: &dyn Target,
-    plan: &Plan,
-    addrs: &[u64],
-    spare: Receiver<Chunk>,
-    full: &SyncSender<ChunkResult>,
-) {
-    for part in addrs.chunks(CHUNK) {
-        let Ok(mut chunk) = spare.recv() else { return };
-        chunk.addrs.clear();
-        chunk.addrs.extend_from_slice(part);
-        let result = chunk.read(target, plan).map(|()| chunk);
-        let failed = result.is_err();
-        if full.send(result).is_err() || failed {
-            return;
-        }
-    }
+/// What the reading threads share.
+struct Work<'a> {
+    target: &'a dyn Target,
+    plan: &'a Plan,
+    /// What is still to be read.
+    parts: Mutex<std::slice::Chunks<'a, u64>>,
+    /// Chunks that are not in use.
+    spare: Mutex<Receiver<Chunk>>,
 }
 
-/// As many results as were promised, or fewer when the sender stops early.
-fn take_all(results: Receiver<ChunkResult>, count: usize) -> impl Iterator<Item = ChunkResult> {
-    results.into_iter().take(count)
+impl Work<'_> {
+    fn read_chunks(&self, full: &SyncSender<ChunkResult>) {
+        loop {
+            let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(mut chunk) = spare else { return };
+            let Some(part) = self.parts.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
+            chunk.addrs.clear();
+            chunk.addrs.extend_from_slice(part);
+            let result = chunk.read(self.target, self.plan).map(|()| chunk);
+            let failed = result.is_err();
+            if full.send(result).is_err() || failed {
+                return;
+            }
+        }
+    }
 }

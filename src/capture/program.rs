@@ -7,8 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::recording::quiet;
 use crate::addr::{Addr, LinkAddr, LoadBias};
-use crate::bytes::ByteSource;
+use crate::bytes::{ByteSource, FieldsExt};
 use crate::image::build_info::{BuildInfo, BuildInfoError};
 use crate::image::elf::{Elf, ElfError};
 use crate::image::moduledata::{MODULEDATA_KEPT, ModuleData};
@@ -162,7 +163,7 @@ impl Program {
         entry: Option<u64>,
         symbols: Option<&Path>,
     ) -> Result<Option<Self>, ProgramError> {
-        let headers = Header::find_all(&elf);
+        let headers = function_tables(target, &elf, name);
         let Some(first) = headers.first() else { return Ok(None) };
         let places: Vec<(u64, u64)> = mappings.iter().map(|m| (m.start.0, m.offset)).collect();
         let bias = elf.load_bias(&places, entry).ok_or_else(|| ProgramError::NotMapped { exe: name.to_owned() })?;
@@ -188,6 +189,24 @@ impl Program {
         }
         Err(ProgramError::NoModuleData { exe: name.to_owned(), header: first.addr })
     }
+}
+
+/// The function tables of a file. Where it has no sections all of it is searched for them, so a
+/// recording has what was found in place of the file.
+fn function_tables(target: &dyn Target, elf: &Elf, name: &str) -> Vec<Header> {
+    let key = format!("pclntab {name}");
+    if let Some(known) = target.attachment(&key) {
+        let addrs = known.chunks_exact(8).filter_map(|addr| addr.u64_at(0));
+        return addrs.filter_map(|addr| Header::at(elf, LinkAddr(addr))).collect();
+    }
+    let quiet = elf.bytes().source().unrecorded().and_then(|source| Elf::parse(source).ok());
+    let mut found = Header::find_all(quiet.as_ref().unwrap_or(elf));
+    if let Some(recorder) = target.recorder() {
+        // Read again, for the record.
+        found.retain(|header| Header::at(elf, header.addr).is_some());
+        recorder.attach(&key, found.iter().flat_map(|header| header.addr.0.to_le_bytes()).collect());
+    }
+    found
 }
 
 /// Where the kernel started the program, from the auxiliary vector.
@@ -233,11 +252,21 @@ fn find_moduledata(
     header: &Header,
 ) -> Result<Option<ModuleData>, ReadError> {
     let pclntab = bias.load(header.addr);
+    // In a recording there is nothing around it to be searched.
+    let key = format!("moduledata {}", pclntab);
+    if let Some(known) = target.attachment(&key).and_then(|addr| addr.u64_at(0)) {
+        return search(target, Addr(known), MODULEDATA_KEPT as u64, header, pclntab);
+    }
     // From 1.26 on it has a section of its own; else it is among the initialised variables.
     let by_section = elf.section(".go.module").map(|section| (section.addr, section.size));
     let writable = elf.segments().iter().filter(|s| s.writable).map(|s| (s.vaddr, s.file_size));
     for (start, size) in by_section.into_iter().chain(writable) {
-        if let Some(found) = search(target, bias.load(start), size.min(MAX_SEARCHED), header, pclntab)? {
+        if let Some(found) = search(quiet(target), bias.load(start), size.min(MAX_SEARCHED), header, pclntab)? {
+            if let Some(recorder) = target.recorder() {
+                // Read again, for the record.
+                target.read(found.addr, &mut [0; MODULEDATA_KEPT])?;
+                recorder.attach(&key, found.addr.0.to_le_bytes().to_vec());
+            }
             return Ok(Some(found));
         }
     }
@@ -297,10 +326,10 @@ impl SymbolFile {
             .map_err(|source| ProgramError::SymbolFileElf { path: path.to_owned(), source })?;
         let text = |elf: &Elf| elf.segments().iter().find(|s| s.executable).map(|s| s.vaddr.0);
         let named = |elf: &Elf| elf.go_build_id().unwrap_or_else(|| "(none)".to_owned());
-        let same = match (elf.go_build_id(), program.go_build_id()) {
-            (Some(found), Some(expected)) => found == expected,
-            _ => same_text(&elf, program),
-        };
+        // The same source built with other flags for the linker (`-s`, `-w`) has another build id and
+        // the same code; and the addresses of all variables are in the code.
+        let same_id = elf.go_build_id().is_some_and(|found| program.go_build_id() == Some(found));
+        let same = same_id || same_text(&elf, program);
         match (same, text(&elf), text(program)) {
             (true, Some(here), Some(there)) => {
                 Ok(Self { path: path.to_owned(), elf: Arc::new(elf), shift: there.wrapping_sub(here) })
@@ -312,16 +341,24 @@ impl SymbolFile {
     }
 }
 
-/// Whether two files have the same machine code, for programs without build ids: the first
-/// mebibyte of their executable segments is compared.
+/// Whether two files have the same machine code: all of their executable segments, but for the first
+/// page.
 fn same_text(a: &Elf, b: &Elf) -> bool {
-    const COMPARED: u64 = 1 << 20;
-    let start = |elf: &Elf| {
+    const PIECE: u64 = 1 << 20;
+    // It may hold the file's own header, which stripping changes, and the build id.
+    const SKIPPED: u64 = 4096;
+    let text = |elf: &Elf| {
         let segment = elf.segments().iter().find(|s| s.executable)?;
-        // The first page of the segment may hold the file's own header, which stripping changes.
-        let skip = 4096.min(segment.file_size);
-        let len = usize::try_from(segment.file_size.min(COMPARED).checked_sub(skip)?).ok()?;
-        elf.read(LinkAddr(segment.vaddr.0.checked_add(skip)?), len)
+        Some((segment.vaddr.0, segment.file_size))
     };
-    matches!((start(a), start(b)), (Some(a), Some(b)) if a == b && !a.is_empty())
+    let (Some((here, len)), Some((there, other_len))) = (text(a), text(b)) else { return false };
+    let piece = |elf: &Elf, start: u64, at: u64| {
+        elf.read(LinkAddr(start.checked_add(at)?), usize::try_from(PIECE.min(len.checked_sub(at)?)).ok()?)
+    };
+    len == other_len
+        && len > SKIPPED
+        && (SKIPPED..len).step_by(PIECE as usize).all(|at| match (piece(a, here, at), piece(b, there, at)) {
+            (Some(here), Some(there)) => here == there && !here.is_empty(),
+            _ => false,
+        })
 }

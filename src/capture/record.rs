@@ -30,6 +30,6 @@ pub fn record(target: Box<dyn Target>, freeze: Option<FreezeMode>) -> Result<(El
     let recording = RecordingTarget::new(target);
     let open = |thorough| Session::open(Box::new(recording.clone()), &OpenOptions { bin: None, thorough });
     drop(open(true)?);
-    let snapshot = open(false)?.capture(&CaptureOptions { stacks: true, dead: true, freeze, c_frames: false })?;
+    let snapshot = open(false)?.capture(&CaptureOptions { stacks: true, dead: true, freeze, c_frames: true })?;
     Ok((recording.image()?, snapshot))
 }

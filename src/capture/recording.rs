@@ -3,7 +3,9 @@
 //! A recorded goroutine is its header and stack exactly as they were believed. One that never held
 //! still is recorded as such, since whatever bytes were left of it would make up a stack that never
 //! was. Stacks are read one after the other, and one may have moved meanwhile to where another was
-//! read before: then the recording's memory has the later one, and the earlier is kept apart. A running one whose thread was stopped is recorded with the place where it was.
+//! read before: then the recording's memory has the later one, and the earlier is kept apart. A
+//! running one whose thread was stopped is recorded with the place where it was. Of C code, what it
+//! did is recorded, and not the libraries that told it.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
-use crate::model::{Consistency, FreezeInfo, NotShown};
+use crate::model::{Consistency, ForeignFrame, ForeignStack, FreezeInfo, Goroutine, NotShown, SymbolPool};
+pub(super) use crate::target::unrecorded as quiet;
 use crate::target::{Recorder, Target};
 
 /// The name under which it is attached to a recording.
@@ -29,6 +32,9 @@ pub(super) struct Recorded {
     /// address of the bytes, and the bytes in hexadecimal.
     #[serde(default)]
     displaced: Vec<(u64, u64, String)>,
+    /// What goroutines do in C, by the address of the g.
+    #[serde(default)]
+    c_stacks: Vec<(u64, CStack)>,
     /// Where recorded stacks are, by their first address.
     #[serde(skip)]
     stacks: BTreeMap<u64, StackPlace>,
@@ -62,6 +68,21 @@ struct StoppedAt {
     lr: u64,
     /// Whether `pc` is the next instruction, and not a return address.
     interrupted: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct CStack {
+    frames: Vec<CFrame>,
+    complete: bool,
+    syscall: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct CFrame {
+    function: Option<String>,
+    object: String,
+    pc: u64,
+    offset: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -113,6 +134,40 @@ impl Recorded {
         self.displaced.iter().map(|(g, start, bytes)| (*g, (*start, unhex(bytes)))).collect()
     }
 
+    /// Notes what goroutines do in C.
+    pub(super) fn add_c_stacks(&mut self, goroutines: &[Goroutine], pool: &SymbolPool) {
+        let frame = |frame: &ForeignFrame| CFrame {
+            function: frame.function.map(|name| pool.str(name).to_owned()),
+            object: pool.str(frame.object).to_owned(),
+            pc: frame.pc.0,
+            offset: frame.offset,
+        };
+        let stack = |stack: &ForeignStack| CStack {
+            frames: stack.frames.iter().map(frame).collect(),
+            complete: stack.complete,
+            syscall: stack.syscall,
+        };
+        let found = goroutines.iter().filter_map(|g| Some((g.addr.0, stack(pool.foreign(g.foreign?)?))));
+        self.c_stacks.extend(found);
+    }
+
+    /// Gives goroutines what they did in C when they were recorded.
+    pub(super) fn give_c_stacks(&self, goroutines: &mut [Goroutine], pool: &mut SymbolPool) {
+        let by_g: FxHashMap<u64, &CStack> = self.c_stacks.iter().map(|(addr, stack)| (*addr, stack)).collect();
+        for goroutine in goroutines {
+            let Some(stack) = by_g.get(&goroutine.addr.0) else { continue };
+            let frame = |frame: &CFrame| ForeignFrame {
+                function: frame.function.as_deref().map(|name| pool.intern_str(name)),
+                object: pool.intern_str(&frame.object),
+                pc: Addr(frame.pc),
+                offset: frame.offset,
+            };
+            let frames = stack.frames.iter().map(frame).collect();
+            let stack = ForeignStack { frames, complete: stack.complete, syscall: stack.syscall };
+            goroutine.foreign = Some(pool.intern_foreign(stack));
+        }
+    }
+
     /// Attaches it to the recording that is being made of `target`, if one is.
     pub(super) fn attach(mut self, target: &dyn Target, consistency: &Consistency, freeze: Option<&FreezeInfo>) {
         let Some(recorder) = target.recorder() else { return };
@@ -160,9 +215,4 @@ fn unhex(text: &str) -> Vec<u8> {
     let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
     let pairs = text.as_bytes().chunks_exact(2);
     pairs.map(|pair| pair.iter().fold(0, |byte, next| (byte << 4) | digit(next))).collect()
-}
-
-/// The target to read from what is compared and may be thrown away: see [`crate::target::Recorder`].
-pub(super) fn quiet(target: &dyn Target) -> &dyn Target {
-    target.recorder().map_or(target, |recorder| recorder.unrecorded())
 }

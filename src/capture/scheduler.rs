@@ -15,7 +15,7 @@ use crate::runtime::mstats::{heap_stats, read_mstats};
 use crate::runtime::p::{P, read_processors, read_ps};
 use crate::runtime::sched::read_scheduler;
 use crate::runtime::symbols::Global;
-use crate::target::{ReadError, Target, TargetExt};
+use crate::target::{ReadError, Target, TargetExt, ThreadInfo};
 
 /// What was read of the scheduler and the statistics.
 #[derive(Debug, Default)]
@@ -34,17 +34,17 @@ pub(super) struct SchedulerState {
     pub(super) runtime_init_ns: Option<u64>,
 }
 
-/// Reads it all.
+/// Reads it all. `os_threads` are the threads as the kernel tells them, from before they were stopped
+/// where they are.
 pub(super) fn read(
     target: &dyn Target,
     runtime: &GoRuntime,
     program: &Program,
+    os_threads: &[ThreadInfo],
     warnings: &mut Warnings,
 ) -> Result<SchedulerState, CaptureError> {
     let reader = Reader { target, runtime, program };
-    let mut state = SchedulerState::default();
-    let os_threads = target.threads()?;
-    state.os_threads = u32::try_from(os_threads.len()).ok();
+    let mut state = SchedulerState { os_threads: u32::try_from(os_threads.len()).ok(), ..SchedulerState::default() };
     let layout = &runtime.layout;
 
     let ps = match reader.place(Global::Allp, warnings) {
@@ -57,7 +57,7 @@ pub(super) fn read(
         let known: Vec<Addr> = ps.iter().map(|p| Addr(p.m)).collect();
         state.ms = read_ms(target, allm, &known, layout, warnings)?;
     }
-    state.threads = read_threads(target, &state.ms, &ps, &os_threads, layout)?;
+    state.threads = read_threads(target, &state.ms, &ps, os_threads, layout)?;
     state.processors = read_processors(target, &ps, &state.ms, layout)?;
     if let Some(sched) = reader.place(Global::Sched, warnings) {
         state.sched = read_scheduler(target, sched, &ps, layout, warnings)?;

@@ -1,6 +1,7 @@
 //! An opened target: what is worked out once, and one capture after the other.
 
 use std::collections::hash_map::Entry;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use super::goroutines::{Collected, Decoder, Walk};
 use super::labels::Follower;
 use super::program::{Program, ProgramError};
 use super::read::Plan;
-use super::recording::{Recorded, quiet};
+use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
 use super::symbolize::Symbolizer;
 use super::time_of_death;
@@ -25,7 +26,7 @@ use crate::image::pclntab::Pclntab;
 use crate::model::{FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings};
 use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, FreezeWhich, ReadError, Target, TargetError, TargetExt};
+use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -177,7 +178,10 @@ impl Session {
         }
         self.record(&mut read)?;
         for shortcoming in self.target.shortcomings() {
-            warnings.add(WarningCode::Truncated, shortcoming);
+            match shortcoming {
+                Shortcoming::Missing(text) => warnings.add(WarningCode::Truncated, text),
+                Shortcoming::Unproven(text) => warnings.add(WarningCode::ImageOdd, text),
+            }
         }
         if self.target.backend() == Backend::ProcMem {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
@@ -238,7 +242,8 @@ impl Session {
             return self.read_frozen(options, pool, warnings);
         }
         let clock = self.target.clock();
-        let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
+        let threads = self.target.threads()?;
+        let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, &threads, warnings)?;
         let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
         let mut plan = self.plan(options);
         let recorded = Recorded::of(self.target.as_ref());
@@ -264,14 +269,20 @@ impl Session {
         let mut freeze = recorded.as_ref().and_then(Recorded::freeze);
         walk.collected.consistency.retried += recorded.as_ref().map_or(0, Recorded::retried);
         if options.freeze == Some(FreezeMode::Running) {
-            freeze = Some(stop_running(&mut walk, &self.runtime, &self.program, &state)?);
+            freeze = Some(freeze::stop_running(&mut walk, &self.runtime, &self.program, &state)?);
         }
         let mut collected = walk.collected;
         follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected)?;
         if options.c_frames {
-            let (target, arch) = (self.target.as_ref(), self.program.elf.arch());
-            let found = foreign::read(target, arch, &self.runtime.layout, &state.ms, None, warnings)?;
-            self.c_stacks.attach(target, &self.program, &found, &mut collected.goroutines, pool);
+            match &recorded {
+                Some(recorded) => recorded.give_c_stacks(&mut collected.goroutines, pool),
+                None => {
+                    let (target, arch) = (self.target.as_ref(), self.program.elf.arch());
+                    let found = foreign::read(target, arch, &self.runtime.layout, &state.ms, None, warnings)?;
+                    self.c_stacks.attach(target, &self.program, &found, &mut collected.goroutines, pool);
+                }
+            }
+            collected.recorded.add_c_stacks(&collected.goroutines, pool);
         }
         Ok(Read { clock, state, collected, freeze })
     }
@@ -288,9 +299,10 @@ impl Session {
         let target = self.target.as_ref();
         let layout = &self.runtime.layout;
         let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
+        let threads = target.threads()?;
         let frozen = target.freeze(&FreezeWhich::All)?;
         let clock = target.clock();
-        let state = scheduler::read(target, &self.runtime, &self.program, warnings)?;
+        let state = scheduler::read(target, &self.runtime, &self.program, &threads, warnings)?;
         let addrs = allgs::read(target, &self.runtime, &self.program, warnings)?;
         let stopped = freeze::starts(
             target,
@@ -323,6 +335,7 @@ impl Session {
         let mut collected = walk.collected;
         follow(target, &self.runtime, &mut self.decoder, pool, &mut collected)?;
         self.c_stacks.attach(target, &self.program, &in_c, &mut collected.goroutines, pool);
+        collected.recorded.add_c_stacks(&collected.goroutines, pool);
         Ok(Read { clock, state, collected, freeze: Some(info) })
     }
 
@@ -422,60 +435,13 @@ fn follow(
             goroutine.labels = follower.labels(extra.labels, pool)?;
         }
         if let (true, Some(offset)) = (extra.bubble != 0, bubble_id) {
-            goroutine.bubble = follower.bubble(extra.bubble, offset)?;
+            goroutine.bubble = follower.bubble(extra.bubble, offset)?.and_then(NonZeroU64::new);
         }
         if extra.ancestors != 0 {
             goroutine.ancestors = follower.ancestors(extra.ancestors, decoder.symbolizer(), pool)?;
         }
     }
     Ok(())
-}
-
-/// Stops the threads that run goroutines, one at a time, and puts what they ran into the picture.
-fn stop_running(
-    walk: &mut Walk<'_>,
-    runtime: &GoRuntime,
-    program: &Program,
-    state: &SchedulerState,
-) -> Result<FreezeInfo, CaptureError> {
-    let layout = &runtime.layout;
-    let quiet = quiet(walk.target);
-    let mut info = FreezeInfo { whole_program: false, stopped_ns: 0, threads: 0 };
-    let mut stopped_chunks = Vec::new();
-    for m in &state.ms {
-        let Some(tid) = freeze::tid(m) else { continue };
-        // Most threads are idle or blocked; only one that has a goroutine is worth stopping.
-        let Some(now) = freeze::read_m(quiet, m.addr, &layout.m)?.filter(|m| m.curg != 0) else { continue };
-        if !walk.is_running(now.curg)? {
-            continue;
-        }
-        let frozen = match walk.target.freeze(&FreezeWhich::Threads(vec![tid])) {
-            Ok(frozen) => frozen,
-            // A thread may end at any time; anything else fails for all of them.
-            Err(TargetError::NoSuchProcess { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let Some(now) = freeze::read_m(quiet, m.addr, &layout.m)? else { continue };
-        let starts = freeze::starts(
-            quiet,
-            |tid| frozen.registers(tid),
-            std::slice::from_ref(&now),
-            &layout.g,
-            &layout.gobuf,
-            &program.module.text,
-            program.elf.arch(),
-        )?;
-        let addrs: Vec<u64> = starts.keys().copied().collect();
-        let plan = Plan { validate: false, stopped: Arc::new(starts), window: 1 << 20, ..walk.plan.clone() };
-        let chunks = Walk::read_all(walk.target, &plan, &addrs)?;
-        freeze::note(&mut info, frozen.resume(), 1);
-        stopped_chunks.push((chunks, plan));
-    }
-    for (chunks, plan) in &stopped_chunks {
-        walk.replace(chunks, plan);
-    }
-    walk.read_running_again()?;
-    Ok(info)
 }
 
 fn module_info(info: &crate::image::build_info::BuildInfo) -> ModuleInfo {

@@ -162,6 +162,7 @@ Examples:
   gospy top -p 4242 --group-by label=tenant --sort growth
   gospy top -p 4242 --wait
   gospy top -p 4242 --once
+  gospy top --from server.capture
   gospy top -p 4242 --json --iterations 60 | jq -c '.groups[] | select(.rate_per_second > 1)'";
 
 const CAPTURE_EXAMPLES: &str = "\
@@ -221,30 +222,6 @@ fn place(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroo
         (None, from) => Place::File(from.cloned().unwrap_or_default()),
     };
     Wanted { place, bin: bin.cloned(), sysroot: sysroot.cloned() }
-}
-
-/// Which running program.
-#[derive(Args, Debug)]
-pub(super) struct RunningArgs {
-    /// Process to read
-    #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pub(super) pid: i32,
-    /// Binary of the same build with symbols, for a program that has none
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    bin: Option<PathBuf>,
-    /// Stop threads for a moment, to have the stacks of running goroutines too
-    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running")]
-    freeze: Option<Freeze>,
-}
-
-impl RunningArgs {
-    pub(super) fn wanted(&self) -> Wanted {
-        Wanted::process(self.pid, self.bin.clone())
-    }
-
-    pub(super) fn depth(&self, dead: bool) -> Depth {
-        Depth { stacks: true, c_frames: false, dead, freeze: self.freeze }
-    }
 }
 
 #[derive(Args, Debug)]
@@ -399,10 +376,10 @@ pub(super) struct StackArgs {
     /// Show the program's own pprof labels
     #[arg(long)]
     pub(super) labels: bool,
-    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with [C]
+    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with `[C]`
     ///
     /// Show what goroutines that called C do there, above their Go frames, in lines that begin with
-    /// [C]. Known without a stop for threads that wait in the kernel; with --freeze=all for every
+    /// `[C]`. Known without a stop for threads that wait in the kernel; with --freeze=all for every
     /// thread. Functions have names as far as the files' symbol tables go. JSON always has these
     /// frames, as c_frames.
     #[arg(long, conflicts_with_all = ["group", "similar", "folded", "pprof"])]
@@ -431,7 +408,7 @@ impl StackArgs {
 #[derive(Args, Debug)]
 pub(super) struct TopArgs {
     #[command(flatten)]
-    pub(super) target: RunningArgs,
+    pub(super) target: TargetArgs,
     /// Time from one refresh to the next, in seconds or with a unit: 2, 0.5, 500ms
     #[arg(long, short, value_name = "TIME", default_value = "1", value_parser = interval)]
     pub(super) interval: Duration,
@@ -457,7 +434,7 @@ pub(super) struct TopArgs {
     #[arg(long, conflicts_with = "iterations")]
     pub(super) once: bool,
     /// When the program ends, wait for it to come back as another process
-    #[arg(long, conflicts_with = "once")]
+    #[arg(long, conflicts_with_all = ["once", "from"])]
     pub(super) wait: bool,
     /// One JSON object a refresh, on one line
     #[arg(long, short)]

@@ -86,7 +86,8 @@ fn take(arguments: &CaptureArgs, sources: &dyn Sources, path: &Path) -> Result<C
     })
 }
 
-fn description(snapshot: &Snapshot) -> Description {
+/// What a capture says of itself.
+pub(super) fn description(snapshot: &Snapshot) -> Description {
     let alive = snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead()).count();
     Description {
         gospy_version: env!("CARGO_PKG_VERSION"),

@@ -29,8 +29,7 @@ pub(super) fn run(
     let rules = rules(arguments, watch.is_some())?;
     let mut pool = SymbolPool::default();
     // Read first: that it is missing should not be found out after the watch.
-    let baseline = arguments.baseline.as_ref().map(|path| Given::File(path.clone()).census(sources, &mut pool));
-    let baseline = baseline.transpose()?;
+    let baseline = arguments.baseline().map(|given| given.census(sources, &mut pool)).transpose()?;
     let judged = judge(arguments, watch.as_ref(), &rules, baseline.as_ref(), sources, &mut pool)?;
     let notes = notes(&judged, baseline.as_ref(), &rules);
     let subject = Subject {

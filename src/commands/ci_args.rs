@@ -1,7 +1,7 @@
 //! What can be typed to the commands for scripts and CI: `diff`, `check`, `run`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use nix::sys::signal::Signal;
@@ -46,8 +46,8 @@ pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
   gospy run --timeout 60s -- go test ./...
   gospy run --timeout 10m --dump stacks.txt -- ./server
-  gospy run --capture-every 30s --output snapshots -- ./server
-  gospy run --capture-on USR1 --output snapshots -- ./server
+  gospy run --capture-every 30s --output captures -- ./server
+  gospy run --capture-on USR1 --output captures -- ./server
 
 Exit status:
   that of the command; 128 + N when signal N ended it
@@ -78,9 +78,13 @@ pub(super) struct ProcessArgs {
     /// Process to read
     #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(super) pid: Option<i32>,
-    /// Binary of the same build with symbols, for a program that has none
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "pid")]
+    /// Binary of the same build with symbols, for a program that has none; of a core file, the
+    /// program's own file when it is not where it was
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     bin: Option<PathBuf>,
+    /// Directory with all files that a core file names
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    sysroot: Option<PathBuf>,
     /// Stop threads for an exact picture of running goroutines, for microseconds each
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
           requires = "pid")]
@@ -96,6 +100,10 @@ impl ProcessArgs {
         Depth { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
     }
 
+    fn file(&self, path: &Path) -> Given {
+        Given::File { path: path.to_owned(), bin: self.bin.clone(), sysroot: self.sysroot.clone() }
+    }
+
     fn given(&self) -> Option<Given> {
         self.wanted().map(|wanted| Given::Process(wanted, self.depth()))
     }
@@ -103,8 +111,8 @@ impl ProcessArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct DiffArgs {
-    /// What to compare, the earlier one first: files written by `stack --json` or `summary --json`;
-    /// - for standard input. With --pid one file, and the process as it is now
+    /// What to compare, the earlier one first: captures, core files, or what `stack --json` and
+    /// `summary --json` write; - for standard input. With --pid one file, and the process as it is now
     #[arg(value_name = "FILE", required = true, num_args = 1..=2, value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -130,7 +138,7 @@ pub(super) struct DiffArgs {
 impl DiffArgs {
     /// The two, or what is wrong with what was typed.
     pub(super) fn both(&self) -> Result<[Given; 2], String> {
-        let file = |path: &PathBuf| Given::File(path.clone());
+        let file = |path: &PathBuf| self.process.file(path);
         match (self.files.as_slice(), self.process.given()) {
             ([a, b], None) if a.as_os_str() == "-" && b.as_os_str() == "-" => {
                 Err("standard input can be read only once: name a file".to_owned())
@@ -182,12 +190,13 @@ pub(super) struct RuleArgs {
 pub(super) struct CheckArgs {
     #[command(flatten)]
     process: ProcessArgs,
-    /// File to read in the place of a process, written by `stack --json`; - for standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["bin", "freeze", "watch"])]
+    /// File to read in the place of a process: a capture, a core file, or what `stack --json` writes;
+    /// - for standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["freeze", "watch"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     pub(super) rules: RuleArgs,
-    /// File to measure growth from, written by `stack --json`
+    /// File to measure growth from: a capture, a core file, or what `stack --json` writes
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "max_growth")]
     pub(super) baseline: Option<PathBuf>,
     /// Go on when the baseline is of another program
@@ -214,8 +223,13 @@ impl CheckArgs {
     pub(super) fn given(&self) -> Given {
         match (&self.from, self.process.given()) {
             (_, Some(process)) => process,
-            (from, None) => Given::File(from.clone().unwrap_or_default()),
+            (from, None) => self.process.file(from.as_deref().unwrap_or(Path::new(""))),
         }
+    }
+
+    /// What growth is measured from.
+    pub(super) fn baseline(&self) -> Option<Given> {
+        self.baseline.as_deref().map(|path| self.process.file(path))
     }
 }
 
@@ -241,13 +255,13 @@ pub(super) struct RunArgs {
     /// Where to write the stacks of a command that was given up on; standard error unless given
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "timeout")]
     pub(super) dump: Option<PathBuf>,
-    /// Write a snapshot at intervals
+    /// Write a capture at intervals
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "output")]
     pub(super) capture_every: Option<u64>,
-    /// Write a snapshot at this signal, which is then not passed on
+    /// Write a capture at this signal, which is then not passed on
     #[arg(long, value_name = "SIGNAL", value_parser = signal, requires = "output")]
     pub(super) capture_on: Option<Signal>,
-    /// Directory for snapshots; it is made if need be
+    /// Directory for captures; it is made if need be
     #[arg(long, short, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     pub(super) output: Option<PathBuf>,
     /// The command and its arguments

@@ -2,7 +2,7 @@
 //! report.
 //!
 //! Commands decide nothing about Go and format nothing. They answer with an [`Exit`], or with a
-//! [`Failure`] that says what was tried and what to do; printing it is left to [`run`].
+//! [`Failure`] that says what was tried and what to do; printing it is left to [`run()`].
 
 mod args;
 mod capture;

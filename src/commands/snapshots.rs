@@ -13,8 +13,9 @@ use crate::report::json::read::{self, ReadBackError};
 /// Where a reading comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Given {
-    /// A file that holds one; `-` for standard input.
-    File(PathBuf),
+    /// A file that holds one: a capture, a core file, or JSON; `-` for standard input. Of a core file
+    /// `bin` and `sysroot` say where the program's files are.
+    File { path: PathBuf, bin: Option<PathBuf>, sysroot: Option<PathBuf> },
     /// A process now.
     Process(Wanted, Depth),
 }
@@ -23,11 +24,11 @@ impl Given {
     /// Reads it; names go into `pool`.
     pub(super) fn census(&self, sources: &dyn Sources, pool: &mut SymbolPool) -> Result<Census, Failure> {
         match self {
-            Self::File(path) if path.as_os_str() == "-" => {
+            Self::File { path, .. } if path.as_os_str() == "-" => {
                 let name = "standard input";
                 read::read(io::stdin().lock(), name, pool).map_err(|error| not_read(name, &error))
             }
-            Self::File(path) => {
+            Self::File { path, bin, sysroot } => {
                 let name = path.display().to_string();
                 let unreadable =
                     |error: io::Error| Failure::new(Exit::Error, format!("{name} cannot be read: {error}"));
@@ -36,7 +37,8 @@ impl Given {
                     return Err(Failure::new(Exit::Error, format!("{name} is a directory: name a file")));
                 }
                 if holds_memory(&file) {
-                    let wanted = Wanted { place: Place::File(path.clone()), bin: None, sysroot: None };
+                    let (bin, sysroot) = (bin.clone(), sysroot.clone());
+                    let wanted = Wanted { place: Place::File(path.clone()), bin, sysroot };
                     let snapshot = sources.open(&wanted)?.capture(&Depth {
                         stacks: true,
                         dead: false,

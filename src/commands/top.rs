@@ -23,16 +23,18 @@ use crate::top::stream::{self, Format};
 const FILE_COLUMNS: u16 = 160;
 
 pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
-    let settings = settings(arguments)?;
+    let mut settings = settings(arguments)?;
     let wanted = arguments.target.wanted();
     let depth = arguments.target.depth(false);
     let source = sources.open(&wanted)?;
-    let successor = if arguments.wait {
-        Some(SameName::of(arguments.target.pid, arguments.target.wanted().bin, depth)?)
-    } else {
-        None
+    let successor = match wanted.pid() {
+        Some(pid) if arguments.wait => Some(SameName::of(pid, wanted.bin.clone(), depth)?),
+        _ => None,
     };
-    let source: Box<dyn SnapshotSource> = Box::new(Opened { source, depth, pid: arguments.target.pid });
+    let source: Box<dyn SnapshotSource> = match wanted.pid() {
+        Some(pid) => Box::new(Opened { source, depth, pid }),
+        None => Box::new(Recorded(Some((source, depth)))),
+    };
     let successor = successor.map(|successor| -> Box<dyn Successor> { Box::new(successor) });
 
     let style = streams.out_style();
@@ -47,6 +49,9 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
             }
             Err(error) => Err(Failure::new(Exit::Error, format!("the terminal cannot be used: {error}"))),
         };
+    }
+    if wanted.pid().is_none() {
+        settings.iterations = Some(1);
     }
     let format = if arguments.json {
         Format::Json
@@ -115,6 +120,17 @@ impl SnapshotSource for Opened {
             Exit::NoProcess => SourceEnd::Ended(format!("process {} has ended", self.pid)),
             _ => SourceEnd::Failed(failure.message().lines().next().unwrap_or_default().to_owned()),
         })
+    }
+}
+
+/// A capture or core file: there is one snapshot in it.
+struct Recorded(Option<(Box<dyn Source>, Depth)>);
+
+impl SnapshotSource for Recorded {
+    fn next(&mut self) -> Result<Snapshot, SourceEnd> {
+        let (mut source, depth) = self.0.take().ok_or(SourceEnd::Finished)?;
+        // What cannot be read of a file the first time cannot be read the second time.
+        source.capture(&depth).map_err(|failure| SourceEnd::Ended(failure.message().to_owned()))
     }
 }
 

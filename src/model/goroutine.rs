@@ -134,7 +134,7 @@ pub struct Goroutine {
     /// The program's own pprof labels.
     pub labels: Option<LabelsId>,
     /// Id of its synctest bubble (1.25 on).
-    pub bubble: Option<u64>,
+    pub bubble: Option<NonZeroU64>,
     /// Whether it is the runtime's own rather than the program's (`isSystemGoroutine`).
     pub system: bool,
     /// Whether it is locked to its thread (`runtime.LockOSThread`).

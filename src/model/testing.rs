@@ -220,7 +220,7 @@ impl SnapshotBuilder {
             stack_lo: Addr(stack_lo),
             stack_hi: Addr(stack_hi),
             labels,
-            bubble: spec.bubble,
+            bubble: spec.bubble.and_then(NonZeroU64::new),
             system: spec.system,
             locked: spec.locked,
             ancestors: None,

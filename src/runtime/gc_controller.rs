@@ -188,6 +188,8 @@ pub fn gc_stats(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::Arch;
+    use crate::runtime::layout::checked_in;
 
     const MIB: u64 = 1 << 20;
 
@@ -227,5 +229,26 @@ mod tests {
         // Not less than what is live.
         assert_eq!(limited(30 * MIB).heap_goal(26), Some(20 * MIB));
         assert_eq!(limited(1).heap_goal(26), Some(20 * MIB));
+    }
+
+    #[test]
+    fn what_code_contradicts_is_not_told() {
+        let layout = |mistrusted: &[(&'static str, &'static str)]| {
+            let table = checked_in(26, Arch::Amd64).unwrap();
+            Layout { mistrusted: mistrusted.to_vec(), ..Layout::resolve(table).unwrap() }
+        };
+        let mstats = Mstats { numgc: 5, enablegc: true, ..Mstats::default() };
+        let told = |mistrusted| gc_stats(&mstats, Some(&pacer()), Some(0), 26, &layout(mistrusted));
+        let all = told(&[]).unwrap();
+        assert_eq!((all.cycles, all.gc_percent, all.enabled), (5, Some(100), Some(true)));
+        assert_eq!((all.next_goal, all.memory_limit), (Some(40 * MIB), None));
+
+        let some = told(&[("runtime.gcControllerState", "gcPercent")]).unwrap();
+        assert_eq!((some.cycles, some.gc_percent, some.enabled, some.next_goal), (5, None, None, Some(40 * MIB)));
+        let some = told(&[("runtime.gcControllerState", "memoryLimit")]).unwrap();
+        assert_eq!((some.gc_percent, some.enabled, some.next_goal), (Some(100), None, None));
+        let some = told(&[("runtime.mstats", "enablegc")]).unwrap();
+        assert_eq!((some.gc_percent, some.enabled), (Some(100), None));
+        assert_eq!(told(&[("runtime.mstats", "numgc")]), None);
     }
 }

@@ -3,36 +3,31 @@
 use std::collections::BTreeMap;
 
 use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
-use super::mcache::place_spans;
-use super::p::read_ps;
-use super::recorded;
+use super::named::{DwarfFacts, dwarf_of, symtab_symbols};
 use super::symbols::code::{CodeEvidence, Process};
 use super::symbols::scan::{self, DataWords};
-use super::symbols::votes::{self, BALLOTS, Ballot, Outcome};
-use super::symbols::{Global, Located, SymbolSource, Symbols};
+use super::symbols::votes::{BALLOTS, Outcome};
+use super::symbols::{Global, Located, Symbols};
 use super::validate::{Checker, LayoutMismatch, Sample};
 use super::version::{GoVersion, GoVersionSource};
 use super::wait_reason::read_wait_reasons;
-use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
-use crate::bytes::FieldsExt as _;
+use crate::addr::{LinkAddr, LoadBias};
 use crate::image::build_info::BuildInfo;
-use crate::image::dwarf::{Dwarf, DwarfFindings};
 use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::Pclntab;
-use crate::image::symtab;
 use crate::model::{Provenance, WarningCode, Warnings};
-use crate::target::{ReadError, Target, TargetExt as _};
+use crate::target::{ReadError, Target};
 
 /// The program whose runtime is looked for.
 #[derive(Clone, Copy)]
-struct Parts<'a> {
-    elf: &'a Elf,
-    bias: LoadBias,
-    pclntab: &'a Pclntab,
-    module: &'a ModuleData,
-    build_info: Option<&'a BuildInfo>,
-    symbols: Option<(&'a Elf, u64)>,
+pub(super) struct Parts<'a> {
+    pub(super) elf: &'a Elf,
+    pub(super) bias: LoadBias,
+    pub(super) pclntab: &'a Pclntab,
+    pub(super) module: &'a ModuleData,
+    pub(super) build_info: Option<&'a BuildInfo>,
+    pub(super) symbols: Option<(&'a Elf, u64)>,
 }
 
 /// How hard to look, and where else.
@@ -91,18 +86,6 @@ pub enum RuntimeError {
     },
 }
 
-/// `GOEXPERIMENT`s that move fields of a P or an M behind those that can be checked.
-const MOVING_EXPERIMENTS: &[&str] =
-    &["greenteagc", "nogreenteagc", "pagetrace", "spinbitmutex", "nospinbitmutex", "staticlockranking"];
-
-/// Fields of a P that such an experiment moves.
-const MOVED_IN_P: &[&str] = &["timers", "numTimers", "goroutinesCreated"];
-
-/// Fields that came after 1.20, which is read with the table of 1.21, and the minor version that
-/// they came with. A later version that is read with an earlier one's table lacks nothing by that.
-const LATER_FIELDS: &[(&str, &str, u32)] =
-    &[("runtime.g", "parentGoid", 21), ("runtime.m", "isextra", 21), ("runtime.m", "isExtraInC", 21)];
-
 /// A Go runtime that can be read.
 #[derive(Clone, Debug)]
 pub struct GoRuntime {
@@ -127,6 +110,8 @@ pub struct GoRuntime {
 /// What one layout led to.
 struct Attempt {
     layout: Layout,
+    /// Whether the layout is that of the program's version, and not of another one.
+    own: bool,
     source: LayoutSource,
     symbols: Symbols,
     warnings: Warnings,
@@ -135,16 +120,16 @@ struct Attempt {
 }
 
 /// Everything that does not depend on the layout.
-struct Search<'a> {
-    process: Process<'a>,
-    parts: Parts<'a>,
-    evidence: CodeEvidence,
-    named: Vec<(Global, Located)>,
+pub(super) struct Search<'a> {
+    pub(super) process: Process<'a>,
+    pub(super) parts: Parts<'a>,
+    pub(super) evidence: CodeEvidence,
+    pub(super) named: Vec<(Global, Located)>,
     /// `allgs` and its copies, by code.
-    allgs: Vec<(Global, Located)>,
-    version: Option<GoVersion>,
-    build_version: Option<Located>,
-    thorough: bool,
+    pub(super) allgs: Vec<(Global, Located)>,
+    pub(super) version: Option<GoVersion>,
+    pub(super) build_version: Option<Located>,
+    pub(super) thorough: bool,
 }
 
 impl GoRuntime {
@@ -196,12 +181,10 @@ impl GoRuntime {
         }
         let attempt = match chosen {
             // Another version's layout may fit better once its fields are where this one has them.
-            Ok(attempt) if attempt.has_dissent() && matches!(attempt.source, LayoutSource::Nearest { .. }) => {
-                match search.infer(&tables)? {
-                    Some(inferred) => inferred.better_of(Some(attempt)),
-                    None => attempt,
-                }
-            }
+            Ok(attempt) if attempt.has_dissent() && !attempt.own => match search.infer(&tables)? {
+                Some(inferred) => inferred.better_of(Some(attempt)),
+                None => attempt,
+            },
             Ok(attempt) => attempt,
             Err(refusal) => search.infer(&tables)?.ok_or(refusal)?,
         };
@@ -269,7 +252,7 @@ impl Search<'_> {
         Ok(accepted.ok_or_else(|| refusal.unwrap_or_else(nothing)))
     }
 
-    /// Finds everything with one table, and checks that it fits.
+    /// Finds everything with one table, after it was made to fit if so wished, and checks that it does.
     fn attempt(
         &self,
         mut table: LayoutTable,
@@ -277,10 +260,12 @@ impl Search<'_> {
         fit: bool,
     ) -> Result<Result<Attempt, RuntimeError>, RuntimeError> {
         let release = table.release.clone();
+        let own = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
         self.place_alllink(&mut table, &mut source);
         if fit {
             self.fit_structures(&mut table, &mut source);
         }
+        let fitting = format!("{source}{}", if fit { ", fitted" } else { "" });
         self.drop_moved_fields(&mut table, &source);
         self.drop_later_fields(&mut table);
         let mut layout = match Layout::resolve(table) {
@@ -289,7 +274,7 @@ impl Search<'_> {
         };
         let mut warnings = Warnings::default();
         let ballots = self.evidence.count(&layout.table);
-        let symbols = self.symbols(&layout, &ballots, &mut warnings)?;
+        let symbols = self.symbols(&layout, &fitting, &ballots, &mut warnings)?;
         let Some(allgs) = symbols.addr(Global::Allgs) else {
             let functions = self.evidence.function_count();
             return Ok(Err(RuntimeError::NoGoroutines { version: self.version_text(), functions }));
@@ -301,7 +286,7 @@ impl Search<'_> {
             self.place_spans(&mut layout, &symbols)?;
         }
         match self.verdict(self.checker(known), &layout, &symbols, allgs)? {
-            Ok(()) => Ok(Ok(Attempt { layout, source, symbols, warnings, wait_reasons, ballots })),
+            Ok(()) => Ok(Ok(Attempt { layout, own, source, symbols, warnings, wait_reasons, ballots })),
             Err(mismatch) => Ok(Err(RuntimeError::Unsupported { version: self.version_text(), release, mismatch })),
         }
     }
@@ -366,192 +351,6 @@ impl Search<'_> {
         }
     }
 
-    fn data_words(&self, all: bool) -> Result<DataWords, ReadError> {
-        DataWords::read(self.process.target, self.parts.module, all)
-    }
-
-    /// `m.alllink` and all that is behind `m.ncgocall` moved within the 1.23 and 1.24 releases; the
-    /// code that links a new M says where it is.
-    fn place_alllink(&self, table: &mut LayoutTable, source: &mut LayoutSource) {
-        const M: &str = "runtime.m";
-        if matches!(source, LayoutSource::Dwarf) {
-            return;
-        }
-        let (Some(was), Some(from)) = (table.offset(M, "alllink"), table.offset(M, "ncgocall")) else { return };
-        let named = self.named.iter().find(|(g, _)| *g == Global::Allm).map(|(_, l)| l.addr);
-        let Some(at) = self.evidence.alllink(self.parts.elf, table, named) else { return };
-        let Some(shift) = i32::try_from(at).ok().zip(i32::try_from(was).ok()).map(|(at, was)| at - was) else { return };
-        // More than this is no shift but a mistake.
-        if shift == 0 || shift.abs() > 64 {
-            return;
-        }
-        table.shift_fields(M, from, shift);
-        source.note_moved("m.alllink".to_owned());
-    }
-
-    /// A version without a table has some structures like one table and some like another: each that
-    /// functions vote on is taken from a table with which they are unanimous, or from the nearest
-    /// one with one change that makes them so.
-    fn fit_structures(&self, table: &mut LayoutTable, source: &mut LayoutSource) {
-        let refs = |function: &str| self.evidence.targets_of(function);
-        let unanimous = |ballot: &Ballot, table: &LayoutTable| {
-            votes::count(ballot, table, refs).is_some_and(|outcome| outcome.is_unanimous())
-        };
-        let others: Vec<LayoutTable> =
-            candidates(self.version.as_ref(), table.arch).into_iter().map(|(table, _)| table).collect();
-        for ballot in BALLOTS {
-            if unanimous(ballot, table) {
-                continue;
-            }
-            if let Some(other) = others.iter().find(|other| unanimous(ballot, other)) {
-                for structure in std::iter::once(ballot.structure).chain(ballot.inner.iter().copied()) {
-                    match other.structs.get(structure) {
-                        Some(layout) => table.structs.insert(structure.to_owned(), layout.clone()),
-                        None => table.structs.remove(structure),
-                    };
-                }
-            } else if let Some(split) = votes::split(ballot, table, refs) {
-                table.shift_fields(ballot.structure, split.from, split.shift);
-                let structure = ballot.structure.strip_prefix("runtime.").unwrap_or(ballot.structure);
-                source.note_moved(format!("{structure}.{}", split.field));
-            }
-        }
-    }
-
-    /// No code is asked about spans, so what the Ps hold has to say whether their layout is right.
-    fn place_spans(&self, layout: &mut Layout, symbols: &Symbols) -> Result<(), ReadError> {
-        let Some(allp) = symbols.addr(Global::Allp) else { return Ok(()) };
-        let target = self.process.target;
-        let ps = read_ps(target, self.process.bias.load(allp), layout, &mut Warnings::default())?;
-        let tables = candidates(self.version.as_ref(), self.parts.elf.arch());
-        let tables: Vec<&LayoutTable> = tables.iter().map(|(table, _)| table).collect();
-        if !place_spans(target, &ps, layout, &tables)? {
-            layout.mistrusted.push(("runtime.mspan", "allocCount"));
-        }
-        Ok(())
-    }
-
-    /// Leaves out what an experiment moves and nothing can check.
-    fn drop_moved_fields(&self, table: &mut LayoutTable, source: &LayoutSource) {
-        if self.moves_fields()
-            && !matches!(source, LayoutSource::Dwarf)
-            && let Some(p) = table.structs.get_mut("runtime.p")
-        {
-            p.fields.retain(|field, _| !MOVED_IN_P.contains(&field.as_str()));
-        }
-    }
-
-    /// Leaves out what the program's version does not have yet, when the table is a later version's.
-    fn drop_later_fields(&self, table: &mut LayoutTable) {
-        let Some(version) = &self.version else { return };
-        for (structure, field, since) in LATER_FIELDS {
-            if version.minor < *since
-                && let Some(layout) = table.structs.get_mut(*structure)
-            {
-                layout.fields.remove(*field);
-            }
-        }
-    }
-
-    fn moves_fields(&self) -> bool {
-        let experiments = self.version.as_ref().map_or(&[][..], |v| &v.experiments);
-        experiments.iter().any(|e| MOVING_EXPERIMENTS.contains(&e.as_str()))
-    }
-
-    /// All variables, by all sources that are asked.
-    fn symbols(
-        &self,
-        layout: &Layout,
-        ballots: &BTreeMap<Global, Outcome>,
-        warnings: &mut Warnings,
-    ) -> Result<Symbols, RuntimeError> {
-        let mut symbols = Symbols::default();
-        for (global, located) in self.named.iter().chain(&self.allgs) {
-            symbols.add(*global, located.clone(), warnings);
-        }
-        for (global, outcome) in ballots {
-            // A ballot that is not unanimous says that the layout is off, not that the symbol is.
-            if outcome.is_unanimous() || !symbols.is_named(*global) {
-                let detail = format!("functions that refer to it, {} of {}", outcome.votes, outcome.asked);
-                symbols.add(*global, Located::new(outcome.addr, SymbolSource::Code { detail }), warnings);
-            }
-        }
-        for (global, located) in self.evidence.others(self.process, layout, ballots)? {
-            symbols.add(global, located, warnings);
-        }
-        if let Some(located) = &self.build_version {
-            symbols.add(Global::BuildVersion, located.clone(), warnings);
-        }
-        self.search_data(layout, &mut symbols, warnings)?;
-        Ok(symbols)
-    }
-
-    /// Searches the data for what is still missing, or for everything when thorough.
-    fn search_data(&self, layout: &Layout, symbols: &mut Symbols, warnings: &mut Warnings) -> Result<(), RuntimeError> {
-        let wanted = |symbols: &Symbols, global| self.thorough || symbols.get(global).is_none();
-        let any = [Global::Allgs, Global::Allp, Global::Sched].into_iter().any(|g| wanted(symbols, g));
-        if !any {
-            return Ok(());
-        }
-        let words = self.data_words(false)?;
-        if wanted(symbols, Global::Allgs) {
-            for (global, located) in self.scan_allgs()? {
-                symbols.add(global, located, warnings);
-            }
-        }
-        if wanted(symbols, Global::Allp)
-            && let Some(located) = scan::allp(self.process, &words, layout)?
-        {
-            // In some programs the first one is a copy: it tells nothing about where allp is.
-            if symbols.get(Global::Allp).is_none_or(|known| known.addr == located.addr) {
-                symbols.add(Global::Allp, located, warnings);
-            }
-        }
-        if wanted(symbols, Global::Sched)
-            && let Some(allgs) = symbols.addr(Global::Allgs)
-        {
-            let max_goid = self.max_goid(layout, allgs)?;
-            let ps = self.ps(symbols)?;
-            if let Some(located) = scan::sched(&words, layout, max_goid, ps, self.process.bias) {
-                symbols.add(Global::Sched, located, warnings);
-            }
-        }
-        Ok(())
-    }
-
-    /// `allgs` by what it holds. While it grows, and while the collector marks, there may be two of
-    /// it for a moment.
-    fn scan_allgs(&self) -> Result<Vec<(Global, Located)>, ReadError> {
-        const TRIES: usize = 3;
-        let mut found = Vec::new();
-        for _ in 0..TRIES {
-            found = scan::allgs(self.process, self.parts.module, &self.data_words(false)?)?;
-            if found.len() == 2 {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// The largest goroutine id there is.
-    fn max_goid(&self, layout: &Layout, allgs: LinkAddr) -> Result<u64, ReadError> {
-        /// Most goroutines that are asked; new ones are at the end, where old gs are not reused.
-        const MAX: usize = 1 << 20;
-        let target = self.process.target;
-        let Some(header) = target.read_array::<16>(self.process.bias.load(allgs))? else { return Ok(0) };
-        let (array, len) = (header.u64_at(0).unwrap_or(0), header.u64_at(8).unwrap_or(0));
-        let count = usize::try_from(len).unwrap_or(MAX).min(MAX);
-        let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(0) };
-        let gs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8)).map(Addr).collect();
-        let ids = super::g::read_goids(target, &gs, layout)?;
-        Ok(ids.into_iter().flatten().map(|id| id.0).max().unwrap_or(0))
-    }
-
-    fn ps(&self, symbols: &Symbols) -> Result<u64, ReadError> {
-        let Some(allp) = symbols.addr(Global::Allp).and_then(|a| a.0.checked_add(8)) else { return Ok(1 << 10) };
-        Ok(self.process.target.read_u64(self.process.bias.load(LinkAddr(allp)))?.unwrap_or(0))
-    }
-
     /// The wait reasons: as many as the table says, or as many as there can be with a table that is
     /// another version's.
     fn wait_reasons(&self, layout: &Layout, symbols: &Symbols, exact: bool) -> Result<Vec<String>, ReadError> {
@@ -568,7 +367,7 @@ impl Search<'_> {
 
     /// The runtime, with everything that should be said about how it was found.
     fn finish(self, attempt: Attempt, version_source: GoVersionSource, dwarf: Option<&DwarfFacts>) -> GoRuntime {
-        let Attempt { mut layout, source, symbols, mut warnings, wait_reasons, ballots } = attempt;
+        let Attempt { mut layout, own: _, source, symbols, mut warnings, wait_reasons, ballots } = attempt;
         let version = self.version.clone().unwrap_or_else(|| {
             let like = GoVersion::parse(&layout.table.release).map_or(0, |v| v.minor);
             GoVersion::inferred(like)
@@ -680,69 +479,6 @@ fn layout_checks(
     }
 }
 
-/// What DWARF says.
-struct DwarfFacts {
-    table: LayoutTable,
-    symbols: Vec<(Global, Located)>,
-}
-
-fn dwarf_of(target: &dyn Target, parts: Parts<'_>) -> Option<DwarfFacts> {
-    if let Some(recorded) = recorded::dwarf(target) {
-        if let Some((table, symbols)) = recorded {
-            let symbols = located(&symbols, 0, &SymbolSource::Dwarf);
-            return Some(DwarfFacts { table, symbols });
-        }
-        return parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch()));
-    }
-    let own = recorded::quiet(parts.elf);
-    let found = dwarf_in(own.as_ref().unwrap_or(parts.elf), 0, parts.elf.arch());
-    recorded::leave_dwarf(target, found.as_ref().map(|found| (&found.table, found.symbols.as_slice())));
-    found.or_else(|| parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch())))
-}
-
-fn dwarf_in(elf: &Elf, shift: u64, arch: Arch) -> Option<DwarfFacts> {
-    let names: Vec<&str> = Global::ALL.iter().map(|g| g.name()).collect();
-    let dwarf = Dwarf::open(elf).ok()??;
-    let findings: DwarfFindings = LayoutTable::find_in(&dwarf, &names).ok()?;
-    let release = "DWARF".to_owned();
-    let mut table = LayoutTable::from_findings(&findings, release, arch);
-    table.add_size_classes(elf, &findings);
-    Layout::resolve(table.clone()).ok()?;
-    let symbols: Vec<(Global, LinkAddr)> = Global::ALL
-        .into_iter()
-        .filter_map(|global| Some((global, findings.variables.get(global.name())?.addr)))
-        .collect();
-    Some(DwarfFacts { table, symbols: located(&symbols, shift, &SymbolSource::Dwarf) })
-}
-
-/// Symbols at their addresses in the program.
-fn located(symbols: &[(Global, LinkAddr)], shift: u64, source: &SymbolSource) -> Vec<(Global, Located)> {
-    let place = |addr: LinkAddr| Located::new(LinkAddr(addr.0.wrapping_add(shift)), source.clone());
-    symbols.iter().map(|(global, addr)| (*global, place(*addr))).collect()
-}
-
-fn symtab_symbols(target: &dyn Target, parts: Parts<'_>) -> Vec<(Global, Located)> {
-    let found = match recorded::symtab(target) {
-        Some(symbols) => symbols,
-        None => {
-            let own = recorded::quiet(parts.elf);
-            let symbols = symtab_in(own.as_ref().unwrap_or(parts.elf));
-            recorded::leave_symtab(target, &symbols);
-            symbols
-        }
-    };
-    match parts.symbols {
-        Some((elf, shift)) if found.is_empty() => located(&symtab_in(elf), shift, &SymbolSource::Symtab),
-        _ => located(&found, 0, &SymbolSource::Symtab),
-    }
-}
-
-fn symtab_in(elf: &Elf) -> Vec<(Global, LinkAddr)> {
-    let wanted = |name: &[u8]| Global::ALL.iter().any(|g| g.name().as_bytes() == name);
-    let Ok(found) = symtab::Symbols::load(elf, wanted) else { return Vec::new() };
-    Global::ALL.into_iter().filter_map(|global| Some((global, found.get(global.name())?.addr))).collect()
-}
-
 /// The version by the best source there is, and `buildVersion` where it had to be found.
 fn go_version(
     process: Process<'_>,
@@ -761,7 +497,7 @@ fn go_version(
     if let Some((located, version)) = evidence.build_version(process)? {
         return Ok((Some(version), GoVersionSource::BuildVersion, Some(located)));
     }
-    let words = DataWords::read(process.target, parts.module, false)?;
+    let words = DataWords::read(process.target, parts.module)?;
     if let Some(located) = scan::build_version(process, &words)? {
         let version = super::symbols::code::version_at(process, located.addr)?;
         return Ok((version, GoVersionSource::BuildVersion, Some(located)));

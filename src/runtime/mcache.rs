@@ -133,3 +133,70 @@ pub fn read_unflushed(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<
     })?;
     Ok(sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Arch;
+    use crate::runtime::layout::checked_in;
+    use crate::target::fake::FakeTarget;
+
+    const CACHE: u64 = 0xc000_0000;
+    const SPANS: u64 = 0xd000_0000;
+
+    fn layout(minor: u32) -> Layout {
+        Layout::resolve(checked_in(minor, Arch::Amd64).unwrap()).unwrap()
+    }
+
+    fn put(bytes: &mut [u8], offset: u32, value: &[u8]) {
+        bytes[offset as usize..offset as usize + value.len()].copy_from_slice(value);
+    }
+
+    /// A P whose cache holds a span of each of the first ten sizes, each with seven objects of which
+    /// two were there before, and the empty span for all others.
+    fn target(layout: &Layout) -> (FakeTarget, P) {
+        let mut cache = vec![0; layout.mcache.size as usize];
+        let mut spans = Vec::new();
+        for class in 0..136_u32 {
+            let mut span = vec![0; 256];
+            let size = layout.table.size_classes[class as usize / 2];
+            if (2..22).contains(&class) {
+                put(&mut span, layout.mspan.elemsize, &u64::from(size).to_le_bytes());
+                put(&mut span, layout.mspan.spanclass, &[u8::try_from(class).unwrap()]);
+                put(&mut span, layout.mspan.alloc_count, &7_u16.to_le_bytes());
+                put(&mut span, layout.mspan.alloc_count_before_cache, &2_u16.to_le_bytes());
+            }
+            put(&mut cache, layout.mcache.alloc + 8 * class, &(SPANS + spans.len() as u64).to_le_bytes());
+            spans.extend(span);
+        }
+        put(&mut cache, layout.mcache.tiny_allocs, &3_u64.to_le_bytes());
+        let target = FakeTarget::new(Arch::Amd64).with_segment(Addr(CACHE), cache).with_segment(Addr(SPANS), spans);
+        (target, P { mcache: CACHE, ..P::default() })
+    }
+
+    #[test]
+    fn what_the_ps_hold_is_summed() {
+        let layout = layout(26);
+        let (target, p) = target(&layout);
+        let sizes: u64 = (2..22).map(|class| u64::from(layout.table.size_classes[class / 2])).sum();
+        let held = read_unflushed(&target, &[p], &layout).unwrap();
+        assert_eq!(held, Unflushed { bytes: 5 * sizes, objects: 5 * 20, tiny: 3 });
+    }
+
+    #[test]
+    fn spans_say_whose_layout_is_theirs() {
+        let old = checked_in(19, Arch::Amd64).unwrap();
+        let (target, p) = target(&layout(19));
+        let mut found = layout(21);
+        assert!(place_spans(&target, &[p], &mut found, &[&old]).unwrap());
+        assert_eq!(found.mspan, layout(19).mspan);
+        assert!(place_spans(&target, &[p], &mut found, &[]).unwrap());
+        assert!(!place_spans(&target, &[p], &mut layout(21), &[]).unwrap());
+    }
+
+    #[test]
+    fn too_few_spans_prove_nothing() {
+        let target = FakeTarget::new(Arch::Amd64);
+        assert!(!place_spans(&target, &[P::default()], &mut layout(26), &[]).unwrap());
+    }
+}

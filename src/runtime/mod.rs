@@ -9,6 +9,7 @@
 //! A new version of Go touches the tables (`fixtures/layouts`), perhaps a mirror, and nothing above
 //! this layer.
 
+mod adjust;
 mod bulk;
 pub mod g;
 pub mod gc_controller;
@@ -18,11 +19,13 @@ mod locate;
 pub mod m;
 pub mod mcache;
 pub mod mstats;
+mod named;
 pub mod p;
 mod recorded;
 pub mod sched;
 pub mod symbols;
 mod validate;
+mod variables;
 pub mod version;
 pub mod wait_reason;
 pub mod work;

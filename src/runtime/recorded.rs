@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::layout::LayoutTable;
-use super::symbols::{Global, Located};
+use super::symbols::{Global, Located, SymbolSource};
 use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt as _;
 use crate::image::elf::Elf;
@@ -90,6 +90,30 @@ pub(super) fn leave_functions(target: &dyn Target, functions: &Functions) {
         out.extend(code);
     }
     recorder.attach(FUNCTIONS, out);
+}
+
+/// What a search through the data found, by a recording.
+pub(super) fn search(target: &dyn Target, key: &str) -> Option<Vec<(Global, Located)>> {
+    let text = std::str::from_utf8(target.attachment(key)?).ok()?;
+    let line = |line: &str| {
+        let (variable, detail) = line.split_once('\t')?;
+        let (global, addr) = variables(variable).pop()?;
+        Some((global, Located::new(addr, SymbolSource::Scan { detail: detail.to_owned() })))
+    };
+    Some(text.lines().filter_map(line).collect())
+}
+
+/// Leaves with the recording what a search through the data found.
+pub(super) fn leave_search(target: &dyn Target, key: &str, found: &[(Global, Located)]) {
+    let Some(recorder) = target.recorder() else { return };
+    let mut out = String::new();
+    for (global, located) in found {
+        if let SymbolSource::Scan { detail } = &located.source {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{} {:x}\t{detail}", global.name(), located.addr.0);
+        }
+    }
+    recorder.attach(key, out.into_bytes());
 }
 
 fn list_of(variables: &[(Global, LinkAddr)]) -> String {

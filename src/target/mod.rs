@@ -276,6 +276,15 @@ pub enum TargetError {
     Unsupported(String),
 }
 
+/// Something that is wanting in a target, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shortcoming {
+    /// A part is missing.
+    Missing(String),
+    /// It is taken for something that it cannot be proven to be.
+    Unproven(String),
+}
+
 /// Which threads to stop for an exact picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FreezeWhich {
@@ -314,6 +323,12 @@ pub trait Recorder: Sync {
 
     /// Leaves something of one's own in the recording, in place of what had that name.
     fn attach(&self, name: &str, bytes: Vec<u8>);
+}
+
+/// The target to read from what is compared and may be thrown away; see [`Recorder`].
+#[must_use]
+pub fn unrecorded(target: &dyn Target) -> &dyn Target {
+    target.recorder().map_or(target, |recorder| recorder.unrecorded())
 }
 
 /// A process that can be looked at.
@@ -393,8 +408,8 @@ pub trait Target: Send + Sync {
         true
     }
 
-    /// What of this target is not all there: a sentence for each thing.
-    fn shortcomings(&self) -> Vec<String> {
+    /// What is wanting in this target.
+    fn shortcomings(&self) -> Vec<Shortcoming> {
         Vec::new()
     }
 

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::str::FromStr;
 
-use super::grouping::{Group, Key};
+use super::grouping::{Group, Key, place_of};
 use crate::analysis::{Index, Place, PlaceKind, SortKey};
 use crate::model::SymbolPool;
 
@@ -147,7 +147,7 @@ fn name<'a>(index: &Index<'a>, kind: PlaceKind, group: &Group) -> (&'a str, &'a 
         Key::Nowhere | Key::NoLabel => ("", "", 0),
         Key::Stack(_) => {
             let goroutine = index.snapshot().goroutines.get(group.example);
-            let place = goroutine.map_or(Place::Unknown, |goroutine| index.place(goroutine, kind));
+            let place = goroutine.map_or(Place::Unknown, |goroutine| place_of(index, goroutine, kind));
             let frame = place.frame().and_then(|frame| symbols.frame(frame));
             frame.map_or(("", "", 0), |frame| (symbols.str(frame.function), symbols.str(frame.file), frame.line))
         }

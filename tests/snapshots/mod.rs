@@ -24,7 +24,7 @@ pub fn snapshot(target: Box<dyn Target>) -> Snapshot {
 }
 
 pub fn everything() -> CaptureOptions {
-    CaptureOptions { stacks: true, dead: true, ..CaptureOptions::default() }
+    CaptureOptions { stacks: true, dead: true, freeze: None, c_frames: true }
 }
 
 fn place(snapshot: &Snapshot, id: Option<FrameId>) -> String {
@@ -70,6 +70,14 @@ pub fn goroutine(snapshot: &Snapshot, g: &Goroutine) -> String {
         writeln!(out, "  ancestor {:?} {}", ancestor.id, place(snapshot, ancestor.creator)).unwrap();
         for &frame in &ancestor.frames {
             writeln!(out, "    {}", place(snapshot, Some(frame))).unwrap();
+        }
+    }
+    if let Some(stack) = g.foreign.and_then(|id| snapshot.symbols.foreign(id)) {
+        writeln!(out, "  in C, complete={} syscall={:?}", stack.complete, stack.syscall).unwrap();
+        for frame in &stack.frames {
+            let name = frame.function.map(|id| snapshot.symbols.str(id));
+            let object = snapshot.symbols.str(frame.object);
+            writeln!(out, "    {name:?}+{:x} {} {object}", frame.offset, frame.pc).unwrap();
         }
     }
     match g.stack {

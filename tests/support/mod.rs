@@ -22,6 +22,7 @@ pub mod compare;
 pub mod core_dump;
 pub mod fixture;
 pub mod process;
+pub mod qemu;
 pub mod real;
 pub mod schedtrace;
 pub mod tally;

@@ -66,7 +66,8 @@ impl Real {
             }
             _ => {
                 let at = free_address();
-                command.arg(format!("--serve={at}")).arg("--servedir=.");
+                // A line for each request would be in the way of what the runtime says.
+                command.arg(format!("--serve={at}")).arg("--servedir=.").arg("--log-level=error");
                 address = Some(at);
             }
         }

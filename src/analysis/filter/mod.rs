@@ -151,7 +151,7 @@ impl NumberField {
             Self::Parent => goroutine.parent.map(|id| id.0),
             Self::M => index.thread(goroutine).and_then(|thread| u64::try_from(thread.id).ok()),
             Self::Thread => index.thread(goroutine)?.tid.and_then(|tid| u64::try_from(tid).ok()),
-            Self::Bubble => goroutine.bubble,
+            Self::Bubble => goroutine.bubble.map(std::num::NonZeroU64::get),
             Self::Age => index.wait_ns(goroutine),
             Self::Stack => goroutine.stack_used(),
         }

@@ -2,16 +2,17 @@
 //!
 //! Signals are passed on and its status is ours. Nothing is done to it before its time is over.
 
+mod command;
 mod signals;
 mod tree;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
+use super::capture::description;
 use super::ci_args::RunArgs;
 use super::files::{make_directory, write_whole};
 use super::source::{Depth, Freeze, Sources, Wanted};
@@ -20,9 +21,10 @@ use super::{Exit, Failure, Global};
 use crate::analysis::Index;
 use crate::model::Snapshot;
 use crate::report::clean::clean;
-use crate::report::json::{self, JsonOptions};
 use crate::report::traceback::{self, TracebackOptions};
-use crate::report::units::{counted, duration};
+use crate::report::units::{bytes, counted, duration};
+use crate::target::capture_file;
+use command::Command;
 use signals::Signals;
 use tree::Tree;
 
@@ -41,18 +43,13 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let failed = |failure: Failure| Failure::new(FAILED, failure.message());
     let output = arguments.output.as_deref().map(make_directory).transpose().map_err(failed)?;
-    let mut child = start(arguments)?;
-    // Only now, as the command would inherit it. In the moment between, a signal ends this process
-    // as it would have before; that the command has ended is seen without a signal.
-    let signals = Signals::block(arguments.capture_on).map_err(|error| {
-        // It must not run on unseen.
-        let _ = child.kill().and_then(|()| child.wait());
-        Failure::new(FAILED, format!("signals cannot be waited for: {error}"))
-    })?;
+    // Blocked before the command is there, so that none is lost.
+    let signals = Signals::block(arguments.capture_on)
+        .map_err(|error| Failure::new(FAILED, format!("signals cannot be waited for: {error}")))?;
+    let command = start(arguments, &signals)?;
     let now = Instant::now();
     let mut runner = Runner {
-        pid: i32::try_from(child.id()).unwrap_or(i32::MAX),
-        child,
+        command,
         sources,
         streams,
         quiet: global.quiet,
@@ -65,19 +62,16 @@ pub(super) fn run(
     runner.watch(arguments, &signals).map_err(failed)
 }
 
-fn start(arguments: &RunArgs) -> Result<Child, Failure> {
-    let (program, rest) =
-        arguments.command.split_first().ok_or_else(|| Failure::new(Exit::Usage, "there is no command to run"))?;
-    Command::new(program).args(rest).spawn().map_err(|error| {
-        let status = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-        let message = format!("{} cannot be run: {error}", Path::new(program).display());
-        Failure::new(Exit::Command(status), message)
+fn start(arguments: &RunArgs, signals: &Signals) -> Result<Command, Failure> {
+    Command::start(&arguments.command, signals.before()).map_err(|error| {
+        let status = if error == Errno::ENOENT { 127 } else { 126 };
+        let name = arguments.command.first().map(Path::new).unwrap_or(Path::new("")).display();
+        Failure::new(Exit::Command(status), format!("{name} cannot be run: {}", error.desc()))
     })
 }
 
 struct Runner<'a, 'b> {
-    pid: i32,
-    child: Child,
+    command: Command,
     sources: &'a dyn Sources,
     streams: &'a mut Streams<'b>,
     quiet: bool,
@@ -93,7 +87,7 @@ impl Runner<'_, '_> {
     fn watch(&mut self, arguments: &RunArgs, signals: &Signals) -> Result<Exit, Failure> {
         loop {
             if let Some(status) = self.ended()? {
-                return Ok(of_status(status));
+                return Ok(Exit::Command(status));
             }
             let now = Instant::now();
             if self.give_up_at.is_some_and(|at| at <= now) {
@@ -103,45 +97,45 @@ impl Runner<'_, '_> {
             if let (Some(at), Some(every)) = (self.next_capture, self.every)
                 && at <= now
             {
-                self.write_snapshots();
+                self.write_captures();
                 // One that took longer than the interval is not made up for.
                 self.next_capture = Some((at + every).max(Instant::now()));
             }
             let due = [self.give_up_at, self.next_capture].into_iter().flatten().min();
             match signals.next(due.map(|due| due.saturating_duration_since(now))) {
-                Some(received) if Some(received.signal) == arguments.capture_on => self.write_snapshots(),
+                Some(received) if Some(received.signal) == arguments.capture_on => self.write_captures(),
                 Some(received) => self.pass_on(received),
                 None => {}
             }
         }
     }
 
-    fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
-        self.child
-            .try_wait()
-            .map_err(|error| Failure::new(FAILED, format!("the command cannot be waited for: {error}")))
+    fn ended(&self) -> Result<Option<u8>, Failure> {
+        self.command.ended().map_err(not_waited_for)
     }
 
     fn pass_on(&mut self, received: signals::Received) {
         // What the terminal sends, it sends to the command too.
         if received.signal != Signal::SIGCHLD && !received.by_kernel {
-            tree::signal(self.pid, received.signal);
+            tree::signal(self.command.pid(), received.signal);
         }
     }
 
     /// SIGTERM, and to who is left after the grace period SIGKILL.
     fn end(&mut self, grace: Duration, signals: &Signals) -> Result<Exit, Failure> {
-        let tree = Tree::of(self.pid);
+        let tree = Tree::of(self.command.pid());
         tree.signal(Signal::SIGTERM);
         let kill_at = Instant::now() + grace;
         let mut status = None;
         while status.is_none() || tree.is_alive() {
             if Instant::now() >= kill_at {
                 // Those that were started since too.
-                Tree::of(self.pid).signal(Signal::SIGKILL);
+                Tree::of(self.command.pid()).signal(Signal::SIGKILL);
                 tree.signal(Signal::SIGKILL);
-                let waited = self.child.wait();
-                return waited.map(|_| TIMED_OUT).map_err(|error| Failure::new(FAILED, error.to_string()));
+                if status.is_none() {
+                    self.command.wait().map_err(not_waited_for)?;
+                }
+                return Ok(TIMED_OUT);
             }
             if let Some(received) = signals.next(Some(POLL)) {
                 self.pass_on(received);
@@ -157,7 +151,7 @@ impl Runner<'_, '_> {
     /// keep the command from being ended.
     fn dump(&mut self, arguments: &RunArgs) {
         let limit = duration(arguments.timeout.unwrap_or_default());
-        let (snapshots, problem) = self.snapshots(Some(Freeze::Running));
+        let (snapshots, problem) = self.snapshots();
         let mut text = Vec::new();
         for snapshot in &snapshots {
             // Writing to a Vec cannot fail.
@@ -178,17 +172,12 @@ impl Runner<'_, '_> {
         }
     }
 
-    /// Every Go program of the tree, and why there is none or one is missing.
-    fn snapshots(&self, freeze: Option<Freeze>) -> (Vec<Snapshot>, Option<String>) {
-        let (mut snapshots, mut problem) = (Vec::new(), None);
-        for pid in Tree::of(self.pid).pids() {
-            let depth = |freeze| Depth { stacks: true, dead: false, freeze, c_frames: false };
-            let snapshot = self.sources.open(&Wanted::process(pid, None)).and_then(|mut source| {
-                // Running goroutines are worth a stop, but not worth to lose the others.
-                source.capture(&depth(freeze)).or_else(|_| source.capture(&depth(None)))
-            });
-            match snapshot {
-                Ok(snapshot) => snapshots.push(snapshot),
+    /// What `read` gives of every Go program of the tree, and why there is none or one is missing.
+    fn each<T>(&self, read: impl Fn(&Wanted) -> Result<T, Failure>) -> (Vec<T>, Option<String>) {
+        let (mut found, mut problem) = (Vec::new(), None);
+        for pid in Tree::of(self.command.pid()).pids() {
+            match read(&Wanted::process(pid, None)) {
+                Ok(one) => found.push(one),
                 // What is not Go, or has ended meanwhile, is expected in a tree.
                 Err(failure) if matches!(failure.exit(), Exit::NotGo | Exit::NoProcess) => {
                     problem.get_or_insert_with(|| failure.message().to_owned());
@@ -196,31 +185,40 @@ impl Runner<'_, '_> {
                 Err(failure) => problem = Some(failure.message().to_owned()),
             }
         }
-        (snapshots, problem)
+        (found, problem)
     }
 
-    fn write_snapshots(&mut self) {
+    /// One of every Go program, with all threads stopped where they can be.
+    fn snapshots(&self) -> (Vec<Snapshot>, Option<String>) {
+        self.each(|wanted| {
+            let mut source = self.sources.open(wanted)?;
+            let depth = |freeze| Depth { stacks: true, dead: false, freeze, c_frames: false };
+            // A stop shows running goroutines too, but is not worth to lose the others.
+            source.capture(&depth(Some(Freeze::All))).or_else(|_| source.capture(&depth(None)))
+        })
+    }
+
+    fn write_captures(&mut self) {
         let Some(directory) = self.output.clone() else { return };
-        let (snapshots, problem) = self.snapshots(None);
-        if snapshots.is_empty() {
+        let number = self.written + 1;
+        let (written, problem) = self.each(|wanted| {
+            let (image, snapshot) = self.sources.record(wanted, None)?;
+            let name = format!("{}-{}-{number:04}.capture", file_name(&snapshot), snapshot.target.pid);
+            let description = description(&snapshot);
+            let path = directory.join(name);
+            let written = capture_file::write(&path, &image, Some(&description), false)
+                .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+            let what = counted(description.goroutines, "goroutine", "goroutines");
+            Ok(format!("{}: {what}, {}", path.display(), bytes(written.len)))
+        });
+        if written.is_empty() {
             let why = problem.unwrap_or_else(|| "it has ended".to_owned());
-            self.note(&format!("no snapshot was written: {why}"));
+            self.note(&format!("no capture was written: {why}"));
             return;
         }
-        self.written += 1;
-        for snapshot in &snapshots {
-            let path =
-                directory.join(format!("{}-{}-{:04}.json", file_name(snapshot), snapshot.target.pid, self.written));
-            let index = Index::new(snapshot);
-            let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
-            let options = JsonOptions { frames: true, ..JsonOptions::default() };
-            match write_whole(&path, |out| json::write(out, &index, &all, &options)) {
-                Ok(()) => {
-                    let goroutines = counted(u64::try_from(all.len()).unwrap_or(u64::MAX), "goroutine", "goroutines");
-                    self.note(&format!("{goroutines} written to {}", path.display()));
-                }
-                Err(failure) => self.note(failure.message()),
-            }
+        self.written = number;
+        for line in written {
+            self.note(&line);
         }
     }
 
@@ -231,10 +229,8 @@ impl Runner<'_, '_> {
     }
 }
 
-fn of_status(status: ExitStatus) -> Exit {
-    use std::os::unix::process::ExitStatusExt as _;
-    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    Exit::Command(number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX))
+fn not_waited_for(error: Errno) -> Failure {
+    Failure::new(FAILED, format!("the command cannot be waited for: {error}"))
 }
 
 fn write_stacks(out: &mut dyn std::io::Write, snapshot: &Snapshot) -> std::io::Result<()> {

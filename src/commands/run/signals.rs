@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Those that a command may be sent. Not those that stop a process (the terminal stops both), nor
@@ -40,14 +40,14 @@ pub(super) struct Received {
 #[derive(Debug)]
 pub(super) struct Signals {
     received: Receiver<Received>,
+    before: SigSet,
 }
 
 impl Signals {
-    /// From now on signals to this process, and `more`, wait to be taken. Processes that are started
-    /// later inherit that.
+    /// From now on signals to this process, and `more`, wait to be taken.
     pub(super) fn block(more: Option<Signal>) -> Result<Self, Errno> {
         let set: SigSet = PASSED_ON.iter().copied().chain([Signal::SIGCHLD]).chain(more).collect();
-        set.thread_block()?;
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
         let (sender, received) = channel();
         thread::spawn(move || {
@@ -64,7 +64,12 @@ impl Signals {
                 }
             }
         });
-        Ok(Self { received })
+        Ok(Self { received, before })
+    }
+
+    /// What was blocked before.
+    pub(super) fn before(&self) -> &SigSet {
+        &self.before
     }
 
     /// The next one, if it comes in time; `None` is for ever.

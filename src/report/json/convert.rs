@@ -210,7 +210,7 @@ pub(super) fn goroutine<'a>(
         labels: goroutine.labels.map(|id| {
             symbols.labels(id).iter().map(|label| (symbols.str(label.key), symbols.str(label.value))).collect()
         }),
-        bubble_id: goroutine.bubble,
+        bubble_id: goroutine.bubble.map(std::num::NonZeroU64::get),
         frames,
         c_frames: foreign.map(|stack| stack.frames.iter().map(|frame| c_frame(symbols, frame)).collect()),
         c_frames_complete: foreign.map(|stack| stack.complete),

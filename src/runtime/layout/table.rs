@@ -114,6 +114,14 @@ impl LayoutTable {
         }
     }
 
+    /// Takes a structure from another table, or takes it out where that one does not have it.
+    pub(crate) fn adopt(&mut self, structure: &str, other: &Self) {
+        match other.structs.get(structure) {
+            Some(layout) => self.structs.insert(structure.to_owned(), layout.clone()),
+            None => self.structs.remove(structure),
+        };
+    }
+
     /// Puts a field where the process has it. A structure that is not in the table stays out of it.
     pub fn set_offset(&mut self, structure: &str, field: &str, offset: u32) {
         if let Some(layout) = self.structs.get_mut(structure) {
@@ -249,6 +257,17 @@ struct runtime.gobuf 48
         assert_eq!(table.size("runtime.g"), Some(432));
         table.shift_fields("runtime.g", 0, -56);
         assert_eq!((table.offset("runtime.g", "m"), table.offset("runtime.g", "goid")), (Some(48), Some(128)));
+    }
+
+    #[test]
+    fn a_structure_is_taken_with_all_its_fields_or_taken_out() {
+        let mut table = LayoutTable::parse(TEXT).unwrap();
+        let mut other = LayoutTable::empty("x".into(), Arch::Arm64);
+        other.add_struct("runtime.g", 500, [("goid", 160)]);
+        table.adopt("runtime.g", &other);
+        table.adopt("runtime.gobuf", &other);
+        assert_eq!((table.offset("runtime.g", "goid"), table.offset("runtime.g", "m")), (Some(160), None));
+        assert_eq!((table.size("runtime.g"), table.size("runtime.gobuf")), (Some(500), None));
     }
 
     proptest! {

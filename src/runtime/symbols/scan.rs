@@ -40,14 +40,10 @@ pub(crate) struct DataWords {
 }
 
 impl DataWords {
-    /// Reads the variables that may hold pointers (`.data` and `.bss`) or all of them.
-    pub(crate) fn read(target: &dyn Target, module: &ModuleData, all: bool) -> Result<Self, ReadError> {
-        let mut ranges = vec![&module.data, &module.bss];
-        if all {
-            ranges.extend([&module.noptrdata, &module.noptrbss]);
-        }
+    /// Reads the variables that may hold pointers (`.data` and `.bss`).
+    pub(crate) fn read(target: &dyn Target, module: &ModuleData) -> Result<Self, ReadError> {
         let mut out = Self { ranges: Vec::new() };
-        for range in ranges {
+        for range in [&module.data, &module.bss] {
             let len = usize::try_from(range.end.saturating_sub(range.start).min(MAX_RANGE)).unwrap_or(0);
             let mut bytes = vec![0; len];
             let got = target.read(Addr(range.start), &mut bytes)?;

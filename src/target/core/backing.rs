@@ -87,6 +87,9 @@ impl BuildIds {
     }
 }
 
+/// Whether a file is the right one, where something proves it.
+pub(super) type Proof<'p> = &'p dyn Fn(&FileBytes) -> Option<bool>;
+
 /// A file that was found, and whether it is certain that it is the right one.
 pub(super) struct Found {
     pub(super) file: Arc<FileBytes>,
@@ -95,14 +98,22 @@ pub(super) struct Found {
 }
 
 impl Places {
-    /// The file that was mapped from `path`, whose build the core file knows as `expected`;
-    /// `executable` when it is the program itself. The error says what was tried.
-    pub(super) fn find(&self, path: &str, expected: Option<&BuildIds>, executable: bool) -> Result<Found, String> {
+    /// The file that was mapped from `path`, whose build the core file knows as `expected`. For the
+    /// program itself there is another proof, where build ids prove nothing; and a file that the user
+    /// names is taken without any. The error says what was tried.
+    pub(super) fn find(
+        &self,
+        path: &str,
+        expected: Option<&BuildIds>,
+        program: Option<Proof<'_>>,
+    ) -> Result<Found, String> {
         let mut tried = Vec::new();
         for (candidate, named) in self.candidates(path) {
-            match open(&candidate, expected) {
-                // A file that the user names may be taken without proof, for the program only.
-                Ok((file, verdict)) if verdict == Some(true) || (verdict.is_none() && named && executable) => {
+            let opened = open(&candidate, expected)
+                .map(|(file, verdict)| (verdict.or_else(|| program?(file.as_ref())), file))
+                .map(|(verdict, file)| (file, verdict));
+            match opened {
+                Ok((file, verdict)) if verdict == Some(true) || (verdict.is_none() && named && program.is_some()) => {
                     return Ok(Found { file, path: candidate, certain: verdict == Some(true) });
                 }
                 Ok((_, Some(_))) => tried.push(format!("{} is of another build", candidate.display())),

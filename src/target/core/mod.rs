@@ -31,8 +31,8 @@ use self::notes::{FileNote, Notes};
 use super::capture_file::{CaptureFile, CaptureFileError, is_capture};
 use super::file_bytes::FileBytes;
 use super::{
-    Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Target, TargetError, ThreadInfo,
-    Tid,
+    Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Shortcoming, Target, TargetError,
+    ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -43,6 +43,7 @@ const AT_EXECFN: u64 = 31;
 /// Longest path that is read from memory, bytes.
 const MAX_PATH: usize = 4096;
 const PAGE: u64 = 4096;
+const PAGE_LEN: usize = 4096;
 
 /// Where the files are that a core file does not contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +104,7 @@ pub struct CoreTarget {
     signal: Option<i32>,
     files: Files,
     attachments: Vec<(String, Vec<u8>)>,
-    shortcomings: Vec<String>,
+    shortcomings: Vec<Shortcoming>,
     reads: AtomicU64,
     bytes: AtomicU64,
 }
@@ -154,11 +155,11 @@ impl CoreTarget {
         let notes = Notes::read(&headers.notes, headers.arch);
         let mut shortcomings = Vec::new();
         if headers.complete_len > source.len() {
-            shortcomings.push(format!(
+            shortcomings.push(Shortcoming::Missing(format!(
                 "the core file is truncated: it has {} of {} bytes; what was in the rest is missing",
                 source.len(),
                 headers.complete_len
-            ));
+            )));
         }
         let memory = Memory::new(Arc::clone(&source), headers.loads);
         let (arch, parts) = (headers.arch, headers.parts);
@@ -179,7 +180,7 @@ impl CoreTarget {
         facts: Facts,
         notes: Notes,
         parts: Vec<FilePart>,
-        shortcomings: Vec<String>,
+        shortcomings: Vec<Shortcoming>,
     ) -> Result<Self, CoreError> {
         let damaged = |what: &str| CoreError::Note { note: "list of ranges", what: what.to_owned() };
         let ranges = notes.ranges.as_deref().ok_or_else(|| damaged("it is missing"))?;
@@ -213,7 +214,13 @@ impl CoreTarget {
         })
     }
 
-    fn of_core(arch: Arch, memory: Memory, notes: Notes, options: &CoreOptions, mut shortcomings: Vec<String>) -> Self {
+    fn of_core(
+        arch: Arch,
+        memory: Memory,
+        notes: Notes,
+        options: &CoreOptions,
+        mut shortcomings: Vec<Shortcoming>,
+    ) -> Self {
         let Notes { threads, process: noted, auxv, mut files, signal, .. } = notes;
         let places = Places { bin: options.bin.clone(), sysroot: options.sysroot.clone() };
         let at = |kind: u64| auxv.iter().find(|(k, _)| *k == kind).map(|(_, value)| *value);
@@ -224,14 +231,16 @@ impl CoreTarget {
         let mut executable = OnceLock::new();
         if files.is_empty() {
             // QEMU does not list files: the program's own mappings follow from its headers.
-            let found = places.find(&exe, ids_at_headers(&memory, at(AT_PHDR)).as_ref(), true);
+            let found =
+                find_program(&places, &exe, &memory, at(AT_PHDR), ids_at_headers(&memory, at(AT_PHDR)).as_ref());
             if let Ok(found) = &found {
                 files = mapped_by_headers(found.file.as_ref(), &exe, at(AT_PHDR));
             }
             executable = OnceLock::from(found);
         }
         if threads.is_empty() {
-            shortcomings.push("the core file has no threads: none of its notes are there".to_owned());
+            let text = "the core file has no threads: none of its notes are there";
+            shortcomings.push(Shortcoming::Missing(text.to_owned()));
         }
         let (noted_pid, noted_uid, name) =
             noted.as_ref().map_or((None, None, ""), |p| (Some(p.pid), Some(p.uid), p.name.as_str()));
@@ -314,7 +323,7 @@ impl CoreTarget {
             Files::Outside { places, others, .. } => {
                 let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
                 let found = others.entry(mapping.path.clone()).or_insert_with(|| {
-                    places.find(&mapping.path, self.ids_of(&mapping.path).as_ref(), false).map(|found| found.file)
+                    places.find(&mapping.path, self.ids_of(&mapping.path).as_ref(), None).map(|found| found.file)
                 });
                 found.clone().map(|file| file as Arc<dyn ByteSource>)
             }
@@ -330,8 +339,9 @@ impl CoreTarget {
                     .ok_or_else(|| "the capture lacks it".into())
             }
             Files::Outside { places, executable, .. } => {
-                let ids = || self.ids_of(&self.process.exe);
-                let found = executable.get_or_init(|| places.find(&self.process.exe, ids().as_ref(), true));
+                let at_phdr = self.auxv.iter().find(|(kind, _)| *kind == AT_PHDR).map(|(_, value)| *value);
+                let (exe, ids) = (&self.process.exe, || self.ids_of(&self.process.exe));
+                let found = executable.get_or_init(|| find_program(places, exe, &self.memory, at_phdr, ids().as_ref()));
                 found.as_ref().map(|found| Arc::clone(&found.file) as Arc<dyn ByteSource>).map_err(Clone::clone)
             }
         }
@@ -360,8 +370,41 @@ fn file_at(files: &[FileNote], addr: u64) -> Option<&FileNote> {
     files.iter().find(|file| (file.start..file.end).contains(&addr))
 }
 
+/// The program's own file.
+fn find_program(
+    places: &Places,
+    exe: &str,
+    memory: &Memory,
+    at_phdr: Option<u64>,
+    ids: Option<&BuildIds>,
+) -> Result<Found, String> {
+    places.find(exe, ids, Some(&|file| same_pages(memory, file, at_phdr)))
+}
+
+/// Whether pages of the program that it cannot have written to are in the core file as they are in
+/// `file`; `None` where the core file has none of them.
+fn same_pages(memory: &Memory, file: &dyn ByteSource, at_phdr: Option<u64>) -> Option<bool> {
+    let mut proven = None;
+    for (segment, writable) in segments_of(file, "", at_phdr) {
+        let Some(page) = memory.exact(segment.start, PAGE_LEN).filter(|_| !writable) else { continue };
+        let mut own = vec![0; PAGE_LEN];
+        // Behind the end of the file the page is zero.
+        file.read_at(segment.offset, &mut own).ok()?;
+        if own != page {
+            return Some(false);
+        }
+        proven = Some(true);
+    }
+    proven
+}
+
 /// Where the segments of the program in `file` are mapped, if its program headers are at `at_phdr`.
 fn mapped_by_headers(file: &dyn ByteSource, path: &str, at_phdr: Option<u64>) -> Vec<FileNote> {
+    segments_of(file, path, at_phdr).into_iter().map(|(segment, _)| segment).collect()
+}
+
+/// The same, and whether they are writable.
+fn segments_of(file: &dyn ByteSource, path: &str, at_phdr: Option<u64>) -> Vec<(FileNote, bool)> {
     const MAX_HEADERS: usize = 1024;
     let read = |at: u64, len: usize| {
         let mut buf = vec![0; len];
@@ -371,19 +414,22 @@ fn mapped_by_headers(file: &dyn ByteSource, path: &str, at_phdr: Option<u64>) ->
         let head = read(0, 64)?;
         let (at, count) = (head.u64_at(32)?, usize::from(head.u16_at(56)?).min(MAX_HEADERS));
         let table = read(at, count.checked_mul(56)?)?;
-        let loads: Vec<(u64, u64, u64)> = table
+        let loads: Vec<(u64, u64, u64, bool)> = table
             .chunks_exact(56)
             .filter(|header| header.u32_at(0) == Some(1))
-            .filter_map(|header| Some((header.u64_at(8)?, header.u64_at(16)?, header.u64_at(32)?)))
+            .filter_map(|header| {
+                Some((header.u64_at(8)?, header.u64_at(16)?, header.u64_at(32)?, header.u32_at(4)? & 2 != 0))
+            })
             .collect();
-        let (offset, vaddr, _) =
-            loads.iter().find(|(offset, _, len)| *offset <= at && at < offset.saturating_add(*len))?;
+        let (offset, vaddr, _, _) =
+            loads.iter().find(|(offset, _, len, _)| *offset <= at && at < offset.saturating_add(*len))?;
         let bias = at_phdr?.wrapping_sub(vaddr.wrapping_add(at - offset));
-        let segment = |&(offset, vaddr, len): &(u64, u64, u64)| {
+        let segment = |&(offset, vaddr, len, writable): &(u64, u64, u64, bool)| {
             let into = vaddr % PAGE;
             let start = (vaddr - into).wrapping_add(bias);
             let end = start.checked_add(into.checked_add(len)?.checked_next_multiple_of(PAGE)?)?;
-            (end > start).then(|| FileNote { start, end, offset: offset.saturating_sub(into), path: path.to_owned() })
+            let note = FileNote { start, end, offset: offset.saturating_sub(into), path: path.to_owned() };
+            (end > start).then_some((note, writable))
         };
         Some(loads.iter().filter_map(segment).collect())
     };
@@ -530,16 +576,17 @@ impl Target for CoreTarget {
         self.backend != Backend::Capture
     }
 
-    fn shortcomings(&self) -> Vec<String> {
+    fn shortcomings(&self) -> Vec<Shortcoming> {
         let mut out = self.shortcomings.clone();
         if let Files::Outside { executable, .. } = &self.files
             && let Some(Ok(found)) = executable.get()
             && !found.certain
         {
-            out.push(format!(
-                "whether {} is the program of this core file cannot be told: there is no build id in it",
+            out.push(Shortcoming::Unproven(format!(
+                "whether {} is the program of this core file cannot be told: there is neither a build id in it nor \
+                 a page to compare",
                 found.path.display()
-            ));
+            )));
         }
         out
     }

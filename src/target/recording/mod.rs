@@ -18,7 +18,7 @@ pub(super) use self::elf_image::Part;
 use self::pieces::Pieces;
 use super::{
     Backend, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Recorder, Registers,
-    Target, TargetError, ThreadInfo, Tid, Usage,
+    Shortcoming, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -203,7 +203,7 @@ impl Target for RecordingTarget {
         self.0.inner.has_whole_pages()
     }
 
-    fn shortcomings(&self) -> Vec<String> {
+    fn shortcomings(&self) -> Vec<Shortcoming> {
         self.0.inner.shortcomings()
     }
 
@@ -212,7 +212,10 @@ impl Target for RecordingTarget {
     }
 
     fn attachment(&self, name: &str) -> Option<&[u8]> {
-        self.0.inner.attachment(name)
+        let bytes = self.0.inner.attachment(name)?;
+        // A recording of a recording holds what that one was read with.
+        self.state().attachments.entry(name.to_owned()).or_insert_with(|| bytes.to_vec());
+        Some(bytes)
     }
 
     fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {

@@ -45,7 +45,7 @@ fn banner(state: &State) -> Option<(Tone, String)> {
             let next = if state.settings().wait { "waiting for it to come back" } else { "this is the last picture" };
             return Some((Tone::Bad, format!("ENDED  {text}; {next} · q quits")));
         }
-        Link::Finished => return Some((Tone::Head, "the recording ends here · q quits".to_owned())),
+        Link::Finished => return Some((Tone::Head, "a recording: nothing changes any more · q quits".to_owned())),
         Link::Failing(text) => return Some((Tone::Bad, format!("not read, trying again: {text}"))),
         Link::Live => {}
     }

@@ -548,7 +548,7 @@ impl State {
         &self.rows
     }
 
-    /// The lines that [`Row::Line`] and [`Row::Link`] stand for.
+    /// The lines that rows of text stand for.
     #[must_use]
     pub fn lines(&self) -> &[Line] {
         &self.lines

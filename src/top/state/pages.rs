@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::rows::Row;
 use super::{State, View};
 use crate::analysis::names::{minor_of, printed};
-use crate::analysis::{Filter, Index, Place};
+use crate::analysis::{Filter, Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
 use crate::report::text::shorten::width;
 use crate::report::units::{age, bytes, count, counted};
-use crate::top::grouping::{Group, Key};
+use crate::top::grouping::{Group, Key, place_of};
 use crate::top::history::SAMPLES;
 use crate::top::picture::Total;
 use crate::top::words::{rate, signed, sparkline, states};
@@ -255,7 +255,10 @@ impl State {
             (goroutine.system, "the runtime's own".to_owned()),
             (goroutine.locked, "locked to its thread".to_owned()),
             (goroutine.scan, "held by the collector".to_owned()),
-            (goroutine.bubble.is_some(), format!("in synctest bubble {}", goroutine.bubble.unwrap_or(0))),
+            (
+                goroutine.bubble.is_some(),
+                format!("in synctest bubble {}", goroutine.bubble.map_or(0, std::num::NonZeroU64::get)),
+            ),
         ];
         let flags: Vec<String> = flags.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
         if !flags.is_empty() {
@@ -313,7 +316,7 @@ fn group_name(index: &Index<'_>, group: &Group) -> String {
         Key::NoLabel => "no such label".to_owned(),
         Key::Stack(_) => {
             let goroutine = index.snapshot().goroutines.get(group.example);
-            let place = goroutine.map_or(Place::Unknown, |goroutine| index.place(goroutine, Default::default()));
+            let place = goroutine.map_or(Place::Unknown, |goroutine| place_of(index, goroutine, PlaceKind::Current));
             place.frame().map_or_else(|| "an unknown stack".to_owned(), |frame| symbols.function(frame).to_owned())
         }
     }

@@ -1,0 +1,41 @@
+//! Programs for arm64, under QEMU's user-mode emulation.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::core_dump::with_core_limit;
+use super::process::Running;
+
+/// A program that died, with its core file.
+pub struct Dead {
+    /// QEMU's core file of the program; QEMU dies too, and leaves one of its own.
+    pub core: PathBuf,
+    /// What it said as it died: with `GOTRACEBACK=crash` all its stacks.
+    pub said: String,
+}
+
+/// Starts an arm64 program in `dir`, and has it die of SIGQUIT when it is ready.
+pub fn die(program: &Path, dir: &Path, args: &[&str]) -> Dead {
+    let mut command = with_core_limit(Path::new("qemu-aarch64"), dir);
+    command.arg(program).args(args).env("GOTRACEBACK", "crash");
+    let mut running = Running::spawn(command);
+    running.wait_ready();
+    // It may not be done with saying so.
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::SIGQUIT);
+    let (status, said) = running.wait();
+    assert!(
+        status.signal().is_some(),
+        "qemu-aarch64 (package qemu-user) is needed, and the program has to die of a signal: {status}\n{said}"
+    );
+    let mut cores: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cores.retain(|path| {
+        path.file_name().unwrap().to_string_lossy().starts_with("qemu_")
+            && path.extension().is_some_and(|e| e == "core")
+    });
+    assert_eq!(cores.len(), 1, "{cores:?}\n{said}");
+    Dead { core: cores.remove(0), said }
+}
