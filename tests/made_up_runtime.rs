@@ -139,6 +139,8 @@ impl World {
         put(self.addr(Global::Allp) + 16, 1);
         put(HEAP + 0xf_8000, p);
         put(p + self.offset("runtime.p", "mcache"), HEAP + 0xc_0000);
+        put(p + self.offset("runtime.p", "goidcache"), GS + 2);
+        put(p + self.offset("runtime.p", "goidcacheend"), GS + 8);
         put32(self.addr(Global::Gomaxprocs), 1);
         put(self.addr(Global::Allm), m0);
         put(m0, g0);
@@ -253,6 +255,55 @@ fn table_of_a_later_version(table: &mut LayoutTable) {
     let m: Vec<String> = table.structs["runtime.m"].fields.keys().filter(|f| *f != "g0").cloned().collect();
     let m: Vec<&str> = m.iter().map(String::as_str).filter(|f| *f != "alllink").collect();
     move_fields(table, "runtime.m", &m, -8);
+}
+
+/// Go 1.27's structures in a program that says that it is of a version to come.
+#[test]
+fn versions_to_come_are_told_what_can_be_proven() {
+    const TEXT: &[u8] = b"go1.30.1";
+    let mut world = World::new("1.27.3", Arch::Amd64);
+    let process = |world: &World| {
+        let target = world.process();
+        target.memory(|memory| {
+            memory.put(Addr(HEAP + 0xb_0000), TEXT);
+            memory.put_u64(Addr(world.addr(Global::BuildVersion)), HEAP + 0xb_0000);
+            memory.put_u64(Addr(world.addr(Global::BuildVersion) + 8), TEXT.len() as u64);
+        });
+        target
+    };
+    let right = Layout::resolve(world.table.clone()).unwrap();
+    let target = process(&world);
+    let runtime = world.locate(&target, false).unwrap();
+    assert_eq!(runtime.version.text, "go1.30.1");
+    assert!(matches!(&runtime.layout_source, LayoutSource::Nearest { release, .. } if release == "go1.27.3"));
+    assert_eq!((runtime.layout.g, runtime.layout.m, runtime.layout.sched), (right.g, right.m, right.sched));
+    assert!(runtime.layout.trusts("runtime.p", "m"));
+    assert_eq!((runtime.layout.p.goidcache, runtime.layout.p.runnext), (right.p.goidcache, right.p.runnext));
+    // There are no timers, and nothing that shows where they would be.
+    assert_eq!((runtime.layout.p.timers_len, runtime.layout.p.goroutines_created), (None, None));
+
+    // With one, 64 bytes from where 1.27 has it.
+    let p = HEAP + 0xe_0000;
+    let timers = p + world.offset("runtime.p", "timers") + 64;
+    let (heap, timer) = (HEAP + 0xb_1000, HEAP + 0xb_2000);
+    target.memory(|memory| {
+        for (n, word) in [heap, 1, 4].into_iter().enumerate() {
+            memory.put_u64(Addr(timers + world.offset("runtime.timers", "heap") + 8 * n as u64), word);
+        }
+        memory.put(Addr(timers + world.offset("runtime.timers", "len")), &1_u32.to_le_bytes());
+        memory.put_u64(Addr(heap), timer);
+        memory.put_u64(Addr(timer + world.offset("runtime.timer", "ts")), timers);
+    });
+    let runtime = world.locate(&target, false).unwrap();
+    assert!(matches!(&runtime.layout_source, LayoutSource::Inferred { fields, .. } if fields == &["p.timers"]));
+    assert_eq!(runtime.layout.p.timers_len, right.p.timers_len.map(|at| at + 64));
+
+    // Ps that are like nobody's are not told.
+    let fields = ["m", "mcache", "goidcache", "goidcacheend", "runqhead", "runqtail", "runq", "runnext"];
+    move_fields(&mut world.table, "runtime.p", &fields, 8);
+    let runtime = world.locate(&process(&world), false).unwrap();
+    assert!(!runtime.layout.trusts("runtime.p", "m"));
+    assert_eq!(runtime.layout.g, right.g);
 }
 
 #[test]

@@ -204,6 +204,36 @@ fn collections_are_those_of_the_trace() {
     tally.check(20);
 }
 
+/// Timers are behind what differs between versions: a timer that is there has to be found.
+#[test]
+fn timers_are_those_of_the_trace() {
+    let names = ["esbuild", "esbuild-1.20", "esbuild-1.18"];
+    let tally = each(
+        &names,
+        |name| (*name).to_owned(),
+        |name, tally| {
+            let real = Real::start_watching(name, &[("GODEBUG", "schedtrace=50,scheddetail=1")]);
+            sleep(QUIET);
+            let mut ours = Vec::new();
+            for _ in 0..TRIES {
+                let seen = summary(&real);
+                let ps = seen["processors"].as_array().unwrap();
+                // Between two of them nothing may prove where they are.
+                ours.push(ps.iter().map(|p| p["timers"].as_u64()).sum::<Option<u64>>());
+                sleep(QUIET);
+            }
+            let own = schedtrace::timers(&real.running.sigquit_dump());
+            let (least, most) = (*own.iter().min().unwrap(), *own.iter().max().unwrap());
+            tally.holds(format!("{name} has no timers: {own:?}"), most > 0);
+            for ours in ours.iter().flatten() {
+                tally.between("timers", least, *ours, most);
+            }
+            tally.holds(format!("timers found are {ours:?}"), ours.iter().flatten().any(|ours| *ours > 0));
+        },
+    );
+    tally.check(9);
+}
+
 fn facts(name: &str, version: &str, real: &Real, seen: &Value, tally: &mut Tally) {
     let target = &seen["target"];
     let said = target["go_version"].as_str().unwrap();

@@ -262,9 +262,7 @@ impl Search<'_> {
         let release = table.release.clone();
         let own = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
         self.place_alllink(&mut table, &mut source);
-        if fit {
-            self.fit_structures(&mut table, &mut source);
-        }
+        let doubtful = if fit { self.fit_structures(&mut table, &mut source) } else { Vec::new() };
         let fitting = format!("{source}{}", if fit { ", fitted" } else { "" });
         self.drop_moved_fields(&mut table, &source);
         self.drop_later_fields(&mut table);
@@ -272,6 +270,7 @@ impl Search<'_> {
             Ok(layout) => layout,
             Err(missing) => return Ok(Err(RuntimeError::Incomplete { version: self.version_text(), missing })),
         };
+        layout.mistrusted.extend(doubtful);
         let mut warnings = Warnings::default();
         let ballots = self.evidence.count(&layout.table);
         let symbols = self.symbols(&layout, &fitting, &ballots, &mut warnings)?;
@@ -282,6 +281,10 @@ impl Search<'_> {
         let exact = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
         let wait_reasons = self.wait_reasons(&layout, &symbols, exact)?;
         let known = (!wait_reasons.is_empty() && exact).then_some(wait_reasons.len());
+        if !own {
+            self.trust_likely_goal(&mut layout, &symbols)?;
+            self.place_ps(&mut layout, &mut source, &symbols)?;
+        }
         if !exact {
             self.place_spans(&mut layout, &symbols)?;
         }

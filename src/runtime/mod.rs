@@ -24,6 +24,7 @@ pub mod p;
 mod recorded;
 pub mod sched;
 pub mod symbols;
+mod timers;
 mod validate;
 mod variables;
 pub mod version;

@@ -9,7 +9,7 @@ use super::layout::{Layout, SUPPORTED_MINORS, checked_in};
 use super::m::{M, read_ms, read_threads};
 use super::mcache::read_unflushed;
 use super::mstats::{Mstats, heap_stats, read_mstats};
-use super::p::{P, read_processors, read_ps};
+use super::p::{P, place_ps, read_processors, read_ps};
 use super::sched::{Sched, read_scheduler};
 use super::wait_reason::read_wait_reasons;
 use super::work::read_work;
@@ -113,6 +113,37 @@ fn ms_and_ps_name_each_other() {
 }
 
 #[test]
+fn ps_say_whose_layout_is_theirs() {
+    let target = scheduler();
+    for (n, p) in [P0, P1].into_iter().enumerate() {
+        put(&target, p + 56, BASE + 0x5000 + 0x1000 * n as u64); // mcache
+    }
+    let [old, new] = [19, 26].map(|minor| checked_in(minor, Arch::Amd64).unwrap());
+    let place = |layout: &mut Layout, goidgen, tables: &[&_]| place_ps(&target, Addr(ALLP), goidgen, layout, tables);
+    let mut found = layout(26);
+    assert!(place(&mut found, 48, &[]).unwrap());
+    assert_eq!(found, layout(26));
+    // 1.19 has m where this one has mcache, and mcache where it has nothing.
+    let mut found = layout(19);
+    assert!(place(&mut found, 48, &[&old, &new]).unwrap());
+    assert_eq!(found.p, layout(26).p);
+    assert_eq!(found.table.offset("runtime.timers", "len"), Some(32));
+    assert!(!place(&mut layout(19), 48, &[&old]).unwrap());
+    // More ids than there were goroutines.
+    assert!(!place(&mut layout(26), 47, &[]).unwrap());
+    // Then nothing is told of them, and of what they count.
+    let mut layout = layout(26);
+    layout.mistrusted.push(("runtime.p", "m"));
+    let mut warnings = Warnings::default();
+    let ps = read_ps(&target, Addr(ALLP), &layout, &mut warnings).unwrap();
+    assert!(ps.is_empty());
+    assert_eq!(codes(&warnings), [WarningCode::FieldMistrusted]);
+    put(&target, SCHED, 48); // goidgen
+    let s = read_scheduler(&target, Addr(SCHED), &ps, &layout, &mut warnings).unwrap().unwrap();
+    assert_eq!((s.local_run_queues, s.goroutines_created, s.goroutines_created_exact), (None, Some(48), false));
+}
+
+#[test]
 fn lists_end_whatever_they_hold() {
     let (target, layout) = (scheduler(), layout(26));
     let mut warnings = Warnings::default();
@@ -158,6 +189,10 @@ fn the_scheduler_counts() {
     assert_eq!((s.threads, s.freed_threads, s.max_threads), (Some(4), Some(3), Some(10_000)));
     assert_eq!((s.idle_threads, s.spinning_threads, s.idle_processors), (Some(2), Some(1), Some(1)));
     assert_eq!((s.global_run_queue, s.local_run_queues, s.system_goroutines), (Some(12), Some(4), Some(4)));
+    let mistrusted = vec![("runtime.schedt", "runq"), ("runtime.schedt", "gcwaiting")];
+    let doubted = Layout { mistrusted, ..layout.clone() };
+    let less = read_scheduler(&target, Addr(SCHED), &ps, &doubted, &mut warnings).unwrap().unwrap();
+    assert_eq!((less.global_run_queue, less.stopping_the_world, less.threads), (None, None, s.threads));
     assert_eq!((s.goroutines_created, s.goroutines_created_exact), (Some(111), true));
     assert_eq!(s.stopping_the_world, Some(true));
     assert!(warnings.is_empty());
@@ -278,11 +313,13 @@ fn wait_reasons_are_the_targets_own_words() {
 
 #[test]
 fn the_cycle_is_read() {
-    let (target, layout) = (process(), layout(26));
+    let (target, mut layout) = (process(), layout(26));
     put(&target, BASE + 392, 5); // tstart
     put32(&target, BASE + 648, 12); // cycles
     let work = read_work(&target, Addr(BASE), &layout).unwrap().unwrap();
     assert_eq!((work.cycles, work.tstart), (12, 5));
+    layout.mistrusted = vec![("runtime.workType", "tstart")];
+    assert_eq!(read_work(&target, Addr(BASE), &layout).unwrap(), None);
 }
 
 proptest! {

@@ -84,7 +84,7 @@ impl LayoutTable {
     /// everything that cannot be: a field behind the end of its structure, a structure of more than
     /// 1 MiB.
     pub fn add_struct<'a>(&mut self, name: &str, size: u64, fields: impl IntoIterator<Item = (&'a str, u64)>) {
-        let Some((_, wanted)) = wanted::STRUCTS.iter().find(|(structure, _)| *structure == name) else { return };
+        let Some(wanted) = wanted::fields(name) else { return };
         let Ok(size32) = u32::try_from(size) else { return };
         if size > MAX_SIZE {
             return;

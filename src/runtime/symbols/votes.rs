@@ -141,8 +141,12 @@ impl Outcome {
 /// A structure that is like a table's but for something that was put in or taken out at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Split {
+    /// Fields of the table up to this offset are known to be where they were.
+    pub(crate) kept: u32,
     /// Fields of the table from this offset on have moved.
     pub(crate) from: u32,
+    /// Those from this offset on are known to.
+    pub(crate) moved: u32,
     /// How far, in bytes.
     pub(crate) shift: i32,
     /// The first field that is known to have moved.
@@ -154,7 +158,7 @@ const MAX_SHIFT: i64 = 256;
 
 /// Whether all that disagree agree with each other, on an address near by, and are all before or all
 /// behind the others in the structure: then something was put in or taken out between the two
-/// groups. A field between them goes with the nearer one.
+/// groups. A field between them goes with the nearer one, which is no more than a guess.
 pub(crate) fn split<'r>(
     ballot: &Ballot,
     table: &LayoutTable,
@@ -188,6 +192,8 @@ pub(crate) fn split<'r>(
         return None;
     };
     Some(Split {
+        kept: low_end,
+        moved: high_start,
         from: low_end + (high_start - low_end) / 2 + 1,
         shift: i32::try_from(high_base.0.wrapping_sub(low_base.0).cast_signed()).ok()?,
         field: asked.iter().copied().find(|field| offset(field) == Some(high_start))?,
@@ -321,6 +327,8 @@ mod tests {
         assert!(!outcome.is_unanimous());
         let found = split(sched, &table, |f| program.get(f)).unwrap();
         assert_eq!((found.shift, found.field), (24, "mnext"));
+        let ends = [found.kept, found.from, found.moved];
+        assert!(ends.is_sorted() && found.kept < cut && found.moved == cut, "{ends:?}");
         let mut repaired = table.clone();
         repaired.shift_fields(sched.structure, found.from, found.shift);
         assert_eq!(repaired.structs, changed.structs);
