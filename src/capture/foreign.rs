@@ -179,6 +179,14 @@ struct Object {
     image: Option<Image>,
 }
 
+impl Object {
+    fn has_code_at(&self, pc: u64) -> bool {
+        let Some(image) = &self.image else { return false };
+        let at = self.bias.unload(Addr(pc));
+        image.elf.segments().iter().any(|segment| segment.executable && segment.contains(at))
+    }
+}
+
 #[derive(Debug)]
 struct Image {
     elf: Arc<Elf>,
@@ -282,11 +290,17 @@ impl CStacks {
         stack
     }
 
-    /// The file that `pc` is in, opened if need be; `None` where it is in no executable mapping.
+    /// The file whose code `pc` is in, opened if need be; `None` where it is in no code.
     fn object(&mut self, code: &Code<'_>, pc: u64) -> Option<usize> {
         let mapping = code.mapping(pc)?;
+        let index = self.object_of(code, mapping, pc);
+        // gdb does not say in a core file what was executable of what it left out; the file does.
+        (mapping.exec || self.objects.get(index)?.has_code_at(pc)).then_some(index)
+    }
+
+    fn object_of(&mut self, code: &Code<'_>, mapping: &Mapping, pc: u64) -> usize {
         if let Some(&known) = self.by_mapping.get(&mapping.start) {
-            return Some(known);
+            return known;
         }
         let first = code.first_of(mapping);
         let key = (mapping.path.clone(), mapping.inode, first.start);
@@ -301,7 +315,7 @@ impl CStacks {
             }
         };
         self.by_mapping.insert(mapping.start, index);
-        Some(index)
+        index
     }
 
     fn frame(&self, object: usize, pc: Addr, looked_up: Addr, pool: &mut SymbolPool) -> Option<ForeignFrame> {
@@ -392,7 +406,8 @@ impl<'a> Code<'a> {
     fn mapping(&self, pc: u64) -> Option<&'a Mapping> {
         let behind = self.mappings.partition_point(|mapping| mapping.start.0 <= pc);
         let mapping = self.mappings.get(behind.checked_sub(1)?)?;
-        (pc < mapping.end.0 && mapping.exec).then_some(mapping)
+        let may_be_code = mapping.exec || (mapping.inode != 0 && !mapping.write);
+        (pc < mapping.end.0 && may_be_code).then_some(mapping)
     }
 
     fn is_go(&self, pc: u64) -> bool {
@@ -413,7 +428,7 @@ impl<'a> Code<'a> {
 
     /// The first mapping of the file that `mapping` is of, of the time that it was loaded there if it
     /// was loaded more than once.
-    fn first_of(&self, mapping: &'a Mapping) -> &'a Mapping {
+    fn first_of<'m>(&'m self, mapping: &'m Mapping) -> &'m Mapping {
         let same = |other: &&Mapping| {
             mapping.inode != 0
                 && (other.inode, other.path.as_str()) == (mapping.inode, mapping.path.as_str())
@@ -432,7 +447,7 @@ impl<'a> Code<'a> {
         Object { path: mapping.path.clone(), bias: self.program.bias, image: Some(image) }
     }
 
-    fn other_object(&self, mapping: &'a Mapping, first: &Mapping) -> Object {
+    fn other_object(&self, mapping: &Mapping, first: &Mapping) -> Object {
         let elf = || {
             let bytes = (mapping.inode != 0).then(|| self.target.mapped_file(mapping).ok()).flatten()?;
             Elf::parse(bytes).ok().filter(|elf| elf.arch() == self.arch).map(Arc::new)

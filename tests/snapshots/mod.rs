@@ -73,7 +73,7 @@ pub fn goroutine(snapshot: &Snapshot, g: &Goroutine) -> String {
         }
     }
     if let Some(stack) = g.foreign.and_then(|id| snapshot.symbols.foreign(id)) {
-        writeln!(out, "  in C, complete={} syscall={:?}", stack.complete, stack.syscall).unwrap();
+        writeln!(out, "  in C, complete={}", stack.complete).unwrap();
         for frame in &stack.frames {
             let name = frame.function.map(|id| snapshot.symbols.str(id));
             let object = snapshot.symbols.str(frame.object);
@@ -130,6 +130,13 @@ pub fn assert_same(label: &str, a: &Snapshot, b: &Snapshot) {
         panic!("{label}: {text}");
     }
     assert_same_goroutines(label, a, b, |_| true);
+    assert_eq!(system_calls(a), system_calls(b), "{label}");
+}
+
+/// What C code waits for in the kernel, by goroutine. Core files do not say.
+fn system_calls(snapshot: &Snapshot) -> BTreeMap<u64, Option<u64>> {
+    let of = |g: &Goroutine| Some((g.id.0, snapshot.symbols.foreign(g.foreign?)?.syscall));
+    snapshot.goroutines.iter().filter_map(of).collect()
 }
 
 /// Fails unless the goroutines of `a` that `which` names are the same in `b`.
