@@ -188,9 +188,9 @@ mod tests {
         let old = checked_in(19, Arch::Amd64).unwrap();
         let (target, p) = target(&layout(19));
         let mut found = layout(21);
-        assert!(place_spans(&target, &[p.clone()], &mut found, &[&old]).unwrap());
+        assert!(place_spans(&target, &[p], &mut found, &[&old]).unwrap());
         assert_eq!(found.mspan, layout(19).mspan);
-        assert!(place_spans(&target, &[p.clone()], &mut found, &[]).unwrap());
+        assert!(place_spans(&target, &[p], &mut found, &[]).unwrap());
         assert!(!place_spans(&target, &[p], &mut layout(21), &[]).unwrap());
     }
 

@@ -22,11 +22,14 @@ pub struct Work {
     pub tstart: u64,
 }
 
-/// Reads `runtime.work`; `None` when it is not there.
+/// Reads `runtime.work`; `None` when it is not there, or when `layout` does not trust where it is.
 ///
 /// # Errors
 /// When the target could not be looked at.
 pub fn read_work(target: &dyn Target, addr: Addr, layout: &Layout) -> Result<Option<Work>, ReadError> {
+    if ["cycles", "tstart"].iter().any(|field| !layout.trusts("runtime.workType", field)) {
+        return Ok(None);
+    }
     let bytes = target.read_vec(addr, layout.work.size as usize)?;
     Ok(bytes.and_then(|bytes| {
         Some(Work {
