@@ -29,7 +29,6 @@ mod validate;
 mod variables;
 pub mod version;
 pub mod wait_reason;
-pub mod work;
 
 pub use locate::{GoRuntime, LocateOptions, RuntimeError};
 pub use validate::LayoutMismatch;

@@ -12,7 +12,6 @@ use super::mstats::{Mstats, heap_stats, read_mstats};
 use super::p::{P, place_ps, read_processors, read_ps};
 use super::sched::{Sched, read_scheduler};
 use super::wait_reason::read_wait_reasons;
-use super::work::read_work;
 use crate::addr::{Addr, Arch};
 use crate::model::{GcPhase, Goid, PStatus, WarningCode, Warnings};
 use crate::target::ThreadInfo;
@@ -309,17 +308,6 @@ fn wait_reasons_are_the_targets_own_words() {
     assert_eq!(read, ["", "GC assist marking", "IO wait", "made up today", ""]);
     assert_eq!(read_wait_reasons(&target, Addr(BASE + 16), 3).unwrap(), None);
     assert_eq!(read_wait_reasons(&target, Addr(8), usize::MAX).unwrap(), None);
-}
-
-#[test]
-fn the_cycle_is_read() {
-    let (target, mut layout) = (process(), layout(26));
-    put(&target, BASE + 392, 5); // tstart
-    put32(&target, BASE + 648, 12); // cycles
-    let work = read_work(&target, Addr(BASE), &layout).unwrap().unwrap();
-    assert_eq!((work.cycles, work.tstart), (12, 5));
-    layout.mistrusted = vec![("runtime.workType", "tstart")];
-    assert_eq!(read_work(&target, Addr(BASE), &layout).unwrap(), None);
 }
 
 proptest! {

@@ -261,25 +261,6 @@ pub const STRUCTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "runtime.workType",
-        &[
-            "startSema",
-            "tstart",
-            "mode",
-            "userForced",
-            "cycles",
-            "stwprocs",
-            "tSweepTerm",
-            "tMark",
-            "tMarkTerm",
-            "tEnd",
-            "pauseNS",
-            "heap0",
-            "heap1",
-            "heap2",
-        ],
-    ),
-    (
         "runtime.mheap",
         &[
             "pagesSwept",
