@@ -2,7 +2,8 @@
 //!
 //! STEPS are keys and times, with spaces between them: `3s d 5s` waits three seconds, presses `d`,
 //! waits five seconds, and then the picture is taken. The command is ended afterwards. The README's
-//! picture of `gospy top` is made with it; docs/top.svg says how.
+//! picture of `gospy top` was made with it, of the fixture `fx leak -rate 10 -busy 1`:
+//! `picture 112x20 docs/top.svg "8s d 8s" -- target/release/gospy top --pid PID`.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -42,7 +43,10 @@ fn main() -> anyhow::Result<()> {
 /// Runs a command on a terminal of its own, and gives what is on the screen after all steps.
 fn show(command: &[String], (cols, rows): (u16, u16), steps: &str) -> anyhow::Result<vt100::Screen> {
     let pair = native_pty_system().openpty(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 })?;
-    let mut builder = CommandBuilder::from_argv(command.iter().map(Into::into).collect());
+    let (program, arguments) = command.split_first().context("no command")?;
+    // A relative path would be looked for where a login shell starts.
+    let mut builder = CommandBuilder::new(std::fs::canonicalize(program).unwrap_or_else(|_| program.into()));
+    builder.args(arguments);
     builder.env("TERM", "xterm-256color");
     builder.env_remove("NO_COLOR");
     let mut child = pair.slave.spawn_command(builder)?;
