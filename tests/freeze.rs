@@ -160,7 +160,7 @@ fn a_frozen_program_is_what_its_dump_says() {
 #[test]
 fn what_was_stopped_before_stays_stopped() {
     let mut program = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle", "-busy", "3"]);
-    program.stop();
+    stop_while_it_runs(&program);
     for freeze in ["--freeze=running", "--freeze=all"] {
         let seen = gospy(&["summary", "--json", freeze, "--pid", &pid(&program)]).json();
         let list = seen["goroutines"]["list"].as_array().unwrap();
@@ -176,6 +176,22 @@ fn what_was_stopped_before_stays_stopped() {
     }
     program.cont();
     runs(&mut program);
+}
+
+/// Stops a program at a moment when one of its goroutines runs: on a loaded machine each may just
+/// have been preempted.
+fn stop_while_it_runs(program: &Running) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        program.stop();
+        let seen = gospy(&["summary", "--json", "--pid", &pid(program)]).json();
+        if seen["goroutines"]["by_state"]["running"].as_u64().is_some_and(|count| count > 0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no goroutine runs: {}", seen["goroutines"]["by_state"]);
+        program.cont();
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Starts gospy, waits until it has stopped the target, and sends it a signal then. `None` if it was

@@ -316,6 +316,8 @@ fn a_recording_is_shown_as_well() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/parked.gospy");
     let once = gospy(&["top", "--from", file]).ok();
     assert_eq!(once.matches("COUNT▼").count(), 1, "{once}");
+    // Those of the runtime are told by what they were started for.
+    assert!(once.contains("runtime.bgsweep") && !once.contains("runtime.goexit"), "{once}");
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
     command.args(["top", "--from", file, "-i", "0.2"]);
     let mut top = Terminal::start(command);

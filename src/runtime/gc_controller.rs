@@ -66,6 +66,12 @@ const LIMIT_HEADROOM_PERCENT: u64 = 3;
 /// Least distance of the goal from where the cycle began, bytes (mgcpacer.go; 1.19 on).
 const MIN_RUNWAY: u64 = 64 << 10;
 
+/// Heap at which the first cycle begins with GOGC=100, bytes (`defaultHeapMinimum`, mgcpacer.go).
+const MIN_HEAP: u64 = 4 << 20;
+
+/// No heap is as large as this, bytes: the addresses of a process end here.
+const MAX_HEAP: u64 = 1 << 47;
+
 impl GcController {
     /// Takes `gcController`'s bytes apart. `None` when there are too few.
     #[must_use]
@@ -106,6 +112,20 @@ impl GcController {
         (goal != u64::MAX).then_some(goal)
     }
 
+    /// Whether the goal by GOGC is one that GOGC leads to, given what was marked last; a word from
+    /// somewhere else is not. Says nothing when GOGC is off.
+    #[must_use]
+    pub fn is_goal_likely(&self) -> bool {
+        let Ok(percent) = u64::try_from(self.gc_percent) else { return false };
+        let grown = |size: u64| (size / 100).saturating_mul(percent);
+        // What is marked, that much more, and as much for stacks and variables.
+        let least = self.heap_marked.saturating_add(grown(self.heap_marked)).max(grown(MIN_HEAP));
+        let sizes = 0..MAX_HEAP;
+        (least..MAX_HEAP).contains(&self.gc_percent_heap_goal)
+            && sizes.contains(&self.sweep_dist_min_trigger)
+            && (self.triggered == u64::MAX || sizes.contains(&self.triggered))
+    }
+
     /// `memoryLimitHeapGoal` (mgcpacer.go).
     fn memory_limit_goal(&self, minor: u32) -> u64 {
         let heap = self.heap_free.saturating_add(self.total_alloc.saturating_sub(self.total_free));
@@ -120,6 +140,9 @@ impl GcController {
         goal.saturating_sub(headroom).max(headroom).max(self.heap_marked)
     }
 }
+
+/// What the goal is worked out from and no function is asked about.
+pub(crate) const GOAL_FIELDS: [&str; 3] = ["gcPercentHeapGoal", "sweepDistMinTrigger", "triggered"];
 
 /// Reads `gcController`.
 ///
@@ -177,7 +200,9 @@ pub fn gc_stats(
         recent_pauses: mstats.recent_pauses.clone(),
         cpu_fraction: if mstats.gc_cpu_fraction.is_finite() { mstats.gc_cpu_fraction.clamp(0.0, 1.0) } else { 0.0 },
         last_unix_ns: Some(mstats.last_gc_unix).filter(|ns| *ns != 0),
-        next_goal: gc.filter(|_| limit.is_some()).and_then(|gc| gc.heap_goal(minor)),
+        next_goal: gc
+            .filter(|_| limit.is_some() && GOAL_FIELDS.iter().all(|field| trusts(field)))
+            .and_then(|gc| gc.heap_goal(minor)),
         gc_percent: percent.map(|percent| percent.max(-1)),
         memory_limit: limit.flatten(),
         enabled: starts.filter(|_| layout.trusts("runtime.mstats", "enablegc")).map(|starts| starts && mstats.enablegc),
@@ -217,6 +242,30 @@ mod tests {
         // The limit that is none still counts, as it does in the runtime.
         let none = i64::MAX.unsigned_abs() - 19 * MIB;
         assert_eq!(off.heap_goal(26), Some(none - none / 100 * 3));
+    }
+
+    #[test]
+    fn a_goal_is_what_gogc_leads_to() {
+        assert!(pacer().is_goal_likely());
+        assert!(GcController { triggered: 39 * MIB, sweep_dist_min_trigger: 30 * MIB, ..pacer() }.is_goal_likely());
+        for unlikely in [
+            GcController { gc_percent_heap_goal: 39 * MIB, ..pacer() },
+            GcController { gc_percent_heap_goal: u64::MAX, ..pacer() },
+            GcController { gc_percent_heap_goal: 3 * MIB, heap_marked: MIB, ..pacer() },
+            GcController { gc_percent_heap_goal: 0.5_f64.to_bits(), ..pacer() },
+            GcController { triggered: 0.5_f64.to_bits(), ..pacer() },
+            GcController { sweep_dist_min_trigger: u64::MAX, ..pacer() },
+            GcController { gc_percent: -1, gc_percent_heap_goal: u64::MAX, ..pacer() },
+        ] {
+            assert!(!unlikely.is_goal_likely(), "{unlikely:?}");
+        }
+        let table = checked_in(26, Arch::Amd64).unwrap();
+        let goal = |mistrusted| {
+            let layout = Layout { mistrusted, ..Layout::resolve(table.clone()).unwrap() };
+            gc_stats(&Mstats::default(), Some(&pacer()), None, 26, &layout).unwrap().next_goal
+        };
+        assert_eq!(goal(Vec::new()), Some(40 * MIB));
+        assert_eq!(goal(vec![("runtime.gcControllerState", "triggered")]), None);
     }
 
     #[test]

@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 
 use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
 use super::named::{DwarfFacts, dwarf_of, symtab_symbols};
-use super::recorded;
 use super::symbols::code::{CodeEvidence, Process};
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::{BALLOTS, Outcome};
-use super::symbols::{Global, Located, SymbolSource, Symbols};
+use super::symbols::{Global, Located, Symbols};
 use super::validate::{Checker, LayoutMismatch, Sample};
 use super::version::{GoVersion, GoVersionSource};
 use super::wait_reason::read_wait_reasons;
-use crate::addr::{Addr, LinkAddr, LoadBias};
-use crate::bytes::FieldsExt as _;
+use crate::addr::{LinkAddr, LoadBias};
 use crate::image::build_info::BuildInfo;
 use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::Pclntab;
 use crate::model::{Provenance, WarningCode, Warnings};
-use crate::target::{ReadError, Target, TargetExt as _, unrecorded};
+use crate::target::{ReadError, Target};
 
 /// The program whose runtime is looked for.
 #[derive(Clone, Copy)]
@@ -112,6 +110,8 @@ pub struct GoRuntime {
 /// What one layout led to.
 struct Attempt {
     layout: Layout,
+    /// Whether the layout is that of the program's version, and not of another one.
+    own: bool,
     source: LayoutSource,
     symbols: Symbols,
     warnings: Warnings,
@@ -181,12 +181,10 @@ impl GoRuntime {
         }
         let attempt = match chosen {
             // Another version's layout may fit better once its fields are where this one has them.
-            Ok(attempt) if attempt.has_dissent() && matches!(attempt.source, LayoutSource::Nearest { .. }) => {
-                match search.infer(&tables)? {
-                    Some(inferred) => inferred.better_of(Some(attempt)),
-                    None => attempt,
-                }
-            }
+            Ok(attempt) if attempt.has_dissent() && !attempt.own => match search.infer(&tables)? {
+                Some(inferred) => inferred.better_of(Some(attempt)),
+                None => attempt,
+            },
             Ok(attempt) => attempt,
             Err(refusal) => search.infer(&tables)?.ok_or(refusal)?,
         };
@@ -197,6 +195,11 @@ impl GoRuntime {
 impl Attempt {
     fn has_dissent(&self) -> bool {
         self.ballots.values().any(|outcome| !outcome.is_unanimous())
+    }
+
+    /// Whether everything fits as it is.
+    fn is_clean(&self) -> bool {
+        !self.has_dissent() && !matches!(self.source, LayoutSource::Inferred { .. })
     }
 
     /// How many references do not agree with the layout of the structures that are read; all those to
@@ -231,61 +234,95 @@ impl Search<'_> {
         let exact = dwarf.map(|d| (d.table.clone(), LayoutSource::Dwarf));
         let mut refusal = None;
         let mut accepted: Option<Attempt> = None;
-        for (table, source) in exact.iter().chain(tables) {
-            match self.attempt(table.clone(), source.clone())? {
-                Ok(attempt) if !attempt.has_dissent() => return Ok(Ok(attempt)),
-                // It passes the checks, but another one may fit better.
-                Ok(attempt) => accepted = Some(attempt.better_of(accepted)),
-                Err(error) => refusal = refusal.or(Some(error)),
+        // As they are, and then, where there is none for this version, with what can be made to fit.
+        for fit in [false, true] {
+            for (table, source) in exact.iter().chain(tables) {
+                if fit && !matches!(source, LayoutSource::Nearest { .. }) {
+                    continue;
+                }
+                match self.attempt(table.clone(), source.clone(), fit)? {
+                    Ok(attempt) if attempt.is_clean() => return Ok(Ok(attempt)),
+                    // It passes the checks, but another one may fit better.
+                    Ok(attempt) => accepted = Some(attempt.better_of(accepted)),
+                    Err(error) => refusal = refusal.or(Some(error)),
+                }
             }
         }
         let nothing = || RuntimeError::NoGoroutines { version: self.version_text(), functions: 0 };
         Ok(accepted.ok_or_else(|| refusal.unwrap_or_else(nothing)))
     }
 
-    /// Finds everything with one table, and checks that it fits.
+    /// Finds everything with one table, after it was made to fit if so wished, and checks that it does.
     fn attempt(
         &self,
         mut table: LayoutTable,
         mut source: LayoutSource,
+        fit: bool,
     ) -> Result<Result<Attempt, RuntimeError>, RuntimeError> {
         let release = table.release.clone();
+        let own = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
         self.place_alllink(&mut table, &mut source);
+        let doubtful = if fit { self.fit_structures(&mut table, &mut source) } else { Vec::new() };
+        let fitting = format!("{source}{}", if fit { ", fitted" } else { "" });
         self.drop_moved_fields(&mut table, &source);
         self.drop_later_fields(&mut table);
         let mut layout = match Layout::resolve(table) {
             Ok(layout) => layout,
             Err(missing) => return Ok(Err(RuntimeError::Incomplete { version: self.version_text(), missing })),
         };
+        layout.mistrusted.extend(doubtful);
         let mut warnings = Warnings::default();
         let ballots = self.evidence.count(&layout.table);
-        let symbols = self.symbols(&layout, &ballots, &mut warnings)?;
+        let symbols = self.symbols(&layout, &fitting, &ballots, &mut warnings)?;
         let Some(allgs) = symbols.addr(Global::Allgs) else {
             let functions = self.evidence.function_count();
             return Ok(Err(RuntimeError::NoGoroutines { version: self.version_text(), functions }));
         };
-        let target = self.process.target;
-        let sample = Sample::read(target, self.process.bias.load(allgs))?;
-        if sample.gs.is_empty() {
-            return Err(RuntimeError::NotStarted);
-        }
         let exact = matches!(source, LayoutSource::Table { .. } | LayoutSource::Dwarf);
         let wait_reasons = self.wait_reasons(&layout, &symbols, exact)?;
         let known = (!wait_reasons.is_empty() && exact).then_some(wait_reasons.len());
+        if !own {
+            self.trust_likely_goal(&mut layout, &symbols)?;
+            self.place_ps(&mut layout, &mut source, &symbols)?;
+        }
         if !exact {
             self.place_spans(&mut layout, &symbols)?;
         }
-        match self.checker(known).check(&layout, &symbols, &sample)? {
-            Ok(()) => Ok(Ok(Attempt { layout, source, symbols, warnings, wait_reasons, ballots })),
+        match self.verdict(self.checker(known), &layout, &symbols, allgs)? {
+            Ok(()) => Ok(Ok(Attempt { layout, own, source, symbols, warnings, wait_reasons, ballots })),
             Err(mismatch) => Ok(Err(RuntimeError::Unsupported { version: self.version_text(), release, mismatch })),
         }
+    }
+
+    /// Whether the layout passes the checks. The program runs on, so a refusal has to be repeated to
+    /// count.
+    fn verdict(
+        &self,
+        checker: Checker<'_>,
+        layout: &Layout,
+        symbols: &Symbols,
+        allgs: LinkAddr,
+    ) -> Result<Result<(), LayoutMismatch>, RuntimeError> {
+        const TRIES: usize = 3;
+        let mut verdict = Ok(());
+        for _ in 0..TRIES {
+            let sample = Sample::read(self.process.target, self.process.bias.load(allgs))?;
+            if sample.len == 0 {
+                return Err(RuntimeError::NotStarted);
+            }
+            verdict = checker.check(layout, symbols, &sample)?;
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        Ok(verdict)
     }
 
     /// When no layout fits: those of other versions, with their fields moved to where the process
     /// has them, and of those that then pass, the one that the code agrees with most.
     fn infer(&self, tables: &[(LayoutTable, LayoutSource)]) -> Result<Option<Attempt>, RuntimeError> {
         let words = if self.allgs.is_empty() && self.named.iter().all(|(g, _)| *g != Global::Allgs) {
-            scan::allgs(self.process, self.parts.module, &self.data_words(false)?)?
+            self.scan_allgs()?
         } else {
             Vec::new()
         };
@@ -300,7 +337,7 @@ impl Search<'_> {
             if fields.is_empty() {
                 continue;
             }
-            if let Ok(attempt) = self.attempt(table, LayoutSource::Inferred { release, fields })? {
+            if let Ok(attempt) = self.attempt(table, LayoutSource::Inferred { release, fields }, true)? {
                 best = Some(attempt.better_of(best));
             }
         }
@@ -317,121 +354,23 @@ impl Search<'_> {
         }
     }
 
-    fn data_words(&self, all: bool) -> Result<DataWords, ReadError> {
-        DataWords::read(self.process.target, self.parts.module, all)
-    }
-
-    /// All variables, by all sources that are asked.
-    fn symbols(
-        &self,
-        layout: &Layout,
-        ballots: &BTreeMap<Global, Outcome>,
-        warnings: &mut Warnings,
-    ) -> Result<Symbols, RuntimeError> {
-        let mut symbols = Symbols::default();
-        for (global, located) in self.named.iter().chain(&self.allgs) {
-            symbols.add(*global, located.clone(), warnings);
-        }
-        for (global, outcome) in ballots {
-            // A ballot that is not unanimous says that the layout is off, not that the symbol is.
-            if outcome.is_unanimous() || !symbols.is_named(*global) {
-                let detail = format!("functions that refer to it, {} of {}", outcome.votes, outcome.asked);
-                symbols.add(*global, Located::new(outcome.addr, SymbolSource::Code { detail }), warnings);
-            }
-        }
-        for (global, located) in self.evidence.others(self.process, layout, ballots)? {
-            symbols.add(global, located, warnings);
-        }
-        if let Some(located) = &self.build_version {
-            symbols.add(Global::BuildVersion, located.clone(), warnings);
-        }
-        self.search_data(layout, &mut symbols, warnings)?;
-        Ok(symbols)
-    }
-
-    /// Searches the data for what is still missing, or for everything when thorough.
-    fn search_data(&self, layout: &Layout, symbols: &mut Symbols, warnings: &mut Warnings) -> Result<(), RuntimeError> {
-        let wanted = |symbols: &Symbols, global| self.thorough || symbols.get(global).is_none();
-        let any = [Global::Allgs, Global::Allp, Global::Sched].into_iter().any(|g| wanted(symbols, g));
-        if !any {
-            return Ok(());
-        }
-        // The search looks at much that is nobody's business, the environment for one; a recording gets
-        // what was found.
-        let quiet = Process { target: unrecorded(self.process.target), ..self.process };
-        let mut words = None;
-        let mut scan = |what: &str, search: &dyn Fn(&DataWords) -> Result<Found, ReadError>| {
-            let key = format!("search for {what} with {}", layout.table.release);
-            if let Some(found) = recorded::search(self.process.target, &key) {
-                return Ok(found);
-            }
-            let words = match &mut words {
-                Some(words) => words,
-                None => words.insert(DataWords::read(quiet.target, self.parts.module, false)?),
-            };
-            let found = search(words)?;
-            recorded::leave_search(self.process.target, &key, &found);
-            Ok::<Found, ReadError>(found)
-        };
-        if wanted(symbols, Global::Allgs) {
-            for (global, located) in scan("allgs", &|words| scan::allgs(quiet, self.parts.module, words))? {
-                symbols.add(global, located, warnings);
-            }
-        }
-        if wanted(symbols, Global::Allp) {
-            let search = |words: &DataWords| Ok(one(Global::Allp, scan::allp(quiet, words, layout)?));
-            for (global, located) in scan("allp", &search)? {
-                // In some programs the first one is a copy: it tells nothing about where allp is.
-                if symbols.get(global).is_none_or(|known| known.addr == located.addr) {
-                    symbols.add(global, located, warnings);
-                }
-            }
-        }
-        if wanted(symbols, Global::Sched)
-            && let Some(allgs) = symbols.addr(Global::Allgs)
-        {
-            let max_goid = self.max_goid(layout, allgs)?;
-            let ps = self.ps(symbols)?;
-            let bias = self.process.bias;
-            let search = |words: &DataWords| Ok(one(Global::Sched, scan::sched(words, layout, max_goid, ps, bias)));
-            for (global, located) in scan("sched", &search)? {
-                symbols.add(global, located, warnings);
-            }
-        }
-        Ok(())
-    }
-
-    /// The largest goroutine id there is.
-    fn max_goid(&self, layout: &Layout, allgs: LinkAddr) -> Result<u64, ReadError> {
-        /// Most goroutines that are asked; new ones are at the end, where old gs are not reused.
-        const MAX: usize = 1 << 20;
-        let target = self.process.target;
-        let Some(header) = target.read_array::<16>(self.process.bias.load(allgs))? else { return Ok(0) };
-        let (array, len) = (header.u64_at(0).unwrap_or(0), header.u64_at(8).unwrap_or(0));
-        let count = usize::try_from(len).unwrap_or(MAX).min(MAX);
-        let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(0) };
-        let gs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8)).map(Addr).collect();
-        let ids = super::g::read_goids(target, &gs, layout)?;
-        Ok(ids.into_iter().flatten().map(|id| id.0).max().unwrap_or(0))
-    }
-
-    fn ps(&self, symbols: &Symbols) -> Result<u64, ReadError> {
-        let Some(allp) = symbols.addr(Global::Allp).and_then(|a| a.0.checked_add(8)) else { return Ok(1 << 10) };
-        Ok(self.process.target.read_u64(self.process.bias.load(LinkAddr(allp)))?.unwrap_or(0))
-    }
-
     /// The wait reasons: as many as the table says, or as many as there can be with a table that is
     /// another version's.
     fn wait_reasons(&self, layout: &Layout, symbols: &Symbols, exact: bool) -> Result<Vec<String>, ReadError> {
         let Some(addr) = symbols.addr(Global::WaitReasonStrings) else { return Ok(Vec::new()) };
         let size = layout.table.global_size(Global::WaitReasonStrings.name()).unwrap_or(0);
         let count = if exact { size as usize / 16 } else { (size as usize / 16).saturating_add(32) };
-        Ok(read_wait_reasons(self.process.target, self.process.bias.load(addr), count)?.unwrap_or_default())
+        let mut texts =
+            read_wait_reasons(self.process.target, self.process.bias.load(addr), count)?.unwrap_or_default();
+        if !exact && let Some(end) = texts.iter().skip(1).position(String::is_empty) {
+            texts.truncate(end + 1);
+        }
+        Ok(texts)
     }
 
     /// The runtime, with everything that should be said about how it was found.
     fn finish(self, attempt: Attempt, version_source: GoVersionSource, dwarf: Option<&DwarfFacts>) -> GoRuntime {
-        let Attempt { mut layout, source, symbols, mut warnings, wait_reasons, ballots } = attempt;
+        let Attempt { mut layout, own: _, source, symbols, mut warnings, wait_reasons, ballots } = attempt;
         let version = self.version.clone().unwrap_or_else(|| {
             let like = GoVersion::parse(&layout.table.release).map_or(0, |v| v.minor);
             GoVersion::inferred(like)
@@ -505,13 +444,6 @@ impl Search<'_> {
     }
 }
 
-/// What a search through the data found.
-type Found = Vec<(Global, Located)>;
-
-fn one(global: Global, found: Option<Located>) -> Found {
-    found.map(|located| (global, located)).into_iter().collect()
-}
-
 /// What else is known of the layout in use.
 fn layout_checks(
     layout: &Layout,
@@ -568,7 +500,7 @@ fn go_version(
     if let Some((located, version)) = evidence.build_version(process)? {
         return Ok((Some(version), GoVersionSource::BuildVersion, Some(located)));
     }
-    let words = DataWords::read(process.target, parts.module, false)?;
+    let words = DataWords::read(process.target, parts.module)?;
     if let Some(located) = scan::build_version(process, &words)? {
         let version = super::symbols::code::version_at(process, located.addr)?;
         return Ok((version, GoVersionSource::BuildVersion, Some(located)));

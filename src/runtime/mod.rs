@@ -24,10 +24,14 @@ pub mod p;
 mod recorded;
 pub mod sched;
 pub mod symbols;
+mod timers;
 mod validate;
+mod variables;
 pub mod version;
 pub mod wait_reason;
-pub mod work;
 
 pub use locate::{GoRuntime, LocateOptions, RuntimeError};
 pub use validate::LayoutMismatch;
+
+#[cfg(test)]
+mod readers_tests;

@@ -203,13 +203,20 @@ pub fn read_mstats(
 /// is summed up from.
 #[must_use]
 pub fn heap_stats(mstats: &Mstats, gc: &GcController, held: &Unflushed, layout: &Layout) -> Option<HeapStats> {
-    const PARTS: [(&str, &str); 6] = [
+    const PARTS: [(&str, &str); 13] = [
         ("runtime.mspan", "allocCount"),
+        ("runtime.mstats", "heapStats"),
         ("runtime.mstats", "stacks_sys"),
+        ("runtime.mstats", "mspan_sys"),
+        ("runtime.mstats", "mcache_sys"),
+        ("runtime.mstats", "buckhash_sys"),
+        ("runtime.mstats", "gcMiscSys"),
+        ("runtime.mstats", "other_sys"),
         ("runtime.gcControllerState", "heapInUse"),
         ("runtime.gcControllerState", "heapFree"),
         ("runtime.gcControllerState", "heapReleased"),
         ("runtime.gcControllerState", "heapLive"),
+        ("runtime.gcControllerState", "heapMarked"),
     ];
     if PARTS.iter().any(|(structure, field)| !layout.trusts(structure, field)) {
         return None;

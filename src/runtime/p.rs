@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::bulk;
 use super::g::read_goids;
-use super::layout::{Layout, layout};
+use super::layout::{Layout, LayoutTable, layout};
 use super::m::M;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -33,8 +33,9 @@ layout! {
     }
 }
 
-/// Most Ps that are read; GOMAXPROCS is the number of CPUs unless told otherwise.
-const MAX_PS: u64 = 1 << 16;
+/// Most Ps that are read. GOMAXPROCS is the number of CPUs unless told otherwise, and Linux supports
+/// 8192 of them.
+const MAX_PS: u64 = 1 << 13;
 
 /// Length of a P's own run queue (`len(p.runq)`).
 const RUNQ: u32 = 256;
@@ -114,6 +115,11 @@ impl P {
 /// # Errors
 /// When the target could not be looked at.
 pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut Warnings) -> Result<Vec<P>, ReadError> {
+    if !layout.trusts("runtime.p", "m") {
+        let message = format!("the layout of {} does not fit the Ps; nothing is told of them", layout.table.release);
+        warnings.add(WarningCode::FieldMistrusted, message);
+        return Ok(Vec::new());
+    }
     let Some(header) = target.read_array::<16>(allp)? else {
         warnings.add(WarningCode::SchedulerPartUnreadable, format!("runtime.allp at {allp} cannot be read"));
         return Ok(Vec::new());
@@ -130,16 +136,89 @@ pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut 
         );
         return Ok(Vec::new());
     };
-    let addrs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8).map(Addr)).collect();
+    let mut addrs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8).map(Addr)).collect();
+    addrs.retain(|addr| !addr.is_nil());
+    if addrs.len() < count {
+        let message = format!("{} of the {count} Ps of runtime.allp are nil", count - addrs.len());
+        warnings.add(WarningCode::SchedulerPartUnreadable, message);
+    }
     let mut out = Vec::with_capacity(count);
     bulk::for_each(target, &addrs, layout.p.size, |index, bytes| {
         let addr = addrs.get(index).copied().unwrap_or_default();
         match bytes.and_then(|bytes| P::parse(addr, bytes, &layout.p)) {
             Some(p) => out.push(p),
-            None => warnings.add(WarningCode::SchedulerPartUnreadable, format!("P {index} at {addr} cannot be read")),
+            None => warnings.add(WarningCode::SchedulerPartUnreadable, format!("the P at {addr} cannot be read")),
         }
     })?;
     Ok(out)
+}
+
+/// Structures that a P's layout is told with.
+const WITH_P: &[&str] = &["runtime.p", "runtime.timers", "runtime.timer", "runtime.timerWhen"];
+
+/// Takes the layout of Ps from the first of `tables` that fits those of `allp`, if the one in `layout`
+/// does not; `goidgen` is the scheduler's. Whether one fits; nothing is known of Ps when none does.
+///
+/// # Errors
+/// When the target could not be looked at.
+pub(crate) fn place_ps(
+    target: &dyn Target,
+    allp: Addr,
+    goidgen: u64,
+    layout: &mut Layout,
+    tables: &[&LayoutTable],
+) -> Result<bool, ReadError> {
+    let ps = read_ps(target, allp, layout, &mut Warnings::default())?;
+    let addrs: Vec<Addr> = ps.iter().map(|p| p.addr).collect();
+    if ps_fit(target, &addrs, goidgen, &layout.p)? {
+        return Ok(true);
+    }
+    for table in tables {
+        let Ok(p) = PLayout::resolve(table) else { continue };
+        if ps_fit(target, &addrs, goidgen, &p)? {
+            layout.p = p;
+            WITH_P.iter().for_each(|structure| layout.table.adopt(structure, table));
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what is at `ps` holds what Ps hold: caches of their own, ids of goroutines that were taken
+/// from the scheduler in batches, a queue that is not too long.
+fn ps_fit(target: &dyn Target, ps: &[Addr], goidgen: u64, layout: &PLayout) -> Result<bool, ReadError> {
+    /// `_GoidCacheBatch` (proc.go, 1.19 to 1.27).
+    const BATCH: u64 = 16;
+    /// The program runs on while its Ps are read.
+    const TRIES: usize = 3;
+    for _ in 0..TRIES {
+        let (mut right, mut with_ids) = (0_usize, 0_usize);
+        let mut caches: Vec<u64> = Vec::new();
+        bulk::for_each(target, ps, layout.runnext.saturating_add(8), |_, bytes| {
+            let Some(bytes) = bytes else { return };
+            let word = |offset: u32| bytes.u64_at(offset as usize).unwrap_or(u64::MAX);
+            let half = |offset: u32| bytes.u32_at(offset as usize).unwrap_or(u32::MAX);
+            let (ids, end) = (word(layout.goidcache), word(layout.goidcacheend));
+            let is_right = half(layout.status) <= 4
+                && [layout.m, layout.mcache, layout.runnext].iter().all(|at| word(*at).is_multiple_of(8))
+                && ids <= end
+                && end - ids <= BATCH
+                // The last id of the batch that was taken last is the scheduler's.
+                && end <= goidgen.saturating_add(1)
+                && half(layout.runqtail).wrapping_sub(half(layout.runqhead)) <= RUNQ;
+            right += usize::from(is_right);
+            with_ids += usize::from(end != 0);
+            caches.push(word(layout.mcache));
+        })?;
+        caches.retain(|cache| *cache != 0);
+        caches.sort_unstable();
+        caches.dedup();
+        // Whoever started the first goroutine has taken ids.
+        if right == ps.len() && caches.len() == ps.len() && with_ids > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The Ps as the snapshot has them, in the order given. `ms` tells who owns each.

@@ -108,22 +108,24 @@ pub fn read_scheduler(
             None
         }
     };
+    // There are always some; none means that they could not be read.
+    let ps = Some(ps).filter(|ps| !ps.is_empty());
     let created_by_ps: Option<u64> =
-        ps.iter().map(|p| p.goroutines_created).try_fold(0, |sum, n| Some(n?.wrapping_add(sum)));
+        ps.and_then(|ps| ps.iter().map(|p| p.goroutines_created).try_fold(0, |sum, n| Some(n?.wrapping_add(sum))));
     let exact = s.goroutines_created.zip(created_by_ps).map(|(base, ps)| base.wrapping_add(ps));
-    let unused: u64 = ps.iter().fold(0, |sum, p| sum.saturating_add(p.unused_goids));
+    let unused: u64 = ps.iter().copied().flatten().fold(0, |sum, p| sum.saturating_add(p.unused_goids));
     Ok(Some(Scheduler {
         threads: s.threads().filter(|n| *n > 0 && trusts("mnext") && trusts("nmfreed")),
         idle_threads: count("nmidle", s.nmidle.into()),
         spinning_threads: count("nmspinning", s.nmspinning.into()),
         freed_threads: count("nmfreed", s.nmfreed),
         idle_processors: count("npidle", s.npidle.into()),
-        global_run_queue: s.runqsize.and_then(|n| count("runqsize", n.into())),
-        local_run_queues: Some(ps.iter().map(|p| u64::from(p.run_queue) + u64::from(p.runnext != 0)).sum()),
+        global_run_queue: s.runqsize.filter(|_| trusts("runq")).and_then(|n| count("runqsize", n.into())),
+        local_run_queues: ps.map(|ps| ps.iter().map(|p| u64::from(p.run_queue) + u64::from(p.runnext != 0)).sum()),
         system_goroutines: count("ngsys", s.ngsys.into()),
         goroutines_created: exact.or_else(|| s.goidgen.checked_sub(unused)).filter(|_| trusts("goidgen")),
         goroutines_created_exact: exact.is_some(),
-        stopping_the_world: Some(s.gcwaiting),
+        stopping_the_world: Some(s.gcwaiting).filter(|_| trusts("gcwaiting")),
         max_threads: count("maxmcount", s.maxmcount.into()),
     }))
 }

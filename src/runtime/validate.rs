@@ -59,7 +59,9 @@ impl Sample {
         let Some(header) = target.read_array::<16>(allgs)? else { return Ok(Self::default()) };
         let (array, len) = (header.u64_at(0).unwrap_or(0), header.u64_at(8).unwrap_or(0));
         let count = usize::try_from(len).unwrap_or(SAMPLE).min(SAMPLE);
-        let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(Self::default()) };
+        let Some(pointers) = target.read_vec(Addr(array), count * 8)? else {
+            return Ok(Self { gs: Vec::new(), len });
+        };
         let mut gs = Vec::with_capacity(count);
         for addr in (0..count).filter_map(|i| pointers.u64_at(i * 8)).map(Addr) {
             let mut bytes = vec![0; G_BYTES];
@@ -140,6 +142,16 @@ impl Checker<'_> {
         symbols: &Symbols,
         sample: &Sample,
     ) -> Result<Result<(), LayoutMismatch>, ReadError> {
+        if sample.gs.is_empty() {
+            return Ok(Err(LayoutMismatch {
+                field: "allgs",
+                expected: "a slice of goroutines".to_owned(),
+                found: format!("a length of {} and no memory behind the pointer", sample.len),
+            }));
+        }
+        if let Err(mismatch) = self.check_module(layout) {
+            return Ok(Err(mismatch));
+        }
         let gs: Vec<(Addr, G)> = sample
             .gs
             .iter()
@@ -156,6 +168,29 @@ impl Checker<'_> {
             Some(sched) => self.check_sched(self.bias.load(sched), layout, max_goid, sample.len),
             None => Ok(Ok(())),
         }
+    }
+
+    /// The part of moduledata that has moved between versions.
+    fn check_module(&self, layout: &Layout) -> Result<(), LayoutMismatch> {
+        let word = |field| self.module.word(layout.table.offset("runtime.moduledata", field)?);
+        let in_file = |addr: u64| self.pclntab.elf().offset_of(self.bias.unload(Addr(addr))).is_some();
+        let (types, etypes, gofunc) = (word("types"), word("etypes"), word("gofunc"));
+        let show = |value: Option<u64>| value.map_or_else(|| "missing".to_owned(), |v| format!("{v:#x}"));
+        if !types.zip(etypes).is_some_and(|(types, etypes)| types <= etypes && in_file(types)) {
+            return Err(LayoutMismatch {
+                field: "moduledata.types",
+                expected: "a range of the file".to_owned(),
+                found: format!("{} to {}", show(types), show(etypes)),
+            });
+        }
+        if !gofunc.is_some_and(in_file) {
+            return Err(LayoutMismatch {
+                field: "moduledata.gofunc",
+                expected: "an address in the file".to_owned(),
+                found: show(gofunc),
+            });
+        }
+        Ok(())
     }
 
     fn check_gs(&self, gs: &[(Addr, G)]) -> Result<(), LayoutMismatch> {

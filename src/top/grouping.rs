@@ -114,8 +114,12 @@ pub fn place_of(index: &Index<'_>, goroutine: &Goroutine, kind: PlaceKind) -> Pl
     let (PlaceKind::Current, true, Some(start)) = (kind, goroutine.system, goroutine.start) else {
         return index.place(goroutine, kind);
     };
-    // The compiler's wrapper of a `go` statement says less than what it calls.
-    let is_wrapper = |frame: &FrameId| index.function(Some(*frame)).contains(".gowrap");
+    // The compiler's wrapper of a `go` statement says less than what it calls, and every stack begins
+    // with goexit.
+    let is_wrapper = |frame: &FrameId| {
+        let function = index.function(Some(*frame));
+        function.contains(".gowrap") || function == "runtime.goexit"
+    };
     let mut frames = index.stack(goroutine).into_iter().flat_map(|stack| stack.frames.iter().rev()).map(|f| f.frame);
     let outermost = if is_wrapper(&start) { frames.find(|frame| !is_wrapper(frame)) } else { None };
     Place::At(outermost.unwrap_or(start))

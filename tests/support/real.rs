@@ -76,6 +76,23 @@ impl Real {
         real
     }
 
+    /// esbuild, which looks ten times a second whether a file has changed.
+    pub fn start_watching(name: &str, variables: &[(&str, &str)]) -> Real {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("in.js"), "").unwrap();
+        let mut command = Command::new(path(name));
+        command.current_dir(directory.path()).env("HOME", directory.path());
+        command.envs(variables.iter().copied()).args(["in.js", "--watch", "--outfile=out.js", "--log-level=error"]);
+        let out = directory.path().join("out.js");
+        let real = Real { running: Running::spawn(command), address: None, _directory: directory };
+        let deadline = Instant::now() + READY;
+        while !out.exists() {
+            assert!(Instant::now() < deadline, "not ready within {READY:?}");
+            sleep(Duration::from_millis(50));
+        }
+        real
+    }
+
     fn wait_ready(&mut self, path: &str) {
         if self.address.is_none() {
             self.running.greet_language_server();

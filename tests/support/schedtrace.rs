@@ -33,6 +33,12 @@ fn blocks(stderr: &str) -> Vec<Block> {
     blocks
 }
 
+/// How many timers all Ps had together, by each report.
+pub fn timers(stderr: &str) -> Vec<u64> {
+    let of = |block: &Block| block.values().filter_map(|values| values.get("timerslen")?.parse::<u64>().ok()).sum();
+    blocks(stderr).iter().map(of).collect()
+}
+
 /// Compares a summary (`seen`) of a quiet program with what the program wrote to its standard error
 /// before and after.
 pub fn compare(stderr: &str, seen: &Value, tally: &mut Tally) {
@@ -81,6 +87,10 @@ fn compare_block(block: &Block, seen: &Value, tally: &mut Tally) {
             ("runqsize", "run_queue"),
             ("timerslen", "timers"),
         ] {
+            // Where there is no layout of the version, nothing proves where timers are while there are none.
+            if ours == "timers" && p[ours].is_null() && is_of_another_version(seen) {
+                continue;
+            }
             tally.equal(format!("{key} of P {id}"), own[key].clone(), text(&p[ours]));
         }
     }
@@ -100,6 +110,10 @@ fn compare_block(block: &Block, seen: &Value, tally: &mut Tally) {
         }
     }
     compare_goroutines(block, seen, tally);
+}
+
+fn is_of_another_version(seen: &Value) -> bool {
+    seen["warnings"].as_array().unwrap().iter().any(|warning| warning["code"] == "nearest_layout")
 }
 
 fn compare_goroutines(block: &Block, seen: &Value, tally: &mut Tally) {

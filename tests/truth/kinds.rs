@@ -1,12 +1,13 @@
 //! What only some goroutines have: labels, bubbles, ancestors; and Go that a C program has loaded.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::goroutines::{self, listed};
 use crate::support::compare::{by_id, compare_dumps, frame_text};
-use crate::support::{DumpGoroutine, Fixture, Mode, Tally, VERSIONS, each, gospy, matrix};
+use crate::support::{DumpGoroutine, Fixture, Mode, Running, Tally, VERSIONS, each, gospy, matrix, parse_traceback};
 use crate::{gospy_stack, summary};
 
 #[test]
@@ -72,8 +73,8 @@ fn a_library_in_a_c_program_is_read() {
         |(version, mode)| format!("cshared {version} {}", mode.name()),
         |(version, mode), tally| {
             let mut program = Fixture::start("cshared", version, *mode, &["20"]);
-            let own = program.ask("stack")["stack_text"].as_str().unwrap().to_owned();
             let skip = |g: &DumpGoroutine| g.state == "running";
+            let own = settled(&mut program, 41);
             let compared = compare_dumps(&own, &gospy_stack(&program, &[]), skip, frame_text, tally);
             tally.holds(format!("{compared} goroutines"), compared >= 41);
             let seen = summary(&program, tally);
@@ -88,6 +89,21 @@ fn a_library_in_a_c_program_is_read() {
         },
     );
     tally.check(1_400);
+}
+
+/// The program's own dump, once so many of its goroutines wait: they may still be on their way when it
+/// says that it is ready.
+fn settled(program: &mut Running, waiting: usize) -> String {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let own = program.ask("stack")["stack_text"].as_str().unwrap().to_owned();
+        let all = parse_traceback(&own);
+        if all.iter().filter(|g| g.state != "running" && g.state != "runnable").count() >= waiting {
+            return own;
+        }
+        assert!(Instant::now() < deadline, "fewer than {waiting} goroutines wait:\n{own}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -8,7 +8,6 @@ use crate::runtime::mcache::{McacheLayout, MspanLayout};
 use crate::runtime::mstats::{ConsistentHeapStatsLayout, HeapStatsDeltaLayout, MstatsLayout};
 use crate::runtime::p::PLayout;
 use crate::runtime::sched::SchedLayout;
-use crate::runtime::work::WorkLayout;
 
 /// A field or structure that every supported version has, and this table lacks.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -100,8 +99,6 @@ pub struct Layout {
     pub heap_delta: HeapStatsDeltaLayout,
     /// `runtime.gcControllerState`.
     pub gc_controller: GcControllerLayout,
-    /// `runtime.workType`.
-    pub work: WorkLayout,
     /// `runtime.mcache`.
     pub mcache: McacheLayout,
     /// `runtime.mspan`.
@@ -129,7 +126,6 @@ impl Layout {
             heap_stats: ConsistentHeapStatsLayout::resolve(&table)?,
             heap_delta: HeapStatsDeltaLayout::resolve(&table)?,
             gc_controller: GcControllerLayout::resolve(&table)?,
-            work: WorkLayout::resolve(&table)?,
             mcache: McacheLayout::resolve(&table)?,
             mspan: MspanLayout::resolve(&table)?,
             table,

@@ -48,6 +48,19 @@ pub enum LayoutSource {
     },
 }
 
+impl LayoutSource {
+    /// Notes that a field of a checked-in table was moved to where the process has it.
+    pub(crate) fn note_moved(&mut self, field: String) {
+        match self {
+            Self::Table { release } | Self::Nearest { release, .. } => {
+                *self = Self::Inferred { release: std::mem::take(release), fields: vec![field] };
+            }
+            Self::Inferred { fields, .. } => fields.push(field),
+            Self::Dwarf => {}
+        }
+    }
+}
+
 impl fmt::Display for LayoutSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -84,7 +84,7 @@ impl LayoutTable {
     /// everything that cannot be: a field behind the end of its structure, a structure of more than
     /// 1 MiB.
     pub fn add_struct<'a>(&mut self, name: &str, size: u64, fields: impl IntoIterator<Item = (&'a str, u64)>) {
-        let Some((_, wanted)) = wanted::STRUCTS.iter().find(|(structure, _)| *structure == name) else { return };
+        let Some(wanted) = wanted::fields(name) else { return };
         let Ok(size32) = u32::try_from(size) else { return };
         if size > MAX_SIZE {
             return;
@@ -97,16 +97,29 @@ impl LayoutTable {
         self.structs.insert(name.to_owned(), StructLayout { size: size32, fields });
     }
 
-    /// Moves every field of `structure` that is at `from` or behind it, and before `to`, by `shift`
-    /// bytes. Fields that would leave the structure stay.
-    pub fn shift_fields(&mut self, structure: &str, from: u32, to: u32, shift: i32) {
-        if let Some(layout) = self.structs.get_mut(structure) {
-            for offset in layout.fields.values_mut().filter(|offset| (from..to).contains(*offset)) {
-                if let Some(moved) = offset.checked_add_signed(shift).filter(|moved| *moved < layout.size) {
-                    *offset = moved;
-                }
-            }
+    /// Moves every field of `structure` that is at `from` or behind it by `shift` bytes, and its end
+    /// with them. Does nothing when that cannot be.
+    pub fn shift_fields(&mut self, structure: &str, from: u32, shift: i32) {
+        let Some(layout) = self.structs.get_mut(structure) else { return };
+        let moved: Option<BTreeMap<String, u32>> = layout
+            .fields
+            .iter()
+            .map(|(field, offset)| {
+                let offset = if *offset >= from { offset.checked_add_signed(shift)? } else { *offset };
+                Some((field.clone(), offset))
+            })
+            .collect();
+        if let (Some(fields), Some(size)) = (moved, layout.size.checked_add_signed(shift)) {
+            *layout = StructLayout { size, fields };
         }
+    }
+
+    /// Takes a structure from another table, or takes it out where that one does not have it.
+    pub(crate) fn adopt(&mut self, structure: &str, other: &Self) {
+        match other.structs.get(structure) {
+            Some(layout) => self.structs.insert(structure.to_owned(), layout.clone()),
+            None => self.structs.remove(structure),
+        };
     }
 
     /// Puts a field where the process has it. A structure that is not in the table stays out of it.
@@ -237,12 +250,24 @@ struct runtime.gobuf 48
     }
 
     #[test]
-    fn shifting_keeps_fields_inside() {
+    fn shifting_moves_what_is_behind_or_nothing() {
         let mut table = LayoutTable::parse(TEXT).unwrap();
-        table.shift_fields("runtime.g", 100, 200, -24);
+        table.shift_fields("runtime.g", 100, -24);
         assert_eq!((table.offset("runtime.g", "m"), table.offset("runtime.g", "goid")), (Some(48), Some(128)));
-        table.shift_fields("runtime.g", 0, 60, -56);
-        assert_eq!(table.offset("runtime.g", "m"), Some(48));
+        assert_eq!(table.size("runtime.g"), Some(432));
+        table.shift_fields("runtime.g", 0, -56);
+        assert_eq!((table.offset("runtime.g", "m"), table.offset("runtime.g", "goid")), (Some(48), Some(128)));
+    }
+
+    #[test]
+    fn a_structure_is_taken_with_all_its_fields_or_taken_out() {
+        let mut table = LayoutTable::parse(TEXT).unwrap();
+        let mut other = LayoutTable::empty("x".into(), Arch::Arm64);
+        other.add_struct("runtime.g", 500, [("goid", 160)]);
+        table.adopt("runtime.g", &other);
+        table.adopt("runtime.gobuf", &other);
+        assert_eq!((table.offset("runtime.g", "goid"), table.offset("runtime.g", "m")), (Some(160), None));
+        assert_eq!((table.size("runtime.g"), table.size("runtime.gobuf")), (Some(500), None));
     }
 
     proptest! {

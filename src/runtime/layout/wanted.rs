@@ -2,6 +2,12 @@
 //!
 //! A field that a version of Go lacks is simply absent from its table.
 
+/// The fields of a structure that are in the tables; `None` for one that is not in them.
+#[must_use]
+pub fn fields(structure: &str) -> Option<&'static [&'static str]> {
+    STRUCTS.iter().find(|(name, _)| *name == structure).map(|(_, fields)| *fields)
+}
+
 /// Structures and their fields, by DWARF's names. Order here is order in the tables.
 pub const STRUCTS: &[(&str, &[&str])] = &[
     (
@@ -252,25 +258,6 @@ pub const STRUCTS: &[(&str, &[&str])] = &[
             "totalAlloc",
             "totalFree",
             "mappedReady",
-        ],
-    ),
-    (
-        "runtime.workType",
-        &[
-            "startSema",
-            "tstart",
-            "mode",
-            "userForced",
-            "cycles",
-            "stwprocs",
-            "tSweepTerm",
-            "tMark",
-            "tMarkTerm",
-            "tEnd",
-            "pauseNS",
-            "heap0",
-            "heap1",
-            "heap2",
         ],
     ),
     (

@@ -44,6 +44,9 @@ const OTHERS: &[&str] = &[
 /// Functions that refer to `allm`.
 const USERS_OF_ALLM: &[&str] = &["mcommoninit", "mexit", "schedtrace"];
 
+/// How often a look is repeated that the running program may have spoilt.
+const TRIES: usize = 4;
+
 /// Longest function that is decoded, bytes; `findRunnable` has some 6 KB.
 const MAX_CODE: u64 = 256 << 10;
 
@@ -122,14 +125,22 @@ impl CodeEvidence {
     pub(crate) fn count(&self, table: &LayoutTable) -> BTreeMap<Global, Outcome> {
         BALLOTS
             .iter()
-            .filter_map(|ballot| Some((ballot.global, votes::count(ballot, table, |f| self.targets.get(f))?)))
+            .filter_map(|ballot| Some((ballot.global, votes::count(ballot, table, |f| self.targets_of(f))?)))
             .collect()
     }
 
     /// The offset of `m.alllink` as `mcommoninit` stores to it, given where `allm` is or may be.
-    pub(crate) fn alllink(&self, elf: &Elf, allm: Option<LinkAddr>) -> Option<u32> {
+    pub(crate) fn alllink(&self, elf: &Elf, table: &LayoutTable, allm: Option<LinkAddr>) -> Option<u32> {
         let (base, code) = self.mcommoninit.as_ref()?;
-        let heads = allm.map_or_else(|| self.common(USERS_OF_ALLM, |r| r.size == 8), |known| BTreeSet::from([known]));
+        let known = Structures::new(&self.count(table), table);
+        let heads = match allm {
+            Some(allm) => BTreeSet::from([allm]),
+            None => self
+                .common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8))
+                .into_iter()
+                .filter(|a| !known.contain(*a))
+                .collect(),
+        };
         let offsets: BTreeSet<u32> =
             heads.into_iter().filter_map(|head| linked_store(elf.arch(), code, *base, head, MIN_ALLLINK)).collect();
         let mut offsets = offsets.into_iter();
@@ -140,6 +151,11 @@ impl CodeEvidence {
     /// How many of the functions that the rules ask about the program has.
     pub(crate) fn function_count(&self) -> usize {
         self.refs.len()
+    }
+
+    /// The variables that a function refers to; `None` when it is not there.
+    pub(crate) fn targets_of(&self, function: &str) -> Option<&BTreeSet<LinkAddr>> {
+        self.targets.get(function)
     }
 
     fn refs(&self, function: &str) -> &[CodeRef] {
@@ -162,6 +178,20 @@ impl CodeEvidence {
     /// `allgs`, `allglen` and `allgptr`: `allgadd` appends to a slice, all three words of it, and
     /// copies two of them. Needs no layout.
     pub(crate) fn allgs(&self, process: Process<'_>) -> Result<Vec<(Global, Located)>, ReadError> {
+        let mut best = Vec::new();
+        for _ in 0..TRIES {
+            let found = self.allgs_once(process)?;
+            if found.len() > best.len() {
+                best = found;
+            }
+            if best.len() == 3 {
+                break;
+            }
+        }
+        Ok(best)
+    }
+
+    fn allgs_once(&self, process: Process<'_>) -> Result<Vec<(Global, Located)>, ReadError> {
         let targets = self.targets("allgadd");
         let mut fits = Vec::new();
         for at in triples(&targets) {
@@ -213,11 +243,8 @@ impl CodeEvidence {
         layout: &Layout,
         structures: &BTreeMap<Global, Outcome>,
     ) -> Result<Vec<(Global, Located)>, ReadError> {
-        let known: Vec<(LinkAddr, u32)> = BALLOTS
-            .iter()
-            .filter_map(|b| Some((structures.get(&b.global)?.addr, layout.table.size(b.structure)?)))
-            .collect();
-        let elsewhere = |addr: LinkAddr| !known.iter().any(|(start, size)| within(addr, *start, u64::from(*size)));
+        let known = Structures::new(structures, &layout.table);
+        let elsewhere = |addr: LinkAddr| !known.contain(addr);
         let mut out: Vec<(Global, Located)> = Vec::new();
         let mut add = |global, located: Option<Located>| out.extend(located.map(|l| (global, l)));
 
@@ -280,12 +307,15 @@ impl CodeEvidence {
         layout: &Layout,
         elsewhere: impl Fn(LinkAddr) -> bool,
     ) -> Result<Option<(Located, Option<LinkAddr>)>, ReadError> {
+        let places = self.common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8));
         let mut fits = Vec::new();
-        for at in self.common(USERS_OF_ALLM, |r| matches!(r.size, 0 | 8)) {
-            if elsewhere(at)
-                && let Some(last) = end_of_ms(process.target, process.bias.load(at), layout)?
-            {
-                fits.push((at, last));
+        for at in places.iter().copied().filter(|at| elsewhere(*at)) {
+            let addr = process.bias.load(at);
+            for _ in 0..TRIES {
+                if let Some(last) = end_of_ms(process.target, addr, layout)? {
+                    fits.push((at, last));
+                    break;
+                }
             }
         }
         Ok(match fits.as_slice() {
@@ -294,11 +324,8 @@ impl CodeEvidence {
                 Some((located, Some(process.bias.unload(*last))))
             }
             // The list could not be followed, but there is only one place that it can be.
-            _ => only(
-                self.common(USERS_OF_ALLM, |r| r.size == 8).into_iter().filter(|a| elsewhere(*a)),
-                "runtime.mcommoninit, mexit and schedtrace",
-            )
-            .map(|l| (l, None)),
+            _ => only(places.into_iter().filter(|at| elsewhere(*at)), "runtime.mcommoninit, mexit and schedtrace")
+                .map(|l| (l, None)),
         })
     }
 
@@ -314,7 +341,10 @@ impl CodeEvidence {
         let (Some(treap), Some(nwait)) = (offset("treap"), offset("nwait")) else { return Ok(None) };
         let mut fits = Vec::new();
         for at in self.common(&["semacquire1", "semrelease1"], |r| r.size != 1) {
-            if !elsewhere(at) || stride == 0 {
+            // Nothing else is in the table: on arm64 both functions refer to a flag as well.
+            let end = LinkAddr(at.0.saturating_add(size.into()));
+            let inside = |targets: &BTreeSet<LinkAddr>| targets.range(at..end).any(|t| *t != at);
+            if !elsewhere(at) || stride == 0 || self.targets.values().any(inside) {
                 continue;
             }
             let Some(bytes) = process.target.read_vec(process.bias.load(at), size as usize)? else { continue };
@@ -373,6 +403,20 @@ impl CodeEvidence {
             }
         }
         Ok(only(fits, "runtime.gcMark, gcSweep and gcTrigger.test"))
+    }
+}
+
+/// The structures that were voted on: what is inside them is nothing else.
+struct Structures(Vec<(LinkAddr, u64)>);
+
+impl Structures {
+    fn new(outcomes: &BTreeMap<Global, Outcome>, table: &LayoutTable) -> Self {
+        let place = |b: &votes::Ballot| Some((outcomes.get(&b.global)?.addr, table.size(b.structure)?.into()));
+        Self(BALLOTS.iter().filter_map(place).collect())
+    }
+
+    fn contain(&self, addr: LinkAddr) -> bool {
+        self.0.iter().any(|(start, size)| within(addr, *start, *size))
     }
 }
 

@@ -38,8 +38,6 @@ pub enum Global {
     Memstats,
     /// `gcController gcControllerState`.
     GcController,
-    /// `work workType`.
-    Work,
     /// `mheap_ mheap`.
     Mheap,
     /// `semtable semTable`: who waits for semaphores.
@@ -60,7 +58,7 @@ pub enum Global {
 
 impl Global {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 17] = [
         Self::Allgs,
         Self::Allglen,
         Self::Allgptr,
@@ -70,7 +68,6 @@ impl Global {
         Self::Gomaxprocs,
         Self::Memstats,
         Self::GcController,
-        Self::Work,
         Self::Mheap,
         Self::Semtable,
         Self::WaitReasonStrings,
@@ -94,7 +91,6 @@ impl Global {
             Self::Gomaxprocs => "runtime.gomaxprocs",
             Self::Memstats => "runtime.memstats",
             Self::GcController => "runtime.gcController",
-            Self::Work => "runtime.work",
             Self::Mheap => "runtime.mheap_",
             Self::Semtable => "runtime.semtable",
             Self::WaitReasonStrings => "runtime.waitReasonStrings",

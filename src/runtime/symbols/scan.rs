@@ -40,14 +40,10 @@ pub(crate) struct DataWords {
 }
 
 impl DataWords {
-    /// Reads the variables that may hold pointers (`.data` and `.bss`) or all of them.
-    pub(crate) fn read(target: &dyn Target, module: &ModuleData, all: bool) -> Result<Self, ReadError> {
-        let mut ranges = vec![&module.data, &module.bss];
-        if all {
-            ranges.extend([&module.noptrdata, &module.noptrbss]);
-        }
+    /// Reads the variables that may hold pointers (`.data` and `.bss`).
+    pub(crate) fn read(target: &dyn Target, module: &ModuleData) -> Result<Self, ReadError> {
         let mut out = Self { ranges: Vec::new() };
-        for range in ranges {
+        for range in [&module.data, &module.bss] {
             let len = usize::try_from(range.end.saturating_sub(range.start).min(MAX_RANGE)).unwrap_or(0);
             let mut bytes = vec![0; len];
             let got = target.read(Addr(range.start), &mut bytes)?;
@@ -84,21 +80,30 @@ fn like_g(bytes: &[u8], module: &ModuleData, may_be_dead: bool) -> bool {
     lo < hi && hi - lo <= 2 << 30 && lo.is_multiple_of(8) && (lo..=hi).contains(&sp) && module.text.contains(&pc)
 }
 
+/// Three words that may be a slice.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    at: u64,
+    array: u64,
+    len: u64,
+    cap: u64,
+}
+
 /// `allgs`, and `allgptr` where exactly one other word is the same pointer.
 pub(crate) fn allgs(
     process: Process<'_>,
     module: &ModuleData,
     words: &DataWords,
 ) -> Result<Vec<(Global, Located)>, ReadError> {
-    let slices: Vec<(u64, u64, u64)> = words
+    let slices: Vec<Slice> = words
         .iter()
         .filter_map(|(at, bytes)| {
             let (array, len, cap) = (bytes.u64_at(0)?, bytes.u64_at(8)?, bytes.u64_at(16)?);
-            (is_pointer(array) && (2..=cap).contains(&len) && cap <= MAX_LEN).then_some((at, array, len))
+            (is_pointer(array) && (2..=cap).contains(&len) && cap <= MAX_LEN).then_some(Slice { at, array, len, cap })
         })
         .collect();
-    let heads = bulk::words(process.target, &slices.iter().map(|(_, array, _)| Addr(*array)).collect::<Vec<_>>())?;
-    let heads: Vec<((u64, u64, u64), u64)> = slices
+    let heads = bulk::words(process.target, &slices.iter().map(|slice| Addr(slice.array)).collect::<Vec<_>>())?;
+    let heads: Vec<(Slice, u64)> = slices
         .into_iter()
         .zip(heads)
         .filter_map(|(slice, head)| Some((slice, head.filter(|h| is_pointer(*h))?)))
@@ -113,23 +118,48 @@ pub(crate) fn allgs(
         }
     })?;
     let mut fits = Vec::new();
-    for (at, array, len) in likely {
-        let count = usize::try_from(len).unwrap_or(0).min(SAMPLE);
-        let Some(pointers) = process.target.read_vec(Addr(array), count * 8)? else { continue };
-        let gs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8)).map(Addr).collect();
-        let mut good = 0_usize;
-        bulk::for_each(process.target, &gs, SCHED as u32 + 16, |_, bytes| {
-            good += usize::from(bytes.is_some_and(|b| like_g(b, module, true)));
+    for slice in likely {
+        let count = usize::try_from(slice.len).unwrap_or(0).min(SAMPLE);
+        // Its beginning, and its very end: what is not a slice has no end there.
+        let last = slice.array.checked_add(8 * (slice.len - 1)).map(Addr).unwrap_or_default();
+        let (Some(pointers), Some(last)) =
+            (process.target.read_vec(Addr(slice.array), count * 8)?, process.target.read_u64(last)?)
+        else {
+            continue;
+        };
+        let gs = (0..count).filter_map(|i| pointers.u64_at(i * 8)).chain([last]).map(Addr);
+        let gs: Vec<Addr> = gs.collect();
+        let (mut good, mut good_end) = (0_usize, false);
+        bulk::for_each(process.target, &gs, SCHED as u32 + 16, |index, bytes| {
+            let fits = bytes.is_some_and(|b| like_g(b, module, true));
+            if index < count {
+                good += usize::from(fits);
+            } else {
+                good_end = fits;
+            }
         })?;
         // One may be caught in the middle of a change.
-        if good + count / 16 >= count {
-            fits.push((at, array));
+        if good_end && good + count / 16 >= count {
+            fits.push(slice);
         }
     }
-    let [(at, array)] = fits.as_slice() else { return Ok(Vec::new()) };
+    // The collector keeps a copy while it marks. It has no room to grow, which the original has
+    // nearly always.
+    if fits.len() > 1 {
+        fits.retain(|slice| slice.cap > slice.len);
+    }
+    let [slice] = fits.as_slice() else { return Ok(Vec::new()) };
     let link = |at: u64| process.bias.unload(Addr(at));
-    let mut out = vec![(Global::Allgs, found(link(*at), "a slice of what begins like goroutines"))];
-    let same: Vec<u64> = words.iter().filter(|(a, b)| a != at && b.u64_at(0) == Some(*array)).map(|(a, _)| a).collect();
+    let mut out = vec![(Global::Allgs, found(link(slice.at), "a slice of what begins like goroutines"))];
+    let is_copy = |bytes: &[u8]| {
+        let (len, cap) = (bytes.u64_at(8).unwrap_or(0), bytes.u64_at(16).unwrap_or(0));
+        len != 0 && len == cap && len <= slice.len
+    };
+    let same: Vec<u64> = words
+        .iter()
+        .filter(|(at, bytes)| *at != slice.at && bytes.u64_at(0) == Some(slice.array) && !is_copy(bytes))
+        .map(|(at, _)| at)
+        .collect();
     if let [mirror] = same.as_slice() {
         out.push((Global::Allgptr, found(link(*mirror), "the only copy of runtime.allgs's pointer")));
     }

@@ -17,6 +17,8 @@ use crate::runtime::layout::LayoutTable;
 pub(crate) struct Ballot {
     pub(crate) global: Global,
     pub(crate) structure: &'static str,
+    /// Structures within it, which come and go with it.
+    pub(crate) inner: &'static [&'static str],
     /// Function without its `runtime.`, and field.
     pub(crate) pairs: &'static [(&'static str, &'static str)],
 }
@@ -25,6 +27,7 @@ pub(crate) const BALLOTS: &[Ballot] = &[
     Ballot {
         global: Global::Sched,
         structure: "runtime.schedt",
+        inner: &["runtime.gQueue"],
         pairs: &[
             ("acquireSudog", "sudoglock"),
             ("acquireSudog", "sudogcache"),
@@ -50,6 +53,7 @@ pub(crate) const BALLOTS: &[Ballot] = &[
     Ballot {
         global: Global::Memstats,
         structure: "runtime.mstats",
+        inner: &["runtime.consistentHeapStats", "runtime.heapStatsDelta"],
         pairs: &[
             ("gcMarkTermination", "numgc"),
             ("gcMarkTermination", "gc_cpu_fraction"),
@@ -67,6 +71,7 @@ pub(crate) const BALLOTS: &[Ballot] = &[
     Ballot {
         global: Global::GcController,
         structure: "runtime.gcControllerState",
+        inner: &[],
         pairs: &[
             ("(*mcache).refill", "totalAlloc"),
             ("(*mheap).grow", "heapFree"),
@@ -77,29 +82,14 @@ pub(crate) const BALLOTS: &[Ballot] = &[
             ("gcStart", "heapLive"),
             ("gcControllerCommit", "memoryLimit"),
             ("gcControllerCommit", "gcPercent"),
+            ("gcControllerCommit", "lastHeapGoal"),
             ("gcAssistAlloc", "bgScanCredit"),
-        ],
-    },
-    Ballot {
-        global: Global::Work,
-        structure: "runtime.workType",
-        pairs: &[
-            ("gcMarkTermination", "heap0"),
-            ("gcMarkTermination", "heap1"),
-            ("gcMarkTermination", "heap2"),
-            ("gcMarkTermination", "pauseNS"),
-            ("gcMarkTermination", "stwprocs"),
-            ("gcMarkTermination", "tMark"),
-            ("gcMarkTermination", "tSweepTerm"),
-            ("gcMarkTermination", "tEnd"),
-            ("gcMarkTermination", "userForced"),
-            ("gcStart", "cycles"),
-            ("gcStart", "startSema"),
         ],
     },
     Ballot {
         global: Global::Mheap,
         structure: "runtime.mheap",
+        inner: &[],
         pairs: &[
             ("gcPaceSweeper", "pagesSwept"),
             ("gcPaceSweeper", "sweepHeapLiveBasis"),
@@ -130,6 +120,68 @@ impl Outcome {
     }
 }
 
+/// A structure that is like a table's but for something that was put in or taken out at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Split {
+    /// Fields of the table up to this offset are known to be where they were.
+    pub(crate) kept: u32,
+    /// Fields of the table from this offset on have moved.
+    pub(crate) from: u32,
+    /// Those from this offset on are known to.
+    pub(crate) moved: u32,
+    /// How far, in bytes.
+    pub(crate) shift: i32,
+    /// The first field that is known to have moved.
+    pub(crate) field: &'static str,
+}
+
+/// Largest change of a structure that is taken for one, bytes.
+const MAX_SHIFT: i64 = 256;
+
+/// Whether all that disagree agree with each other, on an address near by, and are all before or all
+/// behind the others in the structure: then something was put in or taken out between the two
+/// groups. A field between them goes with the nearer one, which is no more than a guess.
+pub(crate) fn split<'r>(
+    ballot: &Ballot,
+    table: &LayoutTable,
+    refs: impl Fn(&str) -> Option<&'r BTreeSet<LinkAddr>>,
+) -> Option<Split> {
+    let (votes, asked) = tally(ballot, table, refs);
+    let outcome = decide(&votes, &asked)?;
+    let offset = |field: &&'static str| table.offset(ballot.structure, field);
+    let rest: BTreeSet<&'static str> = outcome.dissent.iter().copied().collect();
+    let near = |base: &LinkAddr| base.0.wrapping_sub(outcome.addr.0).cast_signed().unsigned_abs() <= MAX_SHIFT as u64;
+    let agreed: Vec<LinkAddr> = votes
+        .iter()
+        .filter(|(base, fields)| **base != outcome.addr && near(base) && rest.iter().all(|f| fields.contains(f)))
+        .map(|(base, _)| *base)
+        .collect();
+    let ([other], 2..) = (agreed.as_slice(), rest.len()) else { return None };
+    // A function that refers to two fields as far apart as the shift speaks for both addresses.
+    let both = votes.get(other)?;
+    let most: Vec<&'static str> = asked.iter().copied().filter(|field| !both.contains(field)).collect();
+    let span = |fields: &mut dyn Iterator<Item = u32>| -> Option<(u32, u32)> {
+        let first = fields.next()?;
+        Some(fields.fold((first, first), |(low, high), at| (low.min(at), high.max(at))))
+    };
+    let (rest_low, rest_high) = span(&mut rest.iter().filter_map(offset))?;
+    let (most_low, most_high) = span(&mut most.iter().filter_map(offset))?;
+    let (low_base, low_end, high_base, high_start) = if rest_high < most_low {
+        (*other, rest_high, outcome.addr, most_low)
+    } else if most_high < rest_low {
+        (outcome.addr, most_high, *other, rest_low)
+    } else {
+        return None;
+    };
+    Some(Split {
+        kept: low_end,
+        moved: high_start,
+        from: low_end + (high_start - low_end) / 2 + 1,
+        shift: i32::try_from(high_base.0.wrapping_sub(low_base.0).cast_signed()).ok()?,
+        field: asked.iter().copied().find(|field| offset(field) == Some(high_start))?,
+    })
+}
+
 /// Counts the votes for one structure. `refs` gives the addresses that a function refers to, `None`
 /// for one that is not there. `None` when fewer than half of the pairs agree, or when another
 /// address has as many.
@@ -138,7 +190,20 @@ pub(crate) fn count<'r>(
     table: &LayoutTable,
     refs: impl Fn(&str) -> Option<&'r BTreeSet<LinkAddr>>,
 ) -> Option<Outcome> {
-    let mut votes: BTreeMap<LinkAddr, Vec<&'static str>> = BTreeMap::new();
+    let (votes, asked) = tally(ballot, table, refs);
+    decide(&votes, &asked)
+}
+
+/// The fields that speak for each address.
+type Votes = BTreeMap<LinkAddr, Vec<&'static str>>;
+
+/// What speaks for each address, and all that were asked.
+fn tally<'r>(
+    ballot: &Ballot,
+    table: &LayoutTable,
+    refs: impl Fn(&str) -> Option<&'r BTreeSet<LinkAddr>>,
+) -> (Votes, Vec<&'static str>) {
+    let mut votes = Votes::new();
     let mut asked = Vec::new();
     for (function, field) in ballot.pairs {
         let (Some(offset), Some(targets)) = (table.offset(ballot.structure, field), refs(function)) else { continue };
@@ -148,12 +213,16 @@ pub(crate) fn count<'r>(
             votes.entry(base).or_default().push(field);
         }
     }
+    (votes, asked)
+}
+
+fn decide(votes: &Votes, asked: &[&'static str]) -> Option<Outcome> {
     let (addr, agree) = votes.iter().max_by_key(|(_, fields)| fields.len())?;
     let tied = votes.values().filter(|fields| fields.len() == agree.len()).count() > 1;
     if tied || agree.len() * 2 < asked.len() || agree.len() < 3 {
         return None;
     }
-    let mut dissent = asked.clone();
+    let mut dissent = asked.to_vec();
     for field in agree {
         if let Some(at) = dissent.iter().position(|d| d == field) {
             dissent.remove(at);
@@ -226,5 +295,40 @@ mod tests {
         program.retain(|f, _| *f != "gcMarkTermination");
         assert_eq!(count(b, &table, |f| program.get(f)), None);
         assert_eq!(count(b, &table, |_| None), None);
+    }
+
+    #[test]
+    fn one_insertion_is_recognised() {
+        let table = checked_in(26, Arch::Amd64).unwrap();
+        let sched = ballot(Global::Sched);
+        let cut = table.offset(sched.structure, "mnext").unwrap();
+        let mut changed = table.clone();
+        changed.shift_fields(sched.structure, cut, 24);
+        let program = functions(sched, &changed, 0x60_0000);
+        let outcome = count(sched, &table, |f| program.get(f)).unwrap();
+        assert!(!outcome.is_unanimous());
+        let found = split(sched, &table, |f| program.get(f)).unwrap();
+        assert_eq!((found.shift, found.field), (24, "mnext"));
+        let ends = [found.kept, found.from, found.moved];
+        assert!(ends.is_sorted() && found.kept < cut && found.moved == cut, "{ends:?}");
+        let mut repaired = table.clone();
+        repaired.shift_fields(sched.structure, found.from, found.shift);
+        assert_eq!(repaired.structs, changed.structs);
+        let again = count(sched, &repaired, |f| program.get(f)).unwrap();
+        assert!(again.is_unanimous());
+        assert_eq!(again.addr, LinkAddr(0x60_0000));
+    }
+
+    #[test]
+    fn two_changes_are_not_guessed() {
+        let table = checked_in(26, Arch::Amd64).unwrap();
+        let sched = ballot(Global::Sched);
+        let mut changed = table.clone();
+        changed.shift_fields(sched.structure, table.offset(sched.structure, "mnext").unwrap(), 24);
+        changed.shift_fields(sched.structure, table.offset(sched.structure, "sudoglock").unwrap(), 8);
+        let program = functions(sched, &changed, 0x60_0000);
+        assert_eq!(split(sched, &table, |f| program.get(f)), None);
+        let right = functions(sched, &table, 0x60_0000);
+        assert_eq!(split(sched, &table, |f| right.get(f)), None);
     }
 }
