@@ -346,8 +346,9 @@ mod tests {
             assert_eq!(diff(snapshot, snapshot, &GroupBy::Stack).changes.len(), 100);
             started.elapsed()
         };
+        // The least of several: other load only makes it longer.
+        let least = |snapshot: &Snapshot| (0..5).map(|_| time(snapshot)).min().unwrap();
         let (small, large) = (many(10_000), many(100_000));
-        time(&small);
-        assert!(time(&large) < time(&small) * 60);
+        assert!(least(&large) < least(&small) * 60);
     }
 }
