@@ -44,6 +44,24 @@ fn open(path: &Path) -> CoreTarget {
     CoreTarget::open(path, &CoreOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// What only searches look at is nobody's business. The environment lies at the top of a thread's stack,
+/// which nobody reads; the runtime's copies of it are in the heap, beside what is searched.
+#[test]
+fn the_environment_is_not_recorded() {
+    const SECRET: &[u8] = b"correct-horse-battery-staple";
+    for version in VERSIONS {
+        let mut command = std::process::Command::new(Fixture::build("fx", version, Mode::Sw));
+        command.args(["stacks"]).env("GOSPY_TEST_SECRET", std::str::from_utf8(SECRET).unwrap());
+        let mut running = Running::spawn(command);
+        running.wait_ready();
+        let (image, _) = record(live(&running), None).unwrap();
+        let mut bytes = Vec::new();
+        image.write(&mut bytes).unwrap();
+        assert!(bytes.windows(6).any(|w| w == b"stacks"), "{version}: it has no arguments at all");
+        assert!(!bytes.windows(SECRET.len()).any(|w| w == SECRET), "{version}");
+    }
+}
+
 /// Without the binary, which is what the file is for.
 #[test]
 fn a_capture_is_the_stopped_process() {
