@@ -118,8 +118,9 @@ fn busy_loops_are_seen() {
                     .copied()
                     .filter(|name| ["main.busyLoop", "main.busyCalls", "main.busyStep"].contains(name))
                     .collect();
-                // It may not have begun yet.
-                let new = state == "runnable" && functions.len() == 2;
+                // It may not have got there yet.
+                let on_its_way = ["main.busy", "main.main.gowrap1", "runtime.goexit"];
+                let new = state == "runnable" && functions.iter().all(|name| on_its_way.contains(name));
                 let legal = new
                     || of_main == ["main.busyLoop"]
                     || of_main.split_last().is_some_and(|(last, steps)| {

@@ -8,9 +8,11 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use support::compare::{compare_dumps, frame_text, physical_text};
-use support::{DumpGoroutine, Fixture, Mode, VERSIONS, gospy, matrix};
+use support::{DumpGoroutine, Fixture, Mode, VERSIONS, gospy, matrix, parse_traceback};
 
 const MODES: [Mode; 4] = [Mode::Default, Mode::Sw, Mode::PieSw, Mode::Cgo];
 
@@ -33,17 +35,38 @@ fn stacks_are_those_of_runtime_stack() {
     println!("{} goroutines", goroutines.into_inner());
 }
 
+/// What gospy says once it says the same twice, but for what `moves`: a collection may still be going on.
+fn settled(program: &support::Running, moves: impl Fn(&DumpGoroutine) -> bool) -> String {
+    let read = || {
+        let text = gospy(&["stack", "--pid", &pid(program), "--all", "--system"]).ok();
+        let mut stays = parse_traceback(&text);
+        stays.retain(|g| !moves(g));
+        (text, stays)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut before = read();
+    loop {
+        sleep(Duration::from_millis(30));
+        let now = read();
+        if now.1 == before.1 {
+            return now.0;
+        }
+        assert!(Instant::now() < deadline, "it never comes to rest");
+        before = now;
+    }
+}
+
 #[test]
 fn stacks_are_those_of_sigquit() {
     let goroutines = AtomicUsize::new(0);
     let tally = matrix(&MODES, |version, mode, tally| {
         let program = Fixture::new("fx", version, mode).env("GOTRACEBACK", "system").run(&["stacks", "1"]);
-        let ours = gospy(&["stack", "--pid", &pid(&program), "--all", "--system"]).ok();
-        let own = program.sigquit_dump();
         // Goroutine 0 is the scheduler of the thread that got the signal, and the scavenger goes to
         // sleep and wakes by itself between the two readings.
         let moves =
             |g: &DumpGoroutine| g.id == 0 || g.state == "running" || g.functions().contains(&"runtime.bgscavenge");
+        let ours = settled(&program, moves);
+        let own = program.sigquit_dump();
         let count = compare_dumps(&own, &ours, moves, physical_text, tally);
         goroutines.fetch_add(count, Ordering::Relaxed);
     });

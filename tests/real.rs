@@ -167,8 +167,13 @@ fn collections_are_those_of_the_trace() {
                     sleep(QUIET);
                     summary(&real)
                 })
-                .find(|seen| seen["gc"]["cycles"].as_u64().unwrap() >= CYCLES)
-                .unwrap_or_else(|| panic!("{name} does not collect"));
+                // Just after a collection the Ps may hold too little to tell whether the layout of spans that
+                // a version without a table is read with is right.
+                .find(|seen| {
+                    let known = !seen["heap"].is_null() || *name == "esbuild-1.18";
+                    known && seen["gc"]["cycles"].as_u64().unwrap() >= CYCLES
+                })
+                .unwrap_or_else(|| panic!("{name} does not collect, or its heap is never known"));
             let stderr = real.running.sigquit_dump();
             // gc 2 @1.307s 0%: 0.29+0.60+0.004 ms clock, ..., 3->3->0 MB, 4 MB goal, ...
             // What else the program writes may stand between its pieces.
@@ -179,7 +184,7 @@ fn collections_are_those_of_the_trace() {
             let figure = |name: &str| heap[name].as_u64().unwrap();
             if heap.is_null() {
                 // Where there is no table of the version, the heap may be unknown, never wrong.
-                tally.holds("heap unknown", name.starts_with("esbuild-1."));
+                tally.equal("version with an unknown heap", "esbuild-1.18", *name);
                 tally.equal("complete", false, seen["complete"].as_bool().unwrap());
                 return;
             }

@@ -26,7 +26,7 @@ use crate::image::pclntab::Pclntab;
 use crate::model::{FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings};
 use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt};
+use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,6 +156,8 @@ impl Session {
     pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
         let started = Instant::now();
         let stats = self.target.stats();
+        // A process that was stopped before is for a moment not, right after a freeze.
+        let usage = self.target.usage();
         if self.decoder.remembered() > MAX_REMEMBERED {
             self.pool = Arc::default();
             self.decoder = Self::decoder(&self.program, &self.runtime);
@@ -187,7 +189,7 @@ impl Session {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
         }
         let after = self.target.stats();
-        let target = self.target_info(&read.state, clock.monotonic_ns);
+        let target = self.target_info(&read.state, usage, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
         blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
@@ -388,8 +390,8 @@ impl Session {
         Ok(())
     }
 
-    fn target_info(&self, state: &SchedulerState, monotonic_ns: u64) -> TargetInfo {
-        let (process, usage) = (self.target.process(), self.target.usage());
+    fn target_info(&self, state: &SchedulerState, usage: Usage, monotonic_ns: u64) -> TargetInfo {
+        let process = self.target.process();
         let runtime = &self.runtime;
         TargetInfo {
             pid: process.pid,
