@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
+
 use crate::model::{Snapshot, Status, WaitReasonId};
 
 /// Totals over all goroutines of a snapshot, the dead apart.
@@ -23,15 +25,19 @@ impl Counts {
     /// Counts.
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Self {
-        let mut states: BTreeMap<Status, u64> = BTreeMap::new();
-        let mut reasons: BTreeMap<WaitReasonId, u64> = BTreeMap::new();
+        let mut both: FxHashMap<(Status, Option<WaitReasonId>), u64> = FxHashMap::default();
         let mut counts = Self { dead: snapshot.dead_goroutines, ..Self::default() };
         for goroutine in snapshot.goroutines.iter().filter(|g| !g.status.is_dead()) {
             counts.total += 1;
             counts.system += u64::from(goroutine.system);
-            *states.entry(goroutine.status).or_default() += 1;
-            if let Some(reason) = goroutine.wait_reason {
-                *reasons.entry(reason).or_default() += 1;
+            *both.entry((goroutine.status, goroutine.wait_reason)).or_default() += 1;
+        }
+        let mut states: BTreeMap<Status, u64> = BTreeMap::new();
+        let mut reasons: BTreeMap<WaitReasonId, u64> = BTreeMap::new();
+        for ((status, reason), count) in both {
+            *states.entry(status).or_default() += count;
+            if let Some(reason) = reason {
+                *reasons.entry(reason).or_default() += count;
             }
         }
         counts.by_state = states.into_iter().collect();

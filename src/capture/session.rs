@@ -23,7 +23,9 @@ use super::time_of_death;
 use super::unwind::{Start, Unwinder};
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
-use crate::model::{FreezeInfo, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings};
+use crate::model::{
+    FreezeInfo, Goroutine, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
+};
 use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
 use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
@@ -192,7 +194,7 @@ impl Session {
         let target = self.target_info(&read.state, usage, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
         blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
-        goroutines.sort_unstable_by_key(|g| (g.status.is_dead(), g.id, g.addr));
+        sort(&mut goroutines);
         Ok(Snapshot {
             captured_at_unix_ns: clock.unix_ns,
             monotonic_ns: clock.monotonic_ns,
@@ -411,6 +413,23 @@ impl Session {
             rss_bytes: usage.rss_bytes,
         }
     }
+}
+
+/// Puts the live ones first, by id. A long list is cut in the middle, and its halves are sorted at the
+/// same time.
+fn sort(goroutines: &mut [Goroutine]) {
+    /// Shorter ones are done before a thread has started.
+    const LONG: usize = 1 << 15;
+    let key = |g: &Goroutine| (g.status.is_dead(), g.id, g.addr);
+    if goroutines.len() < LONG {
+        goroutines.sort_unstable_by_key(key);
+        return;
+    }
+    let (low, _, high) = goroutines.select_nth_unstable_by_key(goroutines.len() / 2, key);
+    std::thread::scope(|scope| {
+        scope.spawn(|| low.sort_unstable_by_key(key));
+        high.sort_unstable_by_key(key);
+    });
 }
 
 struct Read {

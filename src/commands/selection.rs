@@ -52,10 +52,12 @@ impl Selection {
 
     /// An error for ids that were asked for and are nobody's, with what is known of them.
     pub(super) fn missing(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        if self.ids.is_empty() {
+            return Ok(());
+        }
         let alive: rustc_hash::FxHashSet<u64> = snapshot.goroutines.iter().map(|goroutine| goroutine.id.0).collect();
-        let missing: Vec<String> =
-            self.ids.iter().filter(|id| **id == 0 || !alive.contains(id)).map(u64::to_string).collect();
-        let Some(first) = self.ids.iter().find(|id| **id == 0 || !alive.contains(id)) else { return Ok(()) };
+        let missing: Vec<u64> = self.ids.iter().copied().filter(|id| *id == 0 || !alive.contains(id)).collect();
+        let Some(first) = missing.first() else { return Ok(()) };
         let highest = alive.iter().copied().max().unwrap_or(0);
         // Ids are handed out in batches, so that a low one may not have been used yet.
         let fate = if *first == 0 {
@@ -66,6 +68,7 @@ impl Selection {
             format!("the highest id alive is {highest}")
         };
         let what = if missing.len() == 1 { "there is no goroutine" } else { "there are no goroutines" };
+        let missing: Vec<String> = missing.iter().map(u64::to_string).collect();
         let message = format!("{what} {} in pid {}: {fate}", missing.join(", "), snapshot.target.pid);
         Err(Failure::new(Exit::Error, message))
     }

@@ -36,9 +36,8 @@ pub(super) fn write(
         facts(out, style, "filter", &[text])?;
     }
     let goroutines = &index.snapshot().goroutines;
-    let is_system = |&&at: &&usize| goroutines.get(at).is_some_and(|goroutine| goroutine.system);
-    let users: Vec<usize> = selected.iter().filter(|at| !is_system(at)).copied().collect();
-    let systems: Vec<usize> = selected.iter().filter(is_system).copied().collect();
+    let is_system = |&at: &usize| goroutines.get(at).is_some_and(|goroutine| goroutine.system);
+    let (systems, users): (Vec<usize>, Vec<usize>) = selected.iter().partition(|at| is_system(at));
     let grouped = match options.list {
         ListMode::Auto => selected.len() > MOST_SINGLE,
         ListMode::Each => false,
