@@ -212,32 +212,20 @@ impl Keys<'_> {
             GroupBy::Creator => GroupKey::Line(self.line(goroutine.creator)),
             GroupBy::State => GroupKey::State(status),
             GroupBy::Reason => GroupKey::Reason(reason),
-            GroupBy::Label(wanted) => {
-                let symbols = &self.index.snapshot().symbols;
-                let labels = goroutine.labels.map_or(&[][..], |id| symbols.labels(id));
-                GroupKey::Label(labels.iter().find(|label| symbols.str(label.key) == wanted).map(|label| label.value))
-            }
+            GroupBy::Label(wanted) => GroupKey::Label(self.index.label(goroutine, wanted)),
         }
     }
 
     fn line(&self, frame: Option<FrameId>) -> Option<Line> {
-        let frame = self.index.snapshot().symbols.frame(frame?)?;
-        Some(Line { function: frame.function, file: frame.file, line: frame.line })
+        self.index.line(frame?)
     }
 
     fn class(&mut self, id: StackId) -> u32 {
         if let Some(&class) = self.similar.get(&id) {
             return class;
         }
-        let frames = self.index.snapshot().symbols.stack(id).map_or(&[][..], |stack| &stack.frames);
-        let all_hidden = frames.iter().all(|frame| frame.hidden);
-        let lines: Vec<Line> = frames
-            .iter()
-            .filter(|frame| all_hidden || !frame.hidden)
-            .filter_map(|frame| self.line(Some(frame.frame)))
-            .collect();
         let next = u32::try_from(self.classes.len()).unwrap_or(u32::MAX);
-        let class = *self.classes.entry(lines).or_insert(next);
+        let class = *self.classes.entry(self.index.shown_lines(id)).or_insert(next);
         self.similar.insert(id, class);
         class
     }

@@ -2,8 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
+use super::group::Line;
 use crate::addr::Addr;
-use crate::model::{FrameId, Goroutine, Snapshot, Stack, StackState, Status, Thread};
+use crate::model::{FrameId, Goroutine, Snapshot, Stack, StackId, StackState, Status, StrId, Thread};
 
 /// Which place of a goroutine to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -120,6 +121,31 @@ impl<'a> Index<'a> {
             (None, Some(frame)) => Place::StartedIn(frame),
             (None, None) => Place::Unknown,
         }
+    }
+
+    /// The line of source at `frame`.
+    #[must_use]
+    pub fn line(&self, frame: FrameId) -> Option<Line> {
+        let frame = self.snapshot.symbols.frame(frame)?;
+        Some(Line { function: frame.function, file: frame.file, line: frame.line })
+    }
+
+    /// The lines of a stack that a normal traceback shows, innermost first; all of them where it would
+    /// show none.
+    #[must_use]
+    pub fn shown_lines(&self, stack: StackId) -> Vec<Line> {
+        let frames = self.snapshot.symbols.stack(stack).map_or(&[][..], |stack| &stack.frames);
+        let all_hidden = frames.iter().all(|frame| frame.hidden);
+        let shown = frames.iter().filter(|frame| all_hidden || !frame.hidden);
+        shown.filter_map(|frame| self.line(frame.frame)).collect()
+    }
+
+    /// The value of one of the program's own labels.
+    #[must_use]
+    pub fn label(&self, goroutine: &Goroutine, key: &str) -> Option<StrId> {
+        let symbols = &self.snapshot.symbols;
+        let label = symbols.labels(goroutine.labels?).iter().find(|label| symbols.str(label.key) == key)?;
+        Some(label.value)
     }
 
     /// Name of the function at `frame`; empty where unknown.

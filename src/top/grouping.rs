@@ -9,7 +9,6 @@ use std::str::FromStr;
 use rustc_hash::FxHashMap;
 
 use super::watch::Observed;
-use crate::analysis::group::Line;
 use crate::analysis::{Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, StackId, StackState, Status, StrId, WaitReasonId};
 
@@ -147,38 +146,25 @@ impl<'a> Keys<'a> {
                 StackState::Known(id) => self.stack(id),
                 StackState::NotShown(_) => self.at(goroutine, PlaceKind::Current),
             },
-            Grouping::Label(wanted) => {
-                let symbols = &self.index.snapshot().symbols;
-                let labels = goroutine.labels.map_or(&[][..], |id| symbols.labels(id));
-                let label = labels.iter().find(|label| symbols.str(label.key) == wanted);
-                label.map_or(Key::NoLabel, |label| Key::Label(label.value))
-            }
+            Grouping::Label(wanted) => self.index.label(goroutine, wanted).map_or(Key::NoLabel, Key::Label),
         }
     }
 
     fn at(&self, goroutine: &Goroutine, kind: PlaceKind) -> Key {
         match place_of(self.index, goroutine, kind) {
-            Place::At(frame) => self.line(frame).map_or(Key::Nowhere, |l| Key::At(l.function, l.file, l.line)),
+            Place::At(frame) => self.index.line(frame).map_or(Key::Nowhere, |l| Key::At(l.function, l.file, l.line)),
             Place::StartedIn(frame) => {
-                self.line(frame).map_or(Key::Nowhere, |l| Key::StartedIn(l.function, l.file, l.line))
+                self.index.line(frame).map_or(Key::Nowhere, |l| Key::StartedIn(l.function, l.file, l.line))
             }
             Place::Unknown => Key::Nowhere,
         }
-    }
-
-    fn line(&self, frame: FrameId) -> Option<Line> {
-        let frame = self.index.snapshot().symbols.frame(frame)?;
-        Some(Line { function: frame.function, file: frame.file, line: frame.line })
     }
 
     fn stack(&mut self, id: StackId) -> Key {
         if let Some(&key) = self.stacks.get(&id) {
             return key;
         }
-        let frames = self.index.snapshot().symbols.stack(id).map_or(&[][..], |stack| &stack.frames);
-        let all_hidden = frames.iter().all(|frame| frame.hidden);
-        let shown = frames.iter().filter(|frame| all_hidden || !frame.hidden);
-        let lines: Vec<Line> = shown.filter_map(|frame| self.line(frame.frame)).collect();
+        let lines = self.index.shown_lines(id);
         // Without random keys, so that it is the same in the next refresh.
         let key = Key::Stack(BuildHasherDefault::<DefaultHasher>::default().hash_one(&lines));
         self.stacks.insert(id, key);
