@@ -96,7 +96,8 @@ fn stop_each(
         )?;
         let addrs: Vec<u64> = stopped.keys().copied().collect();
         let plan = Plan { validate: false, stopped: Arc::new(stopped), window: 1 << 20, ..walk.plan.clone() };
-        let chunks = Walk::read_all(walk.target, &plan, &addrs)?;
+        let mut chunks = Vec::new();
+        Walk::read_all(walk.target, &plan, &addrs, &mut chunks)?;
         note(info, frozen.resume(), 1);
         stopped_chunks.push((chunks, plan));
     }

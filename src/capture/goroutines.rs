@@ -299,16 +299,31 @@ impl Walk<'_> {
         self.give_up(again)
     }
 
-    /// Reads the goroutines at `addrs` without decoding anything, for a target that stands still and
-    /// is not to stand longer than it must.
-    pub(super) fn read_all(target: &dyn Target, plan: &Plan, addrs: &[u64]) -> Result<Vec<Chunk>, ReadError> {
-        addrs
-            .chunks(CHUNK)
-            .map(|part| {
-                let mut chunk = Chunk::new(part, plan.window);
-                chunk.read(target, plan).map(|()| chunk)
-            })
-            .collect()
+    /// Reads the goroutines at `addrs` into `chunks` without decoding anything, for a target that
+    /// stands still and is not to stand longer than it must. Chunks that were read into before have
+    /// their memory already.
+    pub(super) fn read_all(
+        target: &dyn Target,
+        plan: &Plan,
+        addrs: &[u64],
+        chunks: &mut Vec<Chunk>,
+    ) -> Result<(), ReadError> {
+        chunks.resize_with(addrs.len().div_ceil(CHUNK), || Chunk::new(&[], plan.window));
+        for (chunk, part) in chunks.iter_mut().zip(addrs.chunks(CHUNK)) {
+            chunk.addrs.clear();
+            chunk.addrs.extend_from_slice(part);
+        }
+        let read = |chunks: &mut [Chunk]| chunks.iter_mut().try_for_each(|chunk| chunk.read(target, plan));
+        let middle = chunks.len() / 2;
+        let (one, other) = chunks.split_at_mut(middle);
+        if one.is_empty() {
+            return read(other);
+        }
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| read(one));
+            read(other)?;
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Decodes what [`Self::read_all`] read with `plan`; what is torn even so is read again.
@@ -359,7 +374,8 @@ impl Walk<'_> {
     pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
         let addrs: Vec<u64> = self.running().into_iter().collect();
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
-        let chunks = Self::read_all(self.target, &plan, &addrs)?;
+        let mut chunks = Vec::new();
+        Self::read_all(self.target, &plan, &addrs, &mut chunks)?;
         self.replace(&chunks, &plan);
         Ok(())
     }

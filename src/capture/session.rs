@@ -28,7 +28,7 @@ use crate::model::{
 };
 use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
+use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage, unrecorded};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -304,6 +304,12 @@ impl Session {
         let layout = &self.runtime.layout;
         let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
         let threads = target.threads()?;
+        // Once before the stop, and into the same memory: what the kernel has to find and make for it
+        // takes longer than the copying.
+        let mut chunks = Vec::new();
+        let plan = Plan { validate: false, window: FROZEN_WINDOW, ..self.plan(options) };
+        let addrs = allgs::read(unrecorded(target), &self.runtime, &self.program, &mut Warnings::default())?;
+        Walk::read_all(target, &plan, &addrs, &mut chunks)?;
         let frozen = target.freeze(&FreezeWhich::All)?;
         let clock = target.clock();
         let state = scheduler::read(target, &self.runtime, &self.program, &threads, warnings)?;
@@ -317,8 +323,8 @@ impl Session {
             &self.program.module.text,
             self.program.elf.arch(),
         )?;
-        let plan = Plan { validate: false, window: FROZEN_WINDOW, stopped: Arc::new(stopped), ..self.plan(options) };
-        let chunks = Walk::read_all(target, &plan, &addrs)?;
+        let plan = Plan { stopped: Arc::new(stopped), ..plan };
+        Walk::read_all(target, &plan, &addrs, &mut chunks)?;
         let in_c = match options.c_frames {
             true => foreign::read(target, self.program.elf.arch(), layout, &state.ms, Some(frozen.as_ref()), warnings)?,
             false => Vec::new(),
