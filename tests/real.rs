@@ -192,9 +192,12 @@ fn collections_are_those_of_the_trace() {
             let sizes = last.split(", ").find(|part| part.contains("->")).unwrap();
             let marked: u64 = sizes.trim_end_matches(" MB").rsplit("->").next().unwrap().parse().unwrap();
             tally.equal("MB marked", marked, figure("marked_bytes") >> 20);
-            // Markers that come to one object at the same time both count it (`greyobject`, mgcmark.go).
-            let marked_once = figure("marked_bytes") / 100 * 99;
-            tally.between("bytes allocated", marked_once, figure("alloc_bytes"), figure("heap_inuse_bytes"));
+            // Right after a collection a program's own HeapAlloc is some hundred bytes below its own
+            // /gc/heap/live:bytes (672 in a small server of Go 1.26.6). That HeapAlloc is told to the byte is
+            // tested where the program can be asked: truth/heap.rs.
+            const MARKED_BEYOND: u64 = 4096;
+            let least = figure("marked_bytes") - MARKED_BEYOND;
+            tally.between("bytes allocated", least, figure("alloc_bytes"), figure("heap_inuse_bytes"));
             tally.between("heap in use", figure("alloc_bytes"), figure("heap_inuse_bytes"), figure("heap_sys_bytes"));
             tally.equal("objects", figure("mallocs") - figure("frees"), figure("objects"));
             let gc = &seen["gc"];
