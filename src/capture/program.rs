@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::recording::quiet;
 use crate::addr::{Addr, LinkAddr, LoadBias};
-use crate::bytes::{ByteSource, FieldsExt};
+use crate::bytes::FieldsExt;
 use crate::image::build_info::{BuildInfo, BuildInfoError};
 use crate::image::elf::{Elf, ElfError};
 use crate::image::moduledata::{MODULEDATA_KEPT, ModuleData};
 use crate::image::pclntab::{Header, Pclntab};
+use crate::target::file_bytes::FileBytes;
 use crate::target::{Mapping, ReadError, Target, TargetError};
 
 /// A Go program that was found in a target.
@@ -299,29 +300,10 @@ fn search(
     Ok(None)
 }
 
-struct FileSource {
-    file: std::fs::File,
-    len: u64,
-}
-
-impl ByteSource for FileSource {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.file, buf, offset)
-    }
-}
-
 impl SymbolFile {
     fn open(path: &Path, program: &Elf) -> Result<Self, ProgramError> {
-        let open = || {
-            let file = std::fs::File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok(FileSource { file, len })
-        };
-        let source = open().map_err(|source| ProgramError::SymbolFile { path: path.to_owned(), source })?;
+        let source =
+            FileBytes::open(path).map_err(|source| ProgramError::SymbolFile { path: path.to_owned(), source })?;
         let elf = Elf::parse(Arc::new(source))
             .map_err(|source| ProgramError::SymbolFileElf { path: path.to_owned(), source })?;
         let text = |elf: &Elf| elf.segments().iter().find(|s| s.executable).map(|s| s.vaddr.0);

@@ -14,7 +14,6 @@ use crate::model::{Provenance, Warnings};
 use crate::report::doctor::{Check, Doctor, Fact, Oddity, Program, Reading, Refusal};
 use crate::report::json::SCHEMA_VERSION;
 use crate::report::processes::{Process, Processes};
-use crate::target::TargetError;
 use crate::target::access::Access;
 use crate::target::live::LiveTarget;
 use crate::target::process_list::{ProcessEntry, ProcessList};
@@ -29,10 +28,7 @@ const OF_MACHINE: &[&str] = &["own uid", "CAP_SYS_PTRACE", "kernel.yama.ptrace_s
 pub(super) fn doctor(wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
     let pid = wanted.and_then(Wanted::pid);
     let own = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-    let access = Access::of(pid.unwrap_or(own)).map_err(|error| match (error.kind(), pid) {
-        (std::io::ErrorKind::NotFound, Some(pid)) => TargetError::NoSuchProcess { pid }.into(),
-        _ => Failure::new(Exit::Error, format!("/proc/{} cannot be read: {error}", pid.unwrap_or(own))),
-    })?;
+    let access = Access::of(pid.unwrap_or(own))?;
     let (kernel, machine) = kernel();
     let mut checks = access.checks;
     if pid.is_none() {
