@@ -244,7 +244,8 @@ impl Goal {
     pub fn new(path: &Path, replace: Replace) -> Result<Self, NewFileError> {
         let no_name = || NewFileError::NoName { path: path.to_owned() };
         let bytes = path.as_os_str().as_bytes();
-        let name = path.file_name().filter(|_| !bytes.ends_with(b"/") && !bytes.ends_with(b"/.")).ok_or_else(no_name)?;
+        let name =
+            path.file_name().filter(|_| !bytes.ends_with(b"/") && !bytes.ends_with(b"/.")).ok_or_else(no_name)?;
         let parent = path.parent().unwrap_or(Path::new(""));
         let directory = Arc::new(Directory { fd: walk_to_parent(path, parent)?, path: parent.to_owned() });
         let goal = Self { directory, name: name.to_owned(), path: path.to_owned(), replace, mode: PRIVATE };

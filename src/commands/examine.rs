@@ -14,8 +14,10 @@ use crate::model::{Provenance, Warnings};
 use crate::report::doctor::{Check, Doctor, Fact, Oddity, Program, Reading, Refusal};
 use crate::report::json::SCHEMA_VERSION;
 use crate::report::processes::{Process, Processes};
+use crate::target::TargetError;
 use crate::target::access::Access;
 use crate::target::live::LiveTarget;
+use crate::target::proc_dir;
 use crate::target::process_list::{ProcessEntry, ProcessList};
 
 /// Sections that only Go programs have. Programs without any section are looked into instead.
@@ -144,6 +146,7 @@ fn oddities(warnings: &Warnings) -> Vec<Oddity> {
 
 /// Every Go program that can be seen.
 pub(super) fn processes() -> Result<Processes, Failure> {
+    proc_dir::usable().map_err(TargetError::from)?;
     let list = ProcessList::new()
         .map_err(|error| Failure::new(Exit::Error, format!("/proc cannot be read: {error}; is it mounted?")))?;
     let mut all =

@@ -289,9 +289,11 @@ fn remedy(facts: &Facts, cause: Cause) -> String {
     let pid = facts.pid;
     match cause {
         // Whatever the cause: there are no rights to be had in here.
-        _ if facts.no_ids => "Run gospy outside of its user namespace, which has no users (unshare --user without a map): \
+        _ if facts.no_ids => {
+            "Run gospy outside of its user namespace, which has no users (unshare --user without a map): \
                               there, as the user of the process or as root."
-            .into(),
+                .into()
+        }
         Cause::YamaNobody => {
             "This setting lasts until the machine is booted without it; until then, read a core file or a capture."
                 .into()
@@ -322,7 +324,9 @@ fn remedy(facts: &Facts, cause: Cause) -> String {
         | Cause::MoreCapable => gain_ptrace(facts, cause, pid),
         Cause::File => match (facts.own.effective_uid(), facts.container) {
             (0, _) => "Run gospy from a root shell that has not dropped CAP_DAC_READ_SEARCH.".into(),
-            (_, Some(_)) => "Run gospy as root inside the container (docker exec -u 0 …): root may read the file.".into(),
+            (_, Some(_)) => {
+                "Run gospy as root inside the container (docker exec -u 0 …): root may read the file.".into()
+            }
             (_, None) => format!("Run: sudo gospy … --pid {pid}"),
         },
     }

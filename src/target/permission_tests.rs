@@ -104,7 +104,14 @@ fn every_cause_has_its_remedy() {
         ),
         (
             "a user namespace without users, target of the same user outside",
-            Facts { same_user_ns: false, in_first_user_ns: false, no_ids: true, own: user(65534), target: Some(user(65534)), ..plain() },
+            Facts {
+                same_user_ns: false,
+                in_first_user_ns: false,
+                no_ids: true,
+                own: user(65534),
+                target: Some(user(65534)),
+                ..plain()
+            },
             Cause::OtherUserNamespace,
             &["another user namespace"],
             &["outside of its user namespace"],
