@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use gospy::capture::record;
-use gospy::target::capture_file::{Description, write};
+use gospy::target::capture_file::{Description, goal, write};
 use gospy::target::live::LiveTarget;
 
 fn main() -> anyhow::Result<()> {
@@ -24,6 +24,6 @@ fn main() -> anyhow::Result<()> {
         arch: snapshot.target.arch,
         goroutines: snapshot.goroutines.len() as u64,
     };
-    write(Path::new(&path), &image, Some(&description), false)?;
+    write(&goal(Path::new(&path), false, false)?, &image, Some(&description))?;
     Ok(())
 }

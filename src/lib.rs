@@ -23,6 +23,7 @@ pub mod capture;
 pub mod commands;
 pub mod image;
 pub mod model;
+pub mod new_file;
 pub mod report;
 pub mod runtime;
 pub mod target;

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use gospy::capture::{OpenOptions, Session, record};
 use gospy::model::{Snapshot, Status};
-use gospy::target::capture_file::{Description, write};
+use gospy::target::capture_file::{Description, goal, write};
 use gospy::target::core::{CoreOptions, CoreTarget};
 use gospy::target::live::LiveTarget;
 use snapshots::{assert_same, everything, snapshot};
@@ -36,7 +36,7 @@ fn description(snapshot: &Snapshot) -> Description {
 
 fn capture(running: &Running, path: &Path) -> Snapshot {
     let (image, snapshot) = record(live(running), None).unwrap();
-    write(path, &image, Some(&description(&snapshot)), false).unwrap();
+    write(&goal(path, false, false).unwrap(), &image, Some(&description(&snapshot))).unwrap();
     snapshot
 }
 
@@ -165,7 +165,7 @@ fn a_frozen_capture_has_the_stacks_of_running_goroutines() {
         let running = Fixture::start("fx", "1.26.6", Mode::Default, &["states", "1", "-busy", "3"]);
         let (image, taken) = record(live(&running), Some(mode)).unwrap();
         let path = dir.path().join("capture");
-        write(&path, &image, Some(&description(&taken)), false).unwrap();
+        write(&goal(&path, false, false).unwrap(), &image, Some(&description(&taken))).unwrap();
         let mut session = Session::open(Box::new(open(&path)), &OpenOptions::default()).unwrap();
         let after = session.capture(&CaptureOptions { freeze: None, ..everything() }).unwrap();
         snapshots::assert_same_goroutines("frozen", &taken, &after, |_| true);
@@ -208,9 +208,9 @@ mod bad_input {
     #[test]
     fn a_newer_version_of_the_format() {
         let mut bytes = example();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let text = refused(&bytes);
-        assert!(text.contains("version 2") && text.contains("newer gospy"), "{text}");
+        assert!(text.contains("version 3") && text.contains("newer gospy"), "{text}");
     }
 
     #[test]

@@ -186,3 +186,10 @@ fn released_programs_start() {
         }
     }
 }
+
+/// Of whatever is missing on a machine.
+#[test]
+#[should_panic(expected = "'no-such-tool' is not installed; install the package 'such-a-package'")]
+fn a_missing_tool_is_named_with_its_package() {
+    support::need("no-such-tool", "such-a-package");
+}

@@ -273,9 +273,26 @@ fn a_snapshot_is_written_on_request() {
     top.until_text("written to gospy-");
     let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path()).collect();
     let [file] = files.as_slice() else { panic!("{files:?}") };
-    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    assert_eq!(json["target"]["pid"], target.pid());
-    assert!(!json["goroutines"]["list"].as_array().unwrap().is_empty());
+    let (name, pid) = (file.display().to_string(), target.pid());
+    assert!(name.contains(&format!("/gospy-{pid}-")) && name.ends_with("Z.capture"), "{name}");
+    let stacks = gospy(&["stack", "--from", &name]).ok();
+    assert!(stacks.contains("main.leakOne"), "{stacks}");
+    // What a paused view shows, and what an ended program was.
+    let before = files.clone();
+    top.press(" w");
+    let written = top.until("another file", |screen| screen.contains(".json").then_some(()));
+    let () = written;
+    let files = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+    let new: Vec<_> = files.filter(|file| !before.contains(file)).collect();
+    let [json] = new.as_slice() else { panic!("{new:?}") };
+    let json = json.display().to_string();
+    assert!(json.ends_with("Z.json"), "{json}");
+    for path in [&name, &json] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{path}");
+        assert!(gospy(&["summary", "--from", path]).ok().contains(&format!("pid {pid}")));
+        assert!(gospy(&["top", "--from", path]).ok().contains("main.leakOne"));
+    }
     top.press("q");
     assert!(top.end().success());
 }

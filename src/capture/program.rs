@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::recording::quiet;
 use crate::addr::{Addr, LinkAddr, LoadBias};
-use crate::bytes::{ByteSource, FieldsExt};
+use crate::bytes::FieldsExt;
 use crate::image::build_info::{BuildInfo, BuildInfoError};
 use crate::image::elf::{Elf, ElfError};
 use crate::image::moduledata::{MODULEDATA_KEPT, ModuleData};
 use crate::image::pclntab::{Header, Pclntab};
+use crate::target::file_bytes::FileBytes;
 use crate::target::{Mapping, ReadError, Target, TargetError};
 
 /// A Go program that was found in a target.
@@ -135,7 +136,8 @@ impl Program {
     pub fn find(target: &dyn Target, symbols: Option<&Path>) -> Result<Self, ProgramError> {
         let mappings = target.mappings()?;
         let exe = target.process().exe.clone();
-        let elf = Elf::parse(target.executable()?).map_err(|source| ProgramError::Elf { exe: exe.clone(), source })?;
+        let elf =
+            Elf::parse(target.executable()?).map_err(|source| ProgramError::Elf { exe: in_words(&exe), source })?;
         let entry = at_entry(target);
         let own = mappings_of_executable(&exe, entry.unwrap_or(elf.entry().0), &mappings);
         if let Some(program) = Self::in_file(target, Arc::new(elf), &exe, &own, entry, symbols)? {
@@ -152,7 +154,7 @@ impl Program {
                 return Ok(program);
             }
         }
-        Err(ProgramError::NotGo { exe, libraries: libraries.len() })
+        Err(ProgramError::NotGo { exe: in_words(&exe), libraries: libraries.len() })
     }
 
     fn in_file(
@@ -166,7 +168,7 @@ impl Program {
         let headers = function_tables(target, &elf, name);
         let Some(first) = headers.first() else { return Ok(None) };
         let places: Vec<(u64, u64)> = mappings.iter().map(|m| (m.start.0, m.offset)).collect();
-        let bias = elf.load_bias(&places, entry).ok_or_else(|| ProgramError::NotMapped { exe: name.to_owned() })?;
+        let bias = elf.load_bias(&places, entry).ok_or_else(|| ProgramError::NotMapped { exe: in_words(name) })?;
         for header in &headers {
             let Some(module) = find_moduledata(target, &elf, bias, header)? else { continue };
             let text = bias.unload(Addr(module.text.start));
@@ -187,8 +189,13 @@ impl Program {
                 symbol_file,
             }));
         }
-        Err(ProgramError::NoModuleData { exe: name.to_owned(), header: first.addr })
+        Err(ProgramError::NoModuleData { exe: in_words(name), header: first.addr })
     }
+}
+
+/// A file as it is called in messages: a core file need not tell what its program was started from.
+fn in_words(path: &str) -> String {
+    if path.is_empty() { "the executable".to_owned() } else { path.to_owned() }
 }
 
 /// The function tables of a file. Where it has no sections all of it is searched for them, so a
@@ -299,29 +306,10 @@ fn search(
     Ok(None)
 }
 
-struct FileSource {
-    file: std::fs::File,
-    len: u64,
-}
-
-impl ByteSource for FileSource {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.file, buf, offset)
-    }
-}
-
 impl SymbolFile {
     fn open(path: &Path, program: &Elf) -> Result<Self, ProgramError> {
-        let open = || {
-            let file = std::fs::File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok(FileSource { file, len })
-        };
-        let source = open().map_err(|source| ProgramError::SymbolFile { path: path.to_owned(), source })?;
+        let source =
+            FileBytes::open(path).map_err(|source| ProgramError::SymbolFile { path: path.to_owned(), source })?;
         let elf = Elf::parse(Arc::new(source))
             .map_err(|source| ProgramError::SymbolFileElf { path: path.to_owned(), source })?;
         let text = |elf: &Elf| elf.segments().iter().find(|s| s.executable).map(|s| s.vaddr.0);

@@ -111,7 +111,7 @@ pub(super) enum Command {
     /// Print the manual page, or write all of them into a directory
     #[command(after_long_help = "Examples:\n  gospy man | man -l -\n  gospy man /usr/local/share/man/man1")]
     Man {
-        /// Where to write gospy.1, gospy-summary.1 and so on
+        /// Where to write gospy.1, gospy-summary.1 and so on; regular files of one's own are replaced
         #[arg(value_hint = ValueHint::DirPath)]
         directory: Option<PathBuf>,
     },
@@ -176,7 +176,7 @@ Examples:
 const CAPTURE_EXAMPLES: &str = "\
 A capture holds what every command shows, and what that takes of the binary. It is small, checked, and
 can be read years later on any machine without the binary, without root and without Go. A file that
-is there is replaced only if it is a capture, and only when the new one is whole.
+is there is replaced only if it is a capture, and only when the new one is whole; links and devices never.
 
 Examples:
   gospy capture --pid 4242 -o server.capture
@@ -184,6 +184,7 @@ Examples:
   gospy capture -p 4242 -o leak.capture --repeat 10 --interval 1m
   gospy diff leak-01.capture leak-10.capture
   gospy capture --from core.4242 -o crash.capture
+  ssh host sudo gospy capture -p 4242 -o - > server.capture
   gospy capture --from server.capture -o server.core --uncompressed && gdb ./server server.core";
 
 /// Which program.
@@ -193,7 +194,8 @@ pub(super) struct TargetArgs {
     /// Process to read
     #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
-    /// File to read in the place of a process: a capture (see `gospy capture`) or a core file
+    /// File to read in the place of a process: a capture (see `gospy capture`), a core file, or what
+    /// `stack --json` writes; - for standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     from: Option<PathBuf>,
     /// Binary of the same build with symbols, for a program that has none; of a core file, the
@@ -236,10 +238,11 @@ fn place(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroo
 pub(super) struct CaptureArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// File to write; with --repeat, a number is put before its extension
+    /// File to write, for its owner alone (mode 0600); with --repeat, a number is put before its
+    /// extension; - for standard output
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) output: PathBuf,
-    /// Write over a file that is no capture, too
+    /// Write over any regular file, not only over a capture (with --uncompressed a core file)
     #[arg(long)]
     pub(super) force: bool,
     /// Take that many captures, one after the other
@@ -398,7 +401,8 @@ pub(super) struct StackArgs {
     /// One line a stack, root first, with its count: for flame graphs
     #[arg(long, conflicts_with_all = ["json", "pprof", "group", "similar", "all"])]
     pub(super) folded: bool,
-    /// Write a pprof profile with one sample a goroutine; - for standard output
+    /// Write a pprof profile with one sample a goroutine; - for standard output. A regular file of one's
+    /// own is replaced, and nothing else
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["json", "group", "similar", "all"])]
     pub(super) pprof: Option<PathBuf>,
 }

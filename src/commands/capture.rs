@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::args::{CaptureArgs, Global};
+use super::files::is_dash;
 use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure};
@@ -11,7 +12,7 @@ use crate::model::Snapshot;
 use crate::report::captures::{self, Captured, Captures};
 use crate::report::json::time;
 use crate::report::units::{bytes, counted};
-use crate::target::capture_file::{self, Description};
+use crate::target::capture_file::{self, Description, WriteError};
 
 pub(super) fn run(
     arguments: &CaptureArgs,
@@ -19,6 +20,10 @@ pub(super) fn run(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
+    if is_dash(&arguments.output) {
+        to_stdout_is_possible(arguments, streams)?;
+        return to_stdout(arguments, global, sources, streams);
+    }
     let (count, interval) = (arguments.repeat.unwrap_or(1), Duration::from_nanos(arguments.interval.unwrap_or(0)));
     let started = Instant::now();
     let mut captures = Vec::new();
@@ -46,12 +51,42 @@ pub(super) fn run(
     Ok(if global.strict && !complete { Exit::Incomplete } else { Exit::Done })
 }
 
-fn take(arguments: &CaptureArgs, sources: &dyn Sources, path: &Path) -> Result<Captured, Failure> {
+fn to_stdout_is_possible(arguments: &CaptureArgs, streams: &Streams<'_>) -> Result<(), Failure> {
+    let why = if streams.out_is_terminal {
+        "would write binary data to the terminal: name a file"
+    } else if arguments.repeat.is_some() {
+        "takes one capture: name a file for --repeat"
+    } else if arguments.json {
+        "writes the capture where --json writes its object: name a file"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(Exit::Usage, format!("--output - {why}")))
+}
+
+fn to_stdout(
+    arguments: &CaptureArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Failure> {
     let (image, snapshot) = sources.record(&arguments.target.wanted(), arguments.target.freeze())?;
     let description = description(&snapshot);
     let inside = (!arguments.uncompressed).then_some(&description);
-    let written = capture_file::write(path, &image, inside, arguments.force)
-        .map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
+    streams.finish(|out| capture_file::write_to(out, &image, inside))?;
+    if !global.quiet {
+        streams.note(&format!("standard output: {}", counted(description.goroutines, "goroutine", "goroutines")));
+    }
+    Ok(if global.strict && !snapshot.is_complete() { Exit::Incomplete } else { Exit::Done })
+}
+
+fn take(arguments: &CaptureArgs, sources: &dyn Sources, path: &Path) -> Result<Captured, Failure> {
+    let not_written = |error: WriteError| Failure::new(Exit::Error, error.to_string());
+    let goal = capture_file::goal(path, arguments.uncompressed, arguments.force).map_err(not_written)?;
+    let (image, snapshot) = sources.record(&arguments.target.wanted(), arguments.target.freeze())?;
+    let description = description(&snapshot);
+    let inside = (!arguments.uncompressed).then_some(&description);
+    let written = capture_file::write(&goal, &image, inside).map_err(not_written)?;
     Ok(Captured {
         path: path.display().to_string(),
         bytes: written.len,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::ci_args::CheckArgs;
 use super::diff::complete;
-use super::files::write_file;
+use super::files::{report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
 use super::snapshots::{Given, name_of};
 use super::source::Sources;
@@ -29,6 +29,7 @@ pub(super) fn run(
     if rules.rules.is_empty() {
         return Err(Failure::new(Exit::Usage, format!("{NO_RULE} or --watch")));
     }
+    let junit = arguments.junit.as_deref().map(|path| report_file("--junit", path)).transpose()?;
     let mut pool = SymbolPool::default();
     // Read first: that it is missing should not be found out after the watch.
     let baseline = arguments.baseline().map(|given| given.census(sources, &mut pool)).transpose()?;
@@ -58,8 +59,8 @@ pub(super) fn run(
             if annotate { check::github(out, &subject, workspace.as_deref()) } else { Ok(()) }
         })?;
     }
-    if let Some(path) = &arguments.junit {
-        write_file(path, |out| check::junit(out, &subject))?;
+    if let Some(goal) = &junit {
+        write_file(goal, |out| check::junit(out, &subject))?;
     }
     if subject.failed() > 0 {
         return Ok(Exit::Failed);

@@ -224,7 +224,8 @@ pub(super) struct CheckArgs {
     /// One JSON object instead of text
     #[arg(long, short)]
     pub(super) json: bool,
-    /// Write JUnit XML to a file too
+    /// Write JUnit XML to a file too, for its owner alone. A regular file of one's own, as an earlier run
+    /// left it, is replaced, and nothing else
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) junit: Option<PathBuf>,
     /// Annotate the run on GitHub Actions; done without asking where GITHUB_ACTIONS is true
@@ -265,7 +266,8 @@ pub(super) struct RunArgs {
     /// From SIGTERM, when it is given up on, to SIGKILL
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s", requires = "timeout")]
     pub(super) grace: u64,
-    /// Where to write the stacks of a command that was given up on; standard error unless given
+    /// Where to write the stacks of a command that was given up on; standard error unless given. A regular
+    /// file of one's own is replaced, and nothing else
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "timeout")]
     pub(super) dump: Option<PathBuf>,
     /// Take a capture at intervals: it is written into --output, and judged by the rules

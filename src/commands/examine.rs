@@ -17,6 +17,7 @@ use crate::report::processes::{Process, Processes};
 use crate::target::TargetError;
 use crate::target::access::Access;
 use crate::target::live::LiveTarget;
+use crate::target::proc_dir;
 use crate::target::process_list::{ProcessEntry, ProcessList};
 
 /// Sections that only Go programs have. Programs without any section are looked into instead.
@@ -29,10 +30,7 @@ const OF_MACHINE: &[&str] = &["own uid", "CAP_SYS_PTRACE", "kernel.yama.ptrace_s
 pub(super) fn doctor(wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
     let pid = wanted.and_then(Wanted::pid);
     let own = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-    let access = Access::of(pid.unwrap_or(own)).map_err(|error| match (error.kind(), pid) {
-        (std::io::ErrorKind::NotFound, Some(pid)) => TargetError::NoSuchProcess { pid }.into(),
-        _ => Failure::new(Exit::Error, format!("/proc/{} cannot be read: {error}", pid.unwrap_or(own))),
-    })?;
+    let access = Access::of(pid.unwrap_or(own))?;
     let (kernel, machine) = kernel();
     let mut checks = access.checks;
     if pid.is_none() {
@@ -148,6 +146,7 @@ fn oddities(warnings: &Warnings) -> Vec<Oddity> {
 
 /// Every Go program that can be seen.
 pub(super) fn processes() -> Result<Processes, Failure> {
+    proc_dir::usable().map_err(TargetError::from)?;
     let list = ProcessList::new()
         .map_err(|error| Failure::new(Exit::Error, format!("/proc cannot be read: {error}; is it mounted?")))?;
     let mut all =

@@ -100,6 +100,7 @@ impl From<TargetError> for Failure {
             TargetError::NotReadable { .. } => Exit::NotGo,
             TargetError::Read(ReadError::Io(_))
             | TargetError::Traced { .. }
+            | TargetError::ProcFs(_)
             | TargetError::Io { .. }
             | TargetError::Unsupported(_) => Exit::Error,
         };

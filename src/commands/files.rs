@@ -1,39 +1,44 @@
-//! Files that commands write.
+//! Files that commands write. How is in [`crate::new_file`]; here is what each may replace.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::{Exit, Failure};
+use crate::new_file::{Directory, Goal, NewFileError, Replace};
 
-/// Writes a file in place: for what may be a device or a pipe.
-pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    let mut out = BufWriter::new(File::create(path).map_err(|error| not_written(path, &error))?);
-    write(&mut out).and_then(|()| out.flush()).map_err(|error| not_written(path, &error))
+/// Whether a file stands for standard input or output.
+pub(super) fn is_dash(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
-/// Writes a file under another name beside it and renames it when it is whole, so that nobody ever
-/// finds half of one.
-pub(super) fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = write_file(&temporary, write);
-    let renamed = written.and_then(|()| std::fs::rename(&temporary, path).map_err(|error| not_written(path, &error)));
-    if renamed.is_err() {
-        // Whatever is left of it is of no use; that it cannot be removed either changes nothing.
-        let _ = std::fs::remove_file(&temporary);
+/// Where the report that `option` names is to be written: a new file, or one of the user's own, which
+/// an earlier run may have left. Asked for before the work is done.
+pub(super) fn report_file(option: &str, path: &Path) -> Result<Goal, Failure> {
+    if is_dash(path) {
+        let message = format!("{option} -: standard output is taken; name a file (./- for one of that name)");
+        return Err(Failure::new(Exit::Usage, message));
     }
-    renamed
+    Ok(Goal::new(path, Replace::Own)?)
 }
 
-/// Makes a directory and those above it.
-pub(super) fn make_directory(path: &Path) -> Result<PathBuf, Failure> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| Failure::new(Exit::Error, format!("{} cannot be made: {error}", path.display())))?;
-    Ok(path.to_owned())
+/// Writes a file.
+pub(super) fn write_file(goal: &Goal, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    goal.write(write)?;
+    Ok(())
 }
 
-fn not_written(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(Exit::Error, format!("{} could not be written: {error}", path.display()))
+/// Opens the directory that `option` names to write files into, and makes it and those above it if
+/// need be.
+pub(super) fn make_directory(option: &str, path: &Path) -> Result<Arc<Directory>, Failure> {
+    if is_dash(path) {
+        return Err(Failure::new(Exit::Usage, format!("{option} -: name a directory (./- for one of that name)")));
+    }
+    Ok(Arc::new(Directory::make(path)?))
+}
+
+impl From<NewFileError> for Failure {
+    fn from(error: NewFileError) -> Self {
+        Self::new(Exit::Error, error.to_string())
+    }
 }

@@ -1,7 +1,9 @@
 //! Running processes, captures and core files as sources.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::input::{Contents, Input, not_read};
 use super::source::{Depth, Freeze, Place, Source, Sources, Wanted};
 use super::{Exit, Failure, examine};
 use crate::capture::{
@@ -9,6 +11,7 @@ use crate::capture::{
 };
 use crate::model::Snapshot;
 use crate::report::doctor::Doctor;
+use crate::report::json::restore;
 use crate::report::processes::Processes;
 use crate::runtime::RuntimeError;
 use crate::target::core::{CoreOptions, CoreTarget};
@@ -22,9 +25,10 @@ pub struct Live;
 
 impl Sources for Live {
     fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
-        let (target, bin) = target(wanted)?;
-        let session = Session::open(target, &OpenOptions { bin, thorough: false });
-        Ok(Box::new(session.map_err(|error| not_opened(error, wanted))?))
+        match &wanted.place {
+            Place::File(path) => opened(Input::open(path)?, wanted),
+            Place::Process(_) => session(target(wanted)?, wanted),
+        }
     }
 
     fn record(&self, wanted: &Wanted, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
@@ -73,17 +77,64 @@ fn mode(freeze: Freeze) -> FreezeMode {
 }
 
 /// The program's bytes, and the file with symbols that goes with them.
-pub(super) fn target(wanted: &Wanted) -> Result<(Box<dyn Target>, Option<PathBuf>), Failure> {
-    match &wanted.place {
-        Place::Process(pid) => Ok((Box::new(LiveTarget::open(*pid)?), wanted.bin.clone())),
-        Place::File(path) => {
-            let options = CoreOptions { bin: wanted.bin.clone(), sysroot: wanted.sysroot.clone() };
-            let target = CoreTarget::open(path, &options)
-                .map_err(|error| Failure::new(Exit::Error, format!("{}: {error}", path.display())))?;
-            // In a core file it takes the place of the program's own file.
-            let symbols = wanted.bin.clone().filter(|_| target.backend() == Backend::Capture);
-            Ok((Box::new(target), symbols))
-        }
+type Opened = (Box<dyn Target>, Option<PathBuf>);
+
+/// Opens what there is memory of: a process, a capture or a core file.
+pub(super) fn target(wanted: &Wanted) -> Result<Opened, Failure> {
+    let path = match &wanted.place {
+        Place::Process(pid) => return Ok((Box::new(LiveTarget::open(*pid)?), wanted.bin.clone())),
+        Place::File(path) => path,
+    };
+    let input = Input::open(path)?;
+    if input.contents == Contents::Json {
+        let name = &input.name;
+        let message = format!(
+            "{name} is a snapshot in JSON: it can be shown, and holds no memory, which this takes\n\
+             name a capture or a core file"
+        );
+        return Err(Failure::new(Exit::Error, message));
+    }
+    memory(input, path, wanted)
+}
+
+/// A file whose contents are memory.
+fn memory(input: Input, path: &Path, wanted: &Wanted) -> Result<Opened, Failure> {
+    let options = CoreOptions { bin: wanted.bin.clone(), sysroot: wanted.sysroot.clone() };
+    let name = input.name.clone();
+    let target = match input.is_stream() {
+        true => CoreTarget::from_source(Arc::new(input.into_bytes()?), &options),
+        false => CoreTarget::open(path, &options),
+    };
+    let target = target.map_err(|error| Failure::new(Exit::Error, format!("{name}: {error}")))?;
+    // In a core file it takes the place of the program's own file.
+    let symbols = wanted.bin.clone().filter(|_| target.backend() == Backend::Capture);
+    Ok((Box::new(target), symbols))
+}
+
+/// What can be shown of a file.
+pub(super) fn opened(input: Input, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
+    let Place::File(path) = &wanted.place else { return session(target(wanted)?, wanted) };
+    if input.contents != Contents::Json {
+        return session(memory(input, path, wanted)?, wanted);
+    }
+    let name = input.name.clone();
+    let snapshot = restore::snapshot(input.into_reader()).map_err(|error| not_read(&name, &error))?;
+    Ok(Box::new(Restored(snapshot)))
+}
+
+fn session((target, bin): Opened, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
+    let session = Session::open(target, &OpenOptions { bin, thorough: false });
+    Ok(Box::new(session.map_err(|error| not_opened(error, wanted))?))
+}
+
+/// A snapshot that was written as JSON: what is in it is all that there is.
+struct Restored(Snapshot);
+
+impl Source for Restored {
+    fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure> {
+        let mut snapshot = self.0.clone();
+        snapshot.goroutines.retain(|goroutine| depth.dead || !goroutine.status.is_dead());
+        Ok(snapshot)
     }
 }
 

@@ -1,9 +1,7 @@
 //! `gospy stack`
 
-use std::path::Path;
-
 use super::args::{Global, StackArgs};
-use super::files::write_file;
+use super::files::{is_dash, report_file, write_file};
 use super::selection::{Selection, verdict};
 use super::source::Sources;
 use super::streams::Streams;
@@ -29,10 +27,12 @@ pub(super) fn run(
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
     let selection = Selection::new(&arguments.list)?;
-    let to_stdout = arguments.pprof.as_deref() == Some(Path::new("-"));
+    let to_stdout = arguments.pprof.as_deref().is_some_and(is_dash);
     if to_stdout && streams.out_is_terminal {
         return Err(Failure::new(Exit::Usage, "--pprof - would write binary data to the terminal: name a file"));
     }
+    let profile = arguments.pprof.as_deref().filter(|path| !is_dash(path));
+    let profile = profile.map(|path| report_file("--pprof", path)).transpose()?;
     let mut source = sources.open(&arguments.target.wanted())?;
     let snapshot = source.capture(&arguments.depth())?;
     let index = Index::new(&snapshot);
@@ -68,13 +68,14 @@ pub(super) fn run(
         style: streams.out_style(),
         ..TracebackOptions::for_version(&snapshot.target.go_version)
     };
-    match (&arguments.pprof, &groups) {
-        (Some(_), _) if to_stdout => streams.finish(|out| pprof::write(out, &index, &picked))?,
-        (Some(path), _) => {
-            write_file(path, |out| pprof::write(out, &index, &picked))?;
+    match (&profile, &groups) {
+        _ if to_stdout => streams.finish(|out| pprof::write(out, &index, &picked))?,
+        (Some(goal), _) => {
+            write_file(goal, |out| pprof::write(out, &index, &picked))?;
             if !global.quiet {
                 let samples = u64::try_from(picked.len()).unwrap_or(u64::MAX);
-                streams.note(&format!("{} written to {}", counted(samples, "sample", "samples"), path.display()));
+                let path = goal.path().display();
+                streams.note(&format!("{} written to {path}", counted(samples, "sample", "samples")));
             }
         }
         (None, _) if arguments.list.json => {

@@ -40,7 +40,8 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
     let style = streams.out_style();
     if streams.out_is_terminal && io::stdin().is_terminal() && !arguments.once && !arguments.json {
         let theme = Theme { colour: style.colour };
-        return match crate::top::run::run(source, successor, settings, theme) {
+        let save = super::save::save(wanted, depth.freeze);
+        return match crate::top::run::run(source, successor, settings, theme, save) {
             Ok(Leave::Done) => Ok(Exit::Done),
             Ok(Leave::Signal(signal)) => {
                 // As if it had not been caught: whoever sent it sees that it worked.

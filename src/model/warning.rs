@@ -41,6 +41,27 @@ pub enum WarningCode {
 }
 
 impl WarningCode {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::FallbackBackend,
+        Self::SymbolsDisagree,
+        Self::SymbolMissing,
+        Self::NearestLayout,
+        Self::FieldMistrusted,
+        Self::GoroutineUnreadable,
+        Self::GoroutineMoving,
+        Self::GoroutineOdd,
+        Self::StackOdd,
+        Self::LimitReached,
+        Self::SchedulerPartUnreadable,
+        Self::StatsUnreadable,
+        Self::CountsDisagree,
+        Self::ImageOdd,
+        Self::NotFrozen,
+        Self::Truncated,
+        Self::ClockUnknown,
+    ];
+
     /// The code as scripts see it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -104,13 +125,18 @@ impl Warnings {
     /// Adds a warning. One with the same code and message is counted; beyond eight messages of one
     /// code, so is any other of that code.
     pub fn add(&mut self, code: WarningCode, message: impl Into<String>) {
+        self.add_many(code, message, 1);
+    }
+
+    /// Adds one that happened `count` times.
+    pub fn add_many(&mut self, code: WarningCode, message: impl Into<String>, count: u64) {
         let message = message.into();
         let of_code = self.0.iter().filter(|w| w.code == code).count();
         let same =
             self.0.iter_mut().rfind(|w| w.code == code && (w.message == message || of_code >= DISTINCT_MESSAGES));
         match same {
-            Some(warning) => warning.count = warning.count.saturating_add(1),
-            None => self.0.push(Warning { code, message, count: 1 }),
+            Some(warning) => warning.count = warning.count.saturating_add(count),
+            None => self.0.push(Warning { code, message, count }),
         }
     }
 

@@ -201,6 +201,8 @@ impl<'a> Traceback<'a> {
     fn body(&self, stack: &Stack, goroutine: &Goroutine) -> String {
         let show_all = self.options.system || stack.frames.iter().all(|frame| frame.hidden);
         let shown: Vec<&StackFrame> = stack.frames.iter().filter(|frame| show_all || !frame.hidden).collect();
+        // A snapshot that was read back from JSON does not have them.
+        let places = self.options.system && stack.frames.iter().any(|frame| frame.fp_offset > 0);
         let mut text = String::new();
         let (head, elided, tail) = match self.options.max_frames {
             Some(most) if shown.len() > most => {
@@ -211,18 +213,19 @@ impl<'a> Traceback<'a> {
             _ => (shown.as_slice(), 0, &[][..]),
         };
         for frame in head {
-            self.frame(&mut text, frame, goroutine);
+            self.frame(&mut text, frame, goroutine, places);
         }
         if elided > 0 {
             let _ = writeln!(text, "...{elided} frames elided...");
         }
         for frame in tail {
-            self.frame(&mut text, frame, goroutine);
+            self.frame(&mut text, frame, goroutine, places);
         }
         text
     }
 
-    fn frame(&self, text: &mut String, stack_frame: &StackFrame, goroutine: &Goroutine) {
+    /// One frame; with `places`, where on the stack it is.
+    fn frame(&self, text: &mut String, stack_frame: &StackFrame, goroutine: &Goroutine, places: bool) {
         let symbols = &self.index.snapshot().symbols;
         let Some(frame) = symbols.frame(stack_frame.frame) else { return };
         let function = symbols.str(frame.function);
@@ -239,9 +242,12 @@ impl<'a> Traceback<'a> {
         }
         let mut source = self.source(frame);
         if self.options.system && !frame.inlined {
-            let at = |offset| goroutine.sp.0.wrapping_add(offset);
-            let (fp, sp) = (at(stack_frame.fp_offset), at(stack_frame.sp_offset));
-            let _ = write!(source, " fp={fp:#x} sp={sp:#x} pc={}", frame.pc);
+            if places {
+                let at = |offset| goroutine.sp.0.wrapping_add(offset);
+                let (fp, sp) = (at(stack_frame.fp_offset), at(stack_frame.sp_offset));
+                let _ = write!(source, " fp={fp:#x} sp={sp:#x}");
+            }
+            let _ = write!(source, " pc={}", frame.pc);
         }
         self.entry(text, &clean(&printed(function, self.options.minor)), &source);
     }

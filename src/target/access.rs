@@ -7,9 +7,11 @@ use std::io;
 
 use procfs::process::Stat;
 
+use super::TargetError;
+use super::live::hidden_or_absent;
 use super::memory::Memory;
-use super::permission::{Advice, Facts, advise};
-use super::proc_dir::ProcDir;
+use super::permission::{Advice, Facts, advise, advise_of_file};
+use super::proc_dir::{self, ProcDir, means_gone, means_refused};
 use crate::addr::Addr;
 
 /// One check.
@@ -31,7 +33,7 @@ pub struct Access {
     pub checks: Vec<Check>,
     /// What the permission depends on.
     pub facts: Facts,
-    /// The remedy, when its memory can be read in no way.
+    /// The remedy, when its memory can be read in no way, or its program's file cannot be opened.
     pub advice: Option<Advice>,
 }
 
@@ -39,23 +41,32 @@ impl Access {
     /// Tries everything on process `pid`.
     ///
     /// # Errors
-    /// When there is no such process.
-    pub fn of(pid: i32) -> io::Result<Self> {
-        let dir = ProcDir::open(pid)?;
-        let stat = dir.stat();
+    /// When there is no such process, or no `/proc` to look into.
+    pub fn of(pid: i32) -> Result<Self, TargetError> {
+        proc_dir::usable()?;
+        let (dir, stat) = match ProcDir::open(pid).map(|dir| (dir.stat(), dir)) {
+            Ok((Err(e), _)) | Err(e) if means_gone(&e) => return Self::of_hidden(pid),
+            Ok((stat, dir)) => (dir, stat),
+            Err(source) => return Err(TargetError::Io { what: format!("/proc/{pid}"), source }),
+        };
         let start = stat.as_ref().map_or(0, |stat: &Stat| stat.startcode);
         let readv = Memory::new(pid).probe_vm_readv(Addr(start)).map_err(io::Error::from);
         let mem = dir.file("mem");
         let facts = Facts::gather(pid);
         let readable = readv.is_ok() || mem.is_ok();
-        let advice = (!readable).then(|| advise(&facts));
+        let exe = dir.exe().and_then(|found| dir.file("exe").map(|_| found));
+        let advice = match &exe {
+            _ if !readable => Some(advise(&facts)),
+            Err(e) if means_refused(e) => Some(advise_of_file(&dir, e)),
+            _ => None,
+        };
         let mut checks = vec![
             tried("process_vm_readv", readv, |()| "allowed".into()),
             tried("/proc/PID/mem", mem, |_| "can be opened".into()),
             tried("/proc/PID/maps", dir.file("maps").and_then(super::maps::parse), |maps| {
                 format!("{} mappings", maps.len())
             }),
-            tried("/proc/PID/exe", dir.exe(), |(path, deleted)| {
+            tried("/proc/PID/exe", exe, |(path, deleted)| {
                 if deleted { format!("{path} (deleted; it can be read all the same)") } else { path }
             }),
             tried("/proc/PID/auxv", dir.auxv(), |auxv| format!("{} entries", auxv.len())),
@@ -68,6 +79,19 @@ impl Access {
         });
         checks.extend(checks_of_facts(&facts));
         Ok(Self { checks, facts, advice })
+    }
+
+    /// Of a process that `/proc` does not show, if there is one.
+    fn of_hidden(pid: i32) -> Result<Self, TargetError> {
+        match hidden_or_absent(pid) {
+            TargetError::Permission { .. } => {
+                let facts = Facts::gather(pid);
+                let mut checks = vec![check("/proc/PID", Some(false), "hidden; the process is there".into())];
+                checks.extend(checks_of_facts(&facts));
+                Ok(Self { checks, advice: Some(advise(&facts)), facts })
+            }
+            error => Err(error),
+        }
     }
 }
 
@@ -109,7 +133,11 @@ fn checks_of_facts(facts: &Facts) -> Vec<Check> {
     checks.extend([
         check("CAP_SYS_PTRACE", None, yes_no(facts.own.may_ptrace_all())),
         check("kernel.yama.ptrace_scope", scope_passes, scope),
-        check("same user namespace", None, yes_no(facts.same_user_ns)),
+        check(
+            "same user namespace",
+            (!facts.same_user_ns && !facts.in_first_user_ns).then_some(false),
+            yes_no(facts.same_user_ns),
+        ),
         check("seccomp mode", None, facts.own.seccomp.to_string()),
         check("container", None, facts.container.map_or("none".into(), |container| format!("{container:?}"))),
     ]);

@@ -25,7 +25,7 @@ use super::freeze;
 use super::maps;
 use super::memory::Memory;
 use super::permission;
-use super::proc_dir::{Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
+use super::proc_dir::{self, Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
 use super::{
     Backend, BlockedThread, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target,
     TargetError, ThreadInfo, Tid, Usage,
@@ -51,11 +51,11 @@ impl LiveTarget {
     ///
     /// # Errors
     /// [`TargetError::NoSuchProcess`]; [`TargetError::NotReadable`] for kernel threads, zombies and
-    /// ids of threads; [`TargetError::Permission`] with the remedy.
+    /// ids of threads; [`TargetError::Permission`] with the remedy; [`TargetError::ProcFs`].
     pub fn open(pid: i32) -> Result<Self, TargetError> {
+        proc_dir::usable()?;
         let dir = match ProcDir::open(pid) {
             Ok(dir) => dir,
-            Err(e) if means_gone(&e) => return Err(hidden_or_absent(pid)),
             Err(e) => return Err(refused_or(pid, e, || format!("/proc/{pid}"))),
         };
         let failed = |e: io::Error, name: &str| refused_or(pid, e, || format!("/proc/{pid}/{name}"));
@@ -120,7 +120,8 @@ impl LiveTarget {
         if !self.still_the_same() {
             ReadError::Gone { pid }.into()
         } else if means_refused(&e) {
-            permission::refused(pid)
+            // That its memory may be read was tried before anything else.
+            if name == "exe" { permission::file_refused(&self.dir, &e) } else { permission::refused(pid) }
         } else {
             TargetError::Io { what: format!("/proc/{pid}/{name}"), source: e }
         }
@@ -152,19 +153,22 @@ impl LiveTarget {
     }
 }
 
-/// `/proc` has no entry: either there is no process, or `hidepid` hides it.
-fn hidden_or_absent(pid: i32) -> TargetError {
+/// `/proc` shows nothing of a process: either there is none, or `hidepid` hides it. With hidepid=2
+/// its directory can be opened, and nothing in it; with hidepid=4 not even that.
+pub(super) fn hidden_or_absent(pid: i32) -> TargetError {
     // Signal 0 is sent to nobody; it only asks whether there is somebody.
     let asked = if pid > 0 { kill(Pid::from_raw(pid), None) } else { Err(Errno::ESRCH) };
     match asked {
-        Err(Errno::EPERM) | Ok(()) if ProcDir::open(pid).is_err() => permission::refused(pid),
+        Err(Errno::EPERM) | Ok(()) if ProcDir::open(pid).and_then(|dir| dir.stat()).is_err() => {
+            permission::refused(pid)
+        }
         _ => TargetError::NoSuchProcess { pid },
     }
 }
 
 fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) -> TargetError {
     if means_gone(&e) {
-        TargetError::NoSuchProcess { pid }
+        hidden_or_absent(pid)
     } else if means_refused(&e) {
         permission::refused(pid)
     } else {

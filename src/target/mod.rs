@@ -247,6 +247,9 @@ pub enum TargetError {
         /// What to do.
         advice: String,
     },
+    /// Nothing can be learnt of any process.
+    #[error(transparent)]
+    ProcFs(#[from] proc_dir::Unusable),
     /// Another tracer holds the process, so that it cannot be stopped; reading it works.
     #[error(
         "process {pid} is traced by process {tracer} ({comm}), and a process can have one tracer only; \

@@ -18,6 +18,8 @@ use procfs::process::Status;
 use super::TargetError;
 use super::proc_dir::ProcDir;
 
+/// Bits of `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`, either of which reads every file.
+const CAP_READ_FILES: u64 = 1 << 1 | 1 << 2;
 /// Bit of `CAP_SYS_PTRACE` in the masks of `/proc/PID/status`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 /// Inode of the first user namespace (`PROC_USER_INIT_INO` in the kernel's `proc_ns.h`).
@@ -99,6 +101,9 @@ pub struct Facts {
     pub same_user_ns: bool,
     /// Whether we are in the machine's first user namespace.
     pub in_first_user_ns: bool,
+    /// Whether our user namespace has no ids of its own (`unshare --user` alone): everybody is uid 65534
+    /// in it, and nobody can get any rights.
+    pub no_ids: bool,
     /// The target's id in each pid namespace from ours inwards; more than one for a target that runs
     /// in a container below us.
     pub target_ns_pids: Vec<i32>,
@@ -131,6 +136,8 @@ pub enum Cause {
     Seccomp,
     /// A security module, by labels.
     SecurityModule,
+    /// Memory can be read, and the program's file cannot.
+    File,
     /// All checks that can be repeated from here succeed.
     Unknown,
 }
@@ -174,6 +181,7 @@ impl Facts {
             yama: fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok().and_then(|s| s.trim().parse().ok()),
             same_user_ns,
             in_first_user_ns: own_user_ns.is_some_and(|ns| ns == FIRST_USER_NS),
+            no_ids: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.trim().is_empty()),
             target_ns_pids: status.and_then(|status| status.nspid).unwrap_or_default(),
             container: container(),
             labels: dir.as_ref().and_then(labels),
@@ -217,8 +225,12 @@ fn refusing_check(facts: &Facts) -> (Cause, String) {
     if facts.capable() {
         return beyond_capabilities(facts);
     }
-    if !facts.same_user_ns && facts.own.may_ptrace_all() {
-        let reason = "it is in another user namespace, where the CAP_SYS_PTRACE of gospy does not count";
+    // Ids of users prove nothing then: those that have no name here are all shown as 65534.
+    if !facts.same_user_ns && !facts.in_first_user_ns {
+        let reason = match facts.own.may_ptrace_all() {
+            true => "it is in another user namespace, where the CAP_SYS_PTRACE of gospy does not count",
+            false => "it is in another user namespace than gospy, and to look into that takes CAP_SYS_PTRACE there",
+        };
         return (Cause::OtherUserNamespace, reason.into());
     }
     let ([own_uid, ..], [uid, effective, _]) = (facts.own.uids, target.uids);
@@ -276,6 +288,12 @@ fn beyond_capabilities(facts: &Facts) -> (Cause, String) {
 fn remedy(facts: &Facts, cause: Cause) -> String {
     let pid = facts.pid;
     match cause {
+        // Whatever the cause: there are no rights to be had in here.
+        _ if facts.no_ids => {
+            "Run gospy outside of its user namespace, which has no users (unshare --user without a map): \
+                              there, as the user of the process or as root."
+                .into()
+        }
         Cause::YamaNobody => {
             "This setting lasts until the machine is booted without it; until then, read a core file or a capture."
                 .into()
@@ -304,6 +322,13 @@ fn remedy(facts: &Facts, cause: Cause) -> String {
         | Cause::OtherUser
         | Cause::NotDumpable
         | Cause::MoreCapable => gain_ptrace(facts, cause, pid),
+        Cause::File => match (facts.own.effective_uid(), facts.container) {
+            (0, _) => "Run gospy from a root shell that has not dropped CAP_DAC_READ_SEARCH.".into(),
+            (_, Some(_)) => {
+                "Run gospy as root inside the container (docker exec -u 0 …): root may read the file.".into()
+            }
+            (_, None) => format!("Run: sudo gospy … --pid {pid}"),
+        },
     }
 }
 
@@ -358,6 +383,38 @@ fn list(ids: &[u32; 3]) -> String {
 pub(super) fn refused(pid: i32) -> TargetError {
     let Advice { reason, remedy, .. } = advise(&Facts::gather(pid));
     TargetError::Permission { pid, reason, advice: remedy }
+}
+
+/// The error for a process whose memory can be read, and whose program's file cannot be opened.
+pub(super) fn file_refused(dir: &ProcDir, error: &io::Error) -> TargetError {
+    let Advice { reason, remedy, .. } = advise_of_file(dir, error);
+    TargetError::Permission { pid: dir.pid(), reason, advice: remedy }
+}
+
+/// Why the file of a program cannot be opened whose memory can be read, and what to do about it. Being
+/// allowed to look into a process (`CAP_SYS_PTRACE`) is not being allowed to read every file.
+pub(super) fn advise_of_file(dir: &ProcDir, error: &io::Error) -> Advice {
+    let pid = dir.pid();
+    let facts = Facts::gather(pid);
+    let path = dir.exe().map_or_else(|_| format!("/proc/{pid}/exe"), |(path, _)| path);
+    let mode = fs::metadata(format!("/proc/{pid}/exe")).ok().map(|metadata| {
+        use std::os::unix::fs::MetadataExt;
+        format!("mode {:04o}, uid {}; ", metadata.mode() & 0o7777, metadata.uid())
+    });
+    let [_, euid, _] = facts.own.uids;
+    let reads_all = facts.own.cap_effective & CAP_READ_FILES != 0;
+    let has = if reads_all { "with" } else { "without" };
+    let reason = format!(
+        "its memory can be read, but its file {path} cannot be opened: {error} ({}gospy runs as uid {euid} {has} \
+         CAP_DAC_READ_SEARCH)",
+        mode.unwrap_or_default()
+    );
+    let remedy = match reads_all {
+        // NFS with root_squash, FUSE.
+        true => format!("Its file system refuses even root: run gospy as the owner of {path}, or copy the file there."),
+        false => remedy(&facts, Cause::File),
+    };
+    Advice { cause: Cause::File, reason, remedy }
 }
 
 fn own_status() -> io::Result<Status> {

@@ -102,6 +102,27 @@ fn every_cause_has_its_remedy() {
             &["user namespace"],
             &["pid there is 5"],
         ),
+        (
+            "a user namespace without users, target of the same user outside",
+            Facts {
+                same_user_ns: false,
+                in_first_user_ns: false,
+                no_ids: true,
+                own: user(65534),
+                target: Some(user(65534)),
+                ..plain()
+            },
+            Cause::OtherUserNamespace,
+            &["another user namespace"],
+            &["outside of its user namespace"],
+        ),
+        (
+            "a user namespace without users, and a process that is hidden",
+            Facts { same_user_ns: false, in_first_user_ns: false, no_ids: true, target: None, ..plain() },
+            Cause::Hidden,
+            &["hidepid"],
+            &["outside of its user namespace"],
+        ),
         ("docker", contained(Container::Docker), Cause::OtherUser, &["uid 0 without"], &["docker run", "SYS_PTRACE"]),
         ("podman", contained(Container::Podman), Cause::OtherUser, &["uid 0 without"], &["podman run", "SYS_PTRACE"]),
         (

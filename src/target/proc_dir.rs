@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use procfs::process::{Process, Stat, StatFlags, Status};
 use procfs::{FromRead, ProcError};
 
@@ -86,6 +87,36 @@ pub fn means_refused(e: &io::Error) -> bool {
 #[must_use]
 pub fn is_kernel_thread(stat: &Stat) -> bool {
     stat.flags & StatFlags::PF_KTHREAD.bits() != 0
+}
+
+/// Why nothing can be learnt of any process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// There is no procfs at `/proc`.
+    #[error(
+        "/proc is not mounted, and everything about a process is read there\n\
+         Run: mount -t proc proc /proc (as root; in a chroot, before entering it)"
+    )]
+    NotMounted,
+    /// The procfs at `/proc` shows the processes of another pid namespace, by other numbers.
+    #[error(
+        "/proc belongs to another pid namespace than gospy, so that its pids are those of other processes here\n\
+         Run: mount -t proc proc /proc (as root, in the mount namespace of gospy)"
+    )]
+    OtherPidNamespace,
+}
+
+/// Whether `/proc` is there, and speaks of the processes that system calls reach by the same pids.
+///
+/// # Errors
+/// When it is not, or does not.
+pub fn usable() -> Result<(), Unusable> {
+    if !statfs("/proc").is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC) {
+        return Err(Unusable::NotMounted);
+    }
+    // Whom it does not show has no such link.
+    let own = std::fs::read_link("/proc/self").unwrap_or_default();
+    if own.as_os_str() == std::process::id().to_string().as_str() { Ok(()) } else { Err(Unusable::OtherPidNamespace) }
 }
 
 impl ProcDir {

@@ -187,7 +187,7 @@ pub const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('g'), key(KeyCode::Home)], Action::First, "to the top, and stay there", ""),
     bind(&[c('G'), key(KeyCode::End)], Action::Last, "to the bottom", ""),
     bind(&[c('S')], Action::System, "hide or show the runtime's own goroutines", ""),
-    bind(&[c('w')], Action::Save, "write this snapshot to a file (JSON)", "write"),
+    bind(&[c('w')], Action::Save, "write a capture (when paused, JSON)", "write"),
     bind(&[ctrl('l')], Action::Redraw, "draw everything again", ""),
     bind(&[ctrl('z')], Action::Suspend, "suspend gospy; fg brings it back", ""),
 ];

@@ -1,8 +1,8 @@
 //! The loop on a terminal: waits for events, applies them, does what they ask for, draws.
 
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,17 @@ use super::draw::Theme;
 use super::source::{SnapshotSource, Successor};
 use super::state::{Effect, Event, Leave, Settings, State};
 use super::terminal::{Listeners, Screen};
-use super::watch::Observed;
 use super::worker::Worker;
-use crate::analysis::Index;
-use crate::report::json::{self, JsonOptions};
+use crate::model::Snapshot;
 
 /// Longest time between two looks at the clock: banners tell how long something takes.
 const TICK: Duration = Duration::from_millis(500);
 /// Events that are taken in before the screen is drawn once.
 const BATCH: usize = 256;
+
+/// Writes the program that a snapshot is of to a file, or with `false` the snapshot itself, and says where
+/// that is or why it is not.
+pub type Save = Arc<dyn Fn(&Snapshot, bool) -> Result<PathBuf, String> + Send + Sync>;
 
 enum Message {
     Event(Event),
@@ -46,6 +48,7 @@ pub fn run(
     successor: Option<Box<dyn Successor>>,
     settings: Settings,
     theme: Theme,
+    save: Save,
 ) -> io::Result<Leave> {
     let (sender, messages) = channel::<Message>();
     let worker = Worker::start(source, successor, sender.clone())?;
@@ -53,7 +56,7 @@ pub fn run(
     let listeners = Listeners::start(sender.clone())?;
     let (width, height) = screen.size()?;
     let state = State::new(settings, width, height);
-    let outcome = App { state, theme, worker, sender, started: Instant::now() }.run(&mut screen, &messages);
+    let outcome = App { state, theme, worker, sender, save, started: Instant::now() }.run(&mut screen, &messages);
     drop(listeners);
     drop(screen);
     outcome
@@ -64,6 +67,7 @@ struct App {
     theme: Theme,
     worker: Worker,
     sender: Sender<Message>,
+    save: Save,
     started: Instant,
 }
 
@@ -112,12 +116,12 @@ impl App {
                     let (width, height) = screen.size()?;
                     let _ = self.sender.send(Event::Resize(width, height).into());
                 }
-                Effect::Save(observed) => {
-                    let sender = self.sender.clone();
-                    // A large snapshot takes a while to write.
+                Effect::Save { shown, live } => {
+                    let (sender, save) = (self.sender.clone(), Arc::clone(&self.save));
+                    // A large program takes a while to write.
                     std::thread::Builder::new().name("gospy-writer".to_owned()).spawn(move || {
-                        let saved = save(&observed).map(|path| path.display().to_string());
-                        let _ = sender.send(Event::Saved(saved.map_err(|error| error.to_string())).into());
+                        let saved = save(&shown.as_read(), live).map(|path| path.display().to_string());
+                        let _ = sender.send(Event::Saved(saved).into());
                     })?;
                 }
                 Effect::Leave(leave) => return Ok(Some(leave)),
@@ -125,28 +129,4 @@ impl App {
         }
         Ok(None)
     }
-}
-
-/// Writes a snapshot as JSON into the current directory. It never writes over a file.
-fn save(observed: &Observed) -> io::Result<PathBuf> {
-    let snapshot = observed.as_read();
-    let time = jiff::Timestamp::from_nanosecond(i128::from(snapshot.captured_at_unix_ns)).unwrap_or_default();
-    let stamp = time.strftime("%Y%m%dT%H%M%SZ");
-    for attempt in 1..=99 {
-        let again = if attempt == 1 { String::new() } else { format!("-{attempt}") };
-        let path = PathBuf::from(format!("gospy-{}-{stamp}{again}.json", snapshot.target.pid));
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => {
-                let index = Index::new(&snapshot);
-                let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
-                let mut out = BufWriter::new(file);
-                json::write(&mut out, &index, &all, &JsonOptions { frames: true, ..JsonOptions::default() })?;
-                out.flush()?;
-                return Ok(path);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, "there are too many files of this second"))
 }

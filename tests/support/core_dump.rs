@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::Running;
+use super::tools::need;
 
 /// A command that may write a core file of any size into `dir`, which is its working directory.
 pub fn with_core_limit(program: &Path, dir: &Path) -> Command {
@@ -41,8 +42,8 @@ pub fn core_in(dir: &Path) -> PathBuf {
 
 /// A core file of a running process by gdb's `gcore`.
 pub fn gcore(pid: i32, dir: &Path) -> PathBuf {
-    let output = Command::new("gcore").arg("-o").arg(dir.join("gcore")).arg(pid.to_string()).output();
-    let output = output.expect("gcore (package gdb) is needed");
+    let output = Command::new(need("gcore", "gdb")).arg("-o").arg(dir.join("gcore")).arg(pid.to_string()).output();
+    let output = output.expect("gcore was there a moment ago");
     let path = dir.join(format!("gcore.{pid}"));
     assert!(path.exists(), "gcore failed: {}", String::from_utf8_lossy(&output.stderr));
     path

@@ -26,6 +26,7 @@ pub mod qemu;
 pub mod real;
 pub mod schedtrace;
 pub mod tally;
+pub mod tools;
 pub mod traceback;
 
 pub use chains::ChainRule;
@@ -33,4 +34,5 @@ pub use command::{Output, gospy, gospy_with};
 pub use fixture::{Fixture, Mode, VERSIONS};
 pub use process::Running;
 pub use tally::{Tally, each, matrix};
+pub use tools::need;
 pub use traceback::{DumpCreator, DumpFrame, DumpGoroutine, parse_traceback};

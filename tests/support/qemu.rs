@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::core_dump::with_core_limit;
 use super::process::Running;
+use super::tools::need;
 
 /// A program that died, with its core file.
 pub struct Dead {
@@ -19,7 +20,7 @@ pub struct Dead {
 
 /// Starts an arm64 program in `dir`, and has it die of SIGQUIT when it is ready.
 pub fn die(program: &Path, dir: &Path, args: &[&str]) -> Dead {
-    let mut command = with_core_limit(Path::new("qemu-aarch64"), dir);
+    let mut command = with_core_limit(&need("qemu-aarch64", "qemu-user"), dir);
     command.arg(program).args(args).env("GOTRACEBACK", "crash");
     let mut running = Running::spawn(command);
     running.wait_ready();
@@ -27,10 +28,7 @@ pub fn die(program: &Path, dir: &Path, args: &[&str]) -> Dead {
     std::thread::sleep(Duration::from_millis(300));
     running.signal(Signal::SIGQUIT);
     let (status, said) = running.wait();
-    assert!(
-        status.signal().is_some(),
-        "qemu-aarch64 (package qemu-user) is needed, and the program has to die of a signal: {status}\n{said}"
-    );
+    assert!(status.signal().is_some(), "the program has to die of a signal: {status}\n{said}");
     let mut cores: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     cores.retain(|path| {
         path.file_name().unwrap().to_string_lossy().starts_with("qemu_")

@@ -8,7 +8,8 @@ mod judges;
 mod signals;
 mod tree;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -16,7 +17,7 @@ use nix::sys::signal::Signal;
 
 use super::capture::description;
 use super::ci_args::RunArgs;
-use super::files::{make_directory, write_whole};
+use super::files::{make_directory, report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
 use super::source::{Depth, Freeze, Sources, Wanted};
 use super::streams::Streams;
@@ -24,6 +25,7 @@ use super::{Exit, Failure, Global};
 use crate::analysis::Index;
 use crate::analysis::check::Rules;
 use crate::model::Snapshot;
+use crate::new_file::{Directory, Goal};
 use crate::report::clean::clean;
 use crate::report::traceback::{self, TracebackOptions};
 use crate::report::units::{bytes, counted, duration};
@@ -46,10 +48,15 @@ pub(super) fn run(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
-    let failed = |failure: Failure| Failure::new(FAILED, failure.message());
-    let rules =
-        rules(arguments).map_err(|failure| if failure.exit() == Exit::Usage { failure } else { failed(failure) })?;
-    let output = arguments.output.as_deref().map(make_directory).transpose().map_err(failed)?;
+    let failed = |failure: Failure| match failure.exit() {
+        Exit::Usage => failure,
+        _ => Failure::new(FAILED, failure.message()),
+    };
+    let rules = rules(arguments).map_err(failed)?;
+    let output = arguments.output.as_deref().map(|path| make_directory("--output", path));
+    let output = output.transpose().map_err(failed)?;
+    // That it cannot be written is not to be found out when it is needed.
+    let dump = arguments.dump.as_deref().map(|path| report_file("--dump", path)).transpose().map_err(failed)?;
     // Blocked before the command is there, so that none is lost.
     let signals = Signals::block(arguments.capture_on)
         .map_err(|error| Failure::new(FAILED, format!("signals cannot be waited for: {error}")))?;
@@ -61,6 +68,7 @@ pub(super) fn run(
         streams,
         quiet: global.quiet,
         output,
+        dump,
         judges: rules.as_ref().map(Judges::new),
         written: 0,
         every: arguments.capture_every.map(Duration::from_nanos),
@@ -108,7 +116,8 @@ struct Runner<'a, 'b> {
     sources: &'a dyn Sources,
     streams: &'a mut Streams<'b>,
     quiet: bool,
-    output: Option<PathBuf>,
+    output: Option<Arc<Directory>>,
+    dump: Option<Goal>,
     judges: Option<Judges<'a>>,
     written: u32,
     every: Option<Duration>,
@@ -191,16 +200,17 @@ impl Runner<'_, '_> {
             // Writing to a Vec cannot fail.
             let _ = write_stacks(&mut text, snapshot);
         }
-        let what = match (&arguments.dump, problem) {
+        let written = self.dump.as_ref().map(|goal| write_file(goal, |out| out.write_all(&text)).map(|()| goal.path()));
+        let in_a_file = matches!(written, Some(Ok(_)));
+        let what = match (written, problem) {
             (_, Some(problem)) if snapshots.is_empty() => format!("its stacks cannot be told: {problem}"),
             (None, _) => "its stacks follow".to_owned(),
-            (Some(path), _) => match write_whole(path, |out| out.write_all(&text)) {
-                Ok(()) => format!("its stacks are in {}", path.display()),
-                Err(failure) => failure.message().to_owned(),
-            },
+            (Some(Ok(path)), _) => format!("its stacks are in {}", path.display()),
+            // They are not lost for that.
+            (Some(Err(failure)), _) => format!("{}; its stacks follow", failure.message()),
         };
         self.streams.note(&format!("the command did not end within {limit}; {}", clean(&what).replace("\\n", "\n")));
-        if arguments.dump.is_none() {
+        if !in_a_file {
             // There is nobody left to tell when stderr is closed.
             let _ = self.streams.err.write_all(&text);
         }
@@ -248,17 +258,17 @@ impl Runner<'_, '_> {
     fn write_capture(
         &self,
         wanted: &Wanted,
-        directory: &Path,
+        directory: &Arc<Directory>,
         number: u32,
     ) -> Result<(Snapshot, Option<String>), Failure> {
         let (image, snapshot) = self.sources.record(wanted, None)?;
         let name = format!("{}-{}-{number:04}.capture", file_name(&snapshot), snapshot.target.pid);
         let description = description(&snapshot);
-        let path = directory.join(name);
-        let written = capture_file::write(&path, &image, Some(&description), false)
+        let goal = Goal::inside(directory, &name, capture_file::replaces(false, false))?;
+        let written = capture_file::write(&goal, &image, Some(&description))
             .map_err(|error| Failure::new(FAILED, error.to_string()))?;
         let what = counted(description.goroutines, "goroutine", "goroutines");
-        Ok((snapshot, Some(format!("{}: {what}, {}", path.display(), bytes(written.len)))))
+        Ok((snapshot, Some(format!("{}: {what}, {}", goal.path().display(), bytes(written.len)))))
     }
 
     fn note(&mut self, text: &str) {

@@ -5,6 +5,7 @@
 
 mod convert;
 pub mod read;
+pub mod restore;
 mod shared;
 #[cfg(test)]
 mod tests;

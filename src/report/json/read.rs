@@ -44,8 +44,7 @@ pub enum ReadBackError {
 /// # Errors
 /// With what was expected, and the line and column where it is not.
 pub fn read(input: impl Read, name: impl Into<String>, pool: &mut SymbolPool) -> Result<Census, ReadBackError> {
-    let bounded = Bounded { inner: BufReader::with_capacity(1 << 16, input), token: 0, quoted: false, escaped: false };
-    let mut deserializer = serde_json::Deserializer::from_reader(BufReader::new(bounded.take(LARGEST)));
+    let mut deserializer = serde_json::Deserializer::from_reader(bounded(input));
     let mut found_version = None;
     let seed = DocumentSeed { pool, found_version: &mut found_version };
     let result = seed.deserialize(&mut deserializer).and_then(|document| deserializer.end().map(|()| document));
@@ -58,6 +57,12 @@ pub fn read(input: impl Read, name: impl Into<String>, pool: &mut SymbolPool) ->
         return Err(ReadBackError::Grouped);
     }
     Ok(document.census(name.into()))
+}
+
+/// The input within its limits.
+pub(super) fn bounded(input: impl Read) -> impl io::BufRead {
+    let bounded = Bounded { inner: BufReader::with_capacity(1 << 16, input), token: 0, quoted: false, escaped: false };
+    BufReader::new(bounded.take(LARGEST))
 }
 
 /// Passes bytes on, and fails at a token that is too long.
@@ -268,7 +273,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_> {
     }
 }
 
-fn unix_ns(text: &str) -> Option<u64> {
+pub(super) fn unix_ns(text: &str) -> Option<u64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     u64::try_from(time.as_nanosecond()).ok()
 }

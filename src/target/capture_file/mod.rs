@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! magic       8 bytes  89 67 6f 73 70 79 0a 1a
-//! version     u32      1
+//! version     u32      2
 //! length      u32      of the description
 //! description JSON     what this is, for whoever finds the file: program, pid, time, architecture
 //! checksum    u32      CRC-32 of all that is before it
@@ -21,20 +21,21 @@
 //!
 //! Numbers are little-endian. All blocks decompressed, one behind the other, are the core file. A
 //! reader refuses a version that is newer than its own; additions that an older reader can do
-//! without do not raise the version.
+//! without do not raise the version. Version 1 differs in the types of gospy's own notes, which were 1
+//! to 3, and is read too.
 
 mod reader;
 mod writer;
 
 pub use reader::CaptureFile;
-pub use writer::{Description, WriteError, Written, write};
+pub use writer::{Description, WriteError, Written, goal, replaces, write, write_to};
 
 use crate::bytes::ByteSource;
 
 /// The first bytes: not text, and damaged by whatever takes it for text.
 pub const MAGIC: [u8; 8] = *b"\x89gospy\n\x1a";
 /// The version that is written, and the newest that is read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Largest block, decompressed, bytes.
 const MAX_BLOCK: usize = 1 << 20;

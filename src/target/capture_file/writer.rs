@@ -1,19 +1,15 @@
 //! Writing a capture: compressed as it is made, and in its place only when it is whole.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
-use nix::unistd::linkat;
 use serde::Serialize;
 
 use super::{BLOCK_HEADER, MAGIC, VERSION, is_capture};
+use crate::bytes::ByteSource;
+use crate::new_file::{Goal, NewFileError, Replace};
 use crate::target::file_bytes::FileBytes;
 use crate::target::recording::{ElfImage, Part};
 
@@ -59,141 +55,77 @@ pub struct Written {
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// There is a file of that name, and it is no capture.
-    #[error("{} exists and is no capture; --force writes over it", path.display())]
+    #[error("{} exists and is no {wanted}; --force writes over it", path.display())]
     Exists {
         /// Its path.
         path: PathBuf,
+        /// What would be replaced: "capture", "core file".
+        wanted: &'static str,
     },
-    /// The file system refused.
-    #[error("{} cannot be written: {source}", path.display())]
-    Io {
-        /// The path of the file that was to be.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
+    /// There can be no file, or writing failed.
+    #[error(transparent)]
+    File(NewFileError),
 }
 
-/// Writes a capture to `path`, or with no description the plain core file. A file that is there is
-/// replaced if it is a capture (or a core file, when one is written), or with `force`; and only at
-/// the very end, when all of the new one is on the disk.
+/// What a capture (or with `core` a plain core file) may replace: a file of its own kind, or with
+/// `force` any regular file.
+#[must_use]
+pub fn replaces(core: bool, force: bool) -> Replace {
+    match (force, core) {
+        (true, _) => Replace::Any,
+        (false, true) => Replace::If(is_core_file),
+        (false, false) => Replace::If(|file| FileBytes::from_file(file).is_ok_and(|file| is_capture(&file))),
+    }
+}
+
+fn is_core_file(file: File) -> bool {
+    let mut head = [0; 18];
+    FileBytes::from_file(file).and_then(|file| file.read_at(0, &mut head)).is_ok_and(|got| got == head.len())
+        && head.starts_with(b"\x7fELF")
+        && head.get(16..) == Some(&[4, 0])
+}
+
+/// Where a capture (or with `core` a plain core file) is to be written. What is there is replaced as
+/// [`replaces`] says.
 ///
 /// # Errors
-/// When another kind of file is there, or writing fails. What was there is there still then.
-pub fn write(
-    path: &Path,
-    image: &ElfImage,
-    description: Option<&Description>,
-    force: bool,
-) -> Result<Written, WriteError> {
-    let failed = |source| WriteError::Io { path: path.to_owned(), source };
-    if !force && !may_replace(path, description.is_none()).map_err(failed)? {
-        return Err(WriteError::Exists { path: path.to_owned() });
+/// When another kind of file is there, or the directory cannot be opened.
+pub fn goal(path: &Path, core: bool, force: bool) -> Result<Goal, WriteError> {
+    Goal::new(path, replaces(core, force)).map_err(|error| refused(error, core))
+}
+
+fn refused(error: NewFileError, core: bool) -> WriteError {
+    match error {
+        NewFileError::Exists { path } => {
+            WriteError::Exists { path, wanted: if core { "core file" } else { "capture" } }
+        }
+        error => WriteError::File(error),
     }
-    let mut unfinished = Unfinished::beside(path).map_err(failed)?;
-    let mut out = BufWriter::with_capacity(1 << 20, Counted { file: &mut unfinished.file, len: 0 });
+}
+
+/// Writes a capture to `goal`, or with no description the plain core file; what was there is replaced
+/// at the very end, when all of the new one is on the disk.
+///
+/// # Errors
+/// When another kind of file has come to be there, or writing fails. What was there is there still then.
+pub fn write(goal: &Goal, image: &ElfImage, description: Option<&Description>) -> Result<Written, WriteError> {
+    let written = goal.write(|out| write_to(out, image, description));
+    Ok(Written { len: written.map_err(|error| refused(error, description.is_none()))? })
+}
+
+/// Writes the same to a stream.
+///
+/// # Errors
+/// The stream's.
+pub fn write_to(out: &mut dyn Write, image: &ElfImage, description: Option<&Description>) -> io::Result<()> {
     match description {
-        Some(description) => compressed(&mut out, image, description),
-        None => image.write(&mut out),
+        Some(description) => compressed(out, image, description),
+        None => image.write(out),
     }
-    .map_err(failed)?;
-    let len = out.into_inner().map_err(|e| failed(e.into_error()))?.len;
-    unfinished.take_place(path).map_err(failed)?;
-    Ok(Written { len })
-}
-
-struct Counted<'f> {
-    file: &'f mut File,
-    len: u64,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        self.len += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-fn may_replace(path: &Path, core: bool) -> io::Result<bool> {
-    match std::fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
-        Err(e) => return Err(e),
-        Ok(_) => {}
-    }
-    let Ok(file) = FileBytes::open(path) else { return Ok(false) };
-    let mut head = [0; 18];
-    let is_core = matches!(crate::bytes::ByteSource::read_at(&file, 0, &mut head), Ok(18))
-        && head.starts_with(b"\x7fELF")
-        && head.get(16..) == Some(&[4, 0]);
-    Ok(if core { is_core } else { is_capture(&file) })
-}
-
-/// A file that has no name yet where the file system can do that, so that nothing is left of it
-/// whatever happens; and a hidden one elsewhere.
-struct Unfinished {
-    file: File,
-    name: Option<PathBuf>,
-}
-
-impl Unfinished {
-    fn beside(path: &Path) -> io::Result<Self> {
-        let directory = directory_of(path);
-        let nameless = OpenOptions::new().write(true).custom_flags(OFlag::O_TMPFILE.bits()).mode(0o600).open(directory);
-        match nameless {
-            Ok(file) => Ok(Self { file, name: None }),
-            // What kernels and file systems say that do not know it.
-            Err(e) if matches!(e.raw_os_error().map(Errno::from_raw), Some(Errno::EOPNOTSUPP | Errno::EISDIR)) => {
-                let name = hidden_beside(path);
-                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name)?;
-                Ok(Self { file, name: Some(name) })
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    fn take_place(mut self, path: &Path) -> io::Result<()> {
-        self.file.sync_all()?;
-        if self.name.is_none() {
-            let own = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-            let name = hidden_beside(path);
-            linkat(AT_FDCWD, &own, AT_FDCWD, &name, AtFlags::AT_SYMLINK_FOLLOW)?;
-            self.name = Some(name);
-        }
-        if let Some(name) = &self.name {
-            std::fs::rename(name, path)?;
-            self.name = None;
-        }
-        // So that the name is there after a crash of the machine, too.
-        File::open(directory_of(path))?.sync_all()
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            let _ = std::fs::remove_file(name);
-        }
-    }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn hidden_beside(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.part", std::process::id()));
-    path.with_file_name(name)
 }
 
 /// The whole file, into anything.
-pub(super) fn compressed(out: &mut impl Write, image: &ElfImage, description: &Description) -> io::Result<()> {
+fn compressed(out: &mut dyn Write, image: &ElfImage, description: &Description) -> io::Result<()> {
     let contents = "an ELF core file in deflate blocks; `gospy capture --from FILE --uncompressed -o CORE` unpacks it";
     let full = Full { format: "gospy capture", contents, description };
     let mut head = MAGIC.to_vec();
@@ -231,8 +163,8 @@ pub(super) fn crc(parts: &[&[u8]]) -> u32 {
     crc.sum()
 }
 
-struct Blocks<'w, W> {
-    out: &'w mut W,
+struct Blocks<'w> {
+    out: &'w mut dyn Write,
     part: u32,
     pending: Vec<u8>,
     compress: Compress,
@@ -240,7 +172,7 @@ struct Blocks<'w, W> {
     total: u64,
 }
 
-impl<W: Write> Blocks<'_, W> {
+impl Blocks<'_> {
     fn flush_block(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -276,7 +208,7 @@ impl<W: Write> Blocks<'_, W> {
     }
 }
 
-impl<W: Write> Write for Blocks<'_, W> {
+impl Write for Blocks<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = BLOCK.saturating_sub(self.pending.len());
         let some = bytes.get(..room.min(bytes.len())).unwrap_or_default();

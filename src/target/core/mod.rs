@@ -540,10 +540,13 @@ impl Target for CoreTarget {
 
     fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
         self.found_executable().map_err(|why| {
+            let of = match self.process.exe.as_str() {
+                "" => String::new(),
+                exe => format!(" of {exe}"),
+            };
             TargetError::Unsupported(format!(
-                "the core file of {} needs the program's own file, which it does not contain: {why}\n\
-                 name the file with --bin, or a directory with all files with --sysroot",
-                self.process.exe
+                "the core file{of} needs the program's own file, which it does not contain: {why}\n\
+                 name the file with --bin, or a directory with all files with --sysroot"
             ))
         })
     }

@@ -14,12 +14,15 @@ const NT_SIGINFO: u32 = 0x5349_4749;
 
 /// Owner of gospy's own notes.
 pub(in crate::target) const GOSPY: &[u8] = b"GOSPY";
-/// A description of the process and of how it was recorded, in JSON.
-pub(in crate::target) const GOSPY_FACTS: u32 = 1;
+/// A description of the process and of how it was recorded, in JSON. The types of these notes have `GS`
+/// in their upper half, because gdb and Delve look at the type of a note and not at its owner.
+pub(in crate::target) const GOSPY_FACTS: u32 = 0x4753_0001;
 /// Which bytes of the memory were really read.
-pub(in crate::target) const GOSPY_RANGES: u32 = 2;
+pub(in crate::target) const GOSPY_RANGES: u32 = 0x4753_0002;
 /// Something that a layer above left there: its name, a NUL, and its bytes.
-pub(in crate::target) const GOSPY_ATTACHMENT: u32 = 3;
+pub(in crate::target) const GOSPY_ATTACHMENT: u32 = 0x4753_0003;
+/// Their types in captures of version 1, in the same order.
+const GOSPY_VERSION_1: [u32; 3] = [1, 2, 3];
 
 /// Offset of the registers in `elf_prstatus`.
 pub(in crate::target) const PR_REG: usize = 112;
@@ -84,6 +87,10 @@ impl Notes {
     }
 
     fn add(&mut self, owner: &[u8], kind: u32, desc: &[u8], arch: Arch) {
+        let kind = match owner {
+            GOSPY if GOSPY_VERSION_1.contains(&kind) => kind | (GOSPY_FACTS & 0xffff_0000),
+            _ => kind,
+        };
         match (owner, kind) {
             (GOSPY, GOSPY_FACTS) => self.facts = Some(desc.to_vec()),
             (GOSPY, GOSPY_RANGES) => self.ranges = Some(desc.to_vec()),

@@ -79,7 +79,7 @@ impl ElfImage {
     }
 
     /// Writes the file, telling `begin` about each part before its first byte.
-    pub(in crate::target) fn write_parts<W: Write>(
+    pub(in crate::target) fn write_parts<W: Write + ?Sized>(
         &self,
         out: &mut W,
         mut begin: impl FnMut(&mut W, Part) -> io::Result<()>,
@@ -116,7 +116,7 @@ impl ElfImage {
     ///
     /// # Errors
     /// The writer's.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub fn write(&self, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
         self.write_parts(out, |_, _| Ok(()))
     }
 }

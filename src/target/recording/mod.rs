@@ -66,7 +66,14 @@ impl RecordingTarget {
     /// # Errors
     /// When what was read of a file cannot be read again, or the target's architecture is unknown.
     pub fn image(&self) -> Result<ElfImage, TargetError> {
-        ElfImage::new(self.0.inner.as_ref(), &self.state())
+        let mut state = self.state();
+        // Those of a core file or capture, which nobody need have asked for.
+        let known: Vec<(Tid, Registers)> =
+            state.threads.iter().filter_map(|thread| Some((thread.tid, self.0.inner.registers(thread.tid)?))).collect();
+        for (tid, registers) in known {
+            state.registers.entry(tid).or_insert(registers);
+        }
+        ElfImage::new(self.0.inner.as_ref(), &state)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -111,8 +111,14 @@ pub enum Event {
 pub enum Effect {
     /// Read the target.
     Read,
-    /// Write this to a file.
-    Save(Arc<Observed>),
+    /// Write the program to a file: as it is now where it is live and the view follows it, or else what
+    /// is shown.
+    Save {
+        /// What is shown.
+        shown: Arc<Observed>,
+        /// Whether the view follows the program.
+        live: bool,
+    },
     /// Stop, and come back later.
     Suspend,
     /// Clear the terminal before it is drawn.
@@ -421,7 +427,8 @@ impl State {
             Action::Faster => self.step_interval(false),
             Action::Save => {
                 if let Some(picture) = &self.picture {
-                    effects.push(Effect::Save(Arc::clone(&picture.observed)));
+                    let live = self.link == Link::Live && !self.paused;
+                    effects.push(Effect::Save { shown: Arc::clone(&picture.observed), live });
                 }
             }
         }

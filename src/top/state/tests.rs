@@ -410,15 +410,18 @@ fn leaving() {
 
 #[test]
 fn a_snapshot_is_written_on_request() {
-    assert!(Script::new(settings()).keys("w").effects.iter().all(|effect| !matches!(effect, Effect::Save(_))));
+    assert!(Script::new(settings()).keys("w").effects.iter().all(|effect| !matches!(effect, Effect::Save { .. })));
     let mut script = Script::new(settings());
     script.seconds(0..1).keys("w");
-    assert!(matches!(script.effects.as_slice(), [Effect::Save(_)]));
-    script.apply(Event::Saved(Ok("x.json".to_owned())));
-    assert_eq!(script.state.notice(), Some("written to x.json"));
+    assert!(matches!(script.effects.as_slice(), [Effect::Save { live: true, .. }]));
+    script.apply(Event::Saved(Ok("x.capture".to_owned())));
+    assert_eq!(script.state.notice(), Some("written to x.capture"));
     script.at += 10 * SECOND;
     script.apply(Event::Tick);
     assert_eq!(script.state.notice(), None);
+    // What a paused view shows is not what the program is now.
+    script.keys(" w");
+    assert!(script.effects.iter().any(|effect| matches!(effect, Effect::Save { live: false, .. })));
 }
 
 #[test]

@@ -1,0 +1,112 @@
+use proptest::prelude::*;
+
+use super::snapshot;
+use crate::analysis::Index;
+use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+use crate::model::{Snapshot, Status, WarningCode};
+use crate::report::json::read::ReadBackError;
+use crate::report::json::{JsonOptions, write};
+
+fn made_up() -> Snapshot {
+    let mut builder = SnapshotBuilder::new();
+    builder
+        .add(&GoroutineSpec { id: 2, status: Status::Running, system: true, ..Default::default() })
+        .add(&GoroutineSpec { id: 7, reason: Some("select"), wait_ns: Some(u64::MAX / 2), ..Default::default() })
+        .add(&GoroutineSpec {
+            id: u64::MAX,
+            reason: Some("chan receive"),
+            wait_ns: Some(5),
+            frames: vec![frame("runtime.gopark", "/go/proc.go", 1), frame("main.w[...]", "/app/w.go", 7)],
+            creator: Some(frame("main.main", "", 0)),
+            parent: Some(1),
+            labels: vec![("k", "a\"b\n\u{1b}"), ("é", "")],
+            ..Default::default()
+        })
+        .add(&GoroutineSpec { id: 0, status: Status::Dead, ..Default::default() });
+    let mut snapshot = builder.build();
+    snapshot.warnings.add_many(WarningCode::StackOdd, "odd \u{7}", 3);
+    snapshot
+}
+
+fn document(snapshot: &Snapshot) -> String {
+    let mut out = Vec::new();
+    let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
+    write(&mut out, &Index::new(snapshot), &all, &JsonOptions { frames: true, ..Default::default() }).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// Nothing that a document says gets lost or is changed.
+#[test]
+fn what_is_read_back_is_written_again() {
+    let first = document(&made_up());
+    let restored = snapshot(first.as_bytes()).unwrap();
+    assert_eq!(document(&restored), first);
+    assert!(!restored.is_complete() && restored.goroutines.len() == 4);
+}
+
+#[test]
+fn every_warning_is_known_by_its_name() {
+    let mut names: Vec<&str> = WarningCode::ALL.iter().map(|code| code.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), WarningCode::ALL.len());
+    // A later gospy's is kept, and so are words that are not known.
+    let text = document(&made_up()).replace("stack_odd", "brand_new").replace("chan receive", "brand new reason");
+    let text = text.replace("\"state\":\"running\"", "\"state\":\"jumping\"").replace("go1.", "go9.");
+    let restored = snapshot(text.as_bytes()).unwrap();
+    let again = document(&restored);
+    assert!(again.contains("brand_new: odd") && again.contains("brand new reason"), "{again}");
+    assert!(again.contains("\"state\":\"unknown\""), "{again}");
+}
+
+#[test]
+fn a_list_that_was_cut_is_incomplete() {
+    let whole = made_up();
+    let mut out = Vec::new();
+    write(&mut out, &Index::new(&whole), &[0], &JsonOptions::default()).unwrap();
+    let restored = snapshot(out.as_slice()).unwrap();
+    assert_eq!(restored.goroutines.len(), 1);
+    let cut = restored.warnings.iter().find(|warning| warning.code == WarningCode::LimitReached).unwrap();
+    assert!(cut.message.contains("lists 1 of 3"), "{cut:?}");
+}
+
+#[test]
+fn what_is_no_snapshot_is_refused_with_the_reason() {
+    let reasons: Vec<String> =
+        (0..300).map(|n| format!(r#"{{"id":{n},"state":"waiting","wait_reason":"r{n}"}}"#)).collect();
+    let reasons = format!(r#"{{"schema_version":1,"goroutines":{{"list":[{}]}}}}"#, reasons.join(","));
+    for (text, reason) in [
+        ("", "EOF while parsing"),
+        ("{}", "the key schema_version is missing"),
+        (r#"{"schema_version":1,"processes":[]}"#, "the key goroutines is missing"),
+        (r#"{"schema_version":1,"goroutines":{}}"#, "goroutines.list is missing"),
+        (r#"{"schema_version":1,"goroutines":{"list":[],"groups":[{}]}}"#, "write it without --group"),
+        (r#"{"schema_version":1,"captured_at":"noon"}"#, "captured_at is no time"),
+        (r#"{"schema_version":1,"target":{"pid":"x"}}"#, "invalid type"),
+        (r#"{"schema_version":2,"goroutines":7}"#, "use a newer one"),
+        (reasons.as_str(), "more than 255 wait reasons"),
+    ] {
+        let error = snapshot(text.as_bytes()).expect_err(reason).to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let late = br#"{"goroutines":{"list":[]},"schema_version":99}"#;
+    assert!(matches!(snapshot(late.as_slice()), Err(ReadBackError::Newer { found: 99 })));
+    // Everything but what a goroutine is may be missing.
+    let least =
+        br#"{"schema_version":1,"goroutines":{"list":[{"id":1,"state":"waiting","wait_ns":18446744073709551615}]}}"#;
+    document(&snapshot(least.as_slice()).unwrap());
+}
+
+proptest! {
+    #[test]
+    fn damaged_documents_do_not_panic(at in 0.0..1.0_f64, byte: u8, cut in 0.0..1.0_f64) {
+        let mut bytes = document(&made_up()).into_bytes();
+        let place = |share: f64| (share * bytes.len() as f64) as usize;
+        let (at, cut) = (place(at), place(cut));
+        bytes[at] = byte;
+        if let Ok(snapshot) = snapshot(bytes.as_slice()) {
+            document(&snapshot);
+        }
+        prop_assert!(snapshot(&bytes[..cut]).is_err());
+    }
+}
