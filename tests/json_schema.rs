@@ -85,6 +85,8 @@ strict! {
         wait_watched: bool,
         example_id: u64,
         system: bool,
+        label_keys: u64,
+        labels: Vec<LabelKey>,
     }
     RefreshState { state: String, #[serde(deserialize_with = "present")] wait_reason: Known<String>, count: u64, }
     RefreshEnd { #[serde(rename = "type")] kind: String, reason: String, }
@@ -209,6 +211,7 @@ strict! {
         by_state: BTreeMap<String, u64>,
         by_wait_reason: BTreeMap<String, u64>,
         matching: u64,
+        #[serde(deserialize_with = "present")] group_count: Known<u64>,
         #[serde(deserialize_with = "present")] groups: Known<Vec<Group>>,
         list: Vec<Goroutine>,
     }
@@ -285,7 +288,11 @@ strict! {
         stack_used_bytes: u64,
         stack_reserved_bytes: u64,
         #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        label_keys: u64,
+        labels: Vec<LabelKey>,
     }
+    LabelKey { key: String, count: u64, distinct_values: u64, values: Vec<LabelValue>, }
+    LabelValue { value: String, count: u64, }
     Finding { code: String, message: String, count: u64, goroutine_ids: Vec<u64>, }
     Warning { code: String, message: String, count: u64, }
 }
@@ -372,7 +379,11 @@ fn the_document_has_exactly_these_keys() {
 
     let groups = group(&Index::new(&snapshot), &GroupBy::Stack, &[0, 1], 10);
     let grouped = document(&snapshot, &JsonOptions { frames: true, groups: Some(&groups), ..Default::default() });
-    assert_eq!(grouped.goroutines.groups.unwrap().len(), 2);
+    let documents = grouped.goroutines.groups.unwrap();
+    assert_eq!((documents.len(), grouped.goroutines.group_count), (2, Some(2)));
+    let label = &documents[0].labels[0];
+    assert_eq!((label.key.as_str(), label.count, label.distinct_values), ("key", 1, 1));
+    assert_eq!((label.values[0].value.as_str(), label.values[0].count), ("a\"b\n", 1));
     assert!(grouped.goroutines.list.is_empty());
 
     let mut bare = snapshot;

@@ -9,7 +9,7 @@ use crate::report::units::count;
 /// What was typed about the list, understood before anything is read.
 #[derive(Debug)]
 pub(super) struct Selection {
-    filter: Option<Filter>,
+    pub(super) filter: Option<(String, Filter)>,
     ids: Vec<u64>,
     pub(super) sort: Option<Sort>,
     pub(super) limit: Option<usize>,
@@ -17,8 +17,14 @@ pub(super) struct Selection {
 
 impl Selection {
     pub(super) fn new(arguments: &ListArgs) -> Result<Self, Failure> {
-        let filter = arguments.filter.as_deref().map(Filter::parse).transpose();
-        let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
+        let filter = match &arguments.filter {
+            None => None,
+            Some(text) => {
+                let filter = Filter::parse(text);
+                let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
+                Some((text.clone(), filter))
+            }
+        };
         let sort = match arguments.sort {
             Some(key) => Some(Sort { key, reverse: arguments.reverse }),
             None if arguments.reverse => {
@@ -35,7 +41,7 @@ impl Selection {
     pub(super) fn pick(&self, index: &Index<'_>) -> Vec<usize> {
         let goroutines = &index.snapshot().goroutines;
         let mut picked = match &self.filter {
-            Some(filter) => filter.select(index),
+            Some((_, filter)) => filter.select(index),
             None => (0..goroutines.len()).collect(),
         };
         if !self.ids.is_empty() {

@@ -11,6 +11,9 @@ use crate::report::doctor::{Check, Doctor};
 use crate::report::processes::{Process, Processes};
 use crate::target::recording::ElfImage;
 
+/// DEL, C1, bidirectional controls, and characters that cannot be seen, in and beyond the first plane.
+const HOSTILE: &str = "\u{7f}\u{9b}2J\u{202e}\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
+
 struct Fake(Snapshot);
 
 struct Opened(Snapshot);
@@ -28,7 +31,8 @@ impl Sources for Fake {
     }
 
     fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
-        let check = Check { name: "process_vm_readv".into(), passed: Some(false), value: "refused\u{1b}".into() };
+        let check =
+            Check { name: "process_vm_readv".into(), passed: Some(false), value: format!("refused\u{1b}{HOSTILE}") };
         let exit = if wanted.is_some() { Exit::Permission } else { Exit::Done };
         Ok((
             Doctor { gospy_version: "0", pid: wanted.and_then(Wanted::pid), access: vec![check], ..Default::default() },
@@ -44,7 +48,7 @@ impl Sources for Fake {
             module: Some("example.com/shop".into()),
             goroutines: unreadable.is_none().then_some(1_234),
             unreadable: unreadable.map(str::to_owned),
-            cmdline: vec!["orders".into(), "\u{1b}[2J".into()],
+            cmdline: vec!["orders".into(), "\u{1b}[2J".into(), HOSTILE.into()],
             ..Default::default()
         };
         let processes = vec![process(4242, None), process(4243, Some("no permission\nadvice"))];
@@ -220,7 +224,7 @@ fn a_profile_goes_to_its_file() {
     let path = directory.path().join("p.pb.gz");
     let ran = gospy(&format!("stack -p 4242 --pprof {}", path.display()));
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""));
-    assert!(ran.err.starts_with("gospy: 3 samples written to "), "{}", ran.err);
+    assert!(ran.err.starts_with("gospy: 3 goroutines in 2 samples written to "), "{}", ran.err);
     assert_eq!(&std::fs::read(&path).expect("it was written")[..2], [0x1f, 0x8b]);
     let ran = gospy("stack -p 4242 --pprof /nonexistent/p.pb.gz");
     assert_eq!(ran.exit, Exit::Error);
@@ -308,4 +312,65 @@ fn processes_and_facts_are_shown_harmlessly() {
     assert!(!ps.contains('\u{1b}') && !doctor.contains('\u{1b}'));
     let json: serde_json::Value = serde_json::from_str(&gospy("ps --json").out).expect("JSON");
     assert_eq!(json["processes"][1]["goroutines"], serde_json::Value::Null);
+}
+
+#[test]
+fn json_is_safe_to_print() {
+    let name = |what: &str| format!("{what}{HOSTILE}\u{1b}[2J");
+    let hostile = || {
+        let mut builder = SnapshotBuilder::new();
+        let (function, file, key, value, reason) =
+            (name("main.f"), name("/app/m.go"), name("key"), name("value"), name("chan receive"));
+        for id in 1..=3 {
+            builder.add(&GoroutineSpec {
+                id,
+                reason: Some(&reason),
+                frames: vec![frame(&function, &file, 3)],
+                creator: Some(frame(&function, &file, 9)),
+                labels: vec![(&key, &value)],
+                ..Default::default()
+            });
+        }
+        let snapshot = builder.edit();
+        (snapshot.target.exe, snapshot.target.go_version) = (name("/bin/x"), name("go1.26"));
+        (snapshot.target.build_id, snapshot.target.cmdline) = (Some(name("id")), vec![name("x")]);
+        (snapshot.target.module.path, snapshot.target.module.version) = (Some(name("m")), Some(name("v1")));
+        snapshot.warnings.add(crate::model::WarningCode::StackOdd, name("odd"));
+        builder.build()
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |nth: u32| directory.path().join(format!("{nth}.json")).display().to_string();
+    for nth in 1..=2 {
+        let all = gospy_on(hostile(), false, "stack -p 4242 --json").out;
+        // What is read back is the same text again.
+        let all = if nth == 2 { all.replace("\"id\":3,", "\"id\":4,") } else { all };
+        std::fs::write(file(nth), all).expect("the file can be written");
+    }
+    let differ = format!("diff {} {} --json", file(1), file(2));
+    let lines = [
+        "summary -p 4242 --json",
+        "summary -p 4242 --json --group",
+        "stack -p 4242 --json",
+        "stack -p 4242 --json --similar",
+        "top -p 4242 --json -n 2 -i 0.05",
+        "top -p 4242 --json --once --group-by stack",
+        "check -p 4242 --json --max-goroutines 1 --max-group 1",
+        "ps --json",
+        "doctor -p 4242 --json",
+        differ.as_str(),
+    ];
+    for line in lines {
+        let ran = gospy_on(hostile(), false, line);
+        assert!(ran.out.contains("\\u009b2J\\u202e\\u2066\\u200b\\u2028\\ufeff\\udb40\\udc41"), "{line}: {}", ran.out);
+        for c in HOSTILE.chars().filter(|c| !c.is_ascii_alphanumeric()).chain(['\u{1b}']) {
+            assert!(!ran.out.contains(c), "{line} prints {c:?}");
+        }
+        for line in ran.out.lines() {
+            let json: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert!(!json.is_null());
+        }
+        let whole = ran.out.lines().next().expect("a line");
+        let texts: serde_json::Value = serde_json::from_str(whole).expect("JSON");
+        assert!(texts.to_string().contains(HOSTILE), "a parser of {line} sees the text as it is");
+    }
 }

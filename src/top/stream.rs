@@ -6,20 +6,24 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Effects};
 use ratatui::style::{Color, Modifier};
 use ratatui::text::Line;
+use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::draw::{Lists, Theme, header_lines};
-use super::grouping::{Group, Key};
+use super::grouping::{Group, Grouping, Key, Keys};
+use super::picture::Picture;
 use super::source::{SnapshotSource, SourceEnd, Successor};
 use super::state::{Event, Row, Settings, State};
 use super::watch::Watch;
 use super::words::state_word;
 use super::worker::cpu_time;
 use crate::analysis::Index;
+use crate::analysis::labels::{LabelTally, Labels};
 use crate::model::{FrameId, SymbolPool};
 use crate::report::json::types::Document;
 use crate::report::json::{self, JsonOptions};
+use crate::report::labels::{LabelKey, documents};
 use crate::report::units::count;
 
 /// How to write.
@@ -258,6 +262,10 @@ struct GroupRow<'a> {
     example_id: u64,
     /// Whether they are the runtime's own.
     system: bool,
+    /// How many distinct keys their labels have.
+    label_keys: u64,
+    /// The program's own pprof labels by key, the most frequent keys first, at most 100.
+    labels: Vec<LabelKey<'a>>,
 }
 
 /// How many of a group are in a state.
@@ -279,7 +287,7 @@ pub fn schema() -> schemars::Schema {
 }
 
 fn write_record(out: &mut dyn Write, record: &Record<'_, [(); 0]>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, record)?;
+    json::to_writer(out, record)?;
     writeln!(out)
 }
 
@@ -288,6 +296,7 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
     let selection = &state.settings().selection;
     let index = Index::new(picture.observed.snapshot());
     let matching = u64::try_from(picture.positions.len()).ok();
+    let mut labels = labels(picture, &index, &selection.grouping);
     let options = JsonOptions { matching, ..JsonOptions::default() };
     let refresh = Refresh {
         refresh: state.refreshes(),
@@ -296,12 +305,32 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
         grouped_by: selection.grouping.name(),
         filter: selection.filter.as_ref().map(|(text, _)| text.as_str()),
         group_count: picture.groups.len(),
-        groups: picture.groups.iter().take(JSON_GROUPS).map(|group| row(state, &index, group)).collect(),
+        groups: picture
+            .groups
+            .iter()
+            .take(JSON_GROUPS)
+            .map(|group| row(state, &index, group, labels.remove(&group.key).unwrap_or_default()))
+            .collect(),
     };
     write_record(out, &Record::Refresh(Box::new(refresh)))
 }
 
-fn row<'a>(state: &State, index: &Index<'a>, group: &Group) -> GroupRow<'a> {
+/// The labels of the groups that are written.
+fn labels(picture: &Picture, index: &Index<'_>, by: &Grouping) -> FxHashMap<Key, Labels> {
+    let goroutines = &index.snapshot().goroutines;
+    let mut tallies: FxHashMap<Key, LabelTally> =
+        picture.groups.iter().take(JSON_GROUPS).map(|group| (group.key, LabelTally::default())).collect();
+    let mut keys = Keys::new(index, by);
+    let labelled = picture.positions.iter().filter_map(|&at| goroutines.get(at)).filter(|g| g.labels.is_some());
+    for goroutine in labelled {
+        if let Some(tally) = tallies.get_mut(&keys.of(goroutine)) {
+            tally.add(goroutine.labels);
+        }
+    }
+    tallies.into_iter().map(|(key, tally)| (key, tally.finish(&index.snapshot().symbols))).collect()
+}
+
+fn row<'a>(state: &State, index: &Index<'a>, group: &Group, labels: Labels) -> GroupRow<'a> {
     let symbols: &'a SymbolPool = &index.snapshot().symbols;
     let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
     let of_frame = |frame: FrameId| {
@@ -343,5 +372,7 @@ fn row<'a>(state: &State, index: &Index<'a>, group: &Group) -> GroupRow<'a> {
         wait_watched: group.longest.is_some_and(|(_, watched)| watched),
         example_id: group.lowest.0,
         system: group.system,
+        label_keys: labels.distinct_keys,
+        labels: documents(&labels, symbols),
     }
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::rows::Row;
 use super::{State, View};
+use crate::analysis::labels::LabelTally;
 use crate::analysis::names::{minor_of, printed};
 use crate::analysis::{Filter, Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
 use crate::report::findings::sentence;
+use crate::report::labels;
 use crate::report::text::shorten::width;
 use crate::report::units::{age, bytes, count, counted};
 use crate::top::grouping::{Group, Key, place_of};
@@ -191,6 +193,12 @@ impl State {
             lines.push(line([piece(Tone::Dim, span)]));
         }
         let members = self.members(key);
+        let mut labels = LabelTally::default();
+        for goroutine in members.iter().filter_map(|&at| snapshot.goroutines.get(at)) {
+            labels.add(goroutine.labels);
+        }
+        let labels = labels::lines(&labels.finish(&snapshot.symbols), &snapshot.symbols, group.count);
+        lines.extend(labels.into_iter().zip(0..).map(|(text, nth)| fact(if nth == 0 { "Labels" } else { "" }, text)));
         if let Some((stack, holder, same)) = commonest_stack(snapshot, &members) {
             let mut title = format!("Stack of goroutine {}", holder.id.0);
             if same < members.len() {
