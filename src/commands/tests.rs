@@ -199,6 +199,58 @@ fn stacks_are_grouped_on_a_terminal_when_there_are_many() {
 }
 
 #[test]
+fn what_a_limit_hides_is_said() {
+    let many = || snapshot(200);
+    let ran = gospy_on(many(), false, "stack -p 4242 --limit 5");
+    assert_eq!(ran.err, "gospy: and 194 more goroutines: --limit 0 shows all\n");
+    let ran = gospy_on(many(), false, "stack -p 4242 --group --limit 1");
+    assert!(ran.out.ends_with("\n\n… and 1 more group with 99 goroutines (--limit 0 shows all)\n"), "{}", ran.out);
+    assert_eq!(ran.err, "");
+    for line in ["stack -p 4242", "stack -p 4242 --group --limit 2", "stack -p 4242 --limit 0"] {
+        let ran = gospy_on(many(), false, line);
+        assert!(!ran.out.contains("more") && ran.err.is_empty(), "{line}: {}{}", ran.out, ran.err);
+    }
+    assert_eq!(gospy_on(many(), false, "-q stack -p 4242 --limit 5").err, "");
+    let json: serde_json::Value =
+        serde_json::from_str(&gospy_on(many(), false, "stack -p 4242 --group --limit 1 --json").out).expect("JSON");
+    let goroutines = &json["goroutines"];
+    assert_eq!((&goroutines["matching"], &goroutines["group_count"]), (&200.into(), &2.into()));
+    assert_eq!(goroutines["groups"].as_array().map(Vec::len), Some(1));
+
+    let all = gospy_on(many(), false, "summary -p 4242 --all --limit 7").out;
+    assert!(all.contains("… and 192 more goroutines (--limit 0 shows all)"), "{all}");
+    // Of these none is shown, so that there are no more.
+    assert!(all.contains("… 1 goroutine not shown (--limit 0 shows all)"), "{all}");
+    let groups = gospy_on(many(), false, "summary -p 4242 --limit 1").out;
+    assert!(groups.contains("… and 1 more place with 99 goroutines (--limit 0 shows all)"), "{groups}");
+    assert!(groups.contains("… 1 place with 1 goroutine not shown (--limit 0 shows all)"), "{groups}");
+}
+
+#[test]
+fn a_filter_that_matches_nothing_says_so() {
+    let want = "no goroutine matches func=odd, of 4\n";
+    let hint = "= wants the whole text; func~odd finds 2 goroutines\n";
+    let ran = gospy("stack -p 4242 --filter func=odd");
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""));
+    assert_eq!(ran.err, format!("gospy: {want}gospy: {hint}"));
+    for form in ["--group", "--folded", "--system"] {
+        let ran = gospy(&format!("stack -p 4242 --filter func=odd {form}"));
+        assert_eq!((ran.out.as_str(), ran.err), ("", format!("gospy: {want}gospy: {hint}")), "{form}");
+    }
+    let ran = gospy("stack -p 4242 --filter id=2");
+    assert_eq!(ran.err, "gospy: 1 goroutine matches id=2, but only the runtime's own: --system shows them\n");
+    let ran = gospy("summary -p 4242 --filter func=odd");
+    assert!(ran.out.contains(want.trim()) && ran.out.contains(hint.trim()), "{}", ran.out);
+    assert!(!ran.out.contains("The program's own") && ran.err.is_empty(), "{}", ran.out);
+    let ran = gospy("stack -p 4242 --filter func=odd --json");
+    assert_eq!(ran.err, "");
+    let json: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!((&json["goroutines"]["matching"], &json["goroutines"]["total"]), (&0.into(), &4.into()));
+    let ran = gospy("top -p 4242 --once --filter func=odd");
+    assert!(ran.out.contains(want.trim()) && ran.out.contains(hint.trim()), "{}", ran.out);
+}
+
+#[test]
 fn groups_as_json() {
     for command in ["summary", "stack"] {
         let json: serde_json::Value =

@@ -18,6 +18,7 @@ use crate::top::picture::Selection;
 use crate::top::source::{SnapshotSource, SourceEnd, Successor};
 use crate::top::state::{Leave, Settings, View};
 use crate::top::stream::{self, Format};
+use crate::top::watch::has_started_since;
 
 /// Columns of text that goes to a file or a pipe.
 const FILE_COLUMNS: u16 = 160;
@@ -32,8 +33,12 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
         _ => None,
     };
     let source: Box<dyn SnapshotSource> = match wanted.pid() {
-        Some(pid) => Box::new(Opened { source, depth, pid }),
-        None => Box::new(Recorded(Some((source, depth)))),
+        Some(_) => Box::new(Opened { source, depth, wanted: wanted.clone(), last_ns: None }),
+        // What cannot be read of a file now cannot be read later either.
+        None => {
+            let mut source = source;
+            Box::new(Recorded(Some(source.capture(&depth)?)))
+        }
     };
     let successor = successor.map(|successor| -> Box<dyn Successor> { Box::new(successor) });
 
@@ -42,6 +47,7 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
         let theme = Theme { colour: style.colour };
         return match crate::top::run::run(source, successor, settings, theme) {
             Ok(Leave::Done) => Ok(Exit::Done),
+            Ok(Leave::Ended(text)) => Err(Failure::new(Exit::NoProcess, text)),
             Ok(Leave::Signal(signal)) => {
                 // As if it had not been caught: whoever sent it sees that it worked.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -91,6 +97,11 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
             "--sort mark: there is no mark at the start; growth is the change since then",
         ));
     }
+    let recorded = arguments.target.wanted().pid().is_none();
+    if recorded && sort.groups.is_some_and(GroupSort::is_of_change) {
+        let message = "--sort: a file holds one reading, so nothing in it changes; count, age and function are there";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     Ok(Settings {
         interval: arguments.interval,
         max_cpu: f64::from(arguments.max_cpu) / 100.0,
@@ -103,6 +114,7 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
         },
         iterations: if arguments.once { Some(1) } else { arguments.iterations },
         wait: arguments.wait,
+        recorded,
         view: if sort.groups.is_none() { View::Goroutines } else { View::Groups },
     })
 }
@@ -111,26 +123,51 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
 struct Opened {
     source: Box<dyn Source>,
     depth: Depth,
-    pid: i32,
+    wanted: Wanted,
+    /// When it was last read, by the target's `nanotime`.
+    last_ns: Option<u64>,
 }
 
 impl SnapshotSource for Opened {
     fn next(&mut self) -> Result<Snapshot, SourceEnd> {
-        self.source.capture(&self.depth).map_err(|failure| match failure.exit() {
-            Exit::NoProcess => SourceEnd::Ended(format!("process {} has ended", self.pid)),
-            _ => SourceEnd::Failed(failure.message().lines().next().unwrap_or_default().to_owned()),
-        })
+        let snapshot = match self.source.capture(&self.depth) {
+            Ok(snapshot) => snapshot,
+            Err(failure) if failure.exit() == Exit::NoProcess => {
+                return Err(SourceEnd::Ended(format!("{} has ended", self.wanted.name())));
+            }
+            Err(failure) => match self.reopen() {
+                Some(snapshot) => snapshot,
+                None => {
+                    let text = failure.message().lines().next().unwrap_or_default().to_owned();
+                    return Err(SourceEnd::Failed(text));
+                }
+            },
+        };
+        self.last_ns = Some(snapshot.monotonic_ns);
+        Ok(snapshot)
+    }
+}
+
+impl Opened {
+    /// Opens the process anew, in case that it has executed another program since, or itself at other
+    /// addresses. Otherwise the old one stays: what it has learned is worth keeping.
+    fn reopen(&mut self) -> Option<Snapshot> {
+        let mut source = Live.open(&self.wanted).ok()?;
+        let snapshot = source.capture(&self.depth).ok()?;
+        if self.last_ns.is_some_and(|last_ns| !has_started_since(last_ns, &snapshot)) {
+            return None;
+        }
+        self.source = source;
+        Some(snapshot)
     }
 }
 
 /// A capture or core file: there is one snapshot in it.
-struct Recorded(Option<(Box<dyn Source>, Depth)>);
+struct Recorded(Option<Snapshot>);
 
 impl SnapshotSource for Recorded {
     fn next(&mut self) -> Result<Snapshot, SourceEnd> {
-        let (mut source, depth) = self.0.take().ok_or(SourceEnd::Finished)?;
-        // What cannot be read of a file the first time cannot be read the second time.
-        source.capture(&depth).map_err(|failure| SourceEnd::Ended(failure.message().to_owned()))
+        self.0.take().ok_or(SourceEnd::Finished)
     }
 }
 
@@ -172,6 +209,6 @@ impl Successor for SameName {
         // One that has only just been started cannot be read yet; it is found again the next time.
         let source = Live.open(&wanted).ok()?;
         (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
-        Some(Box::new(Opened { source, depth: self.depth, pid: newest.pid }))
+        Some(Box::new(Opened { source, depth: self.depth, wanted, last_ns: None }))
     }
 }

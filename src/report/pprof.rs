@@ -30,7 +30,6 @@ mod field {
     pub(super) const PERIOD_TYPE: u32 = 11;
     pub(super) const PERIOD: u32 = 12;
     pub(super) const COMMENT: u32 = 13;
-    pub(super) const DEFAULT_SAMPLE_TYPE: u32 = 14;
 }
 
 /// The only mapping: the executable.
@@ -121,7 +120,6 @@ impl<'a, W: Write> Profile<'a, W> {
         self.record.data(field::SAMPLE_TYPE, value_type.bytes());
         self.record.data(field::PERIOD_TYPE, value_type.bytes());
         self.record.uint(field::PERIOD, 1);
-        self.record.uint(field::DEFAULT_SAMPLE_TYPE, goroutines);
         self.record.uint(field::TIME_NANOS, snapshot.captured_at_unix_ns);
         self.record.uint(field::DURATION_NANOS, snapshot.reading.duration_ns);
         let comment = format!("goroutines of pid {} read by gospy", snapshot.target.pid);
@@ -145,8 +143,8 @@ impl<'a, W: Write> Profile<'a, W> {
             }
         }
         let count = |at: usize| counts.get(at).copied().unwrap_or(0);
-        let mut samples: Vec<((Vec<u64>, Option<LabelsId>), usize)> = places.into_iter().collect();
-        samples.sort_unstable_by_key(|&(_, at)| (std::cmp::Reverse(count(at)), at));
+        let mut samples: Vec<_> = places.into_iter().collect();
+        samples.sort_unstable_by_key(|&(_, at): &(_, usize)| (std::cmp::Reverse(count(at)), at));
         for ((locations, labels), at) in &samples {
             let mut sample = Message::default();
             sample.packed(1, locations);

@@ -77,7 +77,7 @@ pub fn run(
     let iterations = settings.iterations.unwrap_or(u64::MAX);
     let mut state = State::new(settings, width, u16::MAX);
     let mut watch = Watch::default();
-    let (started, mut cpu, mut failures) = (Instant::now(), cpu_time(), 0);
+    let (started, mut cpu, mut failures, mut restarts) = (Instant::now(), cpu_time(), 0, 0);
     loop {
         let began = started.elapsed();
         match source.next() {
@@ -88,6 +88,9 @@ pub fn run(
                 let cost = now.saturating_sub(std::mem::replace(&mut cpu, now));
                 // There are no keys here; all that can come back is a wish to read.
                 state.apply(began, Event::Snapshot { observed, cost });
+                if std::mem::replace(&mut restarts, state.restarts()) != state.restarts() {
+                    write_restart(out, format, &state)?;
+                }
                 match format {
                     Format::Text { .. } => write_text(out, &state, Theme { colour })?,
                     Format::Json => write_json(out, &state)?,
@@ -136,6 +139,13 @@ fn write_text(out: &mut dyn Write, state: &State, theme: Theme) -> io::Result<()
         write_line(out, &lists.alarm(found), theme)?;
     }
     writeln!(out)?;
+    let nothing = state.picture().map_or(&[][..], |picture| &picture.nothing);
+    for text in nothing {
+        writeln!(out, "{text}")?;
+    }
+    if !nothing.is_empty() {
+        return Ok(());
+    }
     let is_groups = state.rows().first().is_none_or(|row| matches!(row, Row::Group(_)));
     write_line(out, &if is_groups { lists.group_heads() } else { lists.goroutine_heads() }, theme)?;
     for row in state.rows().iter().take(TEXT_GROUPS) {
@@ -178,6 +188,15 @@ fn ansi(style: ratatui::style::Style) -> anstyle::Style {
     anstyle::Style::new().fg_color(colour.map(Into::into)).effects(effects)
 }
 
+fn write_restart(out: &mut dyn Write, format: Format, state: &State) -> io::Result<()> {
+    let pid = state.picture().map_or(0, |picture| picture.observed.snapshot().target.pid);
+    let reason = format!("process {pid} is another run of the program: everything is counted anew");
+    match format {
+        Format::Text { .. } => writeln!(out, "\n{reason}"),
+        Format::Json => write_record(out, &Record::Restart(Reason { reason: &reason })),
+    }
+}
+
 fn write_end(out: &mut dyn Write, format: Format, end: &SourceEnd) -> io::Result<()> {
     let reason = match end {
         SourceEnd::Ended(text) | SourceEnd::Failed(text) => text.as_str(),
@@ -201,9 +220,11 @@ enum Record<'a, L> {
     End(Reason<'a>),
     /// A reading failed; another is tried.
     Failure(Reason<'a>),
+    /// What follows is of another run of the program: nothing before it is compared with.
+    Restart(Reason<'a>),
 }
 
-/// Why there is no refresh.
+/// Why there is no refresh, or why it is not compared with the one before.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Reason<'a> {
     /// A sentence for people.

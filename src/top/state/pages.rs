@@ -171,7 +171,14 @@ impl State {
         let index = self.index()?;
         let snapshot = index.snapshot();
         let columns = usize::from(self.size.0).saturating_sub(2);
-        let mut lines = vec![line([piece(Tone::Strong, group_name(&index, group))])];
+        let name = group_name(&index, group);
+        let mut lines = match name.split_once("  ") {
+            // The place on a line of its own rather than cut.
+            Some((function, place)) if width(&name) > columns => {
+                vec![line([piece(Tone::Strong, function)]), line([piece(Tone::Dim, format!("  {place}"))])]
+            }
+            _ => vec![line([piece(Tone::Strong, name)])],
+        };
         lines.push(fact(
             "Now",
             format!("{}: {}", counted(group.count, "goroutine", "goroutines"), states(&index, group)),
@@ -202,7 +209,8 @@ impl State {
         if let Some((stack, holder, same)) = commonest_stack(snapshot, &members) {
             let mut title = format!("Stack of goroutine {}", holder.id.0);
             if same < members.len() {
-                title.push_str(&format!(", which {same} of {} have (b: group by stack)", members.len()));
+                let have = if same == 1 { "has" } else { "have" };
+                title.push_str(&format!(", which {same} of {} {have} (b: group by stack)", members.len()));
             }
             lines.push(line([piece(Tone::Head, title)]));
             lines.extend(stack_lines(snapshot, stack, holder, columns));
@@ -409,7 +417,7 @@ fn creator_lines(snapshot: &Snapshot, goroutine: &Goroutine, columns: usize) -> 
 }
 
 /// Words on lines of so many columns, as far as words fit.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
