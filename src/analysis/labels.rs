@@ -3,7 +3,7 @@
 //! Goroutines are counted by label set first, of which there are few, and sets are taken apart only
 //! at the end. What is kept is bounded, and what is left out is counted.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use rustc_hash::FxHashMap;
 
@@ -66,17 +66,26 @@ impl LabelTally {
             .into_iter()
             .map(|(key, values)| (key, values.values().fold(0_u64, |sum, count| sum.saturating_add(*count)), values))
             .collect();
-        keys.sort_unstable_by(|a, b| (Reverse(a.1), symbols.str(a.0)).cmp(&(Reverse(b.1), symbols.str(b.0))));
-        keys.truncate(MAX_KEYS);
+        keep_first(&mut keys, MAX_KEYS, |a, b| (Reverse(a.1), symbols.str(a.0)).cmp(&(Reverse(b.1), symbols.str(b.0))));
         let keys = keys.into_iter().map(|(key, members, values)| {
             let distinct = length(values.len());
             let mut values: Vec<(StrId, u64)> = values.into_iter().collect();
-            values.sort_unstable_by(|a, b| (Reverse(a.1), symbols.str(a.0)).cmp(&(Reverse(b.1), symbols.str(b.0))));
-            values.truncate(MAX_VALUES);
+            keep_first(&mut values, MAX_VALUES, |a, b| {
+                (Reverse(a.1), symbols.str(a.0)).cmp(&(Reverse(b.1), symbols.str(b.0)))
+            });
             LabelValues { key, members, distinct, values }
         });
         Labels { distinct_keys, keys: keys.collect() }
     }
+}
+
+/// Sorts, and keeps the first `most`; the others, of which there may be a million, are not sorted.
+fn keep_first<T>(items: &mut Vec<T>, most: usize, order: impl Fn(&T, &T) -> Ordering) {
+    if items.len() > most {
+        items.select_nth_unstable_by(most, &order);
+        items.truncate(most);
+    }
+    items.sort_unstable_by(&order);
 }
 
 fn length(length: usize) -> u64 {

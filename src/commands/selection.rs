@@ -17,14 +17,7 @@ pub(super) struct Selection {
 
 impl Selection {
     pub(super) fn new(arguments: &ListArgs) -> Result<Self, Failure> {
-        let filter = match &arguments.filter {
-            None => None,
-            Some(text) => {
-                let filter = Filter::parse(text);
-                let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
-                Some((text.clone(), filter))
-            }
-        };
+        let filter = filter(arguments.filter.as_deref())?;
         let sort = match arguments.sort {
             Some(key) => Some(Sort { key, reverse: arguments.reverse }),
             None if arguments.reverse => {
@@ -78,6 +71,14 @@ impl Selection {
         let message = format!("{what} {} in pid {}: {fate}", missing.join(", "), snapshot.target.pid);
         Err(Failure::new(Exit::Error, message))
     }
+}
+
+/// What `--filter` says, as it was typed and understood.
+pub(super) fn filter(typed: Option<&str>) -> Result<Option<(String, Filter)>, Failure> {
+    let Some(text) = typed else { return Ok(None) };
+    let filter = Filter::parse(text);
+    let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
+    Ok(Some((text.to_owned(), filter)))
 }
 
 /// What to end with once the answer is out.

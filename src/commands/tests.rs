@@ -229,7 +229,7 @@ fn what_a_limit_hides_is_said() {
 #[test]
 fn a_filter_that_matches_nothing_says_so() {
     let want = "no goroutine matches func=odd, of 4\n";
-    let hint = "= wants the whole text; func~odd finds 2 goroutines\n";
+    let hint = "= needs the whole text; func~odd finds 2 goroutines\n";
     let ran = gospy("stack -p 4242 --filter func=odd");
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""));
     assert_eq!(ran.err, format!("gospy: {want}gospy: {hint}"));

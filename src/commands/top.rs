@@ -7,8 +7,8 @@ use super::args::TopArgs;
 use super::live::Live;
 use super::source::{Depth, Source, Sources, Wanted};
 use super::streams::Streams;
-use super::{Exit, Failure};
-use crate::analysis::{Filter, SortKey};
+use super::{Exit, Failure, selection};
+use crate::analysis::SortKey;
 use crate::model::Snapshot;
 use crate::target::proc_dir::ProcDir;
 use crate::target::process_list::ProcessList;
@@ -82,14 +82,7 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
 }
 
 fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
-    let filter = match &arguments.filter {
-        None => None,
-        Some(text) => {
-            let filter = Filter::parse(text);
-            let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
-            Some((text.clone(), filter))
-        }
-    };
+    let filter = selection::filter(arguments.filter.as_deref())?;
     let sort = arguments.sort.unwrap_or(SortName { groups: Some(GroupSort::Count), goroutines: Some(SortKey::Id) });
     if sort.groups == Some(GroupSort::Mark) {
         return Err(Failure::new(

@@ -30,7 +30,7 @@ pub fn none_match(index: &Index<'_>, text: &str, filter: &Filter, but: &str) -> 
         && let found @ 1.. = alive(&looser)
     {
         let typed = clean(&typed).into_owned();
-        lines.push(format!("= wants the whole text; {typed} finds {}", counted(found, "goroutine", "goroutines")));
+        lines.push(format!("= needs the whole text; {typed} finds {}", counted(found, "goroutine", "goroutines")));
     }
     lines
 }
@@ -60,14 +60,14 @@ mod tests {
         assert_eq!(
             lines("func=worker"),
             format!(
-                "no goroutine matches func=worker, {of}\n= wants the whole text; func~worker finds 1500 goroutines"
+                "no goroutine matches func=worker, {of}\n= needs the whole text; func~worker finds 1500 goroutines"
             )
             .replace("1500", "1,500")
         );
         assert_eq!(
             lines("reason=chan and place=(*Pool).worker"),
             format!(
-                "no goroutine matches reason=chan and place=(*Pool).worker, {of}\n= wants the whole text; \
+                "no goroutine matches reason=chan and place=(*Pool).worker, {of}\n= needs the whole text; \
                  reason~chan and place~\\(\\*Pool\\)\\.worker finds 1,500 goroutines"
             )
         );

@@ -518,7 +518,7 @@ fn a_filter_that_matches_nothing_says_so() {
     let mut script = Script::new(settings());
     script.seconds(0..1).keys("/func=leak\n");
     let nothing = |script: &Script| script.state.picture().unwrap().nothing.join("\n");
-    let want = "no goroutine matches func=leak, of 90\n= wants the whole text; func~leak finds 10 goroutines";
+    let want = "no goroutine matches func=leak, of 90\n= needs the whole text; func~leak finds 10 goroutines";
     assert_eq!(nothing(&script), want);
     script.seconds(1..2);
     assert!(nothing(&script).ends_with("finds 13 goroutines"), "{}", nothing(&script));
