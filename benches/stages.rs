@@ -17,10 +17,11 @@ use gospy::analysis::group::group;
 use gospy::analysis::{GroupBy, Index, PlaceKind, Sort, SortKey};
 use gospy::capture::{CaptureOptions, Session};
 use gospy::model::{Goid, Snapshot};
+use gospy::report::folded;
 use gospy::report::json::{self, JsonOptions};
+use gospy::report::pprof::{self, Samples};
 use gospy::report::text::{self, ListMode, SummaryOptions, TextStyle};
 use gospy::report::traceback::{self, TracebackOptions};
-use gospy::report::{folded, pprof};
 use gospy::target::MemRange;
 use gospy::target::coalesce::{ChunkReader, Limits};
 use gospy::target::fake::FakeTarget;
@@ -169,5 +170,7 @@ fn write_folded(bencher: Bencher<'_, '_>, count: usize) {
 
 #[divan::bench(args = SIZES)]
 fn write_pprof(bencher: Bencher<'_, '_>, count: usize) {
-    on(bencher, count, |index, all| pprof::write(&mut std::io::sink(), index, all).unwrap());
+    on(bencher, count, |index, all| {
+        pprof::write(&mut std::io::sink(), index, all, Samples::Summed).unwrap();
+    });
 }

@@ -85,6 +85,8 @@ strict! {
         wait_watched: bool,
         example_id: u64,
         system: bool,
+        label_keys: u64,
+        labels: Vec<LabelKey>,
     }
     RefreshState { state: String, #[serde(deserialize_with = "present")] wait_reason: Known<String>, count: u64, }
     RefreshEnd { #[serde(rename = "type")] kind: String, reason: String, }
@@ -209,6 +211,7 @@ strict! {
         by_state: BTreeMap<String, u64>,
         by_wait_reason: BTreeMap<String, u64>,
         matching: u64,
+        #[serde(deserialize_with = "present")] group_count: Known<u64>,
         #[serde(deserialize_with = "present")] groups: Known<Vec<Group>>,
         list: Vec<Goroutine>,
     }
@@ -285,7 +288,11 @@ strict! {
         stack_used_bytes: u64,
         stack_reserved_bytes: u64,
         #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        label_keys: u64,
+        labels: Vec<LabelKey>,
     }
+    LabelKey { key: String, count: u64, distinct_values: u64, values: Vec<LabelValue>, }
+    LabelValue { value: String, count: u64, }
     Finding { code: String, message: String, count: u64, goroutine_ids: Vec<u64>, }
     Warning { code: String, message: String, count: u64, }
 }
@@ -372,7 +379,11 @@ fn the_document_has_exactly_these_keys() {
 
     let groups = group(&Index::new(&snapshot), &GroupBy::Stack, &[0, 1], 10);
     let grouped = document(&snapshot, &JsonOptions { frames: true, groups: Some(&groups), ..Default::default() });
-    assert_eq!(grouped.goroutines.groups.unwrap().len(), 2);
+    let documents = grouped.goroutines.groups.unwrap();
+    assert_eq!((documents.len(), grouped.goroutines.group_count), (2, Some(2)));
+    let label = &documents[0].labels[0];
+    assert_eq!((label.key.as_str(), label.count, label.distinct_values), ("key", 1, 1));
+    assert_eq!((label.values[0].value.as_str(), label.values[0].count), ("a\"b\n", 1));
     assert!(grouped.goroutines.list.is_empty());
 
     let mut bare = snapshot;
@@ -401,13 +412,17 @@ fn refreshes_have_exactly_these_keys() {
         },
         iterations: None,
         wait: false,
+        recorded: false,
         view: View::Groups,
     };
-    let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(snapshot()), Ok(snapshot())];
+    let mut another_run = snapshot();
+    another_run.monotonic_ns += 9_000_000_000;
+    another_run.target.uptime_ns = Some(8_000_000_000);
+    let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(another_run), Ok(snapshot()), Ok(snapshot())];
     let source = move || left.pop().unwrap_or(Err(SourceEnd::Finished));
     let mut out = Vec::new();
     let outcome = run(&mut out, Box::new(source), None, settings, Format::Json).unwrap();
-    assert_eq!(outcome.refreshes, 2);
+    assert_eq!(outcome.refreshes, 3);
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let refresh = |line: &str| -> Refresh { serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}")) };
@@ -415,20 +430,24 @@ fn refreshes_have_exactly_these_keys() {
     assert_eq!((first.kind.as_str(), first.refresh, second.refresh), ("refresh", 1, 2));
     assert_eq!((first.group_count, first.groups.len(), first.findings.len()), (2, 2, 1));
     assert!(first.groups[0].change.is_none() && second.groups[0].change == Some(0));
-    let end: RefreshEnd = serde_json::from_str(lines[2]).unwrap();
-    assert_eq!((end.kind.as_str(), end.reason.as_str(), lines.len()), ("end", "gone", 3));
+    let restart: RefreshEnd = serde_json::from_str(lines[2]).unwrap();
+    assert_eq!(restart.kind, "restart");
+    assert!(restart.reason.contains("process 4242"), "{}", restart.reason);
+    assert!(refresh(lines[3]).groups[0].change.is_none(), "nothing before it is compared with");
+    let end: RefreshEnd = serde_json::from_str(lines[4]).unwrap();
+    assert_eq!((end.kind.as_str(), end.reason.as_str(), lines.len()), ("end", "gone", 5));
 }
 
 fn schemas() -> [(&'static str, serde_json::Value, usize); 7] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
-        ("snapshot", value(json::schema()), 19),
+        ("snapshot", value(json::schema()), 21),
         ("diff", value(report::diff::schema()), 7),
         ("check", value(report::check::schema()), 7),
         ("capture", value(report::captures::schema()), 1),
         ("doctor", value(report::doctor::schema()), 6),
         ("ps", value(report::processes::schema()), 1),
-        ("top", value(gospy::top::stream::schema()), 22),
+        ("top", value(gospy::top::stream::schema()), 24),
     ]
 }
 

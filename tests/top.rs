@@ -150,7 +150,7 @@ fn a_leak_is_found_and_the_end_of_the_target_survived() {
 
     // Filter, with a mistake first.
     top.press("/func~wrker\r");
-    top.until_text("no goroutine matches the filter");
+    top.until_text("no goroutine matches func~wrker, of ");
     top.press("/");
     top.press("\u{15}fnuc~worker\r");
     top.until_text("there is no field `fnuc`");
@@ -261,6 +261,56 @@ fn it_waits_for_the_program_to_come_back() {
 }
 
 #[test]
+fn a_program_that_executes_itself_is_counted_anew() {
+    // At the same addresses, and at others.
+    for mode in [Mode::Sw, Mode::Pie] {
+        executes_itself(mode);
+    }
+}
+
+fn executes_itself(mode: Mode) {
+    let mut target = Fixture::start("profile", "1.26.6", mode, &[]);
+    let pid = target.pid().to_string();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_gospy"))
+        .args(["top", "--pid", &pid, "--wait", "--json", "-i", "0.1", "--max-cpu", "1000"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.0.stdout.take().unwrap()));
+    let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    while next()["refresh"].as_u64().unwrap() < 3 {}
+    // The same pid, the same file.
+    target.send("exec");
+    target.wait_ready();
+    let restart = loop {
+        let line = next();
+        match line["type"].as_str().unwrap() {
+            "refresh" | "failure" => assert_ne!(line["refresh"], 1_000, "no restart was seen"),
+            _ => break line,
+        }
+    };
+    assert_eq!(restart["type"], "restart", "{restart}");
+    assert!(restart["reason"].as_str().unwrap().contains(&pid), "{restart}");
+    let first = next();
+    assert_eq!((&first["type"], &first["target"]["pid"]), (&"refresh".into(), &target.pid().into()));
+    for group in first["groups"].as_array().unwrap() {
+        assert!(group["change"].is_null() && group["rate_per_second"].is_null(), "{group}");
+        assert_eq!(group["change_since_start"], 0, "{group}");
+    }
+}
+
+/// Kills it in the end.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
 fn a_snapshot_is_written_on_request() {
     let directory = tempfile::tempdir().unwrap();
     let target = leak("5");
@@ -334,11 +384,21 @@ fn a_recording_is_shown_as_well() {
     let once = gospy(&["top", "--from", file]).ok();
     assert_eq!(once.matches("COUNT▼").count(), 1, "{once}");
     // Those of the runtime are told by what they were started for.
+    assert!(!once.contains("RATE") && !once.contains("every"), "{once}");
+    let nothing = gospy(&["top", "--from", file, "--filter", "func=bgsweep"]).ok();
+    assert!(nothing.contains("no goroutine matches func=bgsweep, of "), "{nothing}");
+    assert!(nothing.contains("func~bgsweep finds 1 goroutine\n"), "{nothing}");
+    let refused = gospy(&["top", "--from", file, "--sort", "rate"]);
+    assert_eq!(refused.status.code(), Some(2));
     assert!(once.contains("runtime.bgsweep") && !once.contains("runtime.goexit"), "{once}");
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
     command.args(["top", "--from", file, "-i", "0.2"]);
     let mut top = Terminal::start(command);
-    top.until_text("a recording: nothing changes any more");
+    top.until_text("recorded 20");
+    assert!(!top.text().contains("every") && !top.text().contains("of a core"), "{}", top.text());
+    assert!(!top.text().contains("d mark") && !top.text().contains("RATE"), "{}", top.text());
+    top.press("d");
+    top.until_text("this is a recording: it does not change");
     top.press("2");
     top.until_text("[2 Goroutines]");
     top.press("q");

@@ -39,6 +39,7 @@ fn settings() -> Settings {
         },
         iterations: None,
         wait: false,
+        recorded: false,
         view: View::Groups,
     }
 }
@@ -302,6 +303,14 @@ fn a_filter_and_a_bad_one() {
     check("filter", |size| Screen::shop(size).keys("/reason=select or state=runnable\n"));
     check("filter-bad", |size| Screen::shop(size).keys("/reason=select and aeg>5m\n"));
     check("filter-typed", |size| Screen::shop(size).keys("/func~audit"));
+    check("filter-nothing", |size| Screen::shop(size).keys("/creator=audit\n"));
+}
+
+#[test]
+fn a_recording() {
+    let recorded = |size| Screen::new(Settings { recorded: true, ..settings() }, size).take(shop(0));
+    check("recorded", recorded);
+    check("recorded-states", |size| recorded(size).keys("3"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use rustc_hash::FxHashMap;
 
+use super::labels::{LabelTally, Labels};
 use super::{Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, StackId, StackState, Status, StrId, WaitReasonId};
 
@@ -128,6 +129,8 @@ pub struct Group {
     pub stack_reserved: u64,
     /// Whether one goroutine created all of them.
     pub one_parent: bool,
+    /// The program's own labels, over all of them.
+    pub labels: Labels,
     lowest_id: Goid,
 }
 
@@ -146,6 +149,7 @@ pub fn group(index: &Index<'_>, by: &GroupBy, positions: &[usize], max_ids: usiz
     let snapshot = index.snapshot();
     let mut keys = Keys { index, by, similar: FxHashMap::default(), classes: FxHashMap::default() };
     let mut groups: Vec<Group> = Vec::new();
+    let mut labels: Vec<LabelTally> = Vec::new();
     let mut places: FxHashMap<GroupKey, usize> = FxHashMap::default();
     for &position in positions {
         let Some(goroutine) = snapshot.goroutines.get(position) else { continue };
@@ -161,10 +165,12 @@ pub fn group(index: &Index<'_>, by: &GroupBy, positions: &[usize], max_ids: usiz
                 stack_used: 0,
                 stack_reserved: 0,
                 one_parent: true,
+                labels: Labels::default(),
                 lowest_id: goroutine.id,
             });
+            labels.push(LabelTally::default());
         }
-        let Some(group) = groups.get_mut(at) else { continue };
+        let (Some(group), Some(labels)) = (groups.get_mut(at), labels.get_mut(at)) else { continue };
         let parent = snapshot.goroutines.get(group.example).and_then(|example| example.parent);
         group.count += 1;
         group.one_parent &= goroutine.parent == parent;
@@ -174,7 +180,11 @@ pub fn group(index: &Index<'_>, by: &GroupBy, positions: &[usize], max_ids: usiz
         if group.ids.len() < max_ids {
             group.ids.push(goroutine.id);
         }
+        labels.add(goroutine.labels);
         WaitRange::include(&mut group.wait, index.wait_ns(goroutine));
+    }
+    for (group, labels) in groups.iter_mut().zip(labels) {
+        group.labels = labels.finish(&snapshot.symbols);
     }
     groups
 }
@@ -300,6 +310,9 @@ mod tests {
         assert_eq!((wait.shortest_ns, wait.longest_ns, wait.known), (60, 90, 2));
         assert!(!only.one_parent);
         assert_eq!(only.stack_used, 3 * 0xc0);
+        let user = &only.labels.keys[0];
+        let values: Vec<(&str, u64)> = user.values.iter().map(|&(value, n)| (snapshot.symbols.str(value), n)).collect();
+        assert_eq!((user.members, values), (3, vec![("a", 2), ("b", 1)]));
         assert!(matches!(only.key, GroupKey::Place(Status::Waiting, Some(_), Some(_), false)));
     }
 

@@ -12,6 +12,7 @@ pub mod filter;
 pub mod findings;
 pub mod group;
 pub mod index;
+pub mod labels;
 pub mod names;
 pub mod quantity;
 pub mod sort;

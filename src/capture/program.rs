@@ -14,6 +14,7 @@ use crate::image::build_info::{BuildInfo, BuildInfoError};
 use crate::image::elf::{Elf, ElfError};
 use crate::image::moduledata::{MODULEDATA_KEPT, ModuleData};
 use crate::image::pclntab::{Header, Pclntab};
+use crate::model::TextMapping;
 use crate::target::file_bytes::FileBytes;
 use crate::target::{Mapping, ReadError, Target, TargetError};
 
@@ -129,6 +130,25 @@ const MAX_SEARCHED: u64 = 1 << 30;
 const SEARCH_CHUNK: usize = 4 << 20;
 
 impl Program {
+    /// Where its code is mapped, as the kernel rounds it to pages; `exe` is the path of the executable.
+    /// `None` where the file has no executable segment, or one that fits nowhere.
+    #[must_use]
+    pub fn text_mapping(&self, exe: &str) -> Option<TextMapping> {
+        /// The smallest page there is; segments are aligned to the largest.
+        const PAGE: u64 = 4096;
+        let segment = self.elf.segments().iter().find(|segment| segment.executable)?;
+        let into_page = segment.vaddr.0 % PAGE;
+        let start = self.bias.load(LinkAddr(segment.vaddr.0.checked_sub(into_page)?));
+        let size = segment.file_size.checked_add(into_page)?.checked_next_multiple_of(PAGE)?;
+        Some(TextMapping {
+            file: self.library.clone().unwrap_or_else(|| exe.to_owned()),
+            gnu_build_id: self.elf.gnu_build_id(),
+            start,
+            end: Addr(start.0.checked_add(size)?),
+            offset: segment.offset.checked_sub(into_page)?,
+        })
+    }
+
     /// Finds the Go program in `target`.
     ///
     /// # Errors

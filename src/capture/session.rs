@@ -406,6 +406,7 @@ impl Session {
             exe: process.exe.clone(),
             cmdline: process.cmdline.clone(),
             build_id: self.program.elf.go_build_id(),
+            text: self.program.text_mapping(&process.exe),
             go_version: runtime.version.text.clone(),
             go_version_source: runtime.version_source.name(),
             arch: self.program.elf.arch().name(),

@@ -122,6 +122,7 @@ impl Symbolizer {
             func_id: function.func_id,
             file: file.into(),
             line,
+            start_line: function.start_line,
             inlined: false,
         };
         Some(intern(pool, &source, pc, self.bias.load(function.entry)))
@@ -130,8 +131,8 @@ impl Symbolizer {
 
 fn intern(pool: &mut SymbolPool, source: &SourceFrame, pc: Addr, entry: Addr) -> FrameId {
     let (function, file) = (pool.intern_str(&source.function), pool.intern_str(&source.file));
-    let (line, inlined) = (source.line, source.inlined);
-    pool.intern_frame(Frame { function, file, line, pc, entry, inlined, language: Language::Go })
+    let (line, start_line, inlined) = (source.line, source.start_line, source.inlined);
+    pool.intern_frame(Frame { function, file, line, start_line, pc, entry, inlined, language: Language::Go })
 }
 
 fn role(minor: u32, name: &str, wrapper: bool) -> Role {

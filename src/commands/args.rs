@@ -159,6 +159,7 @@ Examples:
   gospy stack -p 4242 --goid 18,19 --freeze
   gospy stack -p 4242 --filter state=syscall --c-frames
   gospy stack -p 4242 --pprof goroutines.pb.gz && go tool pprof -top goroutines.pb.gz
+  go tool pprof -top -diff_base before.pb.gz goroutines.pb.gz
   gospy stack -p 4242 --folded | inferno-flamegraph > goroutines.svg";
 
 const TOP_EXAMPLES: &str = "\
@@ -372,7 +373,8 @@ pub(super) struct StackArgs {
     pub(super) target: TargetArgs,
     #[command(flatten)]
     pub(super) list: ListArgs,
-    /// Every goroutine for itself, even on a terminal and when there are many
+    /// Every goroutine for itself, even on a terminal and when there are many; with --pprof, a sample
+    /// for each, with its id, state, wait and creator
     #[arg(long, conflicts_with_all = ["group", "similar"])]
     pub(super) all: bool,
     /// One block for goroutines with identical stacks
@@ -401,9 +403,9 @@ pub(super) struct StackArgs {
     /// One line a stack, root first, with its count: for flame graphs
     #[arg(long, conflicts_with_all = ["json", "pprof", "group", "similar", "all"])]
     pub(super) folded: bool,
-    /// Write a pprof profile with one sample a goroutine; - for standard output. A regular file of one's
-    /// own is replaced, and nothing else
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["json", "group", "similar", "all"])]
+    /// Write a pprof profile, as the program would of itself; - for standard output. A regular file of
+    /// one's own is replaced, and nothing else
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["json", "group", "similar"])]
     pub(super) pprof: Option<PathBuf>,
 }
 

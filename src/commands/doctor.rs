@@ -5,12 +5,13 @@ use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure};
 use crate::report::doctor;
+use crate::report::json::to_writer;
 
 pub(super) fn run(arguments: &DoctorArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
     let (report, exit) = sources.examine(arguments.wanted().as_ref())?;
     if arguments.json {
         streams.finish(|out| {
-            serde_json::to_writer(&mut *out, &report)?;
+            to_writer(out, &report)?;
             writeln!(out)
         })?;
     } else {

@@ -57,7 +57,7 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::Top => stream::schema(),
     };
     streams.finish(|out| {
-        serde_json::to_writer_pretty(&mut *out, &schema)?;
+        json::to_writer_pretty(out, &schema)?;
         writeln!(out)
     })?;
     Ok(Exit::Done)

@@ -4,13 +4,14 @@ use super::args::PsArgs;
 use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure};
+use crate::report::json::to_writer;
 use crate::report::processes;
 
 pub(super) fn run(arguments: &PsArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
     let all = sources.processes()?;
     if arguments.json {
         streams.finish(|out| {
-            serde_json::to_writer(&mut *out, &all)?;
+            to_writer(out, &all)?;
             writeln!(out)
         })?;
     } else {

@@ -9,7 +9,7 @@ use crate::report::units::count;
 /// What was typed about the list, understood before anything is read.
 #[derive(Debug)]
 pub(super) struct Selection {
-    filter: Option<Filter>,
+    pub(super) filter: Option<(String, Filter)>,
     ids: Vec<u64>,
     pub(super) sort: Option<Sort>,
     pub(super) limit: Option<usize>,
@@ -17,8 +17,7 @@ pub(super) struct Selection {
 
 impl Selection {
     pub(super) fn new(arguments: &ListArgs) -> Result<Self, Failure> {
-        let filter = arguments.filter.as_deref().map(Filter::parse).transpose();
-        let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
+        let filter = filter(arguments.filter.as_deref())?;
         let sort = match arguments.sort {
             Some(key) => Some(Sort { key, reverse: arguments.reverse }),
             None if arguments.reverse => {
@@ -35,7 +34,7 @@ impl Selection {
     pub(super) fn pick(&self, index: &Index<'_>) -> Vec<usize> {
         let goroutines = &index.snapshot().goroutines;
         let mut picked = match &self.filter {
-            Some(filter) => filter.select(index),
+            Some((_, filter)) => filter.select(index),
             None => (0..goroutines.len()).collect(),
         };
         if !self.ids.is_empty() {
@@ -72,6 +71,14 @@ impl Selection {
         let message = format!("{what} {} in pid {}: {fate}", missing.join(", "), snapshot.target.pid);
         Err(Failure::new(Exit::Error, message))
     }
+}
+
+/// What `--filter` says, as it was typed and understood.
+pub(super) fn filter(typed: Option<&str>) -> Result<Option<(String, Filter)>, Failure> {
+    let Some(text) = typed else { return Ok(None) };
+    let filter = Filter::parse(text);
+    let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
+    Ok(Some((text.to_owned(), filter)))
 }
 
 /// What to end with once the answer is out.

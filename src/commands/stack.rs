@@ -11,9 +11,11 @@ use crate::analysis::group::group;
 use crate::analysis::{GroupBy, Index, PlaceKind, Sort, SortKey};
 use crate::model::Snapshot;
 use crate::report::json::{self, JsonOptions};
+use crate::report::matching::none_match;
+use crate::report::pprof::{self, Samples};
 use crate::report::traceback::{self, TracebackOptions};
 use crate::report::units::{counted, duration};
-use crate::report::{folded, pprof, stack_groups};
+use crate::report::{folded, stack_groups};
 
 /// More goroutines than that are put together on a terminal.
 const MOST_ON_TERMINAL: usize = 60;
@@ -37,7 +39,8 @@ pub(super) fn run(
     let snapshot = source.capture(&arguments.depth())?;
     let index = Index::new(&snapshot);
     let mut picked = selection.pick(&index);
-    if !arguments.system && !arguments.list.json && !selection.names_ids() {
+    let with_system = arguments.system || arguments.list.json || selection.names_ids();
+    if !with_system {
         // As in the runtime's own dumps.
         picked.retain(|&at| snapshot.goroutines.get(at).is_some_and(|goroutine| !goroutine.system));
     }
@@ -49,15 +52,17 @@ pub(super) fn run(
         let mut groups = group(&index, &by, &picked, ids);
         let sort = selection.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false });
         sort.groups(&index, PlaceKind::Current, &mut groups);
-        groups.truncate(limit);
-        groups
+        let hidden = groups.split_off(groups.len().min(limit));
+        (groups, hidden)
     });
+    let (groups, hidden) = groups.unzip();
     if groups.is_none() {
         if let Some(sort) = selection.sort {
             sort.goroutines(&index, PlaceKind::Current, &mut picked);
         }
         picked.truncate(limit);
     }
+    let listed = picked.len();
 
     let options = TracebackOptions {
         // What was asked for by its id is shown, the runtime's own or not.
@@ -68,27 +73,56 @@ pub(super) fn run(
         style: streams.out_style(),
         ..TracebackOptions::for_version(&snapshot.target.go_version)
     };
+    let samples = if arguments.all { Samples::Each } else { Samples::Summed };
     match (&profile, &groups) {
-        _ if to_stdout => streams.finish(|out| pprof::write(out, &index, &picked))?,
+        _ if to_stdout => {
+            streams.finish(|out| pprof::write(out, &index, &picked, samples).map(drop))?;
+        }
         (Some(goal), _) => {
-            write_file(goal, |out| pprof::write(out, &index, &picked))?;
+            let mut written = 0;
+            write_file(goal, |out| {
+                written = pprof::write(out, &index, &picked, samples)?;
+                Ok(())
+            })?;
             if !global.quiet {
-                let samples = u64::try_from(picked.len()).unwrap_or(u64::MAX);
-                let path = goal.path().display();
-                streams.note(&format!("{} written to {path}", counted(samples, "sample", "samples")));
+                let goroutines = counted(u64::try_from(picked.len()).unwrap_or(u64::MAX), "goroutine", "goroutines");
+                let samples = counted(written, "sample", "samples");
+                streams.note(&format!("{goroutines} in {samples} written to {}", goal.path().display()));
             }
         }
         (None, _) if arguments.list.json => {
-            let options = JsonOptions { frames: true, matching, groups: groups.as_deref() };
+            let group_count = groups.as_ref().zip(hidden.as_ref()).map(|(groups, hidden)| groups.len() + hidden.len());
+            let group_count = group_count.and_then(|count| u64::try_from(count).ok());
+            let options = JsonOptions { frames: true, matching, groups: groups.as_deref(), group_count };
             streams.finish(|out| json::write(out, &index, &picked, &options))?;
         }
         (None, _) if arguments.folded => {
             streams.finish(|out| folded::write(out, &index, &picked, arguments.system))?;
         }
-        (None, Some(groups)) => streams.finish(|out| stack_groups::write(out, &index, groups, options))?,
+        (None, Some(groups)) => {
+            let hidden = hidden.as_deref().unwrap_or(&[]);
+            streams.finish(|out| stack_groups::write(out, &index, groups, hidden, options))?;
+        }
         (None, None) => streams.finish(|out| traceback::write_all(out, &index, &picked, options))?,
     }
     if !arguments.list.json && !global.quiet {
+        if let Some((text, filter)) = &selection.filter
+            && matching == Some(0)
+        {
+            let but = if selection.names_ids() {
+                "none that --goid names"
+            } else {
+                "only the runtime's own: --system shows them"
+            };
+            for line in none_match(&index, text, filter, but) {
+                streams.note(&line);
+            }
+        }
+        let left_out = matching.unwrap_or(0).saturating_sub(u64::try_from(listed).unwrap_or(u64::MAX));
+        if groups.is_none() && left_out > 0 {
+            let more = counted(left_out, "more goroutine", "more goroutines");
+            streams.note(&format!("and {more}: --limit 0 shows all"));
+        }
         notes(&snapshot, streams);
     }
     selection.missing(&snapshot)?;

@@ -28,10 +28,11 @@ pub(super) fn run(
     if arguments.list.json {
         let matching = u64::try_from(picked.len()).ok();
         let limit = selection.limit.unwrap_or(usize::MAX);
-        let mut groups = None;
+        let (mut groups, mut group_count) = (None, None);
         if arguments.group {
             let mut all = group(&index, &GroupBy::Place(place), &picked, JSON_IDS);
             selection.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false }).groups(&index, place, &mut all);
+            group_count = u64::try_from(all.len()).ok();
             all.truncate(limit);
             groups = Some(all);
         } else {
@@ -40,7 +41,7 @@ pub(super) fn run(
             }
             picked.truncate(limit);
         }
-        let options = JsonOptions { frames: false, matching, groups: groups.as_deref() };
+        let options = JsonOptions { frames: false, matching, groups: groups.as_deref(), group_count };
         streams.finish(|out| json::write(out, &index, &picked, &options))?;
     } else {
         let options = SummaryOptions {
@@ -53,7 +54,7 @@ pub(super) fn run(
                 (true, false) => ListMode::Each,
                 (false, false) => ListMode::Auto,
             },
-            filter: arguments.list.filter.clone(),
+            filter: selection.filter.clone(),
         };
         streams.finish(|out| text::summary(out, &index, &picked, &options))?;
     }

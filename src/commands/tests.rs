@@ -11,6 +11,9 @@ use crate::report::doctor::{Check, Doctor};
 use crate::report::processes::{Process, Processes};
 use crate::target::recording::ElfImage;
 
+/// DEL, C1, bidirectional controls, and characters that cannot be seen, in and beyond the first plane.
+const HOSTILE: &str = "\u{7f}\u{9b}2J\u{202e}\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
+
 struct Fake(Snapshot);
 
 struct Opened(Snapshot);
@@ -28,7 +31,8 @@ impl Sources for Fake {
     }
 
     fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
-        let check = Check { name: "process_vm_readv".into(), passed: Some(false), value: "refused\u{1b}".into() };
+        let check =
+            Check { name: "process_vm_readv".into(), passed: Some(false), value: format!("refused\u{1b}{HOSTILE}") };
         let exit = if wanted.is_some() { Exit::Permission } else { Exit::Done };
         Ok((
             Doctor { gospy_version: "0", pid: wanted.and_then(Wanted::pid), access: vec![check], ..Default::default() },
@@ -44,7 +48,7 @@ impl Sources for Fake {
             module: Some("example.com/shop".into()),
             goroutines: unreadable.is_none().then_some(1_234),
             unreadable: unreadable.map(str::to_owned),
-            cmdline: vec!["orders".into(), "\u{1b}[2J".into()],
+            cmdline: vec!["orders".into(), "\u{1b}[2J".into(), HOSTILE.into()],
             ..Default::default()
         };
         let processes = vec![process(4242, None), process(4243, Some("no permission\nadvice"))];
@@ -195,6 +199,58 @@ fn stacks_are_grouped_on_a_terminal_when_there_are_many() {
 }
 
 #[test]
+fn what_a_limit_hides_is_said() {
+    let many = || snapshot(200);
+    let ran = gospy_on(many(), false, "stack -p 4242 --limit 5");
+    assert_eq!(ran.err, "gospy: and 194 more goroutines: --limit 0 shows all\n");
+    let ran = gospy_on(many(), false, "stack -p 4242 --group --limit 1");
+    assert!(ran.out.ends_with("\n\n… and 1 more group with 99 goroutines (--limit 0 shows all)\n"), "{}", ran.out);
+    assert_eq!(ran.err, "");
+    for line in ["stack -p 4242", "stack -p 4242 --group --limit 2", "stack -p 4242 --limit 0"] {
+        let ran = gospy_on(many(), false, line);
+        assert!(!ran.out.contains("more") && ran.err.is_empty(), "{line}: {}{}", ran.out, ran.err);
+    }
+    assert_eq!(gospy_on(many(), false, "-q stack -p 4242 --limit 5").err, "");
+    let json: serde_json::Value =
+        serde_json::from_str(&gospy_on(many(), false, "stack -p 4242 --group --limit 1 --json").out).expect("JSON");
+    let goroutines = &json["goroutines"];
+    assert_eq!((&goroutines["matching"], &goroutines["group_count"]), (&200.into(), &2.into()));
+    assert_eq!(goroutines["groups"].as_array().map(Vec::len), Some(1));
+
+    let all = gospy_on(many(), false, "summary -p 4242 --all --limit 7").out;
+    assert!(all.contains("… and 192 more goroutines (--limit 0 shows all)"), "{all}");
+    // Of these none is shown, so that there are no more.
+    assert!(all.contains("… 1 goroutine not shown (--limit 0 shows all)"), "{all}");
+    let groups = gospy_on(many(), false, "summary -p 4242 --limit 1").out;
+    assert!(groups.contains("… and 1 more place with 99 goroutines (--limit 0 shows all)"), "{groups}");
+    assert!(groups.contains("… 1 place with 1 goroutine not shown (--limit 0 shows all)"), "{groups}");
+}
+
+#[test]
+fn a_filter_that_matches_nothing_says_so() {
+    let want = "no goroutine matches func=odd, of 4\n";
+    let hint = "= needs the whole text; func~odd finds 2 goroutines\n";
+    let ran = gospy("stack -p 4242 --filter func=odd");
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""));
+    assert_eq!(ran.err, format!("gospy: {want}gospy: {hint}"));
+    for form in ["--group", "--folded", "--system"] {
+        let ran = gospy(&format!("stack -p 4242 --filter func=odd {form}"));
+        assert_eq!((ran.out.as_str(), ran.err), ("", format!("gospy: {want}gospy: {hint}")), "{form}");
+    }
+    let ran = gospy("stack -p 4242 --filter id=2");
+    assert_eq!(ran.err, "gospy: 1 goroutine matches id=2, but only the runtime's own: --system shows them\n");
+    let ran = gospy("summary -p 4242 --filter func=odd");
+    assert!(ran.out.contains(want.trim()) && ran.out.contains(hint.trim()), "{}", ran.out);
+    assert!(!ran.out.contains("The program's own") && ran.err.is_empty(), "{}", ran.out);
+    let ran = gospy("stack -p 4242 --filter func=odd --json");
+    assert_eq!(ran.err, "");
+    let json: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!((&json["goroutines"]["matching"], &json["goroutines"]["total"]), (&0.into(), &4.into()));
+    let ran = gospy("top -p 4242 --once --filter func=odd");
+    assert!(ran.out.contains(want.trim()) && ran.out.contains(hint.trim()), "{}", ran.out);
+}
+
+#[test]
 fn groups_as_json() {
     for command in ["summary", "stack"] {
         let json: serde_json::Value =
@@ -220,7 +276,7 @@ fn a_profile_goes_to_its_file() {
     let path = directory.path().join("p.pb.gz");
     let ran = gospy(&format!("stack -p 4242 --pprof {}", path.display()));
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""));
-    assert!(ran.err.starts_with("gospy: 3 samples written to "), "{}", ran.err);
+    assert!(ran.err.starts_with("gospy: 3 goroutines in 2 samples written to "), "{}", ran.err);
     assert_eq!(&std::fs::read(&path).expect("it was written")[..2], [0x1f, 0x8b]);
     let ran = gospy("stack -p 4242 --pprof /nonexistent/p.pb.gz");
     assert_eq!(ran.exit, Exit::Error);
@@ -308,4 +364,65 @@ fn processes_and_facts_are_shown_harmlessly() {
     assert!(!ps.contains('\u{1b}') && !doctor.contains('\u{1b}'));
     let json: serde_json::Value = serde_json::from_str(&gospy("ps --json").out).expect("JSON");
     assert_eq!(json["processes"][1]["goroutines"], serde_json::Value::Null);
+}
+
+#[test]
+fn json_is_safe_to_print() {
+    let name = |what: &str| format!("{what}{HOSTILE}\u{1b}[2J");
+    let hostile = || {
+        let mut builder = SnapshotBuilder::new();
+        let (function, file, key, value, reason) =
+            (name("main.f"), name("/app/m.go"), name("key"), name("value"), name("chan receive"));
+        for id in 1..=3 {
+            builder.add(&GoroutineSpec {
+                id,
+                reason: Some(&reason),
+                frames: vec![frame(&function, &file, 3)],
+                creator: Some(frame(&function, &file, 9)),
+                labels: vec![(&key, &value)],
+                ..Default::default()
+            });
+        }
+        let snapshot = builder.edit();
+        (snapshot.target.exe, snapshot.target.go_version) = (name("/bin/x"), name("go1.26"));
+        (snapshot.target.build_id, snapshot.target.cmdline) = (Some(name("id")), vec![name("x")]);
+        (snapshot.target.module.path, snapshot.target.module.version) = (Some(name("m")), Some(name("v1")));
+        snapshot.warnings.add(crate::model::WarningCode::StackOdd, name("odd"));
+        builder.build()
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |nth: u32| directory.path().join(format!("{nth}.json")).display().to_string();
+    for nth in 1..=2 {
+        let all = gospy_on(hostile(), false, "stack -p 4242 --json").out;
+        // What is read back is the same text again.
+        let all = if nth == 2 { all.replace("\"id\":3,", "\"id\":4,") } else { all };
+        std::fs::write(file(nth), all).expect("the file can be written");
+    }
+    let differ = format!("diff {} {} --json", file(1), file(2));
+    let lines = [
+        "summary -p 4242 --json",
+        "summary -p 4242 --json --group",
+        "stack -p 4242 --json",
+        "stack -p 4242 --json --similar",
+        "top -p 4242 --json -n 2 -i 0.05",
+        "top -p 4242 --json --once --group-by stack",
+        "check -p 4242 --json --max-goroutines 1 --max-group 1",
+        "ps --json",
+        "doctor -p 4242 --json",
+        differ.as_str(),
+    ];
+    for line in lines {
+        let ran = gospy_on(hostile(), false, line);
+        assert!(ran.out.contains("\\u009b2J\\u202e\\u2066\\u200b\\u2028\\ufeff\\udb40\\udc41"), "{line}: {}", ran.out);
+        for c in HOSTILE.chars().filter(|c| !c.is_ascii_alphanumeric()).chain(['\u{1b}']) {
+            assert!(!ran.out.contains(c), "{line} prints {c:?}");
+        }
+        for line in ran.out.lines() {
+            let json: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert!(!json.is_null());
+        }
+        let whole = ran.out.lines().next().expect("a line");
+        let texts: serde_json::Value = serde_json::from_str(whole).expect("JSON");
+        assert!(texts.to_string().contains(HOSTILE), "a parser of {line} sees the text as it is");
+    }
 }

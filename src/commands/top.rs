@@ -7,8 +7,8 @@ use super::args::TopArgs;
 use super::live::Live;
 use super::source::{Depth, Source, Sources, Wanted};
 use super::streams::Streams;
-use super::{Exit, Failure};
-use crate::analysis::{Filter, SortKey};
+use super::{Exit, Failure, selection};
+use crate::analysis::SortKey;
 use crate::model::Snapshot;
 use crate::target::proc_dir::ProcDir;
 use crate::target::process_list::ProcessList;
@@ -18,6 +18,7 @@ use crate::top::picture::Selection;
 use crate::top::source::{SnapshotSource, SourceEnd, Successor};
 use crate::top::state::{Leave, Settings, View};
 use crate::top::stream::{self, Format};
+use crate::top::watch::has_started_since;
 
 /// Columns of text that goes to a file or a pipe.
 const FILE_COLUMNS: u16 = 160;
@@ -32,8 +33,12 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
         _ => None,
     };
     let source: Box<dyn SnapshotSource> = match wanted.pid() {
-        Some(pid) => Box::new(Opened { source, depth, pid }),
-        None => Box::new(Recorded(Some((source, depth)))),
+        Some(_) => Box::new(Opened { source, depth, wanted: wanted.clone(), last_ns: None }),
+        // What cannot be read of a file now cannot be read later either.
+        None => {
+            let mut source = source;
+            Box::new(Recorded(Some(source.capture(&depth)?)))
+        }
     };
     let successor = successor.map(|successor| -> Box<dyn Successor> { Box::new(successor) });
 
@@ -43,6 +48,7 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
         let save = super::save::save(wanted, depth.freeze);
         return match crate::top::run::run(source, successor, settings, theme, save) {
             Ok(Leave::Done) => Ok(Exit::Done),
+            Ok(Leave::Ended(text)) => Err(Failure::new(Exit::NoProcess, text)),
             Ok(Leave::Signal(signal)) => {
                 // As if it had not been caught: whoever sent it sees that it worked.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -77,20 +83,18 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
 }
 
 fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
-    let filter = match &arguments.filter {
-        None => None,
-        Some(text) => {
-            let filter = Filter::parse(text);
-            let filter = filter.map_err(|error| Failure::new(Exit::Usage, format!("--filter: {error}")))?;
-            Some((text.clone(), filter))
-        }
-    };
+    let filter = selection::filter(arguments.filter.as_deref())?;
     let sort = arguments.sort.unwrap_or(SortName { groups: Some(GroupSort::Count), goroutines: Some(SortKey::Id) });
     if sort.groups == Some(GroupSort::Mark) {
         return Err(Failure::new(
             Exit::Usage,
             "--sort mark: there is no mark at the start; growth is the change since then",
         ));
+    }
+    let recorded = arguments.target.wanted().pid().is_none();
+    if recorded && sort.groups.is_some_and(GroupSort::is_of_change) {
+        let message = "--sort: a file holds one reading, so nothing in it changes; count, age and function are there";
+        return Err(Failure::new(Exit::Usage, message));
     }
     Ok(Settings {
         interval: arguments.interval,
@@ -104,6 +108,7 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
         },
         iterations: if arguments.once { Some(1) } else { arguments.iterations },
         wait: arguments.wait,
+        recorded,
         view: if sort.groups.is_none() { View::Goroutines } else { View::Groups },
     })
 }
@@ -112,26 +117,51 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
 struct Opened {
     source: Box<dyn Source>,
     depth: Depth,
-    pid: i32,
+    wanted: Wanted,
+    /// When it was last read, by the target's `nanotime`.
+    last_ns: Option<u64>,
 }
 
 impl SnapshotSource for Opened {
     fn next(&mut self) -> Result<Snapshot, SourceEnd> {
-        self.source.capture(&self.depth).map_err(|failure| match failure.exit() {
-            Exit::NoProcess => SourceEnd::Ended(format!("process {} has ended", self.pid)),
-            _ => SourceEnd::Failed(failure.message().lines().next().unwrap_or_default().to_owned()),
-        })
+        let snapshot = match self.source.capture(&self.depth) {
+            Ok(snapshot) => snapshot,
+            Err(failure) if failure.exit() == Exit::NoProcess => {
+                return Err(SourceEnd::Ended(format!("{} has ended", self.wanted.name())));
+            }
+            Err(failure) => match self.reopen() {
+                Some(snapshot) => snapshot,
+                None => {
+                    let text = failure.message().lines().next().unwrap_or_default().to_owned();
+                    return Err(SourceEnd::Failed(text));
+                }
+            },
+        };
+        self.last_ns = Some(snapshot.monotonic_ns);
+        Ok(snapshot)
+    }
+}
+
+impl Opened {
+    /// Opens the process anew, in case that it has executed another program since, or itself at other
+    /// addresses. Otherwise the old one stays: what it has learned is worth keeping.
+    fn reopen(&mut self) -> Option<Snapshot> {
+        let mut source = Live.open(&self.wanted).ok()?;
+        let snapshot = source.capture(&self.depth).ok()?;
+        if self.last_ns.is_some_and(|last_ns| !has_started_since(last_ns, &snapshot)) {
+            return None;
+        }
+        self.source = source;
+        Some(snapshot)
     }
 }
 
 /// A capture or core file: there is one snapshot in it.
-struct Recorded(Option<(Box<dyn Source>, Depth)>);
+struct Recorded(Option<Snapshot>);
 
 impl SnapshotSource for Recorded {
     fn next(&mut self) -> Result<Snapshot, SourceEnd> {
-        let (mut source, depth) = self.0.take().ok_or(SourceEnd::Finished)?;
-        // What cannot be read of a file the first time cannot be read the second time.
-        source.capture(&depth).map_err(|failure| SourceEnd::Ended(failure.message().to_owned()))
+        self.0.take().ok_or(SourceEnd::Finished)
     }
 }
 
@@ -173,6 +203,6 @@ impl Successor for SameName {
         // One that has only just been started cannot be read yet; it is found again the next time.
         let source = Live.open(&wanted).ok()?;
         (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
-        Some(Box::new(Opened { source, depth: self.depth, pid: newest.pid }))
+        Some(Box::new(Opened { source, depth: self.depth, wanted, last_ns: None }))
     }
 }

@@ -255,6 +255,8 @@ pub struct SourceFrame {
     pub file: Arc<str>,
     /// Line; 0 where the table has none.
     pub line: u32,
+    /// Line of the function's `func` keyword; 0 before Go 1.20.
+    pub start_line: u32,
     /// Whether this function was inlined into the next one.
     pub inlined: bool,
 }
@@ -501,6 +503,7 @@ impl Pclntab {
                     func_id: call.func_id,
                     file: file.into(),
                     line,
+                    start_line: call.start_line,
                     inlined: true,
                 });
                 pc = call.parent_pc;
@@ -512,6 +515,7 @@ impl Pclntab {
             func_id: function.func_id,
             file: file.into(),
             line,
+            start_line: function.start_line,
             inlined: false,
         });
         frames
@@ -523,14 +527,14 @@ impl Pclntab {
         let at = self.elf.offset_of(LinkAddr(tree.0.checked_add(index.checked_mul(size)?)?))?;
         let mut bytes = [0_u8; 20];
         self.elf.bytes().read_exact(at, bytes.get_mut(..usize::try_from(size).ok()?)?)?;
-        let (func_id, name, parent_pc) = match self.header.format {
-            Format::Go116 | Format::Go118 => (bytes.u8_at(2)?, bytes.u32_at(12)?, bytes.u32_at(16)?),
-            Format::Go120 => (bytes.u8_at(0)?, bytes.u32_at(4)?, bytes.u32_at(8)?),
+        let (func_id, name, parent_pc, start_line) = match self.header.format {
+            Format::Go116 | Format::Go118 => (bytes.u8_at(2)?, bytes.u32_at(12)?, bytes.u32_at(16)?, 0),
+            Format::Go120 => (bytes.u8_at(0)?, bytes.u32_at(4)?, bytes.u32_at(8)?, bytes.u32_at(12)?),
         };
         let parent_pc = LinkAddr(function.entry.0.checked_add(parent_pc.into())?);
         // A parent outside the function would make the walk go anywhere.
         (parent_pc < function.end).then_some(())?;
-        Some(InlinedCall { func_id, name: self.name_at(name)?, parent_pc })
+        Some(InlinedCall { func_id, name: self.name_at(name)?, parent_pc, start_line })
     }
 
     /// Finds functions by their exact names. Names that the program does not have are not in the
@@ -608,6 +612,7 @@ struct InlinedCall {
     func_id: u8,
     name: String,
     parent_pc: LinkAddr,
+    start_line: u32,
 }
 
 fn zigzag(value: u32) -> i32 {

@@ -18,7 +18,7 @@ pub use pool::{
     Stack, StackFrame, StackId, StrId, SymbolPool,
 };
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
-pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo};
+pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};
 pub use warning::{Warning, WarningCode, Warnings};
 
 use std::sync::Arc;

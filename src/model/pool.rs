@@ -52,6 +52,8 @@ pub struct Frame {
     pub file: StrId,
     /// Line in it, from 1; 0 where unknown.
     pub line: u32,
+    /// Line of its function's `func` keyword, from 1; 0 where unknown (before Go 1.20).
+    pub start_line: u32,
     /// Program counter as it stands in the frame: a return address in all but the innermost.
     pub pc: Addr,
     /// Entry of the physical function that holds it.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::addr::Addr;
+
 /// The module that a program was built from (`runtime/debug.BuildInfo.Main`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModuleInfo {
@@ -21,6 +23,21 @@ pub struct ModuleInfo {
     pub settings: BTreeMap<String, String>,
 }
 
+/// Where a program's code is mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextMapping {
+    /// Path of the file that holds it: the executable, or the library that the Go program is.
+    pub file: String,
+    /// The file's GNU build id, in lower-case hexadecimal.
+    pub gnu_build_id: Option<String>,
+    /// First address.
+    pub start: Addr,
+    /// First address after it.
+    pub end: Addr,
+    /// Offset of the first byte in the file.
+    pub offset: u64,
+}
+
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetInfo {
@@ -32,6 +49,8 @@ pub struct TargetInfo {
     pub cmdline: Vec<String>,
     /// Go's build id.
     pub build_id: Option<String>,
+    /// Where its code is.
+    pub text: Option<TextMapping>,
     /// The toolchain (`go1.26.6`), as the program itself says.
     pub go_version: String,
     /// Where that was found.

@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use super::{
     Consistency, Frame, FrameId, GcPhase, GcStats, Goid, Goroutine, HeapStats, Label, Language, ModuleInfo, NotShown,
     PStatus, Pause, Processor, Provenance, Reading, Scheduler, Snapshot, Stack, StackFrame, StackState, Status,
-    SymbolPool, TargetInfo, Thread, WaitReasonId, Warnings,
+    SymbolPool, TargetInfo, TextMapping, Thread, WaitReasonId, Warnings,
 };
 use crate::addr::Addr;
 
@@ -155,6 +155,7 @@ impl SnapshotBuilder {
             function,
             file,
             line: spec.line,
+            start_line: 0,
             pc: Addr(entry + u64::from(spec.line)),
             entry: Addr(entry),
             inlined: spec.inlined,
@@ -243,6 +244,13 @@ fn target() -> TargetInfo {
         exe: "/usr/local/bin/orders".to_owned(),
         cmdline: ["orders", "--listen", "127.0.0.1:8080"].map(str::to_owned).to_vec(),
         build_id: Some("Zx8x/aB3k".to_owned()),
+        text: Some(TextMapping {
+            file: "/usr/local/bin/orders".to_owned(),
+            gnu_build_id: Some("0c0ffee0".to_owned()),
+            start: Addr(0x40_0000),
+            end: Addr(0x140_0000),
+            offset: 0,
+        }),
         go_version: "go1.26.6".to_owned(),
         go_version_source: "build info",
         arch: "amd64",

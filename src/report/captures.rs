@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::json::{SCHEMA_VERSION, schema_of};
+use super::json::{SCHEMA_VERSION, schema_of, to_writer};
 
 /// What was written.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -48,7 +48,7 @@ pub struct Captured {
 /// # Errors
 /// Those of `out`.
 pub fn json(out: &mut dyn Write, captures: &Captures) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, captures)?;
+    to_writer(out, captures)?;
     writeln!(out)
 }
 

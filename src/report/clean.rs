@@ -34,7 +34,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 
 /// Controls (C0, C1, DEL), line and paragraph separators, bidirectional controls, characters of no
 /// width, fillers that show nothing, language tags, and variation selectors beyond the usual 16.
-fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
             u32::from(c),

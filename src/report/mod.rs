@@ -11,6 +11,8 @@ pub mod doctor;
 pub mod findings;
 pub mod folded;
 pub mod json;
+pub mod labels;
+pub mod matching;
 pub mod members;
 pub mod pprof;
 pub mod processes;

@@ -1,7 +1,9 @@
-//! A pprof profile (`profile.proto`, gzipped) with one sample for each goroutine.
+//! A pprof profile (`profile.proto`, gzipped), as the program would write it of itself
+//! (`runtime/pprof.Lookup("goroutine").WriteTo`, proto.go and pprof.go, 1.19 to 1.27): the same sample
+//! type, names, files, start lines, addresses and mapping, and goroutines with equal stacks and labels
+//! in one sample. So the two can be compared with `go tool pprof -diff_base`.
 //!
-//! The runtime's own goroutine profile adds up equal stacks and so cannot say which goroutine is
-//! which; here each has its labels. Samples are compressed as they are made.
+//! On request there is a sample for each goroutine instead, with what tells it from the others.
 
 use std::io::{self, Write};
 
@@ -10,9 +12,10 @@ use flate2::write::GzEncoder;
 use rustc_hash::FxHashMap;
 
 use super::protobuf::Message;
+use crate::addr::Addr;
 use crate::analysis::Index;
 use crate::analysis::names::{minor_of, printed};
-use crate::model::{FrameId, Goroutine, Language, StackId, StrId};
+use crate::model::{FrameId, Goroutine, LabelsId, Language, StackId, StrId};
 
 /// Field numbers of profile.proto.
 mod field {
@@ -27,17 +30,25 @@ mod field {
     pub(super) const PERIOD_TYPE: u32 = 11;
     pub(super) const PERIOD: u32 = 12;
     pub(super) const COMMENT: u32 = 13;
-    pub(super) const DEFAULT_SAMPLE_TYPE: u32 = 14;
 }
 
 /// The only mapping: the executable.
 const MAPPING_ID: u64 = 1;
 
-/// Writes the profile of the goroutines at `positions`.
+/// What a sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Samples {
+    /// All goroutines with the same stack and labels.
+    Summed,
+    /// One goroutine, with its id, state, wait and creator as labels beside its own.
+    Each,
+}
+
+/// Writes the profile of the goroutines at `positions`, and gives how many samples it has.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(out: &mut dyn Write, index: &Index<'_>, positions: &[usize]) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, index: &Index<'_>, positions: &[usize], samples: Samples) -> io::Result<u64> {
     let snapshot = index.snapshot();
     let mut profile = Profile {
         index,
@@ -54,13 +65,15 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, positions: &[usize]) -> io:
     // Index 0 is the empty string, by definition.
     profile.strings.id("");
     profile.header()?;
-    for goroutine in positions.iter().filter_map(|&at| snapshot.goroutines.get(at)) {
-        profile.sample(goroutine)?;
-    }
+    let goroutines = positions.iter().filter_map(|&at| snapshot.goroutines.get(at));
+    let written = match samples {
+        Samples::Summed => profile.summed(goroutines)?,
+        Samples::Each => profile.each(goroutines)?,
+    };
     profile.mapping()?;
     profile.string_table()?;
     profile.out.finish()?;
-    Ok(())
+    Ok(written)
 }
 
 /// Strings of the profile and their indices. The pool's own strings get theirs by id.
@@ -96,10 +109,10 @@ struct Profile<'a, W: Write> {
     record: Message,
 }
 
-impl<W: Write> Profile<'_, W> {
+impl<'a, W: Write> Profile<'a, W> {
     fn header(&mut self) -> io::Result<()> {
         let snapshot = self.index.snapshot();
-        let goroutines = self.strings.id("goroutines");
+        let goroutines = self.strings.id("goroutine");
         let mut value_type = Message::default();
         value_type.uint(1, goroutines);
         value_type.uint(2, self.strings.id("count"));
@@ -107,13 +120,48 @@ impl<W: Write> Profile<'_, W> {
         self.record.data(field::SAMPLE_TYPE, value_type.bytes());
         self.record.data(field::PERIOD_TYPE, value_type.bytes());
         self.record.uint(field::PERIOD, 1);
-        self.record.uint(field::DEFAULT_SAMPLE_TYPE, goroutines);
         self.record.uint(field::TIME_NANOS, snapshot.captured_at_unix_ns);
         self.record.uint(field::DURATION_NANOS, snapshot.reading.duration_ns);
         let comment = format!("goroutines of pid {} read by gospy", snapshot.target.pid);
         let comment = self.strings.id(&comment);
         self.record.packed(field::COMMENT, &[comment]);
         self.out.write_all(self.record.bytes())
+    }
+
+    /// The samples with the most goroutines come first, as the runtime has it.
+    fn summed(&mut self, goroutines: impl Iterator<Item = &'a Goroutine>) -> io::Result<u64> {
+        let symbols = &self.index.snapshot().symbols;
+        let mut places: FxHashMap<(Vec<u64>, Option<LabelsId>), usize> = FxHashMap::default();
+        let mut counts: Vec<u64> = Vec::new();
+        for goroutine in goroutines {
+            let labels = goroutine.labels.filter(|&id| !symbols.labels(id).is_empty());
+            let key = (self.stack(goroutine)?, labels);
+            let at = *places.entry(key).or_insert(counts.len());
+            match counts.get_mut(at) {
+                Some(count) => *count += 1,
+                None => counts.push(1),
+            }
+        }
+        let count = |at: usize| counts.get(at).copied().unwrap_or(0);
+        let mut samples: Vec<_> = places.into_iter().collect();
+        samples.sort_unstable_by_key(|&(_, at): &(_, usize)| (std::cmp::Reverse(count(at)), at));
+        for ((locations, labels), at) in &samples {
+            let mut sample = Message::default();
+            sample.packed(1, locations);
+            sample.packed(2, &[count(*at)]);
+            self.own_labels(&mut sample, *labels);
+            self.emit(field::SAMPLE, &sample)?;
+        }
+        Ok(u64::try_from(samples.len()).unwrap_or(u64::MAX))
+    }
+
+    fn each(&mut self, goroutines: impl Iterator<Item = &'a Goroutine>) -> io::Result<u64> {
+        let mut written = 0;
+        for goroutine in goroutines {
+            self.sample(goroutine)?;
+            written += 1;
+        }
+        Ok(written)
     }
 
     fn sample(&mut self, goroutine: &Goroutine) -> io::Result<()> {
@@ -134,11 +182,16 @@ impl<W: Write> Profile<'_, W> {
             let printed = printed(creator, self.minor);
             self.text_label(&mut sample, "creator", &printed);
         }
-        let symbols = &self.index.snapshot().symbols;
-        for label in goroutine.labels.map_or(&[][..], |id| symbols.labels(id)) {
-            self.text_label(&mut sample, symbols.str(label.key), symbols.str(label.value));
-        }
+        self.own_labels(&mut sample, goroutine.labels);
         self.emit(field::SAMPLE, &sample)
+    }
+
+    /// The program's own labels.
+    fn own_labels(&mut self, sample: &mut Message, labels: Option<LabelsId>) {
+        let symbols = &self.index.snapshot().symbols;
+        for label in labels.map_or(&[][..], |id| symbols.labels(id)) {
+            self.text_label(sample, symbols.str(label.key), symbols.str(label.value));
+        }
     }
 
     /// Locations of its stack, leaf first. Without a stack, the function that it started in.
@@ -183,14 +236,20 @@ impl<W: Write> Profile<'_, W> {
         let id = next_id(self.locations.len());
         let mut location = Message::default();
         location.uint(1, id);
-        location.uint(2, MAPPING_ID);
         if let Some(frame) = lines.last().and_then(|&frame| symbols.frame(frame)) {
-            self.lowest_pc = self.lowest_pc.min(frame.pc.0);
-            self.highest_pc = self.highest_pc.max(frame.pc.0);
-            location.uint(3, frame.pc.0);
+            // The call rather than where it returns to, as the runtime's own profiles have it.
+            let is_call = frame.language == Language::Go && frame.pc > frame.entry;
+            let addr = if is_call { Addr(frame.pc.0 - 1) } else { frame.pc };
+            let text = self.index.snapshot().target.text.as_ref();
+            if text.is_none_or(|text| (text.start..text.end).contains(&addr)) {
+                self.lowest_pc = self.lowest_pc.min(addr.0);
+                self.highest_pc = self.highest_pc.max(addr.0);
+                location.uint(2, MAPPING_ID);
+            }
+            location.uint(3, addr.0);
         }
         for frame in lines.iter().filter_map(|&frame| symbols.frame(frame)) {
-            let function = self.function(frame.function, frame.file, frame.language)?;
+            let function = self.function(frame.function, frame.file, frame.start_line)?;
             let mut line = Message::default();
             line.uint(1, function);
             line.uint(2, u64::from(frame.line));
@@ -201,23 +260,20 @@ impl<W: Write> Profile<'_, W> {
         Ok(id)
     }
 
-    fn function(&mut self, name: StrId, file: StrId, language: Language) -> io::Result<u64> {
+    /// Names are those of the symbol table, with all type arguments where that has them (1.21 on).
+    fn function(&mut self, name: StrId, file: StrId, start_line: u32) -> io::Result<u64> {
         if let Some(&id) = self.functions.get(&(name, file)) {
             return Ok(id);
         }
         let symbols = &self.index.snapshot().symbols;
         let id = next_id(self.functions.len());
-        let system_name = symbols.str(name);
-        let shown = match language {
-            // Unlike a traceback, a profile calls panics by their name.
-            Language::Go if system_name != "runtime.gopanic" => printed(system_name, self.minor),
-            _ => system_name.into(),
-        };
+        let text = self.strings.id(symbols.str(name));
         let mut function = Message::default();
         function.uint(1, id);
-        function.uint(2, self.strings.id(&shown));
-        function.uint(3, self.strings.id(system_name));
+        function.uint(2, text);
+        function.uint(3, text);
         function.uint(4, self.strings.id(symbols.str(file)));
+        function.uint(5, u64::from(start_line));
         self.emit(field::FUNCTION, &function)?;
         self.functions.insert((name, file), id);
         Ok(id)
@@ -228,12 +284,22 @@ impl<W: Write> Profile<'_, W> {
         let target = &self.index.snapshot().target;
         let mut mapping = Message::default();
         mapping.uint(1, MAPPING_ID);
-        if self.lowest_pc <= self.highest_pc {
-            mapping.uint(2, self.lowest_pc);
-            mapping.uint(3, self.highest_pc.saturating_add(1));
+        match &target.text {
+            Some(text) => {
+                mapping.uint(2, text.start.0);
+                mapping.uint(3, text.end.0);
+                mapping.uint(4, text.offset);
+                mapping.uint(5, self.strings.id(&text.file));
+                mapping.uint(6, self.strings.id(text.gnu_build_id.as_deref().unwrap_or("")));
+            }
+            None => {
+                if self.lowest_pc <= self.highest_pc {
+                    mapping.uint(2, self.lowest_pc);
+                    mapping.uint(3, self.highest_pc.saturating_add(1));
+                }
+                mapping.uint(5, self.strings.id(&target.exe));
+            }
         }
-        mapping.uint(5, self.strings.id(&target.exe));
-        mapping.uint(6, self.strings.id(target.build_id.as_deref().unwrap_or("")));
         for has in 7..=10 {
             mapping.flag(has, true);
         }

@@ -6,16 +6,24 @@
 
 use std::io::{self, Write};
 
+use super::labels;
 use super::text::{Role, TextStyle};
 use super::traceback::{Traceback, TracebackOptions};
-use super::units::{age, count};
+use super::units::{age, count, counted};
 use crate::analysis::{Group, Index, WaitRange};
 
-/// Writes one block for each group, with an empty line between.
+/// Writes one block for each group, with an empty line between, and how many are `hidden` behind a
+/// limit.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(out: &mut dyn Write, index: &Index<'_>, groups: &[Group], options: TracebackOptions) -> io::Result<()> {
+pub fn write(
+    out: &mut dyn Write,
+    index: &Index<'_>,
+    groups: &[Group],
+    hidden: &[Group],
+    options: TracebackOptions,
+) -> io::Result<()> {
     let mut traceback = Traceback::new(index, options);
     let mut first = true;
     for group in groups {
@@ -31,13 +39,27 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, groups: &[Group], options: 
         let head = format!(
             "{} goroutines {}:",
             count(group.count),
-            traceback.bracket(example, waits(group.wait, group.count))
+            traceback.bracket_of_group(example, waits(group.wait, group.count))
         );
         writeln!(out, "{}", options.style.paint(Role::Strong, &head))?;
         write_ids(out, options.style, group)?;
+        if options.labels {
+            for line in labels::lines(&group.labels, &index.snapshot().symbols, group.count) {
+                writeln!(out, "{}", options.style.paint(Role::Dim, &format!("label {line}")))?;
+            }
+        }
         traceback.write_body(out, example)?;
         let parent = example.parent.filter(|_| group.one_parent).map(|id| id.0);
         out.write_all(traceback.created_by(example, parent).as_bytes())?;
+    }
+    if !hidden.is_empty() {
+        let members = hidden.iter().fold(0_u64, |sum, group| sum.saturating_add(group.count));
+        let text = format!(
+            "… and {} with {} (--limit 0 shows all)",
+            counted(u64::try_from(hidden.len()).unwrap_or(u64::MAX), "more group", "more groups"),
+            counted(members, "goroutine", "goroutines")
+        );
+        writeln!(out, "\n{}", options.style.paint(Role::Dim, &text))?;
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use std::io::Read;
 
+use super::pprof::{self, Samples};
 use super::traceback::{TracebackOptions, write_all};
-use super::{folded, pprof, stack_groups};
+use super::{folded, stack_groups};
 use crate::addr::Addr;
 use crate::analysis::group::group;
 use crate::analysis::{GroupBy, Index};
@@ -213,7 +214,7 @@ fn groups_are_told_once() {
     let index = Index::new(&snapshot);
     let groups = group(&index, &GroupBy::Stack, &[1, 2, 3, 4, 5], 100);
     let mut out = Vec::new();
-    stack_groups::write(&mut out, &index, &groups, TracebackOptions::for_version("go1.26")).expect("a Vec");
+    stack_groups::write(&mut out, &index, &groups, &[], TracebackOptions::for_version("go1.26")).expect("a Vec");
     let text = String::from_utf8(out).expect("text is UTF-8");
     let want = "\
 4 goroutines [chan receive, ≥ 0s to 12m]:
@@ -228,6 +229,55 @@ created by main.main in goroutine 1
 goroutine 40 [running, locked to thread]:
 ";
     assert!(text.starts_with(want), "{text}");
+}
+
+#[test]
+fn a_group_tells_the_labels_of_all_its_members() {
+    let mut builder = SnapshotBuilder::new();
+    for id in 0..43_u64 {
+        let tenant = match id {
+            ..14 => "blue",
+            14..27 => "green",
+            27..40 => "r\u{1b}ed",
+            _ => "",
+        };
+        let labels = if tenant.is_empty() { Vec::new() } else { vec![("route", "/"), ("tenant", tenant)] };
+        let frames = vec![frame("main.worker", "/app/w.go", 9)];
+        builder.add(&GoroutineSpec { id, reason: Some("select"), frames, labels, ..Default::default() });
+    }
+    let ids: Vec<String> = (100..108).map(|id| format!("r{id}")).collect();
+    for (id, request) in (100..108).zip(&ids) {
+        let labels = vec![("request", request.as_str())];
+        let frames = vec![frame("main.handle", "/app/w.go", 9)];
+        builder.add(&GoroutineSpec { id, reason: Some("select"), frames, labels, ..Default::default() });
+    }
+    let snapshot = builder.build();
+    let index = Index::new(&snapshot);
+    let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
+    let groups = group(&index, &GroupBy::Stack, &all, 100);
+    let write = |labels| {
+        let mut out = Vec::new();
+        let options = TracebackOptions { labels, ..TracebackOptions::for_version("go1.26") };
+        stack_groups::write(&mut out, &index, &groups, &[], options).expect("a Vec");
+        String::from_utf8(out).expect("text is UTF-8")
+    };
+    let want = "\
+43 goroutines [select]:
+ids 0-42
+label route: \"/\" 40, none 3
+label tenant: \"blue\" 14, \"green\" 13, \"r\\u{1b}ed\" 13, none 3
+main.worker(...)
+\t/app/w.go:9 +0x9
+
+8 goroutines [select]:
+ids 100-107
+label request: \"r100\" 1, \"r101\" 1, \"r102\" 1, \"r103\" 1, \"r104\" 1, … 3 more values
+main.handle(...)
+\t/app/w.go:9 +0x9
+";
+    assert_eq!(write(true), want);
+    let without: Vec<&str> = want.lines().filter(|line| !line.starts_with("label ")).collect();
+    assert_eq!(write(false).lines().collect::<Vec<_>>(), without);
 }
 
 #[test]
@@ -271,19 +321,43 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, u64, Vec<u8>)> {
     all
 }
 
-#[test]
-fn a_profile_has_a_sample_for_each_goroutine() {
-    let snapshot = snapshot();
+/// The fields of a profile of the snapshot.
+fn profile(snapshot: &Snapshot, samples: Samples) -> Vec<(u64, u64, Vec<u8>)> {
     let mut out = Vec::new();
-    pprof::write(&mut out, &Index::new(&snapshot), &[0, 1, 2, 3, 4, 5, 7]).expect("a Vec");
+    let written = pprof::write(&mut out, &Index::new(snapshot), &[0, 1, 2, 3, 4, 5, 7], samples).expect("a Vec");
     let mut raw = Vec::new();
     flate2::read::GzDecoder::new(out.as_slice()).read_to_end(&mut raw).expect("it is gzipped");
     let profile = fields(&raw);
+    assert_eq!(profile.iter().filter(|field| field.0 == 2).count() as u64, written);
+    profile
+}
+
+#[test]
+fn a_profile_sums_up_equal_stacks_with_equal_labels() {
+    let snapshot = snapshot();
+    let profile = profile(&snapshot, Samples::Summed);
+    let samples = profile.iter().filter(|field| field.0 == 2).map(|field| fields(&field.2));
+    let counts: Vec<(u8, usize)> = samples
+        .map(|sample| {
+            let count = &sample.iter().find(|field| field.0 == 2).expect("a value").2;
+            (count[0], sample.iter().filter(|field| field.0 == 3).count())
+        })
+        .collect();
+    // 19, 20 and 33; then 1, 18 with its label, 40 and 41.
+    assert_eq!(counts, [(3, 0), (1, 0), (1, 1), (1, 0), (1, 0)]);
+}
+
+#[test]
+fn a_profile_has_a_sample_for_each_goroutine_when_asked_for() {
+    let snapshot = snapshot();
+    let profile = profile(&snapshot, Samples::Each);
     let of = |number: u64| profile.iter().filter(move |field| field.0 == number);
     let strings: Vec<&[u8]> = of(6).map(|field| field.2.as_slice()).collect();
     assert_eq!(strings[0], b"");
     assert_eq!(of(2).count(), 7);
-    assert_eq!(of(14).map(|field| strings[field.1 as usize]).collect::<Vec<_>>(), [b"goroutines"]);
+    let sample_type = fields(&of(1).next().expect("a sample type").2);
+    let sample_type: Vec<&[u8]> = sample_type.iter().map(|field| strings[field.1 as usize]).collect();
+    assert_eq!(sample_type, [&b"goroutine"[..], b"count"]);
     let mapping = fields(&of(3).next().expect("a mapping").2);
     assert_eq!(mapping.iter().filter(|field| field.0 >= 7 && field.1 == 1).count(), 4, "has_* are set");
     // Goroutine 18: gopark, chanrecv1, then one location with next inlined into worker.
@@ -299,7 +373,7 @@ fn a_profile_has_a_sample_for_each_goroutine() {
         let function = of(5).map(|field| fields(&field.2)).find(|function| function[0].1 == id).expect("a function");
         String::from_utf8_lossy(strings[function[1].1 as usize]).into_owned()
     };
-    assert_eq!(lines.into_iter().map(name).collect::<Vec<_>>(), ["main.next", "main.worker[...]"]);
+    assert_eq!(lines.into_iter().map(name).collect::<Vec<_>>(), ["main.next", "main.worker[go.shape.int]"]);
     let labels: Vec<String> = sample
         .iter()
         .filter(|field| field.0 == 3)

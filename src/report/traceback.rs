@@ -112,6 +112,20 @@ impl<'a> Traceback<'a> {
 
     /// What stands in brackets behind a goroutine's id, with `waited` as the time.
     pub(super) fn bracket(&self, goroutine: &Goroutine, waited: Option<String>) -> String {
+        let mut text = self.bracket_of_group(goroutine, waited);
+        if let Some(labels) = goroutine.labels.filter(|_| self.options.labels) {
+            let symbols = &self.index.snapshot().symbols;
+            let quoted = |id| format!("{:?}", symbols.str(id));
+            let labels = symbols.labels(labels).iter();
+            let labels = labels.map(|label| format!("{}: {}", quoted(label.key), quoted(label.value)));
+            text.pop();
+            let _ = write!(text, " labels:{{{}}}]", clean(&labels.collect::<Vec<_>>().join(", ")));
+        }
+        text
+    }
+
+    /// The same of a group by one of its members: without labels, in which members differ.
+    pub(super) fn bracket_of_group(&self, goroutine: &Goroutine, waited: Option<String>) -> String {
         let status = match goroutine.status {
             Status::Unknown(_) => "???",
             _ => self.index.state_text(goroutine),
@@ -138,13 +152,6 @@ impl<'a> Traceback<'a> {
         }
         if let Some(bubble) = goroutine.bubble {
             let _ = write!(text, ", synctest bubble {bubble}");
-        }
-        if let Some(labels) = goroutine.labels.filter(|_| self.options.labels) {
-            let symbols = &self.index.snapshot().symbols;
-            let quoted = |id| format!("{:?}", symbols.str(id));
-            let labels = symbols.labels(labels).iter();
-            let labels = labels.map(|label| format!("{}: {}", quoted(label.key), quoted(label.value)));
-            let _ = write!(text, " labels:{{{}}}", clean(&labels.collect::<Vec<_>>().join(", ")));
         }
         text.push(']');
         text

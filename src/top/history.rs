@@ -74,6 +74,43 @@ impl<K: Copy + Eq + Hash> History<K> {
         }
     }
 
+    /// The history of sums: of each key that `of` gives, over the latest `most` refreshes. `None` where
+    /// not everything could be followed, and sums would be too small.
+    #[must_use]
+    pub fn summed<T: Copy + Eq + Hash>(&self, most: usize, of: impl Fn(K) -> Option<T>) -> Option<History<T>> {
+        // What has been gone for longer is not followed any more.
+        let most = most.min(usize::try_from(GONE_AFTER).unwrap_or(0)).min(self.times_ns.len());
+        if self.series.len() >= MAX_SERIES {
+            return None;
+        }
+        let mut sums: FxHashMap<T, Vec<u64>> = FxHashMap::default();
+        for (&key, series) in &self.series {
+            let Some(key) = of(key) else { continue };
+            let sum = sums.entry(key).or_insert_with(|| vec![0; most]);
+            for (sum, count) in sum.iter_mut().rev().zip(series.counts.iter().rev()) {
+                *sum = sum.saturating_add(*count);
+            }
+        }
+        let series = sums.into_iter().filter_map(|(key, counts)| {
+            // As if it had been followed: from the zero before it was there on.
+            let first = counts.iter().position(|count| *count > 0)?.saturating_sub(1);
+            let zeros = counts.iter().rev().take_while(|count| **count == 0).count();
+            let counts = counts.into_iter().skip(first).collect();
+            Some((key, Series { counts, zeros: u32::try_from(zeros).unwrap_or(u32::MAX) }))
+        });
+        let series = series.collect();
+        let total = |counts: &FxHashMap<K, u64>| {
+            let mut totals: FxHashMap<T, u64> = FxHashMap::default();
+            for (key, &count) in counts.iter().filter_map(|(&key, count)| Some((of(key)?, count))) {
+                let sum = totals.entry(key).or_default();
+                *sum = sum.saturating_add(count);
+            }
+            totals
+        };
+        let times_ns = self.times_ns.iter().skip(self.times_ns.len() - most).copied().collect();
+        Some(History { times_ns, series, previous: total(&self.previous), latest: total(&self.latest) })
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         *self = Self::default();

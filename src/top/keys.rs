@@ -215,6 +215,13 @@ pub fn action<A: Copy>(table: &[Binding<A>], event: &KeyEvent) -> Option<A> {
     table.iter().find(|binding| binding.keys.iter().any(|key| key.is(event))).map(|binding| binding.action)
 }
 
+/// Whether an action only makes sense while the program can change.
+#[must_use]
+pub fn needs_change(action: Action) -> bool {
+    use Action::{Faster, Mark, Pause, Refresh, Slower, Unmark};
+    matches!(action, Mark | Unmark | Pause | Refresh | Slower | Faster)
+}
+
 /// Names of the keys of a binding: `↑ k`.
 #[must_use]
 pub fn names<A>(binding: &Binding<A>) -> String {

@@ -5,6 +5,7 @@
 //! drawing knows where snapshots come from ([`source`]), what time it is, or that there is a
 //! terminal, so both are tested as functions.
 
+pub mod atoms;
 pub mod draw;
 pub mod grouping;
 pub mod history;

@@ -28,6 +28,17 @@ pub enum GroupSort {
     Function,
 }
 
+impl GroupSort {
+    /// Whether it takes more than one refresh.
+    #[must_use]
+    pub fn is_of_change(self) -> bool {
+        match self {
+            Self::Change | Self::Growth | Self::Mark | Self::Rate => true,
+            Self::Count | Self::Age | Self::Function => false,
+        }
+    }
+}
+
 /// An order of groups or of goroutines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order<K> {

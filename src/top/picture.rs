@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::atoms::{self, Atom};
 use super::grouping::{Group, Grouping, Key, Keys, group};
-use super::history::{History, difference};
+use super::history::{History, SAMPLES, difference};
 use super::order::{GroupSort, Order, sort_groups};
 use super::watch::Observed;
 use crate::analysis::{Filter, Index, Sort, SortKey};
 use crate::model::{Processor, Status, WaitReasonId};
+use crate::report::matching::none_match;
 
 /// Goroutines up to which a baseline keeps its snapshot, so that it can be grouped and filtered anew.
 /// Beyond, it keeps counts only.
@@ -103,6 +105,8 @@ pub enum Total {
 pub struct Memory {
     /// Of groups, as they are grouped and filtered now.
     pub groups: History<Key>,
+    /// Of everything that groups can be made of, as it is filtered now.
+    atoms: History<Atom>,
     /// Of totals.
     pub totals: History<Total>,
     /// The first refresh.
@@ -134,6 +138,8 @@ pub struct Picture {
     pub positions: Vec<usize>,
     /// Groups of them, in order.
     pub groups: Vec<Group>,
+    /// Why there is nothing to show, where a filter is the reason.
+    pub nothing: Vec<String>,
 }
 
 impl Picture {
@@ -141,7 +147,13 @@ impl Picture {
         let index = Index::new(observed.snapshot());
         let positions = selection.pick(&index);
         let groups = group(&observed, &index, &selection.grouping, &positions);
-        Self { observed, positions, groups }
+        let nothing = match &selection.filter {
+            Some((text, filter)) if positions.is_empty() => {
+                none_match(&index, text, filter, "only the runtime's own: S shows them")
+            }
+            _ => Vec::new(),
+        };
+        Self { observed, positions, groups, nothing }
     }
 
     /// The next refresh of the same program: `previous` is the one that is left behind.
@@ -171,19 +183,46 @@ impl Picture {
         picture
     }
 
-    /// The same refresh by other settings. What is remembered of groups starts anew, the baselines
+    /// The same refresh of other goroutines. What is remembered of groups starts anew, the baselines
     /// are worked out again.
     pub fn select_again(&mut self, selection: &Selection, memory: &mut Memory) {
         *self = Self::new(Arc::clone(&self.observed), selection);
         memory.groups.clear();
+        memory.atoms.clear();
+        self.compare_again(selection, memory);
+        self.remember(memory);
+    }
+
+    /// The same refresh in other groups, the same goroutines. Trends go on as far as they can be worked
+    /// out.
+    pub fn group_again(&mut self, selection: &Selection, memory: &mut Memory) {
+        *self = Self::new(Arc::clone(&self.observed), selection);
+        self.compare_again(selection, memory);
+        let known = matches!(selection.grouping, Grouping::Label(_)) || memory.atoms.is_empty();
+        match memory.atoms.summed(SAMPLES, |atom| atom.key(&selection.grouping)).filter(|_| !known) {
+            Some(groups) => memory.groups = groups,
+            None => {
+                memory.groups.clear();
+                memory.atoms.clear();
+                self.remember(memory);
+            }
+        }
+    }
+
+    fn compare_again(&self, selection: &Selection, memory: &mut Memory) {
         memory.start = memory.start.as_ref().and_then(|start| start.regrouped(selection));
         memory.mark = memory.mark.as_ref().map(|mark| mark.regrouped(selection).unwrap_or_else(|| Baseline::of(self)));
-        self.remember(memory);
     }
 
     fn remember(&self, memory: &mut Memory) {
         let at_ns = self.observed.snapshot().monotonic_ns;
         memory.groups.record(at_ns, self.groups.iter().map(|group| (group.key, group.count)));
+        if self.positions.len() <= KEPT_GOROUTINES {
+            let index = Index::new(self.observed.snapshot());
+            memory.atoms.record(at_ns, atoms::count(&index, &self.positions));
+        } else {
+            memory.atoms.clear();
+        }
         if memory.start.is_none() {
             memory.start = Some(Baseline::of(self));
         }

@@ -6,20 +6,24 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Effects};
 use ratatui::style::{Color, Modifier};
 use ratatui::text::Line;
+use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::draw::{Lists, Theme, header_lines};
-use super::grouping::{Group, Key};
+use super::grouping::{Group, Grouping, Key, Keys};
+use super::picture::Picture;
 use super::source::{SnapshotSource, SourceEnd, Successor};
 use super::state::{Event, Row, Settings, State};
 use super::watch::Watch;
 use super::words::state_word;
 use super::worker::cpu_time;
 use crate::analysis::Index;
+use crate::analysis::labels::{LabelTally, Labels};
 use crate::model::{FrameId, SymbolPool};
 use crate::report::json::types::Document;
 use crate::report::json::{self, JsonOptions};
+use crate::report::labels::{LabelKey, documents};
 use crate::report::units::count;
 
 /// How to write.
@@ -73,7 +77,7 @@ pub fn run(
     let iterations = settings.iterations.unwrap_or(u64::MAX);
     let mut state = State::new(settings, width, u16::MAX);
     let mut watch = Watch::default();
-    let (started, mut cpu, mut failures) = (Instant::now(), cpu_time(), 0);
+    let (started, mut cpu, mut failures, mut restarts) = (Instant::now(), cpu_time(), 0, 0);
     loop {
         let began = started.elapsed();
         match source.next() {
@@ -84,6 +88,9 @@ pub fn run(
                 let cost = now.saturating_sub(std::mem::replace(&mut cpu, now));
                 // There are no keys here; all that can come back is a wish to read.
                 state.apply(began, Event::Snapshot { observed, cost });
+                if std::mem::replace(&mut restarts, state.restarts()) != state.restarts() {
+                    write_restart(out, format, &state)?;
+                }
                 match format {
                     Format::Text { .. } => write_text(out, &state, Theme { colour })?,
                     Format::Json => write_json(out, &state)?,
@@ -132,6 +139,13 @@ fn write_text(out: &mut dyn Write, state: &State, theme: Theme) -> io::Result<()
         write_line(out, &lists.alarm(found), theme)?;
     }
     writeln!(out)?;
+    let nothing = state.picture().map_or(&[][..], |picture| &picture.nothing);
+    for text in nothing {
+        writeln!(out, "{text}")?;
+    }
+    if !nothing.is_empty() {
+        return Ok(());
+    }
     let is_groups = state.rows().first().is_none_or(|row| matches!(row, Row::Group(_)));
     write_line(out, &if is_groups { lists.group_heads() } else { lists.goroutine_heads() }, theme)?;
     for row in state.rows().iter().take(TEXT_GROUPS) {
@@ -174,6 +188,15 @@ fn ansi(style: ratatui::style::Style) -> anstyle::Style {
     anstyle::Style::new().fg_color(colour.map(Into::into)).effects(effects)
 }
 
+fn write_restart(out: &mut dyn Write, format: Format, state: &State) -> io::Result<()> {
+    let pid = state.picture().map_or(0, |picture| picture.observed.snapshot().target.pid);
+    let reason = format!("process {pid} is another run of the program: everything is counted anew");
+    match format {
+        Format::Text { .. } => writeln!(out, "\n{reason}"),
+        Format::Json => write_record(out, &Record::Restart(Reason { reason: &reason })),
+    }
+}
+
 fn write_end(out: &mut dyn Write, format: Format, end: &SourceEnd) -> io::Result<()> {
     let reason = match end {
         SourceEnd::Ended(text) | SourceEnd::Failed(text) => text.as_str(),
@@ -197,9 +220,11 @@ enum Record<'a, L> {
     End(Reason<'a>),
     /// A reading failed; another is tried.
     Failure(Reason<'a>),
+    /// What follows is of another run of the program: nothing before it is compared with.
+    Restart(Reason<'a>),
 }
 
-/// Why there is no refresh.
+/// Why there is no refresh, or why it is not compared with the one before.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Reason<'a> {
     /// A sentence for people.
@@ -258,6 +283,10 @@ struct GroupRow<'a> {
     example_id: u64,
     /// Whether they are the runtime's own.
     system: bool,
+    /// How many distinct keys their labels have.
+    label_keys: u64,
+    /// The program's own pprof labels by key, the most frequent keys first, at most 100.
+    labels: Vec<LabelKey<'a>>,
 }
 
 /// How many of a group are in a state.
@@ -279,7 +308,7 @@ pub fn schema() -> schemars::Schema {
 }
 
 fn write_record(out: &mut dyn Write, record: &Record<'_, [(); 0]>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, record)?;
+    json::to_writer(out, record)?;
     writeln!(out)
 }
 
@@ -288,6 +317,7 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
     let selection = &state.settings().selection;
     let index = Index::new(picture.observed.snapshot());
     let matching = u64::try_from(picture.positions.len()).ok();
+    let mut labels = labels(picture, &index, &selection.grouping);
     let options = JsonOptions { matching, ..JsonOptions::default() };
     let refresh = Refresh {
         refresh: state.refreshes(),
@@ -296,12 +326,32 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
         grouped_by: selection.grouping.name(),
         filter: selection.filter.as_ref().map(|(text, _)| text.as_str()),
         group_count: picture.groups.len(),
-        groups: picture.groups.iter().take(JSON_GROUPS).map(|group| row(state, &index, group)).collect(),
+        groups: picture
+            .groups
+            .iter()
+            .take(JSON_GROUPS)
+            .map(|group| row(state, &index, group, labels.remove(&group.key).unwrap_or_default()))
+            .collect(),
     };
     write_record(out, &Record::Refresh(Box::new(refresh)))
 }
 
-fn row<'a>(state: &State, index: &Index<'a>, group: &Group) -> GroupRow<'a> {
+/// The labels of the groups that are written.
+fn labels(picture: &Picture, index: &Index<'_>, by: &Grouping) -> FxHashMap<Key, Labels> {
+    let goroutines = &index.snapshot().goroutines;
+    let mut tallies: FxHashMap<Key, LabelTally> =
+        picture.groups.iter().take(JSON_GROUPS).map(|group| (group.key, LabelTally::default())).collect();
+    let mut keys = Keys::new(index, by);
+    let labelled = picture.positions.iter().filter_map(|&at| goroutines.get(at)).filter(|g| g.labels.is_some());
+    for goroutine in labelled {
+        if let Some(tally) = tallies.get_mut(&keys.of(goroutine)) {
+            tally.add(goroutine.labels);
+        }
+    }
+    tallies.into_iter().map(|(key, tally)| (key, tally.finish(&index.snapshot().symbols))).collect()
+}
+
+fn row<'a>(state: &State, index: &Index<'a>, group: &Group, labels: Labels) -> GroupRow<'a> {
     let symbols: &'a SymbolPool = &index.snapshot().symbols;
     let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
     let of_frame = |frame: FrameId| {
@@ -343,5 +393,7 @@ fn row<'a>(state: &State, index: &Index<'a>, group: &Group) -> GroupRow<'a> {
         wait_watched: group.longest.is_some_and(|(_, watched)| watched),
         example_id: group.lowest.0,
         system: group.system,
+        label_keys: labels.distinct_keys,
+        labels: documents(&labels, symbols),
     }
 }

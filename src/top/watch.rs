@@ -82,7 +82,7 @@ impl Watch {
     /// Takes in the next snapshot of the same program.
     pub fn observe(&mut self, mut snapshot: Snapshot) -> Arc<Observed> {
         let now = snapshot.monotonic_ns;
-        let last = self.last.take();
+        let last = self.last.take().filter(|last| !has_restarted(&last.snapshot, &snapshot));
         // Ids of stacks start anew with a new pool.
         let same_pool =
             last.as_ref().is_some_and(|last| last.snapshot.symbols.stack_count() <= snapshot.symbols.stack_count());
@@ -122,6 +122,20 @@ impl Watch {
     pub fn reset(&mut self) {
         self.last = None;
     }
+}
+
+/// Whether another run of the program has begun in the same process between two of its snapshots
+/// (`execve`): its runtime started after the first of them was taken.
+#[must_use]
+pub fn has_restarted(then: &Snapshot, now: &Snapshot) -> bool {
+    now.target.pid != then.target.pid || has_started_since(then.monotonic_ns, now)
+}
+
+/// Whether the runtime of the program started after `then_ns`, by the clock of the snapshot.
+#[must_use]
+pub fn has_started_since(then_ns: u64, now: &Snapshot) -> bool {
+    let passed = now.monotonic_ns.saturating_sub(then_ns);
+    now.target.uptime_ns.is_some_and(|uptime| uptime < passed)
 }
 
 fn is_blocked(goroutine: &Goroutine) -> bool {
@@ -212,6 +226,21 @@ mod tests {
         let read = observed.as_read();
         assert_eq!(read.goroutines[0].blocked_before_ns, None);
         assert!(read.goroutines[1].blocked_before_ns.is_some());
+    }
+
+    #[test]
+    fn another_run_in_the_same_process_starts_anew() {
+        let mut watch = Watch::default();
+        let run = |second, started: u64| {
+            let mut snapshot = at(second, &[(1, Status::Waiting, 0, None)]);
+            snapshot.target.uptime_ns = Some((second - started) * SECOND);
+            snapshot
+        };
+        assert_eq!(waits(&mut watch, run(10, 0)), [(None, false)]);
+        assert_eq!(waits(&mut watch, run(40, 0)), [(Some(30), true)]);
+        // It was started between the two, and looks the same.
+        assert_eq!(waits(&mut watch, run(80, 41)), [(None, false)]);
+        assert_eq!(waits(&mut watch, run(90, 41)), [(Some(10), true)]);
     }
 
     #[test]

@@ -151,6 +151,7 @@ pub fn intern_line(pool: &mut SymbolPool, function: &str, file: &str, line: u32)
         function,
         file,
         line,
+        start_line: 0,
         pc: Addr(0),
         entry: Addr(0),
         inlined: false,

@@ -53,6 +53,8 @@ pub struct Filter {
     expr: Expr,
     /// How many text tests there are; each has a memory of its own in a [`Matcher`].
     slots: usize,
+    /// The expression with `~` for each `=` that wants a whole text; `None` where there is none.
+    with_parts: Option<String>,
 }
 
 impl Filter {
@@ -72,6 +74,14 @@ impl Filter {
     #[must_use]
     pub fn matcher<'f>(&'f self, index: &'f Index<'f>) -> Matcher<'f> {
         Matcher::new(self, index)
+    }
+
+    /// The filter that was perhaps meant: with `~`, which finds a part, for each `=` that wants a whole
+    /// text, states apart; with how it is typed. `None` where there is no such `=`.
+    #[must_use]
+    pub fn with_parts(&self) -> Option<(String, Self)> {
+        let text = self.with_parts.as_ref()?;
+        Some((text.clone(), Self::parse(text).ok()?))
     }
 
     /// The goroutines that match, as positions in the snapshot, in its order.

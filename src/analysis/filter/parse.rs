@@ -15,7 +15,7 @@ const FIELDS: &str = "fields: state, reason, func, place, file, start, creator, 
                       m, thread, bubble, stack, system, locked";
 
 pub(super) fn parse(expression: &str) -> Result<Filter, FilterError> {
-    let mut parser = Parser { text: expression, at: 0, slots: 0 };
+    let mut parser = Parser { text: expression, at: 0, slots: 0, with_parts: String::new(), copied: 0 };
     let expr = parser.any(0)?;
     parser.skip_space();
     if parser.at < expression.len() {
@@ -27,13 +27,17 @@ pub(super) fn parse(expression: &str) -> Result<Filter, FilterError> {
         let end = parser.word_end();
         return Err(parser.error(parser.at..end, problem, hint));
     }
-    Ok(Filter { expr, slots: parser.slots })
+    let with_parts = (parser.copied > 0).then(|| parser.with_parts + expression.get(parser.copied..).unwrap_or(""));
+    Ok(Filter { expr, slots: parser.slots, with_parts })
 }
 
 struct Parser<'a> {
     text: &'a str,
     at: usize,
     slots: usize,
+    /// The expression up to `copied` with `~` in the place of each `=` that wants a whole text.
+    with_parts: String,
+    copied: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,7 +210,24 @@ impl<'a> Parser<'a> {
             let problem = format!("a value is missing after `{symbol}`");
             return Err(self.error(value_at, problem, example(&field)));
         }
+        if let (Field::Text(text), Operator::Is) = (&field, operator)
+            && *text != TextField::State
+        {
+            self.loosen(word, value, at.start);
+        }
         self.test(field, *operator, value, at, value_at)
+    }
+
+    /// Copies the expression so far, but for a comparison from `start` on, which finds a part instead.
+    fn loosen(&mut self, word: &str, value: &str, start: usize) {
+        self.with_parts.push_str(self.text.get(self.copied..start).unwrap_or(""));
+        let quote = match (value.contains(|c: char| c.is_whitespace() || c == '"'), value.contains('"')) {
+            (false, _) => "",
+            (true, false) => "\"",
+            (true, true) => "'",
+        };
+        self.with_parts.push_str(&format!("{word}~{quote}{}{quote}", regex::escape(value)));
+        self.copied = self.at;
     }
 
     fn bare(&mut self, word: &str, at: Range<usize>) -> Result<Expr, FilterError> {

@@ -113,6 +113,28 @@ fn selects() {
 }
 
 #[test]
+fn the_same_with_parts() {
+    let table: &[(&str, Option<&str>)] = &[
+        ("func=worker", Some("func~worker")),
+        (
+            "Reason = 'chan' and (id=1 or place==main.(*Server).S)",
+            Some("Reason~chan and (id=1 or place~main\\.\\(\\*Server\\)\\.S)"),
+        ),
+        ("label.user=\"a b\" or label='say \"x y\"'", Some("label.user~\"a b\" or label~'say \"x y\"'")),
+        ("state=waiting", None),
+        ("func~worker and func!=x and age>5m", None),
+        ("worker", None),
+    ];
+    for (expression, want) in table {
+        let looser = Filter::parse(expression).expect(expression).with_parts();
+        assert_eq!(looser.map(|(text, _)| text).as_deref(), *want, "{expression}");
+    }
+    let (_, looser) = Filter::parse("func=server and reason=chan").unwrap().with_parts().unwrap();
+    let snapshot = snapshot();
+    assert_eq!(looser.select(&Index::new(&snapshot)), [0]);
+}
+
+#[test]
 fn points_at_what_is_wrong() {
     let table: &[(&str, &str, &str)] = &[
         ("stat=waiting and age>5m", "stat", "there is no field `stat`"),
@@ -164,9 +186,12 @@ fn depth_and_length_are_bounded() {
 proptest! {
     #[test]
     fn never_panics(expression in ".{0,60}") {
-        if let Err(error) = Filter::parse(&expression) {
-            prop_assert!(expression.get(error.at()).is_some());
-            let _ = error.to_string();
+        match Filter::parse(&expression) {
+            Ok(filter) => drop(filter.with_parts()),
+            Err(error) => {
+                prop_assert!(expression.get(error.at()).is_some());
+                let _ = error.to_string();
+            }
         }
     }
 
@@ -181,6 +206,9 @@ proptest! {
         if let Ok(filter) = Filter::parse(&expression) {
             let snapshot = snapshot();
             let _ = filter.select(&Index::new(&snapshot));
+            if let Some((_, looser)) = filter.with_parts() {
+                let _ = looser.select(&Index::new(&snapshot));
+            }
         }
         let _ = Filter::parse(&words.join(" "));
     }

@@ -35,9 +35,11 @@ pub(super) struct NoteRange {
 
 impl Elf {
     /// The contents of the first note of that owner and type. Notes are found by segment, which
-    /// stripping leaves alone.
+    /// stripping leaves alone, and then by section: Go's linker covers only its own note by a segment.
     pub(super) fn note(&self, owner: &[u8], kind: NoteType) -> Option<Vec<u8>> {
-        self.notes.iter().take(MAX_RANGES).find_map(|range| {
+        let sections = self.sections.iter().filter(|section| section.name.starts_with(".note."));
+        let sections = sections.map(|section| NoteRange { offset: section.offset, size: section.size, align: 4 });
+        self.notes.iter().copied().chain(sections).take(MAX_RANGES).find_map(|range| {
             let len = usize::try_from(range.size.min(MAX_RANGE)).ok()?;
             let data = self.read_file(range.offset, len)?;
             let mut notes = NoteIterator::<FileHeader64<LE>>::new(LE, range.align, &data).ok()?;

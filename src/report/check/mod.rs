@@ -16,7 +16,7 @@ pub use junit::junit;
 pub use text::text;
 
 use super::findings;
-use super::json::{SCHEMA_VERSION, schema_of};
+use super::json::{SCHEMA_VERSION, schema_of, to_writer};
 use super::members::{Example, Side, Waits, Words};
 use super::text::TextStyle;
 use super::units::{count, counted, duration};
@@ -312,7 +312,7 @@ pub fn json(out: &mut dyn Write, subject: &Subject<'_>) -> io::Result<()> {
         rules: rules.collect(),
         notes: subject.notes,
     };
-    serde_json::to_writer(&mut *out, &document)?;
+    to_writer(out, &document)?;
     writeln!(out)
 }
 

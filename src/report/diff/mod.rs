@@ -13,7 +13,7 @@ use serde::Serialize;
 pub use markdown::markdown;
 pub use text::text;
 
-use super::json::{SCHEMA_VERSION, schema_of};
+use super::json::{SCHEMA_VERSION, schema_of, to_writer};
 use super::members::{Example, Side, Waits, Words};
 use super::text::TextStyle;
 use super::units::{count, duration};
@@ -260,7 +260,7 @@ pub fn json(out: &mut dyn Write, subject: &Subject<'_>) -> io::Result<()> {
         stayed,
         notes: subject.notes(),
     };
-    serde_json::to_writer(&mut *out, &document)?;
+    to_writer(out, &document)?;
     writeln!(out)
 }
 

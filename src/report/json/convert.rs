@@ -8,6 +8,7 @@ use super::types::{
 use crate::addr::Addr;
 use crate::analysis::{self, Index, names};
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
+use crate::report::labels;
 
 /// RFC 3339 in UTC with all nanoseconds.
 pub(crate) fn time(unix_ns: u64) -> String {
@@ -237,6 +238,8 @@ pub(super) fn group<'a>(index: &Index<'a>, group: &analysis::Group, with_frames:
         stack_used_bytes: group.stack_used,
         stack_reserved_bytes: group.stack_reserved,
         frames: with_frames.then(|| frames(index, example)).flatten(),
+        label_keys: group.labels.distinct_keys,
+        labels: labels::documents(&group.labels, symbols),
     })
 }
 

@@ -4,6 +4,7 @@
 //! kept. The types in [`types`] are the contract; the schema file is made from them.
 
 mod convert;
+mod escape;
 pub mod read;
 pub mod restore;
 mod shared;
@@ -21,6 +22,7 @@ use crate::analysis::group::Group;
 use crate::analysis::{Counts, Index};
 use crate::report::findings;
 pub(crate) use convert::time;
+pub(crate) use escape::{to_writer, to_writer_pretty};
 use shared::SharedJson;
 use types::{Document, Frame, Goroutine, Goroutines, Place};
 
@@ -37,6 +39,8 @@ pub struct JsonOptions<'a> {
     pub matching: Option<u64>,
     /// Groups, to be written in the place of the list.
     pub groups: Option<&'a [Group]>,
+    /// How many groups there are, where fewer are written.
+    pub group_count: Option<u64>,
 }
 
 /// Writes the snapshot as one JSON object on one line. The list has the goroutines at `selected`;
@@ -47,7 +51,7 @@ pub struct JsonOptions<'a> {
 pub fn write(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options: &JsonOptions<'_>) -> io::Result<()> {
     let list = List { index, selected: if options.groups.is_some() { &[] } else { selected }, frames: options.frames };
     let document = document(index, selected, list, options);
-    serde_json::to_writer(&mut *out, &document)?;
+    to_writer(out, &document)?;
     writeln!(out)
 }
 
@@ -103,6 +107,9 @@ pub(crate) fn document<'a, L>(
             by_state,
             by_wait_reason,
             matching: options.matching.unwrap_or(u64::try_from(selected.len()).unwrap_or(u64::MAX)),
+            group_count: options
+                .groups
+                .map(|groups| options.group_count.unwrap_or(u64::try_from(groups.len()).unwrap_or(u64::MAX))),
             groups: options
                 .groups
                 .map(|groups| groups.iter().filter_map(|group| convert::group(index, group, options.frames)).collect()),

@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
+use super::escape::to_raw;
 use crate::model::{FrameId, StackId};
 
 /// Bytes that are remembered; what comes behind is made each time.
@@ -58,7 +59,7 @@ fn piece<K: Eq + std::hash::Hash, T: Serialize>(
     if let Some(piece) = known.get(&key) {
         return Ok(piece.clone());
     }
-    let piece = Piece(to_raw_value(&make())?.into());
+    let piece = Piece(to_raw(&make())?.into());
     *remembered = remembered.saturating_add(piece.0.get().len());
     if *remembered <= REMEMBERED {
         known.insert(key, piece.clone());

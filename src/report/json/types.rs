@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::report::findings::FindingDocument;
+use crate::report::labels::LabelKey;
 
 /// One reading of one Go program.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -333,6 +334,8 @@ pub struct Goroutines<'a, L> {
     pub by_wait_reason: BTreeMap<String, u64>,
     /// How many match the filter, before any limit.
     pub matching: u64,
+    /// How many groups there are before any limit; null where none were asked for.
+    pub group_count: Option<u64>,
     /// Groups, where they were asked for; the list is empty then.
     pub groups: Option<Vec<Group<'a>>>,
     /// Those that were asked for.
@@ -497,6 +500,10 @@ pub struct Group<'a> {
     pub stack_reserved_bytes: u64,
     /// Frames of one of them; null where they were not asked for or are not known.
     pub frames: Option<Vec<Frame<'a>>>,
+    /// How many distinct keys their labels have.
+    pub label_keys: u64,
+    /// The program's own pprof labels by key, the most frequent keys first, at most 100.
+    pub labels: Vec<LabelKey<'a>>,
 }
 
 /// Something odd; equal ones are counted.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::facts::{facts, heading};
+use super::facts::{facts, heading, paragraph};
 use super::table::{self, CellText, Column, PLACE_BREAK, Shrink};
 use super::theme::{Role, TextStyle};
 use super::{ListMode, SummaryOptions};
@@ -10,6 +10,7 @@ use crate::analysis::group::group;
 use crate::analysis::{Counts, Group, GroupBy, Index, Place, PlaceKind, Sort, SortKey};
 use crate::model::{FrameId, Goroutine, NotShown, StackState, Status};
 use crate::report::clean::clean;
+use crate::report::matching::none_match;
 use crate::report::units::{age, count, counted};
 
 /// More goroutines than that are shown in groups.
@@ -30,10 +31,19 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let style = options.style;
     write_totals(out, index, counts, style)?;
-    if let Some(filter) = &options.filter {
-        let matching = u64::try_from(selected.len()).unwrap_or(u64::MAX);
-        let text = format!("{} of {} match {}", count(matching), count(counts.total), clean(filter));
-        facts(out, style, "filter", &[text])?;
+    match &options.filter {
+        Some((text, filter)) if selected.is_empty() => {
+            writeln!(out)?;
+            for line in none_match(index, text, filter, "none that --goid names") {
+                paragraph(out, style, Role::Attention, &line)?;
+            }
+        }
+        Some((text, _)) => {
+            let matching = u64::try_from(selected.len()).unwrap_or(u64::MAX);
+            let text = format!("{} of {} match {}", count(matching), count(counts.total), clean(text));
+            facts(out, style, "filter", &[text])?;
+        }
+        None => {}
     }
     let goroutines = &index.snapshot().goroutines;
     let is_system = |&at: &usize| goroutines.get(at).is_some_and(|goroutine| goroutine.system);
@@ -239,7 +249,12 @@ fn write_each(
         })?;
     }
     let hidden = u64::try_from(hidden).unwrap_or(u64::MAX);
-    more(out, style, hidden, &counted(hidden, "more goroutine", "more goroutines"))
+    let text = if positions.is_empty() {
+        format!("{} not shown", counted(hidden, "goroutine", "goroutines"))
+    } else {
+        format!("and {}", counted(hidden, "more goroutine", "more goroutines"))
+    };
+    more(out, style, hidden, &text)
 }
 
 fn write_groups(
@@ -284,11 +299,12 @@ fn write_groups(
     }
     let hidden = u64::try_from(cut.len()).unwrap_or(u64::MAX);
     let members = cut.iter().fold(0_u64, |sum, group| sum.saturating_add(group.count));
-    let text = format!(
-        "{} with {}",
-        counted(hidden, "more place", "more places"),
-        counted(members, "goroutine", "goroutines")
-    );
+    let members = counted(members, "goroutine", "goroutines");
+    let text = if groups.is_empty() {
+        format!("{} with {members} not shown", counted(hidden, "place", "places"))
+    } else {
+        format!("and {} with {members}", counted(hidden, "more place", "more places"))
+    };
     more(out, style, hidden, &text)
 }
 
@@ -323,5 +339,5 @@ fn more(out: &mut dyn Write, style: TextStyle, hidden: u64, what: &str) -> io::R
     if hidden == 0 {
         return Ok(());
     }
-    writeln!(out, "{}", style.paint(Role::Dim, &format!("  … and {what} (--limit 0 shows all)")))
+    writeln!(out, "{}", style.paint(Role::Dim, &format!("  … {what} (--limit 0 shows all)")))
 }

@@ -16,7 +16,7 @@ mod theme;
 
 use std::io::{self, Write};
 
-use crate::analysis::{Counts, Index, PlaceKind, Sort, findings};
+use crate::analysis::{Counts, Filter, Index, PlaceKind, Sort, findings};
 
 pub(super) use table::{CellText, Column, Shrink};
 pub(crate) use theme::Role;
@@ -47,8 +47,8 @@ pub struct SummaryOptions {
     pub limit: Option<usize>,
     /// Lines for goroutines or for groups.
     pub list: ListMode,
-    /// The filter as it was typed, where there is one.
-    pub filter: Option<String>,
+    /// The filter as it was typed and understood, where there is one.
+    pub filter: Option<(String, Filter)>,
 }
 
 /// Writes the summary. The list shows the goroutines at `selected`; all totals cover everyone.

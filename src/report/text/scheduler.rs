@@ -39,7 +39,7 @@ pub(super) fn write(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) 
     facts(out, style, "run queues", &known(queues))?;
     let most = if sched.goroutines_created_exact { "" } else { "at most " };
     let created = sched.goroutines_created.map(|created| format!("{most}{} created so far", count(created)));
-    let goroutines = known([created, named(sched.system_goroutines, "of the runtime"), None, None, None]);
+    let goroutines = known([created, named(sched.system_goroutines, "system (ngsys)"), None, None, None]);
     facts(out, style, "goroutines", &goroutines)
 }
 

@@ -42,6 +42,19 @@ pub(crate) fn function(name: &str, room: usize) -> Cow<'_, str> {
     if width(&candidate) <= room { Cow::Owned(candidate) } else { Cow::Owned(base.to_owned()) }
 }
 
+/// The same, and where even that is too wide, without the package (`….(*T).Method`): better than a name
+/// that is cut.
+pub(crate) fn function_at_any_cost(name: &str, room: usize) -> Cow<'_, str> {
+    let short = function(name, room);
+    if width(&short) <= room || room == 0 {
+        return short;
+    }
+    match package_end(&short).and_then(|end| short.get(end..)) {
+        Some(own) => Cow::Owned(format!("…{own}")),
+        None => short,
+    }
+}
+
 /// A path (or `path:line`) within `room` columns where that can be done: leading directories go
 /// first, the file's own name never.
 pub(crate) fn path(path: &str, room: usize) -> Cow<'_, str> {
@@ -77,7 +90,7 @@ pub(crate) fn words(text: &str, room: usize) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{function, path, width, words};
+    use super::{function, function_at_any_cost, path, width, words};
 
     #[test]
     fn a_function_keeps_its_own_name() {
@@ -96,6 +109,21 @@ mod tests {
         assert_eq!(function("main.Map[go.shape.int,go.shape.string]", 20), "main.Map[...]");
         assert_eq!(function("main.veryLongName", 5), "main.veryLongName");
         assert_eq!(function("a/b.F[x/y.T]", 7), "…/b.F[...]".strip_prefix("…/").unwrap());
+    }
+
+    #[test]
+    fn the_package_goes_before_a_name_is_cut() {
+        let name = "github.com/prometheus/prometheus/tsdb/chunks.(*ChunkDiskMapper).WriteChunk";
+        for (room, want) in [
+            (36, "chunks.(*ChunkDiskMapper).WriteChunk"),
+            (35, "….(*ChunkDiskMapper).WriteChunk"),
+            (5, "….(*ChunkDiskMapper).WriteChunk"),
+            (0, "chunks.(*ChunkDiskMapper).WriteChunk"),
+        ] {
+            assert_eq!(function_at_any_cost(name, room), want, "{room}");
+        }
+        assert_eq!(function_at_any_cost("main.Map[go.shape.int]", 9), "….Map[...]");
+        assert_eq!(function_at_any_cost("cgocallback", 5), "cgocallback");
     }
 
     #[test]

@@ -45,13 +45,13 @@ impl Shrink {
     fn apply(self, text: &str, room: usize) -> Cow<'_, str> {
         match self {
             Self::Never | Self::Wrap => Cow::Borrowed(text),
-            Self::Function => shorten::function(text, room),
+            Self::Function => shorten::function_at_any_cost(text, room),
             Self::Path => shorten::path(text, room),
             Self::Words => shorten::words(text, room),
             Self::Place => {
                 let (function, file) = text.split_once(PLACE_BREAK).unwrap_or((text, ""));
                 if file.is_empty() {
-                    return shorten::function(function, room);
+                    return shorten::function_at_any_cost(function, room);
                 }
                 let beside = shorten::function(function, room.saturating_sub(shorten::width(file) + 1));
                 let line = format!("{beside} {file}");
@@ -59,7 +59,8 @@ impl Shrink {
                     return Cow::Owned(line);
                 }
                 let below = shorten::path(file, room.saturating_sub(INDENT));
-                Cow::Owned(format!("{}{PLACE_BREAK}{:INDENT$}{below}", shorten::function(function, room), ""))
+                let function = shorten::function_at_any_cost(function, room);
+                Cow::Owned(format!("{function}{PLACE_BREAK}{:INDENT$}{below}", ""))
             }
         }
     }

@@ -138,7 +138,7 @@ fn warnings_filter_and_colour() {
     (snapshot.sched, snapshot.heap, snapshot.gc) = (None, None, None);
     let mut options = at(80);
     options.style.colour = true;
-    options.filter = Some("state=waiting".to_owned());
+    options.filter = Some(("state=waiting".to_owned(), Filter::parse("state=waiting").expect("a filter")));
     options.limit = Some(2);
     options.place = PlaceKind::Creator;
     golden("odd-80-colour.txt", &render(&builder.build(), &options));

@@ -8,7 +8,7 @@ use super::Theme;
 use super::text::{cut, line, part, parts, width};
 use crate::report::clean::clean;
 use crate::report::units::duration;
-use crate::top::keys::{BINDINGS, Binding, PROMPT_BINDINGS};
+use crate::top::keys::{Action, BINDINGS, Binding, PROMPT_BINDINGS, needs_change};
 use crate::top::prompt::Prompt;
 use crate::top::state::{Link, Piece, State, Tone, piece};
 
@@ -30,7 +30,12 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme)
                 .render(last, buffer);
             buffer.set_style(last, theme.banner(tone));
         }
-        None => line(&hints(BINDINGS, room), room, theme).render(last, buffer),
+        None => {
+            let recorded = state.settings().recorded;
+            let shown: Vec<&Binding<Action>> =
+                BINDINGS.iter().filter(|binding| !(recorded && needs_change(binding.action))).collect();
+            line(&hints(&shown, room), room, theme).render(last, buffer);
+        }
     }
     None
 }
@@ -58,7 +63,7 @@ fn banner(state: &State) -> Option<(Tone, String)> {
     })
 }
 
-fn hints<A>(table: &[Binding<A>], room: usize) -> Vec<Piece> {
+fn hints<A>(table: &[&Binding<A>], room: usize) -> Vec<Piece> {
     let with_hint = table.iter().filter(|binding| !binding.hint.is_empty());
     let all = (1..).zip(with_hint).filter_map(|(rank, binding)| {
         let name = binding.keys.first()?.name();
@@ -85,7 +90,8 @@ fn prompt(buffer: &mut Buffer, area: Rect, prompt: &Prompt, theme: Theme) -> Opt
     match prompt.error() {
         None => {
             let used = 1 + width(&text) + 3;
-            let keys = hints(PROMPT_BINDINGS, room.saturating_sub(used));
+            let table: Vec<_> = PROMPT_BINDINGS.iter().collect();
+            let keys = hints(&table, room.saturating_sub(used));
             let columns = keys.iter().map(|piece| width(&piece.text)).sum::<usize>();
             if columns > 0 && used + columns <= room {
                 let columns = u16::try_from(columns).unwrap_or(area.width);

@@ -45,7 +45,12 @@ fn labelled(label: &str, rest: Vec<Part>, room: usize) -> Vec<Piece> {
 fn program(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
     let target = &snapshot.target;
     let name = target.exe.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("?");
-    let interval = interval_text(state);
+    let interval = if state.settings().recorded {
+        let time = crate::report::json::time(snapshot.captured_at_unix_ns);
+        format!("recorded {}", time.split_once('.').map_or_else(|| time.clone(), |(seconds, _)| format!("{seconds}Z")))
+    } else {
+        interval_text(state)
+    };
     let left_room = room.saturating_sub(interval.chars().count() + 2);
     let mut left = parts(
         vec![
@@ -223,7 +228,13 @@ fn reading(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
             part(1, stopped),
             part(1, warned),
             part(2, (odd > 0).then(|| piece(Tone::Attention, format!("{} not readable", count(odd))))),
-            part(3, state.own_cpu().map(|share| piece(Tone::Dim, format!("gospy takes {} of a core", percent(share))))),
+            part(
+                3,
+                state
+                    .own_cpu()
+                    .filter(|_| !state.settings().recorded)
+                    .map(|share| piece(Tone::Dim, format!("gospy takes {} of a core", percent(share)))),
+            ),
             part(4, (warnings == 0).then(|| piece(Tone::Dim, "no warnings"))),
         ],
         room,

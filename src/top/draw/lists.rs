@@ -19,6 +19,8 @@ use crate::top::words::{compact, compact_signed, rate, sparkline, states};
 
 /// From this many columns on, there is room for longer states and trends.
 const WIDE: usize = 110;
+/// Columns of a state in little room: most wait reasons fit, as `GC worker (idle)` does.
+const STATE: usize = 16;
 /// Names longer than this, in bytes, are not shortened at places that make sense.
 const MAX_NAME: usize = 2_048;
 
@@ -98,7 +100,7 @@ impl<'a> Lists<'a> {
             room,
             groups: group_columns(state, room),
             goroutines: goroutine_columns(state, room),
-            totals: total_columns(room),
+            totals: total_columns(room, state.settings().recorded),
             processors: processor_columns(room),
             threads: thread_columns(room),
             findings: finding_columns(room),
@@ -135,6 +137,11 @@ impl<'a> Lists<'a> {
         self.goroutines.heads(title, sorted, Some(GoroutineColumn::Sorted(SortKey::Function)), self.theme)
     }
 
+    /// Head of the trends of totals.
+    fn over_time(&self) -> &'static str {
+        if self.state.settings().recorded { "" } else { "OVER TIME" }
+    }
+
     fn place(&self) -> PlaceKind {
         self.state.settings().selection.grouping.place()
     }
@@ -157,13 +164,13 @@ impl<'a> Lists<'a> {
 
     fn section(&self, section: Section) -> Line<'static> {
         match section {
-            Section::States => self.totals.heads("OVER TIME", None, None, self.theme),
+            Section::States => self.totals.heads(self.over_time(), None, None, self.theme),
             Section::Reasons => {
                 let mut totals = Fitted { columns: self.totals.columns.clone(), rest: self.totals.rest };
                 for column in totals.columns.iter_mut().filter(|column| column.kind == TotalColumn::Name) {
                     column.title = "WAITS FOR";
                 }
-                totals.heads("OVER TIME", None, None, self.theme)
+                totals.heads(self.over_time(), None, None, self.theme)
             }
             Section::Processors => self.processors.heads("RUNS", None, None, self.theme),
             Section::Threads => self.threads.heads("RUNS", None, None, self.theme),
@@ -238,7 +245,9 @@ impl<'a> Lists<'a> {
         let mut left = room;
         for frame in shown {
             let between = if pieces.is_empty() { 0 } else { 3 };
-            let name = short_name(self.snapshot().symbols.function(frame.frame), left.saturating_sub(between));
+            // A caller is shown by its whole name or not at all.
+            let most = if pieces.is_empty() { left } else { usize::MAX };
+            let name = short_name(self.snapshot().symbols.function(frame.frame), most);
             let width = super::text::pieces_width(&name);
             if !pieces.is_empty() {
                 if width + between > left {
@@ -325,6 +334,9 @@ impl<'a> Lists<'a> {
             },
         };
         let curve = |room| {
+            if self.state.settings().recorded {
+                return Vec::new();
+            }
             let samples: Vec<u64> = totals.recent(total, room).collect();
             vec![piece(Tone::Drawing, sparkline(&samples, room))]
         };
@@ -433,6 +445,15 @@ fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
         let rank = if key == sorted { 0 } else { rank };
         column(Sorted(key), title, width, true, rank)
     };
+    if state.settings().recorded {
+        // Nothing that takes a second reading.
+        let columns = vec![
+            sortable(GroupSort::Count, "COUNT", 7, 0),
+            column(States, "STATES", if wide { 26 } else { STATE }, false, 4),
+            sortable(GroupSort::Age, "WAIT", 7, 3),
+        ];
+        return fit(columns, room, least(room));
+    }
     let mut columns = vec![sortable(GroupSort::Count, "COUNT", 7, 0)];
     columns.push(sortable(GroupSort::Change, "±LAST", 6, 6));
     columns.push(sortable(GroupSort::Growth, "±START", 8, if marked { 8 } else { 1 }));
@@ -441,7 +462,7 @@ fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
     }
     columns.push(sortable(GroupSort::Rate, "RATE", 9, 2));
     columns.push(column(Trend, "TREND", if wide { 20 } else { 10 }, false, 7));
-    columns.push(column(States, "STATES", if wide { 26 } else { 13 }, false, 4));
+    columns.push(column(States, "STATES", if wide { 26 } else { STATE }, false, 4));
     columns.push(sortable(GroupSort::Age, "WAIT", 7, 3));
     fit(columns, room, least(room))
 }
@@ -456,7 +477,7 @@ fn goroutine_columns(state: &State, room: usize) -> Fitted<GoroutineColumn> {
     let columns = vec![
         sortable(SortKey::Id, "ID", 9, true, 0),
         sortable(SortKey::State, "STATE", 9, false, 1),
-        sortable(SortKey::Reason, "REASON", if room >= WIDE { 24 } else { 15 }, false, 3),
+        sortable(SortKey::Reason, "REASON", if room >= WIDE { 24 } else { STATE }, false, 3),
         sortable(SortKey::Age, "WAIT", 7, true, 2),
         column(M, "M", 4, true, 4),
         sortable(SortKey::Stack, "STACK", 7, true, 5),
@@ -464,14 +485,15 @@ fn goroutine_columns(state: &State, room: usize) -> Fitted<GoroutineColumn> {
     fit(columns, room, least(room))
 }
 
-fn total_columns(room: usize) -> Fitted<TotalColumn> {
-    let columns = vec![
+fn total_columns(room: usize, recorded: bool) -> Fitted<TotalColumn> {
+    let mut columns = vec![
         column(TotalColumn::Name, "STATE", if room >= 60 { 26 } else { 16 }, false, 0),
         column(TotalColumn::Count, "COUNT", 9, true, 0),
         column(TotalColumn::Share, "SHARE", 8, true, 2),
         column(TotalColumn::Change, "±LAST", 8, true, 1),
         column(TotalColumn::Rate, "RATE", 9, true, 3),
     ];
+    columns.retain(|column| !recorded || !matches!(column.kind, TotalColumn::Change | TotalColumn::Rate));
     fit(columns, room, 10)
 }
 

@@ -18,9 +18,14 @@ pub(crate) use header::lines as header_lines;
 pub(crate) use lists::Lists;
 pub use theme::Theme;
 
+use super::grouping::Key;
 use super::state::{Page, Piece, State, Tone, View, piece};
+use crate::report::text::shorten;
 use crate::report::units::count;
 use text::{part, parts, pieces_width};
+
+/// Columns for the name of what is open.
+const TRAIL: usize = 40;
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
@@ -64,14 +69,15 @@ fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
         _ => {}
     }
     if state.rows().is_empty() {
-        let text = if state.view() == View::Findings {
-            "nothing is wrong for certain now"
-        } else if state.settings().selection.filter.is_some() {
-            "no goroutine matches the filter"
-        } else {
-            "there are no goroutines"
+        let nothing = state.picture().map_or(&[][..], |picture| &picture.nothing);
+        let lines: Vec<Line<'_>> = match (state.view(), nothing) {
+            (View::Findings, _) => {
+                vec![text::line(&[piece(Tone::Dim, "nothing is wrong for certain now")], room, theme)]
+            }
+            (_, []) => vec![text::line(&[piece(Tone::Dim, "there are no goroutines")], room, theme)],
+            (_, lines) => lines.iter().flat_map(|line| wrapped(line, room, theme)).collect(),
         };
-        put(buffer, layout.body, &[text::line(&[piece(Tone::Dim, text)], room, theme)]);
+        put(buffer, layout.body, &lines);
         return;
     }
     let cursor = state.cursor();
@@ -91,13 +97,19 @@ fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
     }
 }
 
+/// A sentence over as many lines as it takes.
+fn wrapped(sentence: &str, room: usize, theme: Theme) -> Vec<Line<'static>> {
+    let lines = super::state::wrapped(sentence, room);
+    lines.into_iter().map(|text| text::line(&[piece(Tone::Attention, text)], room, theme)).collect()
+}
+
 /// Names of the views, or what is open; to the right, what is shown.
 fn tabs(state: &State, room: usize) -> Vec<Piece> {
     let right = shown(state);
     let right_width = pieces_width(&right);
     let full = views(state, true);
     let mut left = if state.page().is_some() {
-        trail(state)
+        trail(state, room)
     } else if pieces_width(&full) + 2 + right_width <= room || room >= 60 {
         full
     } else {
@@ -134,16 +146,21 @@ fn views(state: &State, names: bool) -> Vec<Piece> {
 }
 
 /// `Groups › main.worker`
-fn trail(state: &State) -> Vec<Piece> {
+fn trail(state: &State, room: usize) -> Vec<Piece> {
     let view = View::ALL.iter().find(|(view, _)| *view == state.view()).map_or("", |(_, name)| name);
+    let most = room.saturating_sub(text::width(view) + 3).min(TRAIL);
     let name = match state.page() {
-        Some(Page::Group { name, .. }) => name.split("  ").next().unwrap_or(name).to_owned(),
+        Some(Page::Group { key: Key::Label(_) | Key::NoLabel, name }) => name.clone(),
+        Some(Page::Group { name, .. }) => {
+            let function = name.split("  ").next().unwrap_or(name);
+            shorten::function_at_any_cost(function, most).into_owned()
+        }
         Some(Page::Goroutine(id)) => format!("goroutine {}", id.0),
         Some(Page::Finding(code)) => (*code).to_owned(),
         None => String::new(),
     };
     let name = crate::report::clean::clean(&name).into_owned();
-    vec![piece(Tone::Dim, format!("{view} › ")), piece(Tone::Head, text::cut(&name, 40))]
+    vec![piece(Tone::Dim, format!("{view} › ")), piece(Tone::Head, text::cut(&name, most))]
 }
 
 /// How many there are, of what.

@@ -53,7 +53,7 @@ pub(super) fn function_and_place(function: &str, place: &str, room: usize) -> Ve
     if function.len() > LONG_NAME {
         return vec![piece(Tone::Plain, cut(&function, room))];
     }
-    let function = shorten::function(&function, room).into_owned();
+    let function = shorten::function_at_any_cost(&function, room).into_owned();
     let left = room.saturating_sub(width(&function));
     let mut pieces = vec![piece(Tone::Plain, function)];
     if place.len() <= LONG_NAME && left > 2 {
@@ -158,6 +158,7 @@ mod tests {
         assert_eq!(text(40), "example.com/app/srv.(*S).Run  run.go:12");
         assert_eq!(text(20), "…/srv.(*S).Run");
         assert_eq!(text(13), "srv.(*S).Run");
+        assert_eq!(text(11), "….(*S).Run");
     }
 
     #[test]

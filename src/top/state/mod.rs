@@ -13,11 +13,11 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyEvent, KeyModifiers};
 
 pub use cursor::Cursor;
 pub use pages::{Line, Page, Piece, Tone};
-pub(crate) use pages::{piece, tone_of};
+pub(crate) use pages::{piece, tone_of, wrapped};
 pub use rows::{Identity, Row, Section};
 
 use super::grouping::Grouping;
@@ -27,7 +27,7 @@ use super::order::{GOROUTINE_SORTS, GROUP_SORTS, GroupSort, Order, neighbour};
 use super::picture::{Memory, Picture, Selection};
 use super::prompt::{Answer, Prompt};
 use super::source::SourceEnd;
-use super::watch::Observed;
+use super::watch::{Observed, has_restarted};
 use crate::analysis::Index;
 
 /// A view.
@@ -74,6 +74,8 @@ pub struct Settings {
     pub iterations: Option<u64>,
     /// Whether somebody looks for a successor of a target that has ended.
     pub wait: bool,
+    /// Whether it is a recording: one reading, with which nothing can be compared.
+    pub recorded: bool,
     /// The view to start with.
     pub view: View,
 }
@@ -128,8 +130,10 @@ pub enum Effect {
 }
 
 /// Why to leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leave {
+    /// The target ended before anything was shown; what is known of it.
+    Ended(String),
     /// Somebody wants to, or there are enough refreshes.
     Done,
     /// A signal.
@@ -178,6 +182,8 @@ pub struct State {
     notice: Option<(String, Duration)>,
     order_before_mark: Option<Order<GroupSort>>,
     refreshes: u64,
+    /// How often another program, or another run of it, took the place of the one before.
+    restarts: u64,
     /// When the reading that goes on was asked for.
     reading_since: Option<Duration>,
     /// Whether it is to be shown though paused.
@@ -209,6 +215,7 @@ impl State {
             notice: None,
             order_before_mark: None,
             refreshes: 0,
+            restarts: 0,
             reading_since: None,
             reading_forced: false,
             next_reading: Duration::ZERO,
@@ -231,7 +238,7 @@ impl State {
             }
             Event::Tick => {}
             Event::Snapshot { observed, cost } => self.snapshot(observed, cost, &mut effects),
-            Event::SourceEnd(end) => self.source_end(end),
+            Event::SourceEnd(end) => self.source_end(end, &mut effects),
             Event::Returned => self.returned(),
             Event::Saved(Ok(path)) => self.tell(format!("written to {path}")),
             Event::Saved(Err(error)) => self.tell(format!("not written: {error}")),
@@ -254,7 +261,7 @@ impl State {
     }
 
     fn can_read(&self) -> bool {
-        matches!(self.link, Link::Live | Link::Failing(_))
+        matches!(self.link, Link::Live | Link::Failing(_)) && !(self.settings.recorded && self.picture.is_some())
     }
 
     fn wants_reading(&self) -> bool {
@@ -280,6 +287,12 @@ impl State {
             return;
         }
         let previous = self.picture.take();
+        let restarted = previous.as_ref().is_some_and(|p| has_restarted(p.observed.snapshot(), observed.snapshot()));
+        if restarted {
+            // In the same process: it has executed itself, or another program.
+            self.forget();
+        }
+        let previous = previous.filter(|_| !restarted);
         let picture = Picture::next(observed, previous.as_ref(), &self.settings.selection, &mut self.memory);
         self.has_findings |= !picture.observed.findings().is_empty();
         self.picture = Some(picture);
@@ -290,11 +303,17 @@ impl State {
         }
     }
 
-    fn source_end(&mut self, end: SourceEnd) {
+    fn source_end(&mut self, end: SourceEnd, effects: &mut Vec<Effect>) {
         self.reading_since = None;
         self.reading_forced = false;
         self.link = match end {
-            SourceEnd::Ended(text) => Link::Ended(text),
+            SourceEnd::Ended(text) => {
+                if self.refreshes == 0 && !self.settings.wait {
+                    // There is nothing that could still be looked at.
+                    effects.push(Effect::Leave(Leave::Ended(text.clone())));
+                }
+                Link::Ended(text)
+            }
             SourceEnd::Finished => Link::Finished,
             SourceEnd::Failed(text) => {
                 self.next_reading = self.now + self.actual_interval().max(RETRY);
@@ -303,9 +322,16 @@ impl State {
         };
     }
 
-    /// Another process: nothing that was counted before compares with it.
     fn returned(&mut self) {
         self.link = Link::Live;
+        self.forget();
+        self.reading_since = None;
+        self.next_reading = self.now;
+        self.arrange();
+    }
+
+    /// Another run of the program: nothing that was counted before compares with it.
+    fn forget(&mut self) {
         self.picture = None;
         self.memory = Memory::default();
         self.pages.clear();
@@ -313,13 +339,11 @@ impl State {
         if self.view == View::Findings {
             self.view = View::Groups;
         }
-        self.reading_since = None;
-        self.next_reading = self.now;
         if let Some(order) = self.order_before_mark.take() {
             self.settings.selection.group_order = order;
         }
-        self.arrange();
-        self.tell("the program is back as another process".to_owned());
+        self.restarts += 1;
+        self.tell("the program has restarted: everything is counted anew".to_owned());
     }
 
     fn tell(&mut self, text: String) {
@@ -353,6 +377,8 @@ impl State {
             return;
         };
         if let Some(scroll) = self.help {
+            // Any key closes it, `q` too; Ctrl-C leaves from everywhere.
+            let leaves = action == Action::Quit && key.modifiers.contains(KeyModifiers::CONTROL);
             self.help = match action {
                 Action::Down => Some(scroll.saturating_add(1)),
                 Action::Up => Some(scroll.saturating_sub(1)),
@@ -360,7 +386,7 @@ impl State {
                 Action::PageUp => Some(scroll.saturating_sub(self.size.1 / 2)),
                 _ => None,
             };
-            if !matches!(action, Action::Quit | Action::Suspend | Action::Redraw) {
+            if !leaves && !matches!(action, Action::Suspend | Action::Redraw) {
                 return;
             }
         }
@@ -368,8 +394,15 @@ impl State {
     }
 
     fn act(&mut self, action: Action, effects: &mut Vec<Effect>) {
+        if self.settings.recorded && keys::needs_change(action) {
+            self.tell("this is a recording: it does not change".to_owned());
+            return;
+        }
         match action {
-            Action::Quit => effects.push(Effect::Leave(Leave::Done)),
+            Action::Quit => effects.push(Effect::Leave(match &self.link {
+                Link::Ended(text) if self.refreshes == 0 => Leave::Ended(text.clone()),
+                _ => Leave::Done,
+            })),
             Action::Suspend => effects.push(Effect::Suspend),
             Action::Redraw => effects.push(Effect::Redraw),
             Action::Help => self.help = Some(0),
@@ -415,7 +448,10 @@ impl State {
                     Grouping::Creator | Grouping::Label(_) => Grouping::Place,
                 };
                 self.pages.retain(|(page, _)| !matches!(page, Page::Group { .. }));
-                self.select_again();
+                if let Some(picture) = &mut self.picture {
+                    picture.group_again(&self.settings.selection, &mut self.memory);
+                }
+                self.arrange();
             }
             Action::System => {
                 self.settings.selection.no_system = !self.settings.selection.no_system;
@@ -450,14 +486,22 @@ impl State {
     }
 
     fn sort(&mut self, right: bool) {
+        let recorded = self.settings.recorded;
         let selection = &mut self.settings.selection;
         match self.view {
             View::Groups => {
                 let marked = self.memory.mark.is_some();
                 let order = &mut selection.group_order;
+                let before = order.key;
                 order.key = neighbour(GROUP_SORTS, order.key, right);
-                if order.key == GroupSort::Mark && !marked {
-                    order.key = neighbour(GROUP_SORTS, order.key, right);
+                // Columns that are not there are passed over.
+                while (order.key == GroupSort::Mark && !marked) || (recorded && order.key.is_of_change()) {
+                    let next = neighbour(GROUP_SORTS, order.key, right);
+                    if next == order.key {
+                        order.key = before;
+                        break;
+                    }
+                    order.key = next;
                 }
             }
             View::Goroutines => {
@@ -617,6 +661,12 @@ impl State {
     #[must_use]
     pub fn refreshes(&self) -> u64 {
         self.refreshes
+    }
+
+    /// How often the program has restarted.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts
     }
 
     /// Share of a core that gospy uses, 0 to 1; `None` before the first refresh.

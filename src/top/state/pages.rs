@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::rows::Row;
 use super::{State, View};
+use crate::analysis::labels::LabelTally;
 use crate::analysis::names::{minor_of, printed};
 use crate::analysis::{Filter, Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
 use crate::report::findings::sentence;
+use crate::report::labels;
 use crate::report::text::shorten::width;
 use crate::report::units::{age, bytes, count, counted};
 use crate::top::grouping::{Group, Key, place_of};
@@ -169,7 +171,14 @@ impl State {
         let index = self.index()?;
         let snapshot = index.snapshot();
         let columns = usize::from(self.size.0).saturating_sub(2);
-        let mut lines = vec![line([piece(Tone::Strong, group_name(&index, group))])];
+        let name = group_name(&index, group);
+        let mut lines = match name.split_once("  ") {
+            // The place on a line of its own rather than cut.
+            Some((function, place)) if width(&name) > columns => {
+                vec![line([piece(Tone::Strong, function)]), line([piece(Tone::Dim, format!("  {place}"))])]
+            }
+            _ => vec![line([piece(Tone::Strong, name)])],
+        };
         lines.push(fact(
             "Now",
             format!("{}: {}", counted(group.count, "goroutine", "goroutines"), states(&index, group)),
@@ -191,10 +200,17 @@ impl State {
             lines.push(line([piece(Tone::Dim, span)]));
         }
         let members = self.members(key);
+        let mut labels = LabelTally::default();
+        for goroutine in members.iter().filter_map(|&at| snapshot.goroutines.get(at)) {
+            labels.add(goroutine.labels);
+        }
+        let labels = labels::lines(&labels.finish(&snapshot.symbols), &snapshot.symbols, group.count);
+        lines.extend(labels.into_iter().zip(0..).map(|(text, nth)| fact(if nth == 0 { "Labels" } else { "" }, text)));
         if let Some((stack, holder, same)) = commonest_stack(snapshot, &members) {
             let mut title = format!("Stack of goroutine {}", holder.id.0);
             if same < members.len() {
-                title.push_str(&format!(", which {same} of {} have (b: group by stack)", members.len()));
+                let have = if same == 1 { "has" } else { "have" };
+                title.push_str(&format!(", which {same} of {} {have} (b: group by stack)", members.len()));
             }
             lines.push(line([piece(Tone::Head, title)]));
             lines.extend(stack_lines(snapshot, stack, holder, columns));
@@ -401,7 +417,7 @@ fn creator_lines(snapshot: &Snapshot, goroutine: &Goroutine, columns: usize) -> 
 }
 
 /// Words on lines of so many columns, as far as words fit.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {

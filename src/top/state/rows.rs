@@ -121,8 +121,7 @@ impl State {
                         Total::All => {}
                     }
                 }
-                // States in an order that never changes: they come and go from refresh to refresh.
-                states.sort_unstable();
+                states.sort_by_key(|&status| (std::cmp::Reverse(totals.count(Total::State(status))), status));
                 reasons.sort_by_key(|&reason| {
                     let count = totals.count(Total::Reason(reason));
                     (std::cmp::Reverse(count), snapshot.wait_reason(reason), reason)

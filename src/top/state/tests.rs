@@ -30,6 +30,7 @@ fn settings() -> Settings {
         },
         iterations: None,
         wait: false,
+        recorded: false,
         view: View::Groups,
     }
 }
@@ -101,7 +102,9 @@ impl Script {
     }
 
     fn left(&self) -> Option<Leave> {
-        self.effects.iter().find_map(|effect| if let Effect::Leave(leave) = effect { Some(*leave) } else { None })
+        self.effects
+            .iter()
+            .find_map(|effect| if let Effect::Leave(leave) = effect { Some(leave.clone()) } else { None })
     }
 
     fn press(&mut self, code: KeyCode) -> &mut Self {
@@ -401,11 +404,126 @@ fn leaving() {
     let mut script = Script::new(Settings { iterations: Some(2), ..settings() });
     assert_eq!(script.seconds(0..1).left(), None);
     assert_eq!(script.seconds(1..2).left(), Some(Leave::Done));
-    // q leaves from the help too; any other key only closes it.
+    // Any key closes the help and does nothing else, q too; Ctrl-C leaves.
     let mut script = Script::new(settings());
-    assert_eq!(script.keys("?").state.help(), Some(0));
-    assert_eq!(script.keys("x").state.help(), None);
-    assert_eq!(script.keys("?q").left(), Some(Leave::Done));
+    for key in ["x", "q", "d", "2", "\u{1b}", "?"] {
+        assert_eq!(script.keys("?").state.help(), Some(0));
+        assert_eq!((script.keys(key).state.help(), script.left(), script.state.view()), (None, None, View::Groups));
+    }
+    script.keys("?").apply(Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
+    assert_eq!(script.left(), Some(Leave::Done));
+}
+
+#[test]
+fn a_target_that_ends_before_anything_was_shown_is_left_at_once() {
+    let ended = || Event::SourceEnd(SourceEnd::Ended("process 4242 has ended".to_owned()));
+    let mut script = Script::new(settings());
+    script.apply(Event::Tick).apply(ended());
+    assert_eq!(script.left(), Some(Leave::Ended("process 4242 has ended".to_owned())));
+    // Who waits for its successor stays, and may give up.
+    let mut script = Script::new(Settings { wait: true, ..settings() });
+    script.apply(Event::Tick).apply(ended());
+    assert_eq!(script.left(), None);
+    assert_eq!(script.keys("q").left(), Some(Leave::Ended("process 4242 has ended".to_owned())));
+    // What was shown can still be looked at.
+    let mut script = Script::new(settings());
+    script.seconds(0..1).apply(ended());
+    assert_eq!(script.left(), None);
+    assert_eq!(script.keys("q").left(), Some(Leave::Done));
+}
+
+#[test]
+fn another_run_in_the_same_process_starts_anew() {
+    let mut script = Script::new(settings());
+    script.seconds(0..5).keys("d\n");
+    assert!(script.state.memory().growth(&script.state.picture().unwrap().groups[0]).is_some_and(|growth| growth > 0));
+    let run = |second, uptime| {
+        let mut next = snapshot(second);
+        next.target.uptime_ns = Some(uptime);
+        next
+    };
+    script.at = 5 * SECOND;
+    script.apply(Event::Tick).take(run(5, 300_000_000), Duration::ZERO);
+    assert!(
+        script.state.notice().is_some_and(|notice| notice.contains("has restarted")),
+        "{:?}",
+        script.state.notice()
+    );
+    let (picture, memory) = (script.state.picture().unwrap(), script.state.memory());
+    let group = &picture.groups[0];
+    assert_eq!(
+        (memory.growth(group), memory.since_mark(group), memory.groups.change(group.key)),
+        (Some(0), None, None)
+    );
+    assert_eq!((memory.totals.len(), memory.groups.len(), script.state.page()), (1, 1, None));
+    assert_eq!((script.state.restarts(), script.state.settings().selection.group_order.key), (1, GroupSort::Count));
+    script.at = 6 * SECOND;
+    script.apply(Event::Tick).take(run(6, 1_300_000_000), Duration::ZERO);
+    assert_eq!((script.state.restarts(), script.state.memory().totals.len()), (1, 2));
+}
+
+#[test]
+fn trends_are_there_in_every_grouping() {
+    let mut script = Script::new(settings());
+    script.seconds(0..8);
+    let trend = |script: &Script, name: &str| -> Vec<u64> {
+        let groups = script.groups();
+        let at = groups.iter().position(|group| group == name).unwrap_or_else(|| panic!("{name} in {groups:?}"));
+        script.state.memory().groups.recent(script.state.picture().unwrap().groups[at].key, 100).collect()
+    };
+    let leak: Vec<u64> = (0..8).map(|second| 10 + second * 3).collect();
+    let wobble: Vec<u64> = (0..8).map(|second| 30 + (second % 2) * 40).collect();
+    let all: Vec<u64> = leak.iter().zip(&wobble).map(|(leak, wobble)| 50 + leak + wobble).collect();
+    for _ in 0..2 {
+        assert_eq!((trend(&script, "main.leak"), trend(&script, "main.wobble")), (leak.clone(), wobble.clone()));
+        // By stack, where they started, and who created them.
+        assert_eq!(trend(script.keys("b"), "main.leak"), leak);
+        assert_eq!(trend(script.keys("b"), "main.leak"), leak);
+        assert_eq!(trend(script.keys("b"), "main.main"), all);
+        let group = &script.state.picture().unwrap().groups[0];
+        assert_eq!(script.state.memory().groups.change(group.key), Some(43));
+        assert_eq!(script.state.memory().groups.rate(group.key).map(f64::round), Some(5.0));
+        script.keys("b");
+    }
+    // They go on from there, and another filter is about others.
+    script.keys("b").seconds(8..9);
+    assert_eq!(trend(&script, "main.leak").last(), Some(&34));
+    assert_eq!(trend(&script, "main.leak").len(), 9);
+    script.keys("/id>1000\n");
+    assert_eq!(trend(&script, "main.leak"), [33]);
+}
+
+#[test]
+fn a_recording_has_nothing_to_compare_with() {
+    let mut script = Script::new(Settings { recorded: true, ..settings() });
+    script.seconds(0..1);
+    script.at = 60 * SECOND;
+    assert!(!script.apply(Event::Tick).wants_reading());
+    let before = script.state.settings().interval;
+    for key in ["d", "D", "+", "-", " ", "r"] {
+        script.keys(key);
+        assert_eq!(script.state.notice(), Some("this is a recording: it does not change"), "{key}");
+    }
+    assert_eq!((memory_mark(&script.state), script.state.settings().interval), (None, before));
+    assert!(!script.state.is_paused() && !script.wants_reading());
+    // Only the columns that are there.
+    let key = |script: &Script| script.state.settings().selection.group_order.key;
+    assert_eq!(key(script.keys(">")), GroupSort::Age);
+    assert_eq!(key(script.keys(">>")), GroupSort::Function);
+    assert_eq!(key(script.keys("<<<")), GroupSort::Count);
+}
+
+#[test]
+fn a_filter_that_matches_nothing_says_so() {
+    let mut script = Script::new(settings());
+    script.seconds(0..1).keys("/func=leak\n");
+    let nothing = |script: &Script| script.state.picture().unwrap().nothing.join("\n");
+    let want = "no goroutine matches func=leak, of 90\n= needs the whole text; func~leak finds 10 goroutines";
+    assert_eq!(nothing(&script), want);
+    script.seconds(1..2);
+    assert!(nothing(&script).ends_with("finds 13 goroutines"), "{}", nothing(&script));
+    script.keys("\u{1b}");
+    assert_eq!(nothing(&script), "");
 }
 
 #[test]

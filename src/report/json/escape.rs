@@ -1,0 +1,126 @@
+//! JSON that is safe to print: characters that act on a terminal or cannot be seen are escaped.
+//!
+//! JSON itself only asks for C0 to be escaped. A function's name can hold C1 controls (U+009B begins
+//! an escape sequence), bidirectional controls and characters of no width as well, and JSON is read
+//! on terminals, too. As `\uXXXX` they are the same text to every parser. What is unsafe is decided in
+//! [`super::super::clean`], for text and JSON alike. All JSON that gospy prints is written here.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+use serde_json::value::RawValue;
+
+use crate::report::clean::is_unsafe;
+
+/// Writes `value` on one line, without an end of line.
+///
+/// # Errors
+/// Those of `out`, and of `value` where it cannot be JSON.
+pub(crate) fn to_writer(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    Ok(value.serialize(&mut Serializer::with_formatter(out, Escaped(CompactFormatter)))?)
+}
+
+/// Writes `value` with indents, for people.
+///
+/// # Errors
+/// Those of `out`, and of `value` where it cannot be JSON.
+pub(crate) fn to_writer_pretty(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    Ok(value.serialize(&mut Serializer::with_formatter(out, Escaped(PrettyFormatter::new())))?)
+}
+
+/// `value` as a piece of JSON, which is put into others as it is.
+///
+/// # Errors
+/// When `value` cannot be JSON.
+pub(super) fn to_raw(value: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
+    let mut out = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut out, Escaped(CompactFormatter)))?;
+    RawValue::from_string(String::from_utf8(out).map_err(serde::ser::Error::custom)?)
+}
+
+/// A formatter that escapes more than JSON asks for.
+struct Escaped<F>(F);
+
+/// Forwards what does not concern strings.
+macro_rules! forward {
+    ($($name:ident($($argument:ident: $type:ty),*);)*) => {
+        $(fn $name<W: ?Sized + Write>(&mut self, out: &mut W $(, $argument: $type)*) -> io::Result<()> {
+            self.0.$name(out $(, $argument)*)
+        })*
+    };
+}
+
+impl<F: Formatter> Formatter for Escaped<F> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_unsafe) {
+            let (good, bad) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            out.write_all(good.as_bytes())?;
+            let mut chars = bad.chars();
+            let Some(c) = chars.next() else { break };
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = chars.as_str();
+        }
+        out.write_all(rest.as_bytes())
+    }
+
+    forward! {
+        begin_array();
+        end_array();
+        begin_array_value(first: bool);
+        end_array_value();
+        begin_object();
+        end_object();
+        begin_object_key(first: bool);
+        end_object_key();
+        begin_object_value();
+        end_object_value();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{is_unsafe, to_raw, to_writer, to_writer_pretty};
+
+    fn compact(value: &impl serde::Serialize) -> String {
+        let mut out = Vec::new();
+        to_writer(&mut out, value).expect("a Vec takes everything");
+        String::from_utf8(out).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn unsafe_characters_are_escaped() {
+        for (text, want) in [
+            ("plain näive 名前 \u{1f600}", "\"plain näive 名前 \u{1f600}\""),
+            ("\u{9b}2J\u{7f}\u{1b}\n", r#""\u009b2J\u007f\u001b\n""#),
+            ("a\u{202e}b\u{200b}", r#""a\u202eb\u200b""#),
+            ("\u{2028}\u{feff}\u{2066}", r#""\u2028\ufeff\u2066""#),
+            // Beyond the first plane they are two units.
+            ("\u{e0041}x", r#""\udb40\udc41x""#),
+            ("\"\\", r#""\"\\""#),
+        ] {
+            assert_eq!(compact(&text), want);
+            assert_eq!(to_raw(&text).expect("JSON").get(), want);
+        }
+        let map = std::collections::BTreeMap::from([("k\u{202e}", "v\u{9b}")]);
+        assert_eq!(compact(&map), r#"{"k\u202e":"v\u009b"}"#);
+        let mut out = Vec::new();
+        to_writer_pretty(&mut out, &map).expect("a Vec takes everything");
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), "{\n  \"k\\u202e\": \"v\\u009b\"\n}");
+    }
+
+    proptest! {
+        #[test]
+        fn parsers_read_the_same_text(text in ".{0,60}") {
+            let written = compact(&text);
+            prop_assert!(!written.chars().any(is_unsafe), "{written:?}");
+            prop_assert_eq!(serde_json::from_str::<String>(&written).expect("JSON"), text);
+        }
+    }
+}
