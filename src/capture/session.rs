@@ -169,6 +169,10 @@ impl Session {
         let result = self.read(options, Arc::make_mut(&mut pool), &mut warnings);
         self.pool = pool;
         let mut read = result?;
+        if self.target.is_replaced() {
+            // Nothing failed, and what was read may be of either program.
+            return Err(ReadError::Gone { pid: self.target.process().pid }.into());
+        }
         let mut clock = read.clock;
         let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {

@@ -12,6 +12,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -53,6 +54,22 @@ impl LiveTarget {
     /// [`TargetError::NoSuchProcess`]; [`TargetError::NotReadable`] for kernel threads, zombies and
     /// ids of threads; [`TargetError::Permission`] with the remedy.
     pub fn open(pid: i32) -> Result<Self, TargetError> {
+        /// Pause before another look; the last one comes after 31 ms.
+        const PAUSES_MS: [u64; 5] = [1, 2, 4, 8, 16];
+        for pause in PAUSES_MS {
+            match Self::look(pid) {
+                // Amid an execve by another thread than the main one, that one is for a moment a zombie,
+                // and the id of the process belongs to none for another.
+                Err(error) if seems_gone(&error) && has_live_thread(pid) => {
+                    std::thread::sleep(Duration::from_millis(pause));
+                }
+                looked => return looked,
+            }
+        }
+        Self::look(pid)
+    }
+
+    fn look(pid: i32) -> Result<Self, TargetError> {
         let dir = match ProcDir::open(pid) {
             Ok(dir) => dir,
             Err(e) if means_gone(&e) => return Err(hidden_or_absent(pid)),
@@ -162,6 +179,21 @@ fn hidden_or_absent(pid: i32) -> TargetError {
     }
 }
 
+fn seems_gone(error: &TargetError) -> bool {
+    matches!(error, TargetError::NoSuchProcess { .. } | TargetError::NotReadable { ended: true, .. })
+}
+
+/// Whether some thread of a process has not ended. Of one that cannot be looked at for a moment, whether
+/// it is there.
+fn has_live_thread(pid: i32) -> bool {
+    let look = || -> io::Result<bool> {
+        let dir = ProcDir::open(pid)?;
+        let has_ended = |tid| dir.thread_stat(tid).map_or(true, |stat| matches!(stat.state, 'Z' | 'X'));
+        Ok(!dir.tids()?.into_iter().all(has_ended))
+    };
+    look().unwrap_or_else(|_| pid > 0 && kill(Pid::from_raw(pid), None).is_ok())
+}
+
 fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) -> TargetError {
     if means_gone(&e) {
         TargetError::NoSuchProcess { pid }
@@ -217,6 +249,10 @@ fn elf_arch(file: &dyn ByteSource) -> Option<Arch> {
 impl Target for LiveTarget {
     fn process(&self) -> &ProcessInfo {
         &self.process
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.dir.identity().is_ok_and(|now| self.identity.is_replaced(&now))
     }
 
     fn usage(&self) -> Usage {

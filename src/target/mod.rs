@@ -53,7 +53,7 @@ pub struct MemRange {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ReadError {
     /// The process is gone (or its pid belongs to another one now).
-    #[error("process {pid} ended while it was being read")]
+    #[error("process {pid} ended, or became another program (execve), while it was being read")]
     Gone {
         /// Its pid.
         pid: i32,
@@ -335,6 +335,12 @@ pub fn unrecorded(target: &dyn Target) -> &dyn Target {
 pub trait Target: Send + Sync {
     /// What the operating system says of it, as of opening.
     fn process(&self) -> &ProcessInfo;
+
+    /// Whether the process runs another program by now than the one that was opened. Its memory can be
+    /// read then without any failure; so this is to be asked after a series of reads.
+    fn is_replaced(&self) -> bool {
+        false
+    }
 
     /// What it uses now; as of opening, unless the target lives.
     fn usage(&self) -> Usage {

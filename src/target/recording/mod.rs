@@ -127,6 +127,10 @@ impl Target for RecordingTarget {
         self.0.inner.process()
     }
 
+    fn is_replaced(&self) -> bool {
+        self.0.inner.is_replaced()
+    }
+
     fn usage(&self) -> Usage {
         let usage = self.0.inner.usage();
         self.state().usage = usage;
