@@ -75,7 +75,10 @@ fn mode(freeze: Freeze) -> FreezeMode {
 /// The program's bytes, and the file with symbols that goes with them.
 pub(super) fn target(wanted: &Wanted) -> Result<(Box<dyn Target>, Option<PathBuf>), Failure> {
     match &wanted.place {
-        Place::Process(pid) => Ok((Box::new(LiveTarget::open(*pid)?), wanted.bin.clone())),
+        Place::Process(pid) => {
+            let target = LiveTarget::open(*pid)?.allow_freeze_of_filtered(wanted.freeze_filtered);
+            Ok((Box::new(target), wanted.bin.clone()))
+        }
         Place::File(path) => {
             let options = CoreOptions { bin: wanted.bin.clone(), sysroot: wanted.sysroot.clone() };
             let target = CoreTarget::open(path, &options)
@@ -91,6 +94,7 @@ fn not_captured(error: CaptureError) -> Failure {
     match error {
         CaptureError::Read(error) => TargetError::Read(error).into(),
         CaptureError::Target(error) => error.into(),
+        CaptureError::NotFrozen { .. } => Failure::new(Exit::Error, error.to_string()),
         CaptureError::NoGoroutines { .. } => Failure::new(Exit::NotGo, error.to_string()),
     }
 }

@@ -38,7 +38,7 @@ impl Given {
                 }
                 if holds_memory(&file) {
                     let (bin, sysroot) = (bin.clone(), sysroot.clone());
-                    let wanted = Wanted { place: Place::File(path.clone()), bin, sysroot };
+                    let wanted = Wanted { place: Place::File(path.clone()), bin, sysroot, freeze_filtered: false };
                     let snapshot = sources.open(&wanted)?.capture(&Depth {
                         stacks: true,
                         dead: false,

@@ -28,8 +28,8 @@ use super::memory::Memory;
 use super::permission;
 use super::proc_dir::{Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
 use super::{
-    Backend, BlockedThread, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target,
-    TargetError, ThreadInfo, Tid, Usage,
+    Backend, BlockedThread, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
+    ReadStats, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -45,6 +45,8 @@ pub struct LiveTarget {
     arch: Option<Arch>,
     memory: Memory,
     monotonic: MonotonicOffset,
+    /// Whether it may be frozen though its system calls are filtered.
+    freeze_filtered: bool,
 }
 
 impl LiveTarget {
@@ -102,7 +104,16 @@ impl LiveTarget {
         let arch = exe.as_ref().ok().and_then(|file| elf_arch(file.as_ref()));
         let exe = exe.map_err(|e| (e.kind(), e.to_string()));
         let monotonic = MonotonicOffset::of(&dir);
-        Ok(Self { dir, identity, process, exe, arch, memory, monotonic })
+        Ok(Self { dir, identity, process, exe, arch, memory, monotonic, freeze_filtered: false })
+    }
+
+    /// Allows to freeze it though its system calls are filtered (seccomp). A thread that sleeps for a
+    /// limited time is continued through `restart_syscall(2)` after any stop; a filter that forbids
+    /// this kills it. Such threads are left asleep, but one may fall asleep in the last moment.
+    #[must_use]
+    pub fn allow_freeze_of_filtered(mut self, allowed: bool) -> Self {
+        self.freeze_filtered = allowed;
+        self
     }
 
     /// The pid.
@@ -346,8 +357,8 @@ impl Target for LiveTarget {
     /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the
     /// duration is from the first interruption to the last thread let go. A thread that was in an
     /// uninterruptible call of the kernel stands still there, and has no registers.
-    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
-        freeze::freeze(&self.dir, self.identity, which)
+    fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        freeze::freeze(&self.dir, self.identity, which, options, self.freeze_filtered)
     }
 }
 
