@@ -37,6 +37,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustc_hash::FxHashMap;
 
 use self::job::{Job, Limits, Order, Outcome, State};
+use super::live::{has_live_thread, refuse_unreadable};
 use super::permission::{self, Facts};
 use super::proc_dir::{Identity, ProcDir, means_gone};
 use super::syscalls::{self, End, TracerJob as _};
@@ -63,6 +64,37 @@ const TRIES: usize = 2;
 /// [`TargetError::Unsupported`] when a thread does not stop in time or the process is this one. All
 /// threads run on then.
 pub(super) fn freeze<'a>(
+    dir: &'a ProcDir,
+    identity: Identity,
+    which: &FreezeWhich,
+    options: &FreezeOptions,
+    allow_filtered: bool,
+) -> Result<Box<dyn Frozen + 'a>, TargetError> {
+    match stop(dir, identity, which, options, allow_filtered) {
+        Err(TargetError::NoSuchProcess { .. }) => Err(what_became_of(dir, identity)),
+        result => result,
+    }
+}
+
+/// The error for a process that seems to be gone. Amid an `execve` by another thread than the main one,
+/// that one is for a moment a zombie, and the pid belongs to none for another; so it is looked at again.
+fn what_became_of(dir: &ProcDir, identity: Identity) -> TargetError {
+    /// The last look is after a quarter of a second: other threads of a program have to end first.
+    const PAUSES_MS: [u64; 9] = [0, 1, 2, 4, 8, 16, 32, 64, 128];
+    let pid = dir.pid();
+    for pause in PAUSES_MS {
+        std::thread::sleep(Duration::from_millis(pause));
+        match dir.identity() {
+            Ok(now) if identity.is_replaced(&now) => return TargetError::Replaced { pid },
+            _ if !has_live_thread(pid) => return TargetError::NoSuchProcess { pid },
+            _ => {}
+        }
+    }
+    let stat = dir.stat().ok();
+    stat.and_then(|stat| refuse_unreadable(pid, &stat).err()).unwrap_or(TargetError::NoSuchProcess { pid })
+}
+
+fn stop<'a>(
     dir: &'a ProcDir,
     identity: Identity,
     which: &FreezeWhich,

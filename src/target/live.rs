@@ -56,8 +56,8 @@ impl LiveTarget {
     /// [`TargetError::NoSuchProcess`]; [`TargetError::NotReadable`] for kernel threads, zombies and
     /// ids of threads; [`TargetError::Permission`] with the remedy.
     pub fn open(pid: i32) -> Result<Self, TargetError> {
-        /// Pause before another look; the last one comes after 31 ms.
-        const PAUSES_MS: [u64; 5] = [1, 2, 4, 8, 16];
+        /// Pause before another look; the last one comes after 127 ms.
+        const PAUSES_MS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
         for pause in PAUSES_MS {
             match Self::look(pid) {
                 // Amid an execve by another thread than the main one, that one is for a moment a zombie,
@@ -196,7 +196,7 @@ fn seems_gone(error: &TargetError) -> bool {
 
 /// Whether some thread of a process has not ended. Of one that cannot be looked at for a moment, whether
 /// it is there.
-fn has_live_thread(pid: i32) -> bool {
+pub(super) fn has_live_thread(pid: i32) -> bool {
     let look = || -> io::Result<bool> {
         let dir = ProcDir::open(pid)?;
         let has_ended = |tid| dir.thread_stat(tid).map_or(true, |stat| matches!(stat.state, 'Z' | 'X'));
@@ -215,7 +215,8 @@ fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) -> TargetEr
     }
 }
 
-fn refuse_unreadable(pid: i32, stat: &Stat) -> Result<(), TargetError> {
+/// An error for a process that cannot be looked into by its nature.
+pub(super) fn refuse_unreadable(pid: i32, stat: &Stat) -> Result<(), TargetError> {
     let what = if is_kernel_thread(stat) {
         format!("is a kernel thread ({}) and has no memory of its own", stat.comm)
     } else if !matches!(stat.state, 'Z' | 'X') {
