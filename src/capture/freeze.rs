@@ -22,7 +22,7 @@ use crate::model::FreezeInfo;
 use crate::runtime::GoRuntime;
 use crate::runtime::g::{G, GLayout, GobufLayout};
 use crate::runtime::m::{M, MLayout};
-use crate::target::{FreezeWhich, ReadError, Registers, Target, TargetError, TargetExt, Tid};
+use crate::target::{Broken, FreezeWhich, ReadError, Registers, Target, TargetError, TargetExt, Tid};
 
 /// What to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn stop_each(
         let Some(now) = read_m(quiet, m.addr, &layout.m)? else { continue };
         let stopped = starts(
             quiet,
-            |tid| frozen.registers(tid),
+            |tid| frozen.registers(tid).or_else(|| frozen.asleep(tid)),
             std::slice::from_ref(&now),
             &layout.g,
             &layout.gobuf,
@@ -98,7 +98,12 @@ fn stop_each(
         let plan = Plan { validate: false, stopped: Arc::new(stopped), window: 1 << 20, ..walk.plan.clone() };
         let mut chunks = Vec::new();
         Walk::read_all(walk.target, &plan, &addrs, &mut chunks)?;
-        note(info, frozen.resume(), 1);
+        match frozen.resume() {
+            Ok(stood) => note(info, stood, 1),
+            Err(Broken::Exec) => return Err(TargetError::Replaced { pid: walk.target.process().pid }.into()),
+            // It is looked for again, or stays without a stack.
+            Err(_) => continue,
+        }
         stopped_chunks.push((chunks, plan));
     }
     Ok(stopped_chunks)

@@ -17,6 +17,7 @@ mod record;
 mod recording;
 mod scheduler;
 mod session;
+mod still;
 pub mod symbolize;
 mod time_of_death;
 pub mod unwind;

@@ -18,6 +18,7 @@ use super::program::{Program, ProgramError};
 use super::read::Plan;
 use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
+use super::still::Still;
 use super::symbolize::Symbolizer;
 use super::time_of_death;
 use super::unwind::{Start, Unwinder};
@@ -28,7 +29,7 @@ use crate::model::{
 };
 use crate::runtime::symbols::Global;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, FreezeWhich, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage, unrecorded};
+use crate::target::{Backend, Broken, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +73,17 @@ pub enum CaptureError {
     /// The target could not be looked into or stopped.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// It did not stand still for as long as it was read, twice.
+    #[error(
+        "process {pid} did not stand still: {broken}\nnothing of what was read is shown; try again, or stop \
+         running threads only, one at a time (--freeze=running)"
+    )]
+    NotFrozen {
+        /// Its pid.
+        pid: i32,
+        /// What happened.
+        broken: Broken,
+    },
     /// The list of goroutines is not where it should be.
     #[error("the list of goroutines (runtime.allgs at {at}) cannot be read: {what}")]
     NoGoroutines {
@@ -169,6 +181,10 @@ impl Session {
         let result = self.read(options, Arc::make_mut(&mut pool), &mut warnings);
         self.pool = pool;
         let mut read = result?;
+        if self.target.is_replaced() {
+            // Nothing failed, and what was read may be of either program.
+            return Err(ReadError::Gone { pid: self.target.process().pid }.into());
+        }
         let mut clock = read.clock;
         let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {
@@ -298,42 +314,12 @@ impl Session {
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
     ) -> Result<Read, CaptureError> {
-        /// Stacks longer than this are finished when the target runs again.
-        const FROZEN_WINDOW: usize = 1 << 20;
-        let target = self.target.as_ref();
-        let layout = &self.runtime.layout;
-        let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
-        let threads = target.threads()?;
-        // Once before the stop, and into the same memory: what the kernel has to find and make for it
-        // takes longer than the copying.
-        let mut chunks = Vec::new();
-        let plan = Plan { validate: false, window: FROZEN_WINDOW, ..self.plan(options) };
-        let addrs = allgs::read(unrecorded(target), &self.runtime, &self.program, &mut Warnings::default())?;
-        Walk::read_all(target, &plan, &addrs, &mut chunks)?;
-        let frozen = target.freeze(&FreezeWhich::All)?;
-        let clock = target.clock();
-        let state = scheduler::read(target, &self.runtime, &self.program, &threads, warnings)?;
-        let addrs = allgs::read(target, &self.runtime, &self.program, warnings)?;
-        let stopped = freeze::starts(
-            target,
-            |tid| frozen.registers(tid),
-            &state.ms,
-            &layout.g,
-            &layout.gobuf,
-            &self.program.module.text,
-            self.program.elf.arch(),
-        )?;
-        let plan = Plan { stopped: Arc::new(stopped), ..plan };
-        Walk::read_all(target, &plan, &addrs, &mut chunks)?;
-        let in_c = match options.c_frames {
-            true => foreign::read(target, self.program.elf.arch(), layout, &state.ms, Some(frozen.as_ref()), warnings)?,
-            false => Vec::new(),
-        };
-        let threads = frozen.threads().len();
-        freeze::note(&mut info, frozen.resume(), threads);
+        let (target, runtime, program) = (self.target.as_ref(), &self.runtime, &self.program);
+        let plan = self.plan(options);
+        let still = Still::read(target, runtime, program, &plan, options.c_frames, warnings)?;
         let mut walk = Walk {
             target,
-            plan: self.plan(options),
+            plan,
             keep_dead: options.dead,
             decoder: &mut self.decoder,
             pool,
@@ -341,12 +327,12 @@ impl Session {
             collected: Collected::default(),
             unsettled: FxHashMap::default(),
         };
-        walk.decode_all(&chunks, &plan)?;
+        walk.decode_all(&still.chunks, &still.plan)?;
         let mut collected = walk.collected;
         follow(target, &self.runtime, &mut self.decoder, pool, &mut collected)?;
-        self.c_stacks.attach(target, &self.program, &in_c, &mut collected.goroutines, pool);
+        self.c_stacks.attach(target, &self.program, &still.in_c, &mut collected.goroutines, pool);
         collected.recorded.add_c_stacks(&collected.goroutines, pool);
-        Ok(Read { clock, state, collected, freeze: Some(info) })
+        Ok(Read { clock: still.clock, state: still.state, collected, freeze: Some(still.info) })
     }
 
     /// Where running goroutines were in a process whose threads all stand still for ever.

@@ -207,14 +207,26 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, requires = "from")]
     sysroot: Option<PathBuf>,
     /// Stop threads for a moment, to have the stacks of running goroutines too
+    ///
+    /// `running` stops threads that run goroutines, one at a time, for less than a millisecond each; `all`
+    /// stops the whole program at one moment, for some milliseconds. No signal is sent or lost, the kernel
+    /// lets everything run on when gospy ends or takes too long, and threads that sleep in a system call
+    /// that would fail with EINTR are left asleep. What is left: now and then such a call fails all the
+    /// same; a program that starts a set-user-ID program just then, stopped without root, starts it
+    /// without its rights (docs/freeze.md).
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
           requires = "pid")]
     freeze: Option<Freeze>,
+    /// Stop a program that runs under a seccomp filter, too: it is killed if the filter forbids
+    /// restart_syscall(2), which the profiles of Docker and Kubernetes allow
+    #[arg(long, requires = "freeze")]
+    freeze_seccomp: bool,
 }
 
 impl TargetArgs {
     pub(super) fn wanted(&self) -> Wanted {
-        place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref())
+        let wanted = place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref());
+        Wanted { freeze_filtered: self.freeze_seccomp, ..wanted }
     }
 
     pub(super) fn freeze(&self) -> Option<Freeze> {
@@ -232,7 +244,7 @@ fn place(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroo
         (Some(pid), _) => Place::Process(pid),
         (None, from) => Place::File(from.cloned().unwrap_or_default()),
     };
-    Wanted { place, bin: bin.cloned(), sysroot: sysroot.cloned() }
+    Wanted { place, bin: bin.cloned(), sysroot: sysroot.cloned(), freeze_filtered: false }
 }
 
 #[derive(Args, Debug)]

@@ -98,11 +98,16 @@ pub(super) struct ProcessArgs {
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
           requires = "pid")]
     freeze: Option<Freeze>,
+    /// Stop a program that runs under a seccomp filter, too: it is killed if the filter forbids
+    /// restart_syscall(2), which the profiles of Docker and Kubernetes allow
+    #[arg(long, requires = "freeze")]
+    freeze_seccomp: bool,
 }
 
 impl ProcessArgs {
     pub(super) fn wanted(&self) -> Option<Wanted> {
-        self.pid.map(|pid| Wanted::process(pid, self.bin.clone()))
+        let wanted = |pid| Wanted::process(pid, self.bin.clone());
+        self.pid.map(|pid| Wanted { freeze_filtered: self.freeze_seccomp, ..wanted(pid) })
     }
 
     pub(super) fn depth(&self) -> Depth {

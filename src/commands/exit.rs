@@ -94,13 +94,16 @@ impl Failure {
 impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
         let exit = match &error {
-            TargetError::NoSuchProcess { .. } | TargetError::Read(ReadError::Gone { .. }) => Exit::NoProcess,
+            TargetError::NoSuchProcess { .. }
+            | TargetError::Replaced { .. }
+            | TargetError::Read(ReadError::Gone { .. }) => Exit::NoProcess,
             TargetError::Permission { .. } | TargetError::Read(ReadError::Denied { .. }) => Exit::Permission,
             TargetError::NotReadable { ended: true, .. } => Exit::NoProcess,
             TargetError::NotReadable { .. } => Exit::NotGo,
             TargetError::Read(ReadError::Io(_))
             | TargetError::Traced { .. }
             | TargetError::ProcFs(_)
+            | TargetError::Filtered { .. }
             | TargetError::Io { .. }
             | TargetError::Unsupported(_) => Exit::Error,
         };

@@ -82,7 +82,10 @@ type Opened = (Box<dyn Target>, Option<PathBuf>);
 /// Opens what there is memory of: a process, a capture or a core file.
 pub(super) fn target(wanted: &Wanted) -> Result<Opened, Failure> {
     let path = match &wanted.place {
-        Place::Process(pid) => return Ok((Box::new(LiveTarget::open(*pid)?), wanted.bin.clone())),
+        Place::Process(pid) => {
+            let target = LiveTarget::open(*pid)?.allow_freeze_of_filtered(wanted.freeze_filtered);
+            return Ok((Box::new(target), wanted.bin.clone()));
+        }
         Place::File(path) => path,
     };
     let input = Input::open(path)?;
@@ -142,6 +145,7 @@ fn not_captured(error: CaptureError) -> Failure {
     match error {
         CaptureError::Read(error) => TargetError::Read(error).into(),
         CaptureError::Target(error) => error.into(),
+        CaptureError::NotFrozen { .. } => Failure::new(Exit::Error, error.to_string()),
         CaptureError::NoGoroutines { .. } => Failure::new(Exit::NotGo, error.to_string()),
     }
 }

@@ -32,7 +32,7 @@ impl Given {
                         .map_err(|error| not_read(&name, &error));
                 }
                 let (bin, sysroot) = (bin.clone(), sysroot.clone());
-                let wanted = Wanted { place: Place::File(path.clone()), bin, sysroot };
+                let wanted = Wanted { place: Place::File(path.clone()), bin, sysroot, freeze_filtered: false };
                 let mut source = match input.is_stream() {
                     true => opened(input, &wanted)?,
                     false => sources.open(&wanted)?,

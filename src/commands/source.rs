@@ -19,6 +19,8 @@ pub struct Wanted {
     pub bin: Option<PathBuf>,
     /// A directory with all files that a core file names.
     pub sysroot: Option<PathBuf>,
+    /// Whether it may be stopped though its system calls are filtered.
+    pub freeze_filtered: bool,
 }
 
 /// Where a program is.
@@ -34,7 +36,7 @@ impl Wanted {
     /// A running process.
     #[must_use]
     pub fn process(pid: i32, bin: Option<PathBuf>) -> Self {
-        Self { place: Place::Process(pid), bin, sysroot: None }
+        Self { place: Place::Process(pid), bin, sysroot: None, freeze_filtered: false }
     }
 
     /// Its pid, if it runs.

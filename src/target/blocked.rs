@@ -4,26 +4,41 @@
 use super::BlockedThread;
 use crate::addr::Addr;
 
-/// What the file says: the number of the system call (`None` when the thread waits in the kernel
-/// for something else, such as a page), stack pointer and program counter. `None` for a thread that
-/// runs, and for text that is not the kernel's.
-fn parse(text: &str) -> Option<(Option<u64>, Addr, Addr)> {
-    let fields: Vec<&str> = text.split_ascii_whitespace().take(10).collect();
-    let (number, sp, pc) = match *fields.as_slice() {
-        // Six arguments are between.
-        [number, _, _, _, _, _, _, sp, pc] => (Some(decimal(number)?), sp, pc),
-        ["-1", sp, pc] => (None, sp, pc),
-        _ => return None,
+/// What the file says of a thread that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// The number of the system call and its arguments; `None` when the thread waits in the kernel for
+    /// something else, such as a page.
+    pub(super) call: Option<(u64, [u64; 6])>,
+    /// Stack pointer in user mode.
+    pub(super) sp: Addr,
+    /// Program counter in user mode.
+    pub(super) pc: Addr,
+}
+
+/// Reads the file's text; `None` for a thread that runs, and for text that is not the kernel's. It
+/// allocates nothing.
+pub(super) fn parse(text: &str) -> Option<Waiting> {
+    let mut fields = text.split_ascii_whitespace();
+    let first = fields.next()?;
+    let call = if first == "-1" {
+        None
+    } else {
+        let mut args = [0; 6];
+        for arg in &mut args {
+            *arg = hex(fields.next()?)?;
+        }
+        Some((decimal(first)?, args))
     };
-    let (sp, pc) = (hex(sp)?, hex(pc)?);
-    (sp != 0 && pc != 0).then_some((number, Addr(sp), Addr(pc)))
+    let (sp, pc) = (hex(fields.next()?)?, hex(fields.next()?)?);
+    (sp != 0 && pc != 0 && fields.next().is_none()).then_some(Waiting { call, sp: Addr(sp), pc: Addr(pc) })
 }
 
 /// The two files of a thread put together. `syscall` must have been read before `switches`: then a
 /// thread that was told of twice with equal results has not run in between.
 pub(super) fn thread(syscall: &str, switches: u64) -> Option<BlockedThread> {
-    let (syscall, sp, pc) = parse(syscall)?;
-    Some(BlockedThread { pc, sp, syscall, switches })
+    let Waiting { call, sp, pc } = parse(syscall)?;
+    Some(BlockedThread { pc, sp, syscall: call.map(|(number, _)| number), switches })
 }
 
 fn decimal(digits: &str) -> Option<u64> {
@@ -55,7 +70,7 @@ mod tests {
         );
         assert_eq!(
             parse("-1 0x7ffd8152a7d8 0x7fdc0a4ca2ad\n"),
-            Some((None, Addr(0x7ffd_8152_a7d8), Addr(0x7fdc_0a4c_a2ad)))
+            Some(Waiting { call: None, sp: Addr(0x7ffd_8152_a7d8), pc: Addr(0x7fdc_0a4c_a2ad) })
         );
         assert_eq!(parse("running\n"), None);
     }
@@ -95,7 +110,8 @@ mod tests {
         #[test]
         fn what_is_written_is_read(number: u32, sp in 1_u64.., pc in 1_u64..) {
             let text = format!("{number} 0x1 0x2 0x3 0x4 0x5 0x6 {sp:#x} {pc:#x}\n");
-            prop_assert_eq!(parse(&text), Some((Some(u64::from(number)), Addr(sp), Addr(pc))));
+            let call = Some((u64::from(number), [1, 2, 3, 4, 5, 6]));
+            prop_assert_eq!(parse(&text), Some(Waiting { call, sp: Addr(sp), pc: Addr(pc) }));
         }
     }
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Backend, BlockedThread, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats,
-    Registers, Target, TargetError, ThreadInfo, Tid,
+    Backend, BlockedThread, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo,
+    ReadError, ReadStats, Registers, Target, TargetError, ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -121,6 +121,8 @@ struct State {
     blocked: BTreeMap<Tid, VecDeque<BlockedThread>>,
     now: Clock,
     freezes: u64,
+    /// What becomes of the next freezes.
+    broken: VecDeque<Broken>,
 }
 
 /// A made-up process.
@@ -203,6 +205,13 @@ impl FakeTarget {
     #[must_use]
     pub fn with_registers(mut self, tid: Tid, registers: Registers) -> Self {
         self.registers.insert(tid, registers);
+        self
+    }
+
+    /// Has the next freezes go wrong, one after the other; those after them go well.
+    #[must_use]
+    pub fn with_broken_freezes(self, broken: impl IntoIterator<Item = Broken>) -> Self {
+        self.state().broken.extend(broken);
         self
     }
 
@@ -379,7 +388,7 @@ impl Target for FakeTarget {
         self.state().stats
     }
 
-    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
+    fn freeze_with(&self, which: &FreezeWhich, _: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
         self.state().freezes += 1;
         let tids = self.threads.iter().map(|thread| thread.tid);
         let tids = match which {
@@ -405,8 +414,9 @@ impl Frozen for FakeFrozen<'_> {
         &self.tids
     }
 
-    fn resume(self: Box<Self>) -> Duration {
-        Duration::from_micros(50)
+    fn resume(self: Box<Self>) -> Result<Duration, Broken> {
+        let broken = self.target.state().broken.pop_front();
+        broken.map_or(Ok(Duration::from_micros(50)), Err)
     }
 }
 
@@ -470,7 +480,7 @@ mod tests {
         assert_eq!([target.clock(), target.clock(), target.clock()], [clock(10), clock(20), clock(20)]);
         let all = target.freeze(&FreezeWhich::All).unwrap();
         assert_eq!((all.threads(), all.registers(8), all.registers(7)), (&[7, 8][..], Some(registers), None));
-        assert!(all.resume() > Duration::ZERO);
+        assert!(all.resume().unwrap() > Duration::ZERO);
         let one = target.freeze(&FreezeWhich::Threads(vec![7, 99])).unwrap();
         assert_eq!((one.threads(), one.registers(8)), (&[7][..], None));
         assert_eq!(target.freezes(), 2);

@@ -1,130 +1,138 @@
 //! Stopping a running process for an exact picture, and letting it run on.
 //!
 //! `PTRACE_SEIZE` and `PTRACE_INTERRUPT` for every thread: neither sends a signal, and a process that
-//! was stopped by one stays so. All ptrace calls are made by a thread of this module's own, since the
-//! kernel wants them of one thread, and since it lets everything go that a thread traces when that
-//! thread ends. That is what makes the end certain: after a panic, after `kill -9` or Ctrl-C, and for
-//! a thread of the target that hangs in the kernel and cannot be detached in the ordinary way.
+//! was stopped by one stays so. All of it is done by a tracer, a process of its own for each freeze
+//! ([`tracer`]), which the kernel kills at a deadline, and when gospy ends, however that happens: and
+//! when it ends, everything that it traces runs on, with the signals that it was about to receive.
+//! So there is nothing that gospy has to do for the target to run on.
 //!
-//! A signal that was on its way to a thread when it was stopped is delivered when it runs on.
+//! * Threads that sleep in a system call that a stop would make fail are left asleep ([`calls`]); that
+//!   they did not run is proven by the kernel's count of their runs, or else the freeze was none.
+//! * An `execve` of the target waits until the tracer has taken notice of the end of each of its threads,
+//!   while a seizure waits for the `execve`; so the tracer does the one amid the other.
+//! * The kernel may refuse a tracer that is a process of its own, and not one that is a thread of the
+//!   target's parent (Yama's scope 1, for programs that gospy started). Then it is a thread, which lets
+//!   everything go at its end too, but which nobody can kill alone at a deadline.
+//!
 //! Registers and memory are only read.
 
+mod calls;
+mod job;
+mod tasks;
+mod tracer;
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter};
 use std::marker::PhantomData;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::ptrace;
-use nix::unistd::Pid;
-use rustc_hash::{FxHashMap, FxHashSet};
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use rustc_hash::FxHashMap;
 
+use self::job::{Job, Limits, Order, Outcome, State};
+use super::live::{has_live_thread, refuse_unreadable};
+use super::permission::{self, Facts};
 use super::proc_dir::{Identity, ProcDir, means_gone};
-use super::syscalls::{Change, change_of, detach};
-use super::{FreezeWhich, Frozen, Registers, TargetError, Tid, permission};
-use crate::addr::Addr;
+use super::syscalls::{self, End, TracerJob as _};
+use super::{Broken, FreezeOptions, FreezeWhich, Frozen, Registers, TargetError, Tid};
 
 /// How long all threads together may take to stop. They stand still meanwhile, and a thread that is
 /// not stopped after so long is on a machine that is in trouble.
-const DEADLINE: Duration = Duration::from_millis(250);
-/// After so long, threads that are in the kernel and cannot be interrupted are left where they are.
-const PATIENCE: Duration = Duration::from_millis(5);
-/// How long is waited with the processor in hand, since a running thread stops within microseconds.
-const SPIN: Duration = Duration::from_micros(300);
-/// Pause between looks after that.
-const PAUSE: Duration = Duration::from_micros(50);
-/// How often the threads are listed at most until no new one appears.
-const ROUNDS: usize = 64;
+const STOP: Duration = Duration::from_millis(300);
+/// How long after its deadline a tracer is waited for.
+const GRACE: Duration = Duration::from_millis(100);
+/// How often a tracer that is a thread looks for threads of the target that have ended.
+const REAPING: Duration = Duration::from_millis(1);
+/// The name of a tracer (`comm`).
+const NAME: &str = "gospy-freeze";
+/// How often stopping is tried when the target changed under it, or the tracer was killed.
+const TRIES: usize = 2;
 
-/// Threads that stand still until this is dropped.
-struct LiveFrozen<'a> {
-    threads: Vec<Tid>,
-    registers: FxHashMap<Tid, Registers>,
-    /// Dropped to let the target go.
-    hold: Option<SyncSender<()>>,
-    tracer: Option<JoinHandle<Duration>>,
-    /// Not longer than the target, and for one thread only.
-    target: PhantomData<(&'a (), *const ())>,
-}
-
-impl LiveFrozen<'_> {
-    fn let_go(&mut self) -> Duration {
-        self.hold = None;
-        // A tracer that panicked has ended, and so everything is let go.
-        self.tracer.take().and_then(|tracer| tracer.join().ok()).unwrap_or_default()
-    }
-}
-
-impl Frozen for LiveFrozen<'_> {
-    fn registers(&self, tid: Tid) -> Option<Registers> {
-        self.registers.get(&tid).copied()
-    }
-
-    fn threads(&self) -> &[Tid] {
-        &self.threads
-    }
-
-    fn resume(mut self: Box<Self>) -> Duration {
-        self.let_go()
-    }
-}
-
-impl Drop for LiveFrozen<'_> {
-    fn drop(&mut self) {
-        self.let_go();
-    }
-}
-
-/// What a tracer tells when everything stands still.
-struct Standing {
-    threads: Vec<Tid>,
-    registers: FxHashMap<Tid, Registers>,
-}
-
-/// Stops threads of the process of `dir`, if it is still the one of `identity`. A thread that has ended is left out; so that every thread
-/// of a list may be missing.
+/// Stops threads of the process of `dir`, if it is still the one of `identity`. A thread that has ended
+/// is left out; so that every thread of a list may be missing.
 ///
 /// # Errors
-/// [`TargetError::Traced`], [`TargetError::Permission`], [`TargetError::NoSuchProcess`], and
+/// [`TargetError::Traced`], [`TargetError::Permission`], [`TargetError::NoSuchProcess`],
+/// [`TargetError::Replaced`], [`TargetError::Filtered`] unless `allow_filtered`, and
 /// [`TargetError::Unsupported`] when a thread does not stop in time or the process is this one. All
 /// threads run on then.
 pub(super) fn freeze<'a>(
     dir: &'a ProcDir,
     identity: Identity,
     which: &FreezeWhich,
+    options: &FreezeOptions,
+    allow_filtered: bool,
+) -> Result<Box<dyn Frozen + 'a>, TargetError> {
+    match stop(dir, identity, which, options, allow_filtered) {
+        Err(TargetError::NoSuchProcess { .. }) => Err(what_became_of(dir, identity)),
+        result => result,
+    }
+}
+
+/// The error for a process that seems to be gone. Amid an `execve` by another thread than the main one,
+/// that one is for a moment a zombie, and the pid belongs to none for another; so it is looked at again.
+fn what_became_of(dir: &ProcDir, identity: Identity) -> TargetError {
+    /// The last look is after a quarter of a second: other threads of a program have to end first.
+    const PAUSES_MS: [u64; 9] = [0, 1, 2, 4, 8, 16, 32, 64, 128];
+    let pid = dir.pid();
+    for pause in PAUSES_MS {
+        std::thread::sleep(Duration::from_millis(pause));
+        match dir.identity() {
+            Ok(now) if identity.is_replaced(&now) => return TargetError::Replaced { pid },
+            _ if !has_live_thread(pid) => return TargetError::NoSuchProcess { pid },
+            _ => {}
+        }
+    }
+    let stat = dir.stat().ok();
+    stat.and_then(|stat| refuse_unreadable(pid, &stat).err()).unwrap_or(TargetError::NoSuchProcess { pid })
+}
+
+fn stop<'a>(
+    dir: &'a ProcDir,
+    identity: Identity,
+    which: &FreezeWhich,
+    options: &FreezeOptions,
+    allow_filtered: bool,
 ) -> Result<Box<dyn Frozen + 'a>, TargetError> {
     let pid = dir.pid();
     if u32::try_from(pid) == Ok(std::process::id()) {
         return Err(TargetError::Unsupported("gospy cannot stop itself".into()));
     }
     refuse_traced(dir, pid)?;
-    // A descriptor of its own, as the tracer may outlive a guard that is leaked.
-    let tracer_dir = ProcDir::open(pid).map_err(|e| failed(pid, e))?;
-    if !tracer_dir.identity().is_ok_and(|now| identity.is_still(&now)) {
-        return Err(TargetError::NoSuchProcess { pid });
+    let filtered = dir.status().map_err(|e| failed(pid, e))?.seccomp.is_some_and(|mode| mode != 0);
+    if filtered && !allow_filtered {
+        return Err(TargetError::Filtered { pid });
     }
-    let (say, standing) = sync_channel(1);
-    let (hold, held) = sync_channel(0);
-    let which = which.clone();
-    let tracer = std::thread::Builder::new()
-        .name("freeze".into())
-        .spawn(move || Tracer::new(tracer_dir).run(&which, &say, &held))
-        .map_err(|source| TargetError::Io { what: "starting a thread that stops the target".into(), source })?;
-    match standing.recv() {
-        Ok(Ok(Standing { threads, registers })) => {
-            let (hold, tracer) = (Some(hold), Some(tracer));
-            Ok(Box::new(LiveFrozen { threads, registers, hold, tracer, target: PhantomData }))
+    let request = Request { dir, identity, which, options, filtered };
+    let mut kind = Kind::Process;
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        match request.stop(kind) {
+            Ok(frozen) => return Ok(Box::new(frozen)),
+            Err(NotStopped::Refused) if kind == Kind::Process && allowed_to_threads(&Facts::gather(pid)) => {
+                (kind, tries) = (Kind::Thread, TRIES);
+            }
+            Err(NotStopped::Refused) => return Err(permission::refused(pid)),
+            Err(NotStopped::Exec | NotStopped::Killed(_)) if tries > 0 && request.is_still_there() => {}
+            Err(NotStopped::Exec) => return Err(request.replaced()),
+            Err(NotStopped::Killed(signal)) => {
+                let what = format!("the process that stops process {pid} was killed by signal {signal}");
+                return Err(TargetError::Unsupported(what));
+            }
+            Err(NotStopped::Error(error)) => return Err(error),
         }
-        Ok(Err(e)) => {
-            // It has let everything go before it said so; its end makes that certain.
-            let _ = tracer.join();
-            Err(e)
-        }
-        Err(_) => Err(TargetError::Unsupported("the thread that stops the target ended too early".into())),
     }
 }
 
-fn failed(pid: i32, e: std::io::Error) -> TargetError {
+fn failed(pid: i32, e: io::Error) -> TargetError {
     if means_gone(&e) {
         TargetError::NoSuchProcess { pid }
     } else {
@@ -136,227 +144,358 @@ fn failed(pid: i32, e: std::io::Error) -> TargetError {
 fn refuse_traced(dir: &ProcDir, tid: Tid) -> Result<(), TargetError> {
     match dir.thread_status(tid).map(|status| status.tracerpid) {
         Ok(0) => Ok(()),
-        Ok(thread) => {
-            // It is a thread that traces, and a process that a user knows.
-            let tracer = ProcDir::open(thread).and_then(|dir| dir.status()).map_or(thread, |status| status.tgid);
-            let comm = ProcDir::open(tracer).and_then(|dir| dir.stat()).map(|stat| stat.comm);
-            let comm = comm.unwrap_or_else(|_| "name unknown".into());
-            Err(TargetError::Traced { pid: dir.pid(), tracer, comm })
-        }
+        Ok(thread) => Err(traced(dir.pid(), thread)),
         Err(e) => Err(failed(dir.pid(), e)),
     }
 }
 
-/// How far a thread has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// Interrupted, and to stop soon.
-    Stopping,
-    /// It stands still, with the number of the signal that it was about to receive, or 0.
-    Stopped(i32),
-    /// It is in the kernel where it cannot be interrupted, and will stop before it comes back.
-    InKernel,
-    /// It has ended.
-    Ended,
+/// It is a thread that traces, and a process that a user knows: of another gospy's tracer, that gospy.
+fn traced(pid: i32, thread: Tid) -> TargetError {
+    let status = ProcDir::open(thread).and_then(|dir| dir.status());
+    let tracer = status.map_or(thread, |status| if status.name == NAME { status.ppid } else { status.tgid });
+    let comm = ProcDir::open(tracer).and_then(|dir| dir.stat()).map(|stat| stat.comm);
+    let comm = comm.unwrap_or_else(|_| "name unknown".into());
+    TargetError::Traced { pid, tracer, comm }
 }
 
-struct Tracer {
-    dir: ProcDir,
-    threads: Vec<(Tid, Progress)>,
-    known: FxHashSet<Tid>,
-    since: Option<Instant>,
+/// Whether the kernel lets threads of this process trace a target that it refuses to children of it.
+/// `security/yama/yama_lsm.c`: in scope 1 a tracer has to be an ancestor of its target, or be able to
+/// trace anybody, or a descendant of a process that the target named.
+fn allowed_to_threads(facts: &Facts) -> bool {
+    facts.yama == Some(1) && facts.descendant && !facts.capable()
+}
+
+/// What the tracer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Process,
+    Thread,
+}
+
+/// Why nothing stands still.
+enum NotStopped {
+    /// The kernel does not let the tracer.
+    Refused,
+    /// The target changed under it.
+    Exec,
+    /// The tracer was killed.
+    Killed(i32),
+    Error(TargetError),
+}
+
+struct Request<'a, 'o> {
+    dir: &'a ProcDir,
+    identity: Identity,
+    which: &'o FreezeWhich,
+    options: &'o FreezeOptions,
+    filtered: bool,
+}
+
+impl<'a> Request<'a, '_> {
+    fn stop(&self, kind: Kind) -> Result<LiveFrozen<'a>, NotStopped> {
+        let pid = self.dir.pid();
+        let gone = |e| NotStopped::Error(failed(pid, e));
+        if !self.is_still_there() {
+            return Err(NotStopped::Error(self.replaced()));
+        }
+        let stat = self.dir.stat().map_err(gone)?;
+        let task = self.dir.file("task").map_err(gone)?;
+        let (ready, notify) = io::pipe().map_err(|source| {
+            NotStopped::Error(TargetError::Io { what: "making a pipe to stop the target".into(), source })
+        })?;
+        let deadline = STOP.saturating_add(self.options.hold);
+        let order = Order {
+            pid,
+            which: self.which,
+            resilient: self.options.resilient.clone(),
+            filtered: self.filtered,
+            spare_leader: kind == Kind::Thread && u32::try_from(stat.ppid) == Ok(std::process::id()),
+            limits: Limits { stop: STOP, deadline },
+            threads: usize::try_from(stat.num_threads).unwrap_or_default(),
+        };
+        let job = Arc::new(Job::new(order, task.as_raw_fd(), notify.as_raw_fd()));
+        let calm = Calm::begin();
+        let started = Instant::now();
+        let tracer = match kind {
+            Kind::Process => Tracer::process(&job, task, notify),
+            Kind::Thread => Tracer::thread(&job, task, notify),
+        };
+        let tracer = tracer.map_err(|source| {
+            NotStopped::Error(TargetError::Io { what: "starting a process that stops the target".into(), source })
+        })?;
+        let mut held = Held { job, tracer, ready, started, _calm: calm };
+        syscalls::await_pipe(held.ready.as_raw_fd(), false, deadline.saturating_add(GRACE));
+        let Some(outcome) = held.job.outcome() else { return Err(self.ended_early(&mut held)) };
+        if outcome != Outcome::Standing {
+            held.end();
+            return Err(self.not_standing(outcome));
+        }
+        // It may have called `execve` before the first of its threads was seized; now it cannot.
+        if !self.is_still_there() {
+            held.end();
+            return Err(NotStopped::Error(self.replaced()));
+        }
+        Ok(LiveFrozen::new(held))
+    }
+
+    fn is_still_there(&self) -> bool {
+        self.dir.identity().is_ok_and(|now| self.identity.is_still(&now))
+    }
+
+    /// The error for a process that is not the one any more that was opened.
+    fn replaced(&self) -> TargetError {
+        let pid = self.dir.pid();
+        match self.dir.identity() {
+            // A place of 0 is shown of one that is ending.
+            Ok(now) if now.layout != (0, 0) => TargetError::Replaced { pid },
+            _ => TargetError::NoSuchProcess { pid },
+        }
+    }
+
+    /// The tracer has ended without an answer, or is stuck.
+    fn ended_early(&self, held: &mut Held) -> NotStopped {
+        let pid = self.dir.pid();
+        let end = held.end();
+        let text = match end {
+            Some(End::Killed(_)) if held.started.elapsed() >= held.job.limits.deadline => {
+                let ms = held.job.limits.deadline.as_millis();
+                format!("process {pid} could not be stopped within {ms} ms; all threads run on")
+            }
+            Some(End::Killed(signal)) => return NotStopped::Killed(signal),
+            Some(End::Exited(syscalls::NO_TIMER)) => {
+                format!("process {pid} is not stopped: the kernel gave no timer that would let it run on for certain")
+            }
+            Some(End::Exited(status)) => {
+                format!("the process that stops process {pid} ended too early, with status {status}")
+            }
+            // Only a thread, which cannot be killed.
+            None => format!(
+                "the kernel does not come back from stopping process {pid}, which runs on for certain when gospy ends"
+            ),
+        };
+        NotStopped::Error(TargetError::Unsupported(text))
+    }
+
+    fn not_standing(&self, outcome: Outcome) -> NotStopped {
+        let pid = self.dir.pid();
+        NotStopped::Error(match outcome {
+            Outcome::Standing | Outcome::Gone => TargetError::NoSuchProcess { pid },
+            Outcome::Traced(tracer) => traced(pid, tracer),
+            Outcome::Refused(_) => return NotStopped::Refused,
+            Outcome::Exec => return NotStopped::Exec,
+            Outcome::Slow(tid, state) => {
+                let (state, ms) = (char::from(state), STOP.as_millis());
+                let what = format!("thread {tid} (state {state}) of process {pid} did not stop within {ms} ms");
+                TargetError::Unsupported(format!("{what}; all threads run on"))
+            }
+            Outcome::Endless => {
+                TargetError::Unsupported(format!("process {pid} starts threads faster than they can be stopped"))
+            }
+            Outcome::Failed(tid, errno) => {
+                let why = Errno::from_raw(errno).desc();
+                TargetError::Unsupported(format!("stopping thread {tid} of process {pid}: {why}"))
+            }
+        })
+    }
+}
+
+/// While a target stands still, signals that would stop or end this process wait in this thread: a
+/// terminal's Ctrl-Z would leave the target to its deadline, and after Ctrl-C it is let go in order.
+struct Calm(PhantomData<*const ()>);
+
+thread_local! {
+    /// How many freezes this thread holds, and the signals that were blocked before the first.
+    static CALM: Cell<Option<(usize, SigSet)>> = const { Cell::new(None) };
+}
+
+impl Calm {
+    fn begin() -> Self {
+        let waiting =
+            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+        let before = match CALM.get() {
+            Some((count, before)) => Some((count.saturating_add(1), before)),
+            None => {
+                let waiting: SigSet = waiting.into_iter().collect();
+                waiting.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok().map(|before| (1, before))
+            }
+        };
+        CALM.set(before);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Calm {
+    fn drop(&mut self) {
+        match CALM.get() {
+            Some((1, before)) => {
+                CALM.set(None);
+                // Valid once, valid again.
+                let _ = before.thread_set_mask();
+            }
+            Some((count, before)) => CALM.set(Some((count.saturating_sub(1), before))),
+            None => {}
+        }
+    }
+}
+
+/// A tracer and the open files that it uses.
+enum Tracer {
+    /// Its copies of the files are its own.
+    Process { process: syscalls::Tracer<Job>, _task: File },
+    /// Gone once it was waited for.
+    Thread(Option<(JoinHandle<()>, JoinHandle<()>)>),
 }
 
 impl Tracer {
-    fn new(dir: ProcDir) -> Self {
-        Self { dir, threads: Vec::new(), known: FxHashSet::default(), since: None }
+    fn process(job: &Arc<Job>, task: File, notify: PipeWriter) -> io::Result<Self> {
+        let process = syscalls::spawn(Arc::clone(job))?;
+        // With the tracer's own one the last is closed, which shows its end.
+        drop(notify);
+        Ok(Self::Process { process, _task: task })
     }
 
-    /// All of a tracer's life: stop, say so, wait until it is let go, resume.
-    fn run(
-        mut self,
-        which: &FreezeWhich,
-        say: &SyncSender<Result<Standing, TargetError>>,
-        held: &Receiver<()>,
-    ) -> Duration {
-        match self.stop(which) {
-            Ok(()) => {
-                let registers = self.registers();
-                let threads = self.threads.iter().filter(|(_, progress)| *progress != Progress::Ended);
-                let mut threads: Vec<Tid> = threads.map(|&(tid, _)| tid).collect();
-                threads.sort_unstable();
-                if say.send(Ok(Standing { threads, registers })).is_ok() {
-                    // Nothing is ever sent; it ends when the other side is dropped.
-                    let _ = held.recv();
+    fn thread(job: &Arc<Job>, task: File, notify: PipeWriter) -> io::Result<Self> {
+        let done = Arc::new(AtomicBool::new(false));
+        let (tracer_job, reaper_job, tracer_done) = (Arc::clone(job), Arc::clone(job), Arc::clone(&done));
+        // Beside the tracer, since it may wait in the kernel for just that.
+        let reaper = std::thread::Builder::new().name("freeze-reaper".into()).spawn(move || {
+            while !done.load(SeqCst) {
+                reaper_job.child_ended();
+                std::thread::sleep(REAPING);
+            }
+        })?;
+        let ended = EndsReaper(tracer_done);
+        let tracer = std::thread::Builder::new().name("freeze".into()).spawn(move || {
+            let _ended = ended;
+            syscalls::hurry();
+            tracer_job.run();
+            drop((task, notify));
+        })?;
+        Ok(Self::Thread(Some((tracer, reaper))))
+    }
+}
+
+/// Ends the reaper with the tracer, or without one if there is none.
+struct EndsReaper(Arc<AtomicBool>);
+
+impl Drop for EndsReaper {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// A tracer at work; it is ended when this is dropped.
+struct Held {
+    job: Arc<Job>,
+    tracer: Tracer,
+    ready: PipeReader,
+    started: Instant,
+    _calm: Calm,
+}
+
+impl Held {
+    /// Has the tracer let everything go, and waits for its end; `None` when that does not come.
+    fn end(&mut self) -> Option<End> {
+        self.job.release.store(1, SeqCst);
+        syscalls::futex_wake(&self.job.release);
+        let limit = self.job.limits.deadline.saturating_add(GRACE);
+        // Asleep, and not trying again and again: the tracer needs the processor.
+        let ended = syscalls::await_pipe(self.ready.as_raw_fd(), true, limit.saturating_sub(self.started.elapsed()));
+        match &mut self.tracer {
+            Tracer::Process { process, .. } => {
+                if !ended {
+                    process.kill();
                 }
-                self.resume()
+                Some(process.wait())
             }
-            Err(e) => {
-                let stood = self.resume();
-                let _ = say.send(Err(e));
-                stood
-            }
-        }
-    }
-
-    fn stop(&mut self, which: &FreezeWhich) -> Result<(), TargetError> {
-        match which {
-            FreezeWhich::Threads(tids) => {
-                let ours: Vec<Tid> = tids.iter().copied().filter(|&tid| self.dir.thread_stat(tid).is_ok()).collect();
-                self.stop_these(&ours).map(drop)
-            }
-            FreezeWhich::All => {
-                for _ in 0..ROUNDS {
-                    let tids = self.dir.tids().map_err(|e| failed(self.dir.pid(), e))?;
-                    // A thread that stands still starts no other: once nothing new is there, that is all.
-                    if self.stop_these(&tids)? == 0 {
-                        return Ok(());
-                    }
+            Tracer::Thread(threads) => {
+                if ended && let Some((tracer, reaper)) = threads.take() {
+                    // A tracer that panicked has ended too, and so everything was let go.
+                    let _ = tracer.join();
+                    let _ = reaper.join();
                 }
-                let pid = self.dir.pid();
-                Err(TargetError::Unsupported(format!("process {pid} starts threads faster than they can be stopped")))
+                threads.is_none().then_some(End::Exited(0))
             }
         }
-    }
-
-    /// Seizes, interrupts and awaits those that are not known yet, and says how many they were.
-    fn stop_these(&mut self, tids: &[Tid]) -> Result<usize, TargetError> {
-        let first = self.threads.len();
-        for &tid in tids {
-            if self.known.insert(tid) && self.seize(tid)? {
-                self.threads.push((tid, Progress::Stopping));
-            }
-        }
-        self.since.get_or_insert_with(Instant::now);
-        let new = self.threads.get_mut(first..).unwrap_or_default();
-        for (tid, progress) in &mut *new {
-            if ptrace::interrupt(Pid::from_raw(*tid)).is_err() {
-                // ESRCH is the only error for a seized thread. Its end is still to be waited for.
-                *progress = Progress::Ended;
-            }
-        }
-        let count = new.len();
-        self.await_stops(first)?;
-        Ok(count)
-    }
-
-    /// Seizes a thread, which does not stop it. False for one that has ended.
-    fn seize(&self, tid: Tid) -> Result<bool, TargetError> {
-        let errno = match ptrace::seize(Pid::from_raw(tid), ptrace::Options::empty()) {
-            // Should the id have gone to another process, it is let go unharmed at the tracer's end.
-            Ok(()) => return Ok(self.dir.thread_stat(tid).is_ok()),
-            Err(errno) => errno,
-        };
-        let state = self.dir.thread_stat(tid).map(|stat| stat.state);
-        match (errno, state) {
-            (Errno::ESRCH, _) | (_, Err(_) | Ok('Z' | 'X')) => Ok(false),
-            (Errno::EPERM, _) => {
-                refuse_traced(&self.dir, tid)?;
-                Err(permission::refused(self.dir.pid()))
-            }
-            (errno, _) => Err(TargetError::Unsupported(format!("stopping thread {tid}: {}", errno.desc()))),
-        }
-    }
-
-    fn await_stops(&mut self, first: usize) -> Result<(), TargetError> {
-        let start = Instant::now();
-        loop {
-            let mut left = 0;
-            for (tid, progress) in self.threads.iter_mut().skip(first) {
-                if *progress == Progress::Stopping {
-                    *progress = look_at(*tid).unwrap_or(Progress::Stopping);
-                    left += usize::from(*progress == Progress::Stopping);
-                }
-            }
-            let waited = start.elapsed();
-            if left == 0 {
-                return Ok(());
-            } else if waited < SPIN {
-                std::thread::yield_now();
-                continue;
-            } else if waited > PATIENCE {
-                self.leave_those_in_the_kernel(first);
-            }
-            if waited > DEADLINE {
-                return self.refuse_running(first);
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-
-    /// A thread in state D runs none of its own code, and with the interruption pending it stops
-    /// before it does.
-    fn leave_those_in_the_kernel(&mut self, first: usize) {
-        let Self { dir, threads, .. } = self;
-        for (tid, progress) in threads.iter_mut().skip(first) {
-            if *progress == Progress::Stopping && dir.thread_stat(*tid).is_ok_and(|stat| stat.state == 'D') {
-                *progress = Progress::InKernel;
-            }
-        }
-    }
-
-    fn refuse_running(&self, first: usize) -> Result<(), TargetError> {
-        let running = self.threads.iter().skip(first).find(|(_, progress)| *progress == Progress::Stopping);
-        running.map_or(Ok(()), |(tid, _)| {
-            let state = self.dir.thread_stat(*tid).map_or('?', |stat| stat.state);
-            let (pid, ms) = (self.dir.pid(), DEADLINE.as_millis());
-            Err(TargetError::Unsupported(format!(
-                "thread {tid} (state {state}) of process {pid} did not stop within {ms} ms; all threads run on"
-            )))
-        })
-    }
-
-    fn registers(&self) -> FxHashMap<Tid, Registers> {
-        let stopped = self.threads.iter().filter(|(_, progress)| matches!(progress, Progress::Stopped(_)));
-        stopped.filter_map(|&(tid, _)| Some((tid, registers_of(tid)?))).collect()
-    }
-
-    /// Lets every thread run on, and says how long it was since the first was interrupted.
-    fn resume(&mut self) -> Duration {
-        for (tid, progress) in &mut self.threads {
-            if let Progress::Stopping | Progress::InKernel = progress {
-                *progress = look_at(*tid).unwrap_or(*progress);
-            }
-            let signal = match progress {
-                Progress::Stopped(signal) => *signal,
-                // The end of this thread lets go of it.
-                Progress::Stopping | Progress::InKernel => continue,
-                Progress::Ended => 0,
-            };
-            // Killed in the meantime: its end is to be taken notice of, or its parent never learns.
-            if detach(*tid, signal).is_err() {
-                let _ = change_of(*tid);
-            }
-        }
-        self.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 }
 
-/// What has become of a thread that was interrupted, if anything.
-fn look_at(tid: Tid) -> Option<Progress> {
-    match change_of(tid) {
-        Ok(Some(Change::Stopped { signal })) => Some(Progress::Stopped(signal)),
-        Ok(Some(Change::Ended)) | Err(Errno::ECHILD) => Some(Progress::Ended),
-        Ok(None) | Err(_) => None,
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn registers_of(tid: Tid) -> Option<Registers> {
-    let regs = ptrace::getregs(Pid::from_raw(tid)).ok()?;
-    Some(Registers { pc: Addr(regs.rip), sp: Addr(regs.rsp), lr: Addr(0), fp: Addr(regs.rbp), g: Addr(regs.r14) })
+/// Threads that stand still until this is dropped.
+struct LiveFrozen<'a> {
+    threads: Vec<Tid>,
+    registers: FxHashMap<Tid, (Registers, State)>,
+    held: Held,
+    standing: Instant,
+    /// Not longer than the target, and for one thread only: the tracer ends with it.
+    target: PhantomData<(&'a (), *const ())>,
 }
 
-#[cfg(target_arch = "aarch64")]
-fn registers_of(tid: Tid) -> Option<Registers> {
-    let regs = ptrace::getregs(Pid::from_raw(tid)).ok()?;
-    let [.., g, fp, lr] = regs.regs;
-    Some(Registers { pc: Addr(regs.pc), sp: Addr(regs.sp), lr: Addr(lr), fp: Addr(fp), g: Addr(g) })
+impl LiveFrozen<'_> {
+    fn new(held: Held) -> Self {
+        let standing = Instant::now();
+        let here = |state| matches!(state, State::Stopped | State::InKernel | State::Asleep);
+        let entries = held.job.entries().iter().filter(|entry| here(entry.state()));
+        let registers = entries.clone().filter_map(|entry| {
+            let state = entry.state();
+            // One in the kernel has none, though it may have slept elsewhere before.
+            let known = entry.registers().filter(|_| state != State::InKernel);
+            known.map(|registers| (entry.tid(), (registers, state)))
+        });
+        let registers = registers.collect();
+        let mut threads: Vec<Tid> = entries.map(job::Entry::tid).collect();
+        threads.sort_unstable();
+        Self { threads, registers, held, standing, target: PhantomData }
+    }
+
+    fn registers_in(&self, tid: Tid, state: State) -> Option<Registers> {
+        self.registers.get(&tid).filter(|(_, in_state)| *in_state == state).map(|(registers, _)| *registers)
+    }
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn registers_of(_: Tid) -> Option<Registers> {
-    None
+impl Frozen for LiveFrozen<'_> {
+    fn registers(&self, tid: Tid) -> Option<Registers> {
+        self.registers_in(tid, State::Stopped)
+    }
+
+    fn asleep(&self, tid: Tid) -> Option<Registers> {
+        self.registers_in(tid, State::Asleep)
+    }
+
+    fn threads(&self) -> &[Tid] {
+        &self.threads
+    }
+
+    fn resume(mut self: Box<Self>) -> Result<Duration, Broken> {
+        let end = self.held.end();
+        let job = &self.held.job;
+        let overdue = job.overdue.load(SeqCst) || end.is_none();
+        match end {
+            Some(End::Killed(signal))
+                if signal != libc::SIGKILL || self.held.started.elapsed() < job.limits.deadline =>
+            {
+                return Err(Broken::Killed(signal));
+            }
+            Some(End::Exited(_)) if !overdue => {}
+            _ => return Err(Broken::Overdue(job.limits.deadline)),
+        }
+        let moved: Vec<Tid> =
+            job.entries().iter().filter(|entry| entry.moved.load(SeqCst)).map(job::Entry::tid).collect();
+        if job.exec.load(SeqCst) {
+            Err(Broken::Exec)
+        } else if job.ended.load(SeqCst) {
+            Err(Broken::Ended)
+        } else if !moved.is_empty() {
+            Err(Broken::Ran(moved))
+        } else {
+            Ok(job.stood().unwrap_or_else(|| self.standing.elapsed()))
+        }
+    }
 }
 
 #[cfg(test)]

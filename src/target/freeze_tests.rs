@@ -1,9 +1,11 @@
 //! Freezes of real children: this test program again, in one of the roles below.
 
 use super::*;
+use crate::addr::Addr;
 use crate::target::live::LiveTarget;
 use crate::target::{Target, TargetExt};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -135,7 +137,8 @@ fn fleeting_threads() {
 fn holder() {
     let pid = std::env::var("TARGET_PID").unwrap().parse().unwrap();
     let target = LiveTarget::open(pid).unwrap();
-    let _frozen = target.freeze(&FreezeWhich::All).unwrap();
+    let options = FreezeOptions { hold: Duration::from_secs(100), ..FreezeOptions::default() };
+    let _frozen = target.freeze_with(&FreezeWhich::All, &options).unwrap();
     println!("\nfrozen");
     std::thread::sleep(Duration::from_secs(100));
 }
@@ -156,9 +159,9 @@ fn all_threads_stand_still_and_run_on() {
             assert!(holds(registers.pc).exec && holds(registers.sp).write, "{registers:?}");
         }
         counting.assert_stands();
-        assert!(frozen.resume() >= Duration::from_millis(20));
+        assert!(frozen.resume().unwrap() >= Duration::from_millis(20));
         counting.assert_runs();
-        durations.push(counting.target.freeze(&FreezeWhich::All).unwrap().resume());
+        durations.push(counting.target.freeze(&FreezeWhich::All).unwrap().resume().unwrap());
     }
     durations.sort_unstable();
     println!("stopped for {durations:?} with {THREADS} threads");
@@ -186,7 +189,7 @@ fn one_thread_stands_still_and_others_run() {
     counting.assert_runs();
 
     let mut durations: Vec<_> = (0..50)
-        .map(|_| counting.target.freeze(&FreezeWhich::Threads(vec![counter_thread])).unwrap().resume())
+        .map(|_| counting.target.freeze(&FreezeWhich::Threads(vec![counter_thread])).unwrap().resume().unwrap())
         .collect();
     durations.sort_unstable();
     println!("one thread stopped for {:?} (least), {:?} (median)", durations[0], durations[25]);
@@ -216,7 +219,7 @@ fn threads_that_come_and_go_are_all_caught() {
         assert!(unknown.iter().all(|&&tid| ended(&counting.target, tid)), "{unknown:?}");
         std::thread::sleep(Duration::from_millis(3));
         assert_eq!(counting.count(), before);
-        frozen.resume();
+        frozen.resume().unwrap();
     }
     counting.assert_runs();
 }
@@ -266,7 +269,7 @@ fn who_was_stopped_before_stays_stopped() {
     for _ in 0..5 {
         let frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
         assert!(frozen.registers(pid.as_raw()).is_some());
-        frozen.resume();
+        frozen.resume().unwrap();
         wait_until(all_stopped);
         counting.assert_stands();
     }
@@ -274,7 +277,7 @@ fn who_was_stopped_before_stays_stopped() {
     let frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
     kill(pid, Signal::SIGCONT).unwrap();
     counting.assert_stands();
-    frozen.resume();
+    frozen.resume().unwrap();
     counting.assert_runs();
 }
 
@@ -283,7 +286,8 @@ fn a_target_that_is_killed_while_frozen_ends() {
     let counting = Counting::start("many_threads");
     let frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
     kill(Pid::from_raw(counting.role.pid()), Signal::SIGKILL).unwrap();
-    frozen.resume();
+    wait_until(|| !counting.target.still_the_same());
+    assert_eq!(frozen.resume(), Err(Broken::Ended));
     wait_until(|| !counting.target.still_the_same());
     assert!(matches!(counting.target.freeze(&FreezeWhich::All).err().unwrap(), TargetError::NoSuchProcess { .. }));
 }
@@ -296,20 +300,30 @@ fn a_signal_that_was_on_its_way_arrives() {
         let script = format!("trap 'echo got it' {number}; echo ready; while :; do :; done");
         let mut shell = Role::spawn(Command::new("sh").args(["-c", &script]));
         shell.say("ready");
-        let mut tracer = Tracer::new(ProcDir::open(shell.pid()).unwrap());
-        assert!(tracer.seize(shell.pid()).unwrap());
+        let dir = ProcDir::open(shell.pid()).unwrap();
+        let task = dir.file("task").unwrap();
+        let job = job(&dir, &task);
+        let limit = Duration::MAX;
+        assert_eq!(job.consider(shell.pid(), 0, limit), Ok(true));
         let sent = Command::new("sh").args(["-c", &format!("kill -{number} {}", shell.pid())]).status().unwrap();
         assert!(sent.success());
         wait_until(|| shell.state() == 't');
-        assert_eq!(tracer.stop_these(&[]).unwrap(), 0);
-        tracer.threads.push((shell.pid(), Progress::Stopping));
-        ptrace::interrupt(Pid::from_raw(shell.pid())).unwrap();
-        tracer.await_stops(0).unwrap();
-        assert_eq!(tracer.threads, [(shell.pid(), Progress::Stopped(number))]);
-        assert!(registers_of(shell.pid()).is_some());
-        tracer.resume();
+        job.interrupt();
+        job.await_stops(limit).unwrap();
+        let entry = &job.entries()[0];
+        assert_eq!((entry.tid(), entry.state(), entry.signal.load(SeqCst)), (shell.pid(), State::Stopped, number));
+        assert!(syscalls::registers(shell.pid()).is_some());
+        job.let_go();
         shell.say("got it");
     }
+}
+
+/// A job for all threads of a process, to be done by the thread of a test.
+fn job(dir: &ProcDir, task: &File) -> Job {
+    let (which, limits) = (FreezeWhich::All, Limits { stop: STOP, deadline: STOP });
+    let (resilient, filtered, spare_leader) = (Vec::new(), false, true);
+    let order = Order { pid: dir.pid(), which: &which, resilient, filtered, spare_leader, limits, threads: 100 };
+    Job::new(order, task.as_raw_fd(), -1)
 }
 
 fn libc_number(signal: Signal) -> i32 {
@@ -320,9 +334,140 @@ fn libc_number(signal: Signal) -> i32 {
 fn this_process_and_ended_ones_are_refused() {
     let me = ProcDir::open(i32::try_from(std::process::id()).unwrap()).unwrap();
     let identity = me.identity().unwrap();
-    assert!(matches!(freeze(&me, identity, &FreezeWhich::All).err().unwrap(), TargetError::Unsupported(_)));
+    let stop =
+        |dir: &ProcDir| freeze(dir, identity, &FreezeWhich::All, &FreezeOptions::default(), false).err().unwrap();
+    assert!(matches!(stop(&me), TargetError::Unsupported(_)));
     let mut child = Command::new("true").spawn().unwrap();
     let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();
     child.wait().unwrap();
-    assert!(matches!(freeze(&dir, identity, &FreezeWhich::All).err().unwrap(), TargetError::NoSuchProcess { .. }));
+    assert!(matches!(stop(&dir), TargetError::NoSuchProcess { .. }));
+}
+
+/// A program that notices what a freeze does to it; see there.
+fn c_target() -> std::path::PathBuf {
+    static BUILT: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    let build = || {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/freeze/target.c");
+        let program = std::env::temp_dir().join(format!("gospy-unit-target-{}", std::process::id()));
+        let built = Command::new("gcc").args(["-O1", "-pthread", "-o"]).arg(&program).arg(source).status().unwrap();
+        assert!(built.success());
+        program
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+fn start_c(mode: &str) -> (Role, std::process::ChildStdin) {
+    let mut role = Role::spawn(Command::new(c_target()).arg(mode).stdin(Stdio::piped()));
+    role.say("ready");
+    let stdin = role.child.stdin.take().unwrap();
+    (role, stdin)
+}
+
+/// Where the kernel does not let a process of gospy's own (Yama, for a program that gospy started).
+#[test]
+fn a_tracer_that_is_a_thread_does_the_same() {
+    let counting = Counting::start("many_threads");
+    let dir = counting.target.dir();
+    let (which, options) = (FreezeWhich::All, FreezeOptions::default());
+    let identity = dir.identity().unwrap();
+    let request = Request { dir, identity, which: &which, options: &options, filtered: false };
+    for _ in 0..5 {
+        let Ok(frozen) = request.stop(Kind::Thread) else { panic!("not stopped") };
+        let tracer = dir.status().unwrap().tracerpid;
+        assert_eq!(ProcDir::open(tracer).unwrap().status().unwrap().tgid, nix::unistd::getpid().as_raw());
+        assert_eq!(frozen.threads(), dir.tids().unwrap());
+        counting.assert_stands();
+        Box::new(frozen).resume().unwrap();
+        counting.assert_runs();
+    }
+}
+
+/// A parent that traces takes notice of the end of its child when it only looks at the end of a thread.
+#[test]
+fn a_tracer_that_is_a_thread_leaves_the_end_of_a_child_to_its_parent() {
+    let mut counting = Counting::start("many_threads");
+    let pid = counting.role.pid();
+    let dir = ProcDir::open(pid).unwrap();
+    let (which, options) = (FreezeWhich::All, FreezeOptions::default());
+    let request =
+        Request { dir: &dir, identity: dir.identity().unwrap(), which: &which, options: &options, filtered: false };
+    let Ok(frozen) = request.stop(Kind::Thread) else { panic!("not stopped") };
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    wait_until(|| !counting.target.still_the_same());
+    assert_eq!(Box::new(frozen).resume(), Err(Broken::Ended));
+    let status = counting.role.child.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+}
+
+#[test]
+fn only_yama_makes_a_tracer_a_thread() {
+    let mut facts = Facts { yama: Some(1), descendant: true, same_user_ns: true, ..Facts::default() };
+    assert!(allowed_to_threads(&facts));
+    for change in [
+        |facts: &mut Facts| facts.descendant = false,
+        |facts: &mut Facts| facts.yama = Some(2),
+        |facts: &mut Facts| facts.yama = None,
+        |facts: &mut Facts| facts.own.cap_effective = u64::MAX,
+    ] {
+        let mut other = facts.clone();
+        change(&mut other);
+        assert!(!allowed_to_threads(&other), "{other:?}");
+    }
+    facts.yama = Some(0);
+    assert!(!allowed_to_threads(&facts));
+}
+
+/// The main thread may end before the others.
+#[test]
+fn a_main_thread_that_has_ended_is_left_out() {
+    let (mut role, mut stdin) = start_c("leader");
+    let dir = ProcDir::open(role.pid()).unwrap();
+    let task = dir.file("task").unwrap();
+    std::io::Write::write_all(&mut stdin, b"end\n").unwrap();
+    wait_until(|| role.state() == 'Z');
+    for _ in 0..20 {
+        let job = job(&dir, &task);
+        let stopped = job.stop(Duration::MAX);
+        let leader = |entry: &&job::Entry| entry.tid() == role.pid();
+        let ended = job.entries().iter().find(leader).map(job::Entry::state);
+        let mut others: Vec<_> =
+            job.entries().iter().filter(|entry| !leader(entry)).map(|entry| entry.state() as u8).collect();
+        others.sort_unstable();
+        job.let_go();
+        assert_eq!((stopped, ended), (Ok(()), Some(State::Ended)));
+        // One of them reads standard input.
+        assert_eq!(others, [State::Stopped as u8, State::Stopped as u8, State::Asleep as u8]);
+    }
+    std::io::Write::write_all(&mut stdin, b"beats?\n").unwrap();
+    let beats: u64 = role.say("beats ").parse().unwrap();
+    std::io::Write::write_all(&mut stdin, b"beats?\n").unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    std::io::Write::write_all(&mut stdin, b"beats?\n").unwrap();
+    role.say("beats ");
+    assert!(role.say("beats ").parse::<u64>().unwrap() > beats);
+}
+
+/// What ended must be taken notice of, or an `execve` waits; and nothing else, or signals are lost.
+#[test]
+fn the_reaper_takes_ends_and_no_stops() {
+    let mut shell =
+        Role::spawn(Command::new("sh").args(["-c", "trap 'echo got it' 36; echo ready; while :; do :; done"]));
+    shell.say("ready");
+    let dir = ProcDir::open(shell.pid()).unwrap();
+    let task = dir.file("task").unwrap();
+    let mut job = job(&dir, &task);
+    job.spare_leader = false;
+    assert_eq!(job.consider(shell.pid(), 0, Duration::MAX), Ok(true));
+    assert!(Command::new("sh").args(["-c", &format!("kill -36 {}", shell.pid())]).status().unwrap().success());
+    wait_until(|| shell.state() == 't');
+    for _ in 0..100 {
+        job.child_ended();
+    }
+    let stop = syscalls::peek_stop(shell.pid()).unwrap().unwrap();
+    assert_eq!((stop.signal, stop.event), (36, 0));
+    job.interrupt();
+    job.await_stops(Duration::MAX).unwrap();
+    job.let_go();
+    shell.say("got it");
+    assert_eq!(job.consider(shell.pid(), 0, Duration::MAX), Ok(false));
 }

@@ -12,6 +12,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -27,8 +28,8 @@ use super::memory::Memory;
 use super::permission;
 use super::proc_dir::{self, Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
 use super::{
-    Backend, BlockedThread, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target,
-    TargetError, ThreadInfo, Tid, Usage,
+    Backend, BlockedThread, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
+    ReadStats, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -44,6 +45,8 @@ pub struct LiveTarget {
     arch: Option<Arch>,
     memory: Memory,
     monotonic: MonotonicOffset,
+    /// Whether it may be frozen though its system calls are filtered.
+    freeze_filtered: bool,
 }
 
 impl LiveTarget {
@@ -53,7 +56,23 @@ impl LiveTarget {
     /// [`TargetError::NoSuchProcess`]; [`TargetError::NotReadable`] for kernel threads, zombies and
     /// ids of threads; [`TargetError::Permission`] with the remedy; [`TargetError::ProcFs`].
     pub fn open(pid: i32) -> Result<Self, TargetError> {
+        /// Pause before another look; the last one comes after 127 ms.
+        const PAUSES_MS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
         proc_dir::usable()?;
+        for pause in PAUSES_MS {
+            match Self::look(pid) {
+                // Amid an execve by another thread than the main one, that one is for a moment a zombie,
+                // and the id of the process belongs to none for another.
+                Err(error) if seems_gone(&error) && has_live_thread(pid) => {
+                    std::thread::sleep(Duration::from_millis(pause));
+                }
+                looked => return looked,
+            }
+        }
+        Self::look(pid)
+    }
+
+    fn look(pid: i32) -> Result<Self, TargetError> {
         let dir = match ProcDir::open(pid) {
             Ok(dir) => dir,
             Err(e) => return Err(refused_or(pid, e, || format!("/proc/{pid}"))),
@@ -85,7 +104,16 @@ impl LiveTarget {
         let arch = exe.as_ref().ok().and_then(|file| elf_arch(file.as_ref()));
         let exe = exe.map_err(|e| (e.kind(), e.to_string()));
         let monotonic = MonotonicOffset::of(&dir);
-        Ok(Self { dir, identity, process, exe, arch, memory, monotonic })
+        Ok(Self { dir, identity, process, exe, arch, memory, monotonic, freeze_filtered: false })
+    }
+
+    /// Allows to freeze it though its system calls are filtered (seccomp). A thread that sleeps for a
+    /// limited time is continued through `restart_syscall(2)` after any stop; a filter that forbids
+    /// this kills it. Such threads are left asleep, but one may fall asleep in the last moment.
+    #[must_use]
+    pub fn allow_freeze_of_filtered(mut self, allowed: bool) -> Self {
+        self.freeze_filtered = allowed;
+        self
     }
 
     /// The pid.
@@ -166,6 +194,21 @@ pub(super) fn hidden_or_absent(pid: i32) -> TargetError {
     }
 }
 
+fn seems_gone(error: &TargetError) -> bool {
+    matches!(error, TargetError::NoSuchProcess { .. } | TargetError::NotReadable { ended: true, .. })
+}
+
+/// Whether some thread of a process has not ended. Of one that cannot be looked at for a moment, whether
+/// it is there.
+pub(super) fn has_live_thread(pid: i32) -> bool {
+    let look = || -> io::Result<bool> {
+        let dir = ProcDir::open(pid)?;
+        let has_ended = |tid| dir.thread_stat(tid).map_or(true, |stat| matches!(stat.state, 'Z' | 'X'));
+        Ok(!dir.tids()?.into_iter().all(has_ended))
+    };
+    look().unwrap_or_else(|_| pid > 0 && kill(Pid::from_raw(pid), None).is_ok())
+}
+
 fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) -> TargetError {
     if means_gone(&e) {
         hidden_or_absent(pid)
@@ -176,7 +219,8 @@ fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) -> TargetEr
     }
 }
 
-fn refuse_unreadable(pid: i32, stat: &Stat) -> Result<(), TargetError> {
+/// An error for a process that cannot be looked into by its nature.
+pub(super) fn refuse_unreadable(pid: i32, stat: &Stat) -> Result<(), TargetError> {
     let what = if is_kernel_thread(stat) {
         format!("is a kernel thread ({}) and has no memory of its own", stat.comm)
     } else if !matches!(stat.state, 'Z' | 'X') {
@@ -221,6 +265,10 @@ fn elf_arch(file: &dyn ByteSource) -> Option<Arch> {
 impl Target for LiveTarget {
     fn process(&self) -> &ProcessInfo {
         &self.process
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.dir.identity().is_ok_and(|now| self.identity.is_replaced(&now))
     }
 
     fn usage(&self) -> Usage {
@@ -314,8 +362,8 @@ impl Target for LiveTarget {
     /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the
     /// duration is from the first interruption to the last thread let go. A thread that was in an
     /// uninterruptible call of the kernel stands still there, and has no registers.
-    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
-        freeze::freeze(&self.dir, self.identity, which)
+    fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        freeze::freeze(&self.dir, self.identity, which, options, self.freeze_filtered)
     }
 }
 

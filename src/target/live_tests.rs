@@ -202,7 +202,7 @@ fn an_end_is_noticed_everywhere() {
     let mapping = target.mappings().unwrap()[0].clone();
     let gone = ReadError::Gone { pid: child.pid() };
     drop(child);
-    assert!(!target.still_the_same());
+    assert!(!target.still_the_same() && !target.is_replaced());
     assert_eq!(target.read(mapping.start, &mut [0; 8]), Err(gone.clone()));
     let is_gone = |e: TargetError| matches!(e, TargetError::Read(e) if e == gone);
     assert!(is_gone(target.mappings().unwrap_err()));
@@ -219,10 +219,12 @@ fn another_program_in_the_same_process_is_noticed() {
     let child = Killed(child);
     child.wait_for_exec("sh");
     let target = LiveTarget::open(child.pid()).unwrap();
-    assert!(target.still_the_same());
+    assert!(target.still_the_same() && !target.is_replaced());
     std::io::Write::write_all(&mut { stdin }, b"\n").unwrap();
     child.wait_for_exec("sleep");
-    assert!(!target.still_the_same());
+    assert!(!target.still_the_same() && target.is_replaced());
+    drop(child);
+    assert!(!target.still_the_same() && !target.is_replaced());
 }
 
 #[test]

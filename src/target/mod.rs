@@ -53,7 +53,7 @@ pub struct MemRange {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ReadError {
     /// The process is gone (or its pid belongs to another one now).
-    #[error("process {pid} ended while it was being read")]
+    #[error("process {pid} ended, or became another program (execve), while it was being read")]
     Gone {
         /// Its pid.
         pid: i32,
@@ -263,6 +263,21 @@ pub enum TargetError {
         /// The tracer's name.
         comm: String,
     },
+    /// The process runs another program than the one that was opened.
+    #[error("process {pid} has become another program (execve) since it was opened")]
+    Replaced {
+        /// The pid asked for.
+        pid: i32,
+    },
+    /// Its system calls are filtered, and nobody allowed to stop it all the same.
+    #[error(
+        "process {pid} runs under a seccomp filter; a stop kills it if the filter forbids restart_syscall(2), \
+         which Docker's and Kubernetes' own profiles allow; stop it with --freeze-seccomp, or read without --freeze"
+    )]
+    Filtered {
+        /// The pid asked for.
+        pid: i32,
+    },
     /// Memory could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -297,16 +312,73 @@ pub enum FreezeWhich {
     Threads(Vec<Tid>),
 }
 
+/// How to stop threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FreezeOptions {
+    /// For how long they may stand still once all of them do. What is longer is ended by the kernel,
+    /// and [`Frozen::resume`] says so.
+    pub hold: Duration,
+    /// Threads that may be stopped in `epoll_wait`, since they are known to call it again when it fails
+    /// with EINTR. Others are left asleep there.
+    pub resilient: Vec<Tid>,
+}
+
+impl Default for FreezeOptions {
+    fn default() -> Self {
+        Self { hold: Duration::from_millis(200), resilient: Vec::new() }
+    }
+}
+
+/// Why a freeze was none: what was read meanwhile is not of one moment.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Broken {
+    /// The process became another program.
+    #[error("it became another program (execve)")]
+    Exec,
+    /// Threads that stood still have ended.
+    #[error("threads of it were killed")]
+    Ended,
+    /// It was to stand still for no longer than that.
+    #[error("it would have stood still for longer than {} ms", .0.as_millis())]
+    Overdue(Duration),
+    /// The process of gospy's own that held it was killed, by that signal.
+    #[error("the process that held it was killed by signal {0}")]
+    Killed(i32),
+    /// These threads were left asleep in system calls that a stop would make fail, and ran.
+    #[error("{}", threads_ran(.0))]
+    Ran(Vec<Tid>),
+}
+
+fn threads_ran(tids: &[Tid]) -> String {
+    const SHOWN: usize = 5;
+    let mut shown: Vec<String> = tids.iter().take(SHOWN).map(Tid::to_string).collect();
+    if tids.len() > SHOWN {
+        shown.push("…".into());
+    }
+    let threads = if tids.len() == 1 { "thread" } else { "threads" };
+    format!("{threads} {} ran, left alone in a system call that a stop would make fail", shown.join(", "))
+}
+
 /// A target that stands still for as long as this lives.
 pub trait Frozen {
     /// The registers of a stopped thread.
     fn registers(&self, tid: Tid) -> Option<Registers>;
 
-    /// The threads that were stopped.
+    /// Where a thread stands that was not stopped, since it sleeps in a system call that would fail
+    /// then: program counter and stack pointer; the other registers are 0.
+    fn asleep(&self, tid: Tid) -> Option<Registers> {
+        let _ = tid;
+        None
+    }
+
+    /// The threads that stand still, in order of their ids.
     fn threads(&self) -> &[Tid];
 
     /// Lets the target run on and says for how long it stood still. Dropping does the same.
-    fn resume(self: Box<Self>) -> Duration;
+    ///
+    /// # Errors
+    /// When it did not stand still for the whole time: what was read must not be believed.
+    fn resume(self: Box<Self>) -> Result<Duration, Broken>;
 }
 
 /// What a recording is told by those who read the target.
@@ -338,6 +410,12 @@ pub fn unrecorded(target: &dyn Target) -> &dyn Target {
 pub trait Target: Send + Sync {
     /// What the operating system says of it, as of opening.
     fn process(&self) -> &ProcessInfo;
+
+    /// Whether the process runs another program by now than the one that was opened. Its memory can be
+    /// read then without any failure; so this is to be asked after a series of reads.
+    fn is_replaced(&self) -> bool {
+        false
+    }
 
     /// What it uses now; as of opening, unless the target lives.
     fn usage(&self) -> Usage {
@@ -437,10 +515,18 @@ pub trait Target: Send + Sync {
     /// Stops the target for an exact picture.
     ///
     /// # Errors
+    /// As for [`Target::freeze_with`].
+    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        self.freeze_with(which, &FreezeOptions::default())
+    }
+
+    /// Stops the target for an exact picture.
+    ///
+    /// # Errors
     /// When this target cannot be stopped: it is a file, another tracer holds it, or there is no
     /// permission.
-    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
-        let _ = which;
+    fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        let _ = (which, options);
         Err(TargetError::Unsupported(format!("a {} cannot be frozen: it does not run", self.backend().name())))
     }
 }

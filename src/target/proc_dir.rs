@@ -55,6 +55,13 @@ impl Identity {
         self.start_ticks == now.start_ticks && (self.layout == now.layout || now.layout == Self::REFUSED)
     }
 
+    /// Whether `now`, a later look, is of another program in the same process. One that is ending, or
+    /// amid an `execve`, is not.
+    #[must_use]
+    pub fn is_replaced(&self, now: &Self) -> bool {
+        !self.is_still(now) && self.start_ticks == now.start_ticks && now.layout.0 != 0
+    }
+
     /// What the kernel shows to who may not look; of a process that is ending it shows (0, 0).
     const REFUSED: (u64, u64) = (0, 1);
 }

@@ -219,8 +219,10 @@ impl Runner<'_, '_> {
     /// One of every Go program, with all threads stopped where they can be.
     fn snapshots(&self) -> (Vec<Snapshot>, Option<String>) {
         each(self.command.pid(), |wanted| {
-            // A stop shows running goroutines too, but is not worth to lose the others.
-            self.snapshot(wanted, Some(Freeze::All)).or_else(|_| self.snapshot(wanted, None))
+            // A stop shows running goroutines too, but is not worth to lose the others. What a filter of
+            // its system calls may do to it then is no loss: it is about to be ended.
+            let filtered = Wanted { freeze_filtered: true, ..wanted.clone() };
+            self.snapshot(&filtered, Some(Freeze::All)).or_else(|_| self.snapshot(wanted, None))
         })
     }
 

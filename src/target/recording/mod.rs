@@ -12,13 +12,14 @@ mod pieces;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub use self::elf_image::ElfImage;
 pub(super) use self::elf_image::Part;
 use self::pieces::Pieces;
 use super::{
-    Backend, Clock, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Recorder, Registers,
-    Shortcoming, Target, TargetError, ThreadInfo, Tid, Usage,
+    Backend, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats,
+    Recorder, Registers, Shortcoming, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -134,6 +135,10 @@ impl Target for RecordingTarget {
         self.0.inner.process()
     }
 
+    fn is_replaced(&self) -> bool {
+        self.0.inner.is_replaced()
+    }
+
     fn usage(&self) -> Usage {
         let usage = self.0.inner.usage();
         self.state().usage = usage;
@@ -225,10 +230,58 @@ impl Target for RecordingTarget {
         Some(bytes)
     }
 
-    fn freeze(&self, which: &FreezeWhich) -> Result<Box<dyn Frozen + '_>, TargetError> {
-        let frozen = self.0.inner.freeze(which)?;
+    fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        let frozen = self.0.inner.freeze_with(which, options)?;
+        let mut state = self.state();
+        let before = Before {
+            pieces: state.memory.count(),
+            registers: state.registers.clone(),
+            clock: state.clock,
+            threads: state.threads.clone(),
+        };
         let registers = frozen.threads().iter().filter_map(|&tid| Some((tid, frozen.registers(tid)?)));
-        self.state().registers.extend(registers);
-        Ok(frozen)
+        state.registers.extend(registers);
+        drop(state);
+        Ok(Box::new(RecordedFreeze { frozen, target: self, before }))
+    }
+}
+
+/// A freeze of a target that is recorded. What was read in one that went wrong is forgotten.
+struct RecordedFreeze<'a> {
+    frozen: Box<dyn Frozen + 'a>,
+    target: &'a RecordingTarget,
+    before: Before,
+}
+
+/// What was recorded before a freeze and may change during it.
+struct Before {
+    pieces: usize,
+    registers: BTreeMap<Tid, Registers>,
+    clock: Clock,
+    threads: Vec<ThreadInfo>,
+}
+
+impl Frozen for RecordedFreeze<'_> {
+    fn registers(&self, tid: Tid) -> Option<Registers> {
+        self.frozen.registers(tid)
+    }
+
+    fn asleep(&self, tid: Tid) -> Option<Registers> {
+        self.frozen.asleep(tid)
+    }
+
+    fn threads(&self) -> &[Tid] {
+        self.frozen.threads()
+    }
+
+    fn resume(self: Box<Self>) -> Result<Duration, Broken> {
+        let Self { frozen, target, before } = *self;
+        let resumed = frozen.resume();
+        if resumed.is_err() {
+            let mut state = target.state();
+            state.memory.forget_after(before.pieces);
+            (state.registers, state.clock, state.threads) = (before.registers, before.clock, before.threads);
+        }
+        resumed
     }
 }

@@ -21,6 +21,16 @@ impl Pieces {
         }
     }
 
+    /// How many pieces were read in passing so far.
+    pub(super) fn count(&self) -> usize {
+        self.read.len()
+    }
+
+    /// Forgets what was read in passing since there were so many.
+    pub(super) fn forget_after(&mut self, count: usize) {
+        self.read.truncate(count);
+    }
+
     /// What was believed; only what is believed later takes its place.
     pub(super) fn keep(&mut self, addr: u64, bytes: &[u8]) -> usize {
         self.kept.push((addr, bytes.into()));

@@ -1,0 +1,131 @@
+//! Reading a target while all of it stands still.
+//!
+//! What is read then is only read: everything that can be worked out before or after is. What was read
+//! while the target did not stand still after all is thrown away, and read once more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::allgs;
+use super::foreign::{self, InC};
+use super::freeze;
+use super::goroutines::Walk;
+use super::program::Program;
+use super::read::{Chunk, Plan};
+use super::scheduler::{self, SchedulerState};
+use super::session::CaptureError;
+use crate::model::{FreezeInfo, Warnings};
+use crate::runtime::GoRuntime;
+use crate::target::{Broken, Clock, FreezeOptions, FreezeWhich, Target, TargetError, ThreadInfo, Tid, unrecorded};
+
+/// Stacks longer than this are finished when the target runs again.
+const WINDOW: usize = 1 << 20;
+/// How often the target is stopped at most.
+const TRIES: usize = 2;
+/// How many times longer than before the stop reading may take.
+const SLOWER: u32 = 8;
+/// No target stands still for longer.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// What was read of a target that stood still.
+pub(super) struct Still {
+    pub(super) clock: Clock,
+    pub(super) state: SchedulerState,
+    pub(super) chunks: Vec<Chunk>,
+    /// How they were read.
+    pub(super) plan: Plan,
+    pub(super) in_c: Vec<InC>,
+    pub(super) info: FreezeInfo,
+}
+
+impl Still {
+    /// Stops the target, reads it, and lets it run on. `plan` says what to read of goroutines.
+    pub(super) fn read(
+        target: &dyn Target,
+        runtime: &GoRuntime,
+        program: &Program,
+        plan: &Plan,
+        c_frames: bool,
+        warnings: &mut Warnings,
+    ) -> Result<Self, CaptureError> {
+        let plan = Plan { validate: false, window: WINDOW, ..plan.clone() };
+        let threads = target.threads()?;
+        let mut reader = Reader { target, runtime, program, plan, c_frames, threads, chunks: Vec::new() };
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let mut odd = warnings.clone();
+            let broken = match reader.stop_and_read(&mut odd)? {
+                Ok(still) => {
+                    *warnings = odd;
+                    return Ok(still);
+                }
+                Err(broken) => broken,
+            };
+            if tries == 0 {
+                let pid = target.process().pid;
+                return Err(match broken {
+                    Broken::Exec => TargetError::Replaced { pid }.into(),
+                    broken => CaptureError::NotFrozen { pid, broken },
+                });
+            }
+        }
+    }
+}
+
+struct Reader<'a> {
+    target: &'a dyn Target,
+    runtime: &'a GoRuntime,
+    program: &'a Program,
+    plan: Plan,
+    c_frames: bool,
+    threads: Vec<ThreadInfo>,
+    /// Read into again and again, as long as what is in them is not wanted.
+    chunks: Vec<Chunk>,
+}
+
+impl Reader<'_> {
+    fn stop_and_read(&mut self, warnings: &mut Warnings) -> Result<Result<Still, Broken>, CaptureError> {
+        let options = self.prepare()?;
+        let Self { target, runtime, program, ref plan, .. } = *self;
+        let (layout, arch) = (&runtime.layout, program.elf.arch());
+        let frozen = target.freeze_with(&FreezeWhich::All, &options)?;
+        let clock = target.clock();
+        let state = scheduler::read(target, runtime, program, &self.threads, warnings)?;
+        let addrs = allgs::read(target, runtime, program, warnings)?;
+        let registers = |tid: Tid| frozen.registers(tid).or_else(|| frozen.asleep(tid));
+        let text = &program.module.text;
+        let stopped = freeze::starts(target, registers, &state.ms, &layout.g, &layout.gobuf, text, arch)?;
+        let plan = Plan { stopped: Arc::new(stopped), ..plan.clone() };
+        Walk::read_all(target, &plan, &addrs, &mut self.chunks)?;
+        let in_c = match self.c_frames {
+            true => foreign::read(target, arch, layout, &state.ms, Some(frozen.as_ref()), warnings)?,
+            false => Vec::new(),
+        };
+        let threads = frozen.threads().len();
+        let stood = match frozen.resume() {
+            Ok(stood) => stood,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
+        freeze::note(&mut info, stood, threads);
+        Ok(Ok(Still { clock, state, chunks: std::mem::take(&mut self.chunks), plan, in_c, info }))
+    }
+
+    /// Reads everything once before the stop, and into the same memory: what the kernel has to find
+    /// and make for it takes longer than the copying. It also shows how long reading takes.
+    fn prepare(&mut self) -> Result<FreezeOptions, CaptureError> {
+        let quiet = unrecorded(self.target);
+        let started = Instant::now();
+        let unheard = &mut Warnings::default();
+        let state = scheduler::read(quiet, self.runtime, self.program, &self.threads, unheard)?;
+        let addrs = allgs::read(quiet, self.runtime, self.program, unheard)?;
+        Walk::read_all(quiet, &self.plan, &addrs, &mut self.chunks)?;
+        let usual = FreezeOptions::default();
+        let hold = started.elapsed().saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
+        // With nothing to run, an M waits for the network in the scheduler, which has called epoll_wait
+        // again after EINTR in all versions (runtime/netpoll_epoll.go). One that is in C is another's.
+        let idle = state.ms.iter().filter(|m| m.curg == 0 && !m.incgo);
+        Ok(FreezeOptions { hold, resilient: idle.filter_map(freeze::tid).collect() })
+    }
+}

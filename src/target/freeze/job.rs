@@ -1,0 +1,369 @@
+//! What a tracer and the thread that waits for it share.
+//!
+//! All of it is there before the tracer starts, which can allocate nothing, and is of atomics: the
+//! handler that takes notice of ends may run amid anything, and another thread reads.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::tasks::{Runs, Tasks};
+use crate::addr::Addr;
+use crate::target::{FreezeWhich, Registers, Tid};
+
+/// How far a thread has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum State {
+    /// It is known that it is there.
+    New,
+    /// It is seized, and is to be interrupted.
+    Seized,
+    /// Interrupted, and to stop soon.
+    Stopping,
+    /// It stands still.
+    Stopped,
+    /// It is in the kernel where it cannot be interrupted, and will stop before it comes back.
+    InKernel,
+    /// It sleeps in a call that it was left in.
+    Asleep,
+    /// It has ended.
+    Ended,
+}
+
+impl State {
+    fn of(number: u8) -> Self {
+        [Self::New, Self::Seized, Self::Stopping, Self::Stopped, Self::InKernel, Self::Asleep]
+            .into_iter()
+            .find(|state| *state as u8 == number)
+            .unwrap_or(Self::Ended)
+    }
+}
+
+/// A thread of the target.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    tid: AtomicI32,
+    state: AtomicU8,
+    /// Whether it is traced, so that its end is to be taken notice of.
+    pub(super) seized: AtomicBool,
+    /// The signal that it was about to receive.
+    pub(super) signal: AtomicI32,
+    /// Whether it was on a processor when it was looked at last.
+    pub(super) ran: AtomicBool,
+    /// Whether it had stopped when everything stood still.
+    pub(super) stood: AtomicBool,
+    /// Whether it ran though it was left asleep.
+    pub(super) moved: AtomicBool,
+    runs_count: AtomicU64,
+    runs_time: AtomicU64,
+    registers: [AtomicU64; 5],
+}
+
+impl Entry {
+    pub(super) fn tid(&self) -> Tid {
+        self.tid.load(SeqCst)
+    }
+
+    pub(super) fn state(&self) -> State {
+        State::of(self.state.load(SeqCst))
+    }
+
+    pub(super) fn is(&self, state: State) -> bool {
+        self.state() == state
+    }
+
+    /// Changes the state, unless it was another meanwhile: the thread may have ended.
+    pub(super) fn change(&self, from: State, to: State) -> bool {
+        self.state.compare_exchange(from as u8, to as u8, SeqCst, SeqCst).is_ok()
+    }
+
+    pub(super) fn end(&self) {
+        self.state.store(State::Ended as u8, SeqCst);
+    }
+
+    pub(super) fn runs(&self) -> Runs {
+        Runs { count: self.runs_count.load(SeqCst), time: self.runs_time.load(SeqCst) }
+    }
+
+    pub(super) fn set_runs(&self, runs: Runs) {
+        self.runs_count.store(runs.count, SeqCst);
+        self.runs_time.store(runs.time, SeqCst);
+    }
+
+    /// Where it stands still, where that is known. Of one that was left asleep, stack pointer and
+    /// program counter only.
+    pub(super) fn registers(&self) -> Option<Registers> {
+        let [pc, sp, lr, fp, g] = [0, 1, 2, 3, 4].map(|i| Addr(self.registers.get(i).map_or(0, |r| r.load(SeqCst))));
+        (sp.0 != 0).then_some(Registers { pc, sp, lr, fp, g })
+    }
+
+    pub(super) fn set_registers(&self, registers: &Registers) {
+        let Registers { pc, sp, lr, fp, g } = *registers;
+        for (slot, value) in self.registers.iter().zip([pc, sp, lr, fp, g]) {
+            slot.store(value.0, SeqCst);
+        }
+    }
+}
+
+/// How the stopping went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Everything stands still.
+    Standing,
+    /// The process has ended.
+    Gone,
+    /// A thread is traced by that one.
+    Traced(Tid),
+    /// The kernel refused a thread, again and again.
+    Refused(Tid),
+    /// A thread did not stop in time; with its state letter.
+    Slow(Tid, u8),
+    /// There were always more threads.
+    Endless,
+    /// The process became another program.
+    Exec,
+    /// Something else, with the kernel's error.
+    Failed(Tid, i32),
+}
+
+impl Outcome {
+    fn encode(self) -> [i32; 3] {
+        match self {
+            Self::Standing => [1, 0, 0],
+            Self::Gone => [2, 0, 0],
+            Self::Traced(tracer) => [3, tracer, 0],
+            Self::Refused(tid) => [4, tid, 0],
+            Self::Slow(tid, state) => [5, tid, state.into()],
+            Self::Endless => [6, 0, 0],
+            Self::Exec => [7, 0, 0],
+            Self::Failed(tid, errno) => [8, tid, errno],
+        }
+    }
+
+    fn decode([code, a, b]: [i32; 3]) -> Option<Self> {
+        Some(match code {
+            1 => Self::Standing,
+            2 => Self::Gone,
+            3 => Self::Traced(a),
+            4 => Self::Refused(a),
+            5 => Self::Slow(a, u8::try_from(b).unwrap_or(b'?')),
+            6 => Self::Endless,
+            7 => Self::Exec,
+            8 => Self::Failed(a, b),
+            _ => return None,
+        })
+    }
+}
+
+/// Times of a freeze.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The stopping is given up after so long.
+    pub(super) stop: Duration,
+    /// The tracer ends after so long, whatever happens.
+    pub(super) deadline: Duration,
+}
+
+/// A freeze: what is to be done, and what came of it.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The process.
+    pub(super) pid: Tid,
+    /// Its threads.
+    pub(super) tasks: Tasks,
+    /// Where to write that it stands still, or that it does not.
+    pub(super) notify: RawFd,
+    pub(super) limits: Limits,
+    /// Which threads; `None` for all.
+    pub(super) wanted: Option<Vec<Tid>>,
+    /// Threads that are prepared for `epoll_wait` to fail with EINTR, in order.
+    pub(super) resilient: Vec<Tid>,
+    /// Whether its calls are filtered, so that nothing is to be continued by `restart_syscall`.
+    pub(super) filtered: bool,
+    /// Whether the end of the main thread must be left for the process itself to take notice of: the
+    /// tracer is one of the threads of its parent.
+    pub(super) spare_leader: bool,
+    entries: Box<[Entry]>,
+    used: AtomicUsize,
+    /// Numbers of entries, by their ids (open addressing); 0 for none.
+    index: Box<[AtomicU32]>,
+    outcome: [AtomicI32; 3],
+    /// Set when the target is to run on, and woken then.
+    pub(super) release: AtomicU32,
+    /// Set when the tracer let go by itself, since the time was over.
+    pub(super) overdue: AtomicBool,
+    /// Set when another program was found in the process while it stood still.
+    pub(super) exec: AtomicBool,
+    /// Set when a thread that stood still has ended.
+    pub(super) ended: AtomicBool,
+    /// When the first thread was interrupted, and when the last was let go (`CLOCK_MONOTONIC`, ns).
+    pub(super) stood: [AtomicU64; 2],
+}
+
+/// What a tracer is told to do.
+pub(super) struct Order<'a> {
+    pub(super) pid: Tid,
+    pub(super) which: &'a FreezeWhich,
+    pub(super) resilient: Vec<Tid>,
+    pub(super) filtered: bool,
+    pub(super) spare_leader: bool,
+    pub(super) limits: Limits,
+    /// How many threads there are now.
+    pub(super) threads: usize,
+}
+
+impl Job {
+    /// A job with room for twice as many threads as there are, and some more.
+    pub(super) fn new(order: Order<'_>, tasks: RawFd, notify: RawFd) -> Self {
+        let wanted = match order.which {
+            FreezeWhich::All => None,
+            FreezeWhich::Threads(tids) => Some(tids.clone()),
+        };
+        let room = order.threads.max(wanted.as_ref().map_or(0, Vec::len)).saturating_mul(2).saturating_add(1024);
+        let mut resilient = order.resilient;
+        resilient.sort_unstable();
+        Self {
+            pid: order.pid,
+            tasks: Tasks(tasks),
+            notify,
+            limits: order.limits,
+            wanted,
+            resilient,
+            filtered: order.filtered,
+            spare_leader: order.spare_leader,
+            entries: (0..room).map(|_| Entry::default()).collect(),
+            used: AtomicUsize::new(0),
+            index: (0..room.saturating_mul(2).next_power_of_two()).map(|_| AtomicU32::new(0)).collect(),
+            outcome: Default::default(),
+            release: AtomicU32::new(0),
+            overdue: AtomicBool::new(false),
+            exec: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            stood: Default::default(),
+        }
+    }
+
+    /// The threads so far.
+    pub(super) fn entries(&self) -> &[Entry] {
+        self.entries.get(..self.used.load(SeqCst)).unwrap_or_default()
+    }
+
+    /// The thread with that id, and whether it was not known before. `None` without room for it.
+    pub(super) fn entry(&self, tid: Tid) -> Option<(&Entry, bool)> {
+        let mask = self.index.len().wrapping_sub(1);
+        // Fibonacci hashing: ids come one after the other.
+        let start = (u64::from(tid.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+        for step in 0..self.index.len() {
+            let slot = self.index.get(start.wrapping_add(step) & mask)?;
+            let number = slot.load(SeqCst) as usize;
+            let Some(known) = number.checked_sub(1) else {
+                let used = self.used.load(SeqCst);
+                let entry = self.entries.get(used)?;
+                entry.tid.store(tid, SeqCst);
+                slot.store(u32::try_from(used.checked_add(1)?).ok()?, SeqCst);
+                self.used.store(used + 1, SeqCst);
+                return Some((entry, true));
+            };
+            let entry = self.entries.get(known)?;
+            if entry.tid() == tid {
+                return Some((entry, false));
+            }
+        }
+        None
+    }
+
+    /// What came of it; `None` as long as nothing has.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        let [code, a, b] = &self.outcome;
+        // The code first: it is written last.
+        let code = code.load(SeqCst);
+        Outcome::decode([code, a.load(SeqCst), b.load(SeqCst)])
+    }
+
+    pub(super) fn set_outcome(&self, outcome: Outcome) {
+        let [code, a, b] = outcome.encode();
+        let [code_slot, a_slot, b_slot] = &self.outcome;
+        a_slot.store(a, SeqCst);
+        b_slot.store(b, SeqCst);
+        code_slot.store(code, SeqCst);
+    }
+
+    /// For how long threads stood still, as far as the tracer came to note it.
+    pub(super) fn stood(&self) -> Option<Duration> {
+        let [first, last] = &self.stood;
+        let (first, last) = (first.load(SeqCst), last.load(SeqCst));
+        if first == 0 { Some(Duration::ZERO) } else { Some(Duration::from_nanos(last.checked_sub(first)?)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn job(threads: usize) -> Job {
+        let limits = Limits { stop: Duration::ZERO, deadline: Duration::ZERO };
+        let which = FreezeWhich::All;
+        let (resilient, filtered, spare_leader) = (Vec::new(), false, false);
+        let order = Order { pid: 1, which: &which, resilient, filtered, spare_leader, limits, threads };
+        Job::new(order, -1, -1)
+    }
+
+    #[test]
+    fn there_is_room_for_more_threads_and_not_for_all() {
+        let job = job(100);
+        for tid in 1..=1224 {
+            assert!(job.entry(tid).is_some_and(|(entry, new)| new && entry.tid() == tid), "{tid}");
+        }
+        assert!(job.entry(1225).is_none());
+        assert!(job.entry(7).is_some_and(|(entry, new)| !new && entry.tid() == 7));
+        assert_eq!(job.entries().len(), 1224);
+    }
+
+    #[test]
+    fn an_end_is_for_ever() {
+        let entry = Entry::default();
+        assert!(entry.is(State::New) && entry.change(State::New, State::Stopping));
+        entry.end();
+        assert!(!entry.change(State::Stopping, State::Stopped) && entry.is(State::Ended));
+        assert_eq!(entry.registers(), None);
+    }
+
+    #[test]
+    fn outcomes_are_read_as_written() {
+        let job = job(0);
+        assert_eq!(job.outcome(), None);
+        for outcome in [
+            Outcome::Standing,
+            Outcome::Gone,
+            Outcome::Traced(7),
+            Outcome::Refused(8),
+            Outcome::Slow(9, b'D'),
+            Outcome::Endless,
+            Outcome::Exec,
+            Outcome::Failed(10, 22),
+        ] {
+            job.set_outcome(outcome);
+            assert_eq!(job.outcome(), Some(outcome));
+        }
+        assert_eq!(job.stood(), Some(Duration::ZERO));
+        job.stood[0].store(5, SeqCst);
+        assert_eq!(job.stood(), None);
+        job.stood[1].store(9, SeqCst);
+        assert_eq!(job.stood(), Some(Duration::from_nanos(4)));
+    }
+
+    proptest! {
+        #[test]
+        fn each_id_has_one_entry(tids in proptest::collection::vec(any::<Tid>(), 0..600)) {
+            let job = job(0);
+            let mut known = std::collections::BTreeSet::new();
+            for &tid in &tids {
+                let (entry, new) = job.entry(tid).unwrap();
+                prop_assert_eq!((entry.tid(), new), (tid, known.insert(tid)));
+            }
+            prop_assert_eq!(job.entries().len(), known.len());
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! What a tracer does: stop threads, hold them, let them go.
+//!
+//! It runs in a process of its own (or, where that is not permitted, in a thread of its own) and ends
+//! with the freeze: whatever it traces then is let go by the kernel, threads that did not stop among
+//! them, which no tracer can let go of otherwise. A signal that a thread was about to receive stays
+//! where it is, since stops are only looked at; so it is delivered however the tracer ends.
+//!
+//! Nothing here allocates, locks, or uses thread-local storage.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::time::{ClockId, clock_gettime};
+
+use super::calls::{Interrupted, interrupted};
+use super::job::{Entry, Job, Outcome, State};
+use super::tasks::Runs;
+use crate::addr::Addr;
+use crate::target::blocked::Waiting;
+use crate::target::syscalls::{self, TracerJob};
+use crate::target::{Registers, Tid};
+
+/// After so long, threads that are in the kernel and cannot be interrupted are left where they are.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// How long is waited with the processor in hand, since a running thread stops within microseconds.
+const SPIN: Duration = Duration::from_micros(300);
+/// Pause between looks after that.
+const PAUSE: Duration = Duration::from_micros(50);
+/// How often the threads are listed at most until no new one appears.
+const ROUNDS: usize = 64;
+/// In so many rounds a thread that sleeps in a call that would fail is left there; who comes and goes
+/// for longer is found to have run in the end.
+const SLEEPERS_ROUNDS: usize = 6;
+/// In so many rounds a sleeper that ran since the last one is worth another round.
+const RESTLESS_ROUNDS: usize = 3;
+/// How often the kernel's refusal is doubted, and how often of these without a pause.
+const TRIES: usize = 20;
+const TRIES_AT_ONCE: usize = 3;
+const PAUSE_BETWEEN_TRIES: Duration = Duration::from_micros(200);
+
+/// A register of which nothing is known.
+const NONE: Addr = Addr(0);
+
+/// `CLOCK_MONOTONIC`; reading it enters no kernel and cannot fail.
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
+
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl TracerJob for Job {
+    fn run(&self) -> i32 {
+        let start = now();
+        let stopped = self.stop(start + self.limits.stop);
+        if let Err(outcome) = stopped {
+            self.let_go();
+            self.set_outcome(outcome);
+            syscalls::write_byte(self.notify);
+            return 0;
+        }
+        for entry in self.entries().iter().filter(|entry| entry.is(State::Stopped)) {
+            entry.stood.store(true, SeqCst);
+            if let Some(registers) = syscalls::registers(entry.tid()) {
+                entry.set_registers(&registers);
+            }
+        }
+        self.set_outcome(Outcome::Standing);
+        syscalls::write_byte(self.notify);
+        self.await_release(start + self.limits.deadline);
+        self.verify();
+        self.let_go();
+        0
+    }
+
+    fn child_ended(&self) {
+        for entry in self.entries() {
+            let spared = self.spare_leader && entry.tid() == self.pid;
+            if entry.seized.load(SeqCst) && !entry.is(State::Ended) && !spared && syscalls::reap(entry.tid()) {
+                entry.end();
+            }
+        }
+    }
+
+    fn files(&self) -> [RawFd; 2] {
+        [self.tasks.0, self.notify]
+    }
+
+    fn deadline(&self) -> Duration {
+        self.limits.deadline
+    }
+}
+
+impl Job {
+    pub(super) fn stop(&self, limit: Duration) -> Result<(), Outcome> {
+        for round in 0..ROUNDS {
+            let mut fresh = false;
+            let mut consider = |tid| -> Result<(), Outcome> {
+                fresh |= self.consider(tid, round, limit)?;
+                Ok(())
+            };
+            match &self.wanted {
+                None => self.tasks.each(&mut consider).unwrap_or(Err(Outcome::Gone))?,
+                Some(tids) => tids.iter().filter(|&&tid| self.tasks.has(tid)).try_for_each(|&tid| consider(tid))?,
+            }
+            // A thread that stands still starts no other: once nothing new is there, that is all.
+            if !fresh && self.all_stopped()? {
+                return Ok(());
+            }
+            self.interrupt();
+            self.await_stops(limit)?;
+            if self.wanted.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Outcome::Endless)
+    }
+
+    /// Looks at a thread that is listed, and seizes it if it is to be stopped. True if that was not
+    /// known already.
+    pub(super) fn consider(&self, tid: Tid, round: usize, limit: Duration) -> Result<bool, Outcome> {
+        let (entry, new) = self.entry(tid).ok_or(Outcome::Endless)?;
+        match entry.state() {
+            State::New | State::Asleep => {}
+            State::Ended => {
+                // The id of the main thread lives on in the one that called `execve`.
+                let lives = self.tasks.state(tid).is_some_and(|state| !matches!(state, b'Z' | b'X'));
+                return if lives { Err(Outcome::Exec) } else { Ok(false) };
+            }
+            State::Seized | State::Stopping | State::Stopped | State::InKernel => return Ok(false),
+        }
+        // Before the look at the call: should it run in between, that shows later.
+        let runs = self.tasks.runs(tid);
+        if entry.is(State::Asleep) {
+            if runs == Some(entry.runs()) || round >= SLEEPERS_ROUNDS {
+                return Ok(false);
+            }
+            entry.change(State::Asleep, State::New);
+            entry.set_registers(&Registers { pc: NONE, sp: NONE, lr: NONE, fp: NONE, g: NONE });
+        }
+        if let Some(runs) = runs.filter(|_| round < SLEEPERS_ROUNDS)
+            && self.leave_asleep(entry, runs)
+        {
+            return Ok(new || round < RESTLESS_ROUNDS);
+        }
+        if entry.seized.load(SeqCst) || self.seize(entry, limit)? {
+            entry.change(State::New, State::Seized);
+        } else {
+            entry.end();
+        }
+        Ok(true)
+    }
+
+    /// Leaves a thread asleep, if it sleeps in a call that a stop would make fail.
+    fn leave_asleep(&self, entry: &Entry, runs: Runs) -> bool {
+        let waiting = self.tasks.waiting(entry.tid());
+        entry.ran.store(waiting.is_none(), SeqCst);
+        let Some(waiting) = waiting.filter(|waiting| self.would_notice(entry.tid(), waiting)) else { return false };
+        // In state D it cannot be interrupted, and so notices nothing; who is stopped has noticed.
+        if self.tasks.state(entry.tid()) != Some(b'S') {
+            return false;
+        }
+        entry.set_runs(runs);
+        entry.set_registers(&Registers { pc: waiting.pc, sp: waiting.sp, lr: NONE, fp: NONE, g: NONE });
+        let state = entry.state();
+        matches!(state, State::New | State::Seized) && entry.change(state, State::Asleep)
+    }
+
+    /// Whether a thread that waits would notice that it was stopped.
+    fn would_notice(&self, tid: Tid, waiting: &Waiting) -> bool {
+        match interrupted(waiting) {
+            None | Some(Interrupted::Restarts) => false,
+            Some(Interrupted::Continues) => self.filtered,
+            Some(Interrupted::FailsInPoll) => self.resilient.binary_search(&tid).is_err(),
+            Some(Interrupted::Fails) => true,
+        }
+    }
+
+    /// Seizes a thread, which does not stop it. False for one that has ended.
+    fn seize(&self, entry: &Entry, limit: Duration) -> Result<bool, Outcome> {
+        let tid = entry.tid();
+        for attempt in 0..TRIES {
+            if now() > limit {
+                return Err(self.slow(tid));
+            }
+            entry.seized.store(true, SeqCst);
+            let errno = match syscalls::seize(tid) {
+                // Should the id have gone to another process, it is let go unharmed at the tracer's end.
+                Ok(()) => return Ok(self.tasks.has(tid)),
+                Err(errno) => errno,
+            };
+            entry.seized.store(false, SeqCst);
+            if errno == Errno::ESRCH || self.tasks.state(tid).is_none_or(|state| matches!(state, b'Z' | b'X')) {
+                return Ok(false);
+            }
+            // EPERM is also the answer for a thread that is ending, while another that calls `execve`
+            // takes its id over; EAGAIN may be one day.
+            if !matches!(errno, Errno::EPERM | Errno::EAGAIN) {
+                return Err(Outcome::Failed(tid, errno as i32));
+            }
+            match self.tasks.tracer(tid) {
+                None => return Ok(false),
+                Some(0) => {}
+                // It is seized already: by another id, which it had before an `execve`.
+                Some(tracer) if tracer == syscalls::own_tid() => return Err(Outcome::Exec),
+                Some(tracer) => return Err(Outcome::Traced(tracer)),
+            }
+            if attempt >= TRIES_AT_ONCE {
+                syscalls::nap(PAUSE_BETWEEN_TRIES);
+            }
+        }
+        Err(Outcome::Refused(tid))
+    }
+
+    /// Interrupts all that are seized.
+    pub(super) fn interrupt(&self) {
+        for entry in self.entries().iter().filter(|entry| entry.is(State::Seized)) {
+            // Who ran when it was looked at is the likeliest to sleep by now.
+            if entry.ran.load(SeqCst)
+                && let Some(runs) = self.tasks.runs(entry.tid())
+                && self.leave_asleep(entry, runs)
+            {
+                continue;
+            }
+            let [first, _] = &self.stood;
+            let _ = first.compare_exchange(0, ns(now()), SeqCst, SeqCst);
+            entry.change(State::Seized, State::Stopping);
+            // ESRCH: it has ended, or its id is another's. That shows when it is waited for.
+            let _ = syscalls::interrupt(entry.tid());
+        }
+    }
+
+    pub(super) fn await_stops(&self, limit: Duration) -> Result<(), Outcome> {
+        let start = now();
+        loop {
+            let mut left = None;
+            for entry in self.entries().iter().filter(|entry| entry.is(State::Stopping)) {
+                self.look_at(entry)?;
+                if entry.is(State::Stopping) {
+                    left = Some(entry.tid());
+                }
+            }
+            let Some(left) = left else { return Ok(()) };
+            let (now, waited) = (now(), now().saturating_sub(start));
+            if waited < SPIN {
+                syscalls::yield_now();
+                continue;
+            }
+            if waited > PATIENCE {
+                self.leave_those_in_the_kernel();
+            }
+            if now > limit {
+                return Err(self.slow(left));
+            }
+            syscalls::nap(PAUSE);
+        }
+    }
+
+    /// Notes whether a thread stands still by now, or has ended.
+    fn look_at(&self, entry: &Entry) -> Result<(), Outcome> {
+        match syscalls::peek_stop(entry.tid()) {
+            Ok(Some(stop)) if stop.event == libc::PTRACE_EVENT_EXEC => return Err(Outcome::Exec),
+            Ok(Some(stop)) => {
+                entry.signal.store(stop.signal, SeqCst);
+                let state = entry.state();
+                if matches!(state, State::Stopping | State::InKernel) {
+                    entry.change(state, State::Stopped);
+                }
+            }
+            Err(Errno::ECHILD) => entry.end(),
+            Ok(None) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A thread in state D runs none of its own code, and with the interruption pending it stops
+    /// before it does. A main thread that has ended stays until the others have.
+    fn leave_those_in_the_kernel(&self) {
+        for entry in self.entries().iter().filter(|entry| entry.is(State::Stopping)) {
+            match self.tasks.state(entry.tid()) {
+                Some(b'D') => drop(entry.change(State::Stopping, State::InKernel)),
+                Some(b'Z' | b'X') | None => entry.end(),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn slow(&self, tid: Tid) -> Outcome {
+        Outcome::Slow(tid, self.tasks.state(tid).unwrap_or(b'?'))
+    }
+
+    /// Whether all that were stopped are. An `execve` of a thread that was not yet seized ends them.
+    fn all_stopped(&self) -> Result<bool, Outcome> {
+        let mut all = true;
+        for entry in self.entries().iter().filter(|entry| entry.is(State::Stopped)) {
+            match syscalls::peek_stop(entry.tid()) {
+                Ok(Some(stop)) if stop.event == libc::PTRACE_EVENT_EXEC => return Err(Outcome::Exec),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => {
+                    entry.end();
+                    all = false;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Waits until the target is to run on.
+    fn await_release(&self, deadline: Duration) {
+        while self.release.load(SeqCst) == 0 {
+            let left = deadline.saturating_sub(now());
+            if left.is_zero() {
+                self.overdue.store(true, SeqCst);
+                return;
+            }
+            // Ends of threads interrupt it.
+            syscalls::futex_wait(&self.release, 0, left);
+        }
+    }
+
+    /// Notes what was not as it should have been while all stood still.
+    fn verify(&self) {
+        for entry in self.entries() {
+            match entry.state() {
+                State::Asleep => {
+                    if self.tasks.runs(entry.tid()) != Some(entry.runs()) {
+                        entry.moved.store(true, SeqCst);
+                    }
+                }
+                State::Ended if entry.stood.load(SeqCst) => self.ended.store(true, SeqCst),
+                State::InKernel if self.look_at(entry).is_err() => self.exec.store(true, SeqCst),
+                _ => {}
+            }
+        }
+        match self.all_stopped() {
+            Ok(true) => {}
+            Ok(false) => self.ended.store(true, SeqCst),
+            Err(_) => self.exec.store(true, SeqCst),
+        }
+    }
+
+    /// Lets every thread run on.
+    pub(super) fn let_go(&self) {
+        for entry in self.entries() {
+            if matches!(entry.state(), State::Stopping | State::InKernel) {
+                let _ = self.look_at(entry);
+            }
+            if entry.is(State::Stopped) {
+                // Killed in the meantime, or not stopped: the end of the tracer lets go of it.
+                let _ = syscalls::detach(entry.tid(), entry.signal.load(SeqCst));
+            }
+        }
+        let [_, last] = &self.stood;
+        last.store(ns(now()), SeqCst);
+    }
+}

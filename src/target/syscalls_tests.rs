@@ -1,0 +1,176 @@
+//! The calls themselves, and tracers that do other things than tracing.
+
+use super::*;
+use crate::target::proc_dir::ProcDir;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::Instant;
+
+#[test]
+fn stops_are_told_from_deliveries() {
+    let stop = |signal: i32, event: i32| decode_stop(signal | event << 8);
+    assert_eq!(stop(libc::SIGTRAP, 128), Stop { signal: 0, event: 128 });
+    assert_eq!(stop(libc::SIGSTOP, 128), Stop { signal: 0, event: 128 });
+    assert_eq!(stop(libc::SIGURG, 0), Stop { signal: libc::SIGURG, event: 0 });
+    assert_eq!(stop(34, 0), Stop { signal: 34, event: 0 });
+}
+
+#[test]
+fn who_is_not_traced_is_refused() {
+    let me = own_tid();
+    assert_eq!(me, nix::unistd::gettid().as_raw());
+    assert_eq!(peek_stop(me), Err(Errno::ECHILD));
+    assert!(!reap(me));
+    assert_eq!((detach(me, 0), interrupt(me)), (Err(Errno::ESRCH), Err(Errno::ESRCH)));
+    assert_eq!(seize(i32::MAX), Err(Errno::ESRCH));
+    assert_eq!(seize(1).err(), seize(1).err());
+    assert_eq!(registers(me), None);
+    assert_eq!(open_at(libc::AT_FDCWD, c"/no/such/file"), Err(Errno::ENOENT));
+    assert_eq!(read(-1, &mut [0]), Err(Errno::EBADF));
+}
+
+/// A job that does one thing.
+struct Sham {
+    work: fn(&Self) -> i32,
+    files: [RawFd; 2],
+    deadline: Duration,
+    word: AtomicU32,
+    at_work: AtomicBool,
+}
+
+impl TracerJob for Sham {
+    fn run(&self) -> i32 {
+        self.at_work.store(true, SeqCst);
+        (self.work)(self)
+    }
+
+    fn child_ended(&self) {
+        self.word.fetch_add(1, SeqCst);
+    }
+
+    fn files(&self) -> [RawFd; 2] {
+        self.files
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+}
+
+fn sham(work: fn(&Sham) -> i32, deadline: Duration) -> (Arc<Sham>, (std::io::PipeReader, std::io::PipeWriter)) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let files = [writer.as_raw_fd(), -1];
+    let (word, at_work) = (AtomicU32::new(0), AtomicBool::new(false));
+    let job = Arc::new(Sham { work, files, deadline, word, at_work });
+    (job, (reader, writer))
+}
+
+const LONG: Duration = Duration::from_secs(100);
+
+fn wait_until(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed().as_secs() < 20, "waited for too long");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn sleep_for_ever(job: &Sham) -> i32 {
+    loop {
+        futex_wait(&job.word, u32::MAX - 1, LONG);
+        nap(LONG);
+    }
+}
+
+#[test]
+fn a_tracer_shares_memory_and_tells_its_status() {
+    let (job, pipe) = sham(
+        |job| {
+            job.word.store(7, SeqCst);
+            42
+        },
+        LONG,
+    );
+    let mut tracer = spawn(Arc::clone(&job)).unwrap();
+    assert_eq!((tracer.wait(), tracer.wait()), (End::Exited(42), End::Exited(42)));
+    assert_eq!(job.word.load(SeqCst), 7);
+    drop((tracer, pipe));
+    assert_eq!(Arc::strong_count(&job), 1);
+}
+
+/// Nothing but SIGKILL, and what its own children make.
+#[test]
+fn a_tracer_is_deaf_and_has_a_group_of_its_own_and_no_files() {
+    let (job, pipe) = sham(sleep_for_ever, LONG);
+    let tracer = spawn(Arc::clone(&job)).unwrap();
+    wait_until(|| job.at_work.load(SeqCst));
+    let dir = ProcDir::open(tracer.pid()).unwrap();
+    let (stat, text) = (dir.stat().unwrap(), dir.text("status").unwrap());
+    assert_eq!((stat.pgrp, stat.comm.as_str()), (tracer.pid(), "gospy-freeze"));
+    let blocked = text.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim();
+    // SIGKILL, SIGSTOP and SIGCHLD.
+    assert_eq!(u64::from_str_radix(blocked, 16).unwrap(), !(1 << 8 | 1 << 18 | 1 << 16));
+    let files: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", tracer.pid())).unwrap().flatten().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGTSTP, libc::SIGUSR1, 40] {
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::kill(tracer.pid(), signal) }, 0);
+    }
+    std::thread::sleep(Duration::from_millis(5));
+    assert!(matches!(dir.stat().unwrap().state, 'S' | 'R'));
+    let pid = tracer.pid();
+    drop(tracer);
+    assert!(ProcDir::open(pid).is_err());
+    drop(pipe);
+}
+
+#[test]
+fn the_kernel_kills_a_tracer_at_its_deadline_though_it_be_stopped() {
+    for stopped in [false, true] {
+        let (job, (reader, writer)) = sham(sleep_for_ever, Duration::from_millis(300));
+        let started = Instant::now();
+        let mut tracer = spawn(Arc::clone(&job)).unwrap();
+        wait_until(|| job.at_work.load(SeqCst));
+        if stopped {
+            // SAFETY: no pointers.
+            assert_eq!(unsafe { libc::kill(tracer.pid(), libc::SIGSTOP) }, 0);
+        }
+        drop(writer);
+        assert!(!await_pipe(reader.as_raw_fd(), true, Duration::from_millis(20)));
+        assert!(await_pipe(reader.as_raw_fd(), true, LONG));
+        assert_eq!(tracer.wait(), End::Killed(libc::SIGKILL));
+        assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < Duration::from_secs(10));
+    }
+}
+
+/// Its handler finds its own job, however many there are.
+#[test]
+fn each_tracer_hears_of_the_ends_of_its_own() {
+    let jobs: Vec<_> = (0..3).map(|_| sham(sleep_for_ever, LONG)).collect();
+    let tracers: Vec<_> = jobs.iter().map(|(job, _)| spawn(Arc::clone(job)).unwrap()).collect();
+    wait_until(|| jobs.iter().all(|(job, _)| job.at_work.load(SeqCst)));
+    for (number, tracer) in tracers.iter().enumerate() {
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::kill(tracer.pid(), libc::SIGCHLD) }, 0);
+        wait_until(|| jobs[number].0.word.load(SeqCst) == 1);
+        assert!(jobs.iter().skip(number + 1).all(|(job, _)| job.word.load(SeqCst) == 0));
+    }
+}
+
+/// It is gone when the thread is that started it, though nobody waited for it.
+#[test]
+fn a_tracer_ends_with_its_thread() {
+    let (job, _pipe) = sham(sleep_for_ever, LONG);
+    let started = Arc::clone(&job);
+    let pid = std::thread::spawn(move || {
+        let tracer = std::mem::ManuallyDrop::new(spawn(Arc::clone(&started)).unwrap());
+        wait_until(|| started.at_work.load(SeqCst));
+        tracer.pid()
+    });
+    let pid = pid.join().unwrap();
+    wait_until(|| ProcDir::open(pid).and_then(|dir| dir.stat()).map_or(true, |stat| matches!(stat.state, 'Z' | 'X')));
+    let mut status = 0;
+    // SAFETY: a valid pointer to an int.
+    assert_eq!(unsafe { libc::waitpid(pid, ptr::from_mut(&mut status), libc::__WALL) }, pid);
+    assert!(libc::WIFSIGNALED(status));
+}
