@@ -64,6 +64,7 @@ impl Restored {
             exe: target.exe,
             cmdline: target.cmdline,
             build_id: target.build_id,
+            text: None,
             go_version: target.go_version,
             go_version_source: known(&target.go_version_source, sources.map(GoVersionSource::name)),
             arch: known(&target.arch, [Arch::Amd64, Arch::Arm64].map(Arch::name)),
@@ -338,6 +339,7 @@ impl Restored {
             function: pool.intern_str(&place.function),
             file: pool.intern_str(place.file.as_deref().unwrap_or("")),
             line: place.line.unwrap_or(0),
+            start_line: 0,
             pc,
             // How far that is into the function is not known, and not shown then.
             entry: pc,
