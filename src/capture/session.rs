@@ -101,7 +101,7 @@ pub struct Session {
     runtime: GoRuntime,
     decoder: Decoder,
     c_stacks: CStacks,
-    pool: Arc<SymbolPool>,
+    pool: SymbolPool,
 }
 
 /// Beyond this many frames of distinct stacks, a new capture starts with nothing remembered, so that
@@ -135,7 +135,7 @@ impl Session {
         }
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
-        Ok(Self { target, program, runtime, decoder, c_stacks: CStacks::default(), pool: Arc::default() })
+        Ok(Self { target, program, runtime, decoder, c_stacks: CStacks::default(), pool: SymbolPool::default() })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -173,12 +173,12 @@ impl Session {
         // A process that was stopped before is for a moment not, right after a freeze.
         let usage = self.target.usage();
         if self.decoder.remembered() > MAX_REMEMBERED {
-            self.pool = Arc::default();
+            self.pool = SymbolPool::default();
             self.decoder = Self::decoder(&self.program, &self.runtime);
         }
         let mut warnings = self.runtime.warnings.clone();
         let mut pool = std::mem::take(&mut self.pool);
-        let result = self.read(options, Arc::make_mut(&mut pool), &mut warnings);
+        let result = self.read(options, &mut pool, &mut warnings);
         self.pool = pool;
         let mut read = result?;
         if self.target.is_replaced() {
@@ -233,7 +233,7 @@ impl Session {
             goroutines,
             dead_goroutines: read.collected.dead,
             wait_reasons: self.runtime.wait_reasons.clone(),
-            symbols: Arc::clone(&self.pool),
+            symbols: Arc::new(self.pool.view()),
             warnings,
         })
     }

@@ -5,6 +5,7 @@
 //! thousand stacks and names, so those are interned in a [`SymbolPool`] and goroutines hold ids.
 
 mod goroutine;
+mod interner;
 mod pool;
 mod stats;
 mod target_info;
@@ -15,7 +16,7 @@ mod warning;
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
 pub use pool::{
     Ancestor, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId, Language,
-    Stack, StackFrame, StackId, StrId, SymbolPool,
+    PoolId, Stack, StackFrame, StackId, StrId, SymbolPool,
 };
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};
@@ -53,8 +54,8 @@ pub struct Snapshot {
     pub dead_goroutines: u64,
     /// `runtime.waitReasonStrings` as read from the target.
     pub wait_reasons: Vec<String>,
-    /// Names, places and stacks. Snapshots of one session share it, so ids mean the same in all of
-    /// them.
+    /// Names, places and stacks. Snapshots of one session share them: ids mean the same in all whose
+    /// pools have the same [identity](SymbolPool::id).
     pub symbols: Arc<SymbolPool>,
     /// What was odd.
     pub warnings: Warnings,

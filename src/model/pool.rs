@@ -1,14 +1,21 @@
 //! Interned names, places, stacks and labels.
 
-use std::num::NonZeroU32;
-
-use rustc_hash::FxHashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Goid;
+use super::interner::{Interner, Number};
 use crate::addr::Addr;
 
-/// Number of a value in its part of the pool, counted from one: so that an optional one is no larger.
-type Number = NonZeroU32;
+/// Which pool it is. Ids of values mean the same in all pools of one identity, and nothing in others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolId(u64);
+
+impl PoolId {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// A string in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,8 +139,13 @@ pub struct Ancestor {
 }
 
 /// Interned values. Ids are only made by the pool that resolves them.
-#[derive(Clone, Debug, Default)]
+///
+/// Values are appended and never change, so an id stays good in everything that has the same
+/// [identity](Self::id). [`Self::view`] is what a snapshot holds: it shares the values that are there
+/// when it is made.
+#[derive(Debug)]
 pub struct SymbolPool {
+    id: PoolId,
     strings: Interner<Box<str>>,
     frames: Interner<Frame>,
     stacks: Interner<Stack>,
@@ -142,66 +154,105 @@ pub struct SymbolPool {
     foreign: Interner<ForeignStack>,
 }
 
-#[derive(Clone, Debug)]
-struct Interner<T> {
-    values: Vec<T>,
-    ids: FxHashMap<T, Number>,
-}
-
-impl<T> Default for Interner<T> {
+impl Default for SymbolPool {
     fn default() -> Self {
-        Self { values: Vec::new(), ids: FxHashMap::default() }
+        Self {
+            id: PoolId::new(),
+            strings: Interner::default(),
+            frames: Interner::default(),
+            stacks: Interner::default(),
+            labels: Interner::default(),
+            ancestors: Interner::default(),
+            foreign: Interner::default(),
+        }
     }
 }
 
-impl<T: Clone + Eq + std::hash::Hash> Interner<T> {
-    fn intern(&mut self, value: T) -> Number {
-        if let Some(&id) = self.ids.get(&value) {
-            return id;
-        }
-        // More than 2³² distinct values do not fit in memory; the last id would be shared.
-        self.values.push(value.clone());
-        let id = u32::try_from(self.values.len()).ok().and_then(Number::new).unwrap_or(Number::MAX);
-        self.ids.insert(value, id);
-        id
-    }
-
-    fn get(&self, id: Number) -> Option<&T> {
-        self.values.get(usize::try_from(id.get()).ok()?.checked_sub(1)?)
+impl Clone for SymbolPool {
+    /// A pool with the same values to go on with; ids that either makes from now on mean nothing in the
+    /// other, so the clone has an identity of its own.
+    fn clone(&self) -> Self {
+        Self { id: PoolId::new(), ..self.view() }
     }
 }
 
 impl SymbolPool {
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> PoolId {
+        self.id
+    }
+
+    /// What is in it now, for reading, under the same identity. Costs a pointer for every thousand
+    /// values.
+    #[must_use]
+    pub fn view(&self) -> Self {
+        Self {
+            id: self.id,
+            strings: self.strings.view(),
+            frames: self.frames.view(),
+            stacks: self.stacks.view(),
+            labels: self.labels.view(),
+            ancestors: self.ancestors.view(),
+            foreign: self.foreign.view(),
+        }
+    }
+
+    /// Makes sure that values can be added. A view may be behind the pool that it was made from, so
+    /// what is added to one gets another identity.
+    fn open(&mut self) {
+        let indexed = [
+            self.strings.is_indexed(),
+            self.frames.is_indexed(),
+            self.stacks.is_indexed(),
+            self.labels.is_indexed(),
+            self.ancestors.is_indexed(),
+            self.foreign.is_indexed(),
+        ];
+        if indexed.contains(&false) {
+            self.id = PoolId::new();
+            self.strings.index();
+            self.frames.index();
+            self.stacks.index();
+            self.labels.index();
+            self.ancestors.index();
+            self.foreign.index();
+        }
+    }
+
     /// The id of a string.
     pub fn intern_str(&mut self, text: &str) -> StrId {
-        if let Some(&id) = self.strings.ids.get(text) {
-            return StrId(id);
-        }
-        StrId(self.strings.intern(text.into()))
+        self.open();
+        StrId(self.strings.intern_as(text))
     }
 
     /// The id of a frame.
     pub fn intern_frame(&mut self, frame: Frame) -> FrameId {
+        self.open();
         FrameId(self.frames.intern(frame))
     }
 
     /// The id of a stack.
     pub fn intern_stack(&mut self, stack: Stack) -> StackId {
+        self.open();
         StackId(self.stacks.intern(stack))
     }
 
     /// The id of a set of labels, which the caller has sorted by key.
     pub fn intern_labels(&mut self, labels: Vec<Label>) -> LabelsId {
+        self.open();
         LabelsId(self.labels.intern(labels))
     }
 
     /// The id of a chain of ancestors, nearest first.
     pub fn intern_ancestors(&mut self, ancestors: Vec<Ancestor>) -> AncestorsId {
+        self.open();
         AncestorsId(self.ancestors.intern(ancestors))
     }
 
     /// The id of a C stack.
     pub fn intern_foreign(&mut self, stack: ForeignStack) -> ForeignStackId {
+        self.open();
         ForeignStackId(self.foreign.intern(stack))
     }
 
@@ -250,6 +301,6 @@ impl SymbolPool {
     /// How many distinct stacks there are.
     #[must_use]
     pub fn stack_count(&self) -> usize {
-        self.stacks.values.len()
+        self.stacks.len()
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use std::cell::RefCell;
 use std::num::NonZeroU64;
 
 use super::{
@@ -85,7 +86,16 @@ impl Default for GoroutineSpec<'_> {
     }
 }
 
-/// Makes a [`Snapshot`].
+thread_local! {
+    static POOL: RefCell<SymbolPool> = RefCell::default();
+}
+
+fn pool<R>(intern: impl FnOnce(&mut SymbolPool) -> R) -> R {
+    POOL.with_borrow_mut(intern)
+}
+
+/// Makes a [`Snapshot`]. Those that are made on one thread share their names and stacks, as those of one
+/// session do.
 #[derive(Debug)]
 pub struct SnapshotBuilder {
     snapshot: Snapshot,
@@ -128,8 +138,12 @@ impl SnapshotBuilder {
         &mut self.snapshot
     }
 
-    fn pool(&mut self) -> &mut SymbolPool {
-        Arc::make_mut(&mut self.snapshot.symbols)
+    /// The first one of another session: ids of values in snapshots that were built before mean nothing
+    /// in it.
+    #[must_use]
+    pub fn of_new_session() -> Self {
+        POOL.take();
+        Self::new()
     }
 
     /// The number of a wait reason in this snapshot's table.
@@ -144,14 +158,12 @@ impl SnapshotBuilder {
 
     /// The id of a frame.
     pub fn frame(&mut self, spec: &FrameSpec<'_>) -> FrameId {
-        let symbols = self.pool();
-        let function = symbols.intern_str(spec.function);
-        let file = symbols.intern_str(spec.file);
+        let (function, file) = pool(|pool| (pool.intern_str(spec.function), pool.intern_str(spec.file)));
         // Equal functions get equal entries, different ones different entries.
         let entry = spec.function.bytes().fold(0x40_0000, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte))
             & 0xff_ffff
             | 0x40_0000;
-        symbols.intern_frame(Frame {
+        let frame = Frame {
             function,
             file,
             line: spec.line,
@@ -160,7 +172,10 @@ impl SnapshotBuilder {
             entry: Addr(entry),
             inlined: spec.inlined,
             language: if spec.foreign { Language::Foreign } else { Language::Go },
-        })
+        };
+        let id = pool(|pool| pool.intern_frame(frame));
+        self.snapshot.symbols = Arc::new(pool(|pool| pool.view()));
+        id
     }
 
     /// Adds a goroutine.
@@ -188,15 +203,15 @@ impl SnapshotBuilder {
         } else if frames.is_empty() {
             StackState::NotShown(NotShown::NotAsked)
         } else {
-            StackState::Known(self.pool().intern_stack(Stack { frames }))
+            StackState::Known(pool(|pool| pool.intern_stack(Stack { frames })))
         };
         let known = matches!(stack, StackState::Known(_));
         let labels: Vec<Label> = spec
             .labels
             .iter()
-            .map(|(key, value)| Label { key: self.pool().intern_str(key), value: self.pool().intern_str(value) })
+            .map(|(key, value)| pool(|pool| Label { key: pool.intern_str(key), value: pool.intern_str(value) }))
             .collect();
-        let labels = (!labels.is_empty()).then(|| self.pool().intern_labels(labels));
+        let labels = (!labels.is_empty()).then(|| pool(|pool| pool.intern_labels(labels)));
         let creator = spec.creator.as_ref().map(|creator| self.frame(creator));
         let wait_reason = spec.reason.map(|reason| self.reason(reason));
         let m = spec.thread.and_then(|at| self.snapshot.threads.get(at)).map(|thread| thread.addr);
@@ -226,6 +241,7 @@ impl SnapshotBuilder {
             locked: spec.locked,
             ancestors: None,
         });
+        self.snapshot.symbols = Arc::new(pool(|pool| pool.view()));
         let total = u64::try_from(self.snapshot.goroutines.len()).unwrap_or(u64::MAX);
         self.snapshot.reading.consistency.validated = total;
         self

@@ -11,7 +11,7 @@ use super::history::{History, SAMPLES, difference};
 use super::order::{GroupSort, Order, sort_groups};
 use super::watch::Observed;
 use crate::analysis::{Filter, Index, Sort, SortKey};
-use crate::model::{Processor, Status, WaitReasonId};
+use crate::model::{PoolId, Processor, Status, WaitReasonId};
 use crate::report::matching::none_match;
 
 /// Goroutines up to which a baseline keeps its snapshot, so that it can be grouped and filtered anew.
@@ -115,7 +115,8 @@ pub struct Memory {
     pub mark: Option<Baseline>,
     /// The Ps of the refresh before, with its time and the CPU time used until then.
     pub before: Option<Before>,
-    stacks: usize,
+    /// What the keys above belong to.
+    pool: Option<PoolId>,
 }
 
 /// What rates between two refreshes are worked out from.
@@ -160,11 +161,11 @@ impl Picture {
     #[must_use]
     pub fn next(observed: Arc<Observed>, previous: Option<&Self>, selection: &Selection, memory: &mut Memory) -> Self {
         let snapshot = observed.snapshot();
-        if snapshot.symbols.stack_count() < memory.stacks {
-            // The pool was started anew; keys of before mean nothing any more.
+        if memory.pool.is_some_and(|pool| pool != snapshot.symbols.id()) {
+            // Keys of another pool mean nothing in this one.
             *memory = Memory { totals: std::mem::take(&mut memory.totals), ..Memory::default() };
         }
-        memory.stacks = snapshot.symbols.stack_count();
+        memory.pool = Some(snapshot.symbols.id());
         memory.before = previous.map(|previous| {
             let snapshot = previous.observed.snapshot();
             Before {
@@ -343,8 +344,12 @@ mod tests {
     fn a_new_pool_starts_anew() {
         let (mut watch, mut memory, selection) = (Watch::default(), Memory::default(), selection());
         let first = Picture::next(watch.observe(snapshot(0)), None, &selection, &mut memory);
-        let mut builder = SnapshotBuilder::new();
-        builder.add(&GoroutineSpec { id: 1, ..Default::default() });
+        let mut builder = SnapshotBuilder::of_new_session();
+        // As many names and more as there were, so that only the identity tells the pools apart.
+        for line in 1..20 {
+            let frames = vec![frame("main.other", "/y.go", line), frame("main.main", "/y.go", line)];
+            builder.add(&GoroutineSpec { id: line.into(), frames, ..Default::default() });
+        }
         let second = Picture::next(watch.observe(builder.build()), Some(&first), &selection, &mut memory);
         assert_eq!(memory.growth(&second.groups[0]), Some(0));
         assert_eq!(memory.groups.len(), 1);

@@ -83,9 +83,7 @@ impl Watch {
     pub fn observe(&mut self, mut snapshot: Snapshot) -> Arc<Observed> {
         let now = snapshot.monotonic_ns;
         let last = self.last.take().filter(|last| !has_restarted(&last.snapshot, &snapshot));
-        // Ids of stacks start anew with a new pool.
-        let same_pool =
-            last.as_ref().is_some_and(|last| last.snapshot.symbols.stack_count() <= snapshot.symbols.stack_count());
+        let same_pool = last.as_ref().is_some_and(|last| last.snapshot.symbols.id() == snapshot.symbols.id());
         let mut before = last
             .iter()
             .flat_map(|last| last.snapshot.goroutines.iter().zip(&last.seen))
