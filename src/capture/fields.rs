@@ -1,11 +1,10 @@
 //! Whether what the header of a goroutine holds can be.
 //!
-//! Memory is shown as it is, so a program that has overwritten some of its own is shown with what it
-//! wrote. What no runtime writes is told from it here: a field that is unknown for a reason of the
-//! runtime's own says nothing, and one that makes no sense is a warning, one for each goroutine. What
-//! was overwritten with something that could be right is not found.
+//! A program may have overwritten its own memory. A field that holds what no runtime writes there is a
+//! warning, one for each goroutine, and is shown as unknown where it can be. What was overwritten with
+//! a value that could be right cannot be found.
 //!
-//! No goroutine has a value for everything. These say nothing by being 0:
+//! These are unknown in a healthy program, and no reason for a warning:
 //! * the creator and the start function of a goroutine that runs callbacks from C (`oneNewExtraM` in
 //!   runtime/proc.go), which belongs to its thread for good (`lockedm`)
 //! * the parent, before Go 1.21 and of goroutines that the runtime itself created at its start
@@ -218,7 +217,7 @@ pub(super) fn warn_of_twins(goroutines: &[Goroutine], warnings: &mut Warnings) {
     for (one, next) in goroutines.iter().zip(goroutines.iter().skip(1)) {
         // Of what is no id, it is said anyway.
         if one.id == next.id && (1..MAX_GOID).contains(&one.id.0) && !next.status.is_dead() {
-            let message = format!("goroutine {}: two have this id, at {} and {}", one.id.0, one.addr, next.addr);
+            let message = format!("goroutine {}: another one has the same id, at {}", one.id.0, next.addr);
             warnings.add(WarningCode::GoroutineOdd, message);
         }
     }

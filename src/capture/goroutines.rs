@@ -622,7 +622,7 @@ impl Walk<'_> {
             self.collected.dead += 1;
             if !is_dead_for_certain(&g) {
                 let message =
-                    format!("goroutine {}: it says that it is dead, and has the fields of one that is not", g.goid);
+                    format!("goroutine {}: its state is dead, but its wait reason or its M is still set", g.goid);
                 self.warnings.add(WarningCode::GoroutineOdd, message);
             }
             return;

@@ -506,7 +506,8 @@ fn follow(
         if let Some((field, value, offset)) = lost
             && target.read_u64(Addr(goroutine.addr.0.wrapping_add(offset.into())))? == Some(value)
         {
-            let message = format!("goroutine {}: {field} is {value:#x}, where nothing of the kind is", goroutine.id.0);
+            let message =
+                format!("goroutine {}: {field} is {value:#x}, which does not point to valid data", goroutine.id.0);
             warnings.add(WarningCode::GoroutineOdd, message);
         }
     }
