@@ -85,7 +85,7 @@ fn judge(snapshot: &Snapshot, stack: StackId, rule: &ChainRule) -> Option<String
 const MIXED: &[&str] = &["churn", "-busy", "1", "-coroutines", "2", "-spinners", "3", "-collect", "5ms"];
 /// Nothing but what switches without being counted: coroutines, and goroutines that the collector
 /// suspends.
-const UNCOUNTED: &[&str] = &["churn", "-goroutines", "0", "-coroutines", "12", "-spinners", "2", "-collect", "1ms"];
+const UNCOUNTED: &[&str] = &["churn", "-goroutines", "0", "-coroutines", "24", "-spinners", "2", "-collect", "1ms"];
 
 fn churn(version: &str, mode: Mode, load: &[&str], time: Duration) -> Samples {
     let mut program = Fixture::start("fx", version, mode, load);
