@@ -322,8 +322,8 @@ fn a_runtime_that_has_not_begun_is_told_from_a_strange_one() {
     }
     let error = world.locate(&target, true).unwrap_err();
     assert!(matches!(error, RuntimeError::Unsupported { .. }), "{error}");
-    let expected = "cannot read this runtime (go1.26.6): with the layout of go1.26.6, g.goid should be a goroutine's id in \
-                    the first, and is 18446744073709551615";
+    let expected = "cannot read this runtime (go1.26.6): with the layout of go1.26.6, g.goid should be a goroutine's id, \
+                    and is 18446744073709551615 (right in 0 of 24)";
     assert_eq!(error.to_string(), expected);
 }
 

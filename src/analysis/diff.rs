@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(stayed.len(), 1);
         assert_eq!(stayed[0].crowd.ids, [1, 2]);
         let mut has_run = b.clone();
-        has_run.goroutines[0].run_seq = 1;
+        has_run.goroutines[0].run_seq = Some(1);
         assert_eq!(self::diff(&a, &has_run, &GroupBy::Stack).stayed.expect("it is one process")[0].crowd.ids, [2]);
         let wait = stayed[0].crowd.wait.expect("the time between is known");
         assert_eq!((wait.shortest_ns, wait.longest_ns), (10 * SECOND, 11 * SECOND));

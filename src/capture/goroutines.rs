@@ -1,17 +1,21 @@
 //! Every goroutine of the target: read in bulk, validated, unwound, and the torn ones tried again.
 //!
-//! The target runs on while it is read. A goroutine is believed when its header was the same
+//! The target runs on while it is read. A goroutine that waits is believed when its header was the same
 //! before and behind its stack, including the sequence number that the runtime raises each time it
-//! leaves a processor, and when its stack ends where stacks end. What fails that on every try is
-//! counted and marked as moving; its stack is never shown.
+//! leaves a processor, and when its stack ends where stacks end. One whose sequence number proves
+//! nothing is read by itself, and so is what failed the first time (see [`super::close`]). What fails on
+//! every try is counted and marked as moving; its stack is never shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use super::close::{self, Close};
+use super::fields::{self, CodeFacts, Odd, OddOne, is_dead_for_certain};
 use super::place;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::recording::{Recorded, quiet};
@@ -25,15 +29,28 @@ use crate::model::{
 use crate::runtime::g::G;
 use crate::target::{ReadError, Target, TargetExt};
 
-/// How many goroutines are read together each time that torn ones are tried again. The fewer, the
-/// less time passes between the two looks at a header; on a machine with more to do than processors
-/// the reader may be off its processor in between, and everything has changed when it is back.
-const RETRY_CHUNKS: [usize; 4] = [512, 128, 32, 8];
+/// How often torn ones are tried again: how many of them are read together, and how long is waited
+/// before. At first nothing is lost but the moment; then, on a machine with more to do than processors,
+/// the thread that moves it or scans it may be off its processor.
+const RETRIES: [(usize, Duration); 6] = [
+    (close::MOST, Duration::ZERO),
+    (16, Duration::ZERO),
+    (4, Duration::ZERO),
+    (1, Duration::from_micros(100)),
+    (1, Duration::from_millis(1)),
+    (1, Duration::from_millis(5)),
+];
 /// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
 /// How many threads read. Reading takes twice as long as decoding, so that with two of them nobody
 /// waits for long.
 const READERS: usize = 2;
+
+/// The first minor version in which going into a system call and coming back is not counted
+/// (`casgstatus` in runtime/proc.go).
+const UNCOUNTED_SYSCALLS: u32 = 26;
+/// Where coroutines start (`newcoro` in runtime/coro.go; 1.22 on).
+const COROUTINE_START: &str = "runtime.corostart";
 
 /// Decodes goroutines of one program; keeps what it learnt from one capture to the next.
 #[derive(Debug)]
@@ -41,12 +58,24 @@ pub(super) struct Decoder {
     unwinder: Unwinder,
     symbolizer: Symbolizer,
     wait_reasons: usize,
+    /// Whether `g.trackingSeq` counts system calls too.
+    counts_syscalls: bool,
     /// Stacks of the unwinder as the pool has them, each with its innermost frame, the innermost that
     /// is not the runtime's, and whether there is one.
     stacks: FxHashMap<StackNode, (StackId, place::Places)>,
-    /// Start functions, and whether they are the runtime's own.
-    starts: FxHashMap<u64, (Option<FrameId>, bool)>,
+    starts: FxHashMap<u64, StartFacts>,
     creators: FxHashMap<u64, Option<FrameId>>,
+}
+
+/// A start function.
+#[derive(Clone, Copy, Debug)]
+struct StartFacts {
+    /// `None` where there is no function at that address.
+    frame: Option<FrameId>,
+    /// Whether it is one of the runtime's own goroutines that start in it.
+    system: bool,
+    /// Whether coroutines start in it.
+    coroutine: bool,
 }
 
 /// What decoding collects besides the goroutines.
@@ -60,11 +89,13 @@ pub(super) struct Collected {
     pub(super) consistency: Consistency,
     /// Pointers that have to be followed, by the index of the goroutine that has them.
     pub(super) extras: Vec<Extra>,
+    /// Goroutines with fields that make no sense, or seem to make none.
+    pub(super) odd: Vec<OddOne>,
     /// What a recording has to know beyond the memory.
     pub(super) recorded: Recorded,
 }
 
-/// Pointers in a g to things that few goroutines have.
+/// What few goroutines have: pointers in a g to more, and a field that makes no sense.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extra {
     /// Index in `Collected::goroutines`, once it is there.
@@ -75,11 +106,13 @@ pub(super) struct Extra {
     pub(super) bubble: u64,
     /// `g.ancestors`.
     pub(super) ancestors: u64,
+    /// The first field that makes no sense.
+    odd: Option<Odd>,
 }
 
 impl Extra {
-    fn of(g: &G) -> Self {
-        Self { index: 0, labels: g.labels, bubble: g.bubble.unwrap_or(0), ancestors: g.ancestors }
+    fn of(g: &G, odd: Option<Odd>) -> Self {
+        Self { index: 0, labels: g.labels, bubble: g.bubble.unwrap_or(0), ancestors: g.ancestors, odd }
     }
 }
 
@@ -93,14 +126,17 @@ enum Outcome {
     Torn(NotShown),
     /// More of its stack is needed.
     Longer,
+    /// It has to be read by itself.
+    Alone,
 }
 
 impl Decoder {
-    pub(super) fn new(unwinder: Unwinder, symbolizer: Symbolizer, wait_reasons: usize) -> Self {
+    pub(super) fn new(unwinder: Unwinder, symbolizer: Symbolizer, wait_reasons: usize, minor: u32) -> Self {
         Self {
             unwinder,
             symbolizer,
             wait_reasons,
+            counts_syscalls: minor < UNCOUNTED_SYSCALLS,
             stacks: FxHashMap::default(),
             starts: FxHashMap::default(),
             creators: FxHashMap::default(),
@@ -120,47 +156,61 @@ impl Decoder {
     fn decode(&mut self, raw: &Raw<'_>, plan: &Plan, pool: &mut SymbolPool, warnings: &mut Warnings) -> Outcome {
         let Some(g) = plan.parse(raw.header) else { return Outcome::Torn(NotShown::Unreadable) };
         let status = g.status();
-        if status.is_dead() {
-            return Outcome::Dead(self.describe(raw.addr, &g, status, NotShown::NoStack, pool));
+        if status.is_dead() && is_dead_for_certain(&g) {
+            return Outcome::Dead(self.describe(raw.addr, &g, plan, NotShown::NoStack, pool).0);
         }
         if !raw.still {
             return Outcome::Torn(NotShown::Moving);
         }
+        if raw.alone {
+            return Outcome::Alone;
+        }
         let without = match status {
             Status::Running if !plan.stopped.contains_key(&raw.addr.0) => Some(NotShown::Running),
+            // It is being made into another one, unless it stays so.
+            Status::Dead | Status::DeadExtra => return Outcome::Torn(NotShown::Unreadable),
             Status::Idle => Some(NotShown::NoStack),
             Status::CopyStack => return Outcome::Torn(NotShown::Moving),
             _ => (!plan.stacks).then_some(NotShown::NotAsked),
         };
         if let Some(why) = without {
-            return Outcome::Done(self.describe(raw.addr, &g, status, why, pool), Extra::of(&g));
+            return self.done(raw.addr, &g, plan, why, pool);
         }
         // Under the scan bit the collector may be moving the stack.
-        let Some(start) = plan.start(raw.addr, &g).filter(|_| !g.scan || !plan.validate) else {
+        if g.scan && plan.validate {
             return Outcome::Torn(NotShown::Moving);
-        };
+        }
+        let Some(start) = plan.start(raw.addr, &g) else { return Outcome::Torn(NotShown::Unreadable) };
         let (stack, stack_start) = match plan.displaced.get(&raw.addr.0) {
             Some((start, bytes)) => (bytes.as_slice(), *start),
             None => (raw.stack, raw.stack_start),
         };
         let unwound = self.unwinder.unwind(start, |addr| word(stack, stack_start, addr));
-        self.finish(raw, &g, status, unwound, pool, warnings)
+        self.finish(raw, &g, plan, unwound, pool, warnings)
+    }
+
+    /// A goroutine without a stack.
+    fn done(&mut self, addr: Addr, g: &G, plan: &Plan, why: NotShown, pool: &mut SymbolPool) -> Outcome {
+        let (goroutine, code) = self.describe(addr, g, plan, why, pool);
+        let odd = plan.checks.first_odd(g, goroutine.status, code);
+        Outcome::Done(goroutine, Extra::of(g, odd))
     }
 
     fn finish(
         &mut self,
         raw: &Raw<'_>,
         g: &G,
-        status: Status,
+        plan: &Plan,
         unwound: Unwound,
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
     ) -> Outcome {
         if let Unwound { end: End::TopFrame, stack: Some(node), sp } = unwound {
-            let mut goroutine = self.describe(raw.addr, g, status, NotShown::NoStack, pool);
+            let (mut goroutine, code) = self.describe(raw.addr, g, plan, NotShown::NoStack, pool);
             goroutine.sp = Addr(sp);
             self.show(&mut goroutine, node, pool);
-            return Outcome::Done(goroutine, Extra::of(g));
+            let odd = plan.checks.first_odd(g, goroutine.status, code);
+            return Outcome::Done(goroutine, Extra::of(g, odd));
         }
         match unwound.end {
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
@@ -168,9 +218,7 @@ impl Decoder {
             }
             // Where a running goroutine was stopped, some code of the runtime has no caller that could
             // be known; that is nothing odd.
-            _ if status == Status::Running => {
-                Outcome::Done(self.describe(raw.addr, g, status, NotShown::Running, pool), Extra::of(g))
-            }
+            _ if g.status() == Status::Running => self.done(raw.addr, g, plan, NotShown::Running, pool),
             end => {
                 warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
                 Outcome::Torn(NotShown::Unreadable)
@@ -194,18 +242,32 @@ impl Decoder {
         }
     }
 
-    /// Everything that the header alone tells.
-    fn describe(&mut self, addr: Addr, g: &G, status: Status, why: NotShown, pool: &mut SymbolPool) -> Goroutine {
+    /// Everything that the header alone tells, and whether its code addresses are some.
+    fn describe(
+        &mut self,
+        addr: Addr,
+        g: &G,
+        plan: &Plan,
+        why: NotShown,
+        pool: &mut SymbolPool,
+    ) -> (Goroutine, CodeFacts) {
+        let status = g.status();
         let symbolizer = &mut self.symbolizer;
-        let (start, system) = *self.starts.entry(g.startpc).or_insert_with(|| {
-            let start = symbolizer.start(pool, Addr(g.startpc));
-            (start, start.is_some_and(|start| is_system_start(pool.function(start))))
+        let StartFacts { frame: start, system, coroutine } = *self.starts.entry(g.startpc).or_insert_with(|| {
+            let frame = symbolizer.start(pool, Addr(g.startpc));
+            let name = frame.map_or("", |start| pool.function(start));
+            StartFacts { frame, system: is_system_start(name), coroutine: name == COROUTINE_START }
         });
         let creator = *self.creators.entry(g.gopc).or_insert_with(|| symbolizer.creator(pool, Addr(g.gopc)));
         let waits = matches!(status, Status::Waiting | Status::Leaked);
-        let stamped = waits || status == Status::Syscall;
         let dead = status.is_dead();
-        Goroutine {
+        let code = CodeFacts { starts_at_entry: start.is_some(), created_in_code: creator.is_some() };
+        let counted = plan.is_counted(g) || (status == Status::Syscall && self.counts_syscalls);
+        // Coroutines run again without the stamp of an earlier wait being taken away.
+        let stamped =
+            (plan.is_counted(g) && !coroutine || status == Status::Syscall) && plan.checks.time_can_be(g.waitsince);
+        let stack_can_be = fields::stack_can_be(g) || dead;
+        let goroutine = Goroutine {
             id: Goid(g.goid),
             addr,
             status,
@@ -213,7 +275,7 @@ impl Decoder {
             wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
             wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
             blocked_before_ns: None,
-            run_seq: g.tracking_seq,
+            run_seq: counted.then_some(g.tracking_seq),
             m: (g.m != 0 && !dead).then_some(Addr(g.m)),
             parent: g.parent_goid.filter(|&id| id != 0 && !dead).map(Goid),
             // The main goroutine has no creator that anybody would want to see.
@@ -224,14 +286,15 @@ impl Decoder {
             stack: StackState::NotShown(why),
             foreign: None,
             sp: Addr(0),
-            stack_lo: Addr(g.stack_lo),
-            stack_hi: Addr(g.stack_hi),
+            stack_lo: if stack_can_be { Addr(g.stack_lo) } else { Addr(0) },
+            stack_hi: if stack_can_be { Addr(g.stack_hi) } else { Addr(0) },
             labels: None,
             bubble: None,
             system,
             locked: g.lockedm != 0 && !dead,
             ancestors: None,
-        }
+        };
+        (goroutine, code)
     }
 }
 
@@ -271,6 +334,8 @@ struct Again {
     addr: u64,
     window: usize,
     why: NotShown,
+    /// Whether it was not tried yet, because it has to be read by itself.
+    untried: bool,
 }
 
 impl Walk<'_> {
@@ -285,18 +350,22 @@ impl Walk<'_> {
         let again = self.pipeline(&settled)?;
         self.settle(again)?;
         let why = |addr| self.unsettled.get(&addr).copied().unwrap_or(NotShown::Moving);
-        let lost = lost.into_iter().map(|addr| Again { addr, window: 0, why: why(addr) }).collect();
+        let lost = lost.into_iter().map(|addr| Again { addr, window: 0, why: why(addr), untried: false }).collect();
         self.give_up(lost)
     }
 
-    fn settle(&mut self, mut again: Vec<Again>) -> Result<(), ReadError> {
-        for most in RETRY_CHUNKS {
-            if again.is_empty() {
+    fn settle(&mut self, again: Vec<Again>) -> Result<(), ReadError> {
+        let (untried, mut torn): (Vec<Again>, Vec<Again>) = again.into_iter().partition(|one| one.untried);
+        torn.extend(self.read_closely(untried, close::MOST, true)?);
+        for (most, pause) in RETRIES {
+            if torn.is_empty() {
                 break;
             }
-            again = self.retry(again, most)?;
+            std::thread::sleep(pause);
+            torn.sort_unstable_by_key(|one| one.addr);
+            torn = self.read_closely(torn, most, false)?;
         }
-        self.give_up(again)
+        self.give_up(torn)
     }
 
     /// Reads the goroutines at `addrs` into `chunks` without decoding anything, for a target that
@@ -330,7 +399,7 @@ impl Walk<'_> {
     pub(super) fn decode_all(&mut self, chunks: &[Chunk], plan: &Plan) -> Result<(), ReadError> {
         let mut again = Vec::new();
         for chunk in chunks {
-            self.decode_chunk(chunk, plan, true, &mut again);
+            self.decode_some(chunk.iter(), plan, true, &mut again);
         }
         self.settle(again)
     }
@@ -345,21 +414,24 @@ impl Walk<'_> {
     /// Decodes chunks that were read later than the rest, and puts what they hold in place of what
     /// was there.
     pub(super) fn replace(&mut self, chunks: &[Chunk], plan: &Plan) {
-        let mut unheard = Warnings::default();
         for raw in chunks.iter().flat_map(Chunk::iter) {
-            let Outcome::Done(goroutine, extra) = self.decoder.decode(&raw, plan, self.pool, &mut unheard) else {
-                continue;
-            };
-            self.record(&raw, plan, &goroutine);
-            let known = self.collected.goroutines.iter_mut().enumerate().find(|(_, known)| known.addr == raw.addr);
-            match known {
-                Some((index, known)) => {
-                    *known = goroutine;
-                    self.collected.extras.retain(|extra| extra.index != index);
-                    self.follow_later(Extra { index, ..extra });
-                }
-                None => self.keep(goroutine, extra),
+            self.replace_one(&raw, plan);
+        }
+    }
+
+    fn replace_one(&mut self, raw: &Raw<'_>, plan: &Plan) {
+        let mut unheard = Warnings::default();
+        let Outcome::Done(goroutine, extra) = self.decoder.decode(raw, plan, self.pool, &mut unheard) else { return };
+        self.record(raw, plan, &goroutine);
+        let known = self.collected.goroutines.iter_mut().enumerate().find(|(_, known)| known.addr == raw.addr);
+        match known {
+            Some((index, known)) => {
+                *known = goroutine;
+                self.collected.extras.retain(|extra| extra.index != index);
+                self.collected.odd.retain(|odd| odd.index != index);
+                self.look_later(Extra { index, ..extra });
             }
+            None => self.keep(goroutine, extra),
         }
     }
 
@@ -374,9 +446,13 @@ impl Walk<'_> {
     pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
         let addrs: Vec<u64> = self.running().into_iter().collect();
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
-        let mut chunks = Vec::new();
-        Self::read_all(self.target, &plan, &addrs, &mut chunks)?;
-        self.replace(&chunks, &plan);
+        let mut close = Close::default();
+        for part in addrs.chunks(close::MOST) {
+            close.read(self.target, &plan, part)?;
+            for raw in close.iter(&plan) {
+                self.replace_one(&raw, &plan);
+            }
+        }
         Ok(())
     }
 
@@ -387,7 +463,7 @@ impl Walk<'_> {
         if addrs.len() <= CHUNK {
             let mut chunk = Chunk::new(addrs, plan.window);
             chunk.read(self.target, &plan)?;
-            self.decode_chunk(&chunk, &plan, true, &mut again);
+            self.decode_some(chunk.iter(), &plan, true, &mut again);
             return Ok(again);
         }
         // One for each reader, and one that is being decoded.
@@ -410,17 +486,23 @@ impl Walk<'_> {
             drop(full);
             for result in chunks {
                 let chunk = result?;
-                self.decode_chunk(&chunk, &plan, true, &mut again);
+                self.decode_some(chunk.iter(), &plan, true, &mut again);
                 let _ = empty.try_send(chunk);
             }
             Ok(again)
         })
     }
 
-    fn decode_chunk(&mut self, chunk: &Chunk, plan: &Plan, first_try: bool, again: &mut Vec<Again>) {
+    fn decode_some<'r>(
+        &mut self,
+        raws: impl Iterator<Item = Raw<'r>>,
+        plan: &Plan,
+        first_try: bool,
+        again: &mut Vec<Again>,
+    ) {
         // Odd stacks of goroutines that are tried again are no news yet.
         let mut unheard = Warnings::default();
-        for raw in chunk.iter() {
+        for raw in raws {
             match self.decoder.decode(&raw, plan, self.pool, &mut unheard) {
                 Outcome::Done(goroutine, extra) => {
                     self.record(&raw, plan, &goroutine);
@@ -435,21 +517,30 @@ impl Walk<'_> {
                         self.collected.goroutines.push(goroutine);
                     }
                 }
-                Outcome::Torn(why) => again.push(Again { addr: raw.addr.0, window: plan.window, why }),
+                Outcome::Torn(why) => {
+                    again.push(Again { addr: raw.addr.0, window: plan.window, why, untried: false });
+                }
                 Outcome::Longer => {
                     let window = plan.window.saturating_mul(8).min(MAX_WINDOW);
-                    again.push(Again { addr: raw.addr.0, window, why: NotShown::Unreadable });
+                    again.push(Again { addr: raw.addr.0, window, why: NotShown::Unreadable, untried: false });
+                }
+                Outcome::Alone => {
+                    let why = NotShown::Moving;
+                    again.push(Again { addr: raw.addr.0, window: plan.window, why, untried: true });
                 }
             }
         }
     }
 
     fn keep(&mut self, goroutine: Goroutine, extra: Extra) {
-        self.follow_later(Extra { index: self.collected.goroutines.len(), ..extra });
+        self.look_later(Extra { index: self.collected.goroutines.len(), ..extra });
         self.collected.goroutines.push(goroutine);
     }
 
-    fn follow_later(&mut self, extra: Extra) {
+    fn look_later(&mut self, extra: Extra) {
+        if let Some(odd) = extra.odd {
+            self.collected.odd.push(OddOne { index: extra.index, odd });
+        }
         if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 {
             self.collected.extras.push(extra);
         }
@@ -472,23 +563,22 @@ impl Walk<'_> {
         }
     }
 
-    /// Tries again, at most `most` at a time, those with long stacks in chunks of their own. A stack
-    /// that turns out longer than its window does not use up its tries.
-    fn retry(&mut self, again: Vec<Again>, most: usize) -> Result<Vec<Again>, ReadError> {
+    /// Reads goroutines by themselves, at most `most` a call, those with long stacks apart. A stack that
+    /// turns out longer than its window does not use up its tries.
+    fn read_closely(&mut self, again: Vec<Again>, most: usize, first_try: bool) -> Result<Vec<Again>, ReadError> {
         let mut by_window: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for one in &again {
             by_window.entry(one.window).or_default().push(one.addr);
         }
-        let mut left = Vec::new();
+        let (mut left, mut close) = (Vec::new(), Close::default());
         while let Some((window, addrs)) = by_window.pop_first() {
             let plan = Plan { window, ..self.plan.clone() };
-            // The chunk's size in bytes stays about the same whatever the window.
-            let per_chunk = (CHUNK.saturating_mul(WINDOW) / 16 / window).clamp(1, most);
+            // The size in bytes stays about the same whatever the window.
+            let per_call = (close::MOST.saturating_mul(WINDOW) / window.max(1)).clamp(1, most);
             let mut still = Vec::new();
-            for part in addrs.chunks(per_chunk) {
-                let mut chunk = Chunk::new(part, plan.window);
-                chunk.read(self.target, &plan)?;
-                self.decode_chunk(&chunk, &plan, false, &mut still);
+            for part in addrs.chunks(per_call) {
+                close.read(self.target, &plan, part)?;
+                self.decode_some(close.iter(&plan), &plan, first_try, &mut still);
             }
             for one in still {
                 if one.window > window {
@@ -498,7 +588,6 @@ impl Walk<'_> {
                 }
             }
         }
-        left.sort_unstable_by_key(|one| one.addr);
         Ok(left)
     }
 
@@ -531,6 +620,11 @@ impl Walk<'_> {
         let status = g.status();
         if status.is_dead() {
             self.collected.dead += 1;
+            if !is_dead_for_certain(&g) {
+                let message =
+                    format!("goroutine {}: its state is dead, but its wait reason or its M is still set", g.goid);
+                self.warnings.add(WarningCode::GoroutineOdd, message);
+            }
             return;
         }
         let (code, what) = match why {
@@ -544,8 +638,8 @@ impl Walk<'_> {
             }
         };
         self.warnings.add(code, format!("goroutine {} {what}", g.goid));
-        let goroutine = self.decoder.describe(raw.addr, &g, status, why, self.pool);
-        self.keep(goroutine, Extra::of(&g));
+        let (goroutine, _) = self.decoder.describe(raw.addr, &g, plan, why, self.pool);
+        self.keep(goroutine, Extra::of(&g, None));
     }
 }
 

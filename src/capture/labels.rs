@@ -3,7 +3,7 @@
 //! Labels are a map up to Go 1.23 (runtime/pprof/runtime.go, runtime/map.go) and a slice from 1.24
 //! on (runtime/pprof/label.go). They never change once a goroutine has them, so they are read
 //! without a stop; but a goroutine may have dropped them by now, and its memory may be anything.
-//! Therefore everything is bounded, and what makes no sense is no label.
+//! Therefore everything is bounded, and what makes no sense is told from there being none.
 
 use rustc_hash::FxHashMap;
 
@@ -30,7 +30,7 @@ const SLICE_LABELS: u32 = 24;
 pub(super) struct Follower<'a> {
     target: &'a dyn Target,
     minor: u32,
-    labels: FxHashMap<u64, Option<LabelsId>>,
+    labels: FxHashMap<u64, Option<Option<LabelsId>>>,
     bubbles: FxHashMap<u64, Option<u64>>,
     ancestors: FxHashMap<u64, Option<AncestorsId>>,
 }
@@ -47,19 +47,19 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// The labels behind `g.labels`.
-    pub(super) fn labels(&mut self, at: u64, pool: &mut SymbolPool) -> Result<Option<LabelsId>, ReadError> {
+    /// The labels behind `g.labels`, of which there may be none; `None` when they make no sense.
+    pub(super) fn labels(&mut self, at: u64, pool: &mut SymbolPool) -> Result<Option<Option<LabelsId>>, ReadError> {
         if let Some(&known) = self.labels.get(&at) {
             return Ok(known);
         }
         let pairs = if self.minor >= SLICE_LABELS { self.slice(at)? } else { self.map(at)? };
-        let id = pairs.filter(|pairs| !pairs.is_empty()).map(|mut pairs| {
+        let id = pairs.map(|mut pairs| {
             pairs.sort();
-            let labels = pairs
+            let labels: Vec<Label> = pairs
                 .iter()
                 .map(|(key, value)| Label { key: pool.intern_str(key), value: pool.intern_str(value) })
                 .collect();
-            pool.intern_labels(labels)
+            (!labels.is_empty()).then(|| pool.intern_labels(labels))
         });
         self.labels.insert(at, id);
         Ok(id)
@@ -84,7 +84,7 @@ impl<'a> Follower<'a> {
         const MIN_TOP_HASH: u8 = 5;
         let Some(map) = self.target.read_u64(Addr(at))? else { return Ok(None) };
         if map == 0 {
-            return Ok(None);
+            return Ok(Some(Vec::new()));
         }
         let Some(header) = self.target.read_array::<48>(Addr(map))? else { return Ok(None) };
         let (Some(count), Some(log), Some(first)) = (header.u64_at(0), header.u8_at(9), header.u64_at(16)) else {

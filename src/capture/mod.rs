@@ -6,6 +6,8 @@
 
 mod allgs;
 mod blocked;
+mod close;
+mod fields;
 mod foreign;
 mod freeze;
 mod goroutines;

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::fields::Checks;
 use super::recording::{Displaced, quiet};
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::Status;
-use crate::runtime::g::{G, GLayout, GobufLayout};
+use crate::runtime::g::{G, GLayout, GobufLayout, MAX_STACK};
+use crate::runtime::wait_reason::CountedReasons;
 use crate::target::coalesce::{ChunkReader, Limits};
 use crate::target::{MemRange, ReadError, Target};
 
@@ -37,6 +39,10 @@ pub(super) struct Plan {
     pub(super) gobuf: GobufLayout,
     /// Offset of `m.syscalltick`, in bytes.
     pub(super) syscalltick: u64,
+    /// The wait reasons in which `g.trackingSeq` proves that a goroutine has not run.
+    pub(super) counted: CountedReasons,
+    /// What the fields of a goroutine can hold.
+    pub(super) checks: Arc<Checks>,
     /// Whether stacks are wanted.
     pub(super) stacks: bool,
     /// Most bytes of a stack, from its stack pointer up.
@@ -59,7 +65,7 @@ impl Plan {
 
     /// Whether two readings of a header agree in what must not change for a stack to be believed (see
     /// the notes on consistency in `docs/consistency.md`).
-    fn is_same(&self, before: &[u8], after: &[u8]) -> bool {
+    pub(super) fn is_same(&self, before: &[u8], after: &[u8]) -> bool {
         let g = &self.g;
         let same = |at: u32, len: usize| {
             let field = |bytes: &[u8]| -> Option<u64> {
@@ -84,6 +90,30 @@ impl Plan {
             && bytes.into_iter().all(|at| same(at, 1))
     }
 
+    /// Whether `g.trackingSeq` proves that a goroutine has not run between two looks at it.
+    ///
+    /// The runtime raises it when a goroutine stops running on its own account, or because its time is
+    /// up (`casgstatus` in runtime/proc.go; 1.19 to 1.27). It does not when a goroutine switches to
+    /// another as a coroutine (`coroswitch_m` in coro.go, 1.22 on), nor when the collector suspends it
+    /// (`preemptPark` in proc.go, `suspendG` and `resumeG` in preempt.go), which leaves it runnable. So
+    /// only who waits, and for a reason that it gave by itself, has stood still for certain.
+    pub(super) fn is_counted(&self, g: &G) -> bool {
+        matches!(g.status(), Status::Waiting | Status::Leaked) && self.counted.contains(g.waitreason)
+    }
+
+    /// The part of its stack that is read of a goroutine, where one is wanted and its fields fit
+    /// together.
+    pub(super) fn stack_range(&self, addr: Addr, g: &G) -> Option<MemRange> {
+        let start = self.start(addr, g).filter(|_| self.stacks)?.sp;
+        let len = usize::try_from(g.stack_hi.checked_sub(start.0)?).unwrap_or(usize::MAX).min(self.window);
+        Some(MemRange { start, len })
+    }
+
+    /// Where the count of system calls is that belongs to a goroutine in one: of its M.
+    pub(super) fn tick(&self, g: &G) -> Option<Addr> {
+        (g.syscallsp != 0 && g.m != 0).then(|| Addr(g.m.wrapping_add(self.syscalltick)))
+    }
+
     /// Where the stack of a goroutine starts: where it was parked, or where its thread was stopped.
     /// `None` where its fields do not fit together, or its stack is its own and moves.
     pub(super) fn start(&self, addr: Addr, g: &G) -> Option<Start> {
@@ -101,15 +131,17 @@ impl Plan {
     }
 }
 
-/// Largest stack that is believed, bytes: Go's default limit on 64-bit machines, and the headroom
-/// that it leaves itself by doubling.
-const MAX_STACK: u64 = 2 << 30;
-
 /// Pieces of memory that are read together, in address order.
 #[derive(Debug)]
-struct Batch {
+pub(super) struct Batch {
     pieces: Vec<MemRange>,
     reader: ChunkReader,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new(LIMITS)
+    }
 }
 
 impl Batch {
@@ -117,19 +149,19 @@ impl Batch {
         Self { pieces: Vec::new(), reader: ChunkReader::new(limits) }
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.pieces.clear();
     }
 
-    fn push(&mut self, start: Addr, len: usize) {
+    pub(super) fn push(&mut self, start: Addr, len: usize) {
         self.pieces.push(MemRange { start, len });
     }
 
-    fn read(&mut self, target: &dyn Target) -> Result<(), ReadError> {
+    pub(super) fn read(&mut self, target: &dyn Target) -> Result<(), ReadError> {
         self.reader.read(target, &self.pieces, 0).map(|_| ())
     }
 
-    fn get(&self, index: usize) -> &[u8] {
+    pub(super) fn get(&self, index: usize) -> &[u8] {
         self.reader.bytes(index)
     }
 }
@@ -142,9 +174,7 @@ pub(super) struct Chunk {
     before: Batch,
     after: Batch,
     stacks: Batch,
-    ticks_before: Batch,
-    ticks_after: Batch,
-    /// By goroutine: number of its stack and of its tick among those read.
+    /// By goroutine: number of its stack among those read.
     parts: Vec<Parts>,
 }
 
@@ -152,9 +182,10 @@ pub(super) struct Chunk {
 struct Parts {
     stack: Option<u32>,
     stack_start: u64,
-    tick: Option<u32>,
     /// Whether the header was the same behind the stack.
     still: bool,
+    /// Whether it has to be read by itself.
+    alone: bool,
 }
 
 /// One goroutine of a chunk.
@@ -164,9 +195,11 @@ pub(super) struct Raw<'c> {
     pub(super) addr: Addr,
     /// Its header; shorter than asked for where memory ended.
     pub(super) header: &'c [u8],
-    /// Whether its header was the same behind its stack, the M's count of system calls included
-    /// where that matters; true where nothing was to be validated.
+    /// Whether it did not change while it was read; true where nothing was to be validated.
     pub(super) still: bool,
+    /// Whether its stack was left out, because it can be believed only when it is read by itself (see
+    /// [`super::close`]).
+    pub(super) alone: bool,
     /// Its stack from `stack_start` up; empty where none was wanted.
     pub(super) stack: &'c [u8],
     /// Address of the first byte of `stack`.
@@ -176,15 +209,12 @@ pub(super) struct Raw<'c> {
 impl Chunk {
     /// A chunk for the goroutines at `addrs`, with room for one stack of `window` bytes at least.
     pub(super) fn new(addrs: &[u64], window: usize) -> Self {
-        let batch = || Batch::new(LIMITS);
         let stacks = Limits { chunk_bytes: LIMITS.chunk_bytes.max(window.min(MAX_WINDOW)), ..LIMITS };
         Self {
             addrs: addrs.to_vec(),
-            before: batch(),
-            after: batch(),
+            before: Batch::default(),
+            after: Batch::default(),
             stacks: Batch::new(stacks),
-            ticks_before: batch(),
-            ticks_after: batch(),
             parts: Vec::new(),
         }
     }
@@ -202,10 +232,8 @@ impl Chunk {
         }
         self.before.read(target)?;
         self.plan_parts(plan);
-        self.ticks_before.read(target)?;
         self.stacks.read(target)?;
         if plan.validate {
-            self.ticks_after.read(target)?;
             self.after.clear();
             for &addr in &self.addrs {
                 self.after.push(Addr(addr), size);
@@ -220,43 +248,30 @@ impl Chunk {
     /// has just read it: to another one the bytes would be far away.
     fn compare(&mut self, plan: &Plan) {
         for (index, parts) in self.parts.iter_mut().enumerate() {
-            let same = plan.is_same(self.before.get(index), self.after.get(index));
-            let tick = parts.tick.and_then(|number| usize::try_from(number).ok());
-            parts.still =
-                same && tick.is_none_or(|number| self.ticks_before.get(number) == self.ticks_after.get(number));
+            parts.still = plan.is_same(self.before.get(index), self.after.get(index));
         }
     }
 
-    /// Works out which stacks and ticks are needed, in address order.
+    /// Works out which stacks are needed, in address order.
     fn plan_parts(&mut self, plan: &Plan) {
         let mut stacks: Vec<(u64, usize, usize)> = Vec::new();
-        let mut ticks: Vec<(u64, usize)> = Vec::new();
         for (index, &addr) in self.addrs.iter().enumerate() {
             let Some(g) = plan.parse(self.before.get(index)) else { continue };
-            let Some(start) = plan.start(Addr(addr), &g).filter(|_| plan.stacks) else { continue };
-            let start = start.sp.0;
-            let len = usize::try_from(g.stack_hi - start).unwrap_or(usize::MAX).min(plan.window);
-            stacks.push((start, len, index));
-            if g.syscallsp != 0 && g.m != 0 {
-                ticks.push((g.m.wrapping_add(plan.syscalltick), index));
+            let Some(stack) = plan.stack_range(Addr(addr), &g) else { continue };
+            if plan.validate && !plan.is_counted(&g) {
+                if let Some(parts) = self.parts.get_mut(index) {
+                    parts.alone = true;
+                }
+                continue;
             }
+            stacks.push((stack.start.0, stack.len, index));
         }
         stacks.sort_unstable();
-        ticks.sort_unstable();
         self.stacks.clear();
         for (number, (start, len, index)) in stacks.into_iter().enumerate() {
             self.stacks.push(Addr(start), len);
             if let Some(parts) = self.parts.get_mut(index) {
                 (parts.stack, parts.stack_start) = (u32::try_from(number).ok(), start);
-            }
-        }
-        self.ticks_before.clear();
-        self.ticks_after.clear();
-        for (number, (addr, index)) in ticks.into_iter().enumerate() {
-            self.ticks_before.push(Addr(addr), 4);
-            self.ticks_after.push(Addr(addr), 4);
-            if let Some(parts) = self.parts.get_mut(index) {
-                parts.tick = u32::try_from(number).ok();
             }
         }
     }
@@ -267,6 +282,7 @@ impl Chunk {
             addr: Addr(addr),
             header: self.before.get(index),
             still: parts.still,
+            alone: parts.alone,
             stack: parts.stack.and_then(|n| usize::try_from(n).ok()).map_or(&[], |n| self.stacks.get(n)),
             stack_start: parts.stack_start,
         })

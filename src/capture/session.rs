@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::allgs;
 use super::blocked;
+use super::fields::{self, Checks};
 use super::foreign::{self, CStacks};
 use super::freeze::{self, FreezeMode};
 use super::goroutines::{Collected, Decoder, Walk};
@@ -28,8 +29,9 @@ use crate::model::{
     FreezeInfo, Goroutine, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
 };
 use crate::runtime::symbols::Global;
+use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, Broken, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
+use crate::target::{Backend, Broken, Clock, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,7 +144,7 @@ impl Session {
         let minor = runtime.version.minor;
         let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), minor);
         let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, minor);
-        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len())
+        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), minor)
     }
 
     /// The target.
@@ -211,6 +213,7 @@ impl Session {
         let mut goroutines = read.collected.goroutines;
         blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         sort(&mut goroutines);
+        fields::warn_of_twins(&goroutines, &mut warnings);
         Ok(Snapshot {
             captured_at_unix_ns: clock.unix_ns,
             monotonic_ns: clock.monotonic_ns,
@@ -238,12 +241,14 @@ impl Session {
         })
     }
 
-    fn plan(&self, options: &CaptureOptions) -> Plan {
+    fn plan(&self, options: &CaptureOptions, checks: &Arc<Checks>) -> Plan {
         let layout = &self.runtime.layout;
         Plan {
             g: layout.g,
             gobuf: layout.gobuf,
             syscalltick: layout.m.syscalltick.into(),
+            counted: CountedReasons::of(&self.runtime.wait_reasons),
+            checks: Arc::clone(checks),
             stacks: options.stacks,
             window: usize::MAX,
             validate: true,
@@ -265,7 +270,7 @@ impl Session {
         let threads = self.target.threads()?;
         let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, &threads, warnings)?;
         let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
-        let mut plan = self.plan(options);
+        let mut plan = self.plan(options, &checks(self.target.as_ref(), &self.runtime, &self.program, &state, clock)?);
         let recorded = Recorded::of(self.target.as_ref());
         if matches!(self.target.backend(), Backend::Core | Backend::Capture) {
             plan.validate = false;
@@ -292,7 +297,8 @@ impl Session {
             freeze = Some(freeze::stop_running(&mut walk, &self.runtime, &self.program, &state)?);
         }
         let mut collected = walk.collected;
-        follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        let max_goid = max_goid(self.target.as_ref(), &self.runtime, &self.program)?;
+        follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         if options.c_frames {
             match &recorded {
                 Some(recorded) => recorded.give_c_stacks(&mut collected.goroutines, pool),
@@ -315,11 +321,11 @@ impl Session {
         warnings: &mut Warnings,
     ) -> Result<Read, CaptureError> {
         let (target, runtime, program) = (self.target.as_ref(), &self.runtime, &self.program);
-        let plan = self.plan(options);
+        let plan = self.plan(options, &Arc::default());
         let still = Still::read(target, runtime, program, &plan, options.c_frames, warnings)?;
         let mut walk = Walk {
             target,
-            plan,
+            plan: self.plan(options, &still.plan.checks),
             keep_dead: options.dead,
             decoder: &mut self.decoder,
             pool,
@@ -329,7 +335,8 @@ impl Session {
         };
         walk.decode_all(&still.chunks, &still.plan)?;
         let mut collected = walk.collected;
-        follow(target, &self.runtime, &mut self.decoder, pool, &mut collected)?;
+        let max_goid = max_goid(target, runtime, program)?;
+        follow(target, runtime, &mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         self.c_stacks.attach(target, &self.program, &still.in_c, &mut collected.goroutines, pool);
         collected.recorded.add_c_stacks(&collected.goroutines, pool);
         Ok(Read { clock: still.clock, state: still.state, collected, freeze: Some(still.info) })
@@ -356,12 +363,9 @@ impl Session {
             return Ok(());
         }
         self.read_new_ms(read)?;
-        if let Some(sched) = self.runtime.symbols.addr(Global::Sched) {
-            // It only grows, and must not be less than the id of a goroutine that was born since the
-            // scheduler was read.
-            let offset = self.runtime.layout.sched.goidgen.into();
-            let _ = self.target.read_u64(Addr(self.program.bias.load(sched).0.wrapping_add(offset)))?;
-        }
+        // It only grows, and must not be less than the id of a goroutine that was born since the scheduler
+        // was read.
+        let _ = max_goid(self.target.as_ref(), &self.runtime, &self.program)?;
         let recorded = std::mem::take(&mut read.collected.recorded);
         recorded.attach(self.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
         Ok(())
@@ -426,37 +430,82 @@ fn sort(goroutines: &mut [Goroutine]) {
 }
 
 struct Read {
-    clock: crate::target::Clock,
+    clock: Clock,
     state: SchedulerState,
     collected: Collected,
     freeze: Option<FreezeInfo>,
 }
 
-/// Labels, bubbles and ancestors.
+/// What the fields of goroutines can hold at the time of `now`.
+pub(super) fn checks(
+    target: &dyn Target,
+    runtime: &GoRuntime,
+    program: &Program,
+    state: &SchedulerState,
+    now: Clock,
+) -> Result<Arc<Checks>, ReadError> {
+    let max_goid = max_goid(target, runtime, program)?;
+    Ok(Arc::new(Checks::new(state, runtime.wait_reasons.len(), max_goid, now.monotonic_ns)))
+}
+
+/// The largest id of a goroutine that has been given out by now (`sched.goidgen`), where that is known.
+fn max_goid(target: &dyn Target, runtime: &GoRuntime, program: &Program) -> Result<Option<u64>, ReadError> {
+    let Some(sched) = runtime.symbols.addr(Global::Sched) else { return Ok(None) };
+    let offset = runtime.layout.sched.goidgen.into();
+    target.read_u64(Addr(program.bias.load(sched).0.wrapping_add(offset)))
+}
+
+/// Labels, bubbles and ancestors; and warnings of fields that make no sense.
 fn follow(
     target: &dyn Target,
     runtime: &GoRuntime,
     decoder: &mut Decoder,
     pool: &mut SymbolPool,
     collected: &mut Collected,
+    max_goid: Option<u64>,
+    warnings: &mut Warnings,
 ) -> Result<(), ReadError> {
+    let odd = std::mem::take(&mut collected.odd);
+    fields::report(target, &runtime.layout.g, max_goid, &odd, &mut collected.goroutines, warnings)?;
     let minor = runtime.version.minor;
     let bubble_id = runtime.layout.table.offset("runtime.synctestBubble", "id");
     let mut follower = Follower::new(target, minor);
     for extra in std::mem::take(&mut collected.extras) {
         let Some(goroutine) = collected.goroutines.get_mut(extra.index) else { continue };
+        let mut lost = None;
         if extra.labels != 0 {
-            goroutine.labels = follower.labels(extra.labels, pool)?;
+            match follower.labels(extra.labels, pool)? {
+                Some(labels) => goroutine.labels = labels,
+                None => lost = Some(("g.labels", extra.labels, runtime.layout.g.labels)),
+            }
         }
         if let (true, Some(offset)) = (extra.bubble != 0, bubble_id) {
-            goroutine.bubble = follower.bubble(extra.bubble, offset)?.and_then(NonZeroU64::new);
+            let id = follower.bubble(extra.bubble, offset)?.filter(|&id| id < MAX_BUBBLE);
+            goroutine.bubble = id.and_then(NonZeroU64::new);
+            if let (None, Some(field)) = (goroutine.bubble, runtime.layout.g.bubble) {
+                lost = Some(("g.bubble", extra.bubble, field));
+            }
         }
         if extra.ancestors != 0 {
             goroutine.ancestors = follower.ancestors(extra.ancestors, decoder.symbolizer(), pool)?;
+            if goroutine.ancestors.is_none() {
+                lost = Some(("g.ancestors", extra.ancestors, runtime.layout.g.ancestors));
+            }
+        }
+        // One that has run since has let go of them.
+        if let Some((field, value, offset)) = lost
+            && target.read_u64(Addr(goroutine.addr.0.wrapping_add(offset.into())))? == Some(value)
+        {
+            let message =
+                format!("goroutine {}: {field} is {value:#x}, which does not point to valid data", goroutine.id.0);
+            warnings.add(WarningCode::GoroutineOdd, message);
         }
     }
     Ok(())
 }
+
+/// Ids of bubbles that are believed are below this; they are counted from 1.
+const MAX_BUBBLE: u64 = 1 << 40;
 
 fn module_info(info: &crate::image::build_info::BuildInfo) -> ModuleInfo {
     let setting = |key: &str| info.settings.get(key).cloned();

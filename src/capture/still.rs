@@ -13,7 +13,7 @@ use super::goroutines::Walk;
 use super::program::Program;
 use super::read::{Chunk, Plan};
 use super::scheduler::{self, SchedulerState};
-use super::session::CaptureError;
+use super::session::{CaptureError, checks};
 use crate::model::{FreezeInfo, Warnings};
 use crate::runtime::GoRuntime;
 use crate::target::{Broken, Clock, FreezeOptions, FreezeWhich, Target, TargetError, ThreadInfo, Tid, unrecorded};
@@ -96,7 +96,8 @@ impl Reader<'_> {
         let registers = |tid: Tid| frozen.registers(tid).or_else(|| frozen.asleep(tid));
         let text = &program.module.text;
         let stopped = freeze::starts(target, registers, &state.ms, &layout.g, &layout.gobuf, text, arch)?;
-        let plan = Plan { stopped: Arc::new(stopped), ..plan.clone() };
+        let checks = checks(target, runtime, program, &state, clock)?;
+        let plan = Plan { stopped: Arc::new(stopped), checks, ..plan.clone() };
         Walk::read_all(target, &plan, &addrs, &mut self.chunks)?;
         let in_c = match self.c_frames {
             true => foreign::read(target, arch, layout, &state.ms, Some(frozen.as_ref()), warnings)?,

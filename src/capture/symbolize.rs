@@ -100,10 +100,9 @@ impl Symbolizer {
         self.logical(pool, pc, false).first().map(|logical| logical.id)
     }
 
-    /// Where the function starts that holds `pc`: its name, file and the line of its code at the
-    /// entry.
+    /// The function whose entry is `pc`: its name, file and the line of its code there.
     pub fn start(&mut self, pool: &mut SymbolPool, pc: Addr) -> Option<FrameId> {
-        self.physical(pool, pc, true)
+        self.pclntab.is_entry(self.bias.unload(pc)).then(|| self.physical(pool, pc, true)).flatten()
     }
 
     /// The `go` statement behind which `pc` is the next instruction, by the name of the physical

@@ -10,7 +10,7 @@ use crate::target::{Clock, ReadError, Target, TargetExt};
 
 /// Stamps beyond this (some 146 years after boot) are no stamps: the runtime keeps `maxint64` for
 /// "never".
-const MAX_STAMP: u64 = 1 << 62;
+pub(super) const MAX_STAMP: u64 = 1 << 62;
 
 /// The latest stamp that is found, ns by `nanotime`; 0 where there is none.
 pub(super) fn at_least(

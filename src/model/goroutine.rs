@@ -101,13 +101,15 @@ pub struct Goroutine {
     /// Why it waits; `None` unless it waits.
     pub wait_reason: Option<WaitReasonId>,
     /// `g.waitsince`, ns by `nanotime`; `None` where the runtime has not set it. The runtime's own
-    /// dumps count minutes from it, though it may lie before the goroutine blocked.
+    /// dumps count minutes from it, though it may lie before the goroutine blocked. `None` for
+    /// coroutines too, which may have run since.
     pub wait_since_ns: Option<NonZeroU64>,
     /// A moment, ns by `nanotime`, at which it was blocked already, for certain.
     pub blocked_before_ns: Option<NonZeroU64>,
     /// `g.trackingSeq`: how often it has stopped running, modulo 256. While it stays the same, the
-    /// goroutine has not run (from 1.26 on, coming back from a system call is not counted).
-    pub run_seq: u8,
+    /// goroutine has not run. `None` where that proves nothing: while it can run, as a coroutine, when
+    /// the collector suspended it, and in system calls from 1.26 on.
+    pub run_seq: Option<u8>,
     /// Address of the M that runs it or holds it (`g.m`).
     pub m: Option<Addr>,
     /// Who created it (1.21 on).

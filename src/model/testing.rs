@@ -223,7 +223,7 @@ impl SnapshotBuilder {
             wait_reason,
             wait_since_ns: spec.wait_ns.and_then(|ns| NonZeroU64::new(NOW_NS.saturating_sub(ns))),
             blocked_before_ns: spec.wait_ns.and_then(|ns| NonZeroU64::new(NOW_NS.saturating_sub(ns))),
-            run_seq: 0,
+            run_seq: Some(0),
             m,
             parent: spec.parent.map(Goid),
             creator,

@@ -18,7 +18,7 @@ pub enum WarningCode {
     GoroutineUnreadable,
     /// Some goroutines changed on every try.
     GoroutineMoving,
-    /// A goroutine's fields contradict each other.
+    /// A goroutine holds what it cannot, or its fields contradict each other.
     GoroutineOdd,
     /// A stack did not end where stacks end.
     StackOdd,
@@ -93,6 +93,7 @@ impl WarningCode {
             self,
             Self::GoroutineUnreadable
                 | Self::GoroutineMoving
+                | Self::GoroutineOdd
                 | Self::StackOdd
                 | Self::LimitReached
                 | Self::SchedulerPartUnreadable

@@ -53,7 +53,7 @@ const SCAN: u32 = 0x1000;
 
 /// Largest stack that is believed, bytes; `maxstackceiling` is twice the 1 GB that a stack may
 /// have by default.
-const MAX_STACK: u64 = 2 << 30;
+pub(crate) const MAX_STACK: u64 = 2 << 30;
 
 /// What is read of a `runtime.g`, as it stands in memory: nothing in it is believed yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -32,6 +32,7 @@ pub mod wait_reason;
 
 pub use locate::{GoRuntime, LocateOptions, RuntimeError};
 pub use validate::LayoutMismatch;
+pub(crate) use validate::MAX_GOID;
 
 #[cfg(test)]
 mod readers_tests;

@@ -1,7 +1,8 @@
 //! `runtime.waitReasonStrings`: why goroutines wait, in the words of the very runtime that is read.
 //!
 //! The numbers mean different things from version to version, so nothing here knows any of them
-//! but one: entry 1 has been the same since 1.19, and tells whether this is the table at all.
+//! but one: entry 1 has been the same since 1.19, and tells whether this is the table at all. Of the
+//! texts, it knows those that say how far a goroutine's own count can be relied on.
 
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -9,6 +10,44 @@ use crate::target::{MemRange, ReadError, Target};
 
 /// Text of entry 1 in every version from 1.19 to 1.27.
 const ENTRY_1: &str = "GC assist marking";
+
+/// A goroutine that has switched to another as a coroutine (`iter.Pull`; 1.22 on).
+pub const COROUTINE: &str = "coroutine";
+
+/// A goroutine that the collector has suspended.
+const PREEMPTED: &str = "preempted";
+
+/// The wait reasons, by number, that a goroutine gave by itself when it stopped running: then
+/// `g.trackingSeq` was raised, and is again before it can wait another time. Neither is so for
+/// coroutines and for those that the collector suspended; for a reason that the table does not have,
+/// nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountedReasons([u64; 4]);
+
+impl CountedReasons {
+    /// From the texts of the table.
+    #[must_use]
+    pub fn of(reasons: &[String]) -> Self {
+        let mut counted = Self::default();
+        for (number, reason) in reasons.iter().enumerate().take(MAX_ENTRIES) {
+            if !reason.is_empty()
+                && reason != COROUTINE
+                && reason != PREEMPTED
+                && let Some(word) = counted.0.get_mut(number / 64)
+            {
+                *word |= 1 << (number % 64);
+            }
+        }
+        counted
+    }
+
+    /// Whether reason number `reason` is one of them.
+    #[must_use]
+    #[inline]
+    pub fn contains(&self, reason: u8) -> bool {
+        self.0.get(usize::from(reason / 64)).is_some_and(|word| word >> (reason % 64) & 1 != 0)
+    }
+}
 
 /// Longest text that is believed, bytes; the longest known has 43.
 const MAX_TEXT: u64 = 128;
@@ -45,4 +84,21 @@ pub fn read_wait_reasons(target: &dyn Target, addr: Addr, count: usize) -> Resul
         out.push(text.to_owned());
     }
     Ok((out.get(1).map(String::as_str) == Some(ENTRY_1)).then_some(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CountedReasons;
+
+    #[test]
+    fn reasons_that_are_not_counted() {
+        let reasons = ["", "GC assist marking", "coroutine", "select", "preempted"].map(str::to_owned);
+        let mut many = reasons.to_vec();
+        many.resize(200, "sleep".to_owned());
+        let counted = CountedReasons::of(&many);
+        let of = |numbers: &[u8]| numbers.iter().map(|&n| counted.contains(n)).collect::<Vec<_>>();
+        assert_eq!(of(&[0, 1, 2, 3, 4, 5, 63, 64, 199]), [false, true, false, true, false, true, true, true, true]);
+        assert_eq!(of(&[200, 255]), [false, false]);
+        assert!(!CountedReasons::of(&[]).contains(1));
+    }
 }

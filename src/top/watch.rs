@@ -145,6 +145,7 @@ fn same_wait(then: &Goroutine, now: &Goroutine, same_pool: bool) -> bool {
     // A stamp of the runtime can appear during a wait, but it neither changes nor disappears.
     then.status == now.status
         && then.wait_reason == now.wait_reason
+        && then.run_seq.is_some()
         && then.run_seq == now.run_seq
         && then.sp == now.sp
         && then.addr == now.addr
@@ -170,7 +171,7 @@ mod tests {
         let mut snapshot = builder.build();
         for (position, (goroutine, &(id, _, run_seq, _))) in snapshot.goroutines.iter_mut().zip(goroutines).enumerate()
         {
-            goroutine.run_seq = run_seq;
+            goroutine.run_seq = Some(run_seq);
             // Which place in the list it has says nothing of a goroutine.
             let shift = u64::try_from(position).unwrap() * 0x1_0000;
             goroutine.addr.0 = id * 0x200;
@@ -201,6 +202,18 @@ mod tests {
         // 1 has ended.
         let third = [(2, Waiting, 8, None), (3, Waiting, 0, None), (4, Waiting, 1, None)];
         assert_eq!(waits(&mut watch, at(42, &third)), [(Some(2), true), (Some(2), true), (None, false)]);
+    }
+
+    #[test]
+    fn what_may_have_run_uncounted_has_no_wait() {
+        let mut watch = Watch::default();
+        let coroutine = |seconds| {
+            let mut snapshot = at(seconds, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, None)]);
+            snapshot.goroutines[0].run_seq = None;
+            snapshot
+        };
+        watch.observe(coroutine(0));
+        assert_eq!(waits(&mut watch, coroutine(40)), [(None, false), (Some(40), true)]);
     }
 
     #[test]

@@ -34,7 +34,9 @@ impl ChainRule {
         // The outermost end is never of package main.
         let length = functions[first..].iter().take_while(|name| is_main(name)).count();
         let outside = &functions[first + length..];
-        if let Some(stray) = outside.iter().find(|name| !name.starts_with("runtime.")) {
+        // A coroutine is started by iter.Pull rather than by a go statement.
+        let may_be_outside = |name: &&str| name.starts_with("runtime.") || name.starts_with("iter.Pull");
+        if let Some(stray) = outside.iter().find(|name| !may_be_outside(name)) {
             return Err(format!("{stray} is outside package main in {functions:?}"));
         }
         let mut chain = functions[first..first + length].iter().rev().peekable();

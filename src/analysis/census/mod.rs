@@ -27,8 +27,8 @@ pub struct Member {
     pub reason: Option<StrId>,
     /// For how long it has been blocked at least, ns; `None` where the runtime has not said.
     pub wait_ns: Option<u64>,
-    /// How often it has stopped running, modulo 256; `None` where that was not written down. While it
-    /// stays the same, the goroutine has not run.
+    /// How often it has stopped running, modulo 256; `None` where that was not written down, and where
+    /// it proves nothing (coroutines). While it stays the same, the goroutine has not run.
     pub run_seq: Option<u8>,
     /// Whether it is the runtime's own.
     pub system: bool,

@@ -61,7 +61,7 @@ impl<'a> Translation<'a> {
             state: self.to.intern_str(goroutine.status.name()),
             reason: index.reason(goroutine).map(|text| self.to.intern_str(text)),
             wait_ns: index.wait_ns(goroutine),
-            run_seq: Some(goroutine.run_seq),
+            run_seq: goroutine.run_seq,
             system: goroutine.system,
             parent: goroutine.parent.map(|id| id.0),
             place: at(PlaceKind::Current).and_then(|id| self.line(id)),

@@ -148,12 +148,22 @@ fn a_watch_keeps_the_worst_and_knows_who_has_not_run() {
     let mut series = watch(|second| vec![("main.a", if second == 5 { 9 } else { 2 }, None)]);
     for (snapshot, second) in series.iter_mut().zip(0_u8..) {
         // The second one runs all the time.
-        snapshot.goroutines[1].run_seq = second;
+        snapshot.goroutines[1].run_seq = Some(second);
     }
     let verdicts = judge(vec![Rule::MaxGoroutines(8), Rule::MaxWait(10 * SECOND)], &[], &series, None);
     assert_eq!((verdicts[0].holds, verdicts[0].measured), (false, 9.0));
     let late = &verdicts[1].offenders[0];
     assert_eq!((late.count, late.ids.as_slice(), verdicts[1].measured), (1, &[1][..], 11e9));
+}
+
+#[test]
+fn a_watch_knows_nothing_of_who_may_have_run_uncounted() {
+    let mut series = watch(|_| vec![("main.a", 2, None)]);
+    for snapshot in &mut series {
+        snapshot.goroutines[1].run_seq = None;
+    }
+    let verdicts = judge(vec![Rule::MaxWait(10 * SECOND)], &[], &series, None);
+    assert_eq!(verdicts[0].offenders[0].ids, [1]);
 }
 
 #[test]

@@ -259,7 +259,7 @@ impl Restored {
             wait_reason,
             wait_since_ns: None,
             blocked_before_ns: None,
-            run_seq: 0,
+            run_seq: None,
             m: None,
             parent: goroutine.parent_id.map(Goid),
             creator,

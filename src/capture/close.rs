@@ -1,0 +1,153 @@
+//! Reads goroutines one by one, each within a microsecond or two.
+//!
+//! The kernel copies the ranges of one call in their order. So what has to be compared lies side by
+//! side in the call, however many goroutines it reads: header, stack, header. Each range costs about
+//! as much as a whole goroutine in bulk, which is why this is for the few: those that were torn when
+//! they were read in bulk, and those whose `g.trackingSeq` proves nothing (see
+//! [`Plan::is_counted`]). Of the latter the stack is read several times, with the header before,
+//! between and after, and believed when all readings are the same.
+
+use std::ops::Range;
+
+use super::read::{Batch, Plan, Raw};
+use super::recording::quiet;
+use crate::addr::Addr;
+use crate::target::{MemRange, ReadError, Target};
+
+/// How often a stack is read whose goroutine may have run without that being counted. A mixture of
+/// two stacks that is the same each time takes a goroutine that runs and comes to rest again in the
+/// very rhythm of the reader.
+const LOOKS: usize = 3;
+
+/// Most goroutines that are read together. Their ranges fit into one call (at most 1,024).
+pub(super) const MOST: usize = 64;
+
+/// The bytes of some goroutines, each read in one go.
+#[derive(Debug, Default)]
+pub(super) struct Close {
+    /// Headers from which is worked out what to read.
+    headers: Batch,
+    ranges: Vec<MemRange>,
+    parts: Vec<Part>,
+    /// Where each range begins in `buf`.
+    starts: Vec<usize>,
+    got: Vec<usize>,
+    buf: Vec<u8>,
+    gs: Vec<Read>,
+}
+
+/// What a range holds of its goroutine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Header,
+    /// Its M's count of system calls.
+    Tick,
+    Stack,
+}
+
+/// What is read of one goroutine.
+#[derive(Clone, Debug)]
+struct Read {
+    addr: Addr,
+    /// Numbers of its ranges; the first is a header.
+    ranges: Range<usize>,
+    stack: Option<MemRange>,
+    tick: Option<Addr>,
+}
+
+impl Close {
+    /// Reads the goroutines at `addrs`, which are in ascending order and at most [`MOST`].
+    pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan, addrs: &[u64]) -> Result<(), ReadError> {
+        // Only what is believed in the end goes into a recording.
+        let target = quiet(target);
+        let size = usize::try_from(plan.g.size).unwrap_or_default();
+        self.headers.clear();
+        for &addr in addrs {
+            self.headers.push(Addr(addr), size);
+        }
+        self.headers.read(target)?;
+        self.ranges.clear();
+        self.parts.clear();
+        self.gs.clear();
+        for (index, &addr) in addrs.iter().enumerate() {
+            self.plan(plan, Addr(addr), index);
+        }
+        let mut total = 0_usize;
+        self.starts.clear();
+        for range in &self.ranges {
+            self.starts.push(total);
+            total = total.saturating_add(range.len);
+        }
+        if self.buf.len() < total {
+            self.buf.resize(total, 0);
+        }
+        target.read_ranges(&self.ranges, &mut self.buf, &mut self.got)
+    }
+
+    /// Works out what to read of one goroutine, from what its header was a moment before.
+    fn plan(&mut self, plan: &Plan, addr: Addr, index: usize) {
+        let g = plan.parse(self.headers.get(index));
+        let stack = g.as_ref().and_then(|g| plan.stack_range(addr, g));
+        let tick = g.as_ref().filter(|_| stack.is_some()).and_then(|g| plan.tick(g));
+        let counted = g.as_ref().is_some_and(|g| plan.is_counted(g));
+        let header = (Part::Header, Some(MemRange { start: addr, len: plan.g.size as usize }));
+        let tick_range = (Part::Tick, tick.map(|start| MemRange { start, len: 4 }));
+        let looks = if counted || stack.is_none() { 1 } else { LOOKS };
+        let first = self.ranges.len();
+        let look = [header, tick_range, (Part::Stack, stack)];
+        for (part, range) in std::iter::repeat_n(look, looks).flatten().chain([tick_range, header]) {
+            if let Some(range) = range {
+                self.ranges.push(range);
+                self.parts.push(part);
+            }
+        }
+        self.gs.push(Read { addr, ranges: first..self.ranges.len(), stack, tick });
+    }
+
+    /// The bytes of a range.
+    fn bytes(&self, range: usize) -> &[u8] {
+        let place = self.starts.get(range).zip(self.got.get(range));
+        place.and_then(|(&start, &got)| self.buf.get(start..)?.get(..got)).unwrap_or_default()
+    }
+
+    /// Whether all readings of a goroutine are the same, and what was planned is what had to be read.
+    fn is_still(&self, plan: &Plan, one: &Read) -> bool {
+        let header = self.bytes(one.ranges.start);
+        let Some(g) = plan.parse(header) else { return true };
+        let stack = plan.stack_range(one.addr, &g);
+        let tick = plan.tick(&g).filter(|_| stack.is_some());
+        // What is not counted now may have been when it was planned.
+        let looks = one.ranges.clone().filter(|&range| self.parts.get(range) == Some(&Part::Stack)).count();
+        if stack != one.stack || tick != one.tick || (stack.is_some() && looks < LOOKS && !plan.is_counted(&g)) {
+            return false;
+        }
+        let (mut first_stack, mut first_tick) = (None, None);
+        one.ranges.clone().zip(self.parts.get(one.ranges.clone()).unwrap_or_default()).all(|(range, part)| {
+            let bytes = self.bytes(range);
+            match part {
+                Part::Header => plan.is_same(header, bytes),
+                Part::Tick => *first_tick.get_or_insert(bytes) == bytes,
+                Part::Stack => *first_stack.get_or_insert(bytes) == bytes,
+            }
+        })
+    }
+
+    /// The goroutines, in the order in which they were asked for.
+    pub(super) fn iter<'c>(&'c self, plan: &'c Plan) -> impl Iterator<Item = Raw<'c>> {
+        self.gs.iter().map(|one| {
+            let stack = one.ranges.clone().find(|&range| self.parts.get(range) == Some(&Part::Stack));
+            Raw {
+                addr: one.addr,
+                header: self.bytes(one.ranges.start),
+                still: !plan.validate || self.is_still(plan, one),
+                alone: false,
+                stack: stack.map_or(&[], |range| self.bytes(range)),
+                stack_start: one.stack.map_or(0, |range| range.start.0),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "close_tests.rs"]
+mod tests;

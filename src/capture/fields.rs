@@ -1,0 +1,326 @@
+//! Whether what the header of a goroutine holds can be.
+//!
+//! A program may have overwritten its own memory. A field that holds what no runtime writes there is a
+//! warning, one for each goroutine, and is shown as unknown where it can be. What was overwritten with
+//! a value that could be right cannot be found.
+//!
+//! These are unknown in a healthy program, and no reason for a warning:
+//! * the creator and the start function of a goroutine that runs callbacks from C (`oneNewExtraM` in
+//!   runtime/proc.go), which belongs to its thread for good (`lockedm`)
+//! * the parent, before Go 1.21 and of goroutines that the runtime itself created at its start
+//! * `waitsince`, until a collection has found the goroutine blocked
+//! * `m`, of all that neither run nor are in system calls
+//! * `lockedm`, `labels`, `ancestors` and the bubble, of most
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::scheduler::SchedulerState;
+use super::time_of_death::MAX_STAMP;
+use crate::addr::Addr;
+use crate::model::{Goid, Goroutine, Status, WarningCode, Warnings};
+use crate::runtime::MAX_GOID;
+use crate::runtime::g::{G, GLayout, MAX_STACK};
+use crate::target::{ReadError, Target, TargetExt};
+
+const PARENT: &str = "g.parentGoid";
+
+/// The smallest stack, bytes (`fixedStack` in runtime/stack.go; 1.19 to 1.27).
+const MIN_STACK: u64 = 2048;
+/// Stacks begin at multiples of their size, and the larger ones at multiples of a page of the
+/// runtime's (`pageSize` in runtime/malloc.go).
+const PAGE: u64 = 8192;
+/// By how much a stamp may be later than the clock was when the capture began, ns: longer than any
+/// capture takes.
+const LATER_NS: u64 = 600_000_000_000;
+
+/// What the fields of a goroutine can hold, in this program at this time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checks {
+    /// The largest id that had been given out when the capture began (`sched.goidgen`).
+    max_goid: u64,
+    /// Times of the runtime's `nanotime`: when it started, and the latest that can be.
+    times: (u64, u64),
+    /// How many wait reasons there are; 0 where that is unknown.
+    wait_reasons: usize,
+    /// The Ms that there were when the capture began.
+    ms: FxHashSet<u64>,
+}
+
+/// A field that holds what it cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Odd {
+    /// Its name.
+    pub(super) field: &'static str,
+    /// What it holds.
+    pub(super) value: u64,
+    /// What that is not.
+    pub(super) expected: Expected,
+}
+
+/// What a field should hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// A goroutine's id. It may have been given out after the capture began.
+    Id,
+    /// The address of an M. It may be younger than the list of Ms.
+    M,
+    /// Anything else, as a sentence's end.
+    Other(&'static str),
+}
+
+impl Odd {
+    const fn new(field: &'static str, value: u64, expected: &'static str) -> Self {
+        Self { field, value, expected: Expected::Other(expected) }
+    }
+
+    /// A sentence about the goroutine `id`.
+    pub(super) fn sentence(&self, id: Goid) -> String {
+        let expected = match self.expected {
+            Expected::Id => "an id that was given out",
+            Expected::M => "the address of an M",
+            Expected::Other(text) => text,
+        };
+        format!("goroutine {}: {} is {:#x}, which is not {expected}", id.0, self.field, self.value)
+    }
+}
+
+/// What is known of the code addresses of a goroutine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CodeFacts {
+    /// Whether `startpc` is the entry of a function.
+    pub(super) starts_at_entry: bool,
+    /// Whether `gopc` is in a function.
+    pub(super) created_in_code: bool,
+}
+
+impl Checks {
+    /// For a program whose scheduler is in this state, at the time `now_ns` of `nanotime` (0 where that
+    /// is unknown).
+    pub(super) fn new(state: &SchedulerState, wait_reasons: usize, max_goid: Option<u64>, now_ns: u64) -> Self {
+        let latest = if now_ns == 0 { MAX_STAMP } else { now_ns.saturating_add(LATER_NS) };
+        Self {
+            max_goid: max_goid.map_or(MAX_GOID, |id| id.min(MAX_GOID)),
+            times: (state.runtime_init_ns.unwrap_or(0), latest),
+            wait_reasons,
+            ms: state.ms.iter().map(|m| m.addr.0).collect(),
+        }
+    }
+
+    /// Whether a stamp is one: from after the runtime's start, and not yet to come.
+    pub(super) fn time_can_be(&self, stamp: u64) -> bool {
+        (self.times.0..=self.times.1).contains(&stamp)
+    }
+
+    fn is_m(&self, addr: u64) -> bool {
+        addr == 0 || self.ms.contains(&addr)
+    }
+
+    /// The first field of a goroutine that is alive which holds what it cannot, or seems to.
+    #[inline]
+    pub(super) fn first_odd(&self, g: &G, status: Status, code: CodeFacts) -> Option<Odd> {
+        let waits = matches!(status, Status::Waiting | Status::Leaked);
+        let for_c = g.startpc == 0 && g.lockedm != 0;
+        if !stack_can_be(g) {
+            Some(Odd::new("the size of its stack", g.stack_hi.wrapping_sub(g.stack_lo), "the size of a stack"))
+        } else if matches!(status, Status::Unknown(_) | Status::Idle) {
+            Some(Odd::new("g.atomicstatus", g.status.into(), "a state of a goroutine"))
+        } else if waits && self.wait_reasons != 0 && !(1..self.wait_reasons).contains(&g.waitreason.into()) {
+            Some(Odd::new("g.waitreason", g.waitreason.into(), "a wait reason"))
+        } else if !for_c && !code.starts_at_entry {
+            Some(Odd::new("g.startpc", g.startpc, "the entry of a function"))
+        } else if !(code.created_in_code || (for_c && g.gopc == 0)) {
+            Some(Odd::new("g.gopc", g.gopc, "in a function"))
+        } else if g.waitsince != 0 && !self.time_can_be(g.waitsince) {
+            Some(Odd::new("g.waitsince", g.waitsince, "a time since the program started"))
+        } else if g.m == 0 && matches!(status, Status::Running | Status::Syscall) {
+            Some(Odd::new("g.m", 0, "the address of an M"))
+        } else if !self.is_m(g.m) {
+            Some(Odd { field: "g.m", value: g.m, expected: Expected::M })
+        } else if !self.is_m(g.lockedm) {
+            Some(Odd { field: "g.lockedm", value: g.lockedm, expected: Expected::M })
+        } else if g.goid == 0 || g.goid > self.max_goid {
+            Some(Odd { field: "g.goid", value: g.goid, expected: Expected::Id })
+        } else {
+            let parent = g.parent_goid.filter(|&id| id > self.max_goid || id == g.goid)?;
+            Some(Odd { field: PARENT, value: parent, expected: Expected::Id })
+        }
+    }
+}
+
+/// Whether the bounds of its stack are those of a stack: a power of two apart, as the runtime
+/// allocates them (`stackalloc` in runtime/stack.go; 1.19 to 1.27).
+pub(super) fn stack_can_be(g: &G) -> bool {
+    let size = g.stack_hi.wrapping_sub(g.stack_lo);
+    size.is_power_of_two() && (MIN_STACK..=MAX_STACK).contains(&size) && g.stack_lo.is_multiple_of(size.min(PAGE))
+}
+
+/// Whether a g that says that it is dead has nothing that only one that is alive has: `goexit0` and
+/// `gdestroy` clear it (runtime/proc.go; 1.19 to 1.27). Those for callbacks from C keep theirs.
+#[inline]
+pub(super) fn is_dead_for_certain(g: &G) -> bool {
+    (g.waitreason == 0 && g.m == 0) || g.startpc == 0 || g.lockedm != 0
+}
+
+/// A goroutine with a field that holds what it cannot, or seems to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OddOne {
+    /// Which one, among all that were captured.
+    pub(super) index: usize,
+    /// The field.
+    pub(super) odd: Odd,
+}
+
+/// Warns of those that hold what they cannot. What is younger than the capture's beginning is looked up
+/// first: `max_goid` is `sched.goidgen` as it is now.
+pub(super) fn report(
+    target: &dyn Target,
+    layout: &GLayout,
+    max_goid: Option<u64>,
+    odd_ones: &[OddOne],
+    goroutines: &mut [Goroutine],
+    warnings: &mut Warnings,
+) -> Result<(), ReadError> {
+    let mut ms: FxHashMap<u64, bool> = FxHashMap::default();
+    for one in odd_ones {
+        let Some(goroutine) = goroutines.get_mut(one.index) else { continue };
+        let odd = &one.odd;
+        let is_right = match odd.expected {
+            Expected::Id => {
+                let given_out = odd.value != 0 && odd.value <= max_goid.unwrap_or(MAX_GOID);
+                given_out && (odd.field != PARENT || odd.value != goroutine.id.0)
+            }
+            Expected::M => match ms.get(&odd.value) {
+                Some(&known) => known,
+                None => {
+                    let is_m = is_m(target, layout, odd.value)?;
+                    ms.insert(odd.value, is_m);
+                    is_m
+                }
+            },
+            Expected::Other(_) => false,
+        };
+        if !is_right {
+            // What makes no sense is unknown.
+            match (odd.expected, odd.field) {
+                (Expected::Id, PARENT) => goroutine.parent = None,
+                (Expected::M, _) if goroutine.m == Some(Addr(odd.value)) => goroutine.m = None,
+                _ => {}
+            }
+            warnings.add(WarningCode::GoroutineOdd, odd.sentence(goroutine.id));
+        }
+    }
+    Ok(())
+}
+
+/// Warns of goroutines with an id that another one has. They are in order of id, the dead ones last.
+pub(super) fn warn_of_twins(goroutines: &[Goroutine], warnings: &mut Warnings) {
+    for (one, next) in goroutines.iter().zip(goroutines.iter().skip(1)) {
+        // Of what is no id, it is said anyway.
+        if one.id == next.id && (1..MAX_GOID).contains(&one.id.0) && !next.status.is_dead() {
+            let message = format!("goroutine {}: another one has the same id, at {}", one.id.0, next.addr);
+            warnings.add(WarningCode::GoroutineOdd, message);
+        }
+    }
+}
+
+/// Whether there is an M at `addr`: its scheduler's goroutine (`m.g0`, which comes first in every
+/// version) points back to it.
+fn is_m(target: &dyn Target, layout: &GLayout, addr: u64) -> Result<bool, ReadError> {
+    let owner = match target.read_u64(Addr(addr))? {
+        Some(g0) if g0 != 0 => target.read_u64(Addr(g0.wrapping_add(layout.m.into())))?,
+        _ => None,
+    };
+    Ok(owner == Some(addr))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODE: CodeFacts = CodeFacts { starts_at_entry: true, created_in_code: true };
+
+    fn checks() -> Checks {
+        Checks { max_goid: 100, times: (1_000, 9_000), wait_reasons: 40, ms: [0x7000].into_iter().collect() }
+    }
+
+    fn waiting() -> G {
+        G {
+            stack_lo: 0x2000,
+            stack_hi: 0x2800,
+            status: 4,
+            goid: 7,
+            waitreason: 3,
+            waitsince: 2_000,
+            startpc: 1,
+            gopc: 2,
+            parent_goid: Some(1),
+            ..G::default()
+        }
+    }
+
+    /// The field that is odd when a waiting goroutine was changed like this.
+    fn odd(change: impl Fn(&mut G)) -> Option<&'static str> {
+        let mut g = waiting();
+        change(&mut g);
+        checks().first_odd(&g, g.status(), CODE).map(|odd| odd.field)
+    }
+
+    #[test]
+    fn what_a_runtime_writes_is_not_odd() {
+        assert_eq!(odd(|_| {}), None);
+        assert_eq!(odd(|g| g.waitsince = 0), None);
+        assert_eq!(odd(|g| g.parent_goid = None), None);
+        assert_eq!(odd(|g| g.parent_goid = Some(0)), None);
+        assert_eq!(odd(|g| (g.status, g.m) = (2, 0x7000)), None);
+        assert_eq!(odd(|g| g.lockedm = 0x7000), None);
+        // Larger ones begin at a page.
+        assert_eq!(odd(|g| (g.stack_lo, g.stack_hi) = (0x6000, 0xe000)), None);
+        // Stale reasons of those that do not wait.
+        assert_eq!(odd(|g| (g.status, g.waitreason) = (1, 200)), None);
+        // It runs callbacks from C.
+        let mut g = waiting();
+        (g.startpc, g.gopc, g.lockedm) = (0, 0, 0x7000);
+        let none = CodeFacts { starts_at_entry: false, created_in_code: false };
+        assert_eq!(checks().first_odd(&g, g.status(), none), None);
+        g.lockedm = 0;
+        assert_eq!(checks().first_odd(&g, g.status(), none).map(|odd| odd.field), Some("g.startpc"));
+    }
+
+    #[test]
+    fn what_no_runtime_writes_is_odd() {
+        let stack = "the size of its stack";
+        assert_eq!(odd(|g| g.stack_lo = 0), Some(stack));
+        assert_eq!(odd(|g| g.stack_hi = u64::MAX), Some(stack));
+        assert_eq!(odd(|g| g.stack_hi = g.stack_lo), Some(stack));
+        assert_eq!(odd(|g| (g.stack_lo, g.stack_hi) = (0x2100, 0x2900)), Some(stack));
+        assert_eq!(odd(|g| g.stack_lo = 0x2400), Some(stack));
+        assert_eq!(odd(|g| g.status = 0), Some("g.atomicstatus"));
+        assert_eq!(odd(|g| g.status = 77), Some("g.atomicstatus"));
+        assert_eq!(odd(|g| g.waitreason = 0), Some("g.waitreason"));
+        assert_eq!(odd(|g| g.waitreason = 40), Some("g.waitreason"));
+        assert_eq!(odd(|g| g.waitsince = 999), Some("g.waitsince"));
+        assert_eq!(odd(|g| g.waitsince = u64::MAX), Some("g.waitsince"));
+        assert_eq!(odd(|g| g.status = 2), Some("g.m"));
+        assert_eq!(odd(|g| g.m = 8), Some("g.m"));
+        assert_eq!(odd(|g| g.lockedm = 8), Some("g.lockedm"));
+        assert_eq!(odd(|g| g.goid = 0), Some("g.goid"));
+        assert_eq!(odd(|g| g.goid = 101), Some("g.goid"));
+        assert_eq!(odd(|g| g.parent_goid = Some(7)), Some(PARENT));
+        assert_eq!(odd(|g| g.parent_goid = Some(101)), Some(PARENT));
+        let g = waiting();
+        let field = |code| checks().first_odd(&g, g.status(), code).map(|odd| odd.field);
+        assert_eq!(field(CodeFacts { starts_at_entry: false, ..CODE }), Some("g.startpc"));
+        assert_eq!(field(CodeFacts { created_in_code: false, ..CODE }), Some("g.gopc"));
+    }
+
+    #[test]
+    fn the_dead_have_nothing_of_the_living() {
+        let dead = G { status: 6, waitreason: 0, waitsince: 0, ..waiting() };
+        assert!(is_dead_for_certain(&dead));
+        assert!(!is_dead_for_certain(&G { waitreason: 3, ..dead }));
+        assert!(!is_dead_for_certain(&G { m: 0x7000, ..dead }));
+        // For callbacks from C.
+        assert!(is_dead_for_certain(&G { m: 0x7000, startpc: 0, ..dead }));
+        assert!(is_dead_for_certain(&G { m: 0x7000, waitreason: 3, lockedm: 0x7000, ..dead }));
+    }
+}
