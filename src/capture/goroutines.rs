@@ -75,11 +75,13 @@ pub(super) struct Extra {
     pub(super) bubble: u64,
     /// `g.ancestors`.
     pub(super) ancestors: u64,
+    /// `g._panic`.
+    pub(super) panic: u64,
 }
 
 impl Extra {
     fn of(g: &G) -> Self {
-        Self { index: 0, labels: g.labels, bubble: g.bubble.unwrap_or(0), ancestors: g.ancestors }
+        Self { index: 0, labels: g.labels, bubble: g.bubble.unwrap_or(0), ancestors: g.ancestors, panic: g.panic }
     }
 }
 
@@ -110,6 +112,11 @@ impl Decoder {
     /// How much has been learnt, in frames.
     pub(super) fn remembered(&self) -> usize {
         self.unwinder.remembered()
+    }
+
+    /// What unwinds its stacks.
+    pub(super) fn unwinder(&mut self) -> &mut Unwinder {
+        &mut self.unwinder
     }
 
     /// Makes symbols available to those who follow other pointers.
@@ -226,6 +233,7 @@ impl Decoder {
             sp: Addr(0),
             stack_lo: Addr(g.stack_lo),
             stack_hi: Addr(g.stack_hi),
+            panic: None,
             labels: None,
             bubble: None,
             system,
@@ -450,7 +458,7 @@ impl Walk<'_> {
     }
 
     fn follow_later(&mut self, extra: Extra) {
-        if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 {
+        if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 || extra.panic != 0 {
             self.collected.extras.push(extra);
         }
     }

@@ -6,6 +6,7 @@
 
 mod allgs;
 mod blocked;
+mod death;
 mod foreign;
 mod freeze;
 mod goroutines;
