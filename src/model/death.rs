@@ -202,7 +202,11 @@ impl Death {
         let code = signal.code.map_or_else(String::new, |code| format!(" code={code}"));
         let addr = signal.addr.map_or_else(String::new, |addr| format!(" addr={addr}"));
         let pc = signal.pc.map_or_else(String::new, |pc| format!(" pc={pc}"));
-        format!("{words}{code}{addr}{pc}, outside of Go; the program printed nothing")
+        let how = match self.certain {
+            true => "outside of Go; the program printed nothing",
+            false => "the cause is not known: nothing on the stacks that could be read ends a Go program",
+        };
+        format!("{words}{code}{addr}{pc}, {how}")
     }
 }
 
@@ -232,6 +236,8 @@ mod tests {
         };
         let silent = "SIGSEGV: segmentation violation code=1 addr=0x10, outside of Go; the program printed nothing";
         assert_eq!(death.headline(), silent);
+        death.certain = false;
+        assert!(death.headline().contains("addr=0x10, the cause is not known"), "{}", death.headline());
         (death.kind, death.text) = (DeathKind::Signal, "SIGQUIT: quit\nPC=0x1 m=0 sigcode=0\n".to_owned());
         death.signal = Some(DeathSignal { number: 3, sender_pid: Some(99), ..DeathSignal::default() });
         assert_eq!(death.headline(), "SIGQUIT: quit; PC=0x1 m=0 sigcode=0; sent by process 99");

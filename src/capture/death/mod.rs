@@ -97,9 +97,10 @@ impl Threads {
             certain,
         };
         let Some(Dying { tid, walked, events }) = chosen else {
-            // Nothing of it is on any stack: the kernel ended it, in code that is not Go's.
-            death.certain = self.threads.iter().any(|(tid, _)| *tid == ended.thread);
+            // Nothing of it is on any stack: the kernel ended it in code that is not Go's, or the stacks
+            // are not all there.
             let hit = self.threads.iter().find(|(tid, _)| *tid == ended.thread).map(|(_, walked)| walked);
+            death.certain = hit.is_some_and(|hit| matches!(hit.entries.first(), Some(Entry::Outside { .. })));
             death.m = hit.and_then(|walked| walked.m).map(|m| m.id);
             let pc = target.registers(ended.thread).map(|registers| registers.pc);
             death.signal = Some(DeathSignal { pc, ..of_ended(ended) });
