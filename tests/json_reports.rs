@@ -38,6 +38,7 @@ strict! {
         #[serde(deserialize_with = "present")] build_id: Known<String>,
         go_version: String,
         captured_at: String,
+        #[serde(deserialize_with = "present")] died: Known<String>,
         complete: bool,
         total: u64,
         listed: u64,

@@ -26,7 +26,10 @@ use gospy::addr::Addr;
 use gospy::analysis::group::group;
 use gospy::analysis::{Filter, GroupBy, Index, SortKey};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
-use gospy::model::{Ancestor, ForeignFrame, ForeignStack, FreezeInfo, Goid, Snapshot, Status, WarningCode};
+use gospy::model::{
+    Ancestor, Death, DeathKind, DeathSignal, ForeignFrame, ForeignStack, FreezeInfo, Goid, PanicValue, Snapshot,
+    StackKind, Status, WarningCode,
+};
 use gospy::report;
 use gospy::report::json::{self, JsonOptions};
 
@@ -40,6 +43,7 @@ strict! {
         #[serde(deserialize_with = "present")] sched: Known<Sched>,
         #[serde(deserialize_with = "present")] heap: Known<Heap>,
         #[serde(deserialize_with = "present")] gc: Known<Gc>,
+        #[serde(deserialize_with = "present")] death: Known<DeathDocument>,
         processors: Vec<Processor>,
         threads: Vec<Thread>,
         goroutines: Goroutines,
@@ -59,6 +63,7 @@ strict! {
         #[serde(deserialize_with = "present")] sched: Known<Sched>,
         #[serde(deserialize_with = "present")] heap: Known<Heap>,
         #[serde(deserialize_with = "present")] gc: Known<Gc>,
+        #[serde(deserialize_with = "present")] death: Known<DeathDocument>,
         processors: Vec<Processor>,
         threads: Vec<Thread>,
         goroutines: Goroutines,
@@ -178,6 +183,39 @@ strict! {
         #[serde(deserialize_with = "present")] phase: Known<String>,
     }
     Pause { duration_ns: u64, ended_at: String, }
+    DeathDocument {
+        kind: String,
+        headline: String,
+        text: String,
+        #[serde(deserialize_with = "present")] message: Known<String>,
+        panics: Vec<PanicDocument>,
+        #[serde(deserialize_with = "present")] signal: Known<SignalDocument>,
+        core_signal: SignalDocument,
+        thread_id: i32,
+        #[serde(deserialize_with = "present")] m_id: Known<i64>,
+        stack: String,
+        #[serde(deserialize_with = "present")] object: Known<String>,
+        #[serde(deserialize_with = "present")] goroutine_id: Known<u64>,
+        #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        frames_complete: bool,
+        certain: bool,
+    }
+    PanicDocument {
+        #[serde(deserialize_with = "present")] go_type: Known<String>,
+        text: String,
+        recovered: bool,
+        repanicked: bool,
+        goexit: bool,
+    }
+    SignalDocument {
+        number: i32,
+        name: String,
+        #[serde(deserialize_with = "present")] code: Known<i64>,
+        #[serde(deserialize_with = "present")] address: Known<Address>,
+        #[serde(deserialize_with = "present")] pc: Known<Address>,
+        #[serde(deserialize_with = "present")] sender_pid: Known<i32>,
+        #[serde(deserialize_with = "present")] sender_uid: Known<u32>,
+    }
     Processor {
         id: i32,
         address: Address,
@@ -232,6 +270,7 @@ strict! {
         #[serde(deserialize_with = "present")] start: Known<Place>,
         #[serde(deserialize_with = "present")] creator: Known<Place>,
         stack: StackBytes,
+        #[serde(deserialize_with = "present")] panic: Known<String>,
         #[serde(deserialize_with = "present")] labels: Known<BTreeMap<String, String>>,
         #[serde(deserialize_with = "present")] bubble_id: Known<u64>,
         #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
@@ -347,7 +386,32 @@ fn snapshot() -> Snapshot {
     snapshot.goroutines[0].foreign = Some(in_c);
     snapshot.reading.freeze = Some(FreezeInfo { whole_program: true, stopped_ns: 1, threads: 2 });
     snapshot.warnings.add(WarningCode::StackOdd, "odd");
+    snapshot.death = Some(death());
+    let nobody = std::sync::Arc::make_mut(&mut snapshot.symbols).intern_str("boom");
+    snapshot.goroutines[0].panic = Some(nobody);
     builder.build()
+}
+
+fn death() -> Death {
+    let signal =
+        DeathSignal { number: 11, code: Some(1), addr: Some(Addr(8)), pc: Some(Addr(9)), ..Default::default() };
+    Death {
+        kind: DeathKind::Panic,
+        text: "panic: first\n\tpanic: second".to_owned(),
+        message: None,
+        panics: vec![PanicValue { go_type: Some("string".to_owned()), text: "first".to_owned(), ..Default::default() }],
+        signal: Some(signal),
+        core_signal: DeathSignal { number: 6, sender_pid: Some(7), sender_uid: Some(8), ..Default::default() },
+        process: 7,
+        thread: 7,
+        m: Some(0),
+        stack_kind: StackKind::Goroutine,
+        object: None,
+        goroutine: Some(Goid(3)),
+        stack: None,
+        stack_complete: false,
+        certain: true,
+    }
 }
 
 fn document(snapshot: &Snapshot, options: &JsonOptions<'_>) -> Document {
@@ -376,6 +440,10 @@ fn the_document_has_exactly_these_keys() {
     assert_eq!((first.c_frames_complete, first.c_syscall), (Some(false), Some(0)));
     assert!(with_frames.goroutines.list[1].c_frames.is_none());
     assert!(!with_frames.complete);
+    assert_eq!(first.panic.as_deref(), Some("boom"));
+    let death = with_frames.death.as_ref().unwrap();
+    assert_eq!((death.kind.as_str(), death.headline.as_str()), ("panic", "panic: first; panic: second"));
+    assert_eq!((death.signal.as_ref().unwrap().name.as_str(), death.core_signal.sender_pid), ("SIGSEGV", Some(7)));
 
     let groups = group(&Index::new(&snapshot), &GroupBy::Stack, &[0, 1], 10);
     let grouped = document(&snapshot, &JsonOptions { frames: true, groups: Some(&groups), ..Default::default() });
@@ -428,7 +496,7 @@ fn refreshes_have_exactly_these_keys() {
     let refresh = |line: &str| -> Refresh { serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}")) };
     let (first, second) = (refresh(lines[0]), refresh(lines[1]));
     assert_eq!((first.kind.as_str(), first.refresh, second.refresh), ("refresh", 1, 2));
-    assert_eq!((first.group_count, first.groups.len(), first.findings.len()), (2, 2, 1));
+    assert_eq!((first.group_count, first.groups.len(), first.findings.len()), (2, 2, 2));
     assert!(first.groups[0].change.is_none() && second.groups[0].change == Some(0));
     let restart: RefreshEnd = serde_json::from_str(lines[2]).unwrap();
     assert_eq!(restart.kind, "restart");
@@ -441,13 +509,13 @@ fn refreshes_have_exactly_these_keys() {
 fn schemas() -> [(&'static str, serde_json::Value, usize); 7] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
-        ("snapshot", value(json::schema()), 21),
+        ("snapshot", value(json::schema()), 22),
         ("diff", value(report::diff::schema()), 7),
         ("check", value(report::check::schema()), 7),
         ("capture", value(report::captures::schema()), 1),
         ("doctor", value(report::doctor::schema()), 6),
         ("ps", value(report::processes::schema()), 1),
-        ("top", value(gospy::top::stream::schema()), 24),
+        ("top", value(gospy::top::stream::schema()), 25),
     ]
 }
 

@@ -234,7 +234,7 @@ fn interrupted(
 }
 
 /// The general registers of a `ucontext`.
-fn saved(context: &[u8], arch: Arch) -> Option<Registers> {
+pub(super) fn saved(context: &[u8], arch: Arch) -> Option<Registers> {
     let word = |first: usize, index: usize| context.u64_at(first + 8 * index).map(Addr);
     Some(match arch {
         Arch::Amd64 => {

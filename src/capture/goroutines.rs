@@ -106,13 +106,16 @@ pub(super) struct Extra {
     pub(super) bubble: u64,
     /// `g.ancestors`.
     pub(super) ancestors: u64,
+    /// `g._panic`.
+    pub(super) panic: u64,
     /// The first field that makes no sense.
     odd: Option<Odd>,
 }
 
 impl Extra {
     fn of(g: &G, odd: Option<Odd>) -> Self {
-        Self { index: 0, labels: g.labels, bubble: g.bubble.unwrap_or(0), ancestors: g.ancestors, odd }
+        let bubble = g.bubble.unwrap_or(0);
+        Self { index: 0, labels: g.labels, bubble, ancestors: g.ancestors, panic: g.panic, odd }
     }
 }
 
@@ -146,6 +149,11 @@ impl Decoder {
     /// How much has been learnt, in frames.
     pub(super) fn remembered(&self) -> usize {
         self.unwinder.remembered()
+    }
+
+    /// What unwinds its stacks.
+    pub(super) fn unwinder(&mut self) -> &mut Unwinder {
+        &mut self.unwinder
     }
 
     /// Makes symbols available to those who follow other pointers.
@@ -288,6 +296,7 @@ impl Decoder {
             sp: Addr(0),
             stack_lo: if stack_can_be { Addr(g.stack_lo) } else { Addr(0) },
             stack_hi: if stack_can_be { Addr(g.stack_hi) } else { Addr(0) },
+            panic: None,
             labels: None,
             bubble: None,
             system,
@@ -541,7 +550,7 @@ impl Walk<'_> {
         if let Some(odd) = extra.odd {
             self.collected.odd.push(OddOne { index: extra.index, odd });
         }
-        if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 {
+        if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 || extra.panic != 0 {
             self.collected.extras.push(extra);
         }
     }

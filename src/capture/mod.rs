@@ -7,6 +7,7 @@
 mod allgs;
 mod blocked;
 mod close;
+mod death;
 mod fields;
 mod foreign;
 mod freeze;

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::allgs;
 use super::blocked;
+use super::death::{self, Threads};
 use super::fields::{self, Checks};
 use super::foreign::{self, CStacks};
 use super::freeze::{self, FreezeMode};
@@ -26,12 +27,14 @@ use super::unwind::{Start, Unwinder};
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{
-    FreezeInfo, Goroutine, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
+    Death, FreezeInfo, Goroutine, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
 };
+use crate::runtime::panics::{PanicLayout, read_panics};
 use crate::runtime::symbols::Global;
+use crate::runtime::values::Values;
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, Broken, Clock, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
+use crate::target::{Backend, Broken, Clock, Ended, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -236,6 +239,7 @@ impl Session {
             goroutines,
             dead_goroutines: read.collected.dead,
             wait_reasons: self.runtime.wait_reasons.clone(),
+            death: read.death,
             symbols: Arc::new(self.pool.view()),
             warnings,
         })
@@ -272,12 +276,21 @@ impl Session {
         let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
         let mut plan = self.plan(options, &checks(self.target.as_ref(), &self.runtime, &self.program, &state, clock)?);
         let recorded = Recorded::of(self.target.as_ref());
+        let ended = self.target.ended();
+        let threads = match &ended {
+            Some(ended) => Some(self.walk_threads(ended, &state)?),
+            None => None,
+        };
         if matches!(self.target.backend(), Backend::Core | Backend::Capture) {
             plan.validate = false;
             plan.displaced = Arc::new(recorded.as_ref().map(Recorded::displaced).unwrap_or_default());
             plan.stopped = Arc::new(match &recorded {
                 Some(recorded) => recorded.starts(),
-                None => self.stopped_for_good(&state)?,
+                None => {
+                    let mut starts = self.stopped_for_good(&state)?;
+                    starts.extend(threads.iter().flat_map(Threads::starts));
+                    starts
+                }
             });
         }
         let mut walk = Walk {
@@ -298,7 +311,8 @@ impl Session {
         }
         let mut collected = walk.collected;
         let max_goid = max_goid(self.target.as_ref(), &self.runtime, &self.program)?;
-        follow(self.target.as_ref(), &self.runtime, &mut self.decoder, pool, &mut collected, max_goid, warnings)?;
+        let (target, runtime, program) = (self.target.as_ref(), &self.runtime, &self.program);
+        follow(target, runtime, program, &mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         if options.c_frames {
             match &recorded {
                 Some(recorded) => recorded.give_c_stacks(&mut collected.goroutines, pool),
@@ -310,7 +324,24 @@ impl Session {
             }
             collected.recorded.add_c_stacks(&collected.goroutines, pool);
         }
-        Ok(Read { clock, state, collected, freeze })
+        let death = match ended.zip(threads) {
+            Some((ended, threads)) => Some(self.cause_of_death(&threads, &ended, pool)?),
+            None => None,
+        };
+        Ok(Read { clock, state, collected, freeze, death })
+    }
+
+    fn walk_threads(&mut self, ended: &Ended, state: &SchedulerState) -> Result<Threads, ReadError> {
+        let unwinder = self.decoder.unwinder();
+        Threads::walk(self.target.as_ref(), &self.runtime, &self.program, unwinder, &state.ms, ended)
+    }
+
+    fn cause_of_death(&mut self, threads: &Threads, ended: &Ended, pool: &mut SymbolPool) -> Result<Death, ReadError> {
+        let (target, unwinder) = (self.target.as_ref(), self.decoder.unwinder());
+        let death::Found { mut death, frames } =
+            threads.cause(target, &self.runtime, &self.program, unwinder, ended)?;
+        death.stack = (!frames.is_empty()).then(|| self.decoder.symbolizer().stack(pool, &frames));
+        Ok(death)
     }
 
     /// Everything while the whole target stands still; decoding waits until it runs again.
@@ -336,10 +367,10 @@ impl Session {
         walk.decode_all(&still.chunks, &still.plan)?;
         let mut collected = walk.collected;
         let max_goid = max_goid(target, runtime, program)?;
-        follow(target, runtime, &mut self.decoder, pool, &mut collected, max_goid, warnings)?;
+        follow(target, runtime, program, &mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         self.c_stacks.attach(target, &self.program, &still.in_c, &mut collected.goroutines, pool);
         collected.recorded.add_c_stacks(&collected.goroutines, pool);
-        Ok(Read { clock: still.clock, state: still.state, collected, freeze: Some(still.info) })
+        Ok(Read { clock: still.clock, state: still.state, collected, freeze: Some(still.info), death: None })
     }
 
     /// Where running goroutines were in a process whose threads all stand still for ever.
@@ -434,6 +465,7 @@ struct Read {
     state: SchedulerState,
     collected: Collected,
     freeze: Option<FreezeInfo>,
+    death: Option<Death>,
 }
 
 /// What the fields of goroutines can hold at the time of `now`.
@@ -455,10 +487,11 @@ fn max_goid(target: &dyn Target, runtime: &GoRuntime, program: &Program) -> Resu
     target.read_u64(Addr(program.bias.load(sched).0.wrapping_add(offset)))
 }
 
-/// Labels, bubbles and ancestors; and warnings of fields that make no sense.
+/// Labels, bubbles, ancestors and panics; and warnings of fields that make no sense.
 fn follow(
     target: &dyn Target,
     runtime: &GoRuntime,
+    program: &Program,
     decoder: &mut Decoder,
     pool: &mut SymbolPool,
     collected: &mut Collected,
@@ -470,6 +503,7 @@ fn follow(
     let minor = runtime.version.minor;
     let bubble_id = runtime.layout.table.offset("runtime.synctestBubble", "id");
     let mut follower = Follower::new(target, minor);
+    let values = death::values(target, runtime, program);
     for extra in std::mem::take(&mut collected.extras) {
         let Some(goroutine) = collected.goroutines.get_mut(extra.index) else { continue };
         let mut lost = None;
@@ -485,6 +519,10 @@ fn follow(
             if let (None, Some(field)) = (goroutine.bubble, runtime.layout.g.bubble) {
                 lost = Some(("g.bubble", extra.bubble, field));
             }
+        }
+        if let (true, Some(layout), Some(values)) = (extra.panic != 0, &runtime.layout.panic, &values) {
+            let value = in_flight(target, extra.panic, layout, values)?;
+            goroutine.panic = value.map(|text| pool.intern_str(&text));
         }
         if extra.ancestors != 0 {
             goroutine.ancestors = follower.ancestors(extra.ancestors, decoder.symbolizer(), pool)?;
@@ -506,6 +544,23 @@ fn follow(
 
 /// Ids of bubbles that are believed are below this; they are counted from 1.
 const MAX_BUBBLE: u64 = 1 << 40;
+/// The value of a goroutine's newest panic, as long as that is not recovered. Its deferred functions
+/// may still be running, and so it is the value itself rather than its text.
+fn in_flight(
+    target: &dyn Target,
+    first: u64,
+    layout: &PanicLayout,
+    values: &Values<'_>,
+) -> Result<Option<String>, ReadError> {
+    let (chain, _) = read_panics(target, first, layout)?;
+    let newest = chain.iter().find(|panic| !panic.deferreturn);
+    let Some(panic) = newest.filter(|panic| !panic.goexit && !panic.recovered) else { return Ok(None) };
+    let text = match values.error_text(panic.arg)? {
+        Some(text) => text,
+        None => values.panic_value(panic.arg)?.text,
+    };
+    Ok(Some(text))
+}
 
 fn module_info(info: &crate::image::build_info::BuildInfo) -> ModuleInfo {
     let setting = |key: &str| info.settings.get(key).cloned();

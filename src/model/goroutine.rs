@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::{FrameId, Goid, LabelsId, StackId};
+use super::{FrameId, Goid, LabelsId, StackId, StrId};
 use crate::addr::Addr;
 
 /// `g.atomicstatus` without its scan bit (runtime2.go, `_Gidle` and following; 1.19 to 1.27).
@@ -133,6 +133,9 @@ pub struct Goroutine {
     pub stack_lo: Addr,
     /// High end of its stack.
     pub stack_hi: Addr,
+    /// The value of the panic that it is in, as the runtime would print it, as long as that is not
+    /// recovered.
+    pub panic: Option<StrId>,
     /// The program's own pprof labels.
     pub labels: Option<LabelsId>,
     /// Id of its synctest bubble (1.25 on).

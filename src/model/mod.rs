@@ -4,6 +4,7 @@
 //! is `None`; everything odd is a [`Warning`] with a stable code. A million goroutines share a few
 //! thousand stacks and names, so those are interned in a [`SymbolPool`] and goroutines hold ids.
 
+mod death;
 mod goroutine;
 mod interner;
 mod pool;
@@ -13,6 +14,7 @@ mod target_info;
 pub mod testing;
 mod warning;
 
+pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
 pub use pool::{
     Ancestor, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId, Language,
@@ -54,6 +56,8 @@ pub struct Snapshot {
     pub dead_goroutines: u64,
     /// `runtime.waitReasonStrings` as read from the target.
     pub wait_reasons: Vec<String>,
+    /// How the program died; `None` for one that lives, or lived when its core file was made.
+    pub death: Option<Death>,
     /// Names, places and stacks. Snapshots of one session share them: ids mean the same in all whose
     /// pools have the same [identity](SymbolPool::id).
     pub symbols: Arc<SymbolPool>,

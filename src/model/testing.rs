@@ -127,6 +127,7 @@ impl SnapshotBuilder {
             goroutines: Vec::new(),
             dead_goroutines: 3,
             wait_reasons: vec![String::new()],
+            death: None,
             symbols: Arc::default(),
             warnings: Warnings::default(),
         };
@@ -235,6 +236,7 @@ impl SnapshotBuilder {
             sp: if known { Addr(stack_hi.wrapping_sub(depth.wrapping_mul(0x40))) } else { Addr(0) },
             stack_lo: Addr(stack_lo),
             stack_hi: Addr(stack_hi),
+            panic: None,
             labels,
             bubble: spec.bubble.and_then(NonZeroU64::new),
             system: spec.system,

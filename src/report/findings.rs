@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::clean::clean;
 use super::text::{Role, TextStyle, facts};
 use super::units::count;
 use crate::analysis::Index;
@@ -19,7 +20,7 @@ const JSON_IDS: usize = 1_000;
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Finding")]
 pub struct FindingDocument {
-    /// A stable code: fatal_error, leaked, nil_channel, empty_select, long_lock_wait,
+    /// A stable code: died, fatal_error, panicking, leaked, nil_channel, empty_select, long_lock_wait,
     /// blocked_finalizer. Open enumeration.
     pub code: &'static str,
     /// A sentence for people.
@@ -30,12 +31,36 @@ pub struct FindingDocument {
     pub goroutine_ids: Vec<u64>,
 }
 
-/// `goroutine 7 waits …`, or `3 goroutines wait …`; `first` is the id of one of them.
+/// Longest detail that is shown, in characters.
+const DETAIL: usize = 400;
+
+/// `goroutine 7 waits …`, or `3 goroutines wait …`; `first` is the id of one of them, 0 where there is
+/// none, and `detail` what is to be told of it besides.
 #[must_use]
-pub fn message(finding: &dyn Finding, goroutines: u64, first: u64) -> String {
-    match goroutines {
+pub fn message(finding: &dyn Finding, goroutines: u64, first: u64, detail: Option<&str>) -> String {
+    let detail = detail.map(|text| clean(&shortened(text)).into_owned());
+    if finding.is_of_program() {
+        let blamed = if first == 0 { String::new() } else { format!(" (goroutine {first})") };
+        return match detail {
+            Some(detail) => format!("{}: {detail}{blamed}", finding.one()),
+            None => format!("{}{blamed}", finding.one()),
+        };
+    }
+    let text = match goroutines {
         1 => format!("goroutine {first} {}", finding.one()),
         several => format!("{} goroutines {}", count(several), finding.many()),
+    };
+    match (detail, goroutines) {
+        (None, _) => text,
+        (Some(detail), 1) => format!("{text}: {detail}"),
+        (Some(detail), _) => format!("{text}; one of them: {detail}"),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(DETAIL) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -43,7 +68,7 @@ pub fn message(finding: &dyn Finding, goroutines: u64, first: u64) -> String {
 #[must_use]
 pub fn sentence(found: &Found, index: &Index<'_>) -> String {
     let first = ids(found, index).next().unwrap_or(0);
-    message(found.finding, number(found.positions.len()), first)
+    message(found.finding, number(found.positions.len()), first, found.detail.as_deref())
 }
 
 fn ids(found: &Found, index: &Index<'_>) -> impl Iterator<Item = u64> {

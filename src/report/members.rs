@@ -88,6 +88,8 @@ pub struct Side<'a> {
     pub go_version: &'a str,
     /// When it was read; RFC 3339, UTC.
     pub captured_at: String,
+    /// What the program died of, on one line; null for one that lived.
+    pub died: Option<&'a str>,
     /// Whether everything that was asked for was there.
     pub complete: bool,
     /// How many goroutines there were, the runtime's own included.
@@ -105,6 +107,7 @@ impl<'a> Side<'a> {
             build_id: census.program.build_id.as_deref(),
             go_version: &census.program.go_version,
             captured_at: super::json::time(census.captured_at_unix_ns),
+            died: census.died.as_ref().map(|died| died.headline.as_str()),
             complete: census.complete,
             total: census.total,
             listed: u64::try_from(census.members.len()).unwrap_or(u64::MAX),

@@ -6,6 +6,7 @@
 pub mod captures;
 pub mod check;
 pub mod clean;
+mod death;
 pub mod diff;
 pub mod doctor;
 pub mod findings;

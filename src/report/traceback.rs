@@ -91,6 +91,22 @@ impl<'a> Traceback<'a> {
         Ok(())
     }
 
+    /// Writes one goroutine with another stack than its own: what is known of one that died.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(super) fn write_with(
+        &mut self,
+        out: &mut dyn Write,
+        goroutine: &Goroutine,
+        stack: Option<StackId>,
+    ) -> io::Result<()> {
+        let Some(stack) = stack else { return self.write(out, goroutine) };
+        writeln!(out, "{}", self.options.style.paint(Role::Strong, &self.header(goroutine)))?;
+        self.write_stack(out, goroutine, stack)?;
+        out.write_all(self.created_by(goroutine, goroutine.parent.map(|id| id.0)).as_bytes())
+    }
+
     /// The line above a stack: `goroutine 18 [chan receive, 5 minutes, locked to thread]:`.
     #[must_use]
     pub fn header(&self, goroutine: &Goroutine) -> String {
@@ -158,10 +174,13 @@ impl<'a> Traceback<'a> {
     }
 
     pub(super) fn write_body(&mut self, out: &mut dyn Write, goroutine: &Goroutine) -> io::Result<()> {
-        let id = match goroutine.stack {
-            StackState::Known(id) => id,
-            StackState::NotShown(why) => return writeln!(out, "\t{}", not_shown(why)),
-        };
+        match goroutine.stack {
+            StackState::Known(id) => self.write_stack(out, goroutine, id),
+            StackState::NotShown(why) => writeln!(out, "\t{}", not_shown(why)),
+        }
+    }
+
+    fn write_stack(&mut self, out: &mut dyn Write, goroutine: &Goroutine, id: StackId) -> io::Result<()> {
         let Some(stack) = self.index.snapshot().symbols.stack(id) else { return Ok(()) };
         if self.options.system {
             // Stack pointers differ from goroutine to goroutine.

@@ -11,6 +11,7 @@ layout! {
     /// Offsets in `runtime.g` (runtime2.go).
     GLayout of "runtime.g" {
         stack = "stack",
+        panic = "_panic",
         m = "m",
         sched = "sched",
         syscallsp = "syscallsp",
@@ -31,6 +32,10 @@ layout! {
         labels = "labels",
         timer = "timer",
         ; optional
+        sig = "sig",
+        sigcode0 = "sigcode0",
+        sigcode1 = "sigcode1",
+        sigpc = "sigpc",
         parent_goid = "parentGoid",
         sleep_when = "sleepWhen",
         coroarg = "coroarg",
@@ -92,6 +97,8 @@ pub struct G {
     pub tracking_seq: u8,
     /// `lockedm`: the M that it is locked to; 0 for none.
     pub lockedm: u64,
+    /// `_panic`: address of the newest of the panics that it is in; 0 for none.
+    pub panic: u64,
     /// `parentGoid` (1.21 on).
     pub parent_goid: Option<u64>,
     /// `gopc`: behind the `go` statement that created it; 0 for the runtime's first ones.
@@ -114,6 +121,19 @@ pub struct G {
     pub coroarg: Option<u64>,
     /// `bubble` (1.25 on) or `syncGroup` (1.24): its synctest bubble; 0 for none.
     pub bubble: Option<u64>,
+}
+
+/// A signal that the runtime made a panic of (`g.sig` and what follows it); it stays after the panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// `sig`: number of the signal.
+    pub signal: u32,
+    /// `sigcode0`: `si_code`.
+    pub code: u64,
+    /// `sigcode1`: the address of the fault.
+    pub addr: u64,
+    /// `sigpc`: the instruction.
+    pub pc: u64,
 }
 
 impl G {
@@ -143,6 +163,7 @@ impl G {
             waitreason: bytes.u8_at(layout.waitreason as usize)?,
             tracking_seq: bytes.u8_at(layout.tracking_seq as usize)?,
             lockedm: word(layout.lockedm)?,
+            panic: word(layout.panic)?,
             parent_goid: optional(layout.parent_goid),
             gopc: word(layout.gopc)?,
             startpc: word(layout.startpc)?,
@@ -155,6 +176,14 @@ impl G {
             coroarg: optional(layout.coroarg),
             bubble: optional(layout.bubble.or(layout.sync_group)),
         })
+    }
+
+    /// The signal that made it panic, from a g's bytes; `None` where none did.
+    #[must_use]
+    pub fn fault(bytes: &[u8], layout: &GLayout) -> Option<Fault> {
+        let word = |offset: Option<u32>| bytes.u64_at(offset? as usize);
+        let signal = bytes.u32_at(layout.sig? as usize).filter(|&signal| signal != 0)?;
+        Some(Fault { signal, code: word(layout.sigcode0)?, addr: word(layout.sigcode1)?, pc: word(layout.sigpc)? })
     }
 
     /// The stack pointer at which its stack begins while it does not run.

@@ -107,6 +107,14 @@ pub struct GoRuntime {
     pub provenance: Vec<Provenance>,
 }
 
+impl GoRuntime {
+    /// Whether the layout is that of another version, so that what nothing has checked is likely only.
+    #[must_use]
+    pub fn is_nearest_layout(&self) -> bool {
+        matches!(self.layout_source, LayoutSource::Nearest { .. })
+    }
+}
+
 /// What one layout led to.
 struct Attempt {
     layout: Layout,

@@ -34,6 +34,7 @@ layout! {
         vdso_sp = "vdsoSP",
         vdso_pc = "vdsoPC",
         ; optional
+        dying = "dying",
         is_extra = "isextra",
         is_extra_in_c = "isExtraInC",
     }
@@ -71,6 +72,8 @@ pub struct M {
     pub is_extra: bool,
     /// `isExtraInC` (1.21 on): whether such an M is used by a thread that is in C now.
     pub is_extra_in_c: bool,
+    /// `dying`: how far it is in ending the program; 0 while it is not.
+    pub dying: u32,
     /// `ncgocall`: calls into C so far.
     pub ncgocall: u64,
     /// `alllink`: the next M on `allm`.
@@ -107,6 +110,7 @@ impl M {
             incgo: flag(layout.incgo)?,
             is_extra: layout.is_extra.and_then(flag).unwrap_or(false),
             is_extra_in_c: layout.is_extra_in_c.and_then(flag).unwrap_or(false),
+            dying: layout.dying.and_then(|offset| bytes.u32_at(offset as usize)).unwrap_or(0),
             ncgocall: word(layout.ncgocall)?,
             alllink: word(layout.alllink)?,
             lockedg: word(layout.lockedg)?,

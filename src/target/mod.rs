@@ -105,6 +105,58 @@ pub struct ThreadInfo {
     pub name: String,
 }
 
+/// A signal as the kernel describes it (`siginfo_t`, asm-generic/siginfo.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignalInfo {
+    /// `si_signo`.
+    pub number: i32,
+    /// `si_code`: why it was sent; positive where the kernel itself sent it.
+    pub code: i32,
+    /// The first word of what follows: the address of a fault, or the pid of the sender and above it
+    /// the uid.
+    pub word: u64,
+}
+
+impl SignalInfo {
+    /// By `kill`, `sigqueue`, `tgkill`, and a message queue: what comes with a sender.
+    const SENT: [i32; 4] = [0, -1, -6, -3];
+    /// By the kernel, without a particular reason.
+    const SI_KERNEL: i32 = 128;
+
+    /// Takes a `siginfo_t` apart; `None` when there are too few bytes.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        use crate::bytes::FieldsExt as _;
+        Some(Self { number: bytes.i32_at(0)?, code: bytes.i32_at(8)?, word: bytes.u64_at(16)? })
+    }
+
+    /// Pid and uid of the process that sent it; `None` where none did.
+    #[must_use]
+    pub fn sender(&self) -> Option<(i32, u32)> {
+        let (pid, uid) = (self.word as u32, (self.word >> 32) as u32);
+        Self::SENT.contains(&self.code).then_some((pid as i32, uid))
+    }
+
+    /// The address of the fault; `None` where it was none, or has no address.
+    #[must_use]
+    pub fn fault_address(&self) -> Option<Addr> {
+        const FAULTS: [i32; 5] = [4, 5, 7, 8, 11];
+        let fault = self.code > 0 && self.code != Self::SI_KERNEL && FAULTS.contains(&self.number);
+        fault.then_some(Addr(self.word))
+    }
+}
+
+/// How a process ended, by its core file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The thread that the signal hit.
+    pub thread: Tid,
+    /// Number of the signal that ended it.
+    pub signal: i32,
+    /// The rest of what the kernel says of it; QEMU says nothing.
+    pub info: Option<SignalInfo>,
+}
+
 /// Registers that an unwinder starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registers {
@@ -481,6 +533,11 @@ pub trait Target: Send + Sync {
     /// Registers of a thread that are known without stopping it: a core file's.
     fn registers(&self, tid: Tid) -> Option<Registers> {
         let _ = tid;
+        None
+    }
+
+    /// How the process ended; `None` for one that lives, or lived when its core file was made.
+    fn ended(&self) -> Option<Ended> {
         None
     }
 

@@ -20,13 +20,27 @@ pub struct Dead {
 
 /// Starts an arm64 program in `dir`, and has it die of SIGQUIT when it is ready.
 pub fn die(program: &Path, dir: &Path, args: &[&str]) -> Dead {
+    let running = start(program, dir, args);
+    // It may not be done with saying so.
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::SIGQUIT);
+    dead(running, dir)
+}
+
+/// Starts an arm64 program in `dir` that dies by itself.
+pub fn die_by_itself(program: &Path, dir: &Path, args: &[&str]) -> Dead {
+    dead(start(program, dir, args), dir)
+}
+
+fn start(program: &Path, dir: &Path, args: &[&str]) -> Running {
     let mut command = with_core_limit(&need("qemu-aarch64", "qemu-user"), dir);
     command.arg(program).args(args).env("GOTRACEBACK", "crash");
     let mut running = Running::spawn(command);
     running.wait_ready();
-    // It may not be done with saying so.
-    std::thread::sleep(Duration::from_millis(300));
-    running.signal(Signal::SIGQUIT);
+    running
+}
+
+fn dead(running: Running, dir: &Path) -> Dead {
     let (status, said) = running.wait();
     assert!(status.signal().is_some(), "the program has to die of a signal: {status}\n{said}");
     let mut cores: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 pub use crowd::{Crowd, Key, crowds};
 
 use crate::addr::Addr;
+use crate::analysis::findings::Died;
 use crate::model::{Frame, FrameId, LabelsId, Language, Stack, StackFrame, StackId, StrId, SymbolPool};
 
 /// One goroutine. All ids are those of the pool that the census was made with.
@@ -44,6 +45,8 @@ pub struct Member {
     pub stack: Option<StackId>,
     /// The program's own labels.
     pub labels: Option<LabelsId>,
+    /// The value of the panic that it is in.
+    pub panic: Option<StrId>,
 }
 
 /// Which program it was, as far as was written down.
@@ -104,6 +107,8 @@ pub struct Census {
     pub complete: bool,
     /// How many goroutines there were, listed or not.
     pub total: u64,
+    /// How the program died, if it did.
+    pub died: Option<Died>,
     /// Those that are listed, without dead ones.
     pub members: Vec<Member>,
 }

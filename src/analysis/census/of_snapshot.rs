@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{Census, Identity, Member, intern_line, intern_lines};
+use crate::analysis::findings::Died;
 use crate::analysis::{Index, PlaceKind};
 use crate::model::{FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool};
 
@@ -30,6 +31,7 @@ impl Census {
             captured_at_unix_ns: snapshot.captured_at_unix_ns,
             has_stacks: !alive().any(|goroutine| goroutine.stack == StackState::NotShown(NotShown::NotAsked)),
             complete: snapshot.is_complete(),
+            died: Died::of(snapshot),
             total: u64::try_from(members.len()).unwrap_or(u64::MAX),
             members,
         }
@@ -69,6 +71,7 @@ impl<'a> Translation<'a> {
             creator: goroutine.creator.and_then(|id| self.line(id)),
             stack,
             labels: goroutine.labels.map(|id| self.labels(id)),
+            panic: goroutine.panic.map(|id| self.to.intern_str(self.from.str(id))),
         }
     }
 

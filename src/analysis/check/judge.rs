@@ -9,7 +9,7 @@ use super::growth::{self, Sample};
 use super::{Allowance, Offender, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Crowd, Key, Member, crowds};
 use crate::analysis::diff::Diff;
-use crate::analysis::findings::{self, Seen};
+use crate::analysis::findings::{self, Died, Seen};
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::{FrameId, StackId, SymbolPool};
 
@@ -74,7 +74,7 @@ impl<'a> Judge<'a> {
                 Rule::MaxWait(most) => Some(max_wait(rule, &waits, *most, &self.level.by(), pool)),
                 Rule::ForbidFunction(pattern) => Some(forbid(rule, &counted, pattern, &self.level.by(), pool)),
                 Rule::RequireFunction(pattern) => Some(require(rule, census, pattern, pool)),
-                Rule::NoFindings => Some(no_findings(rule, &waits, &self.level.by(), pool)),
+                Rule::NoFindings => Some(no_findings(rule, &waits, census.died.as_ref(), &self.level.by(), pool)),
                 Rule::MaxGrowth(allowed) => baseline.map(|baseline| {
                     let before = self.counted(baseline, pool);
                     let diff = Diff::of(&before, &counted, &self.level.by(), true, pool);
@@ -92,7 +92,13 @@ impl<'a> Judge<'a> {
     /// The census without what does not count: the runtime's own goroutines and those allowed.
     fn counted(&mut self, census: &Census, pool: &SymbolPool) -> Census {
         let members = census.counted(self.rules.system).filter(|member| !self.exempt.has(member, pool)).copied();
-        Census { members: members.collect(), name: census.name.clone(), program: census.program.clone(), ..*census }
+        Census {
+            members: members.collect(),
+            name: census.name.clone(),
+            program: census.program.clone(),
+            died: census.died.clone(),
+            ..*census
+        }
     }
 
     /// What has come of it. Rules that could not be judged (growth without a baseline, or of too few
@@ -185,6 +191,7 @@ impl Watched {
             wait: None,
             rate: Some(total),
             finding: None,
+            detail: None,
             ids: Vec::new(),
             example: None,
         };
@@ -201,6 +208,7 @@ impl Watched {
                     wait: crowd.wait,
                     rate: Some(rate),
                     finding: None,
+                    detail: None,
                     ids: crowd.ids.clone(),
                     example: Some(crowd.example),
                 })
@@ -275,6 +283,7 @@ fn offender(crowd: &Crowd) -> Offender {
         wait: crowd.wait,
         rate: None,
         finding: None,
+        detail: None,
         ids: crowd.ids.clone(),
         example: Some(crowd.example),
     }
@@ -323,17 +332,35 @@ fn require(rule: &Rule, census: &Census, pattern: &Regex, pool: &SymbolPool) -> 
     Verdict { rule: rule.clone(), holds: found > 0, measured: found as f64, allowed: 1.0, offenders: Vec::new() }
 }
 
-/// One offender for each finding and stack, in the order of findings.
-fn no_findings(rule: &Rule, members: &[Member], by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
-    let found = findings::find(members.iter().map(|member| Seen::of_member(member, pool)));
+/// One offender for each finding and stack, in the order of findings. A finding of the program has one
+/// even where it names no goroutine.
+fn no_findings(rule: &Rule, members: &[Member], died: Option<&Died>, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+    let found = findings::find_in_dead(members.iter().map(|member| Seen::of_member(member, pool)), died);
     let named: FxHashSet<usize> = found.iter().flat_map(|found| &found.positions).copied().collect();
     let mut offenders = Vec::new();
+    let mut of_nobody = 0_u32;
     for found in &found {
         let named: Vec<&Member> = found.positions.iter().filter_map(|&at| members.get(at)).collect();
         let groups = by_size(&crowds(named, by, pool), |_| true);
-        offenders.extend(groups.into_iter().map(|group| Offender { finding: Some(found.finding), ..group }));
+        let (finding, detail) = (Some(found.finding), &found.detail);
+        if groups.is_empty() {
+            of_nobody = of_nobody.saturating_add(1);
+            let ids = died.and_then(|died| died.goroutine).into_iter().collect();
+            let none = Offender {
+                count: 0,
+                before: None,
+                wait: None,
+                rate: None,
+                finding,
+                detail: detail.clone(),
+                ids,
+                example: None,
+            };
+            offenders.push(none);
+        }
+        offenders.extend(groups.into_iter().map(|group| Offender { finding, detail: detail.clone(), ..group }));
     }
-    verdict(rule, named.len() as f64, 0.0, offenders)
+    verdict(rule, named.len() as f64 + f64::from(of_nobody), 0.0, offenders)
 }
 
 fn max_growth(rule: &Rule, diff: &Diff, allowed: Allowance) -> Verdict {
@@ -349,6 +376,7 @@ fn max_growth(rule: &Rule, diff: &Diff, allowed: Allowance) -> Verdict {
             wait: change.wait,
             rate: None,
             finding: None,
+            detail: None,
             ids: change.ids.clone(),
             example: Some(change.example),
         }));

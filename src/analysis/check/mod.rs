@@ -119,6 +119,8 @@ pub struct Offender {
     pub rate: Option<Rate>,
     /// What is wrong with them, where that is the rule.
     pub finding: Option<&'static dyn Finding>,
+    /// What is to be told of one of them besides, in the target's own words.
+    pub detail: Option<String>,
     /// The first ids.
     pub ids: Vec<u64>,
     /// One of them; `None` for all goroutines together.

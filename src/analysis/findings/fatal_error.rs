@@ -10,11 +10,14 @@ use super::{Finding, Seen};
 #[derive(Debug)]
 pub(super) struct FatalError;
 
+/// Its code.
+pub(super) const CODE: &str = "fatal_error";
+
 const LAST_FUNCTIONS: &[&str] = &["runtime.fatalpanic", "runtime.fatalthrow", "runtime.throw", "runtime.fatal"];
 
 impl Finding for FatalError {
     fn code(&self) -> &'static str {
-        "fatal_error"
+        CODE
     }
 
     fn one(&self) -> &'static str {

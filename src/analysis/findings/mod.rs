@@ -8,16 +8,18 @@
 //!
 //! The runtime's own goroutines are never named.
 
+mod died;
 mod fatal_error;
 mod finalizer;
 mod forever;
 mod lock_wait;
+mod panicking;
 #[cfg(test)]
 mod tests;
 
 use super::Index;
 use super::census::Member;
-use crate::model::{FrameId, Goroutine, StackId, StackState, SymbolPool};
+use crate::model::{FrameId, Goroutine, Snapshot, StackId, StackState, SymbolPool};
 
 /// A kind of finding.
 pub trait Finding: std::fmt::Debug + Sync {
@@ -35,17 +37,34 @@ pub trait Finding: std::fmt::Debug + Sync {
 
     /// Whether it holds for this goroutine.
     fn names(&self, goroutine: &Seen<'_>) -> bool;
+
+    /// Whether it is about the program rather than about goroutines: then [`Finding::one`] is a whole
+    /// sentence, and goroutines may be named or not.
+    fn is_of_program(&self) -> bool {
+        false
+    }
+
+    /// What is to be told of this goroutine besides, in the target's own words.
+    fn detail<'a>(&self, goroutine: &Seen<'a>) -> Option<&'a str> {
+        let _ = goroutine;
+        None
+    }
 }
 
 /// Every kind, what is worst first.
 pub const FINDINGS: &[&dyn Finding] = &[
+    DIED,
     &fatal_error::FatalError,
+    &panicking::Panicking,
     &forever::Leaked,
     &forever::NilChannel,
     &forever::EmptySelect,
     &lock_wait::LongLockWait,
     &finalizer::BlockedFinalizer,
 ];
+
+/// The finding that a program has died.
+pub const DIED: &dyn Finding = &died::Died;
 
 /// A goroutine as findings see it, wherever it was read from.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +79,8 @@ pub struct Seen<'a> {
     pub wait_ns: Option<u64>,
     /// Whether it is the runtime's own.
     pub system: bool,
+    /// The value of the panic that it is in.
+    pub panic: Option<&'a str>,
     start: Option<FrameId>,
     stack: Option<StackId>,
     pool: &'a SymbolPool,
@@ -75,6 +96,7 @@ impl<'a> Seen<'a> {
             reason: index.reason(goroutine),
             wait_ns: index.wait_ns(goroutine),
             system: goroutine.system || goroutine.status.is_dead(),
+            panic: goroutine.panic.map(|id| index.snapshot().symbols.str(id)),
             start: goroutine.start,
             stack: match goroutine.stack {
                 StackState::Known(id) => Some(id),
@@ -93,6 +115,7 @@ impl<'a> Seen<'a> {
             reason: member.reason.map(|id| pool.str(id)),
             wait_ns: member.wait_ns,
             system: member.system,
+            panic: member.panic.map(|id| pool.str(id)),
             start: member.start,
             stack: member.stack,
             pool,
@@ -125,20 +148,27 @@ impl<'a> Seen<'a> {
 pub struct Found {
     /// What is wrong.
     pub finding: &'static dyn Finding,
-    /// Positions of the goroutines among those that were looked at, in ascending order; never none.
+    /// Positions of the goroutines among those that were looked at, in ascending order; none only in a
+    /// finding of the program.
     pub positions: Vec<usize>,
+    /// What is to be told of the first of them besides.
+    pub detail: Option<String>,
 }
 
 /// Looks at every goroutine. Kinds of findings that name nobody are left out; one goroutine may be
 /// named by several.
 pub fn find<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>) -> Vec<Found> {
-    let mut all: Vec<Found> = FINDINGS.iter().map(|&finding| Found { finding, positions: Vec::new() }).collect();
+    let mut all: Vec<Found> =
+        FINDINGS.iter().map(|&finding| Found { finding, positions: Vec::new(), detail: None }).collect();
     for (position, goroutine) in goroutines.into_iter().enumerate() {
         if goroutine.system {
             continue;
         }
         for found in &mut all {
             if found.finding.names(&goroutine) {
+                if found.positions.is_empty() {
+                    found.detail = found.finding.detail(&goroutine).map(str::to_owned);
+                }
                 found.positions.push(position);
             }
         }
@@ -147,8 +177,48 @@ pub fn find<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>) -> Vec<Found> {
     all
 }
 
-/// Findings of a snapshot; positions are those in [`crate::model::Snapshot::goroutines`].
+/// How a program died, as findings want to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Died {
+    /// The cause on one line.
+    pub headline: String,
+    /// Id of the goroutine to blame.
+    pub goroutine: Option<u64>,
+}
+
+impl Died {
+    /// Of a snapshot.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Option<Self> {
+        let death = snapshot.death.as_ref()?;
+        Some(Self { headline: death.headline(), goroutine: death.goroutine.map(|id| id.0) })
+    }
+}
+
+/// As [`find`], in a program that has died: that comes first. Of the goroutine to blame it says more
+/// than `fatal_error` would, so that it is not told twice.
+pub fn find_in_dead<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>, died: Option<&Died>) -> Vec<Found> {
+    let Some(died) = died else { return find(goroutines) };
+    let mut blamed = None;
+    let goroutines = goroutines.into_iter().enumerate().inspect(|(position, goroutine)| {
+        if died.goroutine == Some(goroutine.id) {
+            blamed = Some(*position);
+        }
+    });
+    let mut all = find(goroutines.map(|(_, goroutine)| goroutine));
+    for found in all.iter_mut().filter(|found| found.finding.code() == fatal_error::CODE) {
+        found.positions.retain(|&position| Some(position) != blamed);
+    }
+    all.retain(|found| !found.positions.is_empty());
+    let detail = Some(died.headline.clone());
+    all.insert(0, Found { finding: DIED, positions: blamed.into_iter().collect(), detail });
+    all
+}
+
+/// Findings of a snapshot; positions are those in [`Snapshot::goroutines`].
 #[must_use]
 pub fn of_snapshot(index: &Index<'_>) -> Vec<Found> {
-    find(index.snapshot().goroutines.iter().map(|goroutine| Seen::of_goroutine(index, goroutine)))
+    let snapshot = index.snapshot();
+    let goroutines = snapshot.goroutines.iter().map(|goroutine| Seen::of_goroutine(index, goroutine));
+    find_in_dead(goroutines, Died::of(snapshot).as_ref())
 }

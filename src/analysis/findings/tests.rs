@@ -119,6 +119,45 @@ fn programs_that_die() {
 }
 
 #[test]
+fn the_dead_come_first() {
+    use super::{Died, Seen, find_in_dead};
+    let mut builder = SnapshotBuilder::new();
+    for id in [7, 8] {
+        builder.add(&GoroutineSpec { id, frames: stack(&["runtime.fatalpanic", "main.f"]), ..Default::default() });
+    }
+    builder.add(&waits(9, "chan send (nil chan)", None));
+    builder.edit().goroutines.iter_mut().take(2).for_each(|goroutine| goroutine.status = Status::Running);
+    let snapshot = builder.build();
+    let index = Index::new(&snapshot);
+    let found = |goroutine: Option<u64>| -> Vec<(&str, Vec<usize>)> {
+        let died = Died { headline: "panic: boom".to_owned(), goroutine };
+        let seen = snapshot.goroutines.iter().map(|goroutine| Seen::of_goroutine(&index, goroutine));
+        find_in_dead(seen, Some(&died)).iter().map(|found| (found.finding.code(), found.positions.clone())).collect()
+    };
+    // The other one was ending the program too.
+    assert_eq!(found(Some(7)), [("died", vec![0]), ("fatal_error", vec![1]), ("nil_channel", vec![2])]);
+    assert_eq!(found(None), [("died", vec![]), ("fatal_error", vec![0, 1]), ("nil_channel", vec![2])]);
+}
+
+#[test]
+fn panics_whose_deferred_functions_block() {
+    let mut builder = SnapshotBuilder::new();
+    let panics: &[&'static str] = &["runtime.gopark", "main.f.func1", "runtime.gopanic", "main.f"];
+    for (id, functions) in [(1, panics), (2, panics), (3, &["runtime.gopark", "main.f"])] {
+        builder.add(&GoroutineSpec { id, reason: Some("sleep"), frames: stack(functions), ..Default::default() });
+    }
+    let value = std::sync::Arc::make_mut(&mut builder.edit().symbols).intern_str("boom");
+    for at in [0, 2] {
+        builder.edit().goroutines[at].panic = Some(value);
+    }
+    let snapshot = builder.build();
+    let found = of_snapshot(&Index::new(&snapshot));
+    let [panicking] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((panicking.finding.code(), panicking.positions.as_slice()), ("panicking", &[0][..]));
+    assert_eq!(panicking.detail.as_deref(), Some("boom"));
+}
+
+#[test]
 fn codes_are_words_and_no_two_are_alike() {
     let codes: std::collections::BTreeSet<&str> = FINDINGS.iter().map(|finding| finding.code()).collect();
     assert_eq!(codes.len(), FINDINGS.len());

@@ -143,7 +143,8 @@ fn sentences(offenders: &[Offender]) -> String {
     let sentences = offenders.chunk_by(same).filter_map(|groups| {
         let first = groups.first()?;
         let all = groups.iter().map(|group| group.count).sum();
-        Some(findings::message(first.finding?, all, first.ids.first().copied().unwrap_or(0)))
+        let (id, detail) = (first.ids.first().copied().unwrap_or(0), first.detail.as_deref());
+        Some(findings::message(first.finding?, all, id, detail))
     });
     sentences.collect::<Vec<_>>().join("; ")
 }
@@ -159,6 +160,7 @@ fn offender_line(offender: &Offender, words: &Words<'_>) -> String {
             line.push(' ');
             line.push_str(&words.bracket(example, offender.wait, offender.count));
         }
+        None if offender.count == 0 => "no goroutine that is known".clone_into(&mut line),
         None => line.push_str(" in all"),
     }
     if let Some(finding) = offender.finding {

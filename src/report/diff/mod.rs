@@ -79,6 +79,10 @@ impl<'a> Subject<'a> {
             notes.push("the second was taken before the first".into());
         }
         for census in [a, b] {
+            if let Some(died) = &census.died {
+                let blamed = died.goroutine.map_or_else(String::new, |id| format!(" (goroutine {id})"));
+                notes.push(format!("in {} the program has died: {}{blamed}", census.name, died.headline));
+            }
             if census.is_partial() {
                 let listed = u64::try_from(census.members.len()).unwrap_or(u64::MAX);
                 notes.push(format!("{} lists {} of {} goroutines", census.name, count(listed), count(census.total)));

@@ -2,8 +2,8 @@
 
 use super::shared::{Piece, SharedJson};
 use super::types::{
-    Ancestor, CFrame, Consistency, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, Pause, Place, Processor,
-    Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
+    Ancestor, CFrame, Consistency, Death, DeathSignal, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, PanicValue,
+    Pause, Place, Processor, Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
 };
 use crate::addr::Addr;
 use crate::analysis::{self, Index, names};
@@ -136,6 +136,46 @@ pub(super) fn gc(gc: &model::GcStats) -> Gc {
     }
 }
 
+pub(super) fn death<'a>(index: &Index<'a>, death: &'a model::Death) -> Death<'a> {
+    let panics = death.panics.iter().map(|panic| PanicValue {
+        go_type: panic.go_type.as_deref(),
+        text: &panic.text,
+        recovered: panic.recovered,
+        repanicked: panic.repanicked,
+        goexit: panic.goexit,
+    });
+    let stack = death.stack.and_then(|id| index.snapshot().symbols.stack(id));
+    Death {
+        kind: death.kind.name(),
+        headline: death.headline(),
+        text: &death.text,
+        message: death.message.as_deref(),
+        panics: panics.collect(),
+        signal: death.signal.as_ref().map(signal),
+        core_signal: signal(&death.core_signal),
+        thread_id: death.thread,
+        m_id: death.m,
+        stack: death.stack_kind.name(),
+        object: death.object.as_deref(),
+        goroutine_id: death.goroutine.map(|id| id.0),
+        frames: stack.map(|stack| frames_of(index, stack)),
+        frames_complete: death.stack_complete,
+        certain: death.certain,
+    }
+}
+
+fn signal(signal: &model::DeathSignal) -> DeathSignal {
+    DeathSignal {
+        number: signal.number,
+        name: signal.name(),
+        code: signal.code,
+        address: signal.addr.map(address),
+        pc: signal.pc.map(address),
+        sender_pid: signal.sender_pid,
+        sender_uid: signal.sender_uid,
+    }
+}
+
 pub(super) fn processor(p: &model::Processor) -> Processor {
     Processor {
         id: p.id,
@@ -208,6 +248,7 @@ pub(super) fn goroutine<'a>(
             used_bytes: goroutine.stack_used(),
             reserved_bytes: goroutine.stack_reserved(),
         },
+        panic: goroutine.panic.map(|id| symbols.str(id)),
         labels: goroutine.labels.map(|id| {
             symbols.labels(id).iter().map(|label| (symbols.str(label.key), symbols.str(label.value))).collect()
         }),
@@ -283,8 +324,11 @@ fn ancestor<'a>(symbols: &'a SymbolPool, ancestor: &model::Ancestor) -> Ancestor
 }
 
 fn frames<'a>(index: &Index<'a>, goroutine: &model::Goroutine) -> Option<Vec<Frame<'a>>> {
+    index.stack(goroutine).map(|stack| frames_of(index, stack))
+}
+
+fn frames_of<'a>(index: &Index<'a>, stack: &model::Stack) -> Vec<Frame<'a>> {
     let symbols = &index.snapshot().symbols;
-    let stack = index.stack(goroutine)?;
     let frames = stack.frames.iter().filter_map(|stack_frame| {
         let frame = symbols.frame(stack_frame.frame)?;
         let function = symbols.str(frame.function);
@@ -303,5 +347,5 @@ fn frames<'a>(index: &Index<'a>, goroutine: &model::Goroutine) -> Option<Vec<Fra
             language,
         })
     });
-    Some(frames.collect())
+    frames.collect()
 }

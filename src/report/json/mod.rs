@@ -97,6 +97,7 @@ pub(crate) fn document<'a, L>(
         sched: snapshot.sched.as_ref().map(convert::sched),
         heap: snapshot.heap.as_ref().map(convert::heap),
         gc: snapshot.gc.as_ref().map(convert::gc),
+        death: snapshot.death.as_ref().map(|death| convert::death(index, death)),
         processors: snapshot.processors.iter().map(convert::processor).collect(),
         threads: snapshot.threads.iter().map(convert::thread).collect(),
         goroutines: Goroutines {

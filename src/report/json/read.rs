@@ -15,6 +15,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::SCHEMA_VERSION;
 use crate::analysis::Census;
 use crate::analysis::census::{Identity, Member, intern_line, intern_lines};
+use crate::analysis::findings::Died;
 use crate::model::{FrameId, Label, SymbolPool};
 
 /// Longest string, number or run of blanks, in bytes. Names in Go programs stay far below.
@@ -129,6 +130,7 @@ struct Goroutine {
     creator: Option<Place>,
     #[serde(default)]
     stack: StackBytes,
+    panic: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     frames: Option<Vec<Place>>,
 }
@@ -179,8 +181,15 @@ impl Goroutine {
             creator: self.creator.as_ref().map(|place| place.intern(pool)),
             stack,
             labels,
+            panic: self.panic.as_deref().map(|text| pool.intern_str(text)),
         }
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct Death {
+    headline: String,
+    goroutine_id: Option<u64>,
 }
 
 #[derive(Default)]
@@ -188,6 +197,7 @@ struct Document {
     target: Target,
     captured_at_unix_ns: u64,
     complete: bool,
+    death: Option<Death>,
     total: u64,
     grouped: bool,
     members: Vec<Member>,
@@ -212,6 +222,7 @@ impl Document {
             captured_at_unix_ns: self.captured_at_unix_ns,
             has_stacks: !self.stacks_left_out,
             complete: self.complete,
+            died: self.death.map(|death| Died { headline: death.headline, goroutine: death.goroutine_id }),
             total: self.total.max(u64::try_from(self.members.len()).unwrap_or(u64::MAX)),
             members: self.members,
         }
@@ -257,6 +268,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_> {
                 }
                 "target" => document.target = map.next_value()?,
                 "complete" => document.complete = map.next_value()?,
+                "death" => document.death = map.next_value()?,
                 "goroutines" => {
                     has_goroutines = true;
                     map.next_value_seed(GoroutinesSeed { pool: self.pool, document: &mut document })?;

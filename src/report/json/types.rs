@@ -33,6 +33,8 @@ pub struct Document<'a, L> {
     pub heap: Option<Heap>,
     /// The garbage collector; null where it was not found.
     pub gc: Option<Gc>,
+    /// How the program died; null for one that lives, or lived when its core file was made.
+    pub death: Option<Death<'a>>,
     /// Every P.
     pub processors: Vec<Processor>,
     /// Every M.
@@ -120,6 +122,77 @@ pub struct Reading<'a> {
     pub consistency: Consistency,
     /// Where each symbol came from.
     pub provenance: Vec<Provenance<'a>>,
+}
+
+/// How a program died, by its core file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Death<'a> {
+    /// panic, throw, fatal, signal, outside_go. Open enumeration.
+    pub kind: &'static str,
+    /// The cause on one line, in the words of the runtime where it has any.
+    pub headline: String,
+    /// What the program printed before the stacks; empty where it printed nothing.
+    pub text: &'a str,
+    /// What throw or fatal was called with.
+    pub message: Option<&'a str>,
+    /// The panics of the goroutine, oldest first.
+    pub panics: Vec<PanicValue<'a>>,
+    /// The signal that caused it: sent to the program, or the fault that became a panic.
+    pub signal: Option<DeathSignal>,
+    /// The signal that the kernel ended the process with. A program that dies by itself sends itself
+    /// SIGABRT in the end, whatever the cause.
+    pub core_signal: DeathSignal,
+    /// The kernel's id of the thread on which it happened.
+    pub thread_id: i32,
+    /// Id of its M; null for a thread that Go does not know.
+    pub m_id: Option<i64>,
+    /// The stack on which it happened: goroutine, g0, gsignal, outside_go. Open enumeration.
+    pub stack: &'static str,
+    /// Path of the file whose code the signal hit, where that is not Go's.
+    pub object: Option<&'a str>,
+    /// Id of the goroutine to blame; null where it happened in none.
+    pub goroutine_id: Option<u64>,
+    /// Its frames, innermost first; null where they are not known.
+    pub frames: Option<Vec<Frame<'a>>>,
+    /// Whether frames is all of them; of a stack that overflowed there are too many.
+    pub frames_complete: bool,
+    /// Whether all of this is certain, and nothing of it likely only.
+    pub certain: bool,
+}
+
+/// One panic of a chain.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PanicValue<'a> {
+    /// Name of the value's type; string for an error or a Stringer, which the runtime has replaced by
+    /// its text. Null for nil, and where it is not known.
+    pub go_type: Option<&'a str>,
+    /// The value as the runtime prints it.
+    pub text: &'a str,
+    /// Whether it was recovered.
+    pub recovered: bool,
+    /// Whether it was recovered and the same value thrown again (Go 1.25 and later).
+    pub repanicked: bool,
+    /// Whether it is no panic but a runtime.Goexit.
+    pub goexit: bool,
+}
+
+/// A signal of a program that died.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DeathSignal {
+    /// Its number.
+    pub number: i32,
+    /// SIGSEGV and such.
+    pub name: String,
+    /// si_code; positive where the kernel itself sent it. Null where it is not known.
+    pub code: Option<i64>,
+    /// The address of the fault; null where it was none.
+    pub address: Option<String>,
+    /// The instruction that it hit.
+    pub pc: Option<String>,
+    /// The process that sent it.
+    pub sender_pid: Option<i32>,
+    /// User id of that process.
+    pub sender_uid: Option<u32>,
 }
 
 /// A stop that was asked for.
@@ -380,6 +453,9 @@ pub struct Goroutine<'a, P, F> {
     pub creator: Option<P>,
     /// Its stack.
     pub stack: StackBytes,
+    /// The value of the panic that it is in, as the runtime would print it; null where it is in none, or
+    /// has recovered.
+    pub panic: Option<&'a str>,
     /// The program's own pprof labels.
     pub labels: Option<BTreeMap<&'a str, &'a str>>,
     /// Id of its synctest bubble.

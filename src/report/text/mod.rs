@@ -60,6 +60,7 @@ pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], optio
     let counts = Counts::of(snapshot);
     let style = options.style;
     program::write(out, style, snapshot)?;
+    super::death::section(out, style, index)?;
     scheduler::write(out, style, snapshot)?;
     memory::write(out, style, snapshot)?;
     scheduler::write_processors(out, style, &snapshot.processors)?;

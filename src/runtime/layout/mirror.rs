@@ -7,7 +7,9 @@ use crate::runtime::m::MLayout;
 use crate::runtime::mcache::{McacheLayout, MspanLayout};
 use crate::runtime::mstats::{ConsistentHeapStatsLayout, HeapStatsDeltaLayout, MstatsLayout};
 use crate::runtime::p::PLayout;
+use crate::runtime::panics::PanicLayout;
 use crate::runtime::sched::SchedLayout;
+use crate::runtime::values::TypeLayout;
 
 /// A field or structure that every supported version has, and this table lacks.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -103,6 +105,10 @@ pub struct Layout {
     pub mcache: McacheLayout,
     /// `runtime.mspan`.
     pub mspan: MspanLayout,
+    /// `runtime._panic`; `None` in what was recorded before it was asked for.
+    pub panic: Option<PanicLayout>,
+    /// `internal/abi.Type`, likewise.
+    pub go_type: Option<TypeLayout>,
     /// Everything by name.
     pub table: LayoutTable,
     /// Structures and fields of them that code of the program contradicts: what is read there is not
@@ -128,6 +134,8 @@ impl Layout {
             gc_controller: GcControllerLayout::resolve(&table)?,
             mcache: McacheLayout::resolve(&table)?,
             mspan: MspanLayout::resolve(&table)?,
+            panic: PanicLayout::resolve(&table).ok(),
+            go_type: TypeLayout::resolve(&table),
             table,
             mistrusted: Vec::new(),
         })

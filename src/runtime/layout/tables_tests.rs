@@ -120,6 +120,9 @@ fn what_an_issue_needs_is_there() {
         assert_eq!(has("runtime.schedt", "goroutinesCreated"), minor >= 26);
         assert_eq!(has("runtime.p", "goroutinesCreated"), minor >= 26);
         assert_eq!(has("runtime.timers", "heap"), minor >= 23);
+        assert_eq!(has("runtime._panic", "deferreturn"), minor >= 22);
+        assert_eq!(has("runtime._panic", "repanicked"), minor >= 25);
+        assert_eq!((has("runtime._type", "str"), has("internal/abi.Type", "Str")), (minor <= 19, minor >= 21));
     }
 }
 

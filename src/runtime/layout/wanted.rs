@@ -36,6 +36,9 @@ pub const STRUCTS: &[(&str, &[&str])] = &[
             "trackingSeq",
             "lockedm",
             "sig",
+            "sigcode0",
+            "sigcode1",
+            "sigpc",
             "parentGoid",
             "gopc",
             "ancestors",
@@ -52,6 +55,9 @@ pub const STRUCTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("runtime.gobuf", &["sp", "pc", "g", "ctxt", "lr", "bp"]),
+    ("runtime._panic", &["arg", "link", "recovered", "repanicked", "goexit", "deferreturn"]),
+    ("runtime._type", &["tflag", "kind", "str"]),
+    ("internal/abi.Type", &["TFlag", "Kind_", "Str"]),
     (
         "runtime.m",
         &[

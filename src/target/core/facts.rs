@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Addr;
-use crate::target::{Clock, Mapping, ProcessInfo, ThreadInfo};
+use crate::target::{Clock, Ended, Mapping, ProcessInfo, SignalInfo, ThreadInfo};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::target) struct Facts {
@@ -18,6 +18,18 @@ pub(in crate::target) struct Facts {
     pub(in crate::target) mappings: Vec<MappingFacts>,
     /// Files of which parts were recorded; their numbers are those of the program headers.
     pub(in crate::target) files: Vec<FileFacts>,
+    /// How the process ended, in recordings of core files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::target) ended: Option<EndedFacts>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(in crate::target) struct EndedFacts {
+    thread: i32,
+    signal: i32,
+    /// `si_code` and the word behind it; absent where they are not known.
+    code: Option<i32>,
+    word: Option<u64>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -65,6 +77,21 @@ pub(in crate::target) struct FileFacts {
     /// Its path when it was a mapped file; the executable is the first and has none.
     pub(in crate::target) path: Option<String>,
     pub(in crate::target) len: u64,
+}
+
+impl From<Ended> for EndedFacts {
+    fn from(ended: Ended) -> Self {
+        let Ended { thread, signal, info } = ended;
+        Self { thread, signal, code: info.map(|info| info.code), word: info.map(|info| info.word) }
+    }
+}
+
+impl From<EndedFacts> for Ended {
+    fn from(facts: EndedFacts) -> Self {
+        let EndedFacts { thread, signal, code, word } = facts;
+        let info = code.zip(word).map(|(code, word)| SignalInfo { number: signal, code, word });
+        Self { thread, signal, info }
+    }
 }
 
 impl From<&ProcessInfo> for ProcessFacts {

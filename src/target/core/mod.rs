@@ -31,8 +31,8 @@ use self::notes::{FileNote, Notes};
 use super::capture_file::{CaptureFile, CaptureFileError, is_capture};
 use super::file_bytes::FileBytes;
 use super::{
-    Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Shortcoming, Target, TargetError,
-    ThreadInfo, Tid,
+    Backend, Clock, Ended, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Shortcoming, Target,
+    TargetError, ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -101,7 +101,7 @@ pub struct CoreTarget {
     registers: BTreeMap<Tid, Registers>,
     auxv: Vec<(u64, u64)>,
     clock: Clock,
-    signal: Option<i32>,
+    ended: Option<Ended>,
     files: Files,
     attachments: Vec<(String, Vec<u8>)>,
     shortcomings: Vec<Shortcoming>,
@@ -202,7 +202,7 @@ impl CoreTarget {
             threads: facts.threads.iter().map(facts::ThreadFacts::info).collect(),
             registers,
             auxv: notes.auxv,
-            signal: None,
+            ended: facts.ended.map(Into::into),
             files: Files::Inside { files: files.collect() },
             attachments: notes.attachments,
             shortcomings,
@@ -221,7 +221,7 @@ impl CoreTarget {
         options: &CoreOptions,
         mut shortcomings: Vec<Shortcoming>,
     ) -> Self {
-        let Notes { threads, process: noted, auxv, mut files, signal, .. } = notes;
+        let Notes { threads, process: noted, auxv, mut files, ended, .. } = notes;
         let places = Places { bin: options.bin.clone(), sysroot: options.sysroot.clone() };
         let at = |kind: u64| auxv.iter().find(|(k, _)| *k == kind).map(|(_, value)| *value);
         let entry = at(AT_ENTRY).or(at(AT_PHDR));
@@ -272,19 +272,13 @@ impl CoreTarget {
             memory,
             auxv,
             clock: Clock::default(),
-            signal,
+            ended,
             files: Files::Outside { places, executable, others: Mutex::default() },
             attachments: Vec::new(),
             shortcomings,
             reads: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }
-    }
-
-    /// The signal that ended the process, where the core file says.
-    #[must_use]
-    pub fn signal(&self) -> Option<i32> {
-        self.signal
     }
 
     /// Reads what a mapped file has at `addr`, for a page that the core file does not hold.
@@ -573,6 +567,10 @@ impl Target for CoreTarget {
 
     fn registers(&self, tid: Tid) -> Option<Registers> {
         self.registers.get(&tid).copied()
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        self.ended
     }
 
     fn has_whole_pages(&self) -> bool {

@@ -4,7 +4,7 @@
 
 use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt;
-use crate::target::{Registers, Tid};
+use crate::target::{Ended, Registers, SignalInfo, Tid};
 
 const NT_PRSTATUS: u32 = 1;
 const NT_PRPSINFO: u32 = 3;
@@ -66,8 +66,8 @@ pub(super) struct Notes {
     pub(super) process: Option<ProcessNote>,
     pub(super) auxv: Vec<(u64, u64)>,
     pub(super) files: Vec<FileNote>,
-    /// Number of the signal that ended it.
-    pub(super) signal: Option<i32>,
+    /// How it ended; `None` in what gdb writes of a process that lives.
+    pub(super) ended: Option<Ended>,
     /// Description, ranges and attachments of a capture.
     pub(super) facts: Option<Vec<u8>>,
     pub(super) ranges: Option<Vec<u8>>,
@@ -77,9 +77,16 @@ pub(super) struct Notes {
 impl Notes {
     pub(super) fn read(parts: &[(Vec<u8>, u64)], arch: Arch) -> Self {
         let mut notes = Self::default();
+        let mut ending = Ending::default();
         for (bytes, align) in parts {
-            each(bytes, *align, |owner, kind, desc| notes.add(owner, kind, desc, arch));
+            each(bytes, *align, |owner, kind, desc| {
+                notes.add(owner, kind, desc, arch);
+                if owner == b"CORE" {
+                    ending.add(kind, desc);
+                }
+            });
         }
+        notes.ended = ending.ended();
         notes.threads.sort_by_key(|thread| thread.tid);
         notes.threads.dedup_by_key(|thread| thread.tid);
         notes.files.sort_by_key(|file| file.start);
@@ -104,9 +111,39 @@ impl Notes {
             (b"CORE", NT_PRPSINFO) => self.process = process(desc),
             (b"CORE", NT_AUXV) => self.auxv = auxv(desc),
             (b"CORE", NT_FILE) => self.files = files(desc),
-            (b"CORE", NT_SIGINFO) => self.signal = desc.i32_at(0),
             _ => {}
         }
+    }
+}
+
+/// What says how a process ended.
+///
+/// The kernel puts the thread that died first, with the signal that it died of (`fill_note_info`,
+/// fs/binfmt_elf.c), and one `NT_SIGINFO`. gdb, which is asked for a core file of a process that
+/// lives, begins with the process instead.
+#[derive(Debug, Default)]
+struct Ending {
+    first: Option<u32>,
+    thread: Option<(Tid, i32)>,
+    info: Option<SignalInfo>,
+}
+
+impl Ending {
+    fn add(&mut self, kind: u32, desc: &[u8]) {
+        self.first = self.first.or(Some(kind));
+        match kind {
+            NT_PRSTATUS if self.thread.is_none() => {
+                self.thread = desc.i32_at(32).zip(desc.u16_at(12).map(i32::from));
+            }
+            NT_SIGINFO if self.info.is_none() => self.info = SignalInfo::parse(desc),
+            _ => {}
+        }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        let (thread, signal) = self.thread?;
+        let by_the_kernel = self.first == Some(NT_PRSTATUS) && signal != 0;
+        by_the_kernel.then_some(Ended { thread, signal, info: self.info.filter(|info| info.number == signal) })
     }
 }
 
@@ -225,6 +262,30 @@ mod tests {
         assert_eq!([registers.pc.0, registers.sp.0, registers.fp.0, registers.g.0], [116, 119, 104, 101]);
         let registers = read(Arch::Arm64)[0].registers.unwrap();
         assert_eq!([registers.pc.0, registers.sp.0, registers.lr.0, registers.g.0], [132, 131, 130, 128]);
+    }
+
+    #[test]
+    fn only_the_kernel_s_core_files_are_of_the_dead() {
+        let mut status = vec![0; 392];
+        status[12] = 6;
+        status[32..36].copy_from_slice(&77_i32.to_le_bytes());
+        let mut info = vec![0; 128];
+        info[0] = 6;
+        info[8..12].copy_from_slice(&(-6_i32).to_le_bytes());
+        info[16..24].copy_from_slice(&(5_u64 << 32 | 99).to_le_bytes());
+        let (status, info) = (note(b"CORE", NT_PRSTATUS, &status), note(b"CORE", NT_SIGINFO, &info));
+        let process = note(b"CORE", NT_PRPSINFO, &[0; 136]);
+        let ended = |parts: &[&[u8]]| Notes::read(&[(parts.concat(), 4)], Arch::Amd64).ended;
+        let found = ended(&[&status, &process, &info]).unwrap();
+        assert_eq!((found.thread, found.signal), (77, 6));
+        let info = found.info.unwrap();
+        assert_eq!((info.sender(), info.fault_address()), (Some((99, 5)), None));
+        assert_eq!(ended(&[&status, &process]).unwrap().info, None);
+        // gdb's.
+        assert_eq!(ended(&[&process, &status]), None);
+        assert_eq!(SignalInfo { number: 11, code: 1, word: 8 }.fault_address(), Some(Addr(8)));
+        assert_eq!(SignalInfo { number: 11, code: 128, word: 8 }.fault_address(), None);
+        assert_eq!(SignalInfo { number: 11, code: 1, word: 8 }.sender(), None);
     }
 
     #[test]

@@ -234,6 +234,7 @@ fn notes(target: &dyn Target, arch: Arch, state: &State, memory: &[(u64, Box<[u8
         threads: state.threads.iter().map(|t| ThreadFacts::new(t, state.registers.contains_key(&t.tid))).collect(),
         mappings: state.mappings.iter().map(MappingFacts::from).collect(),
         files: state.files.iter().map(|f| FileFacts { path: f.path.clone(), len: f.source.len() }).collect(),
+        ended: target.ended().map(Into::into),
     };
     // Numbers and text: nothing in it can fail to be written.
     note(&mut out, GOSPY, GOSPY_FACTS, &serde_json::to_vec(&facts).unwrap_or_default());

@@ -18,8 +18,8 @@ pub use self::elf_image::ElfImage;
 pub(super) use self::elf_image::Part;
 use self::pieces::Pieces;
 use super::{
-    Backend, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats,
-    Recorder, Registers, Shortcoming, Target, TargetError, ThreadInfo, Tid, Usage,
+    Backend, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
+    ReadStats, Recorder, Registers, Shortcoming, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -209,6 +209,10 @@ impl Target for RecordingTarget {
         let registers = self.0.inner.registers(tid)?;
         self.state().registers.insert(tid, registers);
         Some(registers)
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        self.0.inner.ended()
     }
 
     fn has_whole_pages(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::addr::{Addr, Arch};
 use crate::model::{
     self, AncestorsId, Consistency, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, FreezeInfo, GcPhase,
     GcStats, Goid, HeapStats, Label, Language, ModuleInfo, NotShown, PStatus, Provenance, Scheduler, Snapshot, Stack,
-    StackFrame, StackState, Status, SymbolPool, TargetInfo, WaitReasonId, WarningCode, Warnings,
+    StackFrame, StackId, StackState, Status, SymbolPool, TargetInfo, WaitReasonId, WarningCode, Warnings,
 };
 use crate::runtime::version::GoVersionSource;
 use crate::target::Backend;
@@ -39,6 +39,7 @@ pub(super) struct Restored {
     dead: u64,
     wait_reasons: Vec<String>,
     reason_ids: FxHashMap<String, WaitReasonId>,
+    pub(super) death: Option<model::Death>,
     symbols: SymbolPool,
     warnings: Warnings,
 }
@@ -276,6 +277,7 @@ impl Restored {
             system: goroutine.system,
             locked: goroutine.locked,
             ancestors,
+            panic: goroutine.panic.as_deref().map(|text| self.symbols.intern_str(text)),
         });
         Ok(())
     }
@@ -306,7 +308,6 @@ impl Restored {
         Snapshot {
             captured_at_unix_ns: self.captured_at_unix_ns,
             monotonic_ns,
-            target: self.target,
             reading: self.reading,
             sched: self.sched,
             heap: self.heap,
@@ -316,6 +317,8 @@ impl Restored {
             goroutines: self.goroutines,
             dead_goroutines: self.dead,
             wait_reasons: self.wait_reasons,
+            death: self.death.map(|death| model::Death { process: self.target.pid, ..death }),
+            target: self.target,
             symbols: Arc::new(self.symbols),
             warnings: self.warnings,
         }
@@ -349,16 +352,16 @@ impl Restored {
         pool.intern_frame(frame)
     }
 
+    pub(super) fn frames(&mut self, frames: &[Place]) -> StackId {
+        let frame =
+            |place: &Place| StackFrame { frame: self.frame(place), sp_offset: 0, fp_offset: 0, hidden: place.hidden };
+        let frames = frames.iter().map(frame).collect();
+        self.symbols.intern_stack(Stack { frames })
+    }
+
     fn stack(&mut self, goroutine: &Goroutine) -> StackState {
         if let Some(frames) = &goroutine.frames {
-            let frame = |place: &Place| StackFrame {
-                frame: self.frame(place),
-                sp_offset: 0,
-                fp_offset: 0,
-                hidden: place.hidden,
-            };
-            let frames = frames.iter().map(frame).collect();
-            return StackState::Known(self.symbols.intern_stack(Stack { frames }));
+            return StackState::Known(self.frames(frames));
         }
         StackState::NotShown(match goroutine.stack.status.as_str() {
             "running" => NotShown::Running,
@@ -415,7 +418,7 @@ fn status(text: &str) -> Status {
 }
 
 /// An address, or 0 where there is none.
-fn address(text: &str) -> Addr {
+pub(super) fn address(text: &str) -> Addr {
     let digits = text.strip_prefix("0x").unwrap_or_default();
     Addr(u64::from_str_radix(digits, 16).unwrap_or(0))
 }

@@ -5,6 +5,7 @@
 //! process: it is limited as in [`super::read`], and refused where that refuses it.
 
 mod convert;
+mod death;
 mod types;
 
 use std::fmt;
@@ -87,6 +88,11 @@ impl<'de> Visitor<'de> for Document<'_> {
                 "gc" => restored.gc(map.next_value()?),
                 "processors" => restored.processors(map.next_value()?),
                 "threads" => restored.threads(map.next_value()?),
+                "death" => {
+                    if let Some(death) = map.next_value()? {
+                        restored.died(death);
+                    }
+                }
                 "warnings" => restored.warnings(map.next_value()?),
                 "goroutines" => {
                     has_goroutines = true;

@@ -1,9 +1,14 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::snapshot;
+use crate::addr::Addr;
 use crate::analysis::Index;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::model::{Snapshot, Status, WarningCode};
+use crate::model::{
+    Death, DeathKind, DeathSignal, Goid, PanicValue, Snapshot, StackKind, StackState, Status, WarningCode,
+};
 use crate::report::json::read::ReadBackError;
 use crate::report::json::{JsonOptions, write};
 
@@ -24,8 +29,42 @@ fn made_up() -> Snapshot {
         })
         .add(&GoroutineSpec { id: 0, status: Status::Dead, ..Default::default() });
     let mut snapshot = builder.build();
+    let text = Arc::make_mut(&mut snapshot.symbols).intern_str("boom\n\u{9b}");
+    snapshot.goroutines[2].panic = Some(text);
+    snapshot.death = Some(died(&snapshot));
     snapshot.warnings.add_many(WarningCode::StackOdd, "odd \u{7}", 3);
     snapshot
+}
+
+fn died(snapshot: &Snapshot) -> Death {
+    let StackState::Known(stack) = snapshot.goroutines[2].stack else { panic!("it has a stack") };
+    let signal = |number| DeathSignal {
+        number,
+        code: Some(-6),
+        addr: Some(Addr(16)),
+        pc: Some(Addr(u64::MAX)),
+        sender_pid: Some(12),
+        sender_uid: Some(0),
+    };
+    let panic =
+        PanicValue { go_type: Some("string".into()), text: "boom".into(), repanicked: true, ..Default::default() };
+    Death {
+        kind: DeathKind::Signal,
+        text: "SIGQUIT: quit\n\u{1b}".into(),
+        message: Some("all goroutines are asleep".into()),
+        panics: vec![panic],
+        signal: Some(signal(3)),
+        core_signal: signal(6),
+        process: snapshot.target.pid,
+        thread: 4,
+        m: Some(0),
+        stack_kind: StackKind::Gsignal,
+        object: Some("/lib/libc.so.6".into()),
+        goroutine: Some(Goid(u64::MAX)),
+        stack: Some(stack),
+        stack_complete: true,
+        certain: true,
+    }
 }
 
 fn document(snapshot: &Snapshot) -> String {

@@ -205,6 +205,7 @@ pub(super) struct Goroutine {
     pub(super) c_frames_complete: Option<bool>,
     pub(super) c_syscall: Option<u64>,
     pub(super) ancestors: Option<Vec<Ancestor>>,
+    pub(super) panic: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

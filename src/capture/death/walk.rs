@@ -1,0 +1,247 @@
+//! From the registers of a thread to all that it was in the middle of: across the frames that the
+//! kernel makes for signal handlers, and the switches from one stack to another.
+//!
+//! A Go program that dies is in a signal handler or two, on the stack for signals, called from the
+//! scheduler's stack, to which some goroutine switched. Every stack on the way is unwound by the one
+//! unwinder; what is added here is how to get from one to the next (`sigtramp`, `systemstack`,
+//! `mcall`, `morestack` and `asmcgocall` in sys_linux_amd64.s, asm_amd64.s and those of arm64, Go 1.19
+//! to 1.27). Nothing is guessed: where the way on is not known, it ends.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::addr::{Addr, Arch};
+use crate::bytes::FieldsExt as _;
+use crate::capture::freeze;
+use crate::capture::program::Program;
+use crate::capture::unwind::{End, Start, StartKind, Unwinder};
+use crate::model::StackKind;
+use crate::runtime::g::G;
+use crate::runtime::layout::Layout;
+use crate::runtime::m::M;
+use crate::target::{ReadError, Registers, SignalInfo, Target, TargetExt as _};
+
+/// Most stretches of a stack between two signals or switches.
+const MAX_STRETCHES: usize = 32;
+/// Bytes of a stack that are read from its stack pointer up: of one that overflowed, the inner end is
+/// enough.
+const WINDOW: u64 = 1 << 20;
+/// Bytes that are looked at of a stack whose end is not known.
+const UNKNOWN_STACK: u64 = 64 << 10;
+
+/// Where a stack pointer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct On {
+    pub(super) kind: StackKind,
+    /// Address of the g whose stack it is; 0 for a stack that Go does not know.
+    pub(super) g: u64,
+}
+
+/// A frame of Go code.
+#[derive(Clone, Debug)]
+pub(super) struct Frame {
+    pub(super) function: Arc<str>,
+    pub(super) pc: u64,
+    /// Whether `pc` is the next instruction rather than a return address.
+    pub(super) exact: bool,
+    pub(super) sp: u64,
+    /// Top of the frame: the caller's stack pointer.
+    pub(super) fp: u64,
+    pub(super) on: On,
+}
+
+/// One thing on the way outwards.
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    /// A frame of Go code.
+    Frame(Frame),
+    /// What the kernel saved when a signal arrived; what follows was interrupted by it.
+    Signal { info: SignalInfo, at: Registers, on: On },
+    /// Code that is not Go's.
+    Outside { on: On },
+    /// The end of a stack, seen whole.
+    Top,
+}
+
+/// A thread, from its innermost frame outwards.
+#[derive(Clone, Debug)]
+pub(super) struct Walked {
+    pub(super) m: Option<M>,
+    pub(super) entries: Vec<Entry>,
+    /// The goroutine on it and where its own stack starts, if that was followed to its end.
+    pub(super) goroutine: Option<(u64, Start)>,
+}
+
+/// Walks threads of one process that stands still.
+pub(super) struct Walker<'a> {
+    pub(super) target: &'a dyn Target,
+    pub(super) program: &'a Program,
+    pub(super) layout: &'a Layout,
+    pub(super) unwinder: &'a mut Unwinder,
+    functions: FxHashMap<u64, Option<Arc<str>>>,
+}
+
+/// The stacks of an M.
+struct Stacks {
+    gsignal: Option<(u64, G)>,
+    g0: Option<(u64, G)>,
+    curg: Option<(u64, G)>,
+}
+
+impl Stacks {
+    fn all(&self) -> [(StackKind, &Option<(u64, G)>); 3] {
+        [(StackKind::Gsignal, &self.gsignal), (StackKind::G0, &self.g0), (StackKind::Goroutine, &self.curg)]
+    }
+
+    /// Whose stack `sp` is on, and where that ends.
+    fn of(&self, sp: u64) -> (On, Option<u64>) {
+        let found = self.all().into_iter().find_map(|(kind, stack)| {
+            let (addr, g) = stack.as_ref()?;
+            (g.stack_lo..=g.stack_hi).contains(&sp).then_some((On { kind, g: *addr }, Some(g.stack_hi)))
+        });
+        found.unwrap_or((On { kind: StackKind::Outside, g: 0 }, None))
+    }
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn new(
+        target: &'a dyn Target,
+        program: &'a Program,
+        layout: &'a Layout,
+        unwinder: &'a mut Unwinder,
+    ) -> Self {
+        Self { target, program, layout, unwinder, functions: FxHashMap::default() }
+    }
+
+    /// Name of the function at `pc`; `None` where there is none.
+    pub(super) fn function(&mut self, pc: u64) -> Option<Arc<str>> {
+        let program = self.program;
+        let look = || {
+            let function = program.pclntab.function_at(program.bias.unload(Addr(pc)))?;
+            program.pclntab.name(&function).map(Arc::from)
+        };
+        self.functions.entry(pc).or_insert_with(look).clone()
+    }
+
+    /// Whether a function starts at `pc`.
+    pub(super) fn is_entry(&self, pc: u64) -> bool {
+        self.program.module.text.contains(&pc) && self.program.pclntab.is_entry(self.program.bias.unload(Addr(pc)))
+    }
+
+    /// The g at `addr`; `None` for nil and for what cannot be read.
+    pub(super) fn g(&self, addr: u64) -> Result<Option<(u64, G)>, ReadError> {
+        if addr == 0 {
+            return Ok(None);
+        }
+        let bytes = self.target.read_vec(Addr(addr), self.layout.g.size as usize)?;
+        Ok(bytes.and_then(|bytes| G::parse(&bytes, &self.layout.g, &self.layout.gobuf)).map(|g| (addr, g)))
+    }
+
+    /// Follows a thread outwards from its registers.
+    pub(super) fn walk(&mut self, registers: &Registers, m: Option<&M>) -> Result<Walked, ReadError> {
+        let stacks = Stacks {
+            gsignal: self.g(m.map_or(0, |m| m.gsignal))?,
+            g0: self.g(m.map_or(0, |m| m.g0))?,
+            curg: self.g(m.map_or(0, |m| m.curg))?,
+        };
+        let mut walked = Walked { m: m.copied(), entries: Vec::new(), goroutine: None };
+        let mut next = Some(interrupted(registers));
+        for _ in 0..MAX_STRETCHES {
+            let Some(start) = next else { break };
+            next = self.stretch(start, &stacks, &mut walked)?;
+        }
+        Ok(walked)
+    }
+
+    /// Follows one stack, and says where to go on.
+    fn stretch(&mut self, start: Start, stacks: &Stacks, walked: &mut Walked) -> Result<Option<Start>, ReadError> {
+        let sp = start.sp.0;
+        let (on, end) = stacks.of(sp);
+        if start.pc.0 != 0 && self.function(start.pc.0).is_none() {
+            walked.entries.push(Entry::Outside { on });
+            // C runs below Go's call of it, and Go noted where that was.
+            return Ok(stacks.curg.as_ref().filter(|_| on.kind != StackKind::Goroutine).and_then(in_call_of_c));
+        }
+        let len = end.map_or(UNKNOWN_STACK, |end| end.saturating_sub(sp).min(WINDOW));
+        let mut stack = vec![0; usize::try_from(len).unwrap_or_default()];
+        let got = self.target.read(Addr(sp), &mut stack)?;
+        stack.truncate(got);
+        let word = |addr: u64| stack.u64_at(usize::try_from(addr.checked_sub(sp)?).ok()?);
+        let unwound = self.unwinder.unwind(start, word);
+        let frames = unwound.stack.map(|stack| self.unwinder.frames(stack)).unwrap_or_default();
+        for physical in frames {
+            let Some(function) = self.function(physical.pc) else { break };
+            let frame = Frame {
+                function,
+                pc: physical.pc,
+                exact: physical.exact,
+                sp: unwound.sp.wrapping_add(physical.sp_offset),
+                fp: unwound.sp.wrapping_add(physical.fp_offset),
+                on,
+            };
+            walked.entries.push(Entry::Frame(frame.clone()));
+            match &*frame.function {
+                "runtime.sigtramp" | "runtime.cgoSigtramp" => return self.signal(&frame, stacks, walked),
+                // Interrupted at its start, it has not switched yet.
+                _ if frame.exact || on.kind == StackKind::Goroutine => {}
+                "runtime.systemstack" | "runtime.mcall" => {
+                    return Ok(stacks.curg.as_ref().map(|(_, g)| parked(g, StartKind::Parked)));
+                }
+                "runtime.morestack" => {
+                    return Ok(stacks.curg.as_ref().map(|(_, g)| parked(g, StartKind::Interrupted)));
+                }
+                "runtime.asmcgocall" | "runtime.asmcgocall.abi0" if on.kind == StackKind::G0 => {
+                    return Ok(stacks.curg.as_ref().and_then(in_call_of_c));
+                }
+                _ => {}
+            }
+        }
+        if matches!(unwound.end, End::BadPc(_)) && on.kind != StackKind::Goroutine {
+            // A fault in C of which the runtime made a panic (`sigpanic`).
+            walked.entries.push(Entry::Outside { on });
+            return Ok(stacks.curg.as_ref().and_then(in_call_of_c));
+        }
+        if unwound.end == End::TopFrame {
+            walked.entries.push(Entry::Top);
+            if on.kind == StackKind::Goroutine && walked.goroutine.is_none() {
+                walked.goroutine = Some((on.g, start));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The kernel's frame above that of the handler: `ucontext` and `siginfo`. On amd64 the first is at
+    /// the top of the handler's frame, on arm64 the second.
+    fn signal(&self, frame: &Frame, stacks: &Stacks, walked: &mut Walked) -> Result<Option<Start>, ReadError> {
+        const CONTEXT: usize = 304;
+        const INFO: usize = 128;
+        let arch = self.program.elf.arch();
+        let mut bytes = vec![0; 1024];
+        let got = self.target.read(Addr(frame.fp), &mut bytes)?;
+        bytes.truncate(got);
+        let (context, info) = match arch {
+            Arch::Amd64 => (bytes.as_slice(), bytes.get(CONTEXT..)),
+            Arch::Arm64 => (bytes.get(INFO..).unwrap_or_default(), Some(bytes.as_slice())),
+        };
+        let info = info.and_then(SignalInfo::parse);
+        let (Some(info), Some(at)) = (info, freeze::saved(context, arch)) else { return Ok(None) };
+        walked.entries.push(Entry::Signal { info, at, on: stacks.of(at.sp.0).0 });
+        Ok(Some(interrupted(&at)))
+    }
+}
+
+fn interrupted(registers: &Registers) -> Start {
+    Start { pc: registers.pc, sp: registers.sp, lr: registers.lr, kind: StartKind::Interrupted }
+}
+
+/// Where a goroutine switched to another stack.
+fn parked(g: &G, kind: StartKind) -> Start {
+    Start { pc: Addr(g.sched_pc), sp: Addr(g.sched_sp), lr: Addr(g.sched_lr), kind }
+}
+
+/// Where a goroutine called C.
+fn in_call_of_c((_, g): &(u64, G)) -> Option<Start> {
+    let at = Start { pc: Addr(g.syscallpc), sp: Addr(g.syscallsp), lr: Addr(0), kind: StartKind::Syscall };
+    (g.syscallsp != 0).then_some(at)
+}

@@ -1,0 +1,123 @@
+//! `runtime._panic`: the panics that a goroutine is in, from the newest to the oldest.
+//!
+//! A goroutine's list begins at `g._panic` (runtime2.go and panic.go, Go 1.19 to 1.27). What is read
+//! here is what stands in memory; what of it the runtime prints is for those above to say.
+
+use std::collections::HashSet;
+
+use rustc_hash::FxBuildHasher;
+
+use super::layout::layout;
+use crate::addr::Addr;
+use crate::bytes::FieldsExt as _;
+use crate::target::{ReadError, Target, TargetExt as _};
+
+layout! {
+    /// Offsets in `runtime._panic` (runtime2.go).
+    PanicLayout of "runtime._panic" {
+        arg = "arg",
+        link = "link",
+        recovered = "recovered",
+        goexit = "goexit",
+        ; optional
+        repanicked = "repanicked",
+        deferreturn = "deferreturn",
+    }
+}
+
+/// Most panics of one goroutine that are followed. Each one takes frames on its stack.
+const MAX_PANICS: usize = 1000;
+
+/// An interface value: what stands for its type, and its data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Address of the type; 0 for nil.
+    pub kind: u64,
+    /// The data word: a pointer to the value, or the value itself where that is a pointer.
+    pub data: u64,
+}
+
+/// One `runtime._panic`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Panic {
+    /// `arg`: what was passed to `panic`. When the program dies of it, errors and Stringers have been
+    /// replaced by their texts (`preprintpanics`).
+    pub arg: Interface,
+    /// `recovered`.
+    pub recovered: bool,
+    /// `repanicked` (1.25 on): the next newer one has the same value.
+    pub repanicked: bool,
+    /// `goexit`: it is no panic but a `runtime.Goexit`.
+    pub goexit: bool,
+    /// `deferreturn` (1.22 on): it is no panic but the run of an ordinary function's deferred calls.
+    pub deferreturn: bool,
+}
+
+impl Panic {
+    /// Takes one apart, and gives the address of the next older one too. `None` when there are too
+    /// few bytes.
+    fn parse(bytes: &[u8], layout: &PanicLayout) -> Option<(Self, u64)> {
+        let word = |offset: u32| bytes.u64_at(offset as usize);
+        let flag = |offset: u32| Some(bytes.u8_at(offset as usize)? != 0);
+        let panic = Self {
+            arg: Interface { kind: word(layout.arg)?, data: word(layout.arg.checked_add(8)?)? },
+            recovered: flag(layout.recovered)?,
+            repanicked: layout.repanicked.and_then(flag).unwrap_or(false),
+            goexit: flag(layout.goexit)?,
+            deferreturn: layout.deferreturn.and_then(flag).unwrap_or(false),
+        };
+        Some((panic, word(layout.link)?))
+    }
+}
+
+/// The panics from the one at `first` on, newest first; 0 for none. A list that leads in a circle, is
+/// too long or leaves the memory ends there; then the second value is false.
+///
+/// # Errors
+/// When the target could not be looked at.
+pub fn read_panics(target: &dyn Target, first: u64, layout: &PanicLayout) -> Result<(Vec<Panic>, bool), ReadError> {
+    let mut panics = Vec::new();
+    let mut seen: HashSet<u64, FxBuildHasher> = HashSet::default();
+    let mut next = first;
+    while next != 0 {
+        if panics.len() >= MAX_PANICS || !seen.insert(next) {
+            return Ok((panics, false));
+        }
+        let bytes = target.read_vec(Addr(next), layout.size as usize)?;
+        let Some((panic, link)) = bytes.and_then(|bytes| Panic::parse(&bytes, layout)) else {
+            return Ok((panics, false));
+        };
+        panics.push(panic);
+        next = link;
+    }
+    Ok((panics, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Arch;
+    use crate::runtime::layout::checked_in;
+    use crate::target::fake::FakeTarget;
+
+    #[test]
+    fn a_list_that_leads_in_a_circle_ends() {
+        let layout = PanicLayout::resolve(&checked_in(26, Arch::Amd64).unwrap()).unwrap();
+        let panic = |link: u64, recovered: u8| {
+            let mut bytes = vec![0; layout.size as usize];
+            bytes[layout.arg as usize] = 7;
+            bytes[layout.link as usize..][..8].copy_from_slice(&link.to_le_bytes());
+            bytes[layout.recovered as usize] = recovered;
+            bytes
+        };
+        let target = FakeTarget::new(Arch::Amd64)
+            .with_segment(Addr(0x1000), panic(0x2000, 0))
+            .with_segment(Addr(0x2000), panic(0x1000, 1));
+        let (panics, whole) = read_panics(&target, 0x1000, &layout).unwrap();
+        assert_eq!((panics.len(), whole, panics[0].recovered, panics[1].recovered), (2, false, false, true));
+        assert_eq!(read_panics(&target, 0x3000, &layout).unwrap(), (Vec::new(), false));
+        assert_eq!(read_panics(&target, 0, &layout).unwrap(), (Vec::new(), true));
+        let target = FakeTarget::new(Arch::Amd64).with_segment(Addr(0x2000), panic(0, 0));
+        assert_eq!(read_panics(&target, 0x2000, &layout).unwrap().0.len(), 1);
+    }
+}
