@@ -110,9 +110,9 @@ pub(super) fn run(
             && matching == Some(0)
         {
             let but = if selection.names_ids() {
-                "none that --goid names"
+                "none of those that --goid names"
             } else {
-                "only the runtime's own: --system shows them"
+                "all the runtime's own: --system shows them"
             };
             for line in none_match(&index, text, filter, but) {
                 streams.note(&line);

@@ -238,7 +238,9 @@ fn a_filter_that_matches_nothing_says_so() {
         assert_eq!((ran.out.as_str(), ran.err), ("", format!("gospy: {want}gospy: {hint}")), "{form}");
     }
     let ran = gospy("stack -p 4242 --filter id=2");
-    assert_eq!(ran.err, "gospy: 1 goroutine matches id=2, but only the runtime's own: --system shows them\n");
+    assert_eq!(ran.err, "gospy: id=2 matches 1 goroutine, all the runtime's own: --system shows them\n");
+    let ran = gospy("summary -p 4242 --filter id=3 --goid 1");
+    assert!(ran.out.contains("! id=3 matches 1 goroutine, none of those that --goid names"), "{}", ran.out);
     let ran = gospy("summary -p 4242 --filter func=odd");
     assert!(ran.out.contains(want.trim()) && ran.out.contains(hint.trim()), "{}", ran.out);
     assert!(!ran.out.contains("The program's own") && ran.err.is_empty(), "{}", ran.out);

@@ -5,8 +5,8 @@ use super::units::{count, counted};
 use crate::analysis::{Counts, Filter, Index};
 
 /// Lines that say that no goroutine matches `filter` (typed as `text`), of how many, and what was
-/// probably meant. Where some match and are not shown for another reason, the line says so: `but` is
-/// that reason, or what to do about it. Cleaned.
+/// probably meant. Where some match and are not shown for another reason, `but` is that reason, and
+/// what to do about it. Cleaned.
 #[must_use]
 pub fn none_match(index: &Index<'_>, text: &str, filter: &Filter, but: &str) -> Vec<String> {
     let goroutines = &index.snapshot().goroutines;
@@ -18,12 +18,7 @@ pub fn none_match(index: &Index<'_>, text: &str, filter: &Filter, but: &str) -> 
     let text = clean(text);
     let matching = alive(filter);
     if matching > 0 {
-        let who = if matching == 1 {
-            "1 goroutine matches".to_owned()
-        } else {
-            format!("{} goroutines match", count(matching))
-        };
-        return vec![format!("{who} {text}, but {but}")];
+        return vec![format!("{text} matches {}, {but}", counted(matching, "goroutine", "goroutines"))];
     }
     let mut lines = vec![format!("no goroutine matches {text}, of {}", count(Counts::of(index.snapshot()).total))];
     if let Some((typed, looser)) = filter.with_parts()
@@ -54,7 +49,7 @@ mod tests {
         let snapshot = builder.build();
         let index = Index::new(&snapshot);
         let lines = |text: &str| {
-            none_match(&index, text, &Filter::parse(text).expect("a filter"), "only the runtime's own").join("\n")
+            none_match(&index, text, &Filter::parse(text).expect("a filter"), "all the runtime's own").join("\n")
         };
         let of = "of 1,500";
         assert_eq!(
@@ -76,8 +71,8 @@ mod tests {
         assert_eq!(lines("age>5m"), format!("no goroutine matches age>5m, {of}"));
         assert_eq!(
             lines("not reason~chan\u{202e}"),
-            "1,500 goroutines match not reason~chan\\u{202e}, but only the runtime's own"
+            "not reason~chan\\u{202e} matches 1,500 goroutines, all the runtime's own"
         );
-        assert_eq!(lines("id=2"), "1 goroutine matches id=2, but only the runtime's own");
+        assert_eq!(lines("id=2"), "id=2 matches 1 goroutine, all the runtime's own");
     }
 }

@@ -12,8 +12,7 @@ use super::traceback::{Traceback, TracebackOptions};
 use super::units::{age, count, counted};
 use crate::analysis::{Group, Index, WaitRange};
 
-/// Writes one block for each group, with an empty line between, and how many are `hidden` behind a
-/// limit.
+/// Writes one block for each group, with an empty line between, and how many are `hidden` by a limit.
 ///
 /// # Errors
 /// Those of `out`.

@@ -150,7 +150,7 @@ impl Picture {
         let groups = group(&observed, &index, &selection.grouping, &positions);
         let nothing = match &selection.filter {
             Some((text, filter)) if positions.is_empty() => {
-                none_match(&index, text, filter, "only the runtime's own: S shows them")
+                none_match(&index, text, filter, "all the runtime's own: S shows them")
             }
             _ => Vec::new(),
         };
@@ -199,8 +199,9 @@ impl Picture {
     pub fn group_again(&mut self, selection: &Selection, memory: &mut Memory) {
         *self = Self::new(Arc::clone(&self.observed), selection);
         self.compare_again(selection, memory);
-        let known = matches!(selection.grouping, Grouping::Label(_)) || memory.atoms.is_empty();
-        match memory.atoms.summed(SAMPLES, |atom| atom.key(&selection.grouping)).filter(|_| !known) {
+        let followed = !matches!(selection.grouping, Grouping::Label(_)) && !memory.atoms.is_empty();
+        let summed = || memory.atoms.summed(SAMPLES, |atom| atom.key(&selection.grouping));
+        match followed.then(summed).flatten() {
             Some(groups) => memory.groups = groups,
             None => {
                 memory.groups.clear();

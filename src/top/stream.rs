@@ -190,7 +190,7 @@ fn ansi(style: ratatui::style::Style) -> anstyle::Style {
 
 fn write_restart(out: &mut dyn Write, format: Format, state: &State) -> io::Result<()> {
     let pid = state.picture().map_or(0, |picture| picture.observed.snapshot().target.pid);
-    let reason = format!("process {pid} is another run of the program: everything is counted anew");
+    let reason = format!("process {pid} is a new run of the program: all counts start again");
     match format {
         Format::Text { .. } => writeln!(out, "\n{reason}"),
         Format::Json => write_record(out, &Record::Restart(Reason { reason: &reason })),

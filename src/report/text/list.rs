@@ -34,7 +34,7 @@ pub(super) fn write(
     match &options.filter {
         Some((text, filter)) if selected.is_empty() => {
             writeln!(out)?;
-            for line in none_match(index, text, filter, "none that --goid names") {
+            for line in none_match(index, text, filter, "none of those that --goid names") {
                 paragraph(out, style, Role::Attention, &line)?;
             }
         }

@@ -343,7 +343,7 @@ impl State {
             self.settings.selection.group_order = order;
         }
         self.restarts += 1;
-        self.tell("the program has restarted: everything is counted anew".to_owned());
+        self.tell("the program has restarted: all counts start again".to_owned());
     }
 
     fn tell(&mut self, text: String) {
