@@ -24,6 +24,8 @@ fn made_up() -> Snapshot {
         })
         .add(&GoroutineSpec { id: 0, status: Status::Dead, ..Default::default() });
     let mut snapshot = builder.build();
+    // serde_json reads this as another number.
+    snapshot.gc.as_mut().unwrap().cpu_fraction = 0.009_762_161_945_453_863;
     snapshot.warnings.add_many(WarningCode::StackOdd, "odd \u{7}", 3);
     snapshot
 }
