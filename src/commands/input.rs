@@ -69,9 +69,10 @@ impl Input {
         let is_stream = !kind.is_file() || is_dash(path);
         if kind.is_dir() {
             return refused("a directory");
-        } else if kind.is_block_device() || (kind.is_char_device() && !is_dash(path)) {
-            return refused("a device");
-        } else if kind.is_char_device() && !io::IsTerminal::is_terminal(&file) {
+        }
+        // Somebody may want to paste a document.
+        let is_typed = is_dash(path) && io::IsTerminal::is_terminal(&file);
+        if kind.is_block_device() || (kind.is_char_device() && !is_typed) {
             return refused("a device");
         }
         if is_stream {

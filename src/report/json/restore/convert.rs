@@ -171,7 +171,7 @@ impl Restored {
                     Some(model::Pause { duration_ns: pause.duration_ns, end_unix_ns: unix_ns(&pause.ended_at)? })
                 })
                 .collect(),
-            cpu_fraction: gc.cpu_fraction.unwrap_or(f64::NAN),
+            cpu_fraction: gc.cpu_fraction.and_then(|text| text.get().parse().ok()).unwrap_or(f64::NAN),
             last_unix_ns: gc.last_at.as_deref().and_then(unix_ns),
             next_goal: gc.next_goal_bytes,
             gc_percent: gc.gc_percent,

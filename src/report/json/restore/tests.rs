@@ -32,6 +32,8 @@ fn made_up() -> Snapshot {
     let text = Arc::make_mut(&mut snapshot.symbols).intern_str("boom\n\u{9b}");
     snapshot.goroutines[2].panic = Some(text);
     snapshot.death = Some(died(&snapshot));
+    // serde_json reads this as another number.
+    snapshot.gc.as_mut().unwrap().cpu_fraction = 0.009_762_161_945_453_863;
     snapshot.warnings.add_many(WarningCode::StackOdd, "odd \u{7}", 3);
     snapshot
 }

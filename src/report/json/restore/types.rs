@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -123,7 +124,8 @@ pub(super) struct Gc {
     pub(super) forced_cycles: u32,
     pub(super) pause_total_ns: u64,
     pub(super) recent_pauses: Vec<Pause>,
-    pub(super) cpu_fraction: Option<f64>,
+    /// As it was written: serde_json may read a number of another last digit.
+    pub(super) cpu_fraction: Option<Box<RawValue>>,
     pub(super) last_at: Option<String>,
     pub(super) next_goal_bytes: Option<u64>,
     pub(super) gc_percent: Option<i32>,
