@@ -370,7 +370,8 @@ impl Target for LiveTarget {
 
     /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the
     /// duration is from the first interruption to the last thread let go. A thread that was in an
-    /// uninterruptible call of the kernel stands still there, and has no registers.
+    /// uninterruptible call of the kernel stands still there, and has no registers; nor has one that got
+    /// no processor to stop on for 150 ms.
     fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
         freeze::freeze(&self.dir, self.identity, which, options, self.freeze_filtered)
     }
