@@ -198,15 +198,28 @@ fn seems_gone(error: &TargetError) -> bool {
     matches!(error, TargetError::NoSuchProcess { .. } | TargetError::NotReadable { ended: true, .. })
 }
 
-/// Whether some thread of a process has not ended. Of one that cannot be looked at for a moment, whether
-/// it is there.
+/// Whether some thread of a process has not ended. One look is not enough: amid an `execve` the thread that
+/// calls it changes its id, and is for a moment found by neither.
 pub(super) fn has_live_thread(pid: i32) -> bool {
+    const LOOKS: usize = 5;
+    const PAUSE: Duration = Duration::from_millis(1);
+    let has_ended = |dir: &ProcDir, tid| dir.thread_stat(tid).map_or(true, |stat| matches!(stat.state, 'Z' | 'X'));
     let look = || -> io::Result<bool> {
         let dir = ProcDir::open(pid)?;
-        let has_ended = |tid| dir.thread_stat(tid).map_or(true, |stat| matches!(stat.state, 'Z' | 'X'));
-        Ok(!dir.tids()?.into_iter().all(has_ended))
+        Ok(!dir.tids()?.into_iter().all(|tid| has_ended(&dir, tid)))
     };
-    look().unwrap_or_else(|_| pid > 0 && kill(Pid::from_raw(pid), None).is_ok())
+    // Signal 0 is sent to nobody; the kernel finds the process amid an execve too.
+    let is_there = || pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH);
+    for _ in 0..LOOKS {
+        if !is_there() {
+            return false;
+        }
+        if look().unwrap_or_default() {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
 }
 
 fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) -> TargetError {
@@ -361,7 +374,8 @@ impl Target for LiveTarget {
 
     /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the
     /// duration is from the first interruption to the last thread let go. A thread that was in an
-    /// uninterruptible call of the kernel stands still there, and has no registers.
+    /// uninterruptible call of the kernel stands still there, and has no registers; nor has one that got
+    /// no processor to stop on for 150 ms.
     fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
         freeze::freeze(&self.dir, self.identity, which, options, self.freeze_filtered)
     }

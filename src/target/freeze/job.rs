@@ -23,7 +23,8 @@ pub(super) enum State {
     Stopping,
     /// It stands still.
     Stopped,
-    /// It is in the kernel where it cannot be interrupted, and will stop before it comes back.
+    /// It is in the kernel, where it cannot be interrupted or waits for a processor, and will stop before
+    /// it comes back.
     InKernel,
     /// It sleeps in a call that it was left in.
     Asleep,

@@ -25,6 +25,8 @@ use crate::target::{Registers, Tid};
 
 /// After so long, threads that are in the kernel and cannot be interrupted are left where they are.
 const PATIENCE: Duration = Duration::from_millis(1);
+/// After so long, threads that wait for a processor are.
+const PATIENCE_WITH_RUNNERS: Duration = Duration::from_millis(150);
 /// How long is waited with the processor in hand, since a running thread stops within microseconds.
 const SPIN: Duration = Duration::from_micros(300);
 /// Pause between looks after that.
@@ -251,7 +253,7 @@ impl Job {
                 continue;
             }
             if waited > PATIENCE {
-                self.leave_those_in_the_kernel();
+                self.leave_those_in_the_kernel(waited);
             }
             if now > limit {
                 return Err(self.slow(left));
@@ -278,11 +280,16 @@ impl Job {
     }
 
     /// A thread in state D runs none of its own code, and with the interruption pending it stops
-    /// before it does. A main thread that has ended stays until the others have.
-    fn leave_those_in_the_kernel(&self) {
+    /// before it does. So does one in state R that was interrupted: had it been on a processor, in its own
+    /// code, it would have been made to enter the kernel at once (`kick_process`); it waits for a
+    /// processor, on a busy machine, or has long work in the kernel. State T is that of one which a signal
+    /// had stopped before, and which waits for a processor to stop again. A main thread that has ended stays
+    /// until the others have.
+    fn leave_those_in_the_kernel(&self, waited: Duration) {
         for entry in self.entries().iter().filter(|entry| entry.is(State::Stopping)) {
             match self.tasks.state(entry.tid()) {
-                Some(b'D') => drop(entry.change(State::Stopping, State::InKernel)),
+                Some(b'R' | b'T') if waited < PATIENCE_WITH_RUNNERS => {}
+                Some(b'D' | b'R' | b'T') => drop(entry.change(State::Stopping, State::InKernel)),
                 Some(b'Z' | b'X') | None => entry.end(),
                 Some(_) => {}
             }
@@ -326,10 +333,8 @@ impl Job {
     fn verify(&self) {
         for entry in self.entries() {
             match entry.state() {
-                State::Asleep => {
-                    if self.tasks.runs(entry.tid()) != Some(entry.runs()) {
-                        entry.moved.store(true, SeqCst);
-                    }
+                State::Asleep if self.tasks.runs(entry.tid()) != Some(entry.runs()) => {
+                    entry.moved.store(true, SeqCst);
                 }
                 State::Ended if entry.stood.load(SeqCst) => self.ended.store(true, SeqCst),
                 State::InKernel if self.look_at(entry).is_err() => self.exec.store(true, SeqCst),

@@ -289,3 +289,45 @@ impl Frozen for RecordedFreeze<'_> {
         resumed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::TargetExt;
+    use crate::target::fake::FakeTarget;
+
+    /// A freeze that was none leaves nothing in the recording.
+    #[test]
+    fn what_was_read_in_a_broken_freeze_is_forgotten() {
+        let registers = |pc| Registers { pc: Addr(pc), sp: Addr(2), lr: Addr(0), fp: Addr(3), g: Addr(4) };
+        let thread = |tid| ThreadInfo { tid, state: Some('S'), name: String::new() };
+        let clock = |monotonic_ns| Clock { monotonic_ns, unix_ns: 5 };
+        let fake = FakeTarget::new(Arch::Amd64)
+            .with_segment(Addr(0x1000), [7; 64])
+            .with_thread(thread(8))
+            .with_registers(8, registers(1))
+            .with_clocks([clock(10), clock(20), clock(30)])
+            .with_broken_freezes([Broken::Overdue(Duration::ZERO)]);
+        let target = RecordingTarget::new(Box::new(fake));
+        let read = |at| target.read_u64(Addr(at)).unwrap().unwrap();
+        let held = || {
+            let state = target.state();
+            let starts: Vec<u64> = state.memory.settle().iter().map(|(start, _)| *start).collect();
+            (starts, state.registers.len(), state.clock)
+        };
+        let _ = (read(0x1000), target.clock());
+        let before = held();
+        assert_eq!(before, (vec![0x1000], 0, clock(10)));
+
+        let broken = target.freeze(&FreezeWhich::All).unwrap();
+        let _ = (read(0x1010), target.clock());
+        assert_eq!(held(), (vec![0x1000, 0x1010], 1, clock(20)));
+        assert_eq!(broken.resume(), Err(Broken::Overdue(Duration::ZERO)));
+        assert_eq!(held(), before);
+
+        let whole = target.freeze(&FreezeWhich::All).unwrap();
+        let _ = (read(0x1020), target.clock());
+        assert!(whole.resume().is_ok());
+        assert_eq!(held(), (vec![0x1000, 0x1020], 1, clock(30)));
+    }
+}
