@@ -78,8 +78,12 @@ pub(super) fn target(wanted: &Wanted) -> Result<(Box<dyn Target>, Option<PathBuf
         Place::Process(pid) => Ok((Box::new(LiveTarget::open(*pid)?), wanted.bin.clone())),
         Place::File(path) => {
             let options = CoreOptions { bin: wanted.bin.clone(), sysroot: wanted.sysroot.clone() };
-            let target = CoreTarget::open(path, &options)
-                .map_err(|error| Failure::new(Exit::Error, format!("{}: {error}", path.display())))?;
+            let target = CoreTarget::open(path, &options).map_err(|error| {
+                let (name, text) = (path.display().to_string(), error.to_string());
+                // Some of them name it themselves.
+                let text = if text.starts_with(&name) { text } else { format!("{name}: {text}") };
+                Failure::new(Exit::Error, text)
+            })?;
             // In a core file it takes the place of the program's own file.
             let symbols = wanted.bin.clone().filter(|_| target.backend() == Backend::Capture);
             Ok((Box::new(target), symbols))
