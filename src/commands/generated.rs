@@ -6,7 +6,7 @@ use clap::CommandFactory;
 
 use super::args::{Cli, SchemaOf};
 use super::streams::Streams;
-use super::{Exit, Failure};
+use super::{Exit, Failure, exit};
 use crate::report::{captures, check, diff, doctor, json, processes};
 use crate::top::stream;
 
@@ -18,14 +18,56 @@ pub(super) fn completions(shell: clap_complete::Shell, streams: &mut Streams<'_>
 }
 
 pub(super) fn man(directory: Option<&Path>, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+    let pages = pages();
     match directory {
-        Some(directory) => clap_mangen::generate_to(Cli::command(), directory).map_err(|error| {
-            let message = format!("manual pages could not be written into {}: {error}", directory.display());
-            Failure::new(Exit::Error, message)
-        })?,
-        None => streams.finish(|out| clap_mangen::Man::new(Cli::command()).render(out))?,
+        Some(directory) => {
+            for page in pages {
+                let path = directory.join(page.name);
+                std::fs::write(&path, page.text).map_err(|error| {
+                    let message = format!("the manual page {} could not be written: {error}", path.display());
+                    Failure::new(Exit::Error, message)
+                })?;
+            }
+        }
+        None => {
+            let own = pages.into_iter().find(|page| page.name == "gospy.1").map(|page| page.text).unwrap_or_default();
+            streams.finish(|out| out.write_all(&own))?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// A manual page.
+struct Page {
+    name: String,
+    text: Vec<u8>,
+}
+
+/// Of gospy itself and of each of its commands.
+fn pages() -> Vec<Page> {
+    let mut all = Cli::command().disable_help_subcommand(true);
+    all.build();
+    let commands: Vec<clap::Command> = all.get_subcommands().cloned().chain([all.clone()]).collect();
+    commands.into_iter().map(page).collect()
+}
+
+/// What the definitions say, with the exit statuses in a section of their own, as is usual, in the
+/// place of those that stand below `--help`.
+fn page(command: clap::Command) -> Page {
+    let name = command.get_name().to_owned();
+    let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    let examples = help.split("Exit status:").next().unwrap_or_default().trim_end().to_owned();
+    let page = clap_mangen::Man::new(command.after_long_help(examples));
+    let mut text = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = page.render(&mut text);
+    let mut section = String::from(".SH \"EXIT STATUS\"\n");
+    for (status, meaning) in exit::statuses(&name) {
+        let status = if status.is_empty() { "N".to_owned() } else { status };
+        section.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", meaning.replace('-', "\\-")));
+    }
+    text.extend_from_slice(section.as_bytes());
+    Page { name: page.get_filename(), text }
 }
 
 pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Failure> {

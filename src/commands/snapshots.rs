@@ -10,6 +10,8 @@ use crate::analysis::Census;
 use crate::model::SymbolPool;
 use crate::report::json::read::{self, ReadBackError};
 
+const STANDARD_INPUT: &str = "standard input";
+
 /// Where a reading comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Given {
@@ -21,12 +23,20 @@ pub(super) enum Given {
 }
 
 impl Given {
+    /// What it is called.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File { path, .. } if path.as_os_str() == "-" => STANDARD_INPUT.to_owned(),
+            Self::File { path, .. } => path.display().to_string(),
+            Self::Process(wanted, _) => name_of(wanted),
+        }
+    }
+
     /// Reads it; names go into `pool`.
     pub(super) fn census(&self, sources: &dyn Sources, pool: &mut SymbolPool) -> Result<Census, Failure> {
         match self {
             Self::File { path, .. } if path.as_os_str() == "-" => {
-                let name = "standard input";
-                read::read(io::stdin().lock(), name, pool).map_err(|error| not_read(name, &error))
+                read::read(io::stdin().lock(), STANDARD_INPUT, pool).map_err(|error| not_read(STANDARD_INPUT, &error))
             }
             Self::File { path, bin, sysroot } => {
                 let name = path.display().to_string();

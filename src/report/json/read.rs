@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::SCHEMA_VERSION;
 use crate::analysis::Census;
-use crate::analysis::census::{Identity, Member, intern_line, intern_lines};
+use crate::analysis::census::{Identity, Member, intern_line, intern_lines, unstamped_at_most_ns};
 use crate::model::{FrameId, Label, SymbolPool};
 
 /// Longest string, number or run of blanks, in bytes. Names in Go programs stay far below.
@@ -102,6 +102,13 @@ struct Target {
     #[serde(default)]
     module: Module,
     uptime_ns: Option<u64>,
+    process_state: Option<char>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gc {
+    cycles: Option<u32>,
+    last_at: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -181,6 +188,8 @@ impl Goroutine {
 #[derive(Default)]
 struct Document {
     target: Target,
+    /// When the last collection ended, and the number of cycles.
+    last_gc: Option<(u64, u32)>,
     captured_at_unix_ns: u64,
     complete: bool,
     total: u64,
@@ -207,6 +216,8 @@ impl Document {
             captured_at_unix_ns: self.captured_at_unix_ns,
             has_stacks: !self.stacks_left_out,
             complete: self.complete,
+            stopped: matches!(target.process_state, Some('T' | 't')),
+            unstamped_at_most_ns: unstamped_at_most_ns(self.captured_at_unix_ns, self.last_gc, target.uptime_ns),
             total: self.total.max(u64::try_from(self.members.len()).unwrap_or(u64::MAX)),
             members: self.members,
         }
@@ -251,6 +262,10 @@ impl<'de> Visitor<'de> for DocumentSeed<'_> {
                         .ok_or_else(|| A::Error::custom(format!("captured_at is no time as in RFC 3339: {text:?}")))?;
                 }
                 "target" => document.target = map.next_value()?,
+                "gc" => {
+                    let gc: Option<Gc> = map.next_value()?;
+                    document.last_gc = gc.and_then(|gc| Some((unix_ns(&gc.last_at?)?, gc.cycles?)));
+                }
                 "complete" => document.complete = map.next_value()?,
                 "goroutines" => {
                     has_goroutines = true;
