@@ -374,7 +374,7 @@ mod tests {
         type Load<'a> = &'a dyn Fn(f64, &mut Random) -> f64;
         let mut missed = 0;
         for (name, load, most) in
-            [("rest", &(|_, _: &mut Random| 20.0) as Load<'_>, 4.0), ("waves", &waves, 16.0), ("noise", &noise, 60.0)]
+            [("rest", &(|_, _: &mut Random| 20.0) as Load<'_>, 4.0), ("waves", &waves, 16.0), ("noise", &noise, 90.0)]
         {
             for seed in 0..40 {
                 let still = series(31, seed, load);

@@ -320,7 +320,7 @@ impl Runner<'_, '_> {
 /// What `read` gives of every Go program of the tree, and why there is none or one is missing.
 fn each<T>(family: &Family, mut read: impl FnMut(&Wanted) -> Result<T, Failure>) -> (Vec<T>, Option<String>) {
     let (mut found, mut problem) = (Vec::new(), None);
-    for pid in family.tree().pids() {
+    for (pid, _) in family.living() {
         match read(&Wanted::process(pid, None)) {
             Ok(one) => found.push(one),
             // What is not Go, or has ended meanwhile, is expected in a tree.

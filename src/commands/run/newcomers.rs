@@ -45,7 +45,7 @@ impl Newcomers {
     /// Calls `read` with each process that is to be read now; it says whether that went well.
     pub(super) fn look(&mut self, family: &Family, mut read: impl FnMut(i32) -> bool) {
         let (began, used) = (Instant::now(), processor_time());
-        let present = family.pids().unwrap_or_else(|_| family.tree().born().collect());
+        let present = family.living();
         self.known.retain(|born, _| present.contains(born));
         for born in present {
             let Ok(dir) = ProcDir::open(born.0) else { continue };

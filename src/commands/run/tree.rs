@@ -36,11 +36,13 @@ impl Family {
         Tree { processes }
     }
 
-    /// The same in fewer reads of files, without what is known of each.
-    ///
-    /// # Errors
-    /// Where the kernel does not list the children of a thread (`CONFIG_PROC_CHILDREN`).
-    pub(super) fn pids(&self) -> io::Result<Vec<Born>> {
+    /// Those who run, in fewer reads of files where the kernel lists the children of a thread
+    /// (`CONFIG_PROC_CHILDREN`).
+    pub(super) fn living(&self) -> Vec<Born> {
+        self.listed().unwrap_or_else(|_| self.tree().born().collect())
+    }
+
+    fn listed(&self) -> io::Result<Vec<Born>> {
         let mut found: Vec<Born> = children(own_pid())?;
         found.retain(|born| !self.strangers.contains(born));
         let mut next = 0;
@@ -94,11 +96,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
-        self.processes.iter().filter(|process| !matches!(process.state, 'Z' | 'X')).map(|process| process.pid)
-    }
-
-    pub(super) fn born(&self) -> impl Iterator<Item = Born> {
+    fn born(&self) -> impl Iterator<Item = Born> {
         self.processes.iter().filter(|process| !matches!(process.state, 'Z' | 'X')).map(born)
     }
 
