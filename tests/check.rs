@@ -76,7 +76,12 @@ fn baselines_junit_and_annotations() {
     assert_eq!(output.code(), 7, "{output:?}");
     assert!(output.stdout.contains("goroutines since the baseline; 20 allowed"), "{}", output.stdout);
     assert!(output.stdout.contains("\n::error title=gospy check%3A --max-growth 20::"), "{}", output.stdout);
-    let junit = std::fs::read_to_string(&xml).unwrap();
+    assert!(
+        output.stdout.lines().filter(|line| line.starts_with("::")).all(|line| line.len() < 1_000),
+        "{}",
+        output.stdout
+    );
+    let junit = valid_junit(&xml);
     assert!(junit.contains("failures=\"1\"") && junit.contains("main.leakOne(...)"), "{junit}");
     // Under --json the annotations go to standard error.
     let output = gospy(&[&growth[..], &["--json", "--github"]].concat());
@@ -111,10 +116,112 @@ fn a_target_that_ends_while_it_is_watched() {
         std::thread::sleep(std::time::Duration::from_secs(1));
         drop(running);
     });
-    let output = gospy(&["check", "--pid", &pid, "--watch", "30s", "--interval", "200ms"]);
+    let directory = tempfile::tempdir().unwrap();
+    let xml = directory.path().join("gospy.xml").display().to_string();
+    let rules = ["--max-goroutines", "1000", "--json", "--junit", &xml, "--github"];
+    let output = gospy(&[&["check", "--pid", &pid, "--watch", "30s", "--interval", "200ms"], &rules[..]].concat());
     killer.join().unwrap();
     assert_eq!(output.code(), 3, "{output:?}");
     assert!(output.stderr.contains("of 151 samples were taken; nothing was judged"), "{}", output.stderr);
+    assert!(output.stderr.contains("::error title=gospy check::process "), "{}", output.stderr);
+    let json = found(&output);
+    assert_eq!(
+        (&json["passed"], &json["outcome"], &json["target"]),
+        (&false.into(), &"error".into(), &serde_json::Value::Null)
+    );
+    assert!(
+        json["error"].as_str().unwrap().contains("ended while it was")
+            || json["error"].as_str().unwrap().contains(&pid)
+    );
+    for rule in json["rules"].as_array().unwrap() {
+        assert_eq!((&rule["outcome"], &rule["not_judged"]), (&"not_judged".into(), &"unread".into()), "{rule}");
+    }
+    let text = valid_junit(&xml);
+    assert!(text.contains(r#"tests="2" failures="0" errors="2""#) && text.contains("nothing was judged"), "{text}");
+    // One that is not there at all.
+    let gone = ["check", "--pid", "4194305", "--max-group", "1", "--junit", &xml, "--json"];
+    let output = gospy(&gone);
+    assert_eq!((output.code(), &found(&output)["outcome"]), (3, &"error".into()));
+    assert!(valid_junit(&xml).contains("there is no process 4194305"));
+}
+
+/// The text of a file that Ant's schema and Jenkins' hold for valid.
+fn valid_junit(path: &str) -> String {
+    for schema in ["ant", "jenkins"] {
+        let schema = format!("{}/tests/junit/{schema}.xsd", env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new("xmllint")
+            .args(["--noout", "--schema", &schema, path])
+            .output()
+            .unwrap_or_else(|error| panic!("xmllint cannot be run ({error}): install the package libxml2-utils"));
+        assert!(output.status.success(), "{output:?}");
+    }
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn what_cannot_be_told_in_a_watch_is_no_pass() {
+    let leak = Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", "5"]);
+    let idle = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let (leaking, still) = (leak.pid().to_string(), idle.pid().to_string());
+    let directory = tempfile::tempdir().unwrap();
+    let xml = directory.path().join("gospy.xml").display().to_string();
+    let output = gospy(&["check", "--pid", &leaking, "--watch", "1s", "--max-group", "100000", "--junit", &xml]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stdout.starts_with("1 rule holds, 1 was not judged, 11 samples in "), "{}", output.stdout);
+    assert!(output.stdout.contains("\nNOT JUDGED  steady growth: "), "{}", output.stdout);
+    assert!(output.stdout.contains("main.leakOne(...)"), "{}", output.stdout);
+    let text = valid_junit(&xml);
+    assert!(
+        text.contains(r#"failures="0" errors="1""#) && text.contains(r#"<error type="rising" message="not judged: "#),
+        "{text}"
+    );
+    // Nothing rises, but nothing could have in so short a time.
+    let output = gospy(&["check", "--pid", &still, "--watch", "1s", "--json"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    let json = found(&output);
+    assert_eq!((&json["passed"], &json["outcome"]), (&false.into(), &"not_judged".into()));
+    let rule = &json["rules"][0];
+    assert_eq!((&rule["passed"], &rule["not_judged"]), (&false.into(), &"too_short".into()), "{json}");
+    // Long enough: what would have shown is said.
+    let output = gospy(&["check", "--pid", &still, "--watch", "3s", "--json"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    assert!(found(&output)["rules"][0]["detectable"].as_f64().unwrap() <= 5.0, "{output:?}");
+}
+
+#[test]
+fn a_program_that_is_stopped_is_not_blamed_for_waiting() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let pid = running.pid().to_string();
+    running.stop();
+    let check = ["check", "--pid", &pid, "--watch", "2s", "--max-wait", "1s"];
+    let output = gospy(&check);
+    assert_eq!(output.code(), 8, "{output:?}");
+    let at = |text: &str| output.stdout.find(text).unwrap_or_else(|| panic!("{text}: {}", output.stdout));
+    assert!(
+        at("the program is stopped: every goroutine waits") < at("NOT JUDGED  --max-wait 1.00s: "),
+        "{}",
+        output.stdout
+    );
+    assert!(output.stdout.contains("NOT JUDGED  steady growth: the program is stopped"), "{}", output.stdout);
+    assert!(
+        output.stdout.lines().any(|line| line.contains(" goroutine") && line.ends_with("(the program is stopped)"))
+    );
+    // What is seen is seen, and a program that goes on is judged.
+    assert_eq!(gospy(&["check", "--pid", &pid, "--max-goroutines", "1"]).code(), 7);
+    running.cont();
+    assert_eq!(gospy(&check).code(), 7);
+}
+
+#[test]
+fn an_unknown_wait_is_no_short_one() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let pid = running.pid().to_string();
+    // The runtime has stamped nothing yet; that is not longer ago than the start of the program.
+    assert_eq!(gospy(&["check", "--pid", &pid, "--max-wait", "1h"]).code(), 0);
+    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    let output = gospy(&["check", "--pid", &pid, "--max-wait", "1s"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stdout.contains("NOT JUDGED  --max-wait 1.00s: for how long "), "{}", output.stdout);
 }
 
 #[test]
@@ -131,7 +238,7 @@ fn rules_that_make_no_sense_are_named() {
         (vec!["--pid", "1", "--max-group", "x"], 2, "invalid value 'x' for '--max-group <N>'"),
         (vec!["--pid", "1", "--max-growth", "x%"], 2, "invalid value 'x%' for '--max-growth <N|N%>': growth is"),
         (vec!["--pid", "1", "--max-growth", "5"], 2, "--max-growth needs something to measure from"),
-        (vec!["--pid", "1", "--max-wait", "5"], 2, "a duration is a number with a unit"),
+        (vec!["--pid", "1", "--max-wait", "5x"], 2, "a duration is a number with a unit"),
         (
             vec!["--pid", "1", "--forbid-function", "main.("],
             2,

@@ -28,6 +28,29 @@ fn what_is_wrong_is_told_once_with_its_status() {
 }
 
 #[test]
+fn an_error_names_its_file_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("no-capture").display().to_string();
+    for there in [false, true] {
+        if there {
+            std::fs::write(&file, "this is no capture").unwrap();
+        }
+        for args in [
+            vec!["summary", "--from", &file],
+            vec!["doctor", "--from", &file],
+            vec!["check", "--from", &file, "--max-group", "1"],
+        ] {
+            let output = gospy(&args);
+            assert_eq!(output.code(), 1, "{output:?}");
+            // Doctor's heading names it too.
+            let said =
+                if args[0] == "doctor" { output.stdout.split("Problem").nth(1).unwrap_or("") } else { &output.stderr };
+            assert_eq!(said.matches(&file).count(), 1, "{args:?}: {output:?}");
+        }
+    }
+}
+
+#[test]
 fn a_zombie_has_ended() {
     let mut child = Command::new("true").spawn().unwrap();
     let stat = format!("/proc/{}/stat", child.id());

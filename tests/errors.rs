@@ -93,7 +93,7 @@ fn usage_is_status_2() {
         refused(&gospy(arguments), USAGE);
     }
     // What it is filtered by is looked at before the process is.
-    for filter in ["stat=waiting", "age>5", "state=", "((state=waiting)", "func~[", ""] {
+    for filter in ["stat=waiting", "age>5x", "state=", "((state=waiting)", "func~[", ""] {
         let message = refused(&gospy(&["stack", "--pid", "1", "--filter", filter]), USAGE);
         assert!(message.contains("--filter"), "{filter:?}: {message}");
     }
@@ -212,13 +212,29 @@ fn programs_of_somebody_else_are_status_4() {
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let gospy_program =
             write_program(directory.path(), "gospy", &std::fs::read(env!("CARGO_BIN_EXE_gospy")).unwrap());
-        let output = gospy_with(&["summary", "--pid", &pid(&program)], |command| {
-            let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-            *command = Command::new(&gospy_program);
-            command.args(arguments);
-            as_nobody(command);
-        });
-        (pid(&program), output, Uid::from_raw(0))
+        let nobody = |arguments: &[&str]| {
+            gospy_with(arguments, |command| {
+                let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+                *command = Command::new(&gospy_program);
+                command.args(arguments);
+                as_nobody(command);
+            })
+        };
+        // The reason and the remedy, each once.
+        let doctor = nobody(&["doctor", "--pid", &pid(&program)]);
+        assert_eq!(
+            (doctor.code(), doctor.stdout.matches("it belongs to uid 0").count()),
+            (PERMISSION, 1),
+            "{doctor:?}"
+        );
+        // A list of nothing but what may not be read is no success, and says where to go on.
+        let ps = nobody(&["ps"]);
+        let readable = nobody(&["ps", "--json"]);
+        let readable: serde_json::Value = serde_json::from_str(&readable.stdout).unwrap();
+        let others = readable["processes"].as_array().unwrap().iter().any(|process| !process["goroutines"].is_null());
+        assert_eq!(ps.code(), if others { 0 } else { PERMISSION }, "{ps:?}");
+        assert!(ps.stdout.contains("`gospy doctor --pid "), "{ps:?}");
+        (pid(&program), nobody(&["summary", "--pid", &pid(&program)]), Uid::from_raw(0))
     } else {
         ("1".to_owned(), gospy(&["summary", "--pid", "1"]), Uid::from_raw(0))
     };

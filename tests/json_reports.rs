@@ -77,7 +77,9 @@ strict! {
         schema_version: u32,
         gospy_version: String,
         passed: bool,
-        target: Side,
+        outcome: String,
+        #[serde(deserialize_with = "present")] error: Known<String>,
+        #[serde(deserialize_with = "present")] target: Known<Side>,
         #[serde(deserialize_with = "present")] baseline: Known<Side>,
         samples: u64,
         watched_ns: u64,
@@ -88,10 +90,13 @@ strict! {
         name: String,
         rule: String,
         passed: bool,
+        outcome: String,
+        #[serde(deserialize_with = "present")] not_judged: Known<String>,
         message: String,
         measured: f64,
         allowed: f64,
         excess: f64,
+        #[serde(deserialize_with = "present")] detectable: Known<f64>,
         offenders: Vec<Offender>,
     }
     Offender {
@@ -208,6 +213,10 @@ fn diff_check_and_capture_have_exactly_these_keys() {
         printed(7, &["check", "--pid", &stuck, "--no-findings", "--max-group", "100", "--max-wait", "0", "--json"]);
     assert!(check.rules[2].offenders.iter().all(|offender| offender.finding.is_some()));
     assert!(check.rules[0].passed && check.rules[0].offenders.is_empty());
+    let check: Check = printed(8, &["check", "--pid", &stuck, "--watch", "1s", "--json"]);
+    assert!(check.rules[0].not_judged.is_some() && check.target.is_some() && check.error.is_none());
+    let check: Check = printed(3, &["check", "--pid", "4194305", "--max-group", "1", "--json"]);
+    assert!(check.target.is_none() && check.error.is_some());
 }
 
 #[test]

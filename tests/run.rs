@@ -38,7 +38,8 @@ fn statuses_pass_through() {
     assert_eq!(output.stderr, "err\n");
     for (args, told) in [
         (vec!["run"], "<COMMAND>"),
-        (vec!["run", "--timeout", "5", "--", "true"], "invalid value '5' for '--timeout <DURATION>'"),
+        (vec!["run", "--timeout", "5x", "--", "true"], "invalid value '5x' for '--timeout <DURATION>'"),
+        (vec!["run", "--timeout", "0", "--", "true"], "it has to be longer than 0"),
         (vec!["run", "--capture-on", "KILL", "-o", "x", "--", "true"], "nobody can receive this one"),
         (vec!["run", "--capture-on", "FUSS", "-o", "x", "--", "true"], "invalid value 'FUSS'"),
         (vec!["run", "--capture-every", "1s", "--", "true"], "captures need --output <DIRECTORY>"),
@@ -220,13 +221,92 @@ fn rules_are_judged_of_each_capture() {
 fn rules_that_could_not_be_judged() {
     let rules = ["--capture-every", "10s", "--max-growth", "5", "--no-findings"];
     let output = gospy(&[&["run"], &rules[..], &["--", "true"]].concat());
-    assert_eq!(output.code(), 0, "{output:?}");
+    assert_eq!(output.code(), 8, "{output:?}");
     assert!(output.stderr.contains("gospy: no rule was judged: "), "{}", output.stderr);
-    assert_eq!(gospy(&[&["run", "--strict"], &rules[..], &["--", "true"]].concat()).code(), 6);
+    assert_eq!(gospy(&[&["run", "--strict"], &rules[..], &["--", "true"]].concat()).code(), 8);
     assert_eq!(gospy(&[&["run", "--strict"], &rules[..], &["--", "false"]].concat()).code(), 1);
     let script = format!("sleep 1.5 | {} idle", fx());
-    let once = ["run", "--strict", "--capture-every", "1s", "--max-growth", "5", "--", "sh", "-c", &script];
+    let once = ["run", "--capture-every", "1s", "--max-growth", "5", "--", "sh", "-c", &script];
     let output = gospy(&once);
-    assert_eq!(output.code(), 6, "{output:?}");
-    assert!(output.stderr.contains("--max-growth was not judged: no program was read twice"), "{}", output.stderr);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stderr.contains("--max-growth was not judged: no program was captured twice"), "{}", output.stderr);
+}
+
+#[test]
+fn a_program_that_ends_before_the_first_capture_is_judged_and_named() {
+    let idle = format!("{} idle", fx());
+    let script = format!("sleep 1.5 | {idle}");
+    let rules = ["--capture-every", "60s", "--max-goroutines"];
+    let output = gospy(&[&["run"], &rules[..], &["1000", "--", "sh", "-c", &script]].concat());
+    assert_eq!(output.code(), 0, "{output:?}");
+    let line = output.stderr.lines().find(|line| line.contains("1 rule holds in 1 reading of pid ")).unwrap();
+    assert!(line.contains(" (fx), the last ") && line.ends_with(" before the command ended"), "{line}");
+    let output = gospy(&[&["run"], &rules[..], &["0", "--", "sh", "-c", &script]].concat());
+    assert_eq!((output.code(), output.stderr.contains("FAIL  --max-goroutines 0: ")), (7, true), "{output:?}");
+    // Growth is measured from a capture, not from when the program had only just been started.
+    let script = format!("sleep 2.5 | {} leak -rate 20", fx());
+    let growth = ["run", "--capture-every", "1s", "--max-growth", "35", "--", "sh", "-c", &script];
+    let output = gospy(&growth);
+    assert_eq!(output.code(), 0, "{output:?}");
+}
+
+/// Whoever is left of a command that was given up on is ended and reaped, where nobody else does that:
+/// this process is made the one that its orphans go to, and reaps none.
+#[test]
+fn a_command_that_is_given_up_on_leaves_no_process_behind() {
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let pids = directory.path().join("pids");
+    let quiet = ">/dev/null 2>&1 </dev/null";
+    for (trap, orphan) in
+        [("", "sleep 1000"), ("trap '' TERM;", "sleep 1000"), ("", "sh -c \"trap '' TERM; sleep 1000; :\"")]
+    {
+        // One whose parent is waiting, one whose parent has ended.
+        let script = format!(
+            "{trap} echo $$ >{0}; sleep 1000 & echo $! >>{0}; sh -c '{orphan} {quiet} & echo $! >>{0}'; wait",
+            pids.display()
+        );
+        let output = gospy(&["run", "--timeout", "700ms", "--grace", "300ms", "--", "sh", "-c", &script]);
+        assert_eq!(output.code(), 124, "{output:?}");
+        let started: Vec<String> = std::fs::read_to_string(&pids).unwrap().lines().map(str::to_owned).collect();
+        assert_eq!(started.len(), 3, "{started:?}");
+        for pid in started {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            assert!(stat.is_err(), "{trap} {orphan}: {stat:?}");
+        }
+    }
+}
+
+/// A test binary that hangs: which of its tests were running is said, from Go's own package `testing`.
+#[test]
+fn tests_that_hang_are_named() {
+    const SOURCE: &str = "package hang\n\nimport (\n\t\"testing\"\n\t\"time\"\n)\n\n\
+        func TestDone(t *testing.T) {}\n\n\
+        func TestHangs(t *testing.T) {\n\tt.Parallel()\n\tselect {}\n}\n\n\
+        func TestOuter(t *testing.T) {\n\tt.Parallel()\n\tt.Run(\"inner\", func(t *testing.T) { time.Sleep(time.Hour) })\n}\n\n\
+        func TestLater(t *testing.T) {\n\tt.Parallel()\n\tt.Log(\"never\")\n}\n";
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("go.mod"), "module example.test/hang\n\ngo 1.20\n").unwrap();
+    std::fs::write(directory.path().join("hang_test.go"), SOURCE).unwrap();
+    let root = support::fixture::script("toolchain", &["1.26.6"]);
+    let built = Command::new(root.join("bin/go"))
+        .args(["test", "-c", "-o", "hang.test", "."])
+        .current_dir(directory.path())
+        .env("GOTOOLCHAIN", "local")
+        .env("GOFLAGS", "-mod=mod")
+        .env("GOCACHE", directory.path().join("cache"))
+        .env("CGO_ENABLED", "0")
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let binary = directory.path().join("hang.test").display().to_string();
+    let output = gospy(&["run", "--timeout", "3s", "--", &binary, "-test.parallel", "2"]);
+    assert_eq!(output.code(), 124, "{output:?}");
+    let (_, rest) =
+        output.stderr.split_once("gospy: tests that were running in pid ").unwrap_or_else(|| panic!("{output:?}"));
+    let tests: Vec<&str> = rest.lines().skip(1).take_while(|line| line.starts_with("  ")).collect();
+    assert_eq!(tests.len(), 2, "{tests:?}");
+    assert!(tests[0].starts_with("  example.test/hang.TestHangs (goroutine "), "{tests:?}");
+    assert!(tests[0].contains("select (no cases)") && tests[0].ends_with("hang_test.go:12)"), "{tests:?}");
+    assert!(tests[1].starts_with("  example.test/hang.TestOuter.func1 (goroutine "), "{tests:?}");
 }

@@ -25,12 +25,17 @@ const BYTES: &[(&str, u64)] = &[
     ("gib", 1 << 30),
 ];
 
-/// A duration in ns: `90s`, `5m`, `1h30m`, `1.5h`, `250ms`, `2d`. Without a unit it is none, since
-/// nobody agrees on the unit; `0` is the exception. `None` for anything else, and past 2⁶⁴ ns.
+/// What is said where a duration was not understood.
+pub const DURATION_HELP: &str =
+    "a duration is a number with a unit (500ms, 30s, 5m, 1h30m, 2d); a number alone is seconds";
+
+/// A duration in ns: `90s`, `5m`, `1h30m`, `1.5h`, `250ms`, `2d`. A number alone is seconds, as for
+/// sleep(1) and timeout(1). `None` for anything else, and past 2⁶⁴ ns. Every option and filter that
+/// takes a duration takes this one.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<u64> {
-    if text == "0" {
-        return Some(0);
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return scaled(text, "s", NS);
     }
     let mut rest = text;
     let mut total = 0_u64;
@@ -94,7 +99,12 @@ mod tests {
             (".5s", Some(500_000_000)),
             ("0", Some(0)),
             ("", None),
-            ("5", None),
+            ("5", Some(5_000_000_000)),
+            ("0.5", Some(500_000_000)),
+            (".", None),
+            ("1.2.3", None),
+            ("-1", None),
+            ("99999999999", None),
             ("m", None),
             ("5 m", None),
             ("1.2.3s", None),

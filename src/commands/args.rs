@@ -5,35 +5,27 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs};
+use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
+use super::exit;
+use super::selection::IdRange;
 use super::source::{Depth, Freeze, Place, Wanted};
 use super::streams::ColourChoice;
 use crate::analysis::filter::HELP as FILTER_HELP;
-use crate::analysis::quantity::parse_duration;
 use crate::analysis::{PlaceKind, SortKey};
 use crate::top::grouping::Grouping;
 use crate::top::order::SortName;
 
-const EXIT_STATUS: &str = "\
-Exit status:
-  0    done (also when the reader of a pipe went away)
-  1    error
-  2    wrong usage
-  3    no such process, or it ended while it was read
-  4    no permission; the message says which, and what to do
-  5    not a Go program, or a version of Go that cannot be read
-  6    the answer is incomplete and --strict was given
-  7    a rule of check does not hold
-  130  Ctrl-C
-
-gospy run ends as its command does; its help says more.";
+/// Below the help of gospy itself.
+fn after_help() -> String {
+    format!("{}\n\ngospy run ends as its command does; its help says more.", exit::help("gospy"))
+}
 
 /// See inside any running Go program without touching it.
 ///
 /// gospy reads the memory of a running Go program from outside: no code in the program, no signal,
 /// no debugger, no stop. Stripped binaries work.
 #[derive(Debug, Parser)]
-#[command(name = "gospy", version, propagate_version = true, after_long_help = EXIT_STATUS, max_term_width = 100)]
+#[command(name = "gospy", version, propagate_version = true, after_long_help = after_help(), max_term_width = 100)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: Global,
@@ -96,10 +88,10 @@ pub(super) enum Command {
     #[command(after_long_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
     /// Whether a program keeps rules: for CI
-    #[command(after_long_help = CHECK_EXAMPLES)]
+    #[command(after_long_help = format!("{CHECK_EXAMPLES}\n\n{}", exit::help("check")))]
     Check(CheckArgs),
     /// Run a command that is or starts a Go program, and tell its stacks when it hangs: for CI
-    #[command(after_long_help = RUN_EXAMPLES)]
+    #[command(after_long_help = format!("{RUN_EXAMPLES}\n\n{}", exit::help("run")))]
     Run(RunArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = "Examples:\n  gospy completions bash > /etc/bash_completion.d/gospy\n  \
@@ -156,7 +148,7 @@ Examples:
   gospy stack --pid 4242
   gospy stack -p 4242 --group | less
   gospy stack -p 4242 --filter 'func~http.*Serve and age>1m'
-  gospy stack -p 4242 --goid 18,19 --freeze
+  gospy stack -p 4242 --goid 8-15,18 --freeze
   gospy stack -p 4242 --filter state=syscall --c-frames
   gospy stack -p 4242 --pprof goroutines.pb.gz && go tool pprof -top goroutines.pb.gz
   go tool pprof -top -diff_base before.pb.gz goroutines.pb.gz
@@ -167,7 +159,7 @@ Press ? for the keys. When standard output is not a terminal, each refresh is a 
 
 Examples:
   gospy top --pid 4242
-  gospy top -p 4242 --interval 0.5 --group-by stack --filter 'not system'
+  gospy top -p 4242 --interval 500ms --group-by stack --filter 'not system'
   gospy top -p 4242 --group-by label=tenant --sort growth
   gospy top -p 4242 --wait
   gospy top -p 4242 --once
@@ -193,7 +185,7 @@ Examples:
 #[command(group(clap::ArgGroup::new("where").required(true).args(["pid", "from"])))]
 pub(super) struct TargetArgs {
     /// Process to read
-    #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, short, value_name = "PID", value_hint = ValueHint::Other, value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
     /// File to read in the place of a process: a capture (see `gospy capture`), a core file, or what
     /// `stack --json` writes; - for standard input
@@ -262,7 +254,7 @@ pub(super) struct CaptureArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires_all = ["pid", "interval"])]
     pub(super) repeat: Option<u32>,
     /// Time from one capture to the next
-    #[arg(long, short, value_name = "DURATION", value_parser = super::ci_args::duration, requires = "repeat")]
+    #[arg(long, short, value_name = "DURATION", value_parser = duration, requires = "repeat")]
     pub(super) interval: Option<u64>,
     /// Write the core file that is inside of a capture, for gdb and others
     #[arg(long)]
@@ -282,7 +274,7 @@ pub(super) struct PsArgs {
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
     /// Process to examine; without it, this machine
-    #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, short, value_name = "PID", value_hint = ValueHint::Other, value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
     /// Capture or core file to examine in the place of a process
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "pid")]
@@ -308,9 +300,9 @@ impl DoctorArgs {
 /// Which goroutines, and in which order.
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
-    /// Only the goroutines with these ids
-    #[arg(long, short, value_name = "ID", value_delimiter = ',')]
-    pub(super) goid: Vec<u64>,
+    /// Only the goroutines with these ids: 7, 18,19 or 8-15
+    #[arg(long, short, value_name = "IDS", value_delimiter = ',', value_hint = ValueHint::Other)]
+    pub(super) goid: Vec<IdRange>,
     /// Only the goroutines for which this holds
     #[arg(long, value_name = "EXPR", long_help = format!("Only the goroutines for which this holds.\n\n{FILTER_HELP}"))]
     pub(super) filter: Option<String>,
@@ -435,8 +427,8 @@ impl StackArgs {
 pub(super) struct TopArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// Time from one refresh to the next, in seconds or with a unit: 2, 0.5, 500ms
-    #[arg(long, short, value_name = "TIME", default_value = "1", value_parser = interval)]
+    /// Time from one refresh to the next: 500ms, 2s; a number alone is seconds
+    #[arg(long, short, value_name = "DURATION", default_value = "1", value_parser = interval)]
     pub(super) interval: Duration,
     /// Put goroutines together by place, stack, start, creator or label=KEY
     #[arg(long, value_name = "KEY", default_value = "place", value_parser = |text: &str| text.parse::<Grouping>())]
@@ -473,9 +465,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let with_unit = parse_duration(text).map(Duration::from_nanos);
-    let seconds = || text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let interval = with_unit.or_else(seconds).ok_or("give seconds, or a time with its unit: 2, 0.5, 500ms")?;
+    let interval = duration(text).map(Duration::from_nanos)?;
     if (SHORTEST..=LONGEST).contains(&interval) {
         Ok(interval)
     } else {

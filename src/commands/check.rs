@@ -1,6 +1,6 @@
 //! `gospy check`
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::ci_args::CheckArgs;
 use super::diff::complete;
@@ -12,9 +12,10 @@ use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Census;
 use crate::analysis::check::growth::LEAST_SAMPLES;
-use crate::analysis::check::{Judge, Level, Rule, Rules, Verdict};
+use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
 use crate::model::SymbolPool;
-use crate::report::check::{self, Options, Subject};
+use crate::new_file::Goal;
+use crate::report::check::{self, Options, Origin, Subject};
 use crate::report::units::{count, duration};
 
 pub(super) fn run(
@@ -32,40 +33,94 @@ pub(super) fn run(
     let junit = arguments.junit.as_deref().map(|path| report_file("--junit", path)).transpose()?;
     let mut pool = SymbolPool::default();
     // Read first: that it is missing should not be found out after the watch.
-    let baseline = arguments.baseline().map(|given| given.census(sources, &mut pool)).transpose()?;
-    let judged = judge(arguments, watch.as_ref(), &rules, baseline.as_ref(), sources, &mut pool)?;
-    let notes = notes(&judged, baseline.as_ref(), &rules);
+    let baseline = arguments.baseline().map(|given| given.census(sources, &mut pool)).transpose();
+    let judged = baseline.and_then(|baseline| {
+        let judged = judge(arguments, watch.as_ref(), &rules, baseline.as_ref(), sources, &mut pool)?;
+        Ok((judged, baseline))
+    });
+    let (judged, baseline) = match judged {
+        Ok(judged) => judged,
+        Err(failure) => return Err(not_read(arguments, junit.as_ref(), &rules, failure, streams)),
+    };
+    let notes = notes(&judged, baseline.as_ref());
     let subject = Subject {
-        census: &judged.latest,
+        name: &judged.latest.name,
+        census: Some(&judged.latest),
         baseline: baseline.as_ref(),
         samples: judged.samples,
         watched_ns: judged.watched_ns,
         verdicts: &judged.verdicts,
         pool: &pool,
         notes: &notes,
+        error: None,
     };
+    let written = write(arguments, &subject, streams);
+    write_junit(junit.as_ref(), &subject)?;
+    written?;
+    match (subject.failed(), subject.not_judged()) {
+        (0, 0) => complete(baseline.iter().chain([&judged.latest]), global.strict),
+        (0, _) => Ok(Exit::NotJudged),
+        _ => Ok(Exit::Failed),
+    }
+}
+
+/// The answer, and annotations where they are wanted.
+fn write(arguments: &CheckArgs, subject: &Subject<'_>, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let options = Options { style: streams.out_style(), system: arguments.rules.system };
     let annotate = arguments.github || streams.environment.github;
     let workspace = streams.environment.workspace.clone();
     if arguments.json {
-        streams.finish(|out| check::json(out, &subject))?;
-        if annotate {
-            // Standard output is the JSON's.
-            let _ = check::github(&mut *streams.err, &subject, workspace.as_deref());
-        }
-    } else {
-        streams.finish(|out| {
-            check::text(out, &subject, &options)?;
-            if annotate { check::github(out, &subject, workspace.as_deref()) } else { Ok(()) }
-        })?;
+        streams.finish(|out| check::json(out, subject))?;
+    } else if subject.error.is_none() {
+        streams.finish(|out| check::text(out, subject, &options))?;
     }
-    if let Some(goal) = &junit {
-        write_file(goal, |out| check::junit(out, &subject))?;
+    if annotate && arguments.json {
+        // Standard output is the JSON's.
+        let _ = check::github(&mut *streams.err, subject, workspace.as_deref());
+    } else if annotate {
+        streams.finish(|out| check::github(out, subject, workspace.as_deref()))?;
     }
-    if subject.failed() > 0 {
-        return Ok(Exit::Failed);
+    Ok(())
+}
+
+fn write_junit(goal: Option<&Goal>, subject: &Subject<'_>) -> Result<(), Failure> {
+    let Some(goal) = goal else { return Ok(()) };
+    let system = nix::sys::utsname::uname().ok();
+    let host = system.as_ref().map(|system| system.nodename().to_string_lossy()).unwrap_or_default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let origin = Origin { host: &host, now_unix_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) };
+    write_file(goal, |out| check::junit(out, subject, origin))
+}
+
+/// Says in every form that was asked for that the target could not be read, or not to the end: who
+/// waits for a file or a document is to find the reason in it. The message itself is the caller's to
+/// print.
+fn not_read(
+    arguments: &CheckArgs,
+    junit: Option<&Goal>,
+    rules: &Rules,
+    failure: Failure,
+    streams: &mut Streams<'_>,
+) -> Failure {
+    let verdicts: Vec<Verdict> = rules.rules.iter().map(|rule| Verdict::not_judged(rule, Reason::Unread)).collect();
+    let subject = Subject {
+        name: &arguments.given().name(),
+        census: None,
+        baseline: None,
+        samples: 0,
+        watched_ns: 0,
+        verdicts: &verdicts,
+        pool: &SymbolPool::default(),
+        notes: &[],
+        error: Some(failure.message()),
+    };
+    let results = [write(arguments, &subject, streams), write_junit(junit, &subject)];
+    let more: Vec<String> =
+        results.into_iter().filter_map(Result::err).map(|error| error.message().to_owned()).collect();
+    match more.as_slice() {
+        [] => failure,
+        more => Failure::new(failure.exit(), format!("{}\n{}", failure.message(), more.join("\n"))),
     }
-    complete(baseline.iter().chain([&judged.latest]), global.strict)
 }
 
 /// When to look.
@@ -88,7 +143,7 @@ impl Watch {
                 Exit::Usage,
                 format!(
                     "--watch {} at an --interval of {} gives {samples} samples; growth cannot be told from fewer than \
-                     {least}",
+                     {least}: watch for longer, or give a shorter interval",
                     duration(watch_ns),
                     duration(interval)
                 ),
@@ -116,6 +171,8 @@ impl Watch {
 /// What was seen.
 struct Judged {
     latest: Census,
+    /// For how long the program had run at the first reading, ns.
+    first_uptime_ns: Option<u64>,
     samples: usize,
     watched_ns: u64,
     verdicts: Vec<Verdict>,
@@ -135,18 +192,20 @@ fn judge(
         check_baseline(&latest, baseline, arguments.force)?;
         let mut judge = Judge::new(rules, Level::of(baseline.into_iter().chain([&latest])));
         judge.look(&latest, baseline, pool);
-        return Ok(Judged { verdicts: judge.verdicts(), latest, samples: 1, watched_ns: 0 });
+        let first_uptime_ns = latest.program.uptime_ns;
+        return Ok(Judged { verdicts: judge.verdicts(), latest, first_uptime_ns, samples: 1, watched_ns: 0 });
     };
     let mut source = sources.open(wanted)?;
     let mut judge = Judge::new(rules, Level::of(baseline));
     let started = Instant::now();
-    let (mut first_at, mut latest) = (None, None);
+    let (mut first_at, mut first_uptime_ns, mut latest) = (None, None, None);
     for nth in 0..watch.samples {
         std::thread::sleep(watch.due(nth).saturating_sub(started.elapsed()));
         let snapshot = source.capture(depth).map_err(|failure| ended_early(&failure, nth, watch.samples))?;
         let census = Census::of_snapshot(&snapshot, name_of(wanted), pool);
         if first_at.is_none() {
             check_baseline(&census, baseline, arguments.force)?;
+            first_uptime_ns = census.program.uptime_ns;
         }
         first_at.get_or_insert(census.captured_at_unix_ns);
         judge.look(&census, baseline, pool);
@@ -155,7 +214,7 @@ fn judge(
     let latest = latest.ok_or_else(|| Failure::new(Exit::Error, "nothing was sampled"))?;
     let watched_ns = latest.captured_at_unix_ns.saturating_sub(first_at.unwrap_or_default());
     let samples = usize::try_from(watch.samples).unwrap_or(usize::MAX);
-    Ok(Judged { verdicts: judge.verdicts(), latest, samples, watched_ns })
+    Ok(Judged { verdicts: judge.verdicts(), latest, first_uptime_ns, samples, watched_ns })
 }
 
 fn ended_early(failure: &Failure, samples: u32, of: u32) -> Failure {
@@ -197,10 +256,18 @@ pub(super) fn shortcomings(census: &Census) -> Vec<String> {
     notes
 }
 
+/// A program that has run for less than so many watches when one begins may still warm up.
+const WARM_UP_WATCHES: u64 = 10;
+
 /// What must be known to judge the verdicts.
-fn notes(judged: &Judged, baseline: Option<&Census>, rules: &Rules) -> Vec<String> {
+fn notes(judged: &Judged, baseline: Option<&Census>) -> Vec<String> {
     let mut notes = Vec::new();
     let latest = &judged.latest;
+    if latest.stopped {
+        notes.push(
+            "the program is stopped: every goroutine waits until it goes on (SIGCONT, or its debugger)".to_owned(),
+        );
+    }
     if let Some(baseline) = baseline {
         let relation = baseline.relation(latest);
         match (relation.same_program, relation.same_build) {
@@ -211,13 +278,19 @@ fn notes(judged: &Judged, baseline: Option<&Census>, rules: &Rules) -> Vec<Strin
         }
     }
     notes.extend(baseline.into_iter().chain([latest]).flat_map(shortcomings));
-    let waits = rules.rules.iter().any(|rule| matches!(rule, Rule::MaxWait(_)));
-    let waiting = latest.counted(rules.system).filter(|member| member.reason.is_some());
-    let unknown = waiting.filter(|member| member.wait_ns.is_none()).count();
-    if waits && unknown > 0 && judged.samples == 1 {
-        let unknown = count(u64::try_from(unknown).unwrap_or(u64::MAX));
-        notes
-            .push(format!("for how long {unknown} goroutines wait is not known: the runtime tells after a collection"));
+    let grows = |verdict: &Verdict| {
+        let doubt = verdict.fails() || verdict.reason() == Some(Reason::Rising);
+        doubt && matches!(verdict.rule, Rule::SteadyGrowth(_))
+    };
+    if let Some(uptime) = judged.first_uptime_ns
+        && uptime < judged.watched_ns.saturating_mul(WARM_UP_WATCHES)
+        && judged.verdicts.iter().any(grows)
+    {
+        notes.push(format!(
+            "the program had run for {} when the watch began: pools and caches that still fill look like a leak; if in \
+             doubt, watch later, or for longer than that takes",
+            duration(uptime)
+        ));
     }
     notes
 }

@@ -11,7 +11,7 @@ use super::snapshots::Given;
 use super::source::{Depth, Freeze, Wanted};
 use crate::analysis::GroupBy;
 use crate::analysis::check::Allowance;
-use crate::analysis::quantity::parse_duration;
+use crate::analysis::quantity::{DURATION_HELP, parse_duration};
 
 pub(super) const DIFF_EXAMPLES: &str = "\
 Examples:
@@ -35,12 +35,19 @@ Growth:
   confidence interval. Growth is steady when the whole interval is above 0, the lowest sample rises
   from quarter to quarter of the watch, each quarter lies as a whole above the one before the last,
   and the fitted growth is 5 goroutines or more. It fails when it exceeds --max-growth (0 unless
-  given; a percentage is of all goroutines at the start). A load that goes up and down, or a warm-up
-  that ends during the watch, does not.
+  given; a percentage is of all goroutines at the start). A load that goes up and down does not.
+
+  What neither grows steadily nor can be said not to is not judged, and that is no pass (status 8): a
+  group that rises by less than 5, or only since a part of the watch, as a pool does that still fills;
+  a watch of less than 2 seconds; a load that is so noisy that growth by 10 goroutines (or a tenth of
+  all, or what --max-growth allows) would not show. A rule that holds says which growth would have
+  shown. Watch for longer than the program takes to warm up.
 
 Waits:
-  The runtime only stamps a wait at the first garbage collection after it began, so a wait may be
-  unknown; --watch knows it too of goroutines that have not run from one sample to the next.";
+  The runtime only stamps a wait at a garbage collection after it began, so a wait may be unknown;
+  --watch knows it too of goroutines that have not run from one sample to the next. --max-wait is not
+  judged while an unknown wait may be longer: since the last collection, or the start of the program.
+  Nor does it fail for a program that is stopped, which makes everybody wait.";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -52,29 +59,21 @@ Examples:
 
 Rules:
   Those of `gospy check`, judged of each capture and of each Go program that the command is or starts;
-  of several captures, the worst counts. --max-growth is measured from the first capture of a program.
-  It is enough that one program has a required function. What fails is told with its stacks on
-  standard error when the command has ended.
+  of several captures, the worst counts. With --capture-every, a program is also judged as soon as it
+  runs. --max-growth is measured from the first capture of a program. It is enough that one program has
+  a required function. Which programs were judged, and what fails with its stacks, is said on standard
+  error when the command has ended. What happens after the last reading of a program is not seen.";
 
-Exit status:
-  that of the command; 128 + N when signal N ended it
-  7    the command ended with 0, but a rule does not hold
-  6    the command ended with 0, but a rule could not be judged, and --strict was given
-  124  it did not end within --timeout
-  125  gospy run itself failed
-  126  the command cannot be executed
-  127  there is no such command
-  2    wrong usage";
-
+/// A time to wait for, ns.
 pub(super) fn duration(text: &str) -> Result<u64, String> {
-    match parse_duration(text) {
-        Some(0) | None => Err("a duration is a number with a unit: 500ms, 30s, 5m, 1h30m".to_owned()),
-        Some(ns) => Ok(ns),
+    match wait(text)? {
+        0 => Err("it has to be longer than 0".to_owned()),
+        ns => Ok(ns),
     }
 }
 
 fn wait(text: &str) -> Result<u64, String> {
-    if text == "0" { Ok(0) } else { duration(text) }
+    parse_duration(text).ok_or_else(|| DURATION_HELP.to_owned())
 }
 
 fn allowance(text: &str) -> Result<Allowance, String> {
@@ -85,7 +84,7 @@ fn allowance(text: &str) -> Result<Allowance, String> {
 #[derive(Args, Debug)]
 pub(super) struct ProcessArgs {
     /// Process to read
-    #[arg(long, short, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, short, value_name = "PID", value_hint = ValueHint::Other, value_parser = clap::value_parser!(i32).range(1..))]
     pub(super) pid: Option<i32>,
     /// Binary of the same build with symbols, for a program that has none; of a core file, the
     /// program's own file when it is not where it was

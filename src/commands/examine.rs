@@ -153,8 +153,16 @@ pub(super) fn processes() -> Result<Processes, Failure> {
         Processes { schema_version: SCHEMA_VERSION, gospy_version: env!("CARGO_PKG_VERSION"), ..Processes::default() };
     for entry in list.filter(|entry| !entry.kernel_thread && entry.state != 'Z') {
         match entry.executable() {
-            Ok(bytes) => all.processes.extend(go_process(entry, bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => all.hidden += 1,
+            Ok(bytes) => {
+                let pid = entry.pid;
+                let Some((process, refused)) = go_process(entry, bytes) else { continue };
+                all.processes.push(process);
+                all.refused = all.refused.or(refused.then_some(pid));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                all.hidden += 1;
+                all.refused = all.refused.or(Some(entry.pid));
+            }
             // It has ended.
             Err(_) => {}
         }
@@ -162,8 +170,8 @@ pub(super) fn processes() -> Result<Processes, Failure> {
     Ok(all)
 }
 
-/// The entry of a Go program; `None` for any other.
-fn go_process(entry: ProcessEntry, bytes: Arc<dyn ByteSource>) -> Option<Process> {
+/// The entry of a Go program, and whether it may not be read; `None` for any other.
+fn go_process(entry: ProcessEntry, bytes: Arc<dyn ByteSource>) -> Option<(Process, bool)> {
     let elf = Elf::parse(bytes).ok()?;
     if !elf.sections().is_empty() && GO_SECTIONS.iter().all(|name| elf.section(name).is_none()) {
         return None;
@@ -172,12 +180,12 @@ fn go_process(entry: ProcessEntry, bytes: Arc<dyn ByteSource>) -> Option<Process
     if info.is_none() && elf.sections().is_empty() {
         return None;
     }
-    let (goroutines, unreadable) = match goroutines(entry.pid) {
-        Ok(count) => (Some(count), None),
-        Err(failure) => (None, Some(failure.message().to_owned())),
+    let (goroutines, unreadable, refused) = match goroutines(entry.pid) {
+        Ok(count) => (Some(count), None, false),
+        Err(failure) => (None, Some(failure.message().to_owned()), failure.exit() == Exit::Permission),
     };
     let module = info.as_ref().and_then(module_of);
-    Some(Process {
+    let process = Process {
         pid: entry.pid,
         uid: entry.uid,
         user: entry.user,
@@ -191,7 +199,8 @@ fn go_process(entry: ProcessEntry, bytes: Arc<dyn ByteSource>) -> Option<Process
         exe: entry.exe,
         exe_deleted: entry.exe_deleted,
         cmdline: entry.cmdline,
-    })
+    };
+    Some((process, refused))
 }
 
 fn goroutines(pid: i32) -> Result<u64, Failure> {

@@ -22,11 +22,65 @@ pub enum Exit {
     NotGo,
     /// The answer is incomplete and `--strict` was given.
     Incomplete,
-    /// A rule of `check` does not hold.
+    /// A rule of `check` or `run` does not hold.
     Failed,
+    /// All rules that could be judged hold, but some could not: that is no pass.
+    NotJudged,
     /// What `run` says of its command: the command's own status, 124 when it was given up on, 125 to
     /// 127 when it could not be run.
     Command(u8),
+}
+
+/// What each status means, for `--help` and the manual pages.
+const STATUSES: &[(u8, &str)] = &[
+    (0, "done (also when the reader of a pipe went away)"),
+    (1, "error"),
+    (2, "wrong usage"),
+    (3, "no such process, or it ended while it was read"),
+    (4, "no permission; the message says which, and what to do"),
+    (5, "not a Go program, or a version of Go that cannot be read"),
+    (6, "the answer is incomplete and --strict was given"),
+    (7, "check, run: a rule does not hold"),
+    (8, "check, run: no rule failed, but one could not be judged"),
+    (130, "Ctrl-C"),
+];
+
+/// What `run` ends with beside the status of its command.
+const OF_RUN: &[(&str, &str)] = &[
+    ("", "that of the command; 128 + N when signal N ended it"),
+    ("7", "the command ended with 0, but a rule does not hold"),
+    ("8", "the command ended with 0 and no rule failed, but one could not be judged"),
+    ("124", "it did not end within --timeout"),
+    ("125", "gospy run itself failed"),
+    ("126", "the command cannot be executed"),
+    ("127", "there is no such command"),
+    ("2", "wrong usage"),
+];
+
+/// The statuses of a command and what they mean, in the order in which they are shown. Only `check`
+/// and `run` judge rules, and only what reads one program can fail for want of it.
+pub(super) fn statuses(command: &str) -> Vec<(String, &'static str)> {
+    if command == "run" {
+        return OF_RUN.iter().map(|(status, meaning)| ((*status).to_owned(), *meaning)).collect();
+    }
+    let applies = |status: u8| match (command, status) {
+        ("gospy" | "check", _) => true,
+        (_, 7 | 8) => false,
+        ("completions" | "man" | "schema", 3..=6) => false,
+        ("ps", 3 | 5 | 6) => false,
+        ("top" | "doctor", 6) => false,
+        _ => true,
+    };
+    STATUSES.iter().filter(|(status, _)| applies(*status)).map(|(status, text)| (status.to_string(), *text)).collect()
+}
+
+/// The same as text for `--help`.
+pub(super) fn help(command: &str) -> String {
+    let mut text = String::from("Exit status:");
+    for (status, meaning) in statuses(command) {
+        text.push_str(&if status.is_empty() { format!("\n  {meaning}") } else { format!("\n  {status:<5}{meaning}") });
+    }
+    text
 }
 
 impl Exit {
@@ -42,6 +96,7 @@ impl Exit {
             Self::NotGo => 5,
             Self::Incomplete => 6,
             Self::Failed => 7,
+            Self::NotJudged => 8,
             Self::Command(status) => status,
         }
     }

@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use super::args::{Cli, SchemaOf};
 use super::files::{is_dash, write_file};
 use super::streams::Streams;
-use super::{Exit, Failure};
+use super::{Exit, Failure, exit};
 use crate::new_file::{Directory, Goal, PUBLIC, Replace};
 use crate::report::{captures, check, diff, doctor, json, processes};
 use crate::top::stream;
@@ -21,29 +21,58 @@ pub(super) fn completions(shell: clap_complete::Shell, streams: &mut Streams<'_>
 }
 
 pub(super) fn man(directory: Option<&Path>, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
+    let pages = pages();
     match directory {
         Some(directory) if is_dash(directory) => {
             let message = "without a directory, `gospy man` prints the page to standard output";
             return Err(Failure::new(Exit::Usage, message));
         }
         Some(directory) => {
-            let mut command = Cli::command().disable_help_subcommand(true);
-            command.build();
-            write_pages(command, &Arc::new(Directory::open(directory)?))?;
+            let directory = Arc::new(Directory::open(directory)?);
+            for page in pages {
+                let goal = Goal::inside(&directory, &page.name, Replace::Own)?.with_mode(PUBLIC);
+                write_file(&goal, |out| out.write_all(&page.text))?;
+            }
         }
-        None => streams.finish(|out| clap_mangen::Man::new(Cli::command()).render(out))?,
+        None => {
+            let own = pages.into_iter().find(|page| page.name == "gospy.1").map(|page| page.text).unwrap_or_default();
+            streams.finish(|out| out.write_all(&own))?;
+        }
     }
     Ok(Exit::Done)
 }
 
-/// A page for a command and one for each of its subcommands.
-fn write_pages(command: clap::Command, directory: &Arc<Directory>) -> Result<(), Failure> {
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()).cloned() {
-        write_pages(subcommand, directory)?;
+/// A manual page.
+struct Page {
+    name: String,
+    text: Vec<u8>,
+}
+
+/// Of gospy itself and of each of its commands.
+fn pages() -> Vec<Page> {
+    let mut all = Cli::command().disable_help_subcommand(true);
+    all.build();
+    let commands: Vec<clap::Command> = all.get_subcommands().cloned().chain([all.clone()]).collect();
+    commands.into_iter().map(page).collect()
+}
+
+/// What the definitions say, with the exit statuses in a section of their own, as is usual, in the
+/// place of those that stand below `--help`.
+fn page(command: clap::Command) -> Page {
+    let name = command.get_name().to_owned();
+    let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    let examples = help.split("Exit status:").next().unwrap_or_default().trim_end().to_owned();
+    let page = clap_mangen::Man::new(command.after_long_help(examples));
+    let mut text = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = page.render(&mut text);
+    let mut section = String::from(".SH \"EXIT STATUS\"\n");
+    for (status, meaning) in exit::statuses(&name) {
+        let status = if status.is_empty() { "N".to_owned() } else { status };
+        section.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", meaning.replace('-', "\\-")));
     }
-    let page = clap_mangen::Man::new(command);
-    let goal = Goal::inside(directory, &page.get_filename(), Replace::Own)?;
-    write_file(&goal.with_mode(PUBLIC), |mut out| page.render(&mut out))
+    text.extend_from_slice(section.as_bytes());
+    Page { name: page.get_filename(), text }
 }
 
 pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Failure> {

@@ -108,7 +108,11 @@ fn memory(input: Input, path: &Path, wanted: &Wanted) -> Result<Opened, Failure>
         true => CoreTarget::from_source(Arc::new(input.into_bytes()?), &options),
         false => CoreTarget::open(path, &options),
     };
-    let target = target.map_err(|error| Failure::new(Exit::Error, format!("{name}: {error}")))?;
+    let target = target.map_err(|error| {
+        let text = error.to_string();
+        // Some of them name it themselves.
+        Failure::new(Exit::Error, if text.starts_with(&name) { text } else { format!("{name}: {text}") })
+    })?;
     // In a core file it takes the place of the program's own file.
     let symbols = wanted.bin.clone().filter(|_| target.backend() == Backend::Capture);
     Ok((Box::new(target), symbols))

@@ -45,18 +45,35 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => return refused(&error, streams),
-    };
-    streams.choose_colour(cli.global.colour());
-    match command(&cli, sources, streams) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            failure.print(streams);
-            failure.exit()
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let exit = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => {
+            streams.choose_colour(cli.global.colour());
+            match command(&cli, sources, streams) {
+                Ok(exit) => exit,
+                Err(failure) => {
+                    failure.print(streams);
+                    failure.exit()
+                }
+            }
         }
+        Err(error) => refused(&error, streams),
+    };
+    if exit == Exit::Usage
+        && let Some(mode) = detached_freeze(&arguments)
+    {
+        streams.note(&format!("--freeze takes its value behind an equals sign: --freeze={mode}"));
     }
+    exit
+}
+
+/// The value of `--freeze all`, which is no value: it can be left out, so it has to be joined by `=`.
+fn detached_freeze(arguments: &[OsString]) -> Option<&str> {
+    let modes = arguments.windows(2).filter_map(|pair| match pair {
+        [option, mode] if option == "--freeze" => mode.to_str(),
+        _ => None,
+    });
+    modes.into_iter().find(|mode| matches!(*mode, "all" | "running"))
 }
 
 fn command(cli: &Cli, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {

@@ -18,5 +18,6 @@ pub(super) fn run(arguments: &PsArgs, sources: &dyn Sources, streams: &mut Strea
         let style = streams.out_style();
         streams.finish(|out| processes::write(out, style, &all))?;
     }
-    Ok(Exit::Done)
+    // That some processes are others' is usual; that nothing can be read is not.
+    Ok(if all.is_refused() { Exit::Permission } else { Exit::Done })
 }

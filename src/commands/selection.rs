@@ -1,16 +1,53 @@
 //! Which goroutines a command is about.
 
+use std::str::FromStr;
+
 use super::args::ListArgs;
 use super::{Exit, Failure};
 use crate::analysis::{Filter, Index, Sort};
 use crate::model::Snapshot;
 use crate::report::units::count;
 
+/// Ids from one to another, both included: `7` or `8-15`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IdRange {
+    first: u64,
+    last: u64,
+}
+
+impl IdRange {
+    fn has(self, id: u64) -> bool {
+        (self.first..=self.last).contains(&id)
+    }
+}
+
+impl FromStr for IdRange {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number =
+            |text: &str| text.trim().parse().map_err(|_| "ids are numbers, lists or ranges of them: 7, 18,19 or 8-15");
+        match text.split_once('-') {
+            None => number(text).map(|id| Self { first: id, last: id }),
+            Some((first, last)) => match (number(first)?, number(last)?) {
+                (first, last) if first > last => Err("a range goes from the lower id to the higher one"),
+                (first, last) => Ok(Self { first, last }),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for IdRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
 /// What was typed about the list, understood before anything is read.
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) filter: Option<(String, Filter)>,
-    ids: Vec<u64>,
+    ids: Vec<IdRange>,
     pub(super) sort: Option<Sort>,
     pub(super) limit: Option<usize>,
 }
@@ -38,8 +75,8 @@ impl Selection {
             None => (0..goroutines.len()).collect(),
         };
         if !self.ids.is_empty() {
-            let wanted: rustc_hash::FxHashSet<u64> = self.ids.iter().copied().collect();
-            picked.retain(|&at| goroutines.get(at).is_some_and(|goroutine| wanted.contains(&goroutine.id.0)));
+            let wanted = |id: u64| self.ids.iter().any(|range| range.has(id));
+            picked.retain(|&at| goroutines.get(at).is_some_and(|goroutine| wanted(goroutine.id.0)));
         }
         picked
     }
@@ -49,25 +86,25 @@ impl Selection {
         !self.ids.is_empty()
     }
 
-    /// An error for ids that were asked for and are nobody's, with what is known of them.
+    /// An error for ids that were asked for and are nobody's, with what is known of them. A range is
+    /// missing when it holds nobody at all.
     pub(super) fn missing(&self, snapshot: &Snapshot) -> Result<(), Failure> {
-        if self.ids.is_empty() {
-            return Ok(());
-        }
-        let alive: rustc_hash::FxHashSet<u64> = snapshot.goroutines.iter().map(|goroutine| goroutine.id.0).collect();
-        let missing: Vec<u64> = self.ids.iter().copied().filter(|id| *id == 0 || !alive.contains(id)).collect();
+        let alive = || snapshot.goroutines.iter().map(|goroutine| goroutine.id.0).filter(|id| *id != 0);
+        let missing: Vec<IdRange> = self.ids.iter().copied().filter(|range| !alive().any(|id| range.has(id))).collect();
         let Some(first) = missing.first() else { return Ok(()) };
-        let highest = alive.iter().copied().max().unwrap_or(0);
+        let highest = alive().max().unwrap_or(0);
         // Ids are handed out in batches, so that a low one may not have been used yet.
-        let fate = if *first == 0 {
+        let fate = if first.last == 0 {
             "ids start at 1".to_owned()
-        } else if *first < highest {
-            format!("it has most likely ended; the highest id alive is {highest}")
+        } else if first.last < highest {
+            let it = if first.first == first.last { "it has" } else { "they have" };
+            format!("{it} most likely ended; the highest id alive is {highest}")
         } else {
             format!("the highest id alive is {highest}")
         };
-        let what = if missing.len() == 1 { "there is no goroutine" } else { "there are no goroutines" };
-        let missing: Vec<String> = missing.iter().map(u64::to_string).collect();
+        let one = matches!(missing.as_slice(), [range] if range.first == range.last);
+        let what = if one { "there is no goroutine" } else { "there are no goroutines" };
+        let missing: Vec<String> = missing.iter().map(IdRange::to_string).collect();
         let message = format!("{what} {} in pid {}: {fate}", missing.join(", "), snapshot.target.pid);
         Err(Failure::new(Exit::Error, message))
     }

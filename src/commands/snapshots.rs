@@ -10,6 +10,8 @@ use crate::analysis::Census;
 use crate::model::SymbolPool;
 use crate::report::json::read;
 
+const STANDARD_INPUT: &str = "standard input";
+
 /// Where a reading comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Given {
@@ -21,6 +23,15 @@ pub(super) enum Given {
 }
 
 impl Given {
+    /// What it is called.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File { path, .. } if path.as_os_str() == "-" => STANDARD_INPUT.to_owned(),
+            Self::File { path, .. } => path.display().to_string(),
+            Self::Process(wanted, _) => name_of(wanted),
+        }
+    }
+
     /// Reads it; names go into `pool`.
     pub(super) fn census(&self, sources: &dyn Sources, pool: &mut SymbolPool) -> Result<Census, Failure> {
         match self {

@@ -52,7 +52,7 @@ impl Sources for Fake {
             ..Default::default()
         };
         let processes = vec![process(4242, None), process(4243, Some("no permission\nadvice"))];
-        Ok(Processes { schema_version: 1, gospy_version: "0", processes, hidden: 2 })
+        Ok(Processes { schema_version: 1, gospy_version: "0", processes, hidden: 2, refused: Some(4243) })
     }
 }
 
@@ -122,13 +122,21 @@ fn exit_statuses() {
         ("summary", Exit::Usage),
         ("summary -p 0", Exit::Usage),
         ("summary -p 4242 --sort colour", Exit::Usage),
-        ("summary -p 4242 --filter age>5", Exit::Usage),
+        ("summary -p 4242 --filter age>5x", Exit::Usage),
         ("summary -p 4242 --reverse", Exit::Usage),
         ("stack -p 4242 --folded --json", Exit::Usage),
         ("stack -p 4242 --max-frames 0", Exit::Usage),
         ("nonsense", Exit::Usage),
         ("summary -p 1", Exit::NoProcess),
         ("stack -p 4242 -g 1,99", Exit::Error),
+        ("stack -p 4242 -g 2-9", Exit::Done),
+        ("stack -p 4242 -g 7-9", Exit::Error),
+        ("stack -p 4242 -g 3-2", Exit::Usage),
+        ("stack -p 4242 -g -3", Exit::Usage),
+        ("stack -p 4242 -g 1-2-3", Exit::Usage),
+        ("check -p 4242 --max-wait 5s", Exit::Done),
+        ("check -p 4242 --max-wait 5 --max-group 1", Exit::Failed),
+        ("check -p 1 --max-group 1", Exit::NoProcess),
         ("doctor", Exit::Done),
         ("doctor -p 4242 -j", Exit::Permission),
         ("ps", Exit::Done),
@@ -180,6 +188,8 @@ fn lists_are_filtered_sorted_and_cut() {
     assert_eq!(ids("s -j -p 4242 --sort age --limit 2"), [4, 3]);
     assert_eq!(ids("s -j -p 4242 --sort id --reverse --limit 0"), [4, 3, 2, 1]);
     assert_eq!(ids("s -j -p 4242 --goid 3,1"), [1, 3]);
+    assert_eq!(ids("s -j -p 4242 --goid 2-3"), [2, 3]);
+    assert_eq!(ids("s -j -p 4242 --goid 3-99,1 -g 1-1"), [1, 3, 4]);
     assert_eq!(ids("s -j -p 4242 -d"), [1, 2, 3, 4, 0]);
     assert_eq!(ids("stack -j -p 4242 -g 2"), [2]);
 }
@@ -270,6 +280,91 @@ fn unknown_ids_are_told_with_what_is_known() {
     let ran = gospy("stack -p 4242 -g 3,99,100");
     assert!(ran.out.starts_with("goroutine 3 ["), "what is there is shown");
     assert_eq!(ran.err, "gospy: there are no goroutines 99, 100 in pid 4242: the highest id alive is 4\n");
+    let ran = gospy("stack -p 4242 -g 1-2,90-99");
+    assert_eq!(ran.err, "gospy: there are no goroutines 90-99 in pid 4242: the highest id alive is 4\n");
+}
+
+#[test]
+fn a_freeze_that_is_typed_as_two_words_is_explained() {
+    for line in ["stack -p 4242 --freeze all", "summary --freeze running -p 4242", "diff a.json -p 4242 --freeze all"] {
+        let ran = gospy(line);
+        assert_eq!(ran.exit, Exit::Usage, "{line}");
+        let mode = if line.contains("all") { "all" } else { "running" };
+        assert!(ran.err.ends_with(&format!("behind an equals sign: --freeze={mode}\n")), "{line}: {}", ran.err);
+    }
+    assert!(!gospy("stack -p 4242 --freeze=some").err.contains("equals sign"));
+}
+
+#[test]
+fn one_syntax_of_durations() {
+    // Each option that takes one, and the filter.
+    let lines = [
+        "summary -p 4242 --filter age>X",
+        "check -p 4242 --max-wait X",
+        "check -p 4242 --watch X --interval X",
+        "capture -p 1 -o /nonexistent/x --repeat 2 --interval X",
+        "top -p 1 --interval X",
+        // It gets no further than to its directory.
+        "run --timeout X --grace X -o /dev/null/x -- true",
+        "run --capture-every X -o /dev/null/x -- true",
+    ];
+    for line in lines {
+        for (duration, understood) in [
+            ("500ms", true),
+            ("2s", true),
+            ("1m30s", true),
+            ("1.5", true),
+            ("2", true),
+            ("5x", false),
+            ("1s1", false),
+            ("", false),
+        ] {
+            if line.contains("--watch") && understood {
+                continue;
+            }
+            let ran = gospy(&line.replace('X', duration));
+            assert_eq!(ran.exit != Exit::Usage, understood, "{line}, {duration}: {}", ran.err);
+        }
+    }
+}
+
+/// Every page, by the name of its command.
+fn pages() -> Vec<(String, String)> {
+    let directory = tempfile::tempdir().expect("a directory");
+    assert_eq!(gospy(&format!("man {}", directory.path().display())).exit, Exit::Done);
+    let pages = std::fs::read_dir(directory.path()).expect("it is there").map(|entry| {
+        let entry = entry.expect("an entry");
+        let text = std::fs::read_to_string(entry.path()).expect("it is text");
+        (entry.file_name().to_string_lossy().into_owned(), text)
+    });
+    pages.collect()
+}
+
+#[test]
+fn every_manual_page_has_its_exit_statuses() {
+    let pages = pages();
+    assert_eq!(pages.len(), 13, "gospy and its commands: {:?}", pages.iter().map(|page| &page.0).collect::<Vec<_>>());
+    for (name, text) in &pages {
+        let (before, statuses) = text.split_once(".SH \"EXIT STATUS\"\n").unwrap_or_else(|| panic!("{name}: {text}"));
+        assert!(!before.contains("Exit status"), "{name}: twice");
+        let judges = matches!(name.as_str(), "gospy.1" | "gospy-check.1" | "gospy-run.1");
+        assert_eq!(statuses.contains("\\fB8\\fR"), judges, "{name}: {statuses}");
+        assert_eq!(statuses.contains("\\fB124\\fR"), name == "gospy-run.1", "{name}");
+        assert!(statuses.contains("\\fB2\\fR\nwrong usage"), "{name}: {statuses}");
+    }
+    for command in ["check", "run"] {
+        assert!(gospy(&format!("{command} --help")).out.contains("\n  8    "), "{command}");
+    }
+}
+
+#[test]
+fn shells_do_not_complete_files_for_pids() {
+    let script = gospy("completions zsh").out;
+    let lines: Vec<&str> = script.lines().filter(|line| line.contains("PID") && line.contains("--pid=")).collect();
+    assert!(
+        lines.len() >= 6 && lines.iter().all(|line| !line.contains("_files") && !line.contains(":_default")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -360,6 +455,7 @@ fn every_command_has_examples_and_a_manual_page() {
 #[test]
 fn processes_and_facts_are_shown_harmlessly() {
     let ps = gospy("ps").out;
+    assert!(ps.contains("`gospy doctor --pid 4243` says what is missing"), "{ps}");
     assert!(ps.contains("1,234") && ps.contains("4243: no permission") && ps.contains("2 more processes"), "{ps}");
     let doctor = gospy("doctor -p 4242").out;
     assert!(doctor.contains("refused\\x1b"), "{doctor}");

@@ -179,11 +179,14 @@ pub fn write(out: &mut dyn Write, style: TextStyle, doctor: &Doctor) -> io::Resu
         let text = format!("{}: {}{times}", warning.code, clean(&warning.message));
         facts::paragraph(out, style, Role::Attention, &text)?;
     }
-    if let Some(problem) = &doctor.problem {
+    // What refuses the access is said with it.
+    let said = |line: &str| doctor.refusal.as_ref().is_some_and(|r| line.contains(&r.reason) || line == r.remedy);
+    let problem: Vec<&str> = doctor.problem.iter().flat_map(|text| text.lines()).filter(|line| !said(line)).collect();
+    if !problem.is_empty() {
         facts::heading(out, style, "Problem", "")?;
-        for line in problem.lines() {
-            facts::paragraph(out, style, Role::Bad, &clean(line))?;
-        }
+    }
+    for line in problem {
+        facts::paragraph(out, style, Role::Bad, &clean(line))?;
     }
     Ok(())
 }

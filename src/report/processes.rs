@@ -52,6 +52,17 @@ pub struct Processes {
     pub processes: Vec<Process>,
     /// Processes whose executable may not be looked at, so that nobody knows what they are.
     pub hidden: u64,
+    /// One of those that may not be looked at or read, to ask `doctor` about.
+    #[serde(skip)]
+    pub refused: Option<i32>,
+}
+
+impl Processes {
+    /// Whether none of them could be read, and that for want of rights.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some() && self.processes.iter().all(|process| process.goroutines.is_none())
+    }
 }
 
 /// The JSON Schema of what `--json` prints.
@@ -113,6 +124,10 @@ pub fn write(out: &mut dyn Write, style: TextStyle, all: &Processes) -> io::Resu
     if all.hidden > 0 {
         let processes = counted(all.hidden, "more process", "more processes");
         let line = format!("{processes} may not be looked at by this user");
+        writeln!(out, "{}", style.paint(Role::Dim, &line))?;
+    }
+    if let Some(pid) = all.refused {
+        let line = format!("`gospy doctor --pid {pid}` says what is missing to read such a process, and what to do");
         writeln!(out, "{}", style.paint(Role::Dim, &line))?;
     }
     Ok(())

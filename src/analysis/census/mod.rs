@@ -105,6 +105,11 @@ pub struct Census {
     pub has_stacks: bool,
     /// Whether everything that was asked for was there.
     pub complete: bool,
+    /// Whether the program was stopped by a signal or a debugger (state T or t).
+    pub stopped: bool,
+    /// A goroutine that is blocked and has no known wait has been so for at most as long, ns: see
+    /// [`unstamped_at_most_ns`]. `None` where that is not known.
+    pub unstamped_at_most_ns: Option<u64>,
     /// How many goroutines there were, listed or not.
     pub total: u64,
     /// How the program died, if it did.
@@ -146,6 +151,21 @@ impl Census {
     pub fn by_id(&self) -> FxHashMap<u64, &Member> {
         self.members.iter().map(|member| (member.id, member)).collect()
     }
+}
+
+/// For how long a goroutine without a stamp can have been blocked, ns: since the last garbage
+/// collection, given when it ended and the number of cycles, or since the program started. `None`
+/// where neither is known.
+///
+/// A collection stamps all goroutines that it finds blocked (`waitsince`, set where stacks are scanned
+/// in mgcmark.go, 1.18 to 1.27), with the time of the one before; so the first one stamps nothing. The
+/// scan comes before the end, by as long as the collection ran on; a second is added for it.
+#[must_use]
+pub fn unstamped_at_most_ns(now_unix_ns: u64, last_gc: Option<(u64, u32)>, uptime_ns: Option<u64>) -> Option<u64> {
+    const COLLECTION_NS: u64 = 1_000_000_000;
+    let stamped = last_gc.filter(|(at, cycles)| *at > 0 && *cycles >= 2);
+    let since_gc = stamped.map(|(at, _)| now_unix_ns.saturating_sub(at).saturating_add(COLLECTION_NS));
+    [since_gc, uptime_ns].into_iter().flatten().min()
 }
 
 /// The id of a line of source in a pool of comparable names. An empty file and line 0 are unknown.

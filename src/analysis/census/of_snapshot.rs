@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Census, Identity, Member, intern_line, intern_lines};
+use super::{Census, Identity, Member, intern_line, intern_lines, unstamped_at_most_ns};
 use crate::analysis::findings::Died;
 use crate::analysis::{Index, PlaceKind};
 use crate::model::{FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool};
@@ -32,6 +32,12 @@ impl Census {
             has_stacks: !alive().any(|goroutine| goroutine.stack == StackState::NotShown(NotShown::NotAsked)),
             complete: snapshot.is_complete(),
             died: Died::of(snapshot),
+            stopped: matches!(target.process_state, Some('T' | 't')),
+            unstamped_at_most_ns: unstamped_at_most_ns(
+                snapshot.captured_at_unix_ns,
+                snapshot.gc.as_ref().and_then(|gc| Some((gc.last_unix_ns?, gc.cycles))),
+                target.uptime_ns,
+            ),
             total: u64::try_from(members.len()).unwrap_or(u64::MAX),
             members,
         }

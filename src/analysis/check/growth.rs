@@ -6,7 +6,11 @@
 //! a slope by chance, in particular when few waves fit the series; so growth is only called steady
 //! when the floor rises from quarter to quarter of the series, and each quarter lies as a whole above
 //! the one before the last. What has stopped growing is not growing, and less than [`LEAST_GROWTH`]
-//! is nothing.
+//! is not called growth.
+//!
+//! That a series does not grow steadily is not yet a proof that it does not grow. [`rises`] finds
+//! what goes up, though by too little or for too short a time to be sure, and [`least_noticed`] says
+//! how much growth could have hidden in the ups and downs of a series.
 
 /// Fewer samples say nothing.
 pub const LEAST_SAMPLES: usize = 8;
@@ -14,10 +18,22 @@ pub const LEAST_SAMPLES: usize = 8;
 pub const MOST_SAMPLES: usize = 400;
 /// Less growth than that over a series is no growth.
 pub const LEAST_GROWTH: f64 = 5.0;
+/// A series over less time has too little room for a leak to show, s: a leak of two goroutines a
+/// second adds less than [`LEAST_GROWTH`]. Two seconds, less what samples come early or late.
+pub const LEAST_SPAN_S: f64 = 1.9;
 /// How sure the interval of a rate is, as people write it.
 pub const CONFIDENCE: &str = "99.99 %";
 /// Its quantile of the normal distribution (two-sided).
 const QUANTILE: f64 = 3.890_591_886;
+/// Kendall's S in standard deviations from which a series is said to rise: 1 in 700 by chance.
+const RISES: f64 = 3.0;
+/// The same for its second half, which says whether it rises still: 1 in 40.
+const STILL_RISES: f64 = 2.0;
+/// A load that comes in waves falls back between them, so the lowest samples of so many parts of a
+/// series show a leak below it better than all samples do.
+const PARTS: usize = 7;
+/// The same for its second half.
+const LATE_PARTS: usize = 3;
 
 /// One sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,16 +69,18 @@ impl Rate {
     pub fn growth(&self) -> f64 {
         self.per_second * self.span_s
     }
+
+    /// The most that it may have grown by over the series.
+    #[must_use]
+    pub fn most_growth(&self) -> f64 {
+        self.most_per_second * self.span_s
+    }
 }
 
 /// Fits a series that is in order of time; `None` when it is too short to say anything.
 #[must_use]
 pub fn fit(series: &[Sample]) -> Option<Rate> {
-    if series.len() < LEAST_SAMPLES {
-        return None;
-    }
-    let step = series.len().div_ceil(MOST_SAMPLES).max(1);
-    let samples: Vec<Sample> = series.iter().copied().step_by(step).collect();
+    let samples = thinned_out(series)?;
     let (first, last) = (samples.first()?, samples.last()?);
     let mut slopes = Vec::with_capacity(samples.len() * samples.len() / 2);
     for (at, early) in samples.iter().enumerate() {
@@ -84,8 +102,103 @@ pub fn fit(series: &[Sample]) -> Option<Rate> {
         last: last.count,
         steady: false,
     };
-    let steady = least > 0.0 && rate.growth() >= LEAST_GROWTH && keeps_rising(&samples);
+    let steady = least > 0.0 && rate.growth() >= LEAST_GROWTH && keeps_rising(&samples, rate.growth());
     Some(Rate { steady, ..rate })
+}
+
+fn thinned_out(series: &[Sample]) -> Option<Vec<Sample>> {
+    let step = series.len().div_ceil(MOST_SAMPLES).max(1);
+    (series.len() >= LEAST_SAMPLES).then(|| series.iter().copied().step_by(step).collect())
+}
+
+/// Whether a series goes up until its end, though perhaps by less than [`LEAST_GROWTH`], unevenly, or
+/// only in its second half: then nobody can say that it does not grow. `false` for one that is too
+/// short.
+#[must_use]
+pub fn rises(series: &[Sample]) -> bool {
+    let Some(samples) = thinned_out(series) else { return false };
+    let counts: Vec<f64> = samples.iter().map(|sample| as_float(sample.count)).collect();
+    let late = samples.get(samples.len() / 2..).unwrap_or_default();
+    goes_up(&counts) || fit(late).is_some_and(|rate| rate.steady)
+}
+
+/// By how many goroutines a series must have grown at least, evenly from its first sample to its last
+/// and beside what was seen, for [`rises`] to notice. `None` for a series that is too short.
+#[must_use]
+pub fn least_noticed(series: &[Sample]) -> Option<f64> {
+    let samples = thinned_out(series)?;
+    let (first, last) = (samples.first()?, samples.last()?);
+    let span = last.at_s - first.at_s;
+    if span <= 0.0 {
+        return None;
+    }
+    let notices = |growth: u32| {
+        let added = |sample: &Sample| (f64::from(growth) * (sample.at_s - first.at_s) / span).floor();
+        let counts: Vec<f64> = samples.iter().map(|sample| as_float(sample.count) + added(sample)).collect();
+        goes_up(&counts)
+    };
+    // More makes it plainer, but not in every step: with it the lowest samples may come to lie in other
+    // parts. So it is searched from above, for the last one before a growth that is not noticed.
+    let mut most = 1_u32;
+    while !(notices(most) && notices(most.saturating_mul(2)) && notices(most.saturating_mul(4))) {
+        most = most.checked_mul(2)?;
+    }
+    let mut least = most.saturating_mul(4);
+    while least > 0 {
+        let less = least - (least / 8).max(1);
+        if less == 0 || !notices(less) {
+            break;
+        }
+        least = less;
+    }
+    Some(f64::from(least))
+}
+
+/// Whether numbers go up as a whole, and in their second half too.
+fn goes_up(counts: &[f64]) -> bool {
+    let (early, late) = counts.split_at(counts.len() / 2);
+    let (third, fourth) = late.split_at(late.len() / 2);
+    let floors: Vec<f64> = parts(counts, PARTS).map(lowest).collect();
+    let late_floors: Vec<f64> = parts(late, LATE_PARTS).map(lowest).collect();
+    let rises = tendency(counts) >= RISES || (counts.len() >= 2 * PARTS && tendency(&floors) >= RISES);
+    let still = tendency(late) >= STILL_RISES || late_floors.is_sorted_by(|a, b| a < b);
+    rises && still && lowest(late) > lowest(early) && lowest(fourth) > lowest(third)
+}
+
+fn lowest(counts: &[f64]) -> f64 {
+    counts.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// So many parts of nearly the same length.
+fn parts(counts: &[f64], number: usize) -> impl Iterator<Item = &[f64]> {
+    let bound = move |nth: usize| counts.len() * nth / number.max(1);
+    (0..number).filter_map(move |nth| counts.get(bound(nth)..bound(nth + 1))).filter(|part| !part.is_empty())
+}
+
+/// Kendall's S of numbers in order of time, in its standard deviations: above 0 when more pairs go up
+/// than down.
+fn tendency(counts: &[f64]) -> f64 {
+    let mut s = 0.0;
+    for (at, early) in counts.iter().enumerate() {
+        for late in counts.get(at + 1..).unwrap_or_default() {
+            s += f64::from(i8::from(late > early)) - f64::from(i8::from(late < early));
+        }
+    }
+    let deviation = deviation_of_s(counts);
+    if deviation > 0.0 { s / deviation } else { 0.0 }
+}
+
+/// Standard deviation of S where there is no trend, with its correction for equal numbers.
+fn deviation_of_s(counts: &[f64]) -> f64 {
+    let n = counts.len() as f64;
+    let mut sorted = counts.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let ties: f64 = sorted
+        .chunk_by(|a, b| a == b)
+        .map(|tied| tied.len() as f64)
+        .map(|tied| tied * (tied - 1.0) * (2.0 * tied + 5.0))
+        .sum();
+    ((n * (n - 1.0) * (2.0 * n + 5.0) - ties).max(0.0) / 18.0).sqrt()
 }
 
 fn as_float(count: u64) -> f64 {
@@ -103,15 +216,8 @@ fn median(sorted: &[f64]) -> Option<f64> {
 
 /// Sen's interval: the slopes that lie as far from the middle as S would by chance.
 fn interval(samples: &[Sample], slopes: &[f64]) -> Option<(f64, f64)> {
-    let n = samples.len() as f64;
-    let mut counts: Vec<u64> = samples.iter().map(|sample| sample.count).collect();
-    counts.sort_unstable();
-    let ties: f64 = counts
-        .chunk_by(|a, b| a == b)
-        .map(|tied| tied.len() as f64)
-        .map(|tied| tied * (tied - 1.0) * (2.0 * tied + 5.0))
-        .sum();
-    let deviation = ((n * (n - 1.0) * (2.0 * n + 5.0) - ties).max(0.0) / 18.0).sqrt();
+    let counts: Vec<f64> = samples.iter().map(|sample| as_float(sample.count)).collect();
+    let deviation = deviation_of_s(&counts);
     let pairs = slopes.len() as f64;
     let below = ((pairs - QUANTILE * deviation) / 2.0).floor().max(0.0);
     // Both are within 0 and the number of slopes.
@@ -121,8 +227,10 @@ fn interval(samples: &[Sample], slopes: &[f64]) -> Option<(f64, f64)> {
 }
 
 /// Whether the lowest sample of each quarter is above that of the quarter before, and above all of
-/// the quarter before that.
-fn keeps_rising(samples: &[Sample]) -> bool {
+/// the quarter before that; and whether the highest sample rises in the last quarter too, by half at
+/// least of what `growth` over all of them would add there. A pool that was full after three quarters
+/// does the first two.
+fn keeps_rising(samples: &[Sample], growth: f64) -> bool {
     let quarter = samples.len() / 4;
     let bounds = [0, quarter, samples.len() / 2, samples.len() - quarter, samples.len()];
     let ranges: Vec<(u64, u64)> = bounds
@@ -135,12 +243,16 @@ fn keeps_rising(samples: &[Sample]) -> bool {
         .collect();
     let floor_rises = ranges.is_sorted_by(|early, late| early.0 < late.0);
     let apart = ranges.iter().zip(ranges.iter().skip(2)).all(|(early, late)| early.1 < late.0);
-    floor_rises && apart
+    let still = match ranges.as_slice() {
+        [.., third, fourth] => as_float(fourth.1) - as_float(third.1) >= growth / 8.0,
+        _ => false,
+    };
+    floor_rises && apart && still
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LEAST_SAMPLES, Rate, Sample, fit};
+    use super::{LEAST_SAMPLES, Rate, Sample, fit, least_noticed, rises};
 
     const RUNS: u64 = 300;
 
@@ -233,6 +345,63 @@ mod tests {
         assert!(rates.iter().all(|rate| rate.steady));
         let outside = rates.iter().filter(|rate| rate.least_per_second > 10.0 || rate.most_per_second < 10.0).count();
         assert!(outside <= 1, "{outside} of 1,000 intervals of 99.99 % do not hold the rate");
+    }
+
+    #[test]
+    fn what_comes_to_rest_does_not_rise() {
+        type Load = fn(f64, &mut Random) -> f64;
+        // By chance, noise rises once in 700 series of its own, and in 700 of its lowest values.
+        let loads: [(&str, Load, usize); 6] = [
+            ("constant", |_, _| 100.0, 0),
+            ("noise", |_, random| 200.0 * random.unit(), 3),
+            ("waves between rests", |at, random| if at % 8.0 < 3.0 { 40.0 + 20.0 * random.unit() } else { 20.0 }, 3),
+            ("one step", |at, _| if at < 12.0 { 100.0 } else { 300.0 }, 0),
+            ("one step by one", |at, _| if at < 20.0 { 1.0 } else { 2.0 }, 0),
+            ("going down", |at, random| 1_000.0 - 20.0 * at + 30.0 * random.unit(), 0),
+        ];
+        for (name, load, by_chance) in loads {
+            for length in [15, 31, 61, 200] {
+                let rising = (0..RUNS).filter(|&seed| rises(&series(length, seed, load))).count();
+                assert!(rising <= by_chance, "{name}, {length} samples: {rising} of {RUNS}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_have_been_noticed_is_noticed() {
+        let waves = |at: f64, random: &mut Random| if at % 8.0 < 3.0 { 40.0 + 20.0 * random.unit() } else { 20.0 };
+        let noise = |_: f64, random: &mut Random| 100.0 + 30.0 * random.unit();
+        type Load<'a> = &'a dyn Fn(f64, &mut Random) -> f64;
+        let mut missed = 0;
+        for (name, load, most) in
+            [("rest", &(|_, _: &mut Random| 20.0) as Load<'_>, 4.0), ("waves", &waves, 16.0), ("noise", &noise, 90.0)]
+        {
+            for seed in 0..40 {
+                let still = series(31, seed, load);
+                let least = least_noticed(&still).expect("it is long enough");
+                assert!(least <= most, "{name}, seed {seed}: {least}");
+                // The same with a leak of that size, and of any larger one.
+                for growth in [least, 1.25 * least, 1.5 * least, 2.0 * least, 10.0 * least] {
+                    let (first, span) = (still[0].at_s, still[30].at_s - still[0].at_s);
+                    let leak = |sample: &Sample| (growth * (sample.at_s - first) / span) as u64;
+                    let leaking: Vec<Sample> =
+                        still.iter().map(|sample| Sample { count: sample.count + leak(sample), ..*sample }).collect();
+                    missed += usize::from(!rises(&leaking));
+                }
+            }
+        }
+        // Between what was tried, the parts may fall otherwise.
+        assert!(missed <= 6, "{missed} of 600 were missed");
+        assert_eq!(least_noticed(&series(LEAST_SAMPLES - 1, 1, noise)), None);
+    }
+
+    #[test]
+    fn a_pool_that_is_full_before_the_end_is_no_steady_growth() {
+        for full_at in 14..26 {
+            let pool = series(31, 1, |at, _| 10.0 + 3.0 * at.min(f64::from(full_at)));
+            assert!(!rate(&pool).steady, "full after {full_at} of 30");
+        }
+        assert!(rate(&series(31, 1, |at, _| 10.0 + 3.0 * at)).steady);
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::cmp::Reverse;
 use regex::Regex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::growth::{self, Sample};
-use super::{Allowance, Offender, Rule, Rules, Verdict};
+use super::growth::{self, LEAST_GROWTH, LEAST_SPAN_S, Rate, Sample};
+use super::{Allowance, Offender, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Crowd, Key, Member, crowds};
 use crate::analysis::diff::Diff;
-use crate::analysis::findings::{self, Died, Seen};
+use crate::analysis::findings::{self, Died, Finding, Seen};
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::{FrameId, StackId, SymbolPool};
 
@@ -71,7 +71,7 @@ impl<'a> Judge<'a> {
             let verdict = match rule {
                 Rule::MaxGoroutines(most) => Some(max_goroutines(rule, &groups, *most)),
                 Rule::MaxGroup(most) => Some(max_group(rule, &groups, *most)),
-                Rule::MaxWait(most) => Some(max_wait(rule, &waits, *most, &self.level.by(), pool)),
+                Rule::MaxWait(most) => Some(max_wait(rule, census, &waits, *most, &self.level.by(), pool)),
                 Rule::ForbidFunction(pattern) => Some(forbid(rule, &counted, pattern, &self.level.by(), pool)),
                 Rule::RequireFunction(pattern) => Some(require(rule, census, pattern, pool)),
                 Rule::NoFindings => Some(no_findings(rule, &waits, census.died.as_ref(), &self.level.by(), pool)),
@@ -84,7 +84,7 @@ impl<'a> Judge<'a> {
                 Rule::SteadyGrowth(_) => None,
             };
             if let (Some(verdict), Some(kept)) = (verdict, self.verdicts.get_mut(at)) {
-                keep_worse(kept, verdict);
+                keep_worse(kept, doubted(verdict, census, baseline));
             }
         }
     }
@@ -101,34 +101,66 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What has come of it. Rules that could not be judged (growth without a baseline, or of too few
-    /// samples) are not in it.
+    /// What has come of it: one for each rule, in their order.
     #[must_use]
     pub fn verdicts(self) -> Vec<Verdict> {
         let watched = self.watched;
-        self.rules
-            .rules
-            .iter()
-            .zip(self.verdicts)
-            .filter_map(|(rule, kept)| match rule {
-                Rule::SteadyGrowth(allowed) => watched.steady_growth(rule, *allowed),
-                _ => kept,
-            })
-            .collect()
+        let missing = if watched.total.is_empty() { Reason::Unread } else { Reason::ReadOnce };
+        let verdict = |(rule, kept): (&Rule, Option<Verdict>)| match rule {
+            Rule::SteadyGrowth(allowed) => watched.steady_growth(rule, *allowed),
+            _ => kept.unwrap_or_else(|| Verdict::not_judged(rule, missing)),
+        };
+        self.rules.rules.iter().zip(self.verdicts).map(verdict).collect()
     }
 }
 
-/// Keeps the verdict with the higher number: the worst of what must not be, and the best of what is
-/// required once.
+/// Keeps the worst of what must not be, and the best of what is required once.
 fn keep_worse(kept: &mut Option<Verdict>, verdict: Verdict) {
+    let rank = |verdict: &Verdict| match verdict.outcome {
+        Outcome::Fails if !matches!(verdict.rule, Rule::RequireFunction(_)) => 2,
+        Outcome::NotJudged(_) => 1,
+        Outcome::Fails | Outcome::Holds => 0,
+    };
     let replace = match kept {
         None => true,
-        Some(old) => verdict.measured > old.measured,
+        Some(old) => rank(&verdict).cmp(&rank(old)).then(verdict.measured.total_cmp(&old.measured)).is_gt(),
     };
     if replace {
         *kept = Some(verdict);
     }
 }
+
+/// The verdict, unless the reading is not good enough for it. What is seen is seen; but that nothing
+/// was seen in a part of the goroutines, or without stacks, proves nothing. Nor does it say anything
+/// about a program that is stopped that its goroutines wait.
+fn doubted(verdict: Verdict, census: &Census, baseline: Option<&Census>) -> Verdict {
+    let about_functions = matches!(verdict.rule, Rule::ForbidFunction(_) | Rule::RequireFunction(_) | Rule::NoFindings);
+    let found_nothing = match verdict.rule {
+        Rule::RequireFunction(_) => verdict.fails(),
+        _ => verdict.holds(),
+    };
+    let growth = matches!(verdict.rule, Rule::MaxGrowth(_));
+    let partial = census.is_partial() || (growth && baseline.is_some_and(Census::is_partial));
+    let rests_on_waits = match verdict.rule {
+        Rule::MaxWait(_) => true,
+        Rule::NoFindings => verdict.offenders.iter().all(|o| o.finding.is_some_and(Finding::rests_on_waits)),
+        _ => false,
+    };
+    let reason = if census.stopped && rests_on_waits && verdict.fails() {
+        Reason::Stopped
+    } else if partial && (found_nothing || growth) {
+        Reason::Partial
+    } else if !census.has_stacks && about_functions && found_nothing {
+        Reason::NoStacks
+    } else {
+        return verdict;
+    };
+    Verdict { outcome: Outcome::NotJudged(reason), ..verdict }
+}
+
+/// A watch is no good when growth by as many goroutines could not have been noticed in it (or by as
+/// many as are allowed, or a tenth of all, where those are more).
+const LEAST_MATTERING: f64 = 10.0;
 
 /// What has been seen of each group over time.
 #[derive(Debug, Default)]
@@ -136,6 +168,8 @@ struct Watched {
     total: Vec<Sample>,
     groups: FxHashMap<Key, Series>,
     started_unix_ns: u64,
+    /// Whether the program was stopped at one of the samples.
+    stopped: bool,
     /// Goroutines that have not run between two censuses: since when.
     still: FxHashMap<u64, (Member, u64)>,
 }
@@ -153,6 +187,7 @@ impl Watched {
         if self.total.is_empty() {
             self.started_unix_ns = now;
         }
+        self.stopped |= census.stopped;
         let nth = self.total.len();
         let at_s = std::time::Duration::from_nanos(now.saturating_sub(self.started_unix_ns)).as_secs_f64();
         self.total.push(Sample { at_s, count: groups.iter().map(|group| group.count).sum() });
@@ -182,25 +217,48 @@ impl Watched {
         counted.members.iter().map(|member| Member { wait_ns: member.wait_ns.max(seen(member)), ..*member }).collect()
     }
 
-    fn steady_growth(&self, rule: &Rule, allowed: Allowance) -> Option<Verdict> {
-        let total = growth::fit(&self.total)?;
-        let allowed = allowed.of(total.first);
-        let of_all = Offender {
-            count: total.last,
-            before: Some(total.first),
-            wait: None,
-            rate: Some(total),
-            finding: None,
-            detail: None,
-            ids: Vec::new(),
-            example: None,
+    fn steady_growth(&self, rule: &Rule, allowed: Allowance) -> Verdict {
+        let Some(total) = growth::fit(&self.total) else {
+            let samples = self.total.len();
+            return Verdict::not_judged(rule, Reason::TooFewSamples { samples });
         };
-        let too_fast = |rate: &growth::Rate| rate.steady && rate.growth() > allowed;
+        let allowed = allowed.of(total.first);
+        let too_fast = |_: &[Sample], rate: &Rate| rate.steady && rate.growth() > allowed;
+        let may_be =
+            |samples: &[Sample], rate: &Rate| !rate.steady && rate.most_growth() > allowed && growth::rises(samples);
+        let verdict = |outcome, offenders: Vec<Offender>, noticed| {
+            let worst = offenders.first().and_then(|offender| offender.rate).map(|rate| rate.growth());
+            let measured = worst.unwrap_or(if total.steady { total.growth() } else { 0.0 });
+            Verdict { rule: rule.clone(), outcome, measured, allowed, noticed, offenders }
+        };
+        let growing = self.offenders(&total, too_fast);
+        if !growing.is_empty() {
+            return verdict(Outcome::Fails, growing, None);
+        }
+        let noticed = growth::least_noticed(&self.total);
+        // Growth that is to be found: what is more than allowed, but not a handful more than usual.
+        let matters = allowed.max(LEAST_MATTERING).max(as_float(total.first) / 10.0);
+        let rising = self.offenders(&total, may_be);
+        let reason = match noticed {
+            _ if self.stopped => Reason::Stopped,
+            _ if !rising.is_empty() => Reason::Rising,
+            _ if total.span_s < LEAST_SPAN_S && allowed < LEAST_GROWTH => Reason::TooShort { span_s: total.span_s },
+            Some(noticed) if noticed <= matters => return verdict(Outcome::Holds, Vec::new(), Some(noticed)),
+            noticed => Reason::TooNoisy { noticed },
+        };
+        let noticed = noticed.filter(|_| rising.is_empty());
+        verdict(Outcome::NotJudged(reason), rising, noticed)
+    }
+
+    /// The groups of which something holds, those that grow most first; all goroutines together where
+    /// it only holds of those: many groups grow a little each, or one that has no stack of its own.
+    fn offenders(&self, total: &Rate, guilty: impl Fn(&[Sample], &Rate) -> bool) -> Vec<Offender> {
         let mut offenders: Vec<Offender> = self
             .groups
             .values()
             .filter_map(|series| {
-                let rate = growth::fit(&self.series(series)).filter(too_fast)?;
+                let samples = self.series(series);
+                let rate = growth::fit(&samples).filter(|rate| guilty(&samples, rate))?;
                 let crowd = &series.latest;
                 Some(Offender {
                     count: crowd.count,
@@ -218,18 +276,19 @@ impl Watched {
             let growth = |offender: &Offender| offender.rate.map_or(0.0, |rate| rate.growth());
             growth(b).total_cmp(&growth(a)).then_with(|| a.ids.cmp(&b.ids))
         });
-        if offenders.is_empty() && too_fast(&total) {
-            // Many groups grow a little each, or one that has no stack of its own.
-            offenders.push(of_all);
+        if offenders.is_empty() && guilty(&self.total, total) {
+            offenders.push(Offender {
+                count: total.last,
+                before: Some(total.first),
+                wait: None,
+                rate: Some(*total),
+                finding: None,
+                detail: None,
+                ids: Vec::new(),
+                example: None,
+            });
         }
-        let worst = offenders.first().and_then(|offender| offender.rate).map(|rate| rate.growth());
-        Some(Verdict {
-            rule: rule.clone(),
-            holds: offenders.is_empty(),
-            measured: worst.unwrap_or(if total.steady { total.growth() } else { 0.0 }),
-            allowed,
-            offenders,
-        })
+        offenders
     }
 
     /// With zeros where the group was not there.
@@ -296,8 +355,14 @@ fn by_size(crowds: &[Crowd], guilty: impl Fn(&Crowd) -> bool) -> Vec<Offender> {
     offenders
 }
 
+fn as_float(count: u64) -> f64 {
+    // Exact up to 2⁵³ goroutines.
+    count as f64
+}
+
 fn verdict(rule: &Rule, measured: f64, allowed: f64, offenders: Vec<Offender>) -> Verdict {
-    Verdict { rule: rule.clone(), holds: measured <= allowed, measured, allowed, offenders }
+    let outcome = if measured <= allowed { Outcome::Holds } else { Outcome::Fails };
+    Verdict { rule: rule.clone(), outcome, measured, allowed, noticed: None, offenders }
 }
 
 fn max_goroutines(rule: &Rule, groups: &[Crowd], most: u64) -> Verdict {
@@ -311,12 +376,19 @@ fn max_group(rule: &Rule, groups: &[Crowd], most: u64) -> Verdict {
     verdict(rule, largest as f64, most as f64, by_size(groups, |group| group.count > most))
 }
 
-fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+fn max_wait(rule: &Rule, census: &Census, waits: &[Member], most: u64, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
     let longest = waits.iter().filter_map(|member| member.wait_ns).max().unwrap_or(0);
     let late = waits.iter().filter(|member| member.wait_ns.is_some_and(|ns| ns > most));
     let mut late = crowds(late, by, pool);
     late.sort_by_key(|crowd| Reverse(crowd.wait.map(|wait| wait.longest_ns)));
-    verdict(rule, longest as f64, most as f64, late.iter().map(offender).collect())
+    let judged = verdict(rule, longest as f64, most as f64, late.iter().map(offender).collect());
+    let unknown = waits.iter().filter(|member| member.reason.is_some() && member.wait_ns.is_none()).count();
+    let at_most_ns = census.unstamped_at_most_ns;
+    if unknown == 0 || judged.fails() || at_most_ns.is_some_and(|ns| ns <= most) {
+        return judged;
+    }
+    let goroutines = u64::try_from(unknown).unwrap_or(u64::MAX);
+    Verdict { outcome: Outcome::NotJudged(Reason::UnknownWaits { goroutines, at_most_ns }), ..judged }
 }
 
 fn forbid(rule: &Rule, census: &Census, pattern: &Regex, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
@@ -329,7 +401,8 @@ fn forbid(rule: &Rule, census: &Census, pattern: &Regex, by: &GroupBy, pool: &mu
 fn require(rule: &Rule, census: &Census, pattern: &Regex, pool: &SymbolPool) -> Verdict {
     let mut matches = Matches::new(std::slice::from_ref(pattern));
     let found = census.members.iter().filter(|member| matches.has(member, pool)).count();
-    Verdict { rule: rule.clone(), holds: found > 0, measured: found as f64, allowed: 1.0, offenders: Vec::new() }
+    let outcome = if found > 0 { Outcome::Holds } else { Outcome::Fails };
+    Verdict { rule: rule.clone(), outcome, measured: found as f64, allowed: 1.0, noticed: None, offenders: Vec::new() }
 }
 
 /// One offender for each finding and stack, in the order of findings. A finding of the program has one

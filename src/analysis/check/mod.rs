@@ -127,25 +127,113 @@ pub struct Offender {
     pub example: Option<Member>,
 }
 
-/// Whether a rule holds.
+/// Why a rule could not be judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reason {
+    /// Nothing was read.
+    Unread,
+    /// The program was read once, and growth takes two readings.
+    ReadOnce,
+    /// A rate takes more samples.
+    TooFewSamples {
+        /// How many there were.
+        samples: usize,
+    },
+    /// There was too little time for a leak to show.
+    TooShort {
+        /// From the first sample to the last, s.
+        span_s: f64,
+    },
+    /// The offenders rise, but by too little, too unevenly or for too short a time to be called steady.
+    Rising,
+    /// More growth than is allowed could have hidden in the ups and downs of the load.
+    TooNoisy {
+        /// Less growth over the watch than that could not have been noticed, goroutines; `None` where
+        /// none could.
+        noticed: Option<f64>,
+    },
+    /// The runtime has not said for how long some goroutines have been blocked.
+    UnknownWaits {
+        /// How many.
+        goroutines: u64,
+        /// They have been blocked for at most as long, ns; `None` where that is not known either.
+        at_most_ns: Option<u64>,
+    },
+    /// Goroutines were left out when the reading was written.
+    Partial,
+    /// The reading holds no stacks to look for functions in.
+    NoStacks,
+    /// The program is stopped: that its goroutines wait says nothing about it.
+    Stopped,
+}
+
+/// What came of a rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// It holds.
+    Holds,
+    /// It does not hold.
+    Fails,
+    /// Nobody knows: that is no pass.
+    NotJudged(Reason),
+}
+
+/// What came of a rule, and why.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Which.
     pub rule: Rule,
     /// Whether it holds.
-    pub holds: bool,
+    pub outcome: Outcome,
     /// What was measured, in the rule's own unit: goroutines, or ns.
     pub measured: f64,
     /// What is allowed, likewise.
     pub allowed: f64,
+    /// How much growth over the watch would have been noticed, goroutines; `None` for other rules, and
+    /// where that is not known.
+    pub noticed: Option<f64>,
     /// What was seen that broke it, the worst first.
     pub offenders: Vec<Offender>,
 }
 
 impl Verdict {
-    /// By how much it failed; 0 when it holds.
+    /// That of a rule about which nothing is known.
+    #[must_use]
+    pub fn not_judged(rule: &Rule, reason: Reason) -> Self {
+        let outcome = Outcome::NotJudged(reason);
+        let allowed = match rule {
+            Rule::MaxGoroutines(most) | Rule::MaxGroup(most) | Rule::MaxWait(most) => *most as f64,
+            Rule::MaxGrowth(allowed) | Rule::SteadyGrowth(allowed) => allowed.of(0),
+            Rule::RequireFunction(_) => 1.0,
+            Rule::ForbidFunction(_) | Rule::NoFindings => 0.0,
+        };
+        Self { rule: rule.clone(), outcome, measured: 0.0, allowed, noticed: None, offenders: Vec::new() }
+    }
+
+    /// Whether the rule holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.outcome == Outcome::Holds
+    }
+
+    /// Whether the rule does not hold.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.outcome == Outcome::Fails
+    }
+
+    /// Why it is not known whether it holds, where that is so.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match self.outcome {
+            Outcome::NotJudged(reason) => Some(reason),
+            Outcome::Holds | Outcome::Fails => None,
+        }
+    }
+
+    /// By how much it failed; 0 when it did not.
     #[must_use]
     pub fn excess(&self) -> f64 {
-        if self.holds { 0.0 } else { (self.measured - self.allowed).abs() }
+        if self.fails() { (self.measured - self.allowed).abs() } else { 0.0 }
     }
 }

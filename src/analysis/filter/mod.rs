@@ -33,7 +33,7 @@ function on the stack contains it.
   start    the function that it started in
   creator  the function that created it
   label    the program's pprof labels as key=value; label.KEY is one label's value
-  age      how long it has been blocked at least: 30s, 5m, 1h30m
+  age      how long it has been blocked at least: 30s, 5m, 1h30m; a number alone is seconds
   id, parent, m, thread, bubble      numbers: its id, its creator's, its M's, its thread's
   stack    bytes of stack in use: 64KB, 1MB
   system, locked                     alone: it is the runtime's own; locked to its thread

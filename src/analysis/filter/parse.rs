@@ -290,7 +290,7 @@ impl<'a> Parser<'a> {
                 };
                 let Some(value) = parsed else {
                     let what = match field {
-                        NumberField::Age => "a duration with its unit",
+                        NumberField::Age => "a duration",
                         NumberField::Stack => "a size in bytes",
                         _ => "a number",
                     };

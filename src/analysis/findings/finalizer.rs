@@ -29,6 +29,10 @@ impl Finding for BlockedFinalizer {
         "One goroutine runs all finalizers: none runs while it is blocked, and what they would free is kept."
     }
 
+    fn rests_on_waits(&self) -> bool {
+        true
+    }
+
     fn names(&self, goroutine: &Seen<'_>) -> bool {
         goroutine.is_blocked_for_a_minute()
             && RUNNERS.contains(&goroutine.start())

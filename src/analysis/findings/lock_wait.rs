@@ -25,6 +25,10 @@ impl Finding for LongLockWait {
         "Who has the lock does not let it go: look for a goroutine that waits with it in hand, or has ended with it."
     }
 
+    fn rests_on_waits(&self) -> bool {
+        true
+    }
+
     fn names(&self, goroutine: &Seen<'_>) -> bool {
         matches!(goroutine.reason, Some("sync.Mutex.Lock" | "sync.RWMutex.Lock" | "sync.RWMutex.RLock"))
             && goroutine.is_blocked_for_a_minute()

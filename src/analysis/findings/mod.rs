@@ -35,6 +35,12 @@ pub trait Finding: std::fmt::Debug + Sync {
     /// Why that is so, and where to look.
     fn meaning(&self) -> &'static str;
 
+    /// Whether it is said because of how long a goroutine has been blocked. The time that a stopped
+    /// program stands counts as that too.
+    fn rests_on_waits(&self) -> bool {
+        false
+    }
+
     /// Whether it holds for this goroutine.
     fn names(&self, goroutine: &Seen<'_>) -> bool;
 

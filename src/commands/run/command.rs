@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 #[derive(Debug)]
 pub(super) struct Command {
     pid: Pid,
+    status: Option<u8>,
 }
 
 impl Command {
@@ -38,35 +39,33 @@ impl Command {
         attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
         attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
         let pid = posix_spawnp(program, &PosixSpawnFileActions::init()?, &attributes, &arguments, &environment)?;
-        Ok(Self { pid })
+        Ok(Self { pid, status: None })
     }
 
     pub(super) fn pid(&self) -> i32 {
         self.pid.as_raw()
     }
 
-    /// Its status as a shell would tell it, if it has ended.
-    pub(super) fn ended(&self) -> Result<Option<u8>, Errno> {
-        self.status(WaitPidFlag::WNOHANG)
-    }
-
-    /// Its status when it has ended.
-    pub(super) fn wait(&self) -> Result<Option<u8>, Errno> {
-        self.status(WaitPidFlag::empty())
-    }
-
-    fn status(&self, flags: WaitPidFlag) -> Result<Option<u8>, Errno> {
-        let status = loop {
-            match waitpid(self.pid, Some(flags)) {
-                Err(Errno::EINTR) => {}
-                status => break status?,
+    /// Its status as a shell would tell it, if it has ended. Reaps what else has ended below this
+    /// process: descendants whose parents are gone are ours, as that of a subreaper.
+    pub(super) fn ended(&mut self) -> Result<Option<u8>, Errno> {
+        loop {
+            let status = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::EINTR) => continue,
+                Ok(WaitStatus::StillAlive) => return Ok(self.status),
+                // Nobody is left; that of the command must have been among those.
+                Err(Errno::ECHILD) if self.status.is_some() => return Ok(self.status),
+                status => status?,
+            };
+            if status.pid() != Some(self.pid) {
+                continue;
             }
-        };
-        let number = match status {
-            WaitStatus::Exited(_, code) => code,
-            WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
-            _ => return Ok(None),
-        };
-        Ok(Some(u8::try_from(number).unwrap_or(u8::MAX)))
+            let number = match status {
+                WaitStatus::Exited(_, code) => code,
+                WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
+                _ => continue,
+            };
+            self.status = Some(u8::try_from(number).unwrap_or(u8::MAX));
+        }
     }
 }

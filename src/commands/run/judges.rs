@@ -3,20 +3,25 @@
 //! Each program is judged by itself, but for functions that are required: it is enough that one of
 //! the programs has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use crate::analysis::Census;
 use crate::analysis::census::Identity;
-use crate::analysis::check::{Judge, Level, Rule, Rules, Verdict};
+use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
 use crate::commands::check::shortcomings;
 use crate::commands::streams::Streams;
 use crate::model::{Snapshot, SymbolPool};
 use crate::report::check::{Options, Subject, github, text};
+use crate::report::clean::clean;
 use crate::report::text::TextStyle;
-use crate::report::units::counted;
+use crate::report::units::{counted, duration};
 
 /// Programs that are judged; a build starts thousands of compilers.
 const MOST_PROGRAMS: usize = 1_000;
+
+/// Programs that are named one by one.
+const MOST_NAMED: usize = 20;
 
 /// Who judges what.
 #[derive(Debug)]
@@ -30,9 +35,20 @@ pub(super) struct Judges<'a> {
 struct Program<'a> {
     judge: Judge<'a>,
     pool: SymbolPool,
-    first: Census,
+    first_unix_ns: u64,
+    /// What growth is measured from.
+    first: Option<Census>,
     latest: Census,
     samples: usize,
+}
+
+/// Why a program is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// It has only just been started: growth is not measured from there.
+    Start,
+    /// A capture is due.
+    Capture,
 }
 
 /// What came of it.
@@ -49,13 +65,17 @@ impl<'a> Judges<'a> {
         Self { rules, programs: Vec::new(), left_out: false }
     }
 
-    /// Judges a reading. Growth is measured from the first one of the same process.
-    pub(super) fn look(&mut self, snapshot: &Snapshot) {
+    /// Judges a reading. Growth is measured from the first capture of the same process.
+    pub(super) fn look(&mut self, snapshot: &Snapshot, occasion: Occasion) {
         let name = format!("pid {}", snapshot.target.pid);
+        let of_capture = |census: &Census| (occasion == Occasion::Capture).then(|| census.clone());
         if let Some(program) = self.programs.iter_mut().rfind(|program| is_same(&program.latest, snapshot)) {
             program.latest = Census::of_snapshot(snapshot, name, &mut program.pool);
             program.samples += 1;
-            program.judge.look(&program.latest, Some(&program.first), &mut program.pool);
+            program.judge.look(&program.latest, program.first.as_ref(), &mut program.pool);
+            if program.first.is_none() {
+                program.first = of_capture(&program.latest);
+            }
             return;
         }
         if self.programs.len() >= MOST_PROGRAMS {
@@ -63,14 +83,16 @@ impl<'a> Judges<'a> {
             return;
         }
         let mut pool = SymbolPool::default();
-        let first = Census::of_snapshot(snapshot, name, &mut pool);
+        let latest = Census::of_snapshot(snapshot, name, &mut pool);
         let mut judge = Judge::new(self.rules, Level::Stacks);
-        judge.look(&first, None, &mut pool);
-        self.programs.push(Program { judge, pool, latest: first.clone(), first, samples: 1 });
+        judge.look(&latest, None, &mut pool);
+        let (first, first_unix_ns) = (of_capture(&latest), latest.captured_at_unix_ns);
+        self.programs.push(Program { judge, pool, first_unix_ns, first, latest, samples: 1 });
     }
 
-    /// Tells what failed, on standard error: the other stream is the command's.
-    pub(super) fn tell(self, streams: &mut Streams<'_>, quiet: bool) -> Outcome {
+    /// Tells what failed and what was judged, on standard error: the other stream is the command's.
+    /// The command ended at `ended`.
+    pub(super) fn tell(self, streams: &mut Streams<'_>, quiet: bool, ended: SystemTime) -> Outcome {
         let mut outcome = Outcome { failed: false, unjudged: self.left_out || self.programs.is_empty() };
         if self.programs.is_empty() {
             streams.note("no rule was judged: no Go program was read before the command had ended");
@@ -81,26 +103,70 @@ impl<'a> Judges<'a> {
         let mut judged: Vec<Judged> = self.programs.into_iter().map(Judged::from).collect();
         let required = required(&judged);
         for program in &mut judged {
-            program.verdicts.retain(|verdict| verdict.holds || pattern(verdict).is_none_or(|p| !required.contains(p)));
+            program
+                .verdicts
+                .retain(|verdict| verdict.holds() || pattern(verdict).is_none_or(|p| !required.contains(p)));
         }
-        let growth = |verdict: &Verdict| matches!(verdict.rule, Rule::MaxGrowth(_));
+        let read_once = |verdict: &Verdict| verdict.reason() == Some(Reason::ReadOnce);
+        let growth = |verdict: &Verdict| matches!(verdict.rule, Rule::MaxGrowth(_)) && !read_once(verdict);
         let is_asked = self.rules.rules.iter().any(|rule| matches!(rule, Rule::MaxGrowth(_)));
         let is_judged = judged.iter().any(|program| program.verdicts.iter().any(growth));
         if is_asked && !is_judged && !judged.is_empty() {
-            streams.note("--max-growth was not judged: no program was read twice");
+            streams.note("--max-growth was not judged: no program was captured twice");
             outcome.unjudged = true;
         }
+        for program in &mut judged {
+            // Short-lived helpers of the command are no reason to doubt the others.
+            program.verdicts.retain(|verdict| !read_once(verdict));
+        }
+        let mut held = Vec::new();
         for program in &judged {
-            outcome.failed |= program.tell(streams, quiet);
+            match program.tell(streams) {
+                Told::Failed => outcome.failed = true,
+                Told::NotJudged => outcome.unjudged = true,
+                Told::Held => held.push(program),
+            }
+        }
+        if !quiet {
+            name_judged(&held, streams, ended);
         }
         outcome
+    }
+}
+
+/// Says of which programs all rules hold, so that one that was never seen is missed.
+fn name_judged(held: &[&Judged], streams: &mut Streams<'_>, ended: SystemTime) {
+    let held: Vec<&&Judged> = held.iter().filter(|program| !program.verdicts.is_empty()).collect();
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    if held.len() > MOST_NAMED {
+        let mut programs: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for program in &held {
+            let (processes, readings) = programs.entry(program.latest.program.name()).or_default();
+            *processes += 1;
+            *readings += number(program.samples);
+        }
+        for (name, (processes, readings)) in programs {
+            let readings = counted(readings, "reading", "readings");
+            let processes = counted(processes, "process", "processes");
+            streams.note(&format!("all rules hold in {readings} of {processes} of {}", clean(name)));
+        }
+        return;
+    }
+    let ended = ended.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    for program in held {
+        let rules = counted(number(program.verdicts.len()), "rule holds", "rules hold");
+        let times = counted(number(program.samples), "reading", "readings");
+        let name = clean(program.latest.program.name());
+        let left = u64::try_from(ended.as_nanos()).unwrap_or(0).saturating_sub(program.latest.captured_at_unix_ns);
+        let last = format!("the last {} before the command ended", duration(left));
+        streams.note(&format!("{rules} in {times} of {} ({name}), {last}", program.latest.name));
     }
 }
 
 /// Patterns of the functions that some program has.
 fn required(judged: &[Judged]) -> BTreeSet<String> {
     let verdicts = judged.iter().flat_map(|program| &program.verdicts);
-    verdicts.filter(|verdict| verdict.holds).filter_map(pattern).map(str::to_owned).collect()
+    verdicts.filter(|verdict| verdict.holds()).filter_map(pattern).map(str::to_owned).collect()
 }
 
 fn pattern(verdict: &Verdict) -> Option<&str> {
@@ -137,40 +203,46 @@ impl From<Program<'_>> for Judged {
         Self {
             verdicts: program.judge.verdicts(),
             pool: program.pool,
-            first_unix_ns: program.first.captured_at_unix_ns,
+            first_unix_ns: program.first_unix_ns,
             latest: program.latest,
             samples: program.samples,
         }
     }
 }
 
+/// What came of the rules of one program.
+enum Told {
+    Failed,
+    NotJudged,
+    Held,
+}
+
 impl Judged {
-    /// Whether a rule failed.
-    fn tell(&self, streams: &mut Streams<'_>, quiet: bool) -> bool {
+    /// Writes which rules failed or could not be judged.
+    fn tell(&self, streams: &mut Streams<'_>) -> Told {
         let notes = shortcomings(&self.latest);
         let subject = Subject {
-            census: &self.latest,
+            name: &self.latest.name,
+            census: Some(&self.latest),
             baseline: None,
             samples: self.samples,
             watched_ns: self.latest.captured_at_unix_ns.saturating_sub(self.first_unix_ns),
             verdicts: &self.verdicts,
             pool: &self.pool,
             notes: &notes,
+            error: None,
         };
-        if subject.failed() == 0 {
-            if !quiet && !self.verdicts.is_empty() {
-                let rules = counted(u64::try_from(self.verdicts.len()).unwrap_or(u64::MAX), "rule holds", "rules hold");
-                let times = counted(u64::try_from(self.samples).unwrap_or(u64::MAX), "reading", "readings");
-                streams.note(&format!("{rules} in {times} of {}", subject.census.name));
-            }
-            return false;
-        }
+        let told = match (subject.failed(), subject.not_judged()) {
+            (0, 0) => return Told::Held,
+            (0, _) => Told::NotJudged,
+            _ => Told::Failed,
+        };
         let options = Options { style: TextStyle { width: None, colour: streams.err_colour() }, system: false };
         // There is nobody left to tell when stderr is closed.
         let _ = text(&mut *streams.err, &subject, &options);
         if streams.environment.github {
             let _ = github(&mut *streams.err, &subject, streams.environment.workspace.as_deref());
         }
-        true
+        told
     }
 }

@@ -1,18 +1,22 @@
 //! `gospy run`: a command that is, or starts, a Go program, watched from outside.
 //!
 //! Signals are passed on and its status is ours, unless it is 0 and a rule does not hold. Nothing is
-//! done to it before its time is over.
+//! done to it before its time is over, but that processes which it leaves behind become ours and not
+//! init's (`PR_SET_CHILD_SUBREAPER`) while it runs: so they are judged, ended and reaped with it.
 
 mod command;
 mod judges;
+mod newcomers;
 mod signals;
+mod tests_running;
 mod tree;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 
 use super::capture::description;
@@ -31,9 +35,10 @@ use crate::report::traceback::{self, TracebackOptions};
 use crate::report::units::{bytes, counted, duration};
 use crate::target::capture_file;
 use command::Command;
-use judges::Judges;
+use judges::{Judges, Occasion};
+use newcomers::Newcomers;
 use signals::Signals;
-use tree::Tree;
+use tree::Family;
 
 /// The status of timeout(1) when time was over.
 const TIMED_OUT: Exit = Exit::Command(124);
@@ -41,6 +46,8 @@ const TIMED_OUT: Exit = Exit::Command(124);
 const FAILED: Exit = Exit::Command(125);
 /// How often it is looked whether descendants, of which no signal tells, have ended.
 const POLL: Duration = Duration::from_millis(50);
+/// How long after SIGKILL is waited for the last of them. The kernel may keep one that hangs in it.
+const KILLED: Duration = Duration::from_secs(5);
 
 pub(super) fn run(
     arguments: &RunArgs,
@@ -60,27 +67,33 @@ pub(super) fn run(
     // Blocked before the command is there, so that none is lost.
     let signals = Signals::block(arguments.capture_on)
         .map_err(|error| Failure::new(FAILED, format!("signals cannot be waited for: {error}")))?;
+    let family = Family::new();
+    // Where it is refused, what is left behind goes to init, as without us.
+    let _ = set_child_subreaper(true);
     let command = start(arguments, &signals)?;
     let now = Instant::now();
     let mut runner = Runner {
         command,
+        family,
         sources,
         streams,
         quiet: global.quiet,
         output,
         dump,
         judges: rules.as_ref().map(Judges::new),
+        newcomers: (rules.is_some() && arguments.capture_every.is_some()).then(|| Newcomers::new(now)),
         written: 0,
         every: arguments.capture_every.map(Duration::from_nanos),
         next_capture: arguments.capture_every.map(|ns| now + Duration::from_nanos(ns)),
         give_up_at: arguments.timeout.and_then(|ns| now.checked_add(Duration::from_nanos(ns))),
     };
     let exit = runner.watch(arguments, &signals).map_err(failed)?;
+    let ended = SystemTime::now();
     let Some(judges) = runner.judges.take() else { return Ok(exit) };
-    let outcome = judges.tell(&mut *runner.streams, global.quiet);
+    let outcome = judges.tell(&mut *runner.streams, global.quiet, ended);
     Ok(match exit {
         Exit::Command(0) if outcome.failed => Exit::Failed,
-        Exit::Command(0) if outcome.unjudged && global.strict => Exit::Incomplete,
+        Exit::Command(0) if outcome.unjudged => Exit::NotJudged,
         // That the command itself failed says more.
         exit => exit,
     })
@@ -113,12 +126,14 @@ fn start(arguments: &RunArgs, signals: &Signals) -> Result<Command, Failure> {
 
 struct Runner<'a, 'b> {
     command: Command,
+    family: Family,
     sources: &'a dyn Sources,
     streams: &'a mut Streams<'b>,
     quiet: bool,
     output: Option<Arc<Directory>>,
     dump: Option<Goal>,
     judges: Option<Judges<'a>>,
+    newcomers: Option<Newcomers>,
     written: u32,
     every: Option<Duration>,
     next_capture: Option<Instant>,
@@ -144,7 +159,10 @@ impl Runner<'_, '_> {
                 // One that took longer than the interval is not made up for.
                 self.next_capture = Some((at + every).max(Instant::now()));
             }
-            let due = [self.give_up_at, self.next_capture].into_iter().flatten().min();
+            self.greet();
+            let look = self.newcomers.as_ref().map(|newcomers| newcomers.next);
+            let due = [self.give_up_at, self.next_capture, look].into_iter().flatten().min();
+            let now = Instant::now();
             match signals.next(due.map(|due| due.saturating_duration_since(now))) {
                 Some(received) if Some(received.signal) == arguments.capture_on => self.take_captures(),
                 Some(received) => self.pass_on(received),
@@ -153,8 +171,23 @@ impl Runner<'_, '_> {
         }
     }
 
-    fn ended(&self) -> Result<Option<u8>, Failure> {
+    fn ended(&mut self) -> Result<Option<u8>, Failure> {
         self.command.ended().map_err(not_waited_for)
+    }
+
+    /// Judges programs that have only just been started: they may not live until a capture is due.
+    fn greet(&mut self) {
+        let (Some(mut newcomers), Some(mut judges)) = (self.newcomers.take(), self.judges.take()) else { return };
+        if newcomers.next <= Instant::now() {
+            newcomers.look(&self.family, |pid| match self.snapshot(&Wanted::process(pid, None), None) {
+                Ok(snapshot) => {
+                    judges.look(&snapshot, Occasion::Start);
+                    true
+                }
+                Err(_) => false,
+            });
+        }
+        (self.newcomers, self.judges) = (Some(newcomers), Some(judges));
     }
 
     fn pass_on(&mut self, received: signals::Received) {
@@ -164,30 +197,36 @@ impl Runner<'_, '_> {
         }
     }
 
-    /// SIGTERM, and to who is left after the grace period SIGKILL.
+    /// SIGTERM, and to who is left after the grace period SIGKILL. Who is killed is reaped too: where
+    /// nobody else does that, as in most containers, it would stay for ever.
     fn end(&mut self, grace: Duration, signals: &Signals) -> Result<Exit, Failure> {
-        let tree = Tree::of(self.command.pid());
-        tree.signal(Signal::SIGTERM);
+        self.family.tree().signal(Signal::SIGTERM);
         let kill_at = Instant::now() + grace;
-        let mut status = None;
-        while status.is_none() || tree.is_alive() {
+        // Those count too that were started since.
+        while self.ended()?.is_none() || self.family.tree().is_alive() {
             if Instant::now() >= kill_at {
-                // Those that were started since too.
-                Tree::of(self.command.pid()).signal(Signal::SIGKILL);
-                tree.signal(Signal::SIGKILL);
-                if status.is_none() {
-                    self.command.wait().map_err(not_waited_for)?;
-                }
-                return Ok(TIMED_OUT);
+                self.kill()?;
+                break;
             }
             if let Some(received) = signals.next(Some(POLL)) {
                 self.pass_on(received);
             }
-            if status.is_none() {
-                status = self.ended()?;
-            }
         }
+        self.ended()?;
         Ok(TIMED_OUT)
+    }
+
+    /// SIGKILL to all who are left, and to those whom they have started meanwhile.
+    fn kill(&mut self) -> Result<(), Failure> {
+        let until = Instant::now() + KILLED;
+        loop {
+            let tree = self.family.tree();
+            tree.signal(Signal::SIGKILL);
+            if (self.ended()?.is_some() && !tree.is_alive()) || Instant::now() >= until {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// The stacks of every Go program in the tree, as far as they can be had: nothing about it may
@@ -196,6 +235,16 @@ impl Runner<'_, '_> {
         let limit = duration(arguments.timeout.unwrap_or_default());
         let (snapshots, problem) = self.snapshots();
         let mut text = Vec::new();
+        for snapshot in &snapshots {
+            let tests = tests_running::tests_running(snapshot);
+            if !tests.is_empty() {
+                self.streams.note(&format!("tests that were running in pid {}:", snapshot.target.pid));
+            }
+            for test in tests {
+                // There is nobody left to tell when stderr is closed.
+                let _ = writeln!(self.streams.err, "  {test}");
+            }
+        }
         for snapshot in &snapshots {
             // Writing to a Vec cannot fail.
             let _ = write_stacks(&mut text, snapshot);
@@ -218,7 +267,7 @@ impl Runner<'_, '_> {
 
     /// One of every Go program, with all threads stopped where they can be.
     fn snapshots(&self) -> (Vec<Snapshot>, Option<String>) {
-        each(self.command.pid(), |wanted| {
+        each(&self.family, |wanted| {
             // A stop shows running goroutines too, but is not worth to lose the others. What a filter of
             // its system calls may do to it then is no loss: it is about to be ended.
             let filtered = Wanted { freeze_filtered: true, ..wanted.clone() };
@@ -234,13 +283,13 @@ impl Runner<'_, '_> {
     fn take_captures(&mut self) {
         let number = self.written + 1;
         let mut judges = self.judges.take();
-        let (taken, problem) = each(self.command.pid(), |wanted| {
+        let (taken, problem) = each(&self.family, |wanted| {
             let (snapshot, line) = match &self.output {
                 Some(directory) => self.write_capture(wanted, directory, number)?,
                 None => (self.snapshot(wanted, None)?, None),
             };
             if let Some(judges) = &mut judges {
-                judges.look(&snapshot);
+                judges.look(&snapshot, Occasion::Capture);
             }
             Ok(line)
         });
@@ -281,9 +330,9 @@ impl Runner<'_, '_> {
 }
 
 /// What `read` gives of every Go program of the tree, and why there is none or one is missing.
-fn each<T>(root: i32, mut read: impl FnMut(&Wanted) -> Result<T, Failure>) -> (Vec<T>, Option<String>) {
+fn each<T>(family: &Family, mut read: impl FnMut(&Wanted) -> Result<T, Failure>) -> (Vec<T>, Option<String>) {
     let (mut found, mut problem) = (Vec::new(), None);
-    for pid in Tree::of(root).pids() {
+    for (pid, _) in family.living() {
         match read(&Wanted::process(pid, None)) {
             Ok(one) => found.push(one),
             // What is not Go, or has ended meanwhile, is expected in a tree.

@@ -1,14 +1,19 @@
 //! What a check found as annotations of GitHub Actions.
 //!
 //! One error for each rule that failed, at the innermost line of the worst group that is in the
-//! workspace.
+//! workspace, and one warning for each that could not be judged. They are read beside the code and
+//! cut off by GitHub, so they name the places of the largest groups, and no stacks.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{OFFENDERS, Subject, offender_line, outcome, typed};
+use rustc_hash::FxHashMap;
+
+use super::{Subject, outcome, typed};
+use crate::analysis::check::{Outcome, Verdict};
 use crate::report::clean::clean;
-use crate::report::members::stack_text;
+use crate::report::members::Words;
+use crate::report::units::{count, counted};
 
 /// Writes workflow commands. `workspace` is the checkout (`GITHUB_WORKSPACE`): files in it are
 /// pointed at.
@@ -17,7 +22,15 @@ use crate::report::members::stack_text;
 /// Those of `out`.
 pub fn github(out: &mut dyn Write, subject: &Subject<'_>, workspace: Option<&Path>) -> io::Result<()> {
     let words = subject.words(false);
-    for verdict in subject.verdicts.iter().filter(|verdict| !verdict.holds) {
+    if let Some(error) = subject.error {
+        return writeln!(out, "::error title=gospy check::{}", data(&clean(error).replace("\\n", "\n")));
+    }
+    for verdict in subject.verdicts {
+        let level = match verdict.outcome {
+            Outcome::Holds => continue,
+            Outcome::Fails => "error",
+            Outcome::NotJudged(_) => "warning",
+        };
         let mut properties = Vec::new();
         let worst = verdict.offenders.first().and_then(|offender| offender.example.as_ref());
         // The innermost line of the repository's own: what it calls is no fault of a library.
@@ -30,16 +43,46 @@ pub fn github(out: &mut dyn Write, subject: &Subject<'_>, workspace: Option<&Pat
         }
         let title = format!("gospy check: {}", typed(&verdict.rule));
         properties.push(format!("title={}", property(&clean(&title))));
-        let mut message = outcome(verdict);
-        for offender in verdict.offenders.iter().take(OFFENDERS) {
-            message.push_str(&format!("\n\n{}\n", offender_line(offender, &words)));
-            if let Some(example) = &offender.example {
-                message.push_str(&stack_text("", &words.stack(example)));
-            }
+        let head = if level == "warning" { "not judged: " } else { "" };
+        let mut message = format!("{head}{}", outcome(verdict));
+        for line in places(verdict, &words, workspace) {
+            message.push('\n');
+            message.push_str(&line);
         }
-        writeln!(out, "::error {}::{}", properties.join(","), data(message.trim_end()))?;
+        writeln!(out, "::{level} {}::{}", properties.join(","), data(&message))?;
     }
     Ok(())
+}
+
+/// Places that an annotation names.
+const PLACES: usize = 5;
+
+/// The places of the goroutines that broke a rule, those of most goroutines first, a line each.
+fn places(verdict: &Verdict, words: &Words<'_>, workspace: Option<&Path>) -> Vec<String> {
+    let mut places: Vec<(String, u64)> = Vec::new();
+    let mut at: FxHashMap<String, usize> = FxHashMap::default();
+    for offender in &verdict.offenders {
+        let Some(example) = &offender.example else { continue };
+        let place = example.place.or(example.start).or(example.creator);
+        let mut text = format!("[{}] {}", words.state(example), words.function(place));
+        if let Some(source) = words.source(place) {
+            text.push_str(&format!(" {}", in_workspace(&source, workspace).unwrap_or(&source)));
+        }
+        let nth = *at.entry(text.clone()).or_insert(places.len());
+        match places.get_mut(nth) {
+            Some((_, count)) => *count = count.saturating_add(offender.count),
+            None => places.push((text, offender.count)),
+        }
+    }
+    places.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let more: u64 = places.iter().skip(PLACES).map(|(_, count)| count).sum();
+    let others = u64::try_from(places.len().saturating_sub(PLACES)).unwrap_or(u64::MAX);
+    let mut lines: Vec<String> =
+        places.into_iter().take(PLACES).map(|(text, n)| format!("{} {text}", count(n))).collect();
+    if others > 0 {
+        lines.push(format!("{} at {}", count(more), counted(others, "other place", "other places")));
+    }
+    lines
 }
 
 /// The file as the repository names it; with `-trimpath` it may be so already, but then it begins

@@ -1,4 +1,5 @@
-//! Which rules hold and which do not: as text, JSON, JUnit XML and annotations of GitHub Actions.
+//! Which rules hold, which do not, and which could not be judged: as text, JSON, JUnit XML and
+//! annotations of GitHub Actions.
 
 mod github;
 mod junit;
@@ -12,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use github::github;
-pub use junit::junit;
+pub use junit::{Origin, junit};
 pub use text::text;
 
 use super::findings;
@@ -21,8 +22,8 @@ use super::members::{Example, Side, Waits, Words};
 use super::text::TextStyle;
 use super::units::{count, counted, duration};
 use crate::analysis::census::Census;
-use crate::analysis::check::growth::{self, CONFIDENCE};
-use crate::analysis::check::{Offender, Rule, Verdict};
+use crate::analysis::check::growth::{self, CONFIDENCE, LEAST_SAMPLES};
+use crate::analysis::check::{Offender, Outcome, Reason, Rule, Verdict};
 use crate::analysis::findings::Finding;
 use crate::model::SymbolPool;
 
@@ -32,8 +33,10 @@ const OFFENDERS: usize = 10;
 /// A check and what it was of.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// What was judged; of a watch, the latest.
-    pub census: &'a Census,
+    /// What people call it: `pid 4242`, or a file's name.
+    pub name: &'a str,
+    /// What was judged; of a watch, the latest. `None` where it could not be read.
+    pub census: Option<&'a Census>,
     /// What growth was measured from.
     pub baseline: Option<&'a Census>,
     /// How many readings were judged.
@@ -46,6 +49,8 @@ pub struct Subject<'a> {
     pub pool: &'a SymbolPool,
     /// What must be known to judge the rest, as sentences.
     pub notes: &'a [String],
+    /// Why it could not be read, or not to the end; then no rule was judged.
+    pub error: Option<&'a str>,
 }
 
 /// How much to tell.
@@ -61,20 +66,53 @@ impl<'a> Subject<'a> {
     /// Rules that do not hold.
     #[must_use]
     pub fn failed(&self) -> usize {
-        self.verdicts.iter().filter(|verdict| !verdict.holds).count()
+        self.verdicts.iter().filter(|verdict| verdict.fails()).count()
+    }
+
+    /// Rules that could not be judged.
+    #[must_use]
+    pub fn not_judged(&self) -> usize {
+        self.verdicts.iter().filter(|verdict| verdict.reason().is_some()).count()
+    }
+
+    /// What came of all of it, as one word: an open enumeration.
+    fn outcome(&self) -> &'static str {
+        match (self.error, self.failed(), self.not_judged()) {
+            (Some(_), _, _) => "error",
+            (None, 1.., _) => "failed",
+            (None, 0, 1..) => "not_judged",
+            (None, 0, 0) => "passed",
+        }
     }
 
     fn words(&self, system: bool) -> Words<'a> {
-        Words::new(self.pool, &self.census.program.go_version, system)
+        Words::new(self.pool, self.census.map_or("", |census| &census.program.go_version), system)
     }
 
-    /// `3 rules hold`, `1 of 3 rules failed`.
+    /// Whether waits count the time that the program is stopped.
+    fn stopped(&self) -> bool {
+        self.census.is_some_and(|census| census.stopped)
+    }
+
+    /// `3 rules hold`, `1 of 3 rules failed`, `1 rule holds, 2 were not judged`.
     fn headline(&self) -> String {
-        let rules = self.verdicts.len();
-        let all = u64::try_from(rules).unwrap_or(u64::MAX);
-        match self.failed() {
-            0 => format!("{} {}", counted(all, "rule", "rules"), if rules == 1 { "holds" } else { "hold" }),
-            failed => format!("{failed} of {} failed", counted(all, "rule", "rules")),
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let rules = number(self.verdicts.len());
+        let (failed, unknown) = (number(self.failed()), number(self.not_judged()));
+        let were = |count: u64| if count == 1 { "was" } else { "were" };
+        match (failed, unknown) {
+            (0, 0) => counted(rules, "rule holds", "rules hold"),
+            (0, _) if unknown == rules => format!("{} {} not judged", counted(rules, "rule", "rules"), were(rules)),
+            (0, _) => {
+                let hold = counted(rules - unknown, "rule holds", "rules hold");
+                format!("{hold}, {unknown} {} not judged", were(unknown))
+            }
+            (_, 0) => format!("{failed} of {} failed", counted(rules, "rule", "rules")),
+            _ => format!(
+                "{failed} of {} failed, {unknown} {} not judged",
+                counted(rules, "rule", "rules"),
+                were(unknown)
+            ),
         }
     }
 }
@@ -92,12 +130,73 @@ fn typed(rule: &Rule) -> String {
     }
 }
 
-/// What was measured, and by how much that is too much.
+/// Why nobody knows whether a rule holds, and what to do.
+fn reason_text(reason: Reason, verdict: &Verdict) -> String {
+    match reason {
+        Reason::Unread => "no Go program was read to the end of the check".to_owned(),
+        Reason::ReadOnce => "the program was read once, and growth takes two readings".to_owned(),
+        Reason::TooFewSamples { samples } => {
+            let taken = counted(u64::try_from(samples).unwrap_or(u64::MAX), "sample was taken", "samples were taken");
+            format!("{taken}; growth takes {LEAST_SAMPLES}")
+        }
+        Reason::TooShort { span_s } => format!(
+            "in {span_s:.1} s a leak of less than {:.0} goroutines a second does not show; watch for 2s or longer",
+            growth::LEAST_GROWTH / span_s.max(0.001)
+        ),
+        Reason::Rising => {
+            let groups = counted(u64::try_from(verdict.offenders.len()).unwrap_or(u64::MAX), "group", "groups");
+            let rises = if verdict.offenders.len() == 1 { "rises" } else { "rise" };
+            format!("{groups} {rises}, but too little or too unevenly to be sure that it is a leak; watch for longer")
+        }
+        Reason::TooNoisy { noticed } => {
+            let what = noticed.map_or_else(|| "growth".to_owned(), |least| format!("growth by less than {least:.0}"));
+            format!(
+                "the number of goroutines goes up and down so much that {what} does not show; take more samples \
+                 (--interval), watch for longer, or allow that much (--max-growth)"
+            )
+        }
+        Reason::UnknownWaits { goroutines, at_most_ns } => {
+            let who = counted(goroutines, "goroutine waits", "goroutines wait");
+            let bound = match at_most_ns {
+                Some(ns) => format!(" ({} at most)", duration(ns)),
+                None => String::new(),
+            };
+            format!(
+                "for how long {who} is not known{bound}: the runtime records it during garbage collections; \
+                 --watch sees who does not run"
+            )
+        }
+        Reason::Partial => "the file does not hold all goroutines".to_owned(),
+        Reason::NoStacks => "the file holds no stacks; `gospy stack --json` writes them".to_owned(),
+        Reason::Stopped => "the program is stopped, so that all its goroutines wait; let it run (SIGCONT)".to_owned(),
+    }
+}
+
+/// A stable code for that.
+fn reason_code(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Unread => "unread",
+        Reason::ReadOnce => "read_once",
+        Reason::TooFewSamples { .. } => "too_few_samples",
+        Reason::TooShort { .. } => "too_short",
+        Reason::Rising => "rising",
+        Reason::TooNoisy { .. } => "too_noisy",
+        Reason::UnknownWaits { .. } => "unknown_waits",
+        Reason::Partial => "partial",
+        Reason::NoStacks => "no_stacks",
+        Reason::Stopped => "stopped",
+    }
+}
+
+/// What was measured, and by how much that is too much; or why nobody knows.
 fn outcome(verdict: &Verdict) -> String {
+    if let Some(reason) = verdict.reason() {
+        return reason_text(reason, verdict);
+    }
     let goroutines = |value: f64| counted(value.max(0.0) as u64, "goroutine", "goroutines");
     let (measured, excess) = (verdict.measured, verdict.excess());
     let too_many =
-        |what: String, excess: String| if verdict.holds { what } else { format!("{what}, {excess} too many") };
+        |what: String, excess: String| if verdict.holds() { what } else { format!("{what}, {excess} too many") };
     match &verdict.rule {
         Rule::MaxGoroutines(_) => too_many(goroutines(measured), count(excess as u64)),
         Rule::MaxGroup(_) => too_many(format!("the largest group has {}", goroutines(measured)), count(excess as u64)),
@@ -107,10 +206,15 @@ fn outcome(verdict: &Verdict) -> String {
                 if measured.abs() == 1.0 { "goroutine" } else { "goroutines" }
             );
             let percent = if verdict.allowed.fract() == 0.0 { 0 } else { 1 };
-            if verdict.holds { what } else { format!("{what}; {:.percent$} allowed", verdict.allowed) }
+            if verdict.holds() { what } else { format!("{what}; {:.percent$} allowed", verdict.allowed) }
         }
         Rule::SteadyGrowth(_) => match verdict.offenders.len() {
-            0 => "nothing grows steadily".to_owned(),
+            0 => match verdict.noticed {
+                Some(noticed) => {
+                    format!("nothing grows steadily; growth by {noticed:.0} or more in the time would have shown")
+                }
+                None => "nothing grows steadily".to_owned(),
+            },
             1 => format!("one group grows steadily, by {measured:.0} in the time; {:.0} allowed", verdict.allowed),
             groups => {
                 format!(
@@ -122,17 +226,17 @@ fn outcome(verdict: &Verdict) -> String {
         Rule::MaxWait(_) => {
             let longest = format!("the longest known wait is {}", duration(measured as u64));
             let late: u64 = verdict.offenders.iter().map(|offender| offender.count).sum();
-            if verdict.holds {
+            if verdict.holds() {
                 longest
             } else {
                 format!("{} wait for longer; {longest}", counted(late, "goroutine", "goroutines"))
             }
         }
-        Rule::ForbidFunction(_) if verdict.holds => "no goroutine is in one".to_owned(),
+        Rule::ForbidFunction(_) if verdict.holds() => "no goroutine is in one".to_owned(),
         Rule::ForbidFunction(_) => format!("in {}", goroutines(measured)),
-        Rule::RequireFunction(_) if verdict.holds => format!("in {}", goroutines(measured)),
+        Rule::RequireFunction(_) if verdict.holds() => format!("in {}", goroutines(measured)),
         Rule::RequireFunction(_) => "no goroutine is in one".to_owned(),
-        Rule::NoFindings if verdict.holds => "there are none".to_owned(),
+        Rule::NoFindings if verdict.holds() => "there are none".to_owned(),
         Rule::NoFindings => sentences(&verdict.offenders),
     }
 }
@@ -149,8 +253,8 @@ fn sentences(offenders: &[Offender]) -> String {
     sentences.collect::<Vec<_>>().join("; ")
 }
 
-/// One line about a group that broke a rule.
-fn offender_line(offender: &Offender, words: &Words<'_>) -> String {
+/// One line about a group that broke a rule; `stopped` says that the program was.
+fn offender_line(offender: &Offender, words: &Words<'_>, stopped: bool) -> String {
     let mut line = match offender.before {
         Some(before) => format!("{} → {}", count(before), counted(offender.count, "goroutine", "goroutines")),
         None => counted(offender.count, "goroutine", "goroutines"),
@@ -162,6 +266,9 @@ fn offender_line(offender: &Offender, words: &Words<'_>) -> String {
         }
         None if offender.count == 0 => "no goroutine that is known".clone_into(&mut line),
         None => line.push_str(" in all"),
+    }
+    if stopped && offender.wait.is_some() {
+        line.push_str(" (the program is stopped)");
     }
     if let Some(finding) = offender.finding {
         line.push_str(&format!(": {}", finding.code()));
@@ -191,10 +298,14 @@ struct Document<'a> {
     schema_version: u32,
     /// Version of the gospy that wrote this.
     gospy_version: &'static str,
-    /// Whether all rules hold.
+    /// Whether all rules hold. What could not be judged has not passed.
     passed: bool,
-    /// What was judged; of a watch, the latest reading.
-    target: Side<'a>,
+    /// passed, failed, not_judged, or error. Open enumeration.
+    outcome: &'static str,
+    /// Why the target could not be read, or not to the end of the check; null where it could.
+    error: Option<&'a str>,
+    /// What was judged; of a watch, the latest reading. Null where it could not be read.
+    target: Option<Side<'a>>,
     /// What growth was measured from.
     baseline: Option<Side<'a>>,
     /// How many readings were judged.
@@ -216,16 +327,24 @@ struct RuleDocument<'a> {
     name: &'static str,
     /// The rule in words.
     rule: String,
-    /// Whether it holds.
+    /// Whether it holds. What could not be judged has not passed.
     passed: bool,
+    /// passed, failed or not_judged. Open enumeration.
+    outcome: &'static str,
+    /// Why it could not be judged: unread, read_once, too_few_samples, too_short, rising, too_noisy,
+    /// unknown_waits, partial, no_stacks, stopped; null where it was judged. Open enumeration.
+    not_judged: Option<&'static str>,
     /// What was found, in words.
     message: String,
     /// What was measured: goroutines, or ns for max-wait.
     measured: f64,
     /// What is allowed, likewise.
     allowed: f64,
-    /// By how much it failed; 0 when it holds.
+    /// By how much it failed; 0 when it did not.
     excess: f64,
+    /// Of steady growth: how many goroutines more at the end of the watch would have shown as growth;
+    /// null where that is not known, and for other rules.
+    detectable: Option<f64>,
     /// The groups that are to blame, the worst first; the first hundred.
     offenders: Vec<OffenderDocument<'a>>,
 }
@@ -296,18 +415,27 @@ pub fn json(out: &mut dyn Write, subject: &Subject<'_>) -> io::Result<()> {
     let rules = subject.verdicts.iter().map(|verdict| RuleDocument {
         name: verdict.rule.name(),
         rule: typed(&verdict.rule),
-        passed: verdict.holds,
+        passed: verdict.holds(),
+        outcome: match verdict.outcome {
+            Outcome::Holds => "passed",
+            Outcome::Fails => "failed",
+            Outcome::NotJudged(_) => "not_judged",
+        },
+        not_judged: verdict.reason().map(reason_code),
         message: outcome(verdict),
         measured: verdict.measured,
         allowed: verdict.allowed,
         excess: verdict.excess(),
+        detectable: verdict.noticed,
         offenders: verdict.offenders.iter().take(JSON_OFFENDERS).map(offender).collect(),
     });
     let document = Document {
         schema_version: SCHEMA_VERSION,
         gospy_version: env!("CARGO_PKG_VERSION"),
-        passed: subject.failed() == 0,
-        target: Side::of(subject.census),
+        passed: subject.outcome() == "passed",
+        outcome: subject.outcome(),
+        error: subject.error,
+        target: subject.census.map(Side::of),
         baseline: subject.baseline.map(Side::of),
         samples: u64::try_from(subject.samples).unwrap_or(u64::MAX),
         watched_ns: subject.watched_ns,

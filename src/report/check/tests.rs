@@ -2,12 +2,14 @@ use std::path::Path;
 
 use regex::Regex;
 
-use super::{Options, Subject, github, json, junit, text};
+use super::{Options, Origin, Subject, github, json, junit, text};
 use crate::analysis::Census;
 use crate::analysis::check::{Allowance, Judge, Level, Rule, Rules};
 use crate::model::SymbolPool;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::report::text::TextStyle;
+
+const ORIGIN: Origin<'static> = Origin { host: "ci<1>", now_unix_ns: 1_700_000_000_000_000_000 };
 
 fn told(write: impl Fn(&mut Vec<u8>, &Subject<'_>)) -> String {
     let mut pool = SymbolPool::default();
@@ -42,13 +44,15 @@ fn told(write: impl Fn(&mut Vec<u8>, &Subject<'_>)) -> String {
     let (census, verdicts) = (last.unwrap(), judge.verdicts());
     let notes = ["a note".to_owned()];
     let subject = Subject {
-        census: &census,
+        name: "pid 4242",
+        census: Some(&census),
         baseline: None,
         samples: 10,
         watched_ns: 9_000_000_000,
         verdicts: &verdicts,
         pool: &pool,
         notes: &notes,
+        error: None,
     };
     let mut out = Vec::new();
     write(&mut out, &subject);
@@ -100,11 +104,14 @@ FAIL  --forbid-function 'leak<T>': in 9 goroutines
 
 #[test]
 fn junit_is_well_formed_xml() {
-    let xml = told(|out, subject| junit(out, subject).unwrap());
+    let xml = told(|out, subject| junit(out, subject, ORIGIN).unwrap());
     assert!(
-        xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"4\" failures=\"3\""),
+        xml.contains(
+            r#" id="0" tests="4" failures="3" errors="0" skipped="0" time="9.000" timestamp="2026-05-28T20:26:49""#
+        ),
         "{xml}"
     );
+    assert!(xml.contains(r#" hostname="ci&lt;1&gt;">"#), "{xml}");
     assert!(xml.contains(r#"<testcase classname="gospy.check" name="--max-goroutines 100" time="0"/>"#), "{xml}");
     assert!(
         xml.contains(r#"<failure type="max-group" message="the largest group has 9 goroutines, 4 too many">"#),
@@ -130,13 +137,15 @@ fn annotations_point_into_the_workspace() {
     let lines = |workspace| told(|out, subject| github(out, subject, workspace).unwrap());
     let text = lines(Some(Path::new("/ws/")));
     assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.lines().all(|line| line.len() < 300), "{text}");
     let first = text.lines().next().unwrap();
     assert!(
         first.starts_with("::error file=app/a%2Cb%3Ac.go,line=7,title=gospy check%3A --max-group 5::the largest group"),
         "{first}"
     );
     assert!(
-        first.contains("%0A%0A9 goroutines [select]%0Async.lock(...)%0A    /go/sync.go:1%0Amain.(*T).leak<T>"),
+        first.ends_with("4 too many%0A9 [select] main.(*T).leak<T>&\\x01 app/a,b:c.go:7")
+            || first.ends_with("4 too many%0A9 [select] sync.lock /go/sync.go:1"),
         "{first}"
     );
     for elsewhere in [None, Some(Path::new("/w")), Some(Path::new("/other"))] {
@@ -172,13 +181,15 @@ fn findings_come_with_their_stacks() {
     judge.look(&census, None, &mut pool);
     let verdicts = judge.verdicts();
     let subject = Subject {
-        census: &census,
+        name: "pid 4242",
+        census: Some(&census),
         baseline: None,
         samples: 1,
         watched_ns: 0,
         verdicts: &verdicts,
         pool: &pool,
         notes: &[],
+        error: None,
     };
     let told = |write: &dyn Fn(&mut Vec<u8>)| {
         let mut out = Vec::new();
@@ -191,7 +202,7 @@ fn findings_come_with_their_stacks() {
     assert!(shown.contains(&format!("FAIL  --no-findings: {message}\n")), "{shown}");
     assert!(shown.contains("\n  2 goroutines [chan send (nil chan)]: nil_channel\n    main.a(...)\n"), "{shown}");
     assert!(shown.contains("\n  1 goroutine [select (no cases)]: empty_select\n"), "{shown}");
-    let xml = told(&|out| junit(out, &subject).unwrap());
+    let xml = told(&|out| junit(out, &subject, ORIGIN).unwrap());
     assert!(xml.contains(&format!("<failure type=\"no-findings\" message=\"{message}\">")), "{xml}");
     let annotation = told(&|out| github(out, &subject, Some(Path::new("/ws"))).unwrap());
     assert!(annotation.starts_with("::error file=w.go,line=7,title=gospy check%3A --no-findings::3 "), "{annotation}");

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{OFFENDERS, Options, Subject, offender_line, outcome, typed};
+use crate::analysis::check::Outcome;
 use crate::report::clean::clean;
 use crate::report::members::{Side, write_stack};
 use crate::report::text::{Role, facts};
@@ -14,13 +15,19 @@ use crate::report::units::{count, counted, duration};
 /// Those of `out`.
 pub fn text(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -> io::Result<()> {
     let style = options.style;
-    let role = if subject.failed() == 0 { Role::Good } else { Role::Bad };
+    let role = match (subject.failed(), subject.not_judged()) {
+        (0, 0) => Role::Good,
+        (0, _) => Role::Attention,
+        _ => Role::Bad,
+    };
     let watched = match subject.samples {
         ..=1 => String::new(),
         samples => format!(", {} in {}", samples_text(samples), duration(subject.watched_ns)),
     };
     writeln!(out, "{}{watched}", style.paint(role, &subject.headline()))?;
-    facts::facts(out, style, "target", &[Side::of(subject.census).words()])?;
+    if let Some(census) = subject.census {
+        facts::facts(out, style, "target", &[Side::of(census).words()])?;
+    }
     if let Some(baseline) = subject.baseline {
         facts::facts(out, style, "baseline", &[Side::of(baseline).words()])?;
     }
@@ -29,11 +36,15 @@ pub fn text(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -> io
     }
     let words = subject.words(options.system);
     for verdict in subject.verdicts {
-        let (word, role) = if verdict.holds { ("ok  ", Role::Good) } else { ("FAIL", Role::Bad) };
+        let (word, role) = match verdict.outcome {
+            Outcome::Holds => ("ok  ", Role::Good),
+            Outcome::Fails => ("FAIL", Role::Bad),
+            Outcome::NotJudged(_) => ("NOT JUDGED", Role::Attention),
+        };
         let rule = clean(&typed(&verdict.rule)).into_owned();
         writeln!(out, "\n{}  {}: {}", style.paint(role, word), style.paint(Role::Strong, &rule), outcome(verdict))?;
         for offender in verdict.offenders.iter().take(OFFENDERS) {
-            writeln!(out, "\n  {}", offender_line(offender, &words))?;
+            writeln!(out, "\n  {}", offender_line(offender, &words, subject.stopped()))?;
             if let Some(example) = &offender.example {
                 write_stack(out, style, "    ", &words.stack(example))?;
             }

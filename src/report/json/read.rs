@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::SCHEMA_VERSION;
 use crate::analysis::Census;
-use crate::analysis::census::{Identity, Member, intern_line, intern_lines};
+use crate::analysis::census::{Identity, Member, intern_line, intern_lines, unstamped_at_most_ns};
 use crate::analysis::findings::Died;
 use crate::model::{FrameId, Label, SymbolPool};
 
@@ -108,6 +108,13 @@ struct Target {
     #[serde(default)]
     module: Module,
     uptime_ns: Option<u64>,
+    process_state: Option<char>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gc {
+    cycles: Option<u32>,
+    last_at: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -195,6 +202,8 @@ struct Death {
 #[derive(Default)]
 struct Document {
     target: Target,
+    /// When the last collection ended, and the number of cycles.
+    last_gc: Option<(u64, u32)>,
     captured_at_unix_ns: u64,
     complete: bool,
     death: Option<Death>,
@@ -223,6 +232,8 @@ impl Document {
             has_stacks: !self.stacks_left_out,
             complete: self.complete,
             died: self.death.map(|death| Died { headline: death.headline, goroutine: death.goroutine_id }),
+            stopped: matches!(target.process_state, Some('T' | 't')),
+            unstamped_at_most_ns: unstamped_at_most_ns(self.captured_at_unix_ns, self.last_gc, target.uptime_ns),
             total: self.total.max(u64::try_from(self.members.len()).unwrap_or(u64::MAX)),
             members: self.members,
         }
@@ -267,6 +278,10 @@ impl<'de> Visitor<'de> for DocumentSeed<'_> {
                         .ok_or_else(|| A::Error::custom(format!("captured_at is no time as in RFC 3339: {text:?}")))?;
                 }
                 "target" => document.target = map.next_value()?,
+                "gc" => {
+                    let gc: Option<Gc> = map.next_value()?;
+                    document.last_gc = gc.and_then(|gc| Some((unix_ns(&gc.last_at?)?, gc.cycles?)));
+                }
                 "complete" => document.complete = map.next_value()?,
                 "death" => document.death = map.next_value()?,
                 "goroutines" => {

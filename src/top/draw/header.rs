@@ -78,7 +78,8 @@ fn interval_text(state: &State) -> String {
     // What would be shown alike is alike.
     if actual.as_secs_f64() > wanted.as_secs_f64() * 1.05 {
         let limit = percent_short(state.settings().max_cpu);
-        format!("every {}, not {}: CPU limit {limit}", seconds(actual), seconds(wanted))
+        let (slower, asked) = unlike(actual, wanted);
+        format!("every {slower}, not {asked}: CPU limit {limit}")
     } else {
         format!("every {}", seconds(wanted))
     }
@@ -91,6 +92,16 @@ fn seconds(duration: std::time::Duration) -> String {
     } else {
         format!("{seconds:.1} s")
     }
+}
+
+/// Two durations that differ, in as many digits as it takes to show that.
+fn unlike(one: std::time::Duration, other: std::time::Duration) -> (String, String) {
+    let exact = |digits: usize| {
+        let text = |duration: std::time::Duration| format!("{:.digits$} s", duration.as_secs_f64());
+        (text(one), text(other))
+    };
+    let short = (seconds(one), seconds(other));
+    [short, exact(2)].into_iter().find(|(one, other)| one != other).unwrap_or_else(|| exact(3))
 }
 
 fn percent_short(share: f64) -> String {
@@ -239,4 +250,23 @@ fn reading(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
         ],
         room,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unlike;
+    use std::time::Duration;
+
+    #[test]
+    fn intervals_that_differ_look_different() {
+        let shown = |one: u64, other: u64| unlike(Duration::from_millis(one), Duration::from_millis(other));
+        assert_eq!(shown(3_200, 1_000), ("3.2 s".into(), "1 s".into()));
+        assert_eq!(shown(140, 100), ("0.14 s".into(), "0.10 s".into()));
+        assert_eq!(shown(54, 50), ("0.054 s".into(), "0.050 s".into()));
+        for wanted in (50..20_000).step_by(50) {
+            let actual = wanted + wanted / 20 + 1;
+            let (actual, wanted) = shown(actual, wanted);
+            assert_ne!(actual, wanted);
+        }
+    }
 }
