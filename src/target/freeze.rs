@@ -46,6 +46,9 @@ use super::{Broken, FreezeOptions, FreezeWhich, Frozen, Registers, TargetError, 
 /// How long all threads together may take to stop. They stand still meanwhile, and a thread that is
 /// not stopped after so long is on a machine that is in trouble.
 const STOP: Duration = Duration::from_millis(300);
+/// Likewise where a signal has stopped it before: it stands still anyway, and each thread has to be given
+/// a processor before it is seized.
+const STOP_OF_STOPPED: Duration = Duration::from_secs(3);
 /// How long after its deadline a tracer is waited for.
 const GRACE: Duration = Duration::from_millis(100);
 /// How often a tracer that is a thread looks for threads of the target that have ended.
@@ -203,14 +206,15 @@ impl<'a> Request<'a, '_> {
         let (ready, notify) = io::pipe().map_err(|source| {
             NotStopped::Error(TargetError::Io { what: "making a pipe to stop the target".into(), source })
         })?;
-        let deadline = STOP.saturating_add(self.options.hold);
+        let stop = if stat.state == 'T' { STOP_OF_STOPPED } else { STOP };
+        let deadline = stop.saturating_add(self.options.hold);
         let order = Order {
             pid,
             which: self.which,
             resilient: self.options.resilient.clone(),
             filtered: self.filtered,
             spare_leader: kind == Kind::Thread && u32::try_from(stat.ppid) == Ok(std::process::id()),
-            limits: Limits { stop: STOP, deadline },
+            limits: Limits { stop, deadline },
             threads: usize::try_from(stat.num_threads).unwrap_or_default(),
         };
         let job = Arc::new(Job::new(order, task.as_raw_fd(), notify.as_raw_fd()));
@@ -228,7 +232,7 @@ impl<'a> Request<'a, '_> {
         let Some(outcome) = held.job.outcome() else { return Err(self.ended_early(&mut held)) };
         if outcome != Outcome::Standing {
             held.end();
-            return Err(self.not_standing(outcome));
+            return Err(self.not_standing(outcome, stop));
         }
         // It may have called `execve` before the first of its threads was seized; now it cannot.
         if !self.is_still_there() {
@@ -276,7 +280,7 @@ impl<'a> Request<'a, '_> {
         NotStopped::Error(TargetError::Unsupported(text))
     }
 
-    fn not_standing(&self, outcome: Outcome) -> NotStopped {
+    fn not_standing(&self, outcome: Outcome, limit: Duration) -> NotStopped {
         let pid = self.dir.pid();
         NotStopped::Error(match outcome {
             Outcome::Standing | Outcome::Gone => TargetError::NoSuchProcess { pid },
@@ -284,7 +288,7 @@ impl<'a> Request<'a, '_> {
             Outcome::Refused(_) => return NotStopped::Refused,
             Outcome::Exec => return NotStopped::Exec,
             Outcome::Slow(tid, state) => {
-                let (state, ms) = (char::from(state), STOP.as_millis());
+                let (state, ms) = (char::from(state), limit.as_millis());
                 let what = format!("thread {tid} (state {state}) of process {pid} did not stop within {ms} ms");
                 TargetError::Unsupported(format!("{what}; all threads run on"))
             }
