@@ -377,7 +377,7 @@ fn a_profile_goes_to_its_file() {
     assert_eq!(&std::fs::read(&path).expect("it was written")[..2], [0x1f, 0x8b]);
     let ran = gospy("stack -p 4242 --pprof /nonexistent/p.pb.gz");
     assert_eq!(ran.exit, Exit::Error);
-    assert!(ran.err.contains("/nonexistent/p.pb.gz could not be written: No such file"), "{}", ran.err);
+    assert!(ran.err.contains("/nonexistent/p.pb.gz cannot be written: No such file"), "{}", ran.err);
     assert_eq!(gospy_on(snapshot(1), true, "stack -p 4242 --pprof -").exit, Exit::Usage);
 }
 
