@@ -77,8 +77,9 @@ fn fields(runtime: &GoRuntime, some_g: Addr) -> Vec<Field> {
         field("goid", g.goid, 8, fixed(&[0, 1, u64::MAX, 1 << 39, 1 << 40, NOWHERE])),
         field("atomicstatus", g.atomicstatus, 4, fixed(&[0, 2, 3, 5, 6, 7, 77, 0xffff_ffff])),
         field("waitreason", g.waitreason, 1, fixed(&[0, 200, 255])),
-        field("stack.lo", g.stack, 8, with_moved(&[0, 8, NOWHERE, u64::MAX], &[8, 4096])),
-        field("stack.hi", g.stack + 8, 8, with_moved(&[0, 8, NOWHERE, u64::MAX], &[8, 4096])),
+        // By a distance that makes no size of a stack of another: they are powers of two.
+        field("stack.lo", g.stack, 8, with_moved(&[0, 8, NOWHERE, u64::MAX], &[8, 5120])),
+        field("stack.hi", g.stack + 8, 8, with_moved(&[0, 8, NOWHERE, u64::MAX], &[8, 5120])),
         field("sched.sp", g.sched + gobuf.sp, 8, with_moved(&[0, NOWHERE], &[4])),
         field("sched.pc", g.sched + gobuf.pc, 8, fixed(&[0, 1, NOWHERE])),
         field("syscallsp", g.syscallsp, 8, fixed(&[1, NOWHERE])),
