@@ -483,10 +483,12 @@ fn refreshes_have_exactly_these_keys() {
         recorded: false,
         view: View::Groups,
     };
-    let mut another_run = snapshot();
+    // Of one session, so that ids mean the same in all of them.
+    let first = snapshot();
+    let mut another_run = first.clone();
     another_run.monotonic_ns += 9_000_000_000;
     another_run.target.uptime_ns = Some(8_000_000_000);
-    let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(another_run), Ok(snapshot()), Ok(snapshot())];
+    let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(another_run), Ok(first.clone()), Ok(first)];
     let source = move || left.pop().unwrap_or(Err(SourceEnd::Finished));
     let mut out = Vec::new();
     let outcome = run(&mut out, Box::new(source), None, settings, Format::Json).unwrap();

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::args::TopArgs;
 use super::live::Live;
@@ -33,7 +34,7 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
         _ => None,
     };
     let source: Box<dyn SnapshotSource> = match wanted.pid() {
-        Some(_) => Box::new(Opened { source, depth, wanted: wanted.clone(), last_ns: None }),
+        Some(pid) => Box::new(Opened::new(source, pid, depth, wanted.clone())),
         // What cannot be read of a file now cannot be read later either.
         None => {
             let mut source = source;
@@ -118,17 +119,26 @@ struct Opened {
     source: Box<dyn Source>,
     depth: Depth,
     wanted: Wanted,
+    /// The process, with when it was started, in clock ticks after boot: another one may get its pid.
+    process: Option<(i32, u64)>,
     /// When it was last read, by the target's `nanotime`.
     last_ns: Option<u64>,
 }
+
+/// How often, and after which pauses, a process that has executed another program is looked at again
+/// until the runtime of that one has started.
+const LOOKS: usize = 40;
+const LOOKS_AT_A_ZOMBIE: usize = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl SnapshotSource for Opened {
     fn next(&mut self) -> Result<Snapshot, SourceEnd> {
         let snapshot = match self.source.capture(&self.depth) {
             Ok(snapshot) => snapshot,
-            Err(failure) if failure.exit() == Exit::NoProcess => {
-                return Err(SourceEnd::Ended(format!("{} has ended", self.wanted.name())));
-            }
+            Err(failure) if failure.exit() == Exit::NoProcess => match self.executed() {
+                Some(snapshot) => snapshot,
+                None => return Err(SourceEnd::Ended(format!("{} has ended", self.wanted.name()))),
+            },
             Err(failure) => match self.reopen() {
                 Some(snapshot) => snapshot,
                 None => {
@@ -143,6 +153,32 @@ impl SnapshotSource for Opened {
 }
 
 impl Opened {
+    fn new(source: Box<dyn Source>, pid: i32, depth: Depth, wanted: Wanted) -> Self {
+        let started = ProcDir::open(pid).and_then(|dir| dir.stat()).ok().map(|stat| stat.starttime);
+        Self { source, depth, wanted, process: started.map(|started| (pid, started)), last_ns: None }
+    }
+
+    /// What the process is now, when the program that it was is gone; `None` once the process is.
+    fn executed(&mut self) -> Option<Snapshot> {
+        for look in 0..LOOKS {
+            let (pid, started) = self.process?;
+            let stat = ProcDir::open(pid).and_then(|dir| dir.stat()).ok()?;
+            // Amid an execve by another thread, the main one is a zombie for a moment.
+            let has_ended = matches!(stat.state, 'Z' | 'X') && look >= LOOKS_AT_A_ZOMBIE;
+            if stat.starttime != started || has_ended {
+                return None;
+            }
+            if look > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            let snapshot = self.reopen();
+            if snapshot.is_some() {
+                return snapshot;
+            }
+        }
+        None
+    }
+
     /// Opens the process anew, in case that it has executed another program since, or itself at other
     /// addresses. Otherwise the old one stays: what it has learned is worth keeping.
     fn reopen(&mut self) -> Option<Snapshot> {
@@ -203,6 +239,6 @@ impl Successor for SameName {
         // One that has only just been started cannot be read yet; it is found again the next time.
         let source = Live.open(&wanted).ok()?;
         (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
-        Some(Box::new(Opened { source, depth: self.depth, wanted, last_ns: None }))
+        Some(Box::new(Opened::new(source, newest.pid, self.depth, wanted)))
     }
 }

@@ -243,7 +243,9 @@ impl Target for RecordingTarget {
             clock: state.clock,
             threads: state.threads.clone(),
         };
-        let registers = frozen.threads().iter().filter_map(|&tid| Some((tid, frozen.registers(tid)?)));
+        // Those that were left asleep stand where they are as well.
+        let registers = |tid| frozen.registers(tid).or_else(|| frozen.asleep(tid));
+        let registers = frozen.threads().iter().filter_map(|&tid| Some((tid, registers(tid)?)));
         state.registers.extend(registers);
         drop(state);
         Ok(Box::new(RecordedFreeze { frozen, target: self, before }))
