@@ -310,3 +310,72 @@ fn tests_that_hang_are_named() {
     assert!(tests[0].contains("select (no cases)") && tests[0].ends_with("hang_test.go:12)"), "{tests:?}");
     assert!(tests[1].starts_with("  example.test/hang.TestOuter.func1 (goroutine "), "{tests:?}");
 }
+
+/// A shell that has children of its own becomes `gospy run` by exec: neither those nor what they start
+/// later, nor who is left of it, is the command's.
+#[test]
+fn processes_that_were_there_before_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display();
+    // A worker that is started when the command runs, and one whose parent ends, which makes it an orphan.
+    let theirs = format!(
+        "while ! [ -e {at}/go ]; do sleep 0.02; done; sleep 1000 & echo $! >>{at}/theirs\n\
+         sh -c 'sleep 1000 & echo $! >>{at}/theirs'; wait\n"
+    );
+    // It ignores SIGTERM, so that it is killed. It leaves an orphan, which cannot be told from theirs.
+    let ours = format!(
+        "trap '' TERM; echo $$ >>{at}/ours; sleep 1000 & echo $! >>{at}/ours\n\
+         touch {at}/go; sh -c 'trap \"\" TERM; sleep 1000 & echo $! >>{at}/orphan'; wait\n"
+    );
+    std::fs::write(directory.path().join("theirs.sh"), theirs).unwrap();
+    std::fs::write(directory.path().join("ours.sh"), ours).unwrap();
+    let script = format!(
+        "sh {at}/theirs.sh >/dev/null 2>&1 & echo $! >>{at}/theirs; \
+         exec {} run --timeout 1500ms --grace 300ms -- sh {at}/ours.sh >{at}/out 2>&1",
+        env!("CARGO_BIN_EXE_gospy")
+    );
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let pids = |name: &str| -> Vec<i32> {
+        let text = std::fs::read_to_string(directory.path().join(name)).unwrap();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    // One that nobody has waited for has ended.
+    let runs = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    };
+    let (theirs, ours) = (pids("theirs"), pids("ours"));
+    let (spared, left): (Vec<bool>, Vec<bool>) = (theirs.iter().map(runs).collect(), ours.iter().map(runs).collect());
+    for pid in theirs.into_iter().chain(pids("orphan")) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    assert_eq!(output.status.code(), Some(124), "{output:?}");
+    assert_eq!(spared, [true; 3], "{output:?}");
+    assert_eq!(left, [false; 2], "{output:?}");
+}
+
+/// SIGCHLD is ignored below some supervisors. The status of a command is known all the same, and it
+/// ignores what it would ignore without gospy.
+#[test]
+fn an_ignored_sigchld_is_inherited_by_the_command_alone() {
+    let run = |options: &str, command: &str| {
+        let mut child = Command::new("env")
+            .args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_gospy"), "run"])
+            .args(options.split_ascii_whitespace().chain(["--"]).chain(command.split_ascii_whitespace()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let code = wait(&mut child);
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (code, text)
+    };
+    assert_eq!(run("", "sleep 0.3"), (0, String::new()));
+    assert_eq!(run("--timeout 20s", "false"), (1, String::new()));
+    assert_eq!(run("--timeout 300ms", "sleep 10").0, 124);
+    let (code, text) = run("", "grep ^SigIgn: /proc/self/status");
+    let ignored = u64::from_str_radix(text.split_ascii_whitespace().last().unwrap(), 16).unwrap();
+    assert_eq!((code, ignored & (1 << (Signal::SIGCHLD as i32 - 1))), (0, 1 << (Signal::SIGCHLD as i32 - 1)), "{text}");
+}

@@ -67,10 +67,11 @@ pub(super) fn run(
     // Blocked before the command is there, so that none is lost.
     let signals = Signals::block(arguments.capture_on)
         .map_err(|error| Failure::new(FAILED, format!("signals cannot be waited for: {error}")))?;
-    let family = Family::new();
+    let mut family = Family::new();
     // Where it is refused, what is left behind goes to init, as without us.
     let _ = set_child_subreaper(true);
     let command = start(arguments, &signals)?;
+    family.begin(command.pid());
     let now = Instant::now();
     let mut runner = Runner {
         command,
@@ -118,6 +119,8 @@ fn rules(arguments: &RunArgs) -> Result<Option<Rules>, Failure> {
 
 fn start(arguments: &RunArgs, signals: &Signals) -> Result<Command, Failure> {
     Command::start(&arguments.command, signals.before()).map_err(|error| {
+        // A word with a NUL in it, which cannot be handed on, has no number.
+        let error = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
         let status = if error == Errno::ENOENT { 127 } else { 126 };
         let name = arguments.command.first().map(Path::new).unwrap_or(Path::new("")).display();
         Failure::new(Exit::Command(status), format!("{name} cannot be run: {}", error.desc()))
@@ -193,7 +196,7 @@ impl Runner<'_, '_> {
     fn pass_on(&mut self, received: signals::Received) {
         // What the terminal sends, it sends to the command too.
         if received.signal != Signal::SIGCHLD && !received.by_kernel {
-            tree::signal(self.command.pid(), received.signal);
+            self.command.signal(received.signal);
         }
     }
 
@@ -220,11 +223,12 @@ impl Runner<'_, '_> {
     fn kill(&mut self) -> Result<(), Failure> {
         let until = Instant::now() + KILLED;
         loop {
+            // What it was listed without, one that was killed before may have started.
             let tree = self.family.tree();
-            tree.signal(Signal::SIGKILL);
             if (self.ended()?.is_some() && !tree.is_alive()) || Instant::now() >= until {
                 return Ok(());
             }
+            tree.signal(Signal::SIGKILL);
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -249,7 +253,9 @@ impl Runner<'_, '_> {
             // Writing to a Vec cannot fail.
             let _ = write_stacks(&mut text, snapshot);
         }
-        let written = self.dump.as_ref().map(|goal| write_file(goal, |out| out.write_all(&text)).map(|()| goal.path()));
+        // A file that an earlier run left is worth more than an empty one.
+        let goal = self.dump.as_ref().filter(|_| !snapshots.is_empty());
+        let written = goal.map(|goal| write_file(goal, |out| out.write_all(&text)).map(|()| goal.path()));
         let in_a_file = matches!(written, Some(Ok(_)));
         let what = match (written, problem) {
             (_, Some(problem)) if snapshots.is_empty() => format!("its stacks cannot be told: {problem}"),
