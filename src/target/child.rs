@@ -59,6 +59,14 @@ pub fn start_ticks(pid: i32) -> io::Result<u64> {
     Ok(ProcDir::open(pid)?.stat()?.starttime)
 }
 
+/// Whether the process with that pid and start time (clock ticks after boot) runs still. One that has ended
+/// and was not waited for does not.
+#[must_use]
+pub fn runs(pid: i32, start_ticks: u64) -> bool {
+    let stat = ProcDir::open(pid).and_then(|dir| dir.stat());
+    stat.is_ok_and(|stat| stat.starttime == start_ticks && !matches!(stat.state, 'Z' | 'X'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
