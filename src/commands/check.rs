@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::ci_args::CheckArgs;
-use super::diff::complete;
+use super::diff::{complete, is_whole};
 use super::files::{report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
 use super::snapshots::{Given, name_of};
@@ -58,7 +58,7 @@ pub(super) fn run(
     write_junit(junit.as_ref(), &subject)?;
     written?;
     match (subject.failed(), subject.not_judged()) {
-        (0, 0) => complete(baseline.iter().chain([&judged.latest]), global.strict),
+        (0, 0) => complete(baseline.iter().chain(&judged.incomplete).chain([&judged.latest]), global.strict),
         (0, _) => Ok(Exit::NotJudged),
         _ => Ok(Exit::Failed),
     }
@@ -171,6 +171,8 @@ impl Watch {
 /// What was seen.
 struct Judged {
     latest: Census,
+    /// The first sample of a watch that lacks something.
+    incomplete: Option<Census>,
     /// For how long the program had run at the first reading, ns.
     first_uptime_ns: Option<u64>,
     samples: usize,
@@ -193,12 +195,13 @@ fn judge(
         let mut judge = Judge::new(rules, Level::of(baseline.into_iter().chain([&latest])));
         judge.look(&latest, baseline, pool);
         let first_uptime_ns = latest.program.uptime_ns;
-        return Ok(Judged { verdicts: judge.verdicts(), latest, first_uptime_ns, samples: 1, watched_ns: 0 });
+        let verdicts = judge.verdicts();
+        return Ok(Judged { verdicts, latest, incomplete: None, first_uptime_ns, samples: 1, watched_ns: 0 });
     };
     let mut source = sources.open(wanted)?;
     let mut judge = Judge::new(rules, Level::of(baseline));
     let started = Instant::now();
-    let (mut first_at, mut first_uptime_ns, mut latest) = (None, None, None);
+    let (mut first_at, mut first_uptime_ns, mut latest, mut incomplete) = (None, None, None, None);
     for nth in 0..watch.samples {
         std::thread::sleep(watch.due(nth).saturating_sub(started.elapsed()));
         let snapshot = source.capture(depth).map_err(|failure| ended_early(&failure, nth, watch.samples))?;
@@ -209,12 +212,15 @@ fn judge(
         }
         first_at.get_or_insert(census.captured_at_unix_ns);
         judge.look(&census, baseline, pool);
+        if incomplete.is_none() && !is_whole(&census) {
+            incomplete = Some(census.clone());
+        }
         latest = Some(census);
     }
     let latest = latest.ok_or_else(|| Failure::new(Exit::Error, "nothing was sampled"))?;
     let watched_ns = latest.captured_at_unix_ns.saturating_sub(first_at.unwrap_or_default());
     let samples = usize::try_from(watch.samples).unwrap_or(usize::MAX);
-    Ok(Judged { verdicts: judge.verdicts(), latest, first_uptime_ns, samples, watched_ns })
+    Ok(Judged { verdicts: judge.verdicts(), latest, incomplete, first_uptime_ns, samples, watched_ns })
 }
 
 fn ended_early(failure: &Failure, samples: u32, of: u32) -> Failure {

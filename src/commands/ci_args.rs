@@ -62,7 +62,8 @@ Rules:
   of several captures, the worst counts. With --capture-every, a program is also judged as soon as it
   runs. --max-growth is measured from the first capture of a program. It is enough that one program has
   a required function. Which programs were judged, and what fails with its stacks, is said on standard
-  error when the command has ended. What happens after the last reading of a program is not seen.";
+  error when the command has ended. What happens after the last reading of a program is not seen. With
+  --strict, an incomplete reading makes the rules not judged (status 8).";
 
 /// A time to wait for, ns.
 pub(super) fn duration(text: &str) -> Result<u64, String> {
@@ -264,7 +265,7 @@ fn signal(text: &str) -> Result<Signal, String> {
 
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
-    /// Give up on the command after that long: tell all its stacks, then end it
+    /// Give up on the command after this time: print all its stacks, then end it
     #[arg(long, short, value_name = "DURATION", value_parser = duration)]
     pub(super) timeout: Option<u64>,
     /// From SIGTERM, when it is given up on, to SIGKILL

@@ -34,9 +34,14 @@ pub(super) fn run(
     complete([&a, &b], global.strict)
 }
 
+/// Whether a reading holds all goroutines, and all that was asked for of them.
+pub(super) fn is_whole(census: &Census) -> bool {
+    census.complete && !census.is_partial()
+}
+
 /// Whether readings are as complete as `--strict` wants them.
 pub(super) fn complete<'a>(censuses: impl IntoIterator<Item = &'a Census>, strict: bool) -> Result<Exit, Failure> {
-    match censuses.into_iter().find(|census| !census.complete || census.is_partial()) {
+    match censuses.into_iter().find(|census| !is_whole(census)) {
         Some(census) if strict => {
             let message = format!("the answer is incomplete: {} does not hold all goroutines whole", census.name);
             Err(Failure::new(Exit::Incomplete, message))

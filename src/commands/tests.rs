@@ -82,6 +82,39 @@ fn snapshot(goroutines: u64) -> Snapshot {
     builder.build()
 }
 
+/// A program that is read incompletely at first, each time a second after the last.
+struct Settling;
+
+struct Readings(u64);
+
+impl Sources for Settling {
+    fn open(&self, _: &Wanted) -> Result<Box<dyn Source>, Failure> {
+        Ok(Box::new(Readings(0)))
+    }
+
+    fn record(&self, wanted: &Wanted, freeze: Option<super::source::Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+        Fake(snapshot(1)).record(wanted, freeze)
+    }
+
+    fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
+        Fake(snapshot(1)).examine(wanted)
+    }
+
+    fn processes(&self) -> Result<Processes, Failure> {
+        Fake(snapshot(1)).processes()
+    }
+}
+
+impl Source for Readings {
+    fn capture(&mut self, _: &Depth) -> Result<Snapshot, Failure> {
+        let mut snapshot = snapshot(3);
+        snapshot.reading.consistency.moving = u64::from(self.0 == 0);
+        snapshot.captured_at_unix_ns += self.0 * 1_000_000_000;
+        self.0 += 1;
+        Ok(snapshot)
+    }
+}
+
 struct Ran {
     exit: Exit,
     out: String,
@@ -89,6 +122,10 @@ struct Ran {
 }
 
 fn gospy_on(snapshot: Snapshot, terminal: bool, line: &str) -> Ran {
+    gospy_from(&Fake(snapshot), terminal, line)
+}
+
+fn gospy_from(sources: &dyn Sources, terminal: bool, line: &str) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut streams = Streams {
         out: &mut out,
@@ -100,7 +137,7 @@ fn gospy_on(snapshot: Snapshot, terminal: bool, line: &str) -> Ran {
         choice: ColourChoice::Auto,
     };
     let words = line.split_whitespace().map(|word| word.replace('_', " "));
-    let exit = run(std::iter::once("gospy".to_owned()).chain(words), &Fake(snapshot), &mut streams);
+    let exit = run(std::iter::once("gospy".to_owned()).chain(words), sources, &mut streams);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ran { exit, out: text(out), err: text(err) }
 }
@@ -173,6 +210,15 @@ fn an_incomplete_answer_is_an_error_only_when_strict() {
     assert_eq!(ran.exit, Exit::Incomplete);
     assert!(ran.out.contains("\"complete\":false"), "the answer is given all the same");
     assert!(ran.err.contains("1 goroutines changed on every try; the garbage collector was not found"), "{}", ran.err);
+}
+
+#[test]
+fn every_sample_of_a_watch_counts_when_strict() {
+    let line = "check -p 4242 --watch 80ms --interval 10ms";
+    let ran = gospy_from(&Settling, false, line);
+    assert_eq!(ran.exit, Exit::Done, "{}{}", ran.out, ran.err);
+    let ran = gospy_from(&Settling, false, &format!("{line} --strict"));
+    assert_eq!(ran.exit, Exit::Incomplete, "{}{}", ran.out, ran.err);
 }
 
 #[test]
@@ -305,7 +351,7 @@ fn one_syntax_of_durations() {
         "capture -p 1 -o /nonexistent/x --repeat 2 --interval X",
         "top -p 1 --interval X",
         // It gets no further than to its directory.
-        "run --timeout X --grace X -o /dev/null/x -- true",
+        "run --timeout X --grace X --capture-every X -o /dev/null/x -- true",
         "run --capture-every X -o /dev/null/x -- true",
     ];
     for line in lines {

@@ -16,6 +16,7 @@
 pub mod access;
 mod blocked;
 pub mod capture_file;
+pub mod child;
 pub mod clock;
 pub mod coalesce;
 pub mod core;

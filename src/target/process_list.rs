@@ -11,6 +11,7 @@ use nix::unistd::{Uid, User};
 use procfs::process::{ProcessesIter, Stat};
 use rustc_hash::FxHashMap;
 
+use super::child;
 use super::clock::nanoseconds;
 use super::file_bytes::FileBytes;
 use super::live::ticks_to_ns;
@@ -72,8 +73,7 @@ impl ProcessEntry {
     /// Whether it runs still.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let stat = ProcDir::open(self.pid).and_then(|dir| dir.stat());
-        stat.is_ok_and(|stat| stat.starttime == self.start_ticks && !matches!(stat.state, 'Z' | 'X'))
+        child::runs(self.pid, self.start_ticks)
     }
 }
 

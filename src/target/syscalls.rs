@@ -11,7 +11,9 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 
 use super::{Registers, Tid};
 use crate::addr::Addr;
@@ -303,6 +305,54 @@ pub(super) fn nap(time: Duration) {
 pub(super) fn own_tid() -> Tid {
     // SAFETY: no pointers.
     unsafe { call(libc::SYS_gettid, []) }.ok().and_then(|tid| Tid::try_from(tid).ok()).unwrap_or_default()
+}
+
+/// Ignores SIGCHLD, or no longer; true if it was ignored.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn ignore_sigchld(ignore: bool) -> Result<bool, Errno> {
+    let handler = if ignore { SigHandler::SigIgn } else { SigHandler::SigDfl };
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: neither is a function that could be called.
+    let before = unsafe { sigaction(Signal::SIGCHLD, &action) }?;
+    Ok(matches!(before.handler(), SigHandler::SigIgn))
+}
+
+/// Has a command start with this mask of signals, and with SIGCHLD ignored if that is wanted. The parent
+/// cannot ignore it meanwhile: the status of a command that ends at once would be lost.
+pub(super) fn before_exec(command: &mut Command, mask: SigSet, ignore: bool) {
+    let prepare = move || {
+        if ignore {
+            ignore_sigchld(true)?;
+        }
+        mask.thread_set_mask()?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes two system calls that signal-safety(7) lists, sigaction and
+    // pthread_sigmask; it takes no locks and allocates nothing.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// A descriptor of a process (Linux 5.3), which never comes to mean another one.
+///
+/// # Errors
+/// `ESRCH` when there is none with that pid; `ENOSYS` before Linux 5.3.
+pub(super) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: no pointers.
+    let fd = unsafe { call(libc::SYS_pidfd_open, [word(pid), 0])? };
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just opened it for us; it is closed on exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a signal to a process.
+///
+/// # Errors
+/// `ESRCH` when it has ended; `EPERM` when it is refused.
+pub(super) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: no pointers: without a siginfo, the kernel makes one as for kill(2).
+    unsafe { call(libc::SYS_pidfd_send_signal, [word(process.as_raw_fd()), word(signal as i32), 0, 0]) }.map(drop)
 }
 
 /// What a tracer process does.

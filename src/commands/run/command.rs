@@ -1,16 +1,19 @@
 //! The command as a child process.
 //!
-//! Not by `std::process`, which would hand on our mask: signals are blocked before the child is
-//! there, so that none is lost, and are to have their usual meaning in it.
+//! Signals are blocked before the child is there, so that none is lost, and SIGCHLD is not ignored; in the
+//! child both are as they were before.
 
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::ffi::OsString;
+use std::io;
+use std::process;
 
 use nix::errno::Errno;
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use super::signals::Before;
+use crate::target::child;
 
 /// A started command.
 #[derive(Debug)]
@@ -20,26 +23,23 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Starts one, found as a shell finds it, with this mask of signals.
-    pub(super) fn start(words: &[OsString], mask: &SigSet) -> Result<Self, Errno> {
-        // A word with a NUL in it cannot be handed on.
-        let c_string = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| Errno::EINVAL);
-        let arguments: Vec<CString> =
-            words.iter().map(|word| c_string(word.as_bytes().to_vec())).collect::<Result<_, _>>()?;
-        let variable = |(mut name, value): (OsString, OsString)| {
-            name.push("=");
-            name.push(value);
-            c_string(name.into_vec())
-        };
-        let environment: Vec<CString> = std::env::vars_os().map(variable).collect::<Result<_, _>>()?;
-        let program = arguments.first().ok_or(Errno::ENOENT)?;
-        let mut attributes = PosixSpawnAttr::init()?;
-        attributes.set_sigmask(mask)?;
-        // Rust programs ignore this one, and others do not expect that.
-        attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
-        attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
-        let pid = posix_spawnp(program, &PosixSpawnFileActions::init()?, &attributes, &arguments, &environment)?;
-        Ok(Self { pid, status: None })
+    /// Starts one, found as a shell finds it, with signals as they were before.
+    pub(super) fn start(words: &[OsString], before: &Before) -> io::Result<Self> {
+        let (program, arguments) = words.split_first().ok_or(Errno::ENOENT)?;
+        let mut command = process::Command::new(program);
+        command.args(arguments);
+        child::with_signals(&mut command, before.mask, before.ignored_sigchld);
+        // Waited for by `ended`, among all others.
+        let pid = command.spawn()?.id();
+        Ok(Self { pid: Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?), status: None })
+    }
+
+    /// Sends it a signal, unless it has ended: as long as it has not been waited for, its pid is its own.
+    pub(super) fn signal(&self, signal: Signal) {
+        if self.status.is_none() {
+            // That it is refused (the command may have become another user's) is no reason to end.
+            let _ = kill(self.pid, signal);
+        }
     }
 
     pub(super) fn pid(&self) -> i32 {

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 use crate::analysis::Census;
 use crate::analysis::census::Identity;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
+use crate::commands::Global;
 use crate::commands::check::shortcomings;
+use crate::commands::diff::is_whole;
 use crate::commands::streams::Streams;
 use crate::model::{Snapshot, SymbolPool};
 use crate::report::check::{Options, Subject, github, text};
@@ -27,8 +29,12 @@ const MOST_NAMED: usize = 20;
 #[derive(Debug)]
 pub(super) struct Judges<'a> {
     rules: &'a Rules,
+    /// Between captures, ns; `None` where only signals ask for them.
+    interval_ns: Option<u64>,
     programs: Vec<Program<'a>>,
     left_out: bool,
+    /// Whether a process that runs could not be read when a capture was due.
+    unread: bool,
 }
 
 #[derive(Debug)]
@@ -40,6 +46,11 @@ struct Program<'a> {
     first: Option<Census>,
     latest: Census,
     samples: usize,
+    captures: usize,
+    /// When it was there still.
+    alive_unix_ns: u64,
+    /// Whether a reading lacked something.
+    incomplete: bool,
 }
 
 /// Why a program is read.
@@ -61,21 +72,32 @@ pub(super) struct Outcome {
 }
 
 impl<'a> Judges<'a> {
-    pub(super) fn new(rules: &'a Rules) -> Self {
-        Self { rules, programs: Vec::new(), left_out: false }
+    pub(super) fn new(rules: &'a Rules, interval_ns: Option<u64>) -> Self {
+        Self { rules, interval_ns, programs: Vec::new(), left_out: false, unread: false }
     }
 
-    /// Judges a reading. Growth is measured from the first capture of the same process.
+    /// A process that runs, and may be a Go program, could not be read when a capture was due.
+    pub(super) fn miss(&mut self) {
+        self.unread = true;
+    }
+
+    /// These processes are there at `now`.
+    pub(super) fn see(&mut self, pids: impl Iterator<Item = i32>, now: SystemTime) {
+        let now = unix_ns(now);
+        for pid in pids {
+            if let Some(program) = self.programs.iter_mut().rfind(|program| program.latest.program.pid == Some(pid)) {
+                program.alive_unix_ns = now;
+            }
+        }
+    }
+
+    /// Judges a reading. Growth is measured from the first capture of the same process to later ones.
     pub(super) fn look(&mut self, snapshot: &Snapshot, occasion: Occasion) {
         let name = format!("pid {}", snapshot.target.pid);
-        let of_capture = |census: &Census| (occasion == Occasion::Capture).then(|| census.clone());
+        let is_capture = occasion == Occasion::Capture;
         if let Some(program) = self.programs.iter_mut().rfind(|program| is_same(&program.latest, snapshot)) {
             program.latest = Census::of_snapshot(snapshot, name, &mut program.pool);
-            program.samples += 1;
-            program.judge.look(&program.latest, program.first.as_ref(), &mut program.pool);
-            if program.first.is_none() {
-                program.first = of_capture(&program.latest);
-            }
+            program.judge(is_capture);
             return;
         }
         if self.programs.len() >= MOST_PROGRAMS {
@@ -84,16 +106,25 @@ impl<'a> Judges<'a> {
         }
         let mut pool = SymbolPool::default();
         let latest = Census::of_snapshot(snapshot, name, &mut pool);
-        let mut judge = Judge::new(self.rules, Level::Stacks);
-        judge.look(&latest, None, &mut pool);
-        let (first, first_unix_ns) = (of_capture(&latest), latest.captured_at_unix_ns);
-        self.programs.push(Program { judge, pool, first_unix_ns, first, latest, samples: 1 });
+        let mut program = Program {
+            judge: Judge::new(self.rules, Level::Stacks),
+            pool,
+            first_unix_ns: latest.captured_at_unix_ns,
+            first: None,
+            latest,
+            samples: 0,
+            captures: 0,
+            alive_unix_ns: 0,
+            incomplete: false,
+        };
+        program.judge(is_capture);
+        self.programs.push(program);
     }
 
     /// Tells what failed and what was judged, on standard error: the other stream is the command's.
     /// The command ended at `ended`.
-    pub(super) fn tell(self, streams: &mut Streams<'_>, quiet: bool, ended: SystemTime) -> Outcome {
-        let mut outcome = Outcome { failed: false, unjudged: self.left_out || self.programs.is_empty() };
+    pub(super) fn tell(self, streams: &mut Streams<'_>, global: &Global, ended: SystemTime) -> Outcome {
+        let mut outcome = Outcome { failed: false, unjudged: self.left_out || self.unread || self.programs.is_empty() };
         if self.programs.is_empty() {
             streams.note("no rule was judged: no Go program was read before the command had ended");
         }
@@ -102,22 +133,26 @@ impl<'a> Judges<'a> {
         }
         let mut judged: Vec<Judged> = self.programs.into_iter().map(Judged::from).collect();
         let required = required(&judged);
+        let mut missed = BTreeSet::new();
         for program in &mut judged {
-            program
-                .verdicts
-                .retain(|verdict| verdict.holds() || pattern(verdict).is_none_or(|p| !required.contains(p)));
+            program.verdicts.retain(|verdict| match pattern(verdict) {
+                // What no program has is missing once, and not in each.
+                Some(pattern) if verdict.fails() => !required.contains(pattern) && missed.insert(pattern.to_owned()),
+                Some(pattern) => verdict.holds() || !required.contains(pattern),
+                None => true,
+            });
         }
-        let read_once = |verdict: &Verdict| verdict.reason() == Some(Reason::ReadOnce);
-        let growth = |verdict: &Verdict| matches!(verdict.rule, Rule::MaxGrowth(_)) && !read_once(verdict);
-        let is_asked = self.rules.rules.iter().any(|rule| matches!(rule, Rule::MaxGrowth(_)));
-        let is_judged = judged.iter().any(|program| program.verdicts.iter().any(growth));
-        if is_asked && !is_judged && !judged.is_empty() {
-            streams.note("--max-growth was not judged: no program was captured twice");
-            outcome.unjudged = true;
+        if self.rules.rules.iter().any(|rule| matches!(rule, Rule::MaxGrowth(_))) {
+            outcome.unjudged |= tell_growth(&judged, self.interval_ns, streams, global.quiet);
         }
         for program in &mut judged {
-            // Short-lived helpers of the command are no reason to doubt the others.
-            program.verdicts.retain(|verdict| !read_once(verdict));
+            // Said already.
+            program.verdicts.retain(|verdict| verdict.reason() != Some(Reason::ReadOnce));
+        }
+        if global.strict {
+            let incomplete: Vec<&Judged> = judged.iter().filter(|program| program.incomplete).collect();
+            outcome.unjudged |= !incomplete.is_empty();
+            name_some(&incomplete, streams, |program| format!("a reading of {program} is incomplete (--strict)"));
         }
         let mut held = Vec::new();
         for program in &judged {
@@ -127,11 +162,68 @@ impl<'a> Judges<'a> {
                 Told::Held => held.push(program),
             }
         }
-        if !quiet {
+        if !global.quiet {
             name_judged(&held, streams, ended);
         }
         outcome
     }
+}
+
+impl Program<'_> {
+    /// Judges the latest reading.
+    fn judge(&mut self, is_capture: bool) {
+        let latest = &self.latest;
+        self.samples += 1;
+        self.captures += usize::from(is_capture);
+        self.alive_unix_ns = self.alive_unix_ns.max(latest.captured_at_unix_ns);
+        self.incomplete |= !is_whole(latest);
+        self.judge.look(latest, self.first.as_ref().filter(|_| is_capture), &mut self.pool);
+        if is_capture && self.first.is_none() {
+            self.first = Some(latest.clone());
+        }
+    }
+}
+
+/// Says which programs were not captured twice, so that their growth is not known. True if one of them lived
+/// for longer than an interval, or none was: short-lived helpers of the command are no reason to doubt the
+/// others.
+fn tell_growth(judged: &[Judged], interval_ns: Option<u64>, streams: &mut Streams<'_>, quiet: bool) -> bool {
+    if judged.is_empty() {
+        return false;
+    }
+    if judged.iter().all(|program| program.captures < 2) {
+        streams.note("--max-growth was not judged: no program was captured twice");
+        return true;
+    }
+    let lived_long = |program: &&Judged| interval_ns.is_none_or(|interval| program.lived_ns > interval);
+    let (long, short): (Vec<&Judged>, Vec<&Judged>) =
+        judged.iter().filter(|program| program.captures < 2).partition(lived_long);
+    name_some(&long, streams, |program| {
+        format!("--max-growth was not judged for {program}: it was not captured twice")
+    });
+    if !quiet {
+        let once: Vec<&Judged> = short.into_iter().filter(|program| program.captures == 1).collect();
+        name_some(&once, streams, |program| {
+            format!("{program} lived for less than --capture-every: it was captured once")
+        });
+    }
+    !long.is_empty()
+}
+
+/// A line for each of the first programs.
+fn name_some(programs: &[&Judged], streams: &mut Streams<'_>, line: impl Fn(&str) -> String) {
+    for program in programs.iter().take(MOST_NAMED) {
+        let name = clean(program.latest.program.name());
+        streams.note(&line(&format!("{} ({name})", program.latest.name)));
+    }
+    if let Some(more) = programs.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+        streams.note(&line(&format!("{more} more")));
+    }
+}
+
+fn unix_ns(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Says of which programs all rules hold, so that one that was never seen is missed.
@@ -152,12 +244,11 @@ fn name_judged(held: &[&Judged], streams: &mut Streams<'_>, ended: SystemTime) {
         }
         return;
     }
-    let ended = ended.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     for program in held {
         let rules = counted(number(program.verdicts.len()), "rule holds", "rules hold");
         let times = counted(number(program.samples), "reading", "readings");
         let name = clean(program.latest.program.name());
-        let left = u64::try_from(ended.as_nanos()).unwrap_or(0).saturating_sub(program.latest.captured_at_unix_ns);
+        let left = unix_ns(ended).saturating_sub(program.latest.captured_at_unix_ns);
         let last = format!("the last {} before the command ended", duration(left));
         streams.note(&format!("{rules} in {times} of {} ({name}), {last}", program.latest.name));
     }
@@ -196,11 +287,20 @@ struct Judged {
     first_unix_ns: u64,
     latest: Census,
     samples: usize,
+    captures: usize,
+    /// For how long it lived at least, ns.
+    lived_ns: u64,
+    incomplete: bool,
 }
 
 impl From<Program<'_>> for Judged {
     fn from(program: Program<'_>) -> Self {
+        let read_at = program.latest.captured_at_unix_ns;
+        let began = program.latest.program.uptime_ns.map_or(program.first_unix_ns, |ns| read_at.saturating_sub(ns));
         Self {
+            captures: program.captures,
+            lived_ns: program.alive_unix_ns.saturating_sub(began),
+            incomplete: program.incomplete,
             verdicts: program.judge.verdicts(),
             pool: program.pool,
             first_unix_ns: program.first_unix_ns,

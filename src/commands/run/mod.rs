@@ -8,6 +8,8 @@ mod command;
 mod judges;
 mod newcomers;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod tests_running;
 mod tree;
 
@@ -34,11 +36,13 @@ use crate::report::clean::clean;
 use crate::report::traceback::{self, TracebackOptions};
 use crate::report::units::{bytes, counted, duration};
 use crate::target::capture_file;
+use crate::target::child;
+use crate::target::recording::ElfImage;
 use command::Command;
 use judges::{Judges, Occasion};
 use newcomers::Newcomers;
 use signals::Signals;
-use tree::Family;
+use tree::{Born, Family};
 
 /// The status of timeout(1) when time was over.
 const TIMED_OUT: Exit = Exit::Command(124);
@@ -59,7 +63,7 @@ pub(super) fn run(
         Exit::Usage => failure,
         _ => Failure::new(FAILED, failure.message()),
     };
-    let rules = rules(arguments).map_err(failed)?;
+    let rules = rules(arguments, global.strict).map_err(failed)?;
     let output = arguments.output.as_deref().map(|path| make_directory("--output", path));
     let output = output.transpose().map_err(failed)?;
     // That it cannot be written is not to be found out when it is needed.
@@ -67,10 +71,11 @@ pub(super) fn run(
     // Blocked before the command is there, so that none is lost.
     let signals = Signals::block(arguments.capture_on)
         .map_err(|error| Failure::new(FAILED, format!("signals cannot be waited for: {error}")))?;
-    let family = Family::new();
+    let mut family = Family::new();
     // Where it is refused, what is left behind goes to init, as without us.
     let _ = set_child_subreaper(true);
     let command = start(arguments, &signals)?;
+    family.begin(command.pid());
     let now = Instant::now();
     let mut runner = Runner {
         command,
@@ -80,17 +85,18 @@ pub(super) fn run(
         quiet: global.quiet,
         output,
         dump,
-        judges: rules.as_ref().map(Judges::new),
+        judges: rules.as_ref().map(|rules| Judges::new(rules, arguments.capture_every)),
         newcomers: (rules.is_some() && arguments.capture_every.is_some()).then(|| Newcomers::new(now)),
         written: 0,
         every: arguments.capture_every.map(Duration::from_nanos),
         next_capture: arguments.capture_every.map(|ns| now + Duration::from_nanos(ns)),
         give_up_at: arguments.timeout.and_then(|ns| now.checked_add(Duration::from_nanos(ns))),
     };
-    let exit = runner.watch(arguments, &signals).map_err(failed)?;
+    let watched = runner.watch(arguments, &signals).map_err(failed);
+    let exit = watched.map_err(|failure| left_running(failure, runner.command.pid()))?;
     let ended = SystemTime::now();
     let Some(judges) = runner.judges.take() else { return Ok(exit) };
-    let outcome = judges.tell(&mut *runner.streams, global.quiet, ended);
+    let outcome = judges.tell(&mut *runner.streams, global, ended);
     Ok(match exit {
         Exit::Command(0) if outcome.failed => Exit::Failed,
         Exit::Command(0) if outcome.unjudged => Exit::NotJudged,
@@ -100,7 +106,7 @@ pub(super) fn run(
 }
 
 /// The rules, if there are any.
-fn rules(arguments: &RunArgs) -> Result<Option<Rules>, Failure> {
+fn rules(arguments: &RunArgs, strict: bool) -> Result<Option<Rules>, Failure> {
     let usage = |text: &str| Err(Failure::new(Exit::Usage, text));
     let rules = rules::rules(&arguments.rules, Measured { baseline: true, watched: false })?;
     let reads = arguments.capture_every.is_some() || arguments.capture_on.is_some();
@@ -112,12 +118,18 @@ fn rules(arguments: &RunArgs) -> Result<Option<Rules>, Failure> {
             "rules judge captures: give --capture-every <DURATION> or --capture-on <SIGNAL> (captures are only written \
              with --output)",
         ),
+        (_, false, Some(_)) => usage(
+            "--output is where captures are written: give --capture-every <DURATION> or --capture-on <SIGNAL> too",
+        ),
+        (true, _, _) if strict => usage("--strict is about the readings that rules judge: give a rule too"),
         (none, _, _) => Ok((!none).then_some(rules)),
     }
 }
 
 fn start(arguments: &RunArgs, signals: &Signals) -> Result<Command, Failure> {
     Command::start(&arguments.command, signals.before()).map_err(|error| {
+        // A word with a NUL in it, which cannot be handed on, has no number.
+        let error = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
         let status = if error == Errno::ENOENT { 127 } else { 126 };
         let name = arguments.command.first().map(Path::new).unwrap_or(Path::new("")).display();
         Failure::new(Exit::Command(status), format!("{name} cannot be run: {}", error.desc()))
@@ -179,13 +191,14 @@ impl Runner<'_, '_> {
     fn greet(&mut self) {
         let (Some(mut newcomers), Some(mut judges)) = (self.newcomers.take(), self.judges.take()) else { return };
         if newcomers.next <= Instant::now() {
-            newcomers.look(&self.family, |pid| match self.snapshot(&Wanted::process(pid, None), None) {
+            let present = newcomers.look(&self.family, |pid| match self.snapshot(&Wanted::process(pid, None), None) {
                 Ok(snapshot) => {
                     judges.look(&snapshot, Occasion::Start);
                     true
                 }
                 Err(_) => false,
             });
+            judges.see(present.into_iter().map(|(pid, _)| pid), SystemTime::now());
         }
         (self.newcomers, self.judges) = (Some(newcomers), Some(judges));
     }
@@ -193,7 +206,7 @@ impl Runner<'_, '_> {
     fn pass_on(&mut self, received: signals::Received) {
         // What the terminal sends, it sends to the command too.
         if received.signal != Signal::SIGCHLD && !received.by_kernel {
-            tree::signal(self.command.pid(), received.signal);
+            self.command.signal(received.signal);
         }
     }
 
@@ -220,11 +233,12 @@ impl Runner<'_, '_> {
     fn kill(&mut self) -> Result<(), Failure> {
         let until = Instant::now() + KILLED;
         loop {
+            // What it was listed without, one that was killed before may have started.
             let tree = self.family.tree();
-            tree.signal(Signal::SIGKILL);
             if (self.ended()?.is_some() && !tree.is_alive()) || Instant::now() >= until {
                 return Ok(());
             }
+            tree.signal(Signal::SIGKILL);
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -233,7 +247,9 @@ impl Runner<'_, '_> {
     /// keep the command from being ended.
     fn dump(&mut self, arguments: &RunArgs) {
         let limit = duration(arguments.timeout.unwrap_or_default());
-        let (snapshots, problem) = self.snapshots();
+        let read = self.snapshots();
+        let problem = read.why();
+        let Readings { found: snapshots, problems, .. } = read;
         let mut text = Vec::new();
         for snapshot in &snapshots {
             let tests = tests_running::tests_running(snapshot);
@@ -249,16 +265,21 @@ impl Runner<'_, '_> {
             // Writing to a Vec cannot fail.
             let _ = write_stacks(&mut text, snapshot);
         }
-        let written = self.dump.as_ref().map(|goal| write_file(goal, |out| out.write_all(&text)).map(|()| goal.path()));
+        // A file that an earlier run left is worth more than an empty one.
+        let goal = self.dump.as_ref().filter(|_| !snapshots.is_empty());
+        let written = goal.map(|goal| write_file(goal, |out| out.write_all(&text)).map(|()| goal.path()));
         let in_a_file = matches!(written, Some(Ok(_)));
         let what = match (written, problem) {
-            (_, Some(problem)) if snapshots.is_empty() => format!("its stacks cannot be told: {problem}"),
+            (_, Some(problem)) if snapshots.is_empty() => format!("its stacks could not be read: {problem}"),
             (None, _) => "its stacks follow".to_owned(),
             (Some(Ok(path)), _) => format!("its stacks are in {}", path.display()),
             // They are not lost for that.
             (Some(Err(failure)), _) => format!("{}; its stacks follow", failure.message()),
         };
-        self.streams.note(&format!("the command did not end within {limit}; {}", clean(&what).replace("\\n", "\n")));
+        self.streams.note(&format!("the command did not end within {limit}; {}", clean_lines(&what)));
+        for problem in problems.iter().filter(|_| !snapshots.is_empty()) {
+            self.streams.note(&format!("stacks could not be read: {}", clean_lines(problem)));
+        }
         if !in_a_file {
             // There is nobody left to tell when stderr is closed.
             let _ = self.streams.err.write_all(&text);
@@ -266,8 +287,8 @@ impl Runner<'_, '_> {
     }
 
     /// One of every Go program, with all threads stopped where they can be.
-    fn snapshots(&self) -> (Vec<Snapshot>, Option<String>) {
-        each(&self.family, |wanted| {
+    fn snapshots(&self) -> Readings<Snapshot> {
+        each(&self.family.living(), |wanted| {
             // A stop shows running goroutines too, but is not worth to lose the others. What a filter of
             // its system calls may do to it then is no loss: it is about to be ended.
             let filtered = Wanted { freeze_filtered: true, ..wanted.clone() };
@@ -279,47 +300,50 @@ impl Runner<'_, '_> {
         self.sources.open(wanted)?.capture(&Depth { stacks: true, dead: false, freeze, c_frames: false })
     }
 
-    /// Of every Go program: writes it where there is a directory, and judges it where there are rules.
+    /// Of every Go program: judges it where there are rules, and writes it where there is a directory.
     fn take_captures(&mut self) {
         let number = self.written + 1;
         let mut judges = self.judges.take();
-        let (taken, problem) = each(&self.family, |wanted| {
-            let (snapshot, line) = match &self.output {
-                Some(directory) => self.write_capture(wanted, directory, number)?,
-                None => (self.snapshot(wanted, None)?, None),
+        let read = each(&self.family.living(), |wanted| {
+            let (image, snapshot) = match &self.output {
+                Some(directory) => {
+                    let (image, snapshot) = self.sources.record(wanted, None)?;
+                    (Some((image, directory)), snapshot)
+                }
+                None => (None, self.snapshot(wanted, None)?),
             };
+            // First: that it cannot be written is no reason not to see what is wrong.
             if let Some(judges) = &mut judges {
                 judges.look(&snapshot, Occasion::Capture);
             }
-            Ok(line)
+            Ok(image.map(|(image, directory)| write_capture(&image, &snapshot, directory, number)))
         });
+        if !read.problems.is_empty()
+            && let Some(judges) = &mut judges
+        {
+            judges.miss();
+        }
         self.judges = judges;
-        if taken.is_empty() {
-            let why = problem.unwrap_or_else(|| "it has ended".to_owned());
-            let what = if self.output.is_some() { "no capture was written" } else { "nothing was judged this time" };
-            self.note(&format!("{what}: {why}"));
-            return;
+        let nothing = if self.output.is_some() { "no capture was written" } else { "nothing was judged this time" };
+        for problem in &read.problems {
+            let what = if read.found.is_empty() { nothing } else { "a process could not be read" };
+            self.streams.note(&format!("{what}: {}", clean_lines(problem)));
         }
-        self.written = number;
-        for line in taken.into_iter().flatten() {
-            self.note(&line);
+        if read.found.is_empty() && read.problems.is_empty() {
+            let why = read.why().unwrap_or_else(|| "it has ended".to_owned());
+            self.note(&format!("{nothing}: {}", clean_lines(&why)));
         }
-    }
-
-    fn write_capture(
-        &self,
-        wanted: &Wanted,
-        directory: &Arc<Directory>,
-        number: u32,
-    ) -> Result<(Snapshot, Option<String>), Failure> {
-        let (image, snapshot) = self.sources.record(wanted, None)?;
-        let name = format!("{}-{}-{number:04}.capture", file_name(&snapshot), snapshot.target.pid);
-        let description = description(&snapshot);
-        let goal = Goal::inside(directory, &name, capture_file::replaces(false, false))?;
-        let written = capture_file::write(&goal, &image, Some(&description))
-            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
-        let what = counted(description.goroutines, "goroutine", "goroutines");
-        Ok((snapshot, Some(format!("{}: {what}, {}", goal.path().display(), bytes(written.len)))))
+        if !read.found.is_empty() {
+            self.written = number;
+        }
+        for written in read.found.into_iter().flatten() {
+            match written {
+                Ok(line) => self.note(&line),
+                Err(failure) => {
+                    self.streams.note(&format!("a capture was not written: {}", clean_lines(failure.message())));
+                }
+            }
+        }
     }
 
     fn note(&mut self, text: &str) {
@@ -329,20 +353,67 @@ impl Runner<'_, '_> {
     }
 }
 
-/// What `read` gives of every Go program of the tree, and why there is none or one is missing.
-fn each<T>(family: &Family, mut read: impl FnMut(&Wanted) -> Result<T, Failure>) -> (Vec<T>, Option<String>) {
-    let (mut found, mut problem) = (Vec::new(), None);
-    for (pid, _) in family.living() {
+/// Writes a capture, and gives a line about it.
+fn write_capture(
+    image: &ElfImage,
+    snapshot: &Snapshot,
+    directory: &Arc<Directory>,
+    number: u32,
+) -> Result<String, Failure> {
+    let name = format!("{}-{}-{number:04}.capture", file_name(snapshot), snapshot.target.pid);
+    let description = description(snapshot);
+    let goal = Goal::inside(directory, &name, capture_file::replaces(false, false))?;
+    let written = capture_file::write(&goal, image, Some(&description))
+        .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+    let what = counted(description.goroutines, "goroutine", "goroutines");
+    Ok(format!("{}: {what}, {}", goal.path().display(), bytes(written.len)))
+}
+
+/// What was read of the processes of the tree.
+struct Readings<T> {
+    found: Vec<T>,
+    /// What is not Go, or has ended meanwhile, is expected in a tree: why one could not be read.
+    expected: Option<String>,
+    /// Why others could not be read, each with its pid.
+    problems: Vec<String>,
+}
+
+impl<T> Readings<T> {
+    /// Why there is none or one is missing.
+    fn why(&self) -> Option<String> {
+        self.problems.first().or(self.expected.as_ref()).cloned()
+    }
+}
+
+/// What `read` gives of every Go program among these.
+fn each<T>(living: &[Born], mut read: impl FnMut(&Wanted) -> Result<T, Failure>) -> Readings<T> {
+    let mut readings = Readings { found: Vec::new(), expected: None, problems: Vec::new() };
+    for &(pid, start_ticks) in living {
         match read(&Wanted::process(pid, None)) {
-            Ok(one) => found.push(one),
-            // What is not Go, or has ended meanwhile, is expected in a tree.
-            Err(failure) if matches!(failure.exit(), Exit::NotGo | Exit::NoProcess) => {
-                problem.get_or_insert_with(|| failure.message().to_owned());
+            Ok(one) => readings.found.push(one),
+            // The end of a process looks like many things to who reads it.
+            Err(failure)
+                if matches!(failure.exit(), Exit::NotGo | Exit::NoProcess) || !child::runs(pid, start_ticks) =>
+            {
+                readings.expected.get_or_insert_with(|| failure.message().to_owned());
             }
-            Err(failure) => problem = Some(failure.message().to_owned()),
+            Err(failure) => readings.problems.push(format!("pid {pid}: {}", failure.message())),
         }
     }
-    (found, problem)
+    readings
+}
+
+/// The failure, and what has become of the command.
+fn left_running(failure: Failure, pid: i32) -> Failure {
+    if !child::start_ticks(pid).is_ok_and(|start_ticks| child::runs(pid, start_ticks)) {
+        return failure;
+    }
+    Failure::new(failure.exit(), format!("{}\nthe command runs on as pid {pid}", failure.message()))
+}
+
+/// Text of several lines without anything that means something to a terminal.
+fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
 fn not_waited_for(error: Errno) -> Failure {

@@ -42,12 +42,13 @@ impl Newcomers {
         Self { known: FxHashMap::default(), next: now }
     }
 
-    /// Calls `read` with each process that is to be read now; it says whether that went well.
-    pub(super) fn look(&mut self, family: &Family, mut read: impl FnMut(i32) -> bool) {
+    /// Calls `read` with each process that is to be read now; it says whether that went well. Gives all who
+    /// are there.
+    pub(super) fn look(&mut self, family: &Family, mut read: impl FnMut(i32) -> bool) -> Vec<Born> {
         let (began, used) = (Instant::now(), processor_time());
         let present = family.living();
         self.known.retain(|born, _| present.contains(born));
-        for born in present {
+        for &born in &present {
             let Ok(dir) = ProcDir::open(born.0) else { continue };
             let exe = dir.link("exe").ok();
             let attempt = self.known.entry(born).or_insert_with(|| Attempt {
@@ -68,6 +69,7 @@ impl Newcomers {
         }
         // Not by the clock: on a machine that is busy with others, nothing would be read at all.
         self.next = Instant::now() + LOOK.max(processor_time().saturating_sub(used) * SHARE);
+        present
     }
 }
 

@@ -8,6 +8,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::target::child;
+
 /// Those that a command may be sent. Not those that stop a process (the terminal stops both), nor
 /// those that an error of one's own raises.
 const PASSED_ON: &[Signal] = &[
@@ -40,14 +42,25 @@ pub(super) struct Received {
 #[derive(Debug)]
 pub(super) struct Signals {
     received: Receiver<Received>,
-    before: SigSet,
+    before: Before,
+}
+
+/// What was inherited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// Which signals were blocked.
+    pub(super) mask: SigSet,
+    /// Whether SIGCHLD was ignored, as below some cron daemons and supervisors.
+    pub(super) ignored_sigchld: bool,
 }
 
 impl Signals {
     /// From now on signals to this process, and `more`, wait to be taken.
     pub(super) fn block(more: Option<Signal>) -> Result<Self, Errno> {
         let set: SigSet = PASSED_ON.iter().copied().chain([Signal::SIGCHLD]).chain(more).collect();
-        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        // The end of a child would neither be a signal nor have a status.
+        let ignored_sigchld = child::stop_ignoring_sigchld()?;
+        let before = Before { mask: set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?, ignored_sigchld };
         let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
         let (sender, received) = channel();
         thread::spawn(move || {
@@ -67,8 +80,8 @@ impl Signals {
         Ok(Self { received, before })
     }
 
-    /// What was blocked before.
-    pub(super) fn before(&self) -> &SigSet {
+    /// What was inherited.
+    pub(super) fn before(&self) -> &Before {
         &self.before
     }
 

@@ -1,39 +1,73 @@
 //! The command and what it started.
 
+use std::cell::RefCell;
 use std::io;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rustc_hash::FxHashSet;
 
+use crate::target::child;
 use crate::target::proc_dir::ProcDir;
 use crate::target::process_list::{self, ProcessEntry};
 
 /// A process that is told from another one that gets its pid later.
 pub(super) type Born = (i32, u64);
 
-/// What is below this process. As it is the subreaper of its descendants, those are in it whose
-/// parents have ended.
+/// What the command has started, and it.
+///
+/// This process is the subreaper of its descendants, so those whose parents have ended become its
+/// children. Where it had children before the command (of a program that became this one by exec), orphans
+/// of those do too, and cannot be told from the command's: then only those are ours that descend from the
+/// command, or did when they were seen before.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// Children that were there before the command, of a program that became this one by exec.
-    strangers: FxHashSet<Born>,
+    /// Whether there were others before the command.
+    has_strangers: bool,
+    /// Where there were: the command, and who was seen below it.
+    known: RefCell<FxHashSet<Born>>,
 }
 
 impl Family {
     /// Before the command is started.
     pub(super) fn new() -> Self {
-        let own = process_list::tree(own_pid()).unwrap_or_default();
-        Self { strangers: own.iter().skip(1).map(born).collect() }
+        // If processes cannot be listed, nobody is taken for ours by mistake.
+        let has_strangers = process_list::tree(own_pid()).map_or(true, |own| own.len() > 1);
+        Self { has_strangers, known: RefCell::default() }
+    }
+
+    /// The command has been started, and not been waited for.
+    pub(super) fn begin(&mut self, pid: i32) {
+        if let Ok(start_ticks) = child::start_ticks(pid) {
+            self.known.get_mut().insert((pid, start_ticks));
+        }
     }
 
     /// All who are there now, parents before their children.
     pub(super) fn tree(&self) -> Tree {
         let mut processes = process_list::tree(own_pid()).unwrap_or_default();
-        let mut strangers = self.strangers.clone();
-        strangers.insert(processes.first().map(born).unwrap_or_default());
-        processes.retain(|process| !strangers.contains(&born(process)));
+        let mut ours = FxHashSet::default();
+        processes.retain(|process| {
+            let is_ours = self.is_ours(born(process), process.parent_pid) || ours.contains(&process.parent_pid);
+            is_ours && ours.insert(process.pid)
+        });
+        self.remember(processes.iter().map(born));
         Tree { processes }
+    }
+
+    /// Whether a process is ours by itself, and not for its parent.
+    fn is_ours(&self, born: Born, parent: i32) -> bool {
+        (parent == own_pid() && !self.has_strangers) || self.known.borrow().contains(&born)
+    }
+
+    /// These stay ours when their parents have ended.
+    fn remember(&self, seen: impl Iterator<Item = Born>) {
+        if self.has_strangers {
+            let mut known = self.known.borrow_mut();
+            known.extend(seen);
+            if known.len() > MOST {
+                known.retain(|&(pid, start_ticks)| child::start_ticks(pid).is_ok_and(|now| now == start_ticks));
+            }
+        }
     }
 
     /// Those who run, in fewer reads of files where the kernel lists the children of a thread
@@ -44,7 +78,7 @@ impl Family {
 
     fn listed(&self) -> io::Result<Vec<Born>> {
         let mut found: Vec<Born> = children(own_pid())?;
-        found.retain(|born| !self.strangers.contains(born));
+        found.retain(|&born| self.is_ours(born, own_pid()));
         let mut next = 0;
         while let Some(&(pid, _)) = found.get(next) {
             // One that has ended meanwhile has none.
@@ -54,6 +88,7 @@ impl Family {
                 break;
             }
         }
+        self.remember(found.iter().copied());
         Ok(found)
     }
 }
@@ -105,15 +140,10 @@ impl Tree {
         self.processes.iter().any(ProcessEntry::is_alive)
     }
 
-    /// Sends a signal to each that runs still.
+    /// Sends a signal to each that runs still; that one has ended meanwhile is as good.
     pub(super) fn signal(&self, wanted: Signal) {
         for process in self.processes.iter().filter(|process| process.is_alive()) {
-            signal(process.pid, wanted);
+            let _ = child::send_signal(process.pid, process.start_ticks, wanted);
         }
     }
-}
-
-/// Sends a signal; that the process has ended meanwhile is as good.
-pub(super) fn signal(pid: i32, wanted: Signal) {
-    let _ = kill(Pid::from_raw(pid), wanted);
 }
