@@ -4,7 +4,8 @@
 //! changed meanwhile leads nowhere else. The contents go into a file that has no name yet (`O_TMPFILE`),
 //! or, where the file system has no such files, a random one (`O_CREAT|O_EXCL|O_NOFOLLOW`); it is mode
 //! 0600, and gets its name by `linkat` or `renameat` when all of it is on the disk. After an error nothing
-//! is left of it. After a SIGKILL at the wrong moment `.gospy-*.part` may be.
+//! is left of it. A gospy that is ended by a signal (Ctrl-C, SIGTERM, SIGKILL) while it writes leaves
+//! `.gospy-*.part` where there is no `O_TMPFILE`; elsewhere only between the two steps of a replacement.
 //!
 //! What is no regular file (a link, a device, a FIFO) is never replaced and never written to. A symbolic
 //! link among the directories is followed as Linux does with `fs.protected_symlinks`: not in a sticky
@@ -49,7 +50,8 @@ pub enum Replace {
     Any,
 }
 
-/// Why a file is not written. What was there before is there still.
+/// Why a file is not written. What was there before is there still, except after
+/// [`NewFileError::NotSynced`].
 #[derive(Debug, thiserror::Error)]
 pub enum NewFileError {
     /// The path ends in `/` or `..`.
@@ -95,6 +97,17 @@ pub enum NewFileError {
         /// Its owner.
         uid: u32,
     },
+    /// The file is there and whole, and whether it still is after a crash of the machine is not known.
+    #[error(
+        "{} is written, but it may be lost if the machine crashes: its directory could not be synced: {source}",
+        path.display()
+    )]
+    NotSynced {
+        /// The path.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// The file system refused.
     #[error("{} cannot be written: {source}", path.display())]
     Io {
@@ -137,6 +150,16 @@ impl Directory {
 
     fn stat(&self, name: &OsStr) -> nix::Result<FileStat> {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
+    /// Renames a file to a name that nothing has, without hard links: the name is taken by an empty file
+    /// first, which does not stay after an error.
+    fn rename_to_free(&self, from: &OsStr, to: &OsStr) -> nix::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        openat(&self.fd, to, flags, Mode::from_bits_truncate(PRIVATE))?;
+        renameat(&self.fd, from, &self.fd, to).inspect_err(|_| {
+            let _ = unlinkat(&self.fd, to, UnlinkatFlags::NoRemoveDir);
+        })
     }
 
     /// Puts names on the disk, so that they are there after a crash of the machine.
@@ -282,7 +305,8 @@ impl Goal {
     /// Writes the file, and says how long it is, in bytes.
     ///
     /// # Errors
-    /// As [`Goal::new`], those of `write`, and the file system's.
+    /// As [`Goal::new`], those of `write`, and the file system's. After [`NewFileError::NotSynced`] alone
+    /// the file is there.
     pub fn write(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<u64, NewFileError> {
         let failed = |source: io::Error| NewFileError::Io { path: self.path.clone(), source };
         self.judge()?;
@@ -295,14 +319,14 @@ impl Goal {
         let len = file.file.metadata().map_err(failed)?.len();
         self.judge()?;
         let placed = match self.replace {
-            Replace::Nothing => file.take_free_name(&self.name),
+            Replace::Nothing => file.take_free_name(&self.name).map_err(io::Error::from),
             Replace::Own | Replace::If(_) | Replace::Any => file.take_name(&self.name),
         };
-        match placed {
-            Err(Errno::EEXIST) => return Err(NewFileError::Exists { path: self.path.clone() }),
-            placed => placed.map_err(|error| failed(error.into()))?,
-        }
-        self.directory.sync().map_err(failed)?;
+        placed.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EEXIST) => NewFileError::Exists { path: self.path.clone() },
+            _ => failed(error),
+        })?;
+        self.directory.sync().map_err(|source| NewFileError::NotSynced { path: self.path.clone(), source })?;
         Ok(len)
     }
 
@@ -385,11 +409,9 @@ impl<'d> Unfinished<'d> {
         let directory = &self.directory.fd;
         let Some(own) = &self.name else { return self.link(name) };
         match linkat(directory, own.as_os_str(), directory, name, AtFlags::empty()) {
-            // A file system without hard links: the name is taken first, and the file put there then.
+            // A file system without hard links.
             Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {
-                let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-                openat(directory, name, flags, Mode::from_bits_truncate(PRIVATE))?;
-                renameat(directory, own.as_os_str(), directory, name)?;
+                self.directory.rename_to_free(own, name)?;
                 self.name = None;
                 Ok(())
             }
@@ -399,7 +421,7 @@ impl<'d> Unfinished<'d> {
     }
 
     /// Gives the file a name, from what has it now.
-    fn take_name(mut self, name: &OsStr) -> nix::Result<()> {
+    fn take_name(mut self, name: &OsStr) -> io::Result<()> {
         if self.name.is_none() {
             self.name = Some(with_random_name(|name| self.link(name))?.0);
         }
@@ -426,16 +448,17 @@ impl Drop for Unfinished<'_> {
 }
 
 /// Calls `make` with names that nobody can guess until nothing is there.
-fn with_random_name<T>(mut make: impl FnMut(&OsStr) -> nix::Result<T>) -> nix::Result<(OsString, T)> {
+fn with_random_name<T>(mut make: impl FnMut(&OsStr) -> nix::Result<T>) -> io::Result<(OsString, T)> {
     for _ in 0..MAX_NAMES {
         // The keys are the operating system's random numbers.
         let name = OsString::from(format!(".gospy-{:016x}.part", RandomState::new().build_hasher().finish()));
         match make(&name) {
             Err(Errno::EEXIST) => {}
-            result => return result.map(|made| (name, made)),
+            result => return Ok((name, result?)),
         }
     }
-    Err(Errno::EEXIST)
+    // It is not the name of the file that is taken.
+    Err(io::Error::other(format!("{MAX_NAMES} random names for a temporary file are all taken")))
 }
 
 #[cfg(test)]

@@ -216,3 +216,36 @@ fn nothing_is_left_after_an_error() {
     assert!(error.contains("enough") && error.contains(path.to_str().unwrap()), "{error}");
     assert_eq!((names(dir.path()), fs::read_to_string(&path).unwrap()), (vec!["file".to_owned()], "old".into()));
 }
+
+/// Where there are no hard links, the name is taken before the file gets it.
+#[test]
+fn a_name_that_was_taken_is_free_after_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = Directory::open(dir.path()).unwrap();
+    let rename = || directory.rename_to_free(OsStr::new("part"), OsStr::new("file"));
+    assert_eq!(rename(), Err(Errno::ENOENT));
+    assert!(names(dir.path()).is_empty(), "{:?}", names(dir.path()));
+    fs::write(dir.path().join("part"), "new").unwrap();
+    rename().unwrap();
+    assert_eq!(names(dir.path()), ["file"]);
+    // What somebody else has put there is not touched.
+    fs::write(dir.path().join("part"), "newer").unwrap();
+    assert_eq!(rename(), Err(Errno::EEXIST));
+    assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "new");
+}
+
+/// That no name for a temporary file is free says nothing of the file's own name.
+#[test]
+fn random_names_that_are_all_taken_are_no_file_that_exists() {
+    let mut tried = Vec::new();
+    let taken = |name: &OsStr| {
+        tried.push(name.to_owned());
+        Err::<(), _>(Errno::EEXIST)
+    };
+    let error = with_random_name(taken).unwrap_err();
+    assert!(error.raw_os_error().is_none() && error.to_string().contains("are all taken"), "{error}");
+    tried.sort();
+    tried.dedup();
+    assert_eq!(tried.len(), MAX_NAMES);
+    assert_eq!(with_random_name(|_| Err::<(), _>(Errno::EROFS)).unwrap_err().raw_os_error(), Some(Errno::EROFS as i32));
+}

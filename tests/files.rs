@@ -231,9 +231,10 @@ fn a_full_disk_and_a_limit_leave_what_was_there() {
     }
     need("unshare", "util-linux");
     let mount = "mkdir full; mount -t tmpfs -o size=64k none full; cd full";
+    // Not a page is left: a profile of many equal stacks is small.
     for command in ["capture --force --from $PARKED -o out", "stack --from $PARKED --pprof out"] {
         let line = format!(
-            "rmdir full 2>/dev/null; {mount}; {old}; dd if=/dev/zero of=filler bs=1k count=40 2>/dev/null; $gospy {command}; echo status $?; cat out; ls -A; df --output=used . | tail -1"
+            "rmdir full 2>/dev/null; {mount}; {old}; dd if=/dev/zero of=filler bs=1k count=60 2>/dev/null; $gospy {command}; echo status $?; cat out; ls -A; df --output=used . | tail -1"
         );
         let line = line.replace("$PARKED", &parked);
         let output = gospy_with(&[], |process| {
@@ -242,13 +243,8 @@ fn a_full_disk_and_a_limit_leave_what_was_there() {
             process.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         });
         let lines: Vec<&str> = output.stdout.lines().map(str::trim).collect();
-        if lines.first() == Some(&"status 0") {
-            // A profile of many equal stacks is small.
-            assert!(command.starts_with("stack"), "{output:?}");
-            continue;
-        }
         assert!(output.stderr.contains("out cannot be written: No space left on device"), "{output:?}");
-        assert_eq!(lines, ["status 1", "old", "filler", "out", "44"], "{output:?}");
+        assert_eq!(lines, ["status 1", "old", "filler", "out", "64"], "{output:?}");
     }
 }
 

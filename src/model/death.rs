@@ -169,6 +169,30 @@ pub struct Death {
 }
 
 impl Death {
+    /// Longest text, in bytes of plain ASCII: what reads JSON back takes strings of 1 MiB, escaped and
+    /// with the note that it was cut.
+    const LONGEST_TEXT: usize = (512 << 10) - 64;
+
+    /// Cuts a text that is too long for a report, and says so in it. Returns whether it did.
+    pub fn cut(text: &mut String) -> bool {
+        /// Of what may be written as `\ud834\udd73`, where of ASCII `\"` is the longest.
+        const ESCAPED: usize = 6;
+        let mut room = Self::LONGEST_TEXT;
+        let end = text.char_indices().find_map(|(at, c)| {
+            let plain = c == ' ' || c.is_ascii_graphic();
+            match room.checked_sub(if plain { 1 } else { ESCAPED }) {
+                Some(left) => room = left,
+                None => return Some(at),
+            }
+            None
+        });
+        let Some(end) = end else { return false };
+        let more = text.len().saturating_sub(end);
+        text.truncate(end);
+        text.push_str(&format!("… ({more} bytes more)"));
+        true
+    }
+
     /// The cause on one line, in the words of the runtime where it has any.
     #[must_use]
     pub fn headline(&self) -> String {
@@ -213,6 +237,20 @@ impl Death {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_texts_are_cut() {
+        for (c, kept) in
+            [("x", Death::LONGEST_TEXT), ("\n", Death::LONGEST_TEXT / 6), ("é", Death::LONGEST_TEXT / 6 * 2)]
+        {
+            let mut text = c.repeat(kept / c.len());
+            let whole = text.clone();
+            assert!(!Death::cut(&mut text) && text == whole);
+            text.push_str("yyyyyyyy");
+            assert!(Death::cut(&mut text) && text.starts_with(&whole), "{}", text.len());
+            assert!(text.ends_with(" bytes more)"), "{:?}", text.get(kept..));
+        }
+    }
 
     #[test]
     fn headlines() {

@@ -161,11 +161,11 @@ impl<'a> Values<'a> {
         Ok(None)
     }
 
-    /// The string whose header (pointer and length) is at `addr`; what is too long is cut.
+    /// The string whose header (pointer and length) is at `addr`, as [`Values::string`] gives it.
     ///
     /// # Errors
     /// When the target could not be looked at.
-    pub fn string_at(&self, addr: u64) -> Result<Option<String>, ReadError> {
+    pub fn string_at(&self, addr: u64) -> Result<Option<(String, bool)>, ReadError> {
         let header: Option<[u8; 16]> = self.target.read_array(Addr(addr))?;
         match header.and_then(|header| header.u64_at(0).zip(header.u64_at(8))) {
             Some((at, len)) => self.string(at, len),
@@ -173,22 +173,24 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The string of `len` bytes at `at`; what is too long is cut, and says so. `None` where it is not
-    /// there.
+    /// The string of `len` bytes at `at`; what is too long is cut, and says so. With it, whether it is
+    /// exactly that: bytes that are no UTF-8 are replaced. `None` where it is not there.
     ///
     /// # Errors
     /// When the target could not be looked at.
-    pub fn string(&self, at: u64, len: u64) -> Result<Option<String>, ReadError> {
+    pub fn string(&self, at: u64, len: u64) -> Result<Option<(String, bool)>, ReadError> {
         let some = usize::try_from(len).unwrap_or(usize::MAX).min(MAX_TEXT);
         let Some(bytes) = self.target.read_vec(Addr(at), some)? else { return Ok(None) };
         let mut text = String::from_utf8_lossy(&bytes).into_owned();
         let more = len.saturating_sub(some as u64);
+        let cut_off = |error: std::str::Utf8Error| more > 0 && error.error_len().is_none();
+        let exact = std::str::from_utf8(&bytes).map_or_else(cut_off, |_| true);
         if more > 0 {
             // Not in the middle of a character.
             text.truncate(text.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
             text.push_str(&format!("… ({more} bytes more)"));
         }
-        Ok(Some(text))
+        Ok(Some((text, exact)))
     }
 
     /// Text with its further lines set off, as versions from 1.23 on print it.
@@ -213,7 +215,8 @@ impl<'a> Values<'a> {
         let mut certain = true;
         let text = match kind.kind {
             kind::STRING => match self.string_at(value.data)? {
-                Some(text) => {
+                Some((text, exact)) => {
+                    certain = exact;
                     let text = self.indented(&text);
                     if basic { text } else { format!("{}(\"{text}\")", kind.name) }
                 }
@@ -227,7 +230,11 @@ impl<'a> Values<'a> {
                 // What has parentheses of its own is given no others.
                 Some(text) if matches!(number, kind::COMPLEX64 | kind::COMPLEX128) => format!("{}{text}", kind.name),
                 Some(text) => format!("{}({text})", kind.name),
-                None => format!("({}) {:#x}", kind.name, value.data),
+                None => {
+                    // Only what is none of these is printed as an address.
+                    certain = !(kind::BOOL..=kind::COMPLEX128).contains(&number);
+                    format!("({}) {:#x}", kind.name, value.data)
+                }
             },
         };
         Ok(Value { kind: Some(kind.name), text, certain })
@@ -290,7 +297,7 @@ impl<'a> Values<'a> {
         }) else {
             return Ok(None);
         };
-        let string = |at: u64| self.string_at(at);
+        let string = |at: u64| Ok(self.string_at(at)?.map(|(text, _)| text));
         Ok(match kind.name.as_str() {
             "runtime.errorString" => string(value.data)?.map(|text| format!("runtime error: {text}")),
             "runtime.errorAddressString" => string(value.data)?.map(|text| format!("runtime error: {text}")),
@@ -311,7 +318,10 @@ impl<'a> Values<'a> {
         // One within another could go on for ever in hostile memory.
         let is_path_error = self.go_type(kind)?.is_none_or(|kind| kind.name == PATH_ERROR);
         let inner = if is_path_error { None } else { self.error_text(Interface { kind, data })? };
-        Ok(operation.zip(path).zip(inner).map(|((operation, path), inner)| format!("{operation} {path}: {inner}")))
+        Ok(operation
+            .zip(path)
+            .zip(inner)
+            .map(|(((operation, _), (path, _)), inner)| format!("{operation} {path}: {inner}")))
     }
 
     /// `runtime.boundsError`: x and y of eight bytes, whether x is signed, and a code.
@@ -467,6 +477,30 @@ mod tests {
             let text = values.error_text(Interface { kind: TYPE, data: 0x3000 }).unwrap();
             assert_eq!(text.as_deref(), Some("runtime error: index out of range [5] with length 3"));
         });
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_certain() {
+        let certain = |kind, name: &str, value: &[u8]| {
+            let mut certain = None;
+            values(26, kind, name, value, |values| {
+                certain = Some(values.panic_value(Interface { kind: TYPE, data: 0x3000 }).unwrap().certain);
+            });
+            certain.unwrap()
+        };
+        for (kind, name, len) in [(1, "bool", 1), (2, "int", 8), (5, "main.code", 4), (16, "complex128", 16)] {
+            assert!(certain(kind, name, &vec![1; len]), "{name}");
+            assert!(!certain(kind, name, &vec![1; len - 1]), "{name}");
+        }
+        // What the runtime itself prints as an address.
+        assert!(certain(25, "main.pair", &[]));
+        let string = |bytes: &[u8], len: u64| [&0x3010_u64.to_le_bytes(), &len.to_le_bytes(), bytes].concat();
+        assert!(certain(24, "string", &string("é".as_bytes(), 2)));
+        assert!(!certain(24, "string", &string("é".as_bytes(), 3)));
+        assert!(!certain(24, "string", &string(b"a\xffb", 3)));
+        // A cut in the middle of a character does not count.
+        let long = ["x", &"é".repeat(MAX_TEXT)].concat();
+        assert!(certain(24, "string", &string(long.as_bytes(), long.len() as u64)));
     }
 
     #[test]

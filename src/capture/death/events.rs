@@ -58,6 +58,20 @@ impl Event {
         hit && walked.m.is_some_and(|m| m.incgo && m.curg != 0)
     }
 
+    /// What the runtime had asked for itself when it hit `runtime.abort`: nothing for a signal elsewhere.
+    pub(super) fn abort(&self, walked: &Walked) -> Option<Abort> {
+        if !matches!(self.kind, EventKind::Signal(..)) {
+            return None;
+        }
+        let mut hit = walked.entries.get(self.at.saturating_add(1)..)?.iter();
+        if !hit.next().is_some_and(|entry| is_call(entry, &["runtime.abort"])) {
+            return None;
+        }
+        let on_g0 = |entry: &Entry| matches!(entry, Entry::Frame(frame) if frame.on.kind == StackKind::G0);
+        let overflow = hit.next().is_some_and(|entry| is_call(entry, &["runtime.morestack"]) && on_g0(entry));
+        Some(if overflow { Abort::MorestackOnG0 } else { Abort::Unknown })
+    }
+
     /// Whether it is the signal by which one dying thread makes the others print their stacks, in
     /// programs that are to crash (`GOTRACEBACK=crash`, sighandler).
     fn is_relay(&self, pid: i32) -> bool {
@@ -67,8 +81,28 @@ impl Event {
     }
 }
 
-/// What ends the program on a thread, the innermost first.
-fn events(walked: &Walked, fault: bool) -> Vec<Event> {
+/// Why the runtime called `abort`, which is an instruction that faults (asm_amd64.s, asm_arm64.s).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Abort {
+    /// The stack of the scheduler overflowed (`badmorestackg0`, which has printed that before).
+    MorestackOnG0,
+    /// Not known, and neither is what was printed of it.
+    Unknown,
+}
+
+/// Whether the runtime's handler can end a program because of a signal: those with `_SigThrow`, and
+/// with `_SigPanic` where there can be no panic (`sigtable` in sigtab_linux_generic.go).
+fn can_be_fatal(signal: i32) -> bool {
+    matches!(signal, 3..=8 | 11 | 16 | 31)
+}
+
+/// What ends the program on a thread, the innermost first. A signal counts where the runtime was ending
+/// the program because of it, and with `unproven` also where it had only begun to handle it: most
+/// signals are of no harm, and a fault may become a panic that is recovered.
+fn events(walked: &Walked, fault: bool, unproven: bool) -> Vec<Event> {
+    /// What `sighandler` calls once nothing can save the program (signal_unix.go, panic.go).
+    const FATAL: [&str; 5] =
+        ["runtime.startpanic_m", "runtime.dopanic_m", "runtime.fatalsignal", "runtime.dieFromSignal", "runtime.crash"];
     /// `sighandler` is called by `sigtrampgo`, which `sigtramp` calls, and what it calls may be some
     /// frames further in.
     const NEAR: usize = 10;
@@ -90,11 +124,14 @@ fn events(walked: &Walked, fault: bool) -> Vec<Event> {
                 _ => continue,
             },
             // With something further in, it is where that happened and no cause of its own.
-            Entry::Signal { info, at: registers, on } if events.is_empty() => {
+            Entry::Signal { info, at: registers, on } if events.is_empty() && can_be_fatal(info.number) => {
                 let inside = walked.entries.get(at.saturating_sub(NEAR)..at).unwrap_or_default();
                 let handled = inside.iter().rev().take_while(|entry| matches!(entry, Entry::Frame(_)));
                 let handled = handled.into_iter().any(|entry| is_call(entry, &["runtime.sighandler"]));
-                if !handled {
+                let further_in = walked.entries.get(..at).unwrap_or_default();
+                let ending =
+                    walked.m.is_some_and(|m| m.dying != 0) || further_in.iter().any(|entry| is_call(entry, &FATAL));
+                if !handled || !(ending || unproven) {
                     continue;
                 }
                 EventKind::Signal(*info, *registers, *on)
@@ -156,11 +193,17 @@ impl Dying<'_> {
 /// The thread on which it happened, and whether that is certain.
 pub(super) fn choose<'t>(threads: &'t [(Tid, Walked)], ended: &Ended, pid: i32) -> (Option<Dying<'t>>, bool) {
     let fault = |tid: Tid| tid == ended.thread && ended.info.is_some_and(|info| info.code > 0);
-    let all: Vec<Dying<'t>> = threads
-        .iter()
-        .map(|(tid, walked)| Dying { tid: *tid, walked, events: events(walked, fault(*tid)) })
-        .filter(|dying| !dying.events.is_empty())
-        .collect();
+    let dying = |(tid, walked): &'t (Tid, Walked), unproven: bool| {
+        let events = events(walked, fault(*tid), unproven);
+        (!events.is_empty()).then_some(Dying { tid: *tid, walked, events })
+    };
+    let all: Vec<Dying<'t>> = threads.iter().filter_map(|thread| dying(thread, false)).collect();
+    if all.is_empty() {
+        // A signal that the thread which died was handling is likely the one.
+        let died = threads.iter().find(|(tid, _)| *tid == ended.thread).and_then(|thread| dying(thread, true));
+        let certain = died.is_none();
+        return (died, certain);
+    }
     let mut candidates: Vec<Dying<'t>> = all.iter().filter_map(|dying| dying.without_relays(pid)).collect();
     if candidates.is_empty() {
         // A program that sends itself SIGQUIT looks like a relay.
@@ -199,7 +242,7 @@ mod tests {
 
     fn thread(tid: Tid, dying: u32, parts: &[Vec<Entry>]) -> (Tid, Walked) {
         let m = M { procid: u64::try_from(tid).unwrap(), dying, curg: ON.g, ..M::default() };
-        (tid, Walked { m: Some(m), entries: parts.concat(), goroutine: None })
+        (tid, Walked { m: Some(m), entries: parts.concat(), goroutine: None, cut: false })
     }
 
     fn chosen(threads: &[(Tid, Walked)], code: i32) -> (Option<(Tid, Vec<&'static str>)>, bool) {
@@ -237,8 +280,57 @@ mod tests {
         assert_eq!(chosen(&[hit(1, 0, PID), hit(2, 1, 5)], -6), (Some((2, vec!["signal"])), true));
         // It was sent by the program itself: then only the mark on the M is left.
         assert_eq!(chosen(&[hit(1, 0, PID), hit(2, 1, PID)], -6), (Some((2, vec!["signal"])), true));
-        assert_eq!(chosen(&[hit(1, 0, PID), hit(2, 0, PID)], -6).0, Some((1, vec!["signal"])));
+        assert_eq!(chosen(&[hit(1, 0, PID), hit(2, 0, PID)], -6), (Some((1, vec!["signal"])), false));
         assert_eq!(chosen(&[thread(1, 0, &[calls(&["main.f"])])], -6), (None, true));
+    }
+
+    #[test]
+    fn a_signal_that_ends_nothing_is_no_cause() {
+        let hit = |tid, dying, number, inside: &[&str]| {
+            thread(tid, dying, &[calls(inside), calls(HANDLER), signal(number, -6, PID), calls(&["main.f"])])
+        };
+        const SIGURG: i32 = 23;
+        const SIGPROF: i32 = 27;
+        // Preemption, profiling, and a nil dereference that somebody may recover from.
+        for (number, inside) in
+            [(SIGURG, "runtime.doSigPreempt"), (SIGPROF, "runtime.sigprof"), (11, "runtime.(*sigctxt).preparePanic")]
+        {
+            let harmless = hit(2, 0, number, &[inside]);
+            assert_eq!(chosen(&[thread(1, 0, &[]), harmless.clone()], -6), (None, true), "{number}");
+            let panics = thread(3, 1, &[calls(&["runtime.fatalpanic", "main.f"])]);
+            assert_eq!(chosen(&[harmless, panics], -6), (Some((3, vec!["panic"])), true), "{number}");
+        }
+        // One that arrived while the program was ending.
+        let late = [calls(HANDLER), signal(SIGURG, -6, PID), calls(RAISE), calls(&["runtime.throw", "main.f"])];
+        assert_eq!(chosen(&[thread(1, 1, &late)], -6), (Some((1, vec!["throw"])), true));
+        // The thread that died was handling a fault, and nothing shows that this was the end.
+        assert_eq!(chosen(&[hit(1, 0, 11, &[])], -6), (Some((1, vec!["signal"])), false));
+        assert_eq!(chosen(&[hit(1, 0, SIGURG, &[])], -6), (None, true));
+        for inside in ["runtime.startpanic_m", "runtime.dopanic_m", "runtime.fatalsignal", "runtime.crash"] {
+            assert_eq!(chosen(&[hit(2, 0, 11, &[inside])], -6), (Some((2, vec!["signal"])), true), "{inside}");
+        }
+        assert_eq!(chosen(&[hit(2, 1, 11, &[])], -6), (Some((2, vec!["signal"])), true));
+    }
+
+    #[test]
+    fn a_fault_that_the_runtime_asked_for() {
+        let aborted = |caller: &str, kind| {
+            let mut hit = calls(&["runtime.abort", caller]);
+            for entry in &mut hit {
+                if let Entry::Frame(frame) = entry {
+                    frame.on.kind = kind;
+                }
+            }
+            let (_, walked) = thread(1, 1, &[calls(RAISE), calls(HANDLER), signal(5, 128, 0), hit]);
+            let events = events(&walked, false, false);
+            assert_eq!(events.len(), 1);
+            events[0].abort(&walked)
+        };
+        assert_eq!(aborted("runtime.morestack", StackKind::G0), Some(Abort::MorestackOnG0));
+        assert_eq!(aborted("runtime.morestack", StackKind::Gsignal), Some(Abort::Unknown));
+        assert_eq!(aborted("main.f", StackKind::G0), Some(Abort::Unknown));
+        let (_, walked) = thread(1, 1, &[calls(HANDLER), signal(5, 128, 0), calls(&["main.f", "runtime.abort"])]);
+        assert_eq!(events(&walked, false, false)[0].abort(&walked), None);
     }
 
     #[test]

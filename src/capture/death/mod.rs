@@ -78,6 +78,7 @@ impl Threads {
     ) -> Result<Found, ReadError> {
         let pid = target.process().pid;
         let (chosen, certain) = events::choose(&self.threads, ended, pid);
+        let whole = !self.threads.iter().any(|(_, walked)| walked.cut);
         let walker = Walker::new(target, program, &runtime.layout, unwinder);
         let mut death = Death {
             kind: DeathKind::OutsideGo,
@@ -94,13 +95,13 @@ impl Threads {
             goroutine: None,
             stack: None,
             stack_complete: false,
-            certain,
+            certain: certain && whole,
         };
         let Some(Dying { tid, walked, events }) = chosen else {
             // Nothing of it is on any stack: the kernel ended it in code that is not Go's, or the stacks
             // are not all there.
             let hit = self.threads.iter().find(|(tid, _)| *tid == ended.thread).map(|(_, walked)| walked);
-            death.certain = hit.is_some_and(|hit| matches!(hit.entries.first(), Some(Entry::Outside { .. })));
+            death.certain = whole && hit.is_some_and(|hit| matches!(hit.entries.first(), Some(Entry::Outside { .. })));
             death.m = hit.and_then(|walked| walked.m).map(|m| m.id);
             let pc = target.registers(ended.thread).map(|registers| registers.pc);
             death.signal = Some(DeathSignal { pc, ..of_ended(ended) });

@@ -6,11 +6,11 @@
 
 use std::fmt::Write as _;
 
-use super::events::{Event, EventKind};
+use super::events::{Abort, Event, EventKind};
 use super::walk::{Entry, Frame, Walked, Walker};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::model::{DeathSignal, PanicValue};
+use crate::model::{Death, DeathSignal, PanicValue};
 use crate::runtime::g::{Fault, G};
 use crate::runtime::panics::{Interface, Panic, read_panics};
 use crate::runtime::values::Values;
@@ -49,6 +49,7 @@ impl<'a, 'w> Printer<'a, 'w> {
     pub(super) fn finish(mut self) -> Printed {
         let end = self.printed.text.trim_end_matches('\n').len();
         self.printed.text.truncate(end);
+        self.printed.certain &= !Death::cut(&mut self.printed.text);
         self.printed
     }
 
@@ -79,6 +80,11 @@ impl<'a, 'w> Printer<'a, 'w> {
     fn signal(&mut self, event: &Event, info: &SignalInfo, at: &Registers) {
         const SIGBUS: i32 = 7;
         const SIGSEGV: i32 = 11;
+        match event.abort(self.walked) {
+            Some(Abort::MorestackOnG0) => self.line(format_args!("fatal: morestack on g0")),
+            Some(Abort::Unknown) => self.printed.certain = false,
+            None => {}
+        }
         match DeathSignal::words(info.number) {
             Some(words) => self.line(format_args!("{words}")),
             None => self.line(format_args!("Signal {}", info.number)),
@@ -218,7 +224,8 @@ impl<'a, 'w> Printer<'a, 'w> {
             let string =
                 bytes.u64_at(at.saturating_add(skip)).zip(bytes.u64_at(at.saturating_add(skip).saturating_add(8)));
             let Some((start, len)) = string.filter(|(_, len)| (1..=MAX_MESSAGE).contains(len)) else { continue };
-            if let Some(text) = values.string(start, len)? {
+            if let Some((text, certain)) = values.string(start, len)? {
+                self.printed.certain &= certain;
                 return Ok(Some(text));
             }
         }

@@ -30,6 +30,12 @@ const WINDOW: u64 = 1 << 20;
 /// Bytes that are looked at of a stack whose end is not known.
 const UNKNOWN_STACK: u64 = 64 << 10;
 
+/// Most entries of all threads together, about 100 MiB: memory can claim that every thread has 32 stacks
+/// of the smallest frames. An overflow of the stack has some tens of thousands.
+const MAX_ENTRIES: usize = 1 << 20;
+/// Most bytes of stacks that are read for all threads together.
+const MAX_BYTES: u64 = 4 << 30;
+
 /// Where a stack pointer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct On {
@@ -71,6 +77,8 @@ pub(super) struct Walked {
     pub(super) entries: Vec<Entry>,
     /// The goroutine on it and where its own stack starts, if that was followed to its end.
     pub(super) goroutine: Option<(u64, Start)>,
+    /// Whether it was left before its end: it leads in a circle, or there is too much of it.
+    pub(super) cut: bool,
 }
 
 /// Walks threads of one process that stands still.
@@ -80,6 +88,9 @@ pub(super) struct Walker<'a> {
     pub(super) layout: &'a Layout,
     pub(super) unwinder: &'a mut Unwinder,
     functions: FxHashMap<u64, Option<Arc<str>>>,
+    /// What is left of [`MAX_ENTRIES`] and [`MAX_BYTES`].
+    entries_left: usize,
+    bytes_left: u64,
 }
 
 /// The stacks of an M.
@@ -111,7 +122,8 @@ impl<'a> Walker<'a> {
         layout: &'a Layout,
         unwinder: &'a mut Unwinder,
     ) -> Self {
-        Self { target, program, layout, unwinder, functions: FxHashMap::default() }
+        let functions = FxHashMap::default();
+        Self { target, program, layout, unwinder, functions, entries_left: MAX_ENTRIES, bytes_left: MAX_BYTES }
     }
 
     /// Name of the function at `pc`; `None` where there is none.
@@ -145,11 +157,19 @@ impl<'a> Walker<'a> {
             g0: self.g(m.map_or(0, |m| m.g0))?,
             curg: self.g(m.map_or(0, |m| m.curg))?,
         };
-        let mut walked = Walked { m: m.copied(), entries: Vec::new(), goroutine: None };
+        let mut walked = Walked { m: m.copied(), entries: Vec::new(), goroutine: None, cut: false };
+        let mut seen: Vec<(Addr, Addr)> = Vec::new();
         let mut next = Some(interrupted(registers));
-        for _ in 0..MAX_STRETCHES {
-            let Some(start) = next else { break };
+        while let Some(start) = next {
+            let place = (start.pc, start.sp);
+            if seen.len() == MAX_STRETCHES || seen.contains(&place) || self.entries_left == 0 || self.bytes_left == 0 {
+                walked.cut = true;
+                break;
+            }
+            seen.push(place);
+            let before = walked.entries.len();
             next = self.stretch(start, &stacks, &mut walked)?;
+            self.entries_left = self.entries_left.saturating_sub(walked.entries.len().saturating_sub(before));
         }
         Ok(walked)
     }
@@ -164,12 +184,14 @@ impl<'a> Walker<'a> {
             return Ok(stacks.curg.as_ref().filter(|_| on.kind != StackKind::Goroutine).and_then(in_call_of_c));
         }
         let len = end.map_or(UNKNOWN_STACK, |end| end.saturating_sub(sp).min(WINDOW));
+        self.bytes_left = self.bytes_left.saturating_sub(len);
         let mut stack = vec![0; usize::try_from(len).unwrap_or_default()];
         let got = self.target.read(Addr(sp), &mut stack)?;
         stack.truncate(got);
         let word = |addr: u64| stack.u64_at(usize::try_from(addr.checked_sub(sp)?).ok()?);
         let unwound = self.unwinder.unwind(start, word);
         let frames = unwound.stack.map(|stack| self.unwinder.frames(stack)).unwrap_or_default();
+        let before = walked.entries.len();
         for physical in frames {
             let Some(function) = self.function(physical.pc) else { break };
             let frame = Frame {
@@ -180,6 +202,10 @@ impl<'a> Walker<'a> {
                 fp: unwound.sp.wrapping_add(physical.fp_offset),
                 on,
             };
+            if walked.entries.len().saturating_sub(before) >= self.entries_left {
+                walked.cut = true;
+                return Ok(None);
+            }
             walked.entries.push(Entry::Frame(frame.clone()));
             match &*frame.function {
                 "runtime.sigtramp" | "runtime.cgoSigtramp" => return self.signal(&frame, stacks, walked),
@@ -244,4 +270,81 @@ fn parked(g: &G, kind: StartKind) -> Start {
 fn in_call_of_c((_, g): &(u64, G)) -> Option<Start> {
     let at = Start { pc: Addr(g.syscallpc), sp: Addr(g.syscallsp), lr: Addr(0), kind: StartKind::Syscall };
     (g.syscallsp != 0).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::capture::{CaptureOptions, OpenOptions, Session};
+    use crate::target::core::{CoreOptions, CoreTarget};
+    use crate::target::fake::FakeTarget;
+
+    fn session() -> Session {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/tiny-1.26.6-amd64.capture");
+        let target = CoreTarget::open(&path, &CoreOptions::default()).unwrap();
+        Session::open(Box::new(target), &OpenOptions::default()).unwrap()
+    }
+
+    fn unwinder(program: &Program) -> Unwinder {
+        Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), 26)
+    }
+
+    fn at(pc: u64, sp: u64) -> Registers {
+        Registers { pc: Addr(pc), sp: Addr(sp), lr: Addr(0), fp: Addr(0), g: Addr(0) }
+    }
+
+    #[test]
+    fn a_way_that_leads_in_a_circle_is_left() {
+        const G: u64 = 0x10_0000;
+        let session = session();
+        let (program, layout) = (session.program(), &session.runtime().layout);
+        // Code that is not Go's, called from a place that is not Go's either.
+        let mut g = vec![0_u8; layout.g.size as usize];
+        for (field, word) in [(layout.g.syscallpc, 1_u64), (layout.g.syscallsp, 0x6000)] {
+            g[field as usize..][..8].copy_from_slice(&word.to_le_bytes());
+        }
+        let target = FakeTarget::new(Arch::Amd64).with_segment(Addr(G), g);
+        let mut unwinder = unwinder(program);
+        let mut walker = Walker::new(&target, program, layout, &mut unwinder);
+        let m = M { curg: G, ..M::default() };
+        let walked = walker.walk(&at(1, 0x5000), Some(&m)).unwrap();
+        assert!(walked.cut && walked.entries.len() == 2, "{walked:?}");
+        let straight = walker.walk(&at(1, 0x5000), None).unwrap();
+        assert!(!straight.cut && straight.entries.len() == 1, "{straight:?}");
+    }
+
+    #[test]
+    fn all_threads_together_have_so_many_frames() {
+        let mut session = session();
+        let snapshot = session.capture(&CaptureOptions { stacks: true, ..CaptureOptions::default() }).unwrap();
+        let program = session.program();
+        let (target, layout) = (session.target(), &session.runtime().layout);
+        let mut unwinder = unwinder(program);
+        let mut walker = Walker::new(target, program, layout, &mut unwinder);
+        let mut walks = 0;
+        for goroutine in &snapshot.goroutines {
+            let Some((curg, g)) = walker.g(goroutine.addr.0).unwrap() else { continue };
+            let (m, registers) = (M { curg, ..M::default() }, at(g.sched_pc, g.sched_sp));
+            (walker.entries_left, walker.bytes_left) = (MAX_ENTRIES, MAX_BYTES);
+            let whole = walker.walk(&registers, Some(&m)).unwrap();
+            if whole.entries.len() < 4 {
+                continue;
+            }
+            walks += 1;
+            assert!(!whole.cut && walker.entries_left == MAX_ENTRIES - whole.entries.len());
+            // The second thread gets what the first has left.
+            walker.entries_left = whole.entries.len() + 2;
+            assert!(!walker.walk(&registers, Some(&m)).unwrap().cut);
+            let second = walker.walk(&registers, Some(&m)).unwrap();
+            assert!(second.cut && second.entries.len() == 2, "{second:?}");
+            let third = walker.walk(&registers, Some(&m)).unwrap();
+            assert!(third.cut && third.entries.is_empty(), "{third:?}");
+            (walker.entries_left, walker.bytes_left) = (MAX_ENTRIES, 1);
+            assert!(!walker.walk(&registers, Some(&m)).unwrap().cut, "what was begun is finished");
+            assert!(walker.walk(&registers, Some(&m)).unwrap().cut);
+        }
+        assert!(walks > 0, "no stack is long enough");
+    }
 }

@@ -25,6 +25,8 @@ const MAX_REASONS: usize = 255;
 #[derive(Default)]
 pub(super) struct Restored {
     captured_at_unix_ns: u64,
+    /// Whether the document says that something is missing.
+    incomplete: bool,
     target: TargetInfo,
     reading: model::Reading,
     sched: Option<Scheduler>,
@@ -47,6 +49,10 @@ pub(super) struct Restored {
 impl Restored {
     pub(super) fn captured_at(&mut self, unix_ns: u64) {
         self.captured_at_unix_ns = unix_ns;
+    }
+
+    pub(super) fn complete(&mut self, complete: bool) {
+        self.incomplete = !complete;
     }
 
     pub(super) fn total(&mut self, total: u64) {
@@ -305,7 +311,7 @@ impl Restored {
             let message = format!("the snapshot lists {listed} of {} goroutines", self.total);
             self.warnings.add(WarningCode::LimitReached, message);
         }
-        Snapshot {
+        let mut snapshot = Snapshot {
             captured_at_unix_ns: self.captured_at_unix_ns,
             monotonic_ns,
             reading: self.reading,
@@ -321,7 +327,12 @@ impl Restored {
             target: self.target,
             symbols: Arc::new(self.symbols),
             warnings: self.warnings,
+        };
+        if self.incomplete && snapshot.is_complete() {
+            // For a reason that is not among what it says, or that this gospy does not know.
+            snapshot.warnings.add(WarningCode::Truncated, "the snapshot says that it is not complete");
         }
+        snapshot
     }
 
     fn reason(&mut self, text: &str) -> Result<WaitReasonId, String> {

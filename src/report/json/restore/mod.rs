@@ -81,6 +81,7 @@ impl<'de> Visitor<'de> for Document<'_> {
                         })?,
                     );
                 }
+                "complete" => restored.complete(map.next_value()?),
                 "target" => restored.target(map.next_value()?),
                 "reading" => restored.reading(map.next_value()?),
                 "sched" => restored.sched(map.next_value()?),

@@ -112,6 +112,37 @@ fn a_list_that_was_cut_is_incomplete() {
 }
 
 #[test]
+fn a_snapshot_that_says_it_is_incomplete_stays_so() {
+    let mut builder = SnapshotBuilder::new();
+    builder.add(&GoroutineSpec { id: 1, ..Default::default() });
+    let whole = document(&builder.build());
+    assert!(whole.contains("\"complete\":true"), "{whole}");
+    assert!(snapshot(whole.as_bytes()).unwrap().is_complete());
+    let part = whole.replace("\"complete\":true", "\"complete\":false");
+    let restored = snapshot(part.as_bytes()).unwrap();
+    assert!(!restored.is_complete());
+    let warnings: Vec<&str> = restored.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warnings, ["the snapshot says that it is not complete"]);
+    // It is said once, however often it is written and read.
+    let again = snapshot(document(&restored).as_bytes()).unwrap();
+    assert_eq!(document(&again), document(&restored));
+}
+
+/// Whatever a program printed, the JSON of it can be read.
+#[test]
+fn the_longest_text_of_a_death_is_read_back() {
+    for text in ["x", "\"", "\n", "\u{1b}", "\u{9b}", "é", "\u{e0001}", "𝅳"] {
+        let mut whole = made_up();
+        let death = whole.death.as_mut().unwrap();
+        death.text = text.repeat(2 << 20);
+        assert!(Death::cut(&mut death.text));
+        let written = document(&whole);
+        let restored = snapshot(written.as_bytes()).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        assert_eq!(restored.death.unwrap().text, whole.death.unwrap().text);
+    }
+}
+
+#[test]
 fn what_is_no_snapshot_is_refused_with_the_reason() {
     let reasons: Vec<String> =
         (0..300).map(|n| format!(r#"{{"id":{n},"state":"waiting","wait_reason":"r{n}"}}"#)).collect();
