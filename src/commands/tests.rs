@@ -377,7 +377,7 @@ fn a_profile_goes_to_its_file() {
     assert_eq!(&std::fs::read(&path).expect("it was written")[..2], [0x1f, 0x8b]);
     let ran = gospy("stack -p 4242 --pprof /nonexistent/p.pb.gz");
     assert_eq!(ran.exit, Exit::Error);
-    assert!(ran.err.contains("/nonexistent/p.pb.gz could not be written: No such file"), "{}", ran.err);
+    assert!(ran.err.contains("/nonexistent/p.pb.gz cannot be written: No such file"), "{}", ran.err);
     assert_eq!(gospy_on(snapshot(1), true, "stack -p 4242 --pprof -").exit, Exit::Usage);
 }
 
@@ -445,6 +445,13 @@ fn every_command_has_examples_and_a_manual_page() {
         let help = gospy(&format!("{command} --help")).out;
         assert!(help.contains("Examples:\n  gospy ") && help.contains(&format!("\n  gospy {command}")), "{help}");
     }
+    for command in ["stack", "diff", "check"] {
+        let help = gospy(&format!("{command} --help")).out;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("for less than a millisecond each") && !help.contains("microseconds"), "{help}");
+    }
+    let growth = gospy("check --help").out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(growth.contains("the highest sample still rises in the last quarter"), "{growth}");
     assert!(gospy("summary --help").out.contains("a regular expression, found anywhere"));
     let directory = tempfile::tempdir().expect("a directory");
     assert_eq!(gospy(&format!("man {}", directory.path().display())).exit, Exit::Done);
