@@ -145,7 +145,7 @@ fn a_target_that_ends_while_it_is_watched() {
     assert!(valid_junit(&xml).contains("there is no process 4194305"));
 }
 
-/// The text of a file that Ant's schema and Jenkins' hold for valid.
+/// The text of a file that is valid under the schemas of Ant and Jenkins.
 fn valid_junit(path: &str) -> String {
     for schema in ["ant", "jenkins"] {
         let schema = format!("{}/tests/junit/{schema}.xsd", env!("CARGO_MANIFEST_DIR"));
@@ -221,7 +221,36 @@ fn an_unknown_wait_is_no_short_one() {
     std::thread::sleep(std::time::Duration::from_millis(1_200));
     let output = gospy(&["check", "--pid", &pid, "--max-wait", "1s"]);
     assert_eq!(output.code(), 8, "{output:?}");
-    assert!(output.stdout.contains("NOT JUDGED  --max-wait 1.00s: for how long "), "{}", output.stdout);
+    assert!(output.stdout.contains(" may have waited for longer ("), "{}", output.stdout);
+}
+
+#[test]
+fn a_running_goroutine_may_be_in_any_function() {
+    let busy = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle", "-busy", "1"]);
+    let pid = busy.pid().to_string();
+    let output = gospy(&["check", "--pid", &pid, "--forbid-function", r"^main\.nothing$", "--json"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert_eq!(found(&output)["rules"][0]["not_judged"], "unknown_stacks", "{output:?}");
+    let output = gospy(&["check", "--pid", &pid, "--require-function", r"^main\.nothing$"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stdout.contains(" running; --freeze shows "), "{}", output.stdout);
+    // Where everything is known, it is judged.
+    let output = gospy(&["check", "--pid", &pid, "--freeze", "--forbid-function", r"^main\.nothing$"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    let output = gospy(&["check", "--pid", &pid, "--freeze", "--require-function", r"^main\.nothing$"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+}
+
+#[test]
+fn goroutines_that_run_do_not_wait_by_chance() {
+    let churn = Fixture::start("fx", "1.26.6", Mode::Sw, &["churn", "-goroutines", "800"]);
+    let pid = churn.pid().to_string();
+    // Of so many that are never still, some show an equal byte in each pair of samples.
+    let watch = ["check", "--pid", &pid, "--watch", "8s", "--interval", "1s", "--max-wait", "450ms", "--json"];
+    let output = gospy(&[&watch[..], &["--allow", r"^main\.main$"]].concat());
+    let waits = &found(&output)["rules"][1];
+    assert_eq!(waits["name"], "max-wait");
+    assert!(waits["offenders"].as_array().unwrap().is_empty(), "{waits}");
 }
 
 #[test]
@@ -260,6 +289,7 @@ fn rules_that_make_no_sense_are_named() {
         (vec!["--from", "x", "--watch", "2s", "--max-group", "1"], 2, "'--watch <DURATION>'"),
         (vec!["--pid", "1", "--baseline", "/nonexistent", "--max-growth", "1"], 1, "/nonexistent cannot be read"),
         (vec!["--pid", "1", "--baseline", "x", "--max-group", "1"], 2, "--max-growth"),
+        (vec!["--from", "-", "--baseline", "-", "--max-growth", "1"], 2, "standard input can be read only once"),
         (vec!["--pid", "4194305", "--max-group", "1"], 3, "there is no process 4194305"),
     ] {
         let output = gospy(&[&["check"], &args[..]].concat());

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use rustc_hash::FxHashMap;
 
 use super::census::{Census, Crowd, Key, Member, Relation, crowds};
+use super::same_wait::Between;
 use super::{GroupBy, WaitRange};
 use crate::model::SymbolPool;
 
@@ -184,9 +185,9 @@ fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut Sym
     stayed
 }
 
-/// Whether both say how often it has run, and say the same.
+/// Whether it is certain: two readings are too few to believe equal sequence bytes.
 fn has_not_run(was: &Member, now: &Member) -> bool {
-    was.run_seq.is_some() && was.run_seq == now.run_seq
+    was.marks.until(now.marks) == Between::Still
 }
 
 /// Whether a goroutine waits where it waited, and nothing says that it went on between: neither the
@@ -202,7 +203,7 @@ fn is_same_wait(was: &Member, now: &Member, elapsed_ns: i128) -> bool {
         (Some(_), None) => false,
         (None, _) => true,
     };
-    let has_run = was.run_seq.zip(now.run_seq).is_some_and(|(was, now)| was != now);
+    let has_run = was.marks.run_seq.zip(now.marks.run_seq).is_some_and(|(was, now)| was != now);
     same_place && same_stamp && !has_run
 }
 
@@ -308,11 +309,23 @@ mod tests {
         let stayed = diff.stayed.expect("it is one process");
         assert_eq!(stayed.len(), 1);
         assert_eq!(stayed[0].crowd.ids, [1, 2]);
+        let wait = stayed[0].crowd.wait.expect("one is stamped");
+        assert_eq!(
+            (wait.shortest_ns, wait.longest_ns),
+            (11 * SECOND, 11 * SECOND),
+            "of 1, an equal byte may be chance"
+        );
         let mut has_run = b.clone();
         has_run.goroutines[0].run_seq = Some(1);
         assert_eq!(self::diff(&a, &has_run, &GroupBy::Stack).stayed.expect("it is one process")[0].crowd.ids, [2]);
+        // The collections' times are gone, and the stamp is the same: it has not run in between.
+        let (mut stamped, mut unstamped) = (a.clone(), b.clone());
+        for goroutine in stamped.goroutines.iter_mut().chain(&mut unstamped.goroutines) {
+            (goroutine.wait_since_ns, goroutine.blocked_before_ns) = (std::num::NonZeroU64::new(5), None);
+        }
+        let stayed = self::diff(&stamped, &unstamped, &GroupBy::Stack).stayed.expect("it is one process");
         let wait = stayed[0].crowd.wait.expect("the time between is known");
-        assert_eq!((wait.shortest_ns, wait.longest_ns), (10 * SECOND, 11 * SECOND));
+        assert_eq!((wait.shortest_ns, wait.longest_ns), (10 * SECOND, 10 * SECOND));
     }
 
     #[test]

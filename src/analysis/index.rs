@@ -154,6 +154,8 @@ impl<'a> Index<'a> {
         frame.map_or("", |frame| self.snapshot.symbols.function(frame))
     }
 }
-fn is_blocked(goroutine: &Goroutine) -> bool {
+
+/// Whether it is in a wait or a system call.
+pub(super) fn is_blocked(goroutine: &Goroutine) -> bool {
     matches!(goroutine.status, Status::Waiting | Status::Syscall | Status::Leaked)
 }

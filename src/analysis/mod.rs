@@ -15,6 +15,7 @@ pub mod index;
 pub mod labels;
 pub mod names;
 pub mod quantity;
+pub mod same_wait;
 pub mod sort;
 
 pub use census::Census;

@@ -87,7 +87,7 @@ pub(super) enum Command {
     /// What became of the goroutines between two readings
     #[command(after_long_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
-    /// Whether a program keeps rules: for CI
+    /// Check goroutines against rules (for CI)
     #[command(after_long_help = format!("{CHECK_EXAMPLES}\n\n{}", exit::help("check")))]
     Check(CheckArgs),
     /// Run a command that is or starts a Go program, and tell its stacks when it hangs: for CI

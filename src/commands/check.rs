@@ -24,6 +24,9 @@ pub(super) fn run(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
+    if let Some(message) = arguments.contradiction() {
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let watch = arguments.watch.map(|ns| Watch::new(ns, arguments.interval)).transpose()?;
     let measured = Measured { baseline: arguments.baseline.is_some(), watched: watch.is_some() };
     let rules = rules::rules(&arguments.rules, measured)?;

@@ -34,7 +34,8 @@ Growth:
   fitted: the median of the slopes between all pairs of samples (Theil-Sen), with its 99.99 %
   confidence interval. Growth is steady when the whole interval is above 0, the lowest sample rises
   from quarter to quarter of the watch, each quarter lies as a whole above the one before the last,
-  and the fitted growth is 5 goroutines or more. It fails when it exceeds --max-growth (0 unless
+  the highest sample still rises in the last quarter, and the fitted growth is 5 goroutines or more.
+  It fails when it exceeds --max-growth (0 unless
   given; a percentage is of all goroutines at the start). A load that goes up and down does not.
 
   What neither grows steadily nor can be said not to is not judged, and that is no pass (status 8): a
@@ -44,9 +45,10 @@ Growth:
   shown. Watch for longer than the program takes to warm up.
 
 Waits:
-  The runtime only stamps a wait at a garbage collection after it began, so a wait may be unknown;
-  --watch knows it too of goroutines that have not run from one sample to the next. --max-wait is not
-  judged while an unknown wait may be longer: since the last collection, or the start of the program.
+  The runtime only stamps a wait at a garbage collection after it began, so it is only known how long a
+  wait is at least and at most; --watch also knows it of goroutines that have not run for three samples
+  and longer. --max-wait fails when the least is too long, and is not judged while the most is: since the
+  stamp, the last collection, or the start of the program.
   Nor does it fail for a program that is stopped, which makes everybody wait.";
 
 pub(super) const RUN_EXAMPLES: &str = "\
@@ -64,6 +66,8 @@ Rules:
   a required function. Which programs were judged, and what fails with its stacks, is said on standard
   error when the command has ended. What happens after the last reading of a program is not seen. With
   --strict, an incomplete reading makes the rules not judged (status 8).";
+
+const READ_TWICE: &str = "standard input can be read only once: name a file";
 
 /// A time to wait for, ns.
 pub(super) fn duration(text: &str) -> Result<u64, String> {
@@ -94,7 +98,14 @@ pub(super) struct ProcessArgs {
     /// Directory with all files that a core file names
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     sysroot: Option<PathBuf>,
-    /// Stop threads for an exact picture of running goroutines, for microseconds each
+    /// Stop threads for a moment, to have the stacks of running goroutines too
+    ///
+    /// `running` stops threads that run goroutines, one at a time, for less than a millisecond each; `all`
+    /// stops the whole program at one moment, for some milliseconds. No signal is sent or lost, the kernel
+    /// lets everything run on when gospy ends or takes too long, and threads that sleep in a system call
+    /// that would fail with EINTR are left asleep. What is left: now and then such a call fails all the
+    /// same; a program that starts a set-user-ID program just then, stopped without root, starts it
+    /// without its rights (docs/freeze.md).
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
           requires = "pid")]
     freeze: Option<Freeze>,
@@ -154,9 +165,7 @@ impl DiffArgs {
     pub(super) fn both(&self) -> Result<[Given; 2], String> {
         let file = |path: &PathBuf| self.process.file(path);
         match (self.files.as_slice(), self.process.given()) {
-            ([a, b], None) if a.as_os_str() == "-" && b.as_os_str() == "-" => {
-                Err("standard input can be read only once: name a file".to_owned())
-            }
+            ([a, b], None) if a.as_os_str() == "-" && b.as_os_str() == "-" => Err(READ_TWICE.to_owned()),
             ([a, b], None) => Ok([file(a), file(b)]),
             ([a], Some(now)) => Ok([file(a), now]),
             ([_], None) => Err("a second file, or --pid for the process as it is now, is missing".to_owned()),
@@ -244,6 +253,13 @@ impl CheckArgs {
             (_, Some(process)) => process,
             (from, None) => self.process.file(from.as_deref().unwrap_or(Path::new(""))),
         }
+    }
+
+    /// What cannot be done as it was typed.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let is_stream = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+        let twice = is_stream(&self.from) && is_stream(&self.baseline);
+        twice.then_some(READ_TWICE)
     }
 
     /// What growth is measured from.

@@ -491,6 +491,13 @@ fn every_command_has_examples_and_a_manual_page() {
         let help = gospy(&format!("{command} --help")).out;
         assert!(help.contains("Examples:\n  gospy ") && help.contains(&format!("\n  gospy {command}")), "{help}");
     }
+    for command in ["stack", "diff", "check"] {
+        let help = gospy(&format!("{command} --help")).out;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("for less than a millisecond each") && !help.contains("microseconds"), "{help}");
+    }
+    let growth = gospy("check --help").out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(growth.contains("the highest sample still rises in the last quarter"), "{growth}");
     assert!(gospy("summary --help").out.contains("a regular expression, found anywhere"));
     let directory = tempfile::tempdir().expect("a directory");
     assert_eq!(gospy(&format!("man {}", directory.path().display())).exit, Exit::Done);

@@ -3,14 +3,15 @@
 //!
 //! The runtime tells only by its collections how long a goroutine has been blocked, so in a program
 //! that collects rarely most waits are unknown. The time since gospy first found the goroutine
-//! blocked as it is now is a lower bound too, one that grows with watching. Both lists
-//! are in order of id, so the comparison is one walk along both: linear, and nothing is kept but the
+//! blocked as it is now is a lower bound too, one that grows with watching; what proves that it has not
+//! run in between is said in [`crate::analysis::same_wait`]. Both lists are in order of id, so the comparison is one walk along both: linear, and nothing is kept but the
 //! latest refresh.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::analysis::findings::{self, Found};
+use crate::analysis::same_wait::{Marks, Stillness};
 use crate::analysis::{Counts, Index};
 use crate::model::{Goroutine, Snapshot, Status};
 
@@ -28,8 +29,8 @@ pub struct Observed {
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// When it was first found as it is now, by the target's `nanotime`.
-    since_ns: u64,
+    /// Since when it is as it is now, by the target's `nanotime`.
+    still: Stillness,
     /// Whether its wait is known from watching.
     watched: bool,
     /// What was read, in the place of which that was put.
@@ -91,22 +92,23 @@ impl Watch {
             .peekable();
         let mut seen = Vec::with_capacity(snapshot.goroutines.len());
         for goroutine in &mut snapshot.goroutines {
-            let mut since_ns = now;
+            let mut still = Stillness::new(now);
             if !goroutine.status.is_dead() {
                 while before.next_if(|(then, _)| then.id < goroutine.id).is_some() {}
                 if let Some((then, entry)) = before.next_if(|(then, _)| then.id == goroutine.id)
-                    && same_wait(then, goroutine, same_pool)
+                    && same_place(then, goroutine, same_pool)
                 {
-                    since_ns = entry.since_ns;
+                    still = entry.still.then(Marks::of(then).until(Marks::of(goroutine)), now);
                 }
             }
+            let since_ns = still.since_ns();
             let read = goroutine.blocked_before_ns;
             let longer = since_ns < now && read.is_none_or(|read| since_ns < read.get());
             let watched = longer && is_blocked(goroutine);
             if watched {
                 goroutine.blocked_before_ns = NonZeroU64::new(since_ns);
             }
-            seen.push(Seen { since_ns, watched, read });
+            seen.push(Seen { still, watched, read });
         }
         drop(before);
         let counts = Counts::of(&snapshot);
@@ -140,17 +142,13 @@ fn is_blocked(goroutine: &Goroutine) -> bool {
     matches!(goroutine.status, Status::Waiting | Status::Syscall | Status::Leaked)
 }
 
-/// Whether a goroutine is still in the wait that it was in then.
-fn same_wait(then: &Goroutine, now: &Goroutine, same_pool: bool) -> bool {
-    // A stamp of the runtime can appear during a wait, but it neither changes nor disappears.
+/// Whether a goroutine is blocked where it was blocked then, though it may have run in between.
+fn same_place(then: &Goroutine, now: &Goroutine, same_pool: bool) -> bool {
     then.status == now.status
         && then.wait_reason == now.wait_reason
-        && then.run_seq.is_some()
-        && then.run_seq == now.run_seq
         && then.sp == now.sp
         && then.addr == now.addr
         && (!same_pool || then.stack == now.stack)
-        && (then.wait_since_ns.is_none() || then.wait_since_ns == now.wait_since_ns)
 }
 
 #[cfg(test)]
@@ -194,14 +192,27 @@ mod tests {
         use Status::{Running, Waiting};
         let mut watch = Watch::default();
         let first = [(1, Waiting, 0, None), (2, Waiting, 7, None), (4, Running, 0, None)];
-        assert_eq!(waits(&mut watch, at(0, &first)), [(None, false), (None, false), (None, false)]);
-        // 2 has run in between; 3 is new.
+        for second in [0, 10, 20] {
+            assert_eq!(waits(&mut watch, at(second, &first)), [(None, false), (None, false), (None, false)]);
+        }
+        // 2 has run in between; 3 is new. Of 1, three intervals agree, and the third of them counts.
         let second = [(1, Waiting, 0, None), (2, Waiting, 8, None), (3, Waiting, 0, None), (4, Running, 0, None)];
         let want = [(Some(40), true), (None, false), (None, false), (None, false)];
-        assert_eq!(waits(&mut watch, at(40, &second)), want);
+        assert_eq!(waits(&mut watch, at(60, &second)), want);
         // 1 has ended.
         let third = [(2, Waiting, 8, None), (3, Waiting, 0, None), (4, Waiting, 1, None)];
-        assert_eq!(waits(&mut watch, at(42, &third)), [(Some(2), true), (Some(2), true), (None, false)]);
+        for second in [61, 62] {
+            waits(&mut watch, at(second, &third));
+        }
+        assert_eq!(waits(&mut watch, at(64, &third)), [(Some(2), true), (Some(2), true), (None, false)]);
+    }
+
+    #[test]
+    fn chance_is_no_wait() {
+        let mut watch = Watch::default();
+        for (second, seq) in (0..).zip([1, 3, 3, 4, 4, 4]) {
+            assert_eq!(waits(&mut watch, at(second, &[(1, Status::Waiting, seq, None)])), [(None, false)], "{second}");
+        }
     }
 
     #[test]
@@ -212,15 +223,19 @@ mod tests {
             snapshot.goroutines[0].run_seq = None;
             snapshot
         };
-        watch.observe(coroutine(0));
-        assert_eq!(waits(&mut watch, coroutine(40)), [(None, false), (Some(40), true)]);
+        for second in [0, 1, 2] {
+            watch.observe(coroutine(second));
+        }
+        assert_eq!(waits(&mut watch, coroutine(42)), [(None, false), (Some(40), true)]);
     }
 
     #[test]
     fn the_longer_of_two_lower_bounds_counts() {
         let mut watch = Watch::default();
-        watch.observe(at(0, &[(1, Status::Waiting, 0, None)]));
-        assert_eq!(waits(&mut watch, at(10, &[(1, Status::Waiting, 0, None)])), [(Some(10), true)]);
+        for second in [0, 1, 2] {
+            watch.observe(at(second, &[(1, Status::Waiting, 0, None)]));
+        }
+        assert_eq!(waits(&mut watch, at(12, &[(1, Status::Waiting, 0, None)])), [(Some(10), true)]);
         // The runtime knows more: `wait_ns` of the builder counts back from its own time.
         let told = Some(30 * SECOND);
         assert_eq!(waits(&mut watch, at(20, &[(1, Status::Waiting, 0, told)])), [(Some(50), false)]);
@@ -231,7 +246,9 @@ mod tests {
     #[test]
     fn what_was_read_can_be_had_back() {
         let mut watch = Watch::default();
-        watch.observe(at(0, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, Some(5))]));
+        for second in [0, 1, 2] {
+            watch.observe(at(second, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, Some(5))]));
+        }
         let observed = watch.observe(at(9, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, Some(5))]));
         assert!(observed.snapshot().goroutines[0].blocked_before_ns.is_some());
         let read = observed.as_read();
@@ -247,17 +264,23 @@ mod tests {
             snapshot.target.uptime_ns = Some((second - started) * SECOND);
             snapshot
         };
-        assert_eq!(waits(&mut watch, run(10, 0)), [(None, false)]);
+        for second in [8, 9, 10] {
+            assert_eq!(waits(&mut watch, run(second, 0)), [(None, false)]);
+        }
         assert_eq!(waits(&mut watch, run(40, 0)), [(Some(30), true)]);
         // It was started between the two, and looks the same.
-        assert_eq!(waits(&mut watch, run(80, 41)), [(None, false)]);
+        for second in [78, 79, 80] {
+            assert_eq!(waits(&mut watch, run(second, 41)), [(None, false)]);
+        }
         assert_eq!(waits(&mut watch, run(90, 41)), [(Some(10), true)]);
     }
 
     #[test]
     fn another_program_starts_anew() {
         let mut watch = Watch::default();
-        watch.observe(at(0, &[(1, Status::Waiting, 0, None)]));
+        for second in [0, 1, 2, 3] {
+            watch.observe(at(second, &[(1, Status::Waiting, 0, None)]));
+        }
         watch.reset();
         assert_eq!(waits(&mut watch, at(10, &[(1, Status::Waiting, 0, None)])), [(None, false)]);
     }

@@ -15,6 +15,7 @@ pub use crowd::{Crowd, Key, crowds};
 
 use crate::addr::Addr;
 use crate::analysis::findings::Died;
+use crate::analysis::same_wait::Marks;
 use crate::model::{Frame, FrameId, LabelsId, Language, Stack, StackFrame, StackId, StrId, SymbolPool};
 
 /// One goroutine. All ids are those of the pool that the census was made with.
@@ -28,9 +29,11 @@ pub struct Member {
     pub reason: Option<StrId>,
     /// For how long it has been blocked at least, ns; `None` where the runtime has not said.
     pub wait_ns: Option<u64>,
-    /// How often it has stopped running, modulo 256; `None` where that was not written down, and where
-    /// it proves nothing (coroutines). While it stays the same, the goroutine has not run.
-    pub run_seq: Option<u8>,
+    /// For how long it can have been blocked at most, ns: see [`LongestWaits`]. `None` where that is not
+    /// known, and unless it is blocked.
+    pub wait_at_most_ns: Option<u64>,
+    /// What changes when it runs; nothing where that was not written down.
+    pub marks: Marks,
     /// Whether it is the runtime's own.
     pub system: bool,
     /// Who created it.
@@ -107,9 +110,6 @@ pub struct Census {
     pub complete: bool,
     /// Whether the program was stopped by a signal or a debugger (state T or t).
     pub stopped: bool,
-    /// A goroutine that is blocked and has no known wait has been so for at most as long, ns: see
-    /// [`unstamped_at_most_ns`]. `None` where that is not known.
-    pub unstamped_at_most_ns: Option<u64>,
     /// How many goroutines there were, listed or not.
     pub total: u64,
     /// How the program died, if it did.
@@ -153,19 +153,61 @@ impl Census {
     }
 }
 
-/// For how long a goroutine without a stamp can have been blocked, ns: since the last garbage
-/// collection, given when it ended and the number of cycles, or since the program started. `None`
-/// where neither is known.
+/// What bounds the wait of a goroutine from above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitBound {
+    /// It has a stamp, as old as that, ns.
+    Stamp(u64),
+    /// It has none, which the last collection would have set.
+    Collection,
+    /// The start of the program: it has a stamp of unknown age, or is a coroutine, whose stamps prove
+    /// nothing.
+    Start,
+}
+
+impl WaitBound {
+    /// Of a goroutine that waits for `reason`, started in the function `start`, and has no stamp.
+    #[must_use]
+    pub fn unstamped(reason: Option<&str>, start: &str) -> Self {
+        let coroutine = reason == Some("coroutine") || start == "runtime.corostart";
+        if coroutine { Self::Start } else { Self::Collection }
+    }
+}
+
+/// For how long goroutines of a program can have been blocked at most.
 ///
-/// A collection stamps all goroutines that it finds blocked (`waitsince`, set where stacks are scanned
-/// in mgcmark.go, 1.18 to 1.27), with the time of the one before; so the first one stamps nothing. The
-/// scan comes before the end, by as long as the collection ran on; a second is added for it.
-#[must_use]
-pub fn unstamped_at_most_ns(now_unix_ns: u64, last_gc: Option<(u64, u32)>, uptime_ns: Option<u64>) -> Option<u64> {
+/// A collection stamps all goroutines that it finds blocked and that have no stamp yet (`waitsince`, set
+/// where stacks are scanned in mgcmark.go, 1.18 to 1.27), with the time of the one before; so the first
+/// one stamps nothing. The scan comes before the end, by as long as the collection ran on; a second is
+/// added for it.
+#[derive(Clone, Copy, Debug)]
+pub struct LongestWaits {
+    since_gc_ns: Option<u64>,
+    uptime_ns: Option<u64>,
+}
+
+impl LongestWaits {
     const COLLECTION_NS: u64 = 1_000_000_000;
-    let stamped = last_gc.filter(|(at, cycles)| *at > 0 && *cycles >= 2);
-    let since_gc = stamped.map(|(at, _)| now_unix_ns.saturating_sub(at).saturating_add(COLLECTION_NS));
-    [since_gc, uptime_ns].into_iter().flatten().min()
+
+    /// Of a program, given when its last garbage collection ended and the number of cycles, and for how
+    /// long it has run.
+    #[must_use]
+    pub fn new(now_unix_ns: u64, last_gc: Option<(u64, u32)>, uptime_ns: Option<u64>) -> Self {
+        let stamped = last_gc.filter(|(at, cycles)| *at > 0 && *cycles >= 2);
+        Self { since_gc_ns: stamped.map(|(at, _)| now_unix_ns.saturating_sub(at)), uptime_ns }
+    }
+
+    /// Of one goroutine, ns; `None` where nothing bounds it.
+    #[must_use]
+    pub fn of(&self, bound: WaitBound) -> Option<u64> {
+        let since = match bound {
+            WaitBound::Stamp(ns) => Some(ns),
+            WaitBound::Collection => self.since_gc_ns,
+            WaitBound::Start => None,
+        };
+        let since = since.map(|ns| ns.saturating_add(Self::COLLECTION_NS));
+        [since, self.uptime_ns].into_iter().flatten().min()
+    }
 }
 
 /// The id of a line of source in a pool of comparable names. An empty file and line 0 are unknown.
@@ -189,4 +231,29 @@ pub fn intern_lines(pool: &mut SymbolPool, lines: impl IntoIterator<Item = (Fram
     let frame = |(frame, hidden)| StackFrame { frame, sp_offset: 0, fp_offset: 0, hidden };
     let frames = lines.into_iter().map(frame).collect();
     pool.intern_stack(Stack { frames })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LongestWaits, WaitBound};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn what_bounds_a_wait() {
+        let now = 1_000 * SECOND;
+        let waits = |gc, uptime| {
+            let longest = LongestWaits::new(now, gc, uptime);
+            [WaitBound::Stamp(20 * SECOND), WaitBound::Collection, WaitBound::Start]
+                .map(|bound| longest.of(bound).map(|ns| ns / SECOND))
+        };
+        let collected = Some((now - 10 * SECOND, 2));
+        assert_eq!(waits(collected, Some(300 * SECOND)), [Some(21), Some(11), Some(300)]);
+        assert_eq!(waits(collected, Some(5 * SECOND)), [Some(5), Some(5), Some(5)]);
+        // The first collection stamps nothing.
+        assert_eq!(waits(Some((now - SECOND, 1)), None), [Some(21), None, None]);
+        assert_eq!(WaitBound::unstamped(Some("select"), "main.f"), WaitBound::Collection);
+        assert_eq!(WaitBound::unstamped(Some("coroutine"), "main.f"), WaitBound::Start);
+        assert_eq!(WaitBound::unstamped(Some("select"), "runtime.corostart"), WaitBound::Start);
+    }
 }

@@ -2,9 +2,10 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Census, Identity, Member, intern_line, intern_lines, unstamped_at_most_ns};
+use super::{Census, Identity, LongestWaits, Member, WaitBound, intern_line, intern_lines};
 use crate::analysis::findings::Died;
-use crate::analysis::{Index, PlaceKind};
+use crate::analysis::same_wait::Marks;
+use crate::analysis::{Index, PlaceKind, index};
 use crate::model::{FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool};
 
 impl Census {
@@ -14,7 +15,12 @@ impl Census {
     pub fn of_snapshot(snapshot: &Snapshot, name: impl Into<String>, pool: &mut SymbolPool) -> Self {
         let target = &snapshot.target;
         let index = Index::new(snapshot);
-        let mut translation = Translation::new(&snapshot.symbols, pool);
+        let longest = LongestWaits::new(
+            snapshot.captured_at_unix_ns,
+            snapshot.gc.as_ref().and_then(|gc| Some((gc.last_unix_ns?, gc.cycles))),
+            target.uptime_ns,
+        );
+        let mut translation = Translation::new(&snapshot.symbols, pool, longest);
         let alive = || snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead());
         let members: Vec<Member> = alive().map(|goroutine| translation.member(&index, goroutine)).collect();
         Self {
@@ -33,11 +39,6 @@ impl Census {
             complete: snapshot.is_complete(),
             died: Died::of(snapshot),
             stopped: matches!(target.process_state, Some('T' | 't')),
-            unstamped_at_most_ns: unstamped_at_most_ns(
-                snapshot.captured_at_unix_ns,
-                snapshot.gc.as_ref().and_then(|gc| Some((gc.last_unix_ns?, gc.cycles))),
-                target.uptime_ns,
-            ),
             total: u64::try_from(members.len()).unwrap_or(u64::MAX),
             members,
         }
@@ -51,11 +52,19 @@ struct Translation<'a> {
     lines: FxHashMap<FrameId, Option<FrameId>>,
     stacks: FxHashMap<StackId, Option<StackId>>,
     labels: FxHashMap<LabelsId, LabelsId>,
+    longest: LongestWaits,
 }
 
 impl<'a> Translation<'a> {
-    fn new(from: &'a SymbolPool, to: &'a mut SymbolPool) -> Self {
-        Self { from, to, lines: FxHashMap::default(), stacks: FxHashMap::default(), labels: FxHashMap::default() }
+    fn new(from: &'a SymbolPool, to: &'a mut SymbolPool, longest: LongestWaits) -> Self {
+        Self {
+            from,
+            to,
+            lines: FxHashMap::default(),
+            stacks: FxHashMap::default(),
+            labels: FxHashMap::default(),
+            longest,
+        }
     }
 
     fn member(&mut self, index: &Index<'_>, goroutine: &Goroutine) -> Member {
@@ -69,7 +78,8 @@ impl<'a> Translation<'a> {
             state: self.to.intern_str(goroutine.status.name()),
             reason: index.reason(goroutine).map(|text| self.to.intern_str(text)),
             wait_ns: index.wait_ns(goroutine),
-            run_seq: goroutine.run_seq,
+            wait_at_most_ns: self.wait_at_most_ns(index, goroutine),
+            marks: Marks::of(goroutine),
             system: goroutine.system,
             parent: goroutine.parent.map(|id| id.0),
             place: at(PlaceKind::Current).and_then(|id| self.line(id)),
@@ -79,6 +89,14 @@ impl<'a> Translation<'a> {
             labels: goroutine.labels.map(|id| self.labels(id)),
             panic: goroutine.panic.map(|id| self.to.intern_str(self.from.str(id))),
         }
+    }
+
+    fn wait_at_most_ns(&self, index: &Index<'_>, goroutine: &Goroutine) -> Option<u64> {
+        if !index::is_blocked(goroutine) {
+            return None;
+        }
+        let unstamped = || WaitBound::unstamped(index.reason(goroutine), index.function(goroutine.start));
+        self.longest.of(index.since_stamp_ns(goroutine).map_or_else(unstamped, WaitBound::Stamp))
     }
 
     fn line(&mut self, id: FrameId) -> Option<FrameId> {

@@ -10,6 +10,7 @@ use super::{Allowance, Offender, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Crowd, Key, Member, crowds};
 use crate::analysis::diff::Diff;
 use crate::analysis::findings::{self, Died, Finding, Seen};
+use crate::analysis::same_wait::Stillness;
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::{FrameId, StackId, SymbolPool};
 
@@ -57,7 +58,10 @@ impl<'a> Judge<'a> {
             level,
             exempt: Matches::new(&rules.allow),
             verdicts: vec![None; rules.rules.len()],
-            watched: Watched::default(),
+            watched: Watched {
+                counts_groups: rules.rules.iter().any(|rule| matches!(rule, Rule::SteadyGrowth(_))),
+                ..Watched::default()
+            },
         }
     }
 
@@ -71,7 +75,7 @@ impl<'a> Judge<'a> {
             let verdict = match rule {
                 Rule::MaxGoroutines(most) => Some(max_goroutines(rule, &groups, *most)),
                 Rule::MaxGroup(most) => Some(max_group(rule, &groups, *most)),
-                Rule::MaxWait(most) => Some(max_wait(rule, census, &waits, *most, &self.level.by(), pool)),
+                Rule::MaxWait(most) => Some(max_wait(rule, &waits, *most, &self.level.by(), pool)),
                 Rule::ForbidFunction(pattern) => Some(forbid(rule, &counted, pattern, &self.level.by(), pool)),
                 Rule::RequireFunction(pattern) => Some(require(rule, census, pattern, pool)),
                 Rule::NoFindings => Some(no_findings(rule, &waits, census.died.as_ref(), &self.level.by(), pool)),
@@ -105,7 +109,7 @@ impl<'a> Judge<'a> {
     #[must_use]
     pub fn verdicts(self) -> Vec<Verdict> {
         let watched = self.watched;
-        let missing = if watched.total.is_empty() { Reason::Unread } else { Reason::ReadOnce };
+        let missing = if watched.readings == 0 { Reason::Unread } else { Reason::ReadOnce };
         let verdict = |(rule, kept): (&Rule, Option<Verdict>)| match rule {
             Rule::SteadyGrowth(allowed) => watched.steady_growth(rule, *allowed),
             _ => kept.unwrap_or_else(|| Verdict::not_judged(rule, missing)),
@@ -116,8 +120,12 @@ impl<'a> Judge<'a> {
 
 /// Keeps the worst of what must not be, and the best of what is required once.
 fn keep_worse(kept: &mut Option<Verdict>, verdict: Verdict) {
+    let decisive = |verdict: &Verdict| match verdict.rule {
+        Rule::RequireFunction(_) => verdict.holds(),
+        _ => verdict.fails(),
+    };
     let rank = |verdict: &Verdict| match verdict.outcome {
-        Outcome::Fails if !matches!(verdict.rule, Rule::RequireFunction(_)) => 2,
+        _ if decisive(verdict) => 2,
         Outcome::NotJudged(_) => 1,
         Outcome::Fails | Outcome::Holds => 0,
     };
@@ -165,13 +173,16 @@ const LEAST_MATTERING: f64 = 10.0;
 /// What has been seen of each group over time.
 #[derive(Debug, Default)]
 struct Watched {
+    /// Whether growth is judged; else no counts are kept.
+    counts_groups: bool,
+    readings: usize,
     total: Vec<Sample>,
     groups: FxHashMap<Key, Series>,
     started_unix_ns: u64,
     /// Whether the program was stopped at one of the samples.
     stopped: bool,
-    /// Goroutines that have not run between two censuses: since when.
-    still: FxHashMap<u64, (Member, u64)>,
+    /// Since when goroutines have not run, by the clock of the censuses.
+    still: FxHashMap<u64, (Member, Stillness)>,
 }
 
 #[derive(Debug)]
@@ -184,10 +195,26 @@ struct Series {
 impl Watched {
     fn add(&mut self, census: &Census, counted: &Census, groups: &[Crowd]) {
         let now = census.captured_at_unix_ns;
-        if self.total.is_empty() {
+        if self.readings == 0 {
             self.started_unix_ns = now;
         }
+        self.readings = self.readings.saturating_add(1);
         self.stopped |= census.stopped;
+        if self.counts_groups {
+            self.count(now, groups);
+        }
+        let before = std::mem::take(&mut self.still);
+        for member in &counted.members {
+            let still = match before.get(&member.id) {
+                Some((was, still)) if is_same_place(was, member) => still.then(was.marks.until(member.marks), now),
+                _ => Stillness::new(now),
+            };
+            self.still.insert(member.id, (*member, still));
+        }
+    }
+
+    /// Puts down how many there are, in all and of each group.
+    fn count(&mut self, now: u64, groups: &[Crowd]) {
         let nth = self.total.len();
         let at_s = std::time::Duration::from_nanos(now.saturating_sub(self.started_unix_ns)).as_secs_f64();
         self.total.push(Sample { at_s, count: groups.iter().map(|group| group.count).sum() });
@@ -197,22 +224,14 @@ impl Watched {
             series.counts.push((nth, group.count));
             series.latest = group.clone();
         }
-        let before = std::mem::take(&mut self.still);
-        for member in &counted.members {
-            let since = match before.get(&member.id) {
-                Some((was, since)) if is_same_wait(was, member) => *since,
-                _ => now,
-            };
-            self.still.insert(member.id, (*member, since));
-        }
     }
 
     /// The goroutines with the longest wait that is known of each: the runtime's stamp, or since
     /// when it has not run.
     fn waits(&self, census: &Census, counted: &Census) -> Vec<Member> {
         let seen = |member: &Member| {
-            let (_, since) = self.still.get(&member.id).filter(|_| member.reason.is_some())?;
-            Some(census.captured_at_unix_ns.saturating_sub(*since)).filter(|ns| *ns > 0)
+            let (_, still) = self.still.get(&member.id).filter(|_| member.reason.is_some())?;
+            Some(census.captured_at_unix_ns.saturating_sub(still.since_ns())).filter(|ns| *ns > 0)
         };
         counted.members.iter().map(|member| Member { wait_ns: member.wait_ns.max(seen(member)), ..*member }).collect()
     }
@@ -303,9 +322,9 @@ impl Watched {
     }
 }
 
-fn is_same_wait(was: &Member, now: &Member) -> bool {
-    let has_not_run = was.run_seq.is_some() && was.run_seq == now.run_seq;
-    has_not_run && was.state == now.state && was.reason == now.reason && was.stack == now.stack
+/// Whether it is where it was, though it may have run in between.
+fn is_same_place(was: &Member, now: &Member) -> bool {
+    was.state == now.state && was.reason == now.reason && was.stack == now.stack
 }
 
 /// Which goroutines have a function on the stack, or were created by one, that matches one of some
@@ -376,18 +395,26 @@ fn max_group(rule: &Rule, groups: &[Crowd], most: u64) -> Verdict {
     verdict(rule, largest as f64, most as f64, by_size(groups, |group| group.count > most))
 }
 
-fn max_wait(rule: &Rule, census: &Census, waits: &[Member], most: u64, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
     let longest = waits.iter().filter_map(|member| member.wait_ns).max().unwrap_or(0);
     let late = waits.iter().filter(|member| member.wait_ns.is_some_and(|ns| ns > most));
     let mut late = crowds(late, by, pool);
     late.sort_by_key(|crowd| Reverse(crowd.wait.map(|wait| wait.longest_ns)));
     let judged = verdict(rule, longest as f64, most as f64, late.iter().map(offender).collect());
-    let unknown = waits.iter().filter(|member| member.reason.is_some() && member.wait_ns.is_none()).count();
-    let at_most_ns = census.unstamped_at_most_ns;
-    if unknown == 0 || judged.fails() || at_most_ns.is_some_and(|ns| ns <= most) {
+    if judged.fails() {
         return judged;
     }
-    let goroutines = u64::try_from(unknown).unwrap_or(u64::MAX);
+    // What is known of a wait is how long it is at least: it may be longer than that.
+    let blocked = [pool.intern_str("waiting"), pool.intern_str("syscall"), pool.intern_str("leaked")];
+    let may_be_late = |member: &&Member| member.wait_at_most_ns.is_none_or(|ns| ns > most);
+    let unknown: Vec<&Member> =
+        waits.iter().filter(|member| blocked.contains(&member.state)).filter(may_be_late).collect();
+    if unknown.is_empty() {
+        return judged;
+    }
+    let goroutines = u64::try_from(unknown.len()).unwrap_or(u64::MAX);
+    let at_most_ns = unknown.iter().map(|member| member.wait_at_most_ns).collect::<Option<Vec<u64>>>();
+    let at_most_ns = at_most_ns.and_then(|bounds| bounds.into_iter().max());
     Verdict { outcome: Outcome::NotJudged(Reason::UnknownWaits { goroutines, at_most_ns }), ..judged }
 }
 
@@ -395,14 +422,34 @@ fn forbid(rule: &Rule, census: &Census, pattern: &Regex, by: &GroupBy, pool: &mu
     let mut matches = Matches::new(std::slice::from_ref(pattern));
     let found: Vec<&Member> = census.members.iter().filter(|member| matches.has(member, pool)).collect();
     let count = found.len() as f64;
-    verdict(rule, count, 0.0, by_size(&crowds(found, by, pool), |_| true))
+    let judged = verdict(rule, count, 0.0, by_size(&crowds(found, by, pool), |_| true));
+    if judged.holds() { unless_unknown(judged, census) } else { judged }
 }
 
 fn require(rule: &Rule, census: &Census, pattern: &Regex, pool: &SymbolPool) -> Verdict {
     let mut matches = Matches::new(std::slice::from_ref(pattern));
     let found = census.members.iter().filter(|member| matches.has(member, pool)).count();
     let outcome = if found > 0 { Outcome::Holds } else { Outcome::Fails };
-    Verdict { rule: rule.clone(), outcome, measured: found as f64, allowed: 1.0, noticed: None, offenders: Vec::new() }
+    let judged = Verdict {
+        rule: rule.clone(),
+        outcome,
+        measured: found as f64,
+        allowed: 1.0,
+        noticed: None,
+        offenders: Vec::new(),
+    };
+    if judged.fails() { unless_unknown(judged, census) } else { judged }
+}
+
+/// The verdict on a function that was found nowhere, unless it may be on a stack that is not known.
+fn unless_unknown(verdict: Verdict, census: &Census) -> Verdict {
+    // Without any stacks, that is the reason.
+    let unknown = census.counted(false).filter(|member| census.has_stacks && member.stack.is_none()).count();
+    if unknown == 0 {
+        return verdict;
+    }
+    let goroutines = u64::try_from(unknown).unwrap_or(u64::MAX);
+    Verdict { outcome: Outcome::NotJudged(Reason::UnknownStacks { goroutines }), ..verdict }
 }
 
 /// One offender for each finding and stack, in the order of findings. A finding of the program has one
@@ -455,4 +502,30 @@ fn max_growth(rule: &Rule, diff: &Diff, allowed: Allowance) -> Verdict {
         }));
     }
     verdict(rule, grown, allowed, offenders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Judge, Level};
+    use crate::analysis::Census;
+    use crate::analysis::check::{Allowance, Rule, Rules};
+    use crate::model::SymbolPool;
+    use crate::model::testing::{GoroutineSpec, SnapshotBuilder};
+
+    #[test]
+    fn counts_are_kept_for_growth_only() {
+        let mut builder = SnapshotBuilder::new();
+        builder.add(&GoroutineSpec { id: 1, ..Default::default() });
+        let mut pool = SymbolPool::default();
+        let census = Census::of_snapshot(&builder.build(), "now", &mut pool);
+        for (rule, samples) in [(Rule::MaxGoroutines(7), 0), (Rule::SteadyGrowth(Allowance::Count(0)), 5)] {
+            let rules = Rules { rules: vec![rule], ..Rules::default() };
+            let mut judge = Judge::new(&rules, Level::Stacks);
+            for _ in 0..5 {
+                judge.look(&census, None, &mut pool);
+            }
+            let counts: usize = judge.watched.groups.values().map(|series| series.counts.len()).sum();
+            assert_eq!((judge.watched.total.len(), counts), (samples, samples));
+        }
+    }
 }

@@ -152,12 +152,18 @@ pub enum Reason {
         /// none could.
         noticed: Option<f64>,
     },
-    /// The runtime has not said for how long some goroutines have been blocked.
+    /// Some goroutines may have been blocked for longer than the limit: the runtime only says for how long
+    /// at least.
     UnknownWaits {
         /// How many.
         goroutines: u64,
         /// They have been blocked for at most as long, ns; `None` where that is not known either.
         at_most_ns: Option<u64>,
+    },
+    /// Stacks of goroutines are not known: they were running.
+    UnknownStacks {
+        /// How many, the runtime's own ones left out.
+        goroutines: u64,
     },
     /// Goroutines were left out when the reading was written.
     Partial,

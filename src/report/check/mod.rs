@@ -133,7 +133,7 @@ fn typed(rule: &Rule) -> String {
 /// Why nobody knows whether a rule holds, and what to do.
 fn reason_text(reason: Reason, verdict: &Verdict) -> String {
     match reason {
-        Reason::Unread => "no Go program was read to the end of the check".to_owned(),
+        Reason::Unread => "the program could not be read until the end of the check".to_owned(),
         Reason::ReadOnce => "the program was read once, and growth takes two readings".to_owned(),
         Reason::TooFewSamples { samples } => {
             let taken = counted(u64::try_from(samples).unwrap_or(u64::MAX), "sample was taken", "samples were taken");
@@ -144,9 +144,13 @@ fn reason_text(reason: Reason, verdict: &Verdict) -> String {
             growth::LEAST_GROWTH / span_s.max(0.001)
         ),
         Reason::Rising => {
-            let groups = counted(u64::try_from(verdict.offenders.len()).unwrap_or(u64::MAX), "group", "groups");
-            let rises = if verdict.offenders.len() == 1 { "rises" } else { "rise" };
-            format!("{groups} {rises}, but too little or too unevenly to be sure that it is a leak; watch for longer")
+            let who = if verdict.offenders.iter().all(|offender| offender.example.is_none()) {
+                "all goroutines together rise".to_owned()
+            } else {
+                let groups = u64::try_from(verdict.offenders.len()).unwrap_or(u64::MAX);
+                counted(groups, "group rises", "groups rise")
+            };
+            format!("{who}, but too little or too unevenly to be sure that it is a leak; watch for longer")
         }
         Reason::TooNoisy { noticed } => {
             let what = noticed.map_or_else(|| "growth".to_owned(), |least| format!("growth by less than {least:.0}"));
@@ -156,15 +160,16 @@ fn reason_text(reason: Reason, verdict: &Verdict) -> String {
             )
         }
         Reason::UnknownWaits { goroutines, at_most_ns } => {
-            let who = counted(goroutines, "goroutine waits", "goroutines wait");
+            let who = counted(goroutines, "goroutine", "goroutines");
             let bound = match at_most_ns {
                 Some(ns) => format!(" ({} at most)", duration(ns)),
                 None => String::new(),
             };
-            format!(
-                "for how long {who} is not known{bound}: the runtime records it during garbage collections; \
-                 --watch sees who does not run"
-            )
+            format!("{who} may have waited for longer{bound}: the runtime records waits only at garbage collections")
+        }
+        Reason::UnknownStacks { goroutines } => {
+            let stacks = if goroutines == 1 { "its stack" } else { "their stacks" };
+            format!("{} running; --freeze shows {stacks}", counted(goroutines, "goroutine was", "goroutines were"))
         }
         Reason::Partial => "the file does not hold all goroutines".to_owned(),
         Reason::NoStacks => "the file holds no stacks; `gospy stack --json` writes them".to_owned(),
@@ -182,6 +187,7 @@ fn reason_code(reason: Reason) -> &'static str {
         Reason::Rising => "rising",
         Reason::TooNoisy { .. } => "too_noisy",
         Reason::UnknownWaits { .. } => "unknown_waits",
+        Reason::UnknownStacks { .. } => "unknown_stacks",
         Reason::Partial => "partial",
         Reason::NoStacks => "no_stacks",
         Reason::Stopped => "stopped",
@@ -211,11 +217,17 @@ fn outcome(verdict: &Verdict) -> String {
         Rule::SteadyGrowth(_) => match verdict.offenders.len() {
             0 => match verdict.noticed {
                 Some(noticed) => {
-                    format!("nothing grows steadily; growth by {noticed:.0} or more in the time would have shown")
+                    format!(
+                        "nothing grows steadily; growth by {noticed:.0} or more in the time would have been detected"
+                    )
                 }
                 None => "nothing grows steadily".to_owned(),
             },
-            1 => format!("one group grows steadily, by {measured:.0} in the time; {:.0} allowed", verdict.allowed),
+            1 => {
+                let together = verdict.offenders.iter().all(|offender| offender.example.is_none());
+                let who = if together { "all goroutines together grow steadily" } else { "one group grows steadily" };
+                format!("{who}, by {measured:.0} in the time; {:.0} allowed", verdict.allowed)
+            }
             groups => {
                 format!(
                     "{groups} groups grow steadily, one by {measured:.0} in the time; {:.0} allowed",
@@ -229,7 +241,7 @@ fn outcome(verdict: &Verdict) -> String {
             if verdict.holds() {
                 longest
             } else {
-                format!("{} wait for longer; {longest}", counted(late, "goroutine", "goroutines"))
+                format!("{} for longer; {longest}", counted(late, "goroutine waits", "goroutines wait"))
             }
         }
         Rule::ForbidFunction(_) if verdict.holds() => "no goroutine is in one".to_owned(),
@@ -332,7 +344,7 @@ struct RuleDocument<'a> {
     /// passed, failed or not_judged. Open enumeration.
     outcome: &'static str,
     /// Why it could not be judged: unread, read_once, too_few_samples, too_short, rising, too_noisy,
-    /// unknown_waits, partial, no_stacks, stopped; null where it was judged. Open enumeration.
+    /// unknown_waits, unknown_stacks, partial, no_stacks, stopped; null where it was judged. Open enumeration.
     not_judged: Option<&'static str>,
     /// What was found, in words.
     message: String,

@@ -4,7 +4,7 @@ use regex::Regex;
 
 use super::{Options, Origin, Subject, github, json, junit, text};
 use crate::analysis::Census;
-use crate::analysis::check::{Allowance, Judge, Level, Rule, Rules};
+use crate::analysis::check::{Allowance, Judge, Level, Offender, Outcome, Reason, Rule, Rules, Verdict};
 use crate::model::SymbolPool;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::report::text::TextStyle;
@@ -210,4 +210,33 @@ fn findings_come_with_their_stacks() {
     let rule = &json["rules"][0];
     assert_eq!((&rule["name"], &rule["measured"]), (&"no-findings".into(), &4.0.into()));
     assert_eq!((&rule["offenders"][1]["finding"], &rule["offenders"][1]["ids"]), (&"nil_channel".into(), &[4].into()));
+}
+
+#[test]
+fn growth_of_all_together_is_no_group_and_one_waits() {
+    let offender = Offender {
+        count: 9,
+        before: Some(1),
+        wait: None,
+        rate: None,
+        finding: None,
+        detail: None,
+        ids: Vec::new(),
+        example: None,
+    };
+    let verdict =
+        |rule, outcome, offenders| Verdict { rule, outcome, measured: 8.0, allowed: 0.0, noticed: None, offenders };
+    let growth = Rule::SteadyGrowth(Allowance::Count(0));
+    let fails = verdict(growth.clone(), Outcome::Fails, vec![offender.clone()]);
+    assert_eq!(super::outcome(&fails), "all goroutines together grow steadily, by 8 in the time; 0 allowed");
+    let rising = super::outcome(&verdict(growth, Outcome::NotJudged(Reason::Rising), vec![offender.clone()]));
+    assert!(rising.starts_with("all goroutines together rise, but too little "), "{rising}");
+    let wait = |count| verdict(Rule::MaxWait(1), Outcome::Fails, vec![Offender { count, ..offender.clone() }]);
+    assert!(super::outcome(&wait(1)).starts_with("1 goroutine waits for longer; "));
+    assert!(super::outcome(&wait(2)).starts_with("2 goroutines wait for longer; "));
+    let unknown = |goroutines| {
+        super::outcome(&verdict(Rule::NoFindings, Outcome::NotJudged(Reason::UnknownStacks { goroutines }), Vec::new()))
+    };
+    assert_eq!(unknown(1), "1 goroutine was running; --freeze shows its stack");
+    assert_eq!(unknown(3), "3 goroutines were running; --freeze shows their stacks");
 }

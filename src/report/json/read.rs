@@ -14,8 +14,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::SCHEMA_VERSION;
 use crate::analysis::Census;
-use crate::analysis::census::{Identity, Member, intern_line, intern_lines, unstamped_at_most_ns};
+use crate::analysis::census::{Identity, LongestWaits, Member, WaitBound, intern_line, intern_lines};
 use crate::analysis::findings::Died;
+use crate::analysis::same_wait::Marks;
 use crate::model::{FrameId, Label, SymbolPool};
 
 /// Longest string, number or run of blanks, in bytes. Names in Go programs stay far below.
@@ -164,6 +165,16 @@ impl Place {
 }
 
 impl Goroutine {
+    /// What bounds its wait. The stamp is not in the document, only for how long it is blocked at least.
+    fn bound(&self) -> Option<WaitBound> {
+        let start = self.start.as_ref().map_or("", |start| &start.function);
+        let blocked = matches!(self.state.as_str(), "waiting" | "syscall" | "leaked");
+        blocked.then(|| match self.wait_ns {
+            Some(_) => WaitBound::Start,
+            None => WaitBound::unstamped(self.wait_reason.as_deref(), start),
+        })
+    }
+
     fn member(&self, pool: &mut SymbolPool) -> Member {
         let stack = self.frames.as_ref().filter(|frames| !frames.is_empty()).map(|frames| {
             let lines: Vec<(FrameId, bool)> = frames.iter().map(|frame| (frame.intern(pool), frame.hidden)).collect();
@@ -180,7 +191,8 @@ impl Goroutine {
             state: pool.intern_str(&self.state),
             reason: self.wait_reason.as_deref().map(|text| pool.intern_str(text)),
             wait_ns: self.wait_ns,
-            run_seq: None,
+            wait_at_most_ns: None,
+            marks: Marks::default(),
             system: self.system,
             parent: self.parent_id,
             place: self.current.as_ref().or(self.start.as_ref()).map(|place| place.intern(pool)),
@@ -210,6 +222,8 @@ struct Document {
     total: u64,
     grouped: bool,
     members: Vec<Member>,
+    /// What bounds the wait of each of them, where it is blocked.
+    bounds: Vec<Option<WaitBound>>,
     /// Whether some goroutine's stack was known and is not written down.
     stacks_left_out: bool,
 }
@@ -217,6 +231,11 @@ struct Document {
 impl Document {
     fn census(self, name: String) -> Census {
         let target = self.target;
+        let longest = LongestWaits::new(self.captured_at_unix_ns, self.last_gc, target.uptime_ns);
+        let mut members = self.members;
+        for (member, bound) in members.iter_mut().zip(&self.bounds) {
+            member.wait_at_most_ns = bound.and_then(|bound| longest.of(bound));
+        }
         Census {
             name,
             program: Identity {
@@ -233,9 +252,8 @@ impl Document {
             complete: self.complete,
             died: self.death.map(|death| Died { headline: death.headline, goroutine: death.goroutine_id }),
             stopped: matches!(target.process_state, Some('T' | 't')),
-            unstamped_at_most_ns: unstamped_at_most_ns(self.captured_at_unix_ns, self.last_gc, target.uptime_ns),
-            total: self.total.max(u64::try_from(self.members.len()).unwrap_or(u64::MAX)),
-            members: self.members,
+            total: self.total.max(u64::try_from(members.len()).unwrap_or(u64::MAX)),
+            members,
         }
     }
 }
@@ -372,6 +390,7 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
             let member = goroutine.member(self.pool);
             let known = goroutine.stack.status.as_deref().is_none_or(|status| status == "known");
             self.document.stacks_left_out |= known && member.stack.is_none();
+            self.document.bounds.push(goroutine.bound());
             self.document.members.push(member);
         }
         Ok(())
@@ -385,6 +404,7 @@ mod tests {
     use super::{ReadBackError, read};
     use crate::analysis::Index;
     use crate::analysis::census::{Census, Member};
+    use crate::analysis::same_wait::Marks;
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
     use crate::model::{Snapshot, Status, SymbolPool};
     use crate::report::json::{self, JsonOptions};
@@ -424,8 +444,12 @@ mod tests {
         let mut pool = SymbolPool::default();
         let direct = Census::of_snapshot(&snapshot, "a", &mut pool);
         let back = read(document(&snapshot, true).as_slice(), "b", &mut pool).unwrap();
-        // The document does not say whether they have run.
-        let unknown = |member: &Member| Member { run_seq: None, ..*member };
+        // The document does not say whether they have run, nor how old stamps are.
+        let unknown = |member: &Member| Member {
+            marks: Marks::default(),
+            wait_at_most_ns: member.wait_at_most_ns.and(snapshot.target.uptime_ns),
+            ..*member
+        };
         assert_eq!(direct.members.iter().map(unknown).collect::<Vec<_>>(), back.members);
         assert_eq!(direct.program, back.program);
         assert_eq!((direct.captured_at_unix_ns, direct.total), (back.captured_at_unix_ns, back.total));

@@ -1,0 +1,163 @@
+//! Since when a goroutine has been in one and the same wait, from reading to reading: the one home of
+//! the rule on what proves that it has not run in between.
+//!
+//! Two things the runtime keeps speak for it, and they are not worth the same:
+//!
+//! * `g.waitsince`, equal and not zero: a proof. The runtime zeroes it whenever the goroutine runs, sets
+//!   it once in a collection's cycle, and every cycle sets another value.
+//! * `g.trackingSeq`, equal: an indication. It is a byte, so a goroutine that has run shows the same one
+//!   by chance, 1 time in 256 in each interval in which it has run.
+//!
+//! CPU time could prove the rest (256 departures cost 14 µs at least), but the kernel counts it in ticks of
+//! 10 ms. So equal bytes count only when three intervals in a row agree, and the wait only from the
+//! reading on that three agreeing intervals vouch for: a wait that is reported too long takes three
+//! coincidences in a row (1 in 16.7 million for a goroutine that is always busy).
+
+use std::num::NonZeroU64;
+
+use crate::model::Goroutine;
+
+/// How many intervals in a row have to agree before equal bytes are believed.
+pub const LEAST_INTERVALS: u8 = 3;
+
+/// What the runtime keeps of a goroutine that changes when it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// `g.trackingSeq`; `None` where it proves nothing.
+    pub run_seq: Option<u8>,
+    /// `g.waitsince`, ns by the target's `nanotime`; `None` where it is not set or not known.
+    pub stamp_ns: Option<u64>,
+}
+
+/// What two readings of one goroutine, at the same place in the same state, say about the time between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// It has not run.
+    Still,
+    /// Nothing says that it has run, but that may be chance.
+    Likely,
+    /// It has run, or nothing is known.
+    Ran,
+}
+
+impl Marks {
+    /// Those of a goroutine.
+    #[must_use]
+    pub fn of(goroutine: &Goroutine) -> Self {
+        Self { run_seq: goroutine.run_seq, stamp_ns: goroutine.wait_since_ns.map(NonZeroU64::get) }
+    }
+
+    /// What these, and later those of `now`, say about the time between.
+    #[must_use]
+    pub fn until(self, now: Self) -> Between {
+        match (self.stamp_ns, now.stamp_ns) {
+            // Where running is not counted, a stamp may be left over from an earlier wait.
+            _ if self.run_seq.is_none() || self.run_seq != now.run_seq => Between::Ran,
+            (Some(was), Some(now)) if was == now => Between::Still,
+            // A stamp appears during a wait, but it neither changes nor disappears.
+            (Some(_), _) => Between::Ran,
+            (None, _) => Between::Likely,
+        }
+    }
+}
+
+/// Since when a goroutine has been in one wait, as far as that can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stillness {
+    since_ns: u64,
+    /// Intervals before `since_ns` in which only the byte spoke for it.
+    passed: u8,
+}
+
+impl Stillness {
+    /// Of a goroutine that is first seen in a wait, or in another one than before.
+    #[must_use]
+    pub fn new(now_ns: u64) -> Self {
+        Self { since_ns: now_ns, passed: 0 }
+    }
+
+    /// The same after another reading.
+    #[must_use]
+    pub fn then(self, between: Between, now_ns: u64) -> Self {
+        match between {
+            Between::Still => self,
+            Between::Likely if self.passed.saturating_add(1) >= LEAST_INTERVALS => self,
+            Between::Likely => Self { since_ns: now_ns, passed: self.passed.saturating_add(1) },
+            Between::Ran => Self::new(now_ns),
+        }
+    }
+
+    /// From then on it has not run: the time of a reading, by the clock that the readings were given
+    /// with. That of the latest one says nothing.
+    #[must_use]
+    pub fn since_ns(self) -> u64 {
+        self.since_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Between, LEAST_INTERVALS, Marks, Stillness};
+
+    const fn marks(run_seq: u8, stamp_ns: Option<u64>) -> Marks {
+        Marks { run_seq: Some(run_seq), stamp_ns }
+    }
+
+    fn since(readings: &[Marks]) -> u64 {
+        let mut still = Stillness::new(0);
+        for (now, pair) in (1..).zip(readings.windows(2)) {
+            still = still.then(pair[0].until(pair[1]), now);
+        }
+        still.since_ns()
+    }
+
+    #[test]
+    fn what_two_readings_say() {
+        let uncounted = Marks { run_seq: None, stamp_ns: Some(5) };
+        for (was, now, want) in [
+            (marks(7, Some(5)), marks(7, Some(5)), Between::Still),
+            (marks(7, None), marks(7, None), Between::Likely),
+            (marks(7, None), marks(7, Some(5)), Between::Likely),
+            (marks(7, Some(5)), marks(7, None), Between::Ran),
+            (marks(7, Some(5)), marks(7, Some(6)), Between::Ran),
+            (marks(7, Some(5)), marks(8, Some(5)), Between::Ran),
+            (uncounted, uncounted, Between::Ran),
+            (uncounted, marks(0, Some(5)), Between::Ran),
+        ] {
+            assert_eq!(was.until(now), want, "{was:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn equal_bytes_count_after_three_intervals() {
+        let same = [marks(7, None); 6];
+        // The latest reading says nothing.
+        for readings in 1..=3 {
+            assert_eq!(since(&same[..readings]), u64::try_from(readings - 1).unwrap());
+        }
+        assert_eq!((since(&same[..4]), since(&same)), (2, 2));
+        // One coincidence, after which it waits: what it did before does not count.
+        let ran = [marks(1, None), marks(7, None), marks(7, None), marks(7, None), marks(7, None)];
+        assert_eq!(since(&ran), 3);
+        assert_eq!(since(&[marks(7, Some(5)); 2]), 0, "a stamp is a proof at once");
+        assert_eq!(since(&[marks(7, None), marks(7, Some(5)), marks(7, Some(5))]), 1, "from the stamp on");
+    }
+
+    /// Goroutines that run in every interval, each with any byte afterwards.
+    #[test]
+    fn chance_makes_no_wait() {
+        let mut state = 1_u64;
+        let mut byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            marks(u8::try_from(state >> 56).unwrap(), None)
+        };
+        let (mut pairs, mut believed) = (0, 0);
+        for _ in 0..20_000 {
+            let readings: Vec<_> = (0..8).map(|_| byte()).collect();
+            pairs += readings.windows(2).filter(|pair| pair[0].run_seq == pair[1].run_seq).count();
+            believed += (2..=8).filter(|&until| since(&readings[..until]) < u64::try_from(until - 1).unwrap()).count();
+        }
+        assert!(pairs > 300, "bytes do agree by chance: {pairs}");
+        assert_eq!((believed, LEAST_INTERVALS), (0, 3));
+    }
+}
