@@ -46,7 +46,7 @@ Growth:
 
 Waits:
   The runtime only stamps a wait at a garbage collection after it began, so it is only known how long a
-  wait is at least and at most; --watch also knows it of goroutines that have not run for three samples
+  wait is at least and at most; --watch also knows it of goroutines that have not run for three intervals
   and longer. --max-wait fails when the least is too long, and is not judged while the most is: since the
   stamp, the last collection, or the start of the program.
   Nor does it fail for a program that is stopped, which makes everybody wait.";

@@ -4,8 +4,8 @@
 //! The runtime tells only by its collections how long a goroutine has been blocked, so in a program
 //! that collects rarely most waits are unknown. The time since gospy first found the goroutine
 //! blocked as it is now is a lower bound too, one that grows with watching; what proves that it has not
-//! run in between is said in [`crate::analysis::same_wait`]. Both lists are in order of id, so the comparison is one walk along both: linear, and nothing is kept but the
-//! latest refresh.
+//! run in between is said in [`crate::analysis::same_wait`]. Both lists are in order of id, so the
+//! comparison is one walk along both: linear, and nothing is kept but the latest refresh.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
