@@ -167,9 +167,9 @@ impl<'a> Walker<'a> {
                 break;
             }
             seen.push(place);
-            let before = walked.entries.len();
+            // For what is no frame; frames are taken off where they are found.
+            self.entries_left = self.entries_left.saturating_sub(1);
             next = self.stretch(start, &stacks, &mut walked)?;
-            self.entries_left = self.entries_left.saturating_sub(walked.entries.len().saturating_sub(before));
         }
         Ok(walked)
     }
@@ -191,6 +191,9 @@ impl<'a> Walker<'a> {
         let word = |addr: u64| stack.u64_at(usize::try_from(addr.checked_sub(sp)?).ok()?);
         let unwound = self.unwinder.unwind(start, word);
         let frames = unwound.stack.map(|stack| self.unwinder.frames(stack)).unwrap_or_default();
+        // The unwinder remembers all of them, also those beyond a switch to another stack.
+        let room = self.entries_left;
+        self.entries_left = room.saturating_sub(frames.len());
         let before = walked.entries.len();
         for physical in frames {
             let Some(function) = self.function(physical.pc) else { break };
@@ -202,7 +205,7 @@ impl<'a> Walker<'a> {
                 fp: unwound.sp.wrapping_add(physical.fp_offset),
                 on,
             };
-            if walked.entries.len().saturating_sub(before) >= self.entries_left {
+            if walked.entries.len().saturating_sub(before) >= room {
                 walked.cut = true;
                 return Ok(None);
             }
@@ -334,11 +337,11 @@ mod tests {
             }
             walks += 1;
             assert!(!whole.cut && walker.entries_left == MAX_ENTRIES - whole.entries.len());
-            // The second thread gets what the first has left.
+            // The second thread gets what the first has left: one frame, and one of what is none.
             walker.entries_left = whole.entries.len() + 2;
             assert!(!walker.walk(&registers, Some(&m)).unwrap().cut);
             let second = walker.walk(&registers, Some(&m)).unwrap();
-            assert!(second.cut && second.entries.len() == 2, "{second:?}");
+            assert!(second.cut && second.entries.len() == 1, "{second:?}");
             let third = walker.walk(&registers, Some(&m)).unwrap();
             assert!(third.cut && third.entries.is_empty(), "{third:?}");
             (walker.entries_left, walker.bytes_left) = (MAX_ENTRIES, 1);
