@@ -6,7 +6,9 @@
 //! nothing is read by itself, and so is what failed the first time (see [`super::close`]). What fails on
 //! every try is counted and marked as moving; its stack is never shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod replace;
+
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -457,89 +459,6 @@ impl Walk<'_> {
         Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
     }
 
-    /// Decodes chunks that were read later than the rest, and puts what they hold in place of what
-    /// was there.
-    pub(super) fn replace(&mut self, stopped: &[(Vec<Chunk>, Plan)]) {
-        let mut replaced = Replaced::default();
-        for (chunks, plan) in stopped {
-            for raw in chunks.iter().flat_map(Chunk::iter) {
-                self.replace_one(&raw, plan, &mut replaced);
-            }
-        }
-        self.finish_replacing(replaced);
-    }
-
-    fn replace_one(&mut self, raw: &Raw<'_>, plan: &Plan, replaced: &mut Replaced) {
-        let mut unheard = Warnings::default();
-        let Outcome::Done(goroutine, extra) = self.decoder.decode(raw, plan, self.pool, &mut unheard) else { return };
-        self.record(raw, plan, &goroutine);
-        let goroutines = &mut self.collected.goroutines;
-        if self.places.is_empty() {
-            self.places = goroutines.iter().enumerate().map(|(index, g)| (g.addr.0, index)).collect();
-        }
-        let index = match self.places.get(&raw.addr.0) {
-            Some(&index) => {
-                if let Some(known) = goroutines.get_mut(index) {
-                    *known = goroutine;
-                }
-                index
-            }
-            None => {
-                goroutines.push(goroutine);
-                self.places.insert(raw.addr.0, goroutines.len() - 1);
-                goroutines.len() - 1
-            }
-        };
-        replaced.extras.insert(index, Extra { index, ..extra });
-        if let Some((why, _)) = self.collected.given_up.remove(&raw.addr.0) {
-            let consistency = &mut self.collected.consistency;
-            let counter =
-                if why == NotShown::Unreadable { &mut consistency.unreadable } else { &mut consistency.moving };
-            *counter = counter.saturating_sub(1);
-            consistency.validated += 1;
-            consistency.retried += 1;
-            replaced.settled.insert(raw.addr.0);
-        }
-    }
-
-    fn finish_replacing(&mut self, replaced: Replaced) {
-        let Replaced { extras, settled } = replaced;
-        self.collected.extras.retain(|extra| !extras.contains_key(&extra.index));
-        self.collected.odd.retain(|odd| !extras.contains_key(&odd.index));
-        if !settled.is_empty() {
-            self.collected.recorded.take_back(&settled);
-        }
-        for extra in extras.into_values() {
-            self.look_later(extra);
-        }
-    }
-
-    /// The addresses of those that ran when they were read, so that nothing is known of their stacks:
-    /// no more than can have run while the capture was made, which is some for each M.
-    pub(super) fn running(&self) -> BTreeSet<u64> {
-        /// A capture takes time; one M runs one goroutine after the other.
-        const FOR_EACH_M: usize = 64;
-        let most = self.plan.checks.ms().len().max(1).saturating_mul(FOR_EACH_M);
-        let running = StackState::NotShown(NotShown::Running);
-        self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).take(most).collect()
-    }
-
-    /// Goroutines that ran when they were read may have been parked since: then their stacks can be
-    /// read like any other.
-    pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
-        let addrs: Vec<u64> = self.running().into_iter().collect();
-        let plan = Plan { window: WINDOW, ..self.plan.clone() };
-        let (mut close, mut replaced) = (Close::default(), Replaced::default());
-        for part in addrs.chunks(close::MOST) {
-            close.read(self.target, &plan, part)?;
-            for raw in close.iter(&plan) {
-                self.replace_one(&raw, &plan, &mut replaced);
-            }
-        }
-        self.finish_replacing(replaced);
-        Ok(())
-    }
-
     /// Warns of those that were given up and stayed so.
     pub(super) fn warn_of_given_up(&mut self) {
         for (addr, (why, id)) in std::mem::take(&mut self.collected.given_up) {
@@ -742,15 +661,6 @@ impl Walk<'_> {
         self.keep(goroutine, Extra::of(&g, None));
         Ok(())
     }
-}
-
-/// What was put in place of what was there.
-#[derive(Debug, Default)]
-struct Replaced {
-    /// By the index of the goroutine.
-    extras: BTreeMap<usize, Extra>,
-    /// Those that had been given up, by the address of the g.
-    settled: FxHashSet<u64>,
 }
 
 type ChunkResult = Result<Chunk, ReadError>;
