@@ -67,6 +67,8 @@ fn fields(runtime: &GoRuntime, some_g: Addr) -> Vec<Field> {
     let fixed = |values: &[u64]| -> Vec<Value> {
         values.iter().map(|&value| Box::new(move |_: u64, _: &Goroutine| value) as Value).collect()
     };
+    // Before Go 1.21 the runtime itself leaves some goroutines that wait without a reason.
+    let reason_is_set = runtime.version.minor >= 21;
     let moved = |by: u64| -> Value { Box::new(move |was, _| was.wrapping_add(by)) };
     let field = |name, offset, len, values| Field { name, offset, len, values };
     let with_moved = |values: &[u64], by: &[u64]| -> Vec<Value> {
@@ -76,7 +78,7 @@ fn fields(runtime: &GoRuntime, some_g: Addr) -> Vec<Field> {
     let mut fields = vec![
         field("goid", g.goid, 8, fixed(&[0, 1, u64::MAX, 1 << 39, 1 << 40, NOWHERE])),
         field("atomicstatus", g.atomicstatus, 4, fixed(&[0, 2, 3, 5, 6, 7, 77, 0xffff_ffff])),
-        field("waitreason", g.waitreason, 1, fixed(&[0, 200, 255])),
+        field("waitreason", g.waitreason, 1, fixed(if reason_is_set { &[0, 200, 255] } else { &[200, 255] })),
         // By a distance that makes no size of a stack of another: they are powers of two.
         field("stack.lo", g.stack, 8, with_moved(&[0, 8, NOWHERE, u64::MAX], &[8, 5120])),
         field("stack.hi", g.stack + 8, 8, with_moved(&[0, 8, NOWHERE, u64::MAX], &[8, 5120])),

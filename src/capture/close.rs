@@ -22,6 +22,10 @@ const LOOKS: usize = 3;
 /// Most goroutines that are read together. Their ranges fit into one call (at most 1,024).
 pub(super) const MOST: usize = 64;
 
+/// Memory beyond this is given back when the next goroutines need less, bytes: the longest stack takes
+/// [`LOOKS`] times its length.
+const MUCH: usize = 16 << 20;
+
 /// The bytes of some goroutines, each read in one go.
 #[derive(Debug, Default)]
 pub(super) struct Close {
@@ -77,6 +81,10 @@ impl Close {
         for range in &self.ranges {
             self.starts.push(total);
             total = total.saturating_add(range.len);
+        }
+        if total < MUCH && self.buf.len() > MUCH {
+            // It was for a stack that hardly any goroutine has.
+            self.buf = Vec::new();
         }
         if self.buf.len() < total {
             self.buf.resize(total, 0);

@@ -14,6 +14,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::read::Plan;
 use super::scheduler::SchedulerState;
 use super::time_of_death::MAX_STAMP;
 use crate::addr::Addr;
@@ -44,7 +45,19 @@ pub(super) struct Checks {
     wait_reasons: usize,
     /// The Ms that there were when the capture began.
     ms: FxHashSet<u64>,
+    /// The goroutines that were on them (`m.curg`).
+    curgs: FxHashSet<u64>,
+    /// The program is of Go 1.`minor`.
+    minor: u32,
 }
+
+/// The first minor version in which every goroutine that waits has a reason: before,
+/// `stopTheWorldWithSema`, `gcMarkDone` (1.19, 1.20) and `gcAssistAlloc1` set the state without one, or
+/// the reason after the state (runtime/proc.go, mgc.go, mgcmark.go).
+const ALWAYS_A_REASON: u32 = 21;
+/// The last minor version in which `newproc1` makes a goroutine runnable before it gives it its id
+/// (runtime/proc.go).
+const ID_AFTER_STATE: u32 = 23;
 
 /// A field that holds what it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,14 +109,37 @@ pub(super) struct CodeFacts {
 impl Checks {
     /// For a program whose scheduler is in this state, at the time `now_ns` of `nanotime` (0 where that
     /// is unknown).
-    pub(super) fn new(state: &SchedulerState, wait_reasons: usize, max_goid: Option<u64>, now_ns: u64) -> Self {
+    pub(super) fn new(
+        state: &SchedulerState,
+        wait_reasons: usize,
+        max_goid: Option<u64>,
+        now_ns: u64,
+        minor: u32,
+    ) -> Self {
         let latest = if now_ns == 0 { MAX_STAMP } else { now_ns.saturating_add(LATER_NS) };
         Self {
             max_goid: max_goid.map_or(MAX_GOID, |id| id.min(MAX_GOID)),
             times: (state.runtime_init_ns.unwrap_or(0), latest),
             wait_reasons,
             ms: state.ms.iter().map(|m| m.addr.0).collect(),
+            curgs: state.ms.iter().map(|m| m.curg).filter(|&g| g != 0).collect(),
+            minor,
         }
+    }
+
+    /// Addresses of the Ms that there were when the capture began.
+    pub(super) fn ms(&self) -> &FxHashSet<u64> {
+        &self.ms
+    }
+
+    /// Whether an M had the goroutine at `addr` as its own when the capture began.
+    pub(super) fn was_on_m(&self, addr: u64) -> bool {
+        self.curgs.contains(&addr)
+    }
+
+    /// Whether it is one that `newproc1` is just making: it has its state, and its id within nanoseconds.
+    pub(super) fn is_being_born(&self, g: &G) -> bool {
+        self.minor <= ID_AFTER_STATE && g.goid == 0 && g.status() == Status::Runnable
     }
 
     /// Whether a stamp is one: from after the runtime's start, and not yet to come.
@@ -124,7 +160,10 @@ impl Checks {
             Some(Odd::new("the size of its stack", g.stack_hi.wrapping_sub(g.stack_lo), "the size of a stack"))
         } else if matches!(status, Status::Unknown(_) | Status::Idle) {
             Some(Odd::new("g.atomicstatus", g.status.into(), "a state of a goroutine"))
-        } else if waits && self.wait_reasons != 0 && !(1..self.wait_reasons).contains(&g.waitreason.into()) {
+        } else if waits
+            && self.wait_reasons != 0
+            && !(usize::from(self.minor >= ALWAYS_A_REASON)..self.wait_reasons).contains(&g.waitreason.into())
+        {
             Some(Odd::new("g.waitreason", g.waitreason.into(), "a wait reason"))
         } else if !for_c && !code.starts_at_entry {
             Some(Odd::new("g.startpc", g.startpc, "the entry of a function"))
@@ -138,7 +177,7 @@ impl Checks {
             Some(Odd { field: "g.m", value: g.m, expected: Expected::M })
         } else if !self.is_m(g.lockedm) {
             Some(Odd { field: "g.lockedm", value: g.lockedm, expected: Expected::M })
-        } else if g.goid == 0 || g.goid > self.max_goid {
+        } else if (g.goid == 0 && !self.is_being_born(g)) || g.goid > self.max_goid {
             Some(Odd { field: "g.goid", value: g.goid, expected: Expected::Id })
         } else {
             let parent = g.parent_goid.filter(|&id| id > self.max_goid || id == g.goid)?;
@@ -159,6 +198,35 @@ pub(super) fn stack_can_be(g: &G) -> bool {
 #[inline]
 pub(super) fn is_dead_for_certain(g: &G) -> bool {
     (g.waitreason == 0 && g.m == 0) || g.startpc == 0 || g.lockedm != 0
+}
+
+/// Whether the goroutine at `addr`, which says that it is dead and was not for certain when its header
+/// was read as `before`, is being ended by its thread: that is the state for some 100 ns, or for as long
+/// as the thread has no processor. Its M has it as its own until all is cleared (`gdestroy` and
+/// `goexit0`, which call `dropg` last; runtime/proc.go, 1.19 to 1.27).
+///
+/// The target is read anew, and what is read is no part of a recording: hand in an unrecorded one.
+pub(super) fn is_ending(
+    target: &dyn Target,
+    plan: &Plan,
+    curg: u64,
+    addr: Addr,
+    before: &[u8],
+) -> Result<bool, ReadError> {
+    let Some(g) = plan.parse(before) else { return Ok(false) };
+    // It may have let go of its M already; then that is any of them.
+    let named = [g.m];
+    let ms: &mut dyn Iterator<Item = u64> =
+        if g.m == 0 { &mut plan.checks.ms().iter().copied() } else { &mut named.into_iter() };
+    for m in ms {
+        if is_m(target, &plan.g, m)? && target.read_u64(Addr(m.wrapping_add(curg)))? == Some(addr.0) {
+            return Ok(true);
+        }
+    }
+    // It may have ended since its header was read, and then has changed.
+    let size = usize::try_from(plan.g.size).unwrap_or_default();
+    let now = target.read_vec(addr, size)?;
+    Ok(now.is_some_and(|now| !plan.is_same(before, &now)))
 }
 
 /// A goroutine with a field that holds what it cannot, or seems to.
@@ -240,7 +308,14 @@ mod tests {
     const CODE: CodeFacts = CodeFacts { starts_at_entry: true, created_in_code: true };
 
     fn checks() -> Checks {
-        Checks { max_goid: 100, times: (1_000, 9_000), wait_reasons: 40, ms: [0x7000].into_iter().collect() }
+        Checks {
+            max_goid: 100,
+            times: (1_000, 9_000),
+            wait_reasons: 40,
+            ms: [0x7000].into_iter().collect(),
+            curgs: FxHashSet::default(),
+            minor: 26,
+        }
     }
 
     fn waiting() -> G {
@@ -311,6 +386,22 @@ mod tests {
         let field = |code| checks().first_odd(&g, g.status(), code).map(|odd| odd.field);
         assert_eq!(field(CodeFacts { starts_at_entry: false, ..CODE }), Some("g.startpc"));
         assert_eq!(field(CodeFacts { created_in_code: false, ..CODE }), Some("g.gopc"));
+    }
+
+    #[test]
+    fn what_older_runtimes_leave_open_for_a_moment_is_not_odd() {
+        let of = |minor: u32, g: G| {
+            let checks = Checks { minor, ..checks() };
+            checks.first_odd(&g, g.status(), CODE).map(|odd| odd.field)
+        };
+        let no_reason = G { waitreason: 0, ..waiting() };
+        assert_eq!((of(19, no_reason), of(20, no_reason)), (None, None));
+        assert_eq!(of(21, no_reason), Some("g.waitreason"));
+        let fresh = G { status: 1, goid: 0, ..waiting() };
+        assert_eq!((of(19, fresh), of(23, fresh)), (None, None));
+        assert_eq!(of(24, fresh), Some("g.goid"));
+        // One that waits has had an id for long.
+        assert_eq!(of(23, G { goid: 0, ..waiting() }), Some("g.goid"));
     }
 
     #[test]

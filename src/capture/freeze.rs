@@ -50,9 +50,8 @@ pub(super) fn stop_running(
             break;
         }
         let is_wanted = |g: u64| round == 0 || wanted.contains(&g);
-        for (chunks, plan) in &stop_each(walk, runtime, program, state, is_wanted, &mut info)? {
-            walk.replace(chunks, plan);
-        }
+        let stopped = stop_each(walk, runtime, program, state, is_wanted, &mut info)?;
+        walk.replace(&stopped);
         walk.read_running_again()?;
     }
     Ok(info)

@@ -6,13 +6,15 @@
 //! nothing is read by itself, and so is what failed the first time (see [`super::close`]). What fails on
 //! every try is counted and marked as moving; its stack is never shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod replace;
+
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::close::{self, Close};
 use super::fields::{self, CodeFacts, Odd, OddOne, is_dead_for_certain};
@@ -27,6 +29,7 @@ use crate::model::{
     WarningCode, Warnings,
 };
 use crate::runtime::g::G;
+use crate::runtime::panics::{Interface, PanicLayout, newest_on_stack};
 use crate::target::{ReadError, Target, TargetExt};
 
 /// How often torn ones are tried again: how many of them are read together, and how long is waited
@@ -60,6 +63,8 @@ pub(super) struct Decoder {
     wait_reasons: usize,
     /// Whether `g.trackingSeq` counts system calls too.
     counts_syscalls: bool,
+    /// Layout of a panic, where that is known.
+    panic: Option<PanicLayout>,
     /// Stacks of the unwinder as the pool has them, each with its innermost frame, the innermost that
     /// is not the runtime's, and whether there is one.
     stacks: FxHashMap<StackNode, (StackId, place::Places)>,
@@ -91,6 +96,9 @@ pub(super) struct Collected {
     pub(super) extras: Vec<Extra>,
     /// Goroutines with fields that make no sense, or seem to make none.
     pub(super) odd: Vec<OddOne>,
+    /// Those that were given up, by the address of the g: why, and their ids, where they have one that
+    /// can be read.
+    given_up: BTreeMap<u64, (NotShown, Option<u64>)>,
     /// What a recording has to know beyond the memory.
     pub(super) recorded: Recorded,
 }
@@ -106,8 +114,8 @@ pub(super) struct Extra {
     pub(super) bubble: u64,
     /// `g.ancestors`.
     pub(super) ancestors: u64,
-    /// `g._panic`.
-    pub(super) panic: u64,
+    /// The value of its newest panic, as long as that is not recovered.
+    pub(super) panic: Option<Interface>,
     /// The first field that makes no sense.
     odd: Option<Odd>,
 }
@@ -115,7 +123,7 @@ pub(super) struct Extra {
 impl Extra {
     fn of(g: &G, odd: Option<Odd>) -> Self {
         let bubble = g.bubble.unwrap_or(0);
-        Self { index: 0, labels: g.labels, bubble, ancestors: g.ancestors, panic: g.panic, odd }
+        Self { index: 0, labels: g.labels, bubble, ancestors: g.ancestors, panic: None, odd }
     }
 }
 
@@ -134,12 +142,19 @@ enum Outcome {
 }
 
 impl Decoder {
-    pub(super) fn new(unwinder: Unwinder, symbolizer: Symbolizer, wait_reasons: usize, minor: u32) -> Self {
+    pub(super) fn new(
+        unwinder: Unwinder,
+        symbolizer: Symbolizer,
+        wait_reasons: usize,
+        panic: Option<PanicLayout>,
+        minor: u32,
+    ) -> Self {
         Self {
             unwinder,
             symbolizer,
             wait_reasons,
             counts_syscalls: minor < UNCOUNTED_SYSCALLS,
+            panic,
             stacks: FxHashMap::default(),
             starts: FxHashMap::default(),
             creators: FxHashMap::default(),
@@ -148,7 +163,7 @@ impl Decoder {
 
     /// How much has been learnt, in frames.
     pub(super) fn remembered(&self) -> usize {
-        self.unwinder.remembered()
+        self.unwinder.remembered().saturating_add(self.starts.len()).saturating_add(self.creators.len())
     }
 
     /// What unwinds its stacks.
@@ -164,7 +179,9 @@ impl Decoder {
     fn decode(&mut self, raw: &Raw<'_>, plan: &Plan, pool: &mut SymbolPool, warnings: &mut Warnings) -> Outcome {
         let Some(g) = plan.parse(raw.header) else { return Outcome::Torn(NotShown::Unreadable) };
         let status = g.status();
-        if status.is_dead() && is_dead_for_certain(&g) {
+        // What stands still is not read at another moment than its thread.
+        let is_ending = || !plan.validate && plan.checks.was_on_m(raw.addr.0);
+        if status.is_dead() && (is_dead_for_certain(&g) || is_ending()) {
             return Outcome::Dead(self.describe(raw.addr, &g, plan, NotShown::NoStack, pool).0);
         }
         if !raw.still {
@@ -172,6 +189,9 @@ impl Decoder {
         }
         if raw.alone {
             return Outcome::Alone;
+        }
+        if plan.validate && plan.checks.is_being_born(&g) {
+            return Outcome::Torn(NotShown::Moving);
         }
         let without = match status {
             Status::Running if !plan.stopped.contains_key(&raw.addr.0) => Some(NotShown::Running),
@@ -194,7 +214,18 @@ impl Decoder {
             None => (raw.stack, raw.stack_start),
         };
         let unwound = self.unwinder.unwind(start, |addr| word(stack, stack_start, addr));
-        self.finish(raw, &g, plan, unwound, pool, warnings)
+        let panic = self.panic_in_flight(&g, stack, stack_start);
+        self.finish(raw, &g, plan, (unwound, panic), pool, warnings)
+    }
+
+    /// The value of a goroutine's newest panic, as long as that is not recovered, from the bytes of its
+    /// stack that are believed. Its deferred functions may still be running.
+    fn panic_in_flight(&self, g: &G, stack: &[u8], stack_start: u64) -> Option<Interface> {
+        if g.panic == 0 {
+            return None;
+        }
+        let newest = newest_on_stack(stack, stack_start, g.panic, self.panic.as_ref()?)?;
+        (!newest.goexit && !newest.recovered).then_some(newest.arg)
     }
 
     /// A goroutine without a stack.
@@ -209,7 +240,7 @@ impl Decoder {
         raw: &Raw<'_>,
         g: &G,
         plan: &Plan,
-        unwound: Unwound,
+        (unwound, panic): (Unwound, Option<Interface>),
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
     ) -> Outcome {
@@ -218,7 +249,7 @@ impl Decoder {
             goroutine.sp = Addr(sp);
             self.show(&mut goroutine, node, pool);
             let odd = plan.checks.first_odd(g, goroutine.status, code);
-            return Outcome::Done(goroutine, Extra::of(g, odd));
+            return Outcome::Done(goroutine, Extra { panic, ..Extra::of(g, odd) });
         }
         match unwound.end {
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
@@ -336,6 +367,12 @@ pub(super) struct Walk<'a> {
     pub(super) collected: Collected,
     /// Goroutines that a recording says never held still.
     pub(super) unsettled: FxHashMap<u64, NotShown>,
+    /// Goroutines that a recording says were just ending.
+    pub(super) ending: FxHashSet<u64>,
+    /// Offset of `m.curg`, in bytes.
+    pub(super) curg: u64,
+    /// Indexes of the goroutines by their address, once some are put in place of what was there.
+    pub(super) places: FxHashMap<u64, usize>,
 }
 
 /// A goroutine that has to be read again.
@@ -366,7 +403,9 @@ impl Walk<'_> {
     fn settle(&mut self, again: Vec<Again>) -> Result<(), ReadError> {
         let (untried, mut torn): (Vec<Again>, Vec<Again>) = again.into_iter().partition(|one| one.untried);
         torn.extend(self.read_closely(untried, close::MOST, true)?);
-        for (most, pause) in RETRIES {
+        // What stands still for good is tried once more, for those with long stacks.
+        let tries = if self.plan.validate { RETRIES.len() } else { 1 };
+        for (most, pause) in RETRIES.into_iter().take(tries) {
             if torn.is_empty() {
                 break;
             }
@@ -420,49 +459,19 @@ impl Walk<'_> {
         Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
     }
 
-    /// Decodes chunks that were read later than the rest, and puts what they hold in place of what
-    /// was there.
-    pub(super) fn replace(&mut self, chunks: &[Chunk], plan: &Plan) {
-        for raw in chunks.iter().flat_map(Chunk::iter) {
-            self.replace_one(&raw, plan);
+    /// Warns of those that were given up and stayed so.
+    pub(super) fn warn_of_given_up(&mut self) {
+        for (addr, (why, id)) in std::mem::take(&mut self.collected.given_up) {
+            let (code, what) = match why {
+                NotShown::Unreadable => (WarningCode::GoroutineUnreadable, "has a stack that makes no sense"),
+                _ => (WarningCode::GoroutineMoving, "changed on every try"),
+            };
+            let message = match id {
+                Some(id) => format!("goroutine {id} {what}"),
+                None => format!("the g at {} could not be read", Addr(addr)),
+            };
+            self.warnings.add(code, message);
         }
-    }
-
-    fn replace_one(&mut self, raw: &Raw<'_>, plan: &Plan) {
-        let mut unheard = Warnings::default();
-        let Outcome::Done(goroutine, extra) = self.decoder.decode(raw, plan, self.pool, &mut unheard) else { return };
-        self.record(raw, plan, &goroutine);
-        let known = self.collected.goroutines.iter_mut().enumerate().find(|(_, known)| known.addr == raw.addr);
-        match known {
-            Some((index, known)) => {
-                *known = goroutine;
-                self.collected.extras.retain(|extra| extra.index != index);
-                self.collected.odd.retain(|odd| odd.index != index);
-                self.look_later(Extra { index, ..extra });
-            }
-            None => self.keep(goroutine, extra),
-        }
-    }
-
-    /// The addresses of those that ran when they were read, so that nothing is known of their stacks.
-    pub(super) fn running(&self) -> BTreeSet<u64> {
-        let running = StackState::NotShown(NotShown::Running);
-        self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).collect()
-    }
-
-    /// Goroutines that ran when they were read may have been parked since: then their stacks can be
-    /// read like any other.
-    pub(super) fn read_running_again(&mut self) -> Result<(), ReadError> {
-        let addrs: Vec<u64> = self.running().into_iter().collect();
-        let plan = Plan { window: WINDOW, ..self.plan.clone() };
-        let mut close = Close::default();
-        for part in addrs.chunks(close::MOST) {
-            close.read(self.target, &plan, part)?;
-            for raw in close.iter(&plan) {
-                self.replace_one(&raw, &plan);
-            }
-        }
-        Ok(())
     }
 
     /// One pass over all: threads read the next chunks while this one decodes the last.
@@ -550,7 +559,7 @@ impl Walk<'_> {
         if let Some(odd) = extra.odd {
             self.collected.odd.push(OddOne { index: extra.index, odd });
         }
-        if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 || extra.panic != 0 {
+        if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 || extra.panic.is_some() {
             self.collected.extras.push(extra);
         }
     }
@@ -610,45 +619,47 @@ impl Walk<'_> {
             chunk.read(self.target, &plan)?;
             for raw in chunk.iter() {
                 let reason = why.get(&raw.addr.0).copied().unwrap_or(NotShown::Moving);
-                self.list_without_stack(&raw, &plan, reason);
+                self.list_without_stack(&raw, &plan, reason)?;
             }
         }
         Ok(())
     }
 
-    fn list_without_stack(&mut self, raw: &Raw<'_>, plan: &Plan, why: NotShown) {
+    fn list_without_stack(&mut self, raw: &Raw<'_>, plan: &Plan, why: NotShown) -> Result<(), ReadError> {
         if let Some(recorder) = self.target.recorder() {
             recorder.keep(raw.addr, raw.header);
             self.collected.recorded.add_unsettled(raw.addr, why);
         }
         let Some(g) = plan.parse(raw.header) else {
             self.collected.consistency.unreadable += 1;
-            self.warnings.add(WarningCode::GoroutineUnreadable, format!("the g at {} could not be read", raw.addr));
-            return;
+            self.collected.given_up.insert(raw.addr.0, (NotShown::Unreadable, None));
+            return Ok(());
         };
         let status = g.status();
         if status.is_dead() {
             self.collected.dead += 1;
-            if !is_dead_for_certain(&g) {
-                let message =
-                    format!("goroutine {}: its state is dead, but its wait reason or its M is still set", g.goid);
-                self.warnings.add(WarningCode::GoroutineOdd, message);
+            if is_dead_for_certain(&g) {
+                return Ok(());
             }
-            return;
+            let live =
+                self.plan.validate && fields::is_ending(quiet(self.target), plan, self.curg, raw.addr, raw.header)?;
+            if live || self.ending.contains(&raw.addr.0) {
+                self.collected.recorded.add_ending(raw.addr);
+                return Ok(());
+            }
+            let message = format!("goroutine {}: its state is dead, but its wait reason or its M is still set", g.goid);
+            self.warnings.add(WarningCode::GoroutineOdd, message);
+            return Ok(());
         }
-        let (code, what) = match why {
-            NotShown::Unreadable => {
-                self.collected.consistency.unreadable += 1;
-                (WarningCode::GoroutineUnreadable, "has a stack that makes no sense")
-            }
-            _ => {
-                self.collected.consistency.moving += 1;
-                (WarningCode::GoroutineMoving, "changed on every try")
-            }
-        };
-        self.warnings.add(code, format!("goroutine {} {what}", g.goid));
+        let consistency = &mut self.collected.consistency;
+        match why {
+            NotShown::Unreadable => consistency.unreadable += 1,
+            _ => consistency.moving += 1,
+        }
+        self.collected.given_up.insert(raw.addr.0, (why, Some(g.goid)));
         let (goroutine, _) = self.decoder.describe(raw.addr, &g, plan, why, self.pool);
         self.keep(goroutine, Extra::of(&g, None));
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ mod blocked;
 mod close;
 mod death;
 mod fields;
+mod follow;
 mod foreign;
 mod freeze;
 mod goroutines;

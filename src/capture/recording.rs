@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::unwind::{Start, StartKind};
@@ -35,6 +35,14 @@ pub(super) struct Recorded {
     /// What goroutines do in C, by the address of the g.
     #[serde(default)]
     c_stacks: Vec<(u64, CStack)>,
+    /// Goroutines that were just ending: dead, and not all of what they had was cleared. By the address
+    /// of the g.
+    #[serde(default)]
+    ending: Vec<u64>,
+    /// Pointers that led to nothing valid, and that their goroutines had let go of when they were looked
+    /// at again: address of the g, and name of the field.
+    #[serde(default)]
+    let_go: Vec<(u64, String)>,
     /// Where recorded stacks are, by their first address.
     #[serde(skip)]
     stacks: BTreeMap<u64, StackPlace>,
@@ -103,6 +111,21 @@ impl Recorded {
     pub(super) fn add_unsettled(&mut self, addr: Addr, why: NotShown) {
         let why = if why == NotShown::Unreadable { Unsettled::Unreadable } else { Unsettled::Moving };
         self.unsettled.push((addr.0, why));
+    }
+
+    /// Notes that goroutines were believed after all.
+    pub(super) fn take_back(&mut self, settled: &FxHashSet<u64>) {
+        self.unsettled.retain(|(addr, _)| !settled.contains(addr));
+    }
+
+    /// Notes a goroutine that was just ending.
+    pub(super) fn add_ending(&mut self, addr: Addr) {
+        self.ending.push(addr.0);
+    }
+
+    /// Notes that a goroutine has let go of what a field led to.
+    pub(super) fn add_let_go(&mut self, addr: Addr, field: &str) {
+        self.let_go.push((addr.0, field.to_owned()));
     }
 
     /// Notes where the stack of a running goroutine starts.
@@ -187,6 +210,14 @@ impl Recorded {
             Unsettled::Unreadable => NotShown::Unreadable,
         };
         self.unsettled.iter().map(|&(addr, reason)| (addr, why(reason))).collect()
+    }
+
+    pub(super) fn ending(&self) -> FxHashSet<u64> {
+        self.ending.iter().copied().collect()
+    }
+
+    pub(super) fn let_go(&self) -> FxHashSet<(u64, String)> {
+        self.let_go.iter().cloned().collect()
     }
 
     pub(super) fn starts(&self) -> FxHashMap<u64, Start> {

@@ -1,21 +1,20 @@
 //! An opened target: what is worked out once, and one capture after the other.
 
 use std::collections::hash_map::Entry;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::allgs;
 use super::blocked;
 use super::death::{self, Threads};
 use super::fields::{self, Checks};
+use super::follow::Follow;
 use super::foreign::{self, CStacks};
 use super::freeze::{self, FreezeMode};
 use super::goroutines::{Collected, Decoder, Walk};
-use super::labels::Follower;
 use super::program::{Program, ProgramError};
 use super::read::Plan;
 use super::recording::Recorded;
@@ -29,9 +28,7 @@ use crate::image::pclntab::Pclntab;
 use crate::model::{
     Death, FreezeInfo, Goroutine, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
 };
-use crate::runtime::panics::{PanicLayout, read_panics};
 use crate::runtime::symbols::Global;
-use crate::runtime::values::Values;
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
 use crate::target::{Backend, Broken, Clock, Ended, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
@@ -107,11 +104,16 @@ pub struct Session {
     decoder: Decoder,
     c_stacks: CStacks,
     pool: SymbolPool,
+    /// Memory that the pool may take, bytes; see [`MAX_POOL`].
+    max_pool: usize,
 }
 
 /// Beyond this many frames of distinct stacks, a new capture starts with nothing remembered, so that
 /// a session that goes on for days does not grow without end.
 const MAX_REMEMBERED: usize = 8 << 20;
+/// Likewise beyond this much memory for texts, labels and stacks, bytes. A snapshot that is kept holds
+/// what it needs of the pool before.
+const MAX_POOL: usize = 512 << 20;
 
 impl Session {
     /// Finds the Go program in `target` and works out where its runtime keeps things.
@@ -140,14 +142,15 @@ impl Session {
         }
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
-        Ok(Self { target, program, runtime, decoder, c_stacks: CStacks::default(), pool: SymbolPool::default() })
+        let (c_stacks, pool) = (CStacks::default(), SymbolPool::default());
+        Ok(Self { target, program, runtime, decoder, c_stacks, pool, max_pool: MAX_POOL })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
         let minor = runtime.version.minor;
         let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), minor);
         let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, minor);
-        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), minor)
+        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, minor)
     }
 
     /// The target.
@@ -177,7 +180,7 @@ impl Session {
         let stats = self.target.stats();
         // A process that was stopped before is for a moment not, right after a freeze.
         let usage = self.target.usage();
-        if self.decoder.remembered() > MAX_REMEMBERED {
+        if self.decoder.remembered() > MAX_REMEMBERED || self.pool.bytes() > self.max_pool {
             self.pool = SymbolPool::default();
             self.decoder = Self::decoder(&self.program, &self.runtime);
         }
@@ -302,6 +305,9 @@ impl Session {
             warnings,
             collected: Collected::default(),
             unsettled: recorded.as_ref().map(Recorded::unsettled).unwrap_or_default(),
+            ending: recorded.as_ref().map(Recorded::ending).unwrap_or_default(),
+            curg: self.runtime.layout.m.curg.into(),
+            places: FxHashMap::default(),
         };
         walk.run(&addrs)?;
         let mut freeze = recorded.as_ref().and_then(Recorded::freeze);
@@ -309,10 +315,13 @@ impl Session {
         if options.freeze == Some(FreezeMode::Running) {
             freeze = Some(freeze::stop_running(&mut walk, &self.runtime, &self.program, &state)?);
         }
+        walk.warn_of_given_up();
         let mut collected = walk.collected;
-        let max_goid = max_goid(self.target.as_ref(), &self.runtime, &self.program)?;
         let (target, runtime, program) = (self.target.as_ref(), &self.runtime, &self.program);
-        follow(target, runtime, program, &mut self.decoder, pool, &mut collected, max_goid, warnings)?;
+        let max_goid = max_goid(target, runtime, program)?;
+        let let_go = recorded.as_ref().map(Recorded::let_go).unwrap_or_default();
+        let follow = Follow { target, runtime, program, let_go };
+        follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         if options.c_frames {
             match &recorded {
                 Some(recorded) => recorded.give_c_stacks(&mut collected.goroutines, pool),
@@ -363,11 +372,16 @@ impl Session {
             warnings,
             collected: Collected::default(),
             unsettled: FxHashMap::default(),
+            ending: FxHashSet::default(),
+            curg: runtime.layout.m.curg.into(),
+            places: FxHashMap::default(),
         };
         walk.decode_all(&still.chunks, &still.plan)?;
+        walk.warn_of_given_up();
         let mut collected = walk.collected;
         let max_goid = max_goid(target, runtime, program)?;
-        follow(target, runtime, program, &mut self.decoder, pool, &mut collected, max_goid, warnings)?;
+        let follow = Follow { target, runtime, program, let_go: FxHashSet::default() };
+        follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         self.c_stacks.attach(target, &self.program, &still.in_c, &mut collected.goroutines, pool);
         collected.recorded.add_c_stacks(&collected.goroutines, pool);
         Ok(Read { clock: still.clock, state: still.state, collected, freeze: Some(still.info), death: None })
@@ -477,7 +491,7 @@ pub(super) fn checks(
     now: Clock,
 ) -> Result<Arc<Checks>, ReadError> {
     let max_goid = max_goid(target, runtime, program)?;
-    Ok(Arc::new(Checks::new(state, runtime.wait_reasons.len(), max_goid, now.monotonic_ns)))
+    Ok(Arc::new(Checks::new(state, runtime.wait_reasons.len(), max_goid, now.monotonic_ns, runtime.version.minor)))
 }
 
 /// The largest id of a goroutine that has been given out by now (`sched.goidgen`), where that is known.
@@ -485,81 +499,6 @@ fn max_goid(target: &dyn Target, runtime: &GoRuntime, program: &Program) -> Resu
     let Some(sched) = runtime.symbols.addr(Global::Sched) else { return Ok(None) };
     let offset = runtime.layout.sched.goidgen.into();
     target.read_u64(Addr(program.bias.load(sched).0.wrapping_add(offset)))
-}
-
-/// Labels, bubbles, ancestors and panics; and warnings of fields that make no sense.
-fn follow(
-    target: &dyn Target,
-    runtime: &GoRuntime,
-    program: &Program,
-    decoder: &mut Decoder,
-    pool: &mut SymbolPool,
-    collected: &mut Collected,
-    max_goid: Option<u64>,
-    warnings: &mut Warnings,
-) -> Result<(), ReadError> {
-    let odd = std::mem::take(&mut collected.odd);
-    fields::report(target, &runtime.layout.g, max_goid, &odd, &mut collected.goroutines, warnings)?;
-    let minor = runtime.version.minor;
-    let bubble_id = runtime.layout.table.offset("runtime.synctestBubble", "id");
-    let mut follower = Follower::new(target, minor);
-    let values = death::values(target, runtime, program);
-    for extra in std::mem::take(&mut collected.extras) {
-        let Some(goroutine) = collected.goroutines.get_mut(extra.index) else { continue };
-        let mut lost = None;
-        if extra.labels != 0 {
-            match follower.labels(extra.labels, pool)? {
-                Some(labels) => goroutine.labels = labels,
-                None => lost = Some(("g.labels", extra.labels, runtime.layout.g.labels)),
-            }
-        }
-        if let (true, Some(offset)) = (extra.bubble != 0, bubble_id) {
-            let id = follower.bubble(extra.bubble, offset)?.filter(|&id| id < MAX_BUBBLE);
-            goroutine.bubble = id.and_then(NonZeroU64::new);
-            if let (None, Some(field)) = (goroutine.bubble, runtime.layout.g.bubble) {
-                lost = Some(("g.bubble", extra.bubble, field));
-            }
-        }
-        if let (true, Some(layout), Some(values)) = (extra.panic != 0, &runtime.layout.panic, &values) {
-            let value = in_flight(target, extra.panic, layout, values)?;
-            goroutine.panic = value.map(|text| pool.intern_str(&text));
-        }
-        if extra.ancestors != 0 {
-            goroutine.ancestors = follower.ancestors(extra.ancestors, decoder.symbolizer(), pool)?;
-            if goroutine.ancestors.is_none() {
-                lost = Some(("g.ancestors", extra.ancestors, runtime.layout.g.ancestors));
-            }
-        }
-        // One that has run since has let go of them.
-        if let Some((field, value, offset)) = lost
-            && target.read_u64(Addr(goroutine.addr.0.wrapping_add(offset.into())))? == Some(value)
-        {
-            let message =
-                format!("goroutine {}: {field} is {value:#x}, which does not point to valid data", goroutine.id.0);
-            warnings.add(WarningCode::GoroutineOdd, message);
-        }
-    }
-    Ok(())
-}
-
-/// Ids of bubbles that are believed are below this; they are counted from 1.
-const MAX_BUBBLE: u64 = 1 << 40;
-/// The value of a goroutine's newest panic, as long as that is not recovered. Its deferred functions
-/// may still be running, and so it is the value itself rather than its text.
-fn in_flight(
-    target: &dyn Target,
-    first: u64,
-    layout: &PanicLayout,
-    values: &Values<'_>,
-) -> Result<Option<String>, ReadError> {
-    let (chain, _) = read_panics(target, first, layout)?;
-    let newest = chain.iter().find(|panic| !panic.deferreturn);
-    let Some(panic) = newest.filter(|panic| !panic.goexit && !panic.recovered) else { return Ok(None) };
-    let text = match values.error_text(panic.arg)? {
-        Some(text) => text,
-        None => values.panic_value(panic.arg)?.text,
-    };
-    Ok(Some(text))
 }
 
 fn module_info(info: &crate::image::build_info::BuildInfo) -> ModuleInfo {
@@ -574,3 +513,7 @@ fn module_info(info: &crate::image::build_info::BuildInfo) -> ModuleInfo {
         settings: info.settings.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

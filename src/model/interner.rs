@@ -23,20 +23,34 @@ const CHUNK: usize = 1024;
 pub(super) struct Interner<T> {
     chunks: Vec<Arc<Vec<T>>>,
     len: usize,
+    /// Memory that the values take, as far as that is known, bytes.
+    bytes: usize,
     /// Numbers by value. Covers all values or none: a view has none.
     numbers: HashTable<Number>,
 }
 
+/// Values that own memory.
+pub(super) trait Owns {
+    /// How much it owns beyond its own size, bytes.
+    fn owned_bytes(&self) -> usize;
+}
+
+impl Owns for Box<str> {
+    fn owned_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), len: 0, numbers: HashTable::new() }
+        Self { chunks: Vec::new(), len: 0, bytes: 0, numbers: HashTable::new() }
     }
 }
 
 impl<T> Interner<T> {
     /// The same values, to be read only: it has no table to find numbers by.
     pub(super) fn view(&self) -> Self {
-        Self { chunks: self.chunks.clone(), len: self.len, numbers: HashTable::new() }
+        Self { chunks: self.chunks.clone(), len: self.len, bytes: self.bytes, numbers: HashTable::new() }
     }
 
     /// How many values there are.
@@ -44,9 +58,9 @@ impl<T> Interner<T> {
         self.len
     }
 
-    /// Whether values can be interned without making the table first.
-    pub(super) fn is_indexed(&self) -> bool {
-        self.numbers.len() == self.len
+    /// Memory that the values take, with what they own and their part of the table; about, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn get(&self, number: Number) -> Option<&T> {
@@ -63,7 +77,7 @@ fn hash_of<Q: Hash + ?Sized>(value: &Q) -> u64 {
     FxBuildHasher.hash_one(value)
 }
 
-impl<T: Clone + Eq + Hash> Interner<T> {
+impl<T: Clone + Eq + Hash + Owns> Interner<T> {
     /// Makes the table that a view lacks.
     pub(super) fn index(&mut self) {
         let chunks = &self.chunks;
@@ -105,6 +119,8 @@ impl<T: Clone + Eq + Hash> Interner<T> {
             self.chunks.push(Arc::default());
         }
         if let Some(last) = self.chunks.last_mut() {
+            let entry = size_of::<T>() + size_of::<Number>();
+            self.bytes = self.bytes.saturating_add(entry).saturating_add(new.owned_bytes());
             Arc::make_mut(last).push(new);
             self.len += 1;
         }
@@ -152,7 +168,20 @@ mod tests {
         assert!(view.get(Number::new(2_501).unwrap()).is_none());
         let shared = view.chunks.iter().zip(&values.chunks).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert_eq!(shared, 2);
-        assert!(!view.is_indexed() && values.is_indexed());
+    }
+
+    /// What values own counts, and equal ones count once.
+    #[test]
+    fn memory_is_counted() {
+        let mut values = Interner::default();
+        assert_eq!(values.bytes(), 0);
+        intern(&mut values, &"x".repeat(10_000));
+        let one = values.bytes();
+        assert!((10_000..10_100).contains(&one), "{one}");
+        intern(&mut values, &"x".repeat(10_000));
+        assert_eq!((values.bytes(), values.view().bytes()), (one, one));
+        intern(&mut values, "");
+        assert!(values.bytes() > one);
     }
 
     #[test]

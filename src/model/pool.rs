@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Goid;
-use super::interner::{Interner, Number};
+use super::interner::{Interner, Number, Owns};
 use crate::addr::Addr;
 
 /// Which pool it is. Ids of values mean the same in all pools of one identity, and nothing in others.
@@ -138,6 +138,37 @@ pub struct Ancestor {
     pub creator: Option<FrameId>,
 }
 
+impl Owns for Vec<Label> {
+    fn owned_bytes(&self) -> usize {
+        size_of_val(self.as_slice())
+    }
+}
+
+impl Owns for Vec<Ancestor> {
+    fn owned_bytes(&self) -> usize {
+        let frames: usize = self.iter().map(|ancestor| size_of_val(ancestor.frames.as_slice())).sum();
+        size_of_val(self.as_slice()).saturating_add(frames)
+    }
+}
+
+impl Owns for Frame {
+    fn owned_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Owns for Stack {
+    fn owned_bytes(&self) -> usize {
+        size_of_val(self.frames.as_slice())
+    }
+}
+
+impl Owns for ForeignStack {
+    fn owned_bytes(&self) -> usize {
+        size_of_val(self.frames.as_slice())
+    }
+}
+
 /// Interned values. Ids are only made by the pool that resolves them.
 ///
 /// Values are appended and never change, so an id stays good in everything that has the same
@@ -146,6 +177,8 @@ pub struct Ancestor {
 #[derive(Debug)]
 pub struct SymbolPool {
     id: PoolId,
+    /// Whether it is to be read only, as long as nothing is added to it.
+    is_view: bool,
     strings: Interner<Box<str>>,
     frames: Interner<Frame>,
     stacks: Interner<Stack>,
@@ -158,6 +191,7 @@ impl Default for SymbolPool {
     fn default() -> Self {
         Self {
             id: PoolId::new(),
+            is_view: false,
             strings: Interner::default(),
             frames: Interner::default(),
             stacks: Interner::default(),
@@ -189,6 +223,7 @@ impl SymbolPool {
     pub fn view(&self) -> Self {
         Self {
             id: self.id,
+            is_view: true,
             strings: self.strings.view(),
             frames: self.frames.view(),
             stacks: self.stacks.view(),
@@ -201,15 +236,7 @@ impl SymbolPool {
     /// Makes sure that values can be added. A view may be behind the pool that it was made from, so
     /// what is added to one gets another identity.
     fn open(&mut self) {
-        let indexed = [
-            self.strings.is_indexed(),
-            self.frames.is_indexed(),
-            self.stacks.is_indexed(),
-            self.labels.is_indexed(),
-            self.ancestors.is_indexed(),
-            self.foreign.is_indexed(),
-        ];
-        if indexed.contains(&false) {
+        if std::mem::take(&mut self.is_view) {
             self.id = PoolId::new();
             self.strings.index();
             self.frames.index();
@@ -298,9 +325,52 @@ impl SymbolPool {
         self.frame(id).map_or("", |frame| self.str(frame.function))
     }
 
+    /// Memory that the values take; about, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        [
+            self.strings.bytes(),
+            self.frames.bytes(),
+            self.stacks.bytes(),
+            self.labels.bytes(),
+            self.ancestors.bytes(),
+            self.foreign.bytes(),
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+    }
+
     /// How many distinct stacks there are.
     #[must_use]
     pub fn stack_count(&self) -> usize {
         self.stacks.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_to_a_view_has_another_identity() {
+        for text in ["", "known"] {
+            let mut pool = SymbolPool::default();
+            if !text.is_empty() {
+                pool.intern_str(text);
+            }
+            let (mut one, mut other) = (pool.view(), pool.view());
+            assert_eq!((one.id(), other.id()), (pool.id(), pool.id()));
+            // Both would be the next number, and mean different texts.
+            let (in_one, in_other) = (one.intern_str("one"), other.intern_str("other"));
+            assert_eq!((one.str(in_one), other.str(in_other)), ("one", "other"));
+            assert!(one.id() != pool.id() && other.id() != pool.id() && one.id() != other.id(), "{text:?}");
+            let id = one.id();
+            one.intern_str("more");
+            assert_eq!(one.id(), id);
+            // The pool itself goes on under its own.
+            let before = pool.id();
+            pool.intern_str("more");
+            assert_eq!(pool.id(), before);
+        }
     }
 }

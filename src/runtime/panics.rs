@@ -28,6 +28,10 @@ layout! {
 /// Most panics of one goroutine that are followed. Each one takes frames on its stack.
 const MAX_PANICS: usize = 1000;
 
+/// Most runs of deferred calls that are passed over to find the newest panic. No version puts them on
+/// the list; a value in memory may say anything.
+const MAX_PASSED_OVER: usize = 16;
+
 /// An interface value: what stands for its type, and its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
@@ -93,9 +97,47 @@ pub fn read_panics(target: &dyn Target, first: u64, layout: &PanicLayout) -> Res
     Ok((panics, true))
 }
 
+/// The newest panic of a goroutine, whose list begins at `first`, from the bytes of its stack from
+/// `start` up. `gopanic` has it in its own frame (`var p _panic`; runtime/panic.go, Go 1.19 to 1.27).
+/// `None` where it is not among these bytes.
+#[must_use]
+pub fn newest_on_stack(stack: &[u8], start: u64, first: u64, layout: &PanicLayout) -> Option<Panic> {
+    let mut next = first;
+    for _ in 0..MAX_PASSED_OVER {
+        let at = usize::try_from(next.checked_sub(start)?).ok()?;
+        let (panic, link) = Panic::parse(stack.get(at..)?, layout)?;
+        if !panic.deferreturn {
+            return Some(panic);
+        }
+        next = link;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_is_taken_from_the_bytes_of_the_stack() {
+        const START: u64 = 0x8000;
+        let layout = PanicLayout::resolve(&checked_in(26, Arch::Amd64).unwrap()).unwrap();
+        let mut stack = vec![0; 0x400];
+        let mut put = |at: usize, kind: u64, deferreturn: bool, link: u64| {
+            stack[at + layout.arg as usize..][..8].copy_from_slice(&kind.to_le_bytes());
+            stack[at + layout.link as usize..][..8].copy_from_slice(&link.to_le_bytes());
+            stack[at + layout.deferreturn.unwrap() as usize] = deferreturn.into();
+        };
+        put(0x100, 0, true, START + 0x200);
+        put(0x200, 7, false, 0);
+        // Leads to itself.
+        put(0x300, 0, true, START + 0x300);
+        let kind = |first: u64| newest_on_stack(&stack, START, first, &layout).map(|panic| panic.arg.kind);
+        assert_eq!((kind(START + 0x200), kind(START + 0x100)), (Some(7), Some(7)));
+        for nowhere in [START + 0x300, START - 8, START + 0x3f8, START + 0x400, 0, u64::MAX] {
+            assert_eq!(kind(nowhere), None, "{nowhere:#x}");
+        }
+    }
     use crate::addr::Arch;
     use crate::runtime::layout::checked_in;
     use crate::target::fake::FakeTarget;

@@ -122,6 +122,11 @@ impl<'a> Values<'a> {
         /// The name has a `*` in front that is not a part of it (`TFlagExtraStar`).
         const EXTRA_STAR: u8 = 2;
         const KINDS: u8 = 31;
+        // Names are found by their distance from the types of the module that the type itself is in
+        // (`resolveNameOff` in runtime/type.go); what is elsewhere has none, or is no type.
+        if !self.types.contains(&addr) {
+            return Ok(None);
+        }
         let Some(bytes) = self.target.read_vec(Addr(addr), self.layout.size as usize)? else { return Ok(None) };
         let at = |offset: u32| offset as usize;
         let fields = (bytes.u8_at(at(self.layout.flags)), bytes.u8_at(at(self.layout.kind)));
@@ -432,7 +437,7 @@ mod tests {
         assert_eq!(fewest_digits(16_777_216.0, Some(16_777_216.0)), "1.6777216e+07");
     }
 
-    const TYPE: u64 = 0x1000;
+    const TYPE: u64 = 0x2000;
 
     /// A program with one type of that name and kind, and a value of it.
     fn values(minor: u32, kind: u8, name: &str, value: &[u8], with: impl FnOnce(&Values<'_>)) {
@@ -501,6 +506,19 @@ mod tests {
         // A cut in the middle of a character does not count.
         let long = ["x", &"é".repeat(MAX_TEXT)].concat();
         assert!(certain(24, "string", &string(long.as_bytes(), long.len() as u64)));
+    }
+
+    #[test]
+    fn what_is_not_among_the_types_is_no_type() {
+        let string = [0x3010_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat();
+        values(26, 24, "string", &[&string[..], b"a"].concat(), |values| {
+            // The very descriptor, for a program whose types begin behind it.
+            let elsewhere = Values { types: 0x2100..0x3000, ..values.clone() };
+            assert!(values.go_type(TYPE).unwrap().is_some() && elsewhere.go_type(TYPE).unwrap().is_none());
+            let value = Interface { kind: TYPE, data: 0x3000 };
+            assert_eq!(values.panic_value(value).unwrap().text, "a");
+            assert_eq!(elsewhere.panic_value(value).unwrap().text, "(a type that is not known) 0x3000");
+        });
     }
 
     #[test]

@@ -1,0 +1,321 @@
+//! Sessions over what was recorded of real programs, with some of it changed, and read as a process
+//! that runs or as one that stands still.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::super::read::Chunk;
+use super::super::record::record;
+use super::*;
+use crate::bytes::ByteSource;
+use crate::model::{Goid, NotShown, StackState, Status};
+use crate::target::core::{CoreOptions, CoreTarget};
+use crate::target::{Mapping, MemRange, ProcessInfo, ReadStats, ThreadInfo};
+
+/// What a recording holds, with other bytes in some places.
+struct Changed {
+    inner: CoreTarget,
+    bytes: BTreeMap<u64, u8>,
+    /// Words that are so only when nothing but them is read: as they are a moment later.
+    later: BTreeMap<u64, u64>,
+    backend: Backend,
+}
+
+impl Changed {
+    fn open(name: &str, backend: Backend) -> Self {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures").join(name);
+        let inner = CoreTarget::open(&path, &CoreOptions::default()).unwrap();
+        Self { inner, bytes: BTreeMap::new(), later: BTreeMap::new(), backend }
+    }
+
+    fn put(&mut self, at: u64, value: u64, len: usize) {
+        self.bytes.extend((at..).zip(value.to_le_bytes().into_iter().take(len)));
+    }
+
+    fn session(self) -> Session {
+        Session::open(Box::new(self), &OpenOptions::default()).unwrap()
+    }
+
+    fn capture(self) -> Snapshot {
+        self.session().capture(&everything()).unwrap()
+    }
+}
+
+impl Target for Changed {
+    fn process(&self) -> &ProcessInfo {
+        self.inner.process()
+    }
+
+    fn arch(&self) -> Option<crate::addr::Arch> {
+        self.inner.arch()
+    }
+
+    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let got = self.inner.read(addr, buf)?;
+        for (&at, &byte) in self.bytes.range(addr.0..addr.0 + got as u64) {
+            buf[usize::try_from(at - addr.0).unwrap()] = byte;
+        }
+        if let (8, Some(word)) = (buf.len(), self.later.get(&addr.0)) {
+            buf.copy_from_slice(&word.to_le_bytes());
+        }
+        Ok(got)
+    }
+
+    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
+        got.clear();
+        let mut rest = buf;
+        for range in ranges {
+            let (part, behind) = rest.split_at_mut(range.len);
+            got.push(self.read(range.start, part)?);
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
+        self.inner.mappings()
+    }
+
+    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
+        self.inner.threads()
+    }
+
+    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
+        self.inner.executable()
+    }
+
+    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError> {
+        self.inner.mapped_file(mapping)
+    }
+
+    fn auxv(&self) -> Vec<(u64, u64)> {
+        self.inner.auxv()
+    }
+
+    fn clock(&self) -> Clock {
+        self.inner.clock()
+    }
+
+    fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    fn stats(&self) -> ReadStats {
+        self.inner.stats()
+    }
+
+    fn has_whole_pages(&self) -> bool {
+        self.inner.has_whole_pages()
+    }
+
+    /// Where the runtime's variables are, and nothing of what was concluded of goroutines.
+    fn attachment(&self, name: &str) -> Option<&[u8]> {
+        self.inner.attachment(name).filter(|_| name != "goroutines")
+    }
+}
+
+fn everything() -> CaptureOptions {
+    CaptureOptions { stacks: true, dead: true, ..CaptureOptions::default() }
+}
+
+/// One that waits, with a stack, and that its runtime needs for nothing.
+fn victim(snapshot: &Snapshot) -> Goroutine {
+    let known = |g: &&Goroutine| matches!(g.stack, StackState::Known(_)) && g.status == Status::Waiting && g.id.0 != 1;
+    snapshot.goroutines.iter().rfind(known).unwrap().clone()
+}
+
+fn warnings(snapshot: &Snapshot, code: WarningCode) -> Vec<String> {
+    let of_code = snapshot.warnings.iter().filter(|warning| warning.code == code);
+    of_code.map(|warning| format!("{warning:?}")).collect()
+}
+
+fn odd(snapshot: &Snapshot) -> Vec<String> {
+    warnings(snapshot, WarningCode::GoroutineOdd)
+}
+
+const CAPTURE: &str = "tiny-1.26.6-amd64.capture";
+const BACKENDS: [Backend; 2] = [Backend::Fake, Backend::Core];
+
+/// An unchanged session, to know where things are, and the goroutine that is changed.
+fn known(name: &str) -> (Session, Snapshot, Goroutine) {
+    let mut session = Changed::open(name, Backend::Core).session();
+    let snapshot = session.capture(&everything()).unwrap();
+    let victim = victim(&snapshot);
+    (session, snapshot, victim)
+}
+
+#[test]
+fn a_pool_that_is_too_large_is_not_gone_on_with() {
+    let mut session = Changed::open(CAPTURE, Backend::Core).session();
+    let first = session.capture(&everything()).unwrap();
+    let second = session.capture(&everything()).unwrap();
+    assert_eq!(first.symbols.id(), second.symbols.id());
+    session.max_pool = session.pool.bytes();
+    assert!(session.max_pool > 0);
+    assert_eq!(session.capture(&everything()).unwrap().symbols.id(), second.symbols.id());
+    session.max_pool -= 1;
+    let third = session.capture(&everything()).unwrap();
+    assert_ne!(third.symbols.id(), second.symbols.id());
+    // What was taken before can still be read.
+    let name = |snapshot: &Snapshot| snapshot.symbols.function(victim(snapshot).innermost.unwrap()).to_owned();
+    assert_eq!(name(&second), name(&third));
+}
+
+/// `gdestroy` has set the state, and not yet cleared the rest.
+#[test]
+fn a_goroutine_that_is_just_ending_is_nothing_odd() {
+    const DEAD: u64 = 6;
+    let (session, before, victim) = known(CAPTURE);
+    let layout = &session.runtime.layout;
+    let m0 = session.program.bias.load(session.runtime.symbols.addr(Global::M0).unwrap()).0;
+    for backend in BACKENDS {
+        for (on_m, m) in [(true, m0), (true, 0), (false, m0), (false, 0)] {
+            let mut target = Changed::open(CAPTURE, backend);
+            target.put(victim.addr.0 + u64::from(layout.g.atomicstatus), DEAD, 4);
+            target.put(victim.addr.0 + u64::from(layout.g.m), m, 8);
+            if on_m {
+                target.put(m0 + u64::from(layout.m.curg), victim.addr.0, 8);
+            }
+            let after = target.capture();
+            let label = format!("{backend:?} {on_m} {m:#x}");
+            assert_eq!(after.dead_goroutines, before.dead_goroutines + 1, "{label}");
+            assert_eq!(odd(&after).is_empty(), on_m, "{label}: {:?}", odd(&after));
+            assert_eq!(after.is_complete(), on_m, "{label}");
+        }
+    }
+}
+
+/// What was just ending is no more odd in the recording that was made of it.
+#[test]
+fn a_recording_has_what_was_concluded_of_pointers_and_of_ending_goroutines() {
+    const NOWHERE: u64 = 0x10;
+    let (session, _, victim) = known(CAPTURE);
+    let layout = &session.runtime.layout;
+    let m0 = session.program.bias.load(session.runtime.symbols.addr(Global::M0).unwrap()).0;
+    let labels = victim.addr.0 + u64::from(layout.g.labels);
+    for (ending, has_run) in [(true, false), (false, true), (false, false)] {
+        let mut target = Changed::open(CAPTURE, Backend::Fake);
+        if ending {
+            target.put(victim.addr.0 + u64::from(layout.g.atomicstatus), 6, 4);
+            target.put(victim.addr.0 + u64::from(layout.g.m), 0, 8);
+            // Only when it is looked at again, so that the recording does not have it.
+            target.later.insert(m0 + u64::from(layout.m.curg), victim.addr.0);
+        } else {
+            target.put(labels, NOWHERE, 8);
+            if has_run {
+                target.later.insert(labels, 0);
+            }
+        }
+        let (image, live) = record(Box::new(target), None).unwrap();
+        let mut bytes = Vec::new();
+        crate::target::capture_file::write_to(&mut bytes, &image, None).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recorded.capture");
+        std::fs::write(&path, bytes).unwrap();
+        let replayed = CoreTarget::open(&path, &CoreOptions::default()).unwrap();
+        let mut replayed = Session::open(Box::new(replayed), &OpenOptions::default()).unwrap();
+        let replayed = replayed.capture(&everything()).unwrap();
+        assert_eq!(odd(&live).is_empty(), ending || has_run, "{:?}", odd(&live));
+        assert_eq!(odd(&replayed), odd(&live));
+        assert_eq!(replayed.dead_goroutines, live.dead_goroutines);
+    }
+}
+
+/// `newproc1` has made it runnable, and not yet given it its id (until Go 1.23).
+#[test]
+fn a_goroutine_without_an_id_yet_is_moving_and_not_odd() {
+    const RUNNABLE: u64 = 1;
+    for (name, late) in [("tiny-1.23.9-amd64.capture", true), ("tiny-1.24.11-amd64.capture", false)] {
+        let (session, _, victim) = known(name);
+        let layout = &session.runtime.layout;
+        for backend in BACKENDS {
+            let mut target = Changed::open(name, backend);
+            target.put(victim.addr.0 + u64::from(layout.g.atomicstatus), RUNNABLE, 4);
+            target.put(victim.addr.0 + u64::from(layout.g.goid), 0, 8);
+            let after = target.capture();
+            let one = after.goroutines.iter().find(|g| g.addr == victim.addr).unwrap();
+            let moving = late && backend == Backend::Fake;
+            assert_eq!(odd(&after).is_empty(), late, "{name} {backend:?}: {:?}", odd(&after));
+            assert_eq!(one.stack == StackState::NotShown(NotShown::Moving), moving, "{name} {backend:?}");
+            assert_eq!((one.id, after.reading.consistency.moving), (Goid(0), u64::from(moving)));
+        }
+    }
+}
+
+/// The value of a panic is in the frame of `gopanic`, among what was believed of the goroutine.
+#[test]
+fn a_panic_is_taken_from_the_stack_that_was_believed() {
+    let (session, _, victim) = known(CAPTURE);
+    let (layout, panic) = (&session.runtime.layout, session.runtime.layout.panic.unwrap());
+    let size = u64::from(panic.size);
+    let capture = |at: u64, backend: Backend| {
+        let mut target = Changed::open(CAPTURE, backend);
+        target.put(victim.addr.0 + u64::from(layout.g.panic), at, 8);
+        for offset in 0..size {
+            target.put(at + offset, 0, 1);
+        }
+        target.put(at + u64::from(panic.arg), 0, 8);
+        let after = target.capture();
+        let one = after.goroutines.into_iter().find(|g| g.addr == victim.addr).unwrap();
+        let known = matches!(one.stack, StackState::Known(_));
+        known.then(|| one.panic.map(|text| after.symbols.str(text).to_owned()))
+    };
+    for backend in BACKENDS {
+        // Below its stack pointer, and in another structure: nothing there was compared.
+        assert_eq!(capture(victim.sp.0 - size - 8, backend), Some(None));
+        // Where that does no harm to its frames.
+        let places = (victim.sp.0..victim.stack_hi.0 - size).step_by(24);
+        let shown: Vec<Option<String>> = places.filter_map(|at| capture(at, backend)).collect();
+        assert!(!shown.is_empty() && shown.iter().all(|text| text.as_deref() == Some("nil")), "{shown:?}");
+    }
+}
+
+/// A goroutine that never held still, and whose thread was stopped later, is one like any other.
+#[test]
+fn what_was_given_up_and_then_read_is_settled() {
+    let (mut session, before, victim) = known(CAPTURE);
+    for why in [NotShown::Moving, NotShown::Unreadable] {
+        for read_later in [false, true] {
+            let plan = session.plan(&everything(), &Arc::default());
+            let mut heard = Warnings::default();
+            let mut walk = Walk {
+                target: session.target.as_ref(),
+                plan: plan.clone(),
+                keep_dead: false,
+                decoder: &mut session.decoder,
+                pool: &mut session.pool,
+                warnings: &mut heard,
+                collected: Collected::default(),
+                unsettled: [(victim.addr.0, why)].into_iter().collect(),
+                ending: FxHashSet::default(),
+                curg: 0,
+                places: FxHashMap::default(),
+            };
+            let mut addrs: Vec<u64> = before.goroutines.iter().map(|g| g.addr.0).collect();
+            addrs.sort_unstable();
+            walk.run(&addrs).unwrap();
+            // There is no recorder to note it.
+            walk.collected.recorded.add_unsettled(victim.addr, why);
+            let count = walk.collected.goroutines.len();
+            if read_later {
+                let plan = Plan { validate: false, ..plan };
+                let mut chunk = Chunk::new(&[victim.addr.0], 1 << 20);
+                chunk.read(walk.target, &plan).unwrap();
+                walk.replace(&[(vec![chunk], plan)]);
+            }
+            walk.warn_of_given_up();
+            let (collected, lost) = (walk.collected, u64::from(!read_later));
+            assert_eq!(collected.goroutines.len(), count);
+            let one = collected.goroutines.iter().find(|g| g.addr == victim.addr).unwrap();
+            assert_eq!(matches!(one.stack, StackState::Known(_)), read_later);
+            assert_eq!(collected.consistency.moving + collected.consistency.unreadable, lost);
+            assert_eq!(collected.recorded.unsettled().len() as u64, lost);
+            let expected = match why {
+                NotShown::Moving => WarningCode::GoroutineMoving,
+                _ => WarningCode::GoroutineUnreadable,
+            };
+            let codes: Vec<WarningCode> = heard.iter().map(|warning| warning.code).collect();
+            assert_eq!(codes, vec![expected; usize::from(!read_later)]);
+        }
+    }
+}
