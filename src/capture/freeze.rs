@@ -22,7 +22,7 @@ use crate::model::FreezeInfo;
 use crate::runtime::GoRuntime;
 use crate::runtime::g::{G, GLayout, GobufLayout};
 use crate::runtime::m::{M, MLayout};
-use crate::target::{Broken, FreezeWhich, ReadError, Registers, Target, TargetError, TargetExt, Tid};
+use crate::target::{Broken, FreezeWhich, Frozen, ReadError, Registers, Target, TargetError, TargetExt, Tid};
 
 /// What to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,29 +84,40 @@ fn stop_each(
             Err(TargetError::NoSuchProcess { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        let Some(now) = read_m(quiet, m.addr, &layout.m)? else { continue };
-        let stopped = starts(
-            quiet,
-            |tid| frozen.registers(tid).or_else(|| frozen.asleep(tid)),
-            std::slice::from_ref(&now),
-            &layout.g,
-            &layout.gobuf,
-            &program.module.text,
-            program.elf.arch(),
-        )?;
-        let addrs: Vec<u64> = stopped.keys().copied().collect();
-        let plan = Plan { validate: false, stopped: Arc::new(stopped), window: 1 << 20, ..walk.plan.clone() };
-        let mut chunks = Vec::new();
-        Walk::read_all(walk.target, &plan, &addrs, &mut chunks)?;
+        let read = || -> Result<_, ReadError> {
+            let Some(now) = read_m(quiet, m.addr, &layout.m)? else { return Ok(None) };
+            let stopped = starts(
+                quiet,
+                |tid| frozen.registers(tid).or_else(|| frozen.asleep(tid)),
+                std::slice::from_ref(&now),
+                &layout.g,
+                &layout.gobuf,
+                &program.module.text,
+                program.elf.arch(),
+            )?;
+            let addrs: Vec<u64> = stopped.keys().copied().collect();
+            let plan = Plan { validate: false, stopped: Arc::new(stopped), window: 1 << 20, ..walk.plan.clone() };
+            let mut chunks = Vec::new();
+            Walk::read_all(walk.target, &plan, &addrs, &mut chunks)?;
+            Ok(Some((chunks, plan)))
+        };
+        let read = read();
+        let threads = stopped(frozen.as_ref());
         match frozen.resume() {
-            Ok(stood) => note(info, stood, 1),
+            Ok(stood) => note(info, stood, threads),
             Err(Broken::Exec) => return Err(TargetError::Replaced { pid: walk.target.process().pid }.into()),
             // It is looked for again, or stays without a stack.
             Err(_) => continue,
         }
-        stopped_chunks.push((chunks, plan));
+        // An error in a freeze that was none may be of the change, and says nothing.
+        stopped_chunks.extend(read?);
     }
     Ok(stopped_chunks)
+}
+
+/// How many threads were stopped: others were left asleep, or in the kernel, or have ended.
+pub(super) fn stopped(frozen: &dyn Frozen) -> usize {
+    frozen.threads().iter().filter(|&&tid| frozen.registers(tid).is_some()).count()
 }
 
 /// Adds one stop to what is told of the freeze: the longest counts.

@@ -91,23 +91,30 @@ impl Reader<'_> {
         let (layout, arch) = (&runtime.layout, program.elf.arch());
         let frozen = target.freeze_with(&FreezeWhich::All, &options)?;
         let clock = target.clock();
-        let state = scheduler::read(target, runtime, program, &self.threads, warnings)?;
-        let addrs = allgs::read(target, runtime, program, warnings)?;
-        let registers = |tid: Tid| frozen.registers(tid).or_else(|| frozen.asleep(tid));
-        let text = &program.module.text;
-        let stopped = freeze::starts(target, registers, &state.ms, &layout.g, &layout.gobuf, text, arch)?;
-        let checks = checks(target, runtime, program, &state, clock)?;
-        let plan = Plan { stopped: Arc::new(stopped), checks, ..plan.clone() };
-        Walk::read_all(target, &plan, &addrs, &mut self.chunks)?;
-        let in_c = match self.c_frames {
-            true => foreign::read(target, arch, layout, &state.ms, Some(frozen.as_ref()), warnings)?,
-            false => Vec::new(),
+        let (threads, chunks) = (&self.threads, &mut self.chunks);
+        let mut read = || -> Result<_, CaptureError> {
+            let state = scheduler::read(target, runtime, program, threads, warnings)?;
+            let addrs = allgs::read(target, runtime, program, warnings)?;
+            let registers = |tid: Tid| frozen.registers(tid).or_else(|| frozen.asleep(tid));
+            let text = &program.module.text;
+            let stopped = freeze::starts(target, registers, &state.ms, &layout.g, &layout.gobuf, text, arch)?;
+            let checks = checks(target, runtime, program, &state, clock)?;
+            let plan = Plan { stopped: Arc::new(stopped), checks, ..plan.clone() };
+            Walk::read_all(target, &plan, &addrs, chunks)?;
+            let in_c = match self.c_frames {
+                true => foreign::read(target, arch, layout, &state.ms, Some(frozen.as_ref()), warnings)?,
+                false => Vec::new(),
+            };
+            Ok((state, plan, in_c))
         };
-        let threads = frozen.threads().len();
+        let read = read();
+        let threads = freeze::stopped(frozen.as_ref());
         let stood = match frozen.resume() {
             Ok(stood) => stood,
             Err(broken) => return Ok(Err(broken)),
         };
+        // An error in a freeze that was none may be of the change, and says nothing.
+        let (state, plan, in_c) = read?;
         let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
         freeze::note(&mut info, stood, threads);
         Ok(Ok(Still { clock, state, chunks: std::mem::take(&mut self.chunks), plan, in_c, info }))

@@ -22,7 +22,8 @@ pub(super) fn save(wanted: Wanted, freeze: Option<Freeze>) -> Save {
     Arc::new(move |shown: &Snapshot, live: bool| {
         let now = match wanted.place {
             // It may be another process by now: one that came back.
-            Place::Process(_) => live.then(|| Wanted::process(shown.target.pid, None)),
+            Place::Process(_) => live
+                .then(|| Wanted { freeze_filtered: wanted.freeze_filtered, ..Wanted::process(shown.target.pid, None) }),
             Place::File(_) => Some(wanted.clone()),
         };
         let written = match now.and_then(|wanted| Live.record(&wanted, freeze).ok()) {

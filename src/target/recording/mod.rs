@@ -246,15 +246,18 @@ impl Target for RecordingTarget {
         let registers = frozen.threads().iter().filter_map(|&tid| Some((tid, frozen.registers(tid)?)));
         state.registers.extend(registers);
         drop(state);
-        Ok(Box::new(RecordedFreeze { frozen, target: self, before }))
+        Ok(Box::new(RecordedFreeze { frozen: Some(frozen), target: self, before: Some(before) }))
     }
 }
 
-/// A freeze of a target that is recorded. What was read in one that went wrong is forgotten.
+/// A freeze of a target that is recorded. What was read in one that went wrong, or was given up, is
+/// forgotten.
 struct RecordedFreeze<'a> {
-    frozen: Box<dyn Frozen + 'a>,
+    /// `None` once it was resumed.
+    frozen: Option<Box<dyn Frozen + 'a>>,
     target: &'a RecordingTarget,
-    before: Before,
+    /// `None` once it is certain that what was read is of one moment.
+    before: Option<Before>,
 }
 
 /// What was recorded before a freeze and may change during it.
@@ -267,26 +270,34 @@ struct Before {
 
 impl Frozen for RecordedFreeze<'_> {
     fn registers(&self, tid: Tid) -> Option<Registers> {
-        self.frozen.registers(tid)
+        self.frozen.as_ref()?.registers(tid)
     }
 
     fn asleep(&self, tid: Tid) -> Option<Registers> {
-        self.frozen.asleep(tid)
+        self.frozen.as_ref()?.asleep(tid)
     }
 
     fn threads(&self) -> &[Tid] {
-        self.frozen.threads()
+        self.frozen.as_ref().map_or(&[], |frozen| frozen.threads())
     }
 
-    fn resume(self: Box<Self>) -> Result<Duration, Broken> {
-        let Self { frozen, target, before } = *self;
-        let resumed = frozen.resume();
-        if resumed.is_err() {
-            let mut state = target.state();
-            state.memory.forget_after(before.pieces);
-            (state.registers, state.clock, state.threads) = (before.registers, before.clock, before.threads);
+    fn resume(mut self: Box<Self>) -> Result<Duration, Broken> {
+        // It is taken here only, and this is the end of it.
+        let resumed = self.frozen.take().map_or(Err(Broken::Ended), Frozen::resume);
+        if resumed.is_ok() {
+            self.before = None;
         }
         resumed
+    }
+}
+
+impl Drop for RecordedFreeze<'_> {
+    fn drop(&mut self) {
+        drop(self.frozen.take());
+        let Some(before) = self.before.take() else { return };
+        let mut state = self.target.state();
+        state.memory.forget_after(before.pieces);
+        (state.registers, state.clock, state.threads) = (before.registers, before.clock, before.threads);
     }
 }
 
@@ -323,6 +334,13 @@ mod tests {
         let _ = (read(0x1010), target.clock());
         assert_eq!(held(), (vec![0x1000, 0x1010], 1, clock(20)));
         assert_eq!(broken.resume(), Err(Broken::Overdue(Duration::ZERO)));
+        assert_eq!(held(), before);
+
+        // One that was given up, say for an error of reading.
+        let given_up = target.freeze(&FreezeWhich::All).unwrap();
+        let _ = read(0x1010);
+        assert_eq!(held(), (vec![0x1000, 0x1010], 1, clock(10)));
+        drop(given_up);
         assert_eq!(held(), before);
 
         let whole = target.freeze(&FreezeWhich::All).unwrap();
