@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -293,7 +293,17 @@ fn a_sleeper_that_runs_makes_a_freeze_none() {
 /// A filter that forbids what the kernel does after a stop.
 #[test]
 fn a_filtered_target_is_refused_and_survives() {
-    let mut target = Running::target(&["seccomp"]);
+    survives_as_filtered("seccomp", 4);
+}
+
+/// Filters are of threads: the main thread's status says nothing of the others'.
+#[test]
+fn a_target_with_one_filtered_thread_is_refused_and_survives() {
+    survives_as_filtered("filtered-thread", 3);
+}
+
+fn survives_as_filtered(mode: &str, threads: usize) {
+    let mut target = Running::target(&[mode]);
     let opened = LiveTarget::open(target.pid()).unwrap();
     let refused = opened.freeze(&FreezeWhich::All).err().unwrap();
     assert!(matches!(refused, TargetError::Filtered { .. }), "{refused}");
@@ -301,7 +311,7 @@ fn a_filtered_target_is_refused_and_survives() {
     let opened = opened.allow_freeze_of_filtered(true);
     for _ in 0..50 {
         let frozen = opened.freeze(&FreezeWhich::All).unwrap();
-        assert_eq!(frozen.threads().len(), 4);
+        assert_eq!(frozen.threads().len(), threads);
         frozen.resume().unwrap();
     }
     writeln!(target.stdin, "?").unwrap();
@@ -357,7 +367,7 @@ fn a_target_can_be_killed_while_it_stands_still() {
     assert!(matches!(frozen.resume(), Err(Broken::Ended | Broken::Ran(_))));
 }
 
-/// Signals that would stop or end gospy wait until the target runs on.
+/// Signals of a terminal that would stop gospy wait until the target runs on; those that end it do not.
 #[test]
 fn no_terminal_stops_gospy_amid_a_freeze() {
     let mask = || {
@@ -369,11 +379,14 @@ fn no_terminal_stops_gospy_amid_a_freeze() {
     let open = |target: &Running| LiveTarget::open(target.pid()).unwrap();
     let (one, other) = (open(&one), open(&other));
     let before = mask();
-    let blocked = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGTSTP].map(|signal| 1_u64 << (signal as i32 - 1));
+    let bits = |signals: [Signal; 3]| signals.map(|signal| 1_u64 << (signal as i32 - 1));
+    let blocked = bits([Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU]);
+    let others = bits([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     let first = one.freeze(&FreezeWhich::All).unwrap();
     let second = other.freeze(&FreezeWhich::All).unwrap();
     drop(first);
     assert!(blocked.iter().all(|bit| mask() & bit != 0));
+    assert!(others.iter().all(|bit| mask() & bit == before & bit));
     drop(second);
     assert_eq!(mask(), before);
 }
@@ -383,9 +396,21 @@ struct Unlucky {
     inner: LiveTarget,
     broken: Mutex<Vec<Broken>>,
     freezes: Arc<AtomicUsize>,
+    /// Whether nothing can be read: in a freeze that goes wrong, if so.
+    blind: AtomicBool,
+    goes_blind: bool,
 }
 
-struct Unfrozen<'a>(Box<dyn Frozen + 'a>, Option<Broken>);
+impl Unlucky {
+    fn look(&self) -> Result<(), ReadError> {
+        match self.blind.load(Ordering::SeqCst) {
+            true => Err(ReadError::Gone { pid: self.inner.pid() }),
+            false => Ok(()),
+        }
+    }
+}
+
+struct Unfrozen<'a>(Box<dyn Frozen + 'a>, Option<Broken>, &'a AtomicBool);
 
 impl Frozen for Unfrozen<'_> {
     fn registers(&self, tid: Tid) -> Option<Registers> {
@@ -397,6 +422,7 @@ impl Frozen for Unfrozen<'_> {
     }
 
     fn resume(self: Box<Self>) -> Result<Duration, Broken> {
+        self.2.store(false, Ordering::SeqCst);
         let stood = self.0.resume()?;
         self.1.map_or(Ok(stood), Err)
     }
@@ -406,7 +432,9 @@ impl Target for Unlucky {
     fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
         self.freezes.fetch_add(1, Ordering::SeqCst);
         let broken = self.broken.lock().unwrap().pop();
-        Ok(Box::new(Unfrozen(self.inner.freeze_with(which, options)?, broken)))
+        let frozen = self.inner.freeze_with(which, options)?;
+        self.blind.store(self.goes_blind && broken.is_some(), Ordering::SeqCst);
+        Ok(Box::new(Unfrozen(frozen, broken, &self.blind)))
     }
 
     fn process(&self) -> &ProcessInfo {
@@ -418,10 +446,12 @@ impl Target for Unlucky {
     }
 
     fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
+        self.look()?;
         self.inner.read(addr, buf)
     }
 
     fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
+        self.look()?;
         self.inner.read_ranges(ranges, buf, got)
     }
 
@@ -462,14 +492,15 @@ impl Target for Unlucky {
 #[test]
 fn a_broken_freeze_is_tried_again_and_never_shown() {
     let program = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle", "-busy", "1"]);
-    let capture = |broken: Vec<Broken>, mode| {
+    let capture_blind = |broken: Vec<Broken>, mode, goes_blind| {
         let freezes = Arc::new(AtomicUsize::new(0));
-        let inner = LiveTarget::open(program.pid()).unwrap();
-        let target = Unlucky { inner, broken: Mutex::new(broken), freezes: Arc::clone(&freezes) };
+        let (inner, blind) = (LiveTarget::open(program.pid()).unwrap(), AtomicBool::new(false));
+        let target = Unlucky { inner, broken: Mutex::new(broken), freezes: Arc::clone(&freezes), blind, goes_blind };
         let mut session = Session::open(Box::new(target), &OpenOptions::default()).unwrap();
         let options = CaptureOptions { stacks: true, freeze: Some(mode), ..CaptureOptions::default() };
         (session.capture(&options), freezes.load(Ordering::SeqCst))
     };
+    let capture = |broken, mode| capture_blind(broken, mode, false);
     let ran = || Broken::Ran(vec![4, 5]);
     let (snapshot, freezes) = capture(vec![ran()], FreezeMode::All);
     assert!(snapshot.unwrap().reading.freeze.unwrap().whole_program);
@@ -491,6 +522,13 @@ fn a_broken_freeze_is_tried_again_and_never_shown() {
     // One thread at a time, the next time may be better.
     let (snapshot, freezes) = capture(vec![ran()], FreezeMode::Running);
     assert!(snapshot.is_ok() && freezes > 1, "{freezes}");
+    // What could not be read in one that was none says nothing either.
+    for mode in [FreezeMode::All, FreezeMode::Running] {
+        let (snapshot, freezes) = capture_blind(vec![ran()], mode, true);
+        assert!(snapshot.is_ok() && freezes > 1, "{mode:?}: {freezes} {:?}", snapshot.err());
+    }
+    let (error, freezes) = capture_blind(vec![ran(), ran()], FreezeMode::All, true);
+    assert!(matches!(error.unwrap_err(), CaptureError::NotFrozen { .. }) && freezes == 2, "{freezes}");
 }
 
 /// As a user sees it.

@@ -27,7 +27,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -93,8 +93,16 @@ fn what_became_of(dir: &ProcDir, identity: Identity) -> TargetError {
             _ => {}
         }
     }
-    let stat = dir.stat().ok();
-    stat.and_then(|stat| refuse_unreadable(pid, &stat).err()).unwrap_or(TargetError::NoSuchProcess { pid })
+    if let Some(error) = dir.stat().ok().and_then(|stat| refuse_unreadable(pid, &stat).err()) {
+        return error;
+    }
+    if dir.identity().is_ok_and(|now| identity.is_still(&now)) {
+        // A thread had the id of one that had ended, say.
+        return TargetError::Unsupported(format!(
+            "process {pid} changed while it was being stopped; all threads run on"
+        ));
+    }
+    TargetError::NoSuchProcess { pid }
 }
 
 fn stop<'a>(
@@ -109,11 +117,8 @@ fn stop<'a>(
         return Err(TargetError::Unsupported("gospy cannot stop itself".into()));
     }
     refuse_traced(dir, pid)?;
-    let filtered = dir.status().map_err(|e| failed(pid, e))?.seccomp.is_some_and(|mode| mode != 0);
-    if filtered && !allow_filtered {
-        return Err(TargetError::Filtered { pid });
-    }
-    let request = Request { dir, identity, which, options, filtered };
+    let ordinary = ordinary(dir, which, allow_filtered)?;
+    let request = Request { dir, identity, which, options, allow_filtered, ordinary };
     let mut kind = Kind::Process;
     let mut tries = TRIES;
     loop {
@@ -141,6 +146,32 @@ fn failed(pid: i32, e: io::Error) -> TargetError {
     } else {
         TargetError::Io { what: format!("/proc/{pid}"), source: e }
     }
+}
+
+/// The threads that are to be stopped and have no filter of system calls, of which each thread may have one
+/// of its own; but those of the kernel. An error if one has a filter, unless that is allowed.
+fn ordinary(dir: &ProcDir, which: &FreezeWhich, allowed: bool) -> Result<Vec<Tid>, TargetError> {
+    let pid = dir.pid();
+    let tids = match which {
+        FreezeWhich::All => dir.tids().map_err(|e| failed(pid, e))?,
+        FreezeWhich::Threads(tids) => tids.clone(),
+    };
+    let mut ordinary = Vec::with_capacity(tids.len());
+    for tid in tids {
+        match dir.thread_status(tid) {
+            Ok(status) if status.seccomp.is_none_or(|mode| mode == 0) => {
+                let stat = dir.thread_stat(tid);
+                if stat.is_ok_and(|stat| !tasks::means_worker(stat.flags.into(), stat.comm.as_bytes())) {
+                    ordinary.push(tid);
+                }
+            }
+            Ok(_) if allowed => {}
+            Ok(_) => return Err(TargetError::Filtered { pid }),
+            Err(e) if means_gone(&e) => {}
+            Err(e) => return Err(failed(pid, e)),
+        }
+    }
+    Ok(ordinary)
 }
 
 /// An error if somebody else traces the thread.
@@ -191,7 +222,9 @@ struct Request<'a, 'o> {
     identity: Identity,
     which: &'o FreezeWhich,
     options: &'o FreezeOptions,
-    filtered: bool,
+    allow_filtered: bool,
+    /// Threads that have no filter of system calls and are none of the kernel's.
+    ordinary: Vec<Tid>,
 }
 
 impl<'a> Request<'a, '_> {
@@ -212,7 +245,8 @@ impl<'a> Request<'a, '_> {
             pid,
             which: self.which,
             resilient: self.options.resilient.clone(),
-            filtered: self.filtered,
+            allow_filtered: self.allow_filtered,
+            ordinary: self.ordinary.clone(),
             spare_leader: kind == Kind::Thread && u32::try_from(stat.ppid) == Ok(std::process::id()),
             limits: Limits { stop, deadline },
             threads: usize::try_from(stat.num_threads).unwrap_or_default(),
@@ -250,8 +284,7 @@ impl<'a> Request<'a, '_> {
     fn replaced(&self) -> TargetError {
         let pid = self.dir.pid();
         match self.dir.identity() {
-            // A place of 0 is shown of one that is ending.
-            Ok(now) if now.layout != (0, 0) => TargetError::Replaced { pid },
+            Ok(now) if self.identity.is_replaced(&now) => TargetError::Replaced { pid },
             _ => TargetError::NoSuchProcess { pid },
         }
     }
@@ -261,8 +294,8 @@ impl<'a> Request<'a, '_> {
         let pid = self.dir.pid();
         let end = held.end();
         let text = match end {
-            Some(End::Killed(_)) if held.started.elapsed() >= held.job.limits.deadline => {
-                let ms = held.job.limits.deadline.as_millis();
+            Some(End::Killed(_)) if held.started.elapsed() >= held.job.limits.first() => {
+                let ms = held.job.limits.first().as_millis();
                 format!("process {pid} could not be stopped within {ms} ms; all threads run on")
             }
             Some(End::Killed(signal)) => return NotStopped::Killed(signal),
@@ -287,6 +320,7 @@ impl<'a> Request<'a, '_> {
             Outcome::Traced(tracer) => traced(pid, tracer),
             Outcome::Refused(_) => return NotStopped::Refused,
             Outcome::Exec => return NotStopped::Exec,
+            Outcome::Filtered => TargetError::Filtered { pid },
             Outcome::Slow(tid, state) => {
                 let (state, ms) = (char::from(state), limit.as_millis());
                 let what = format!("thread {tid} (state {state}) of process {pid} did not stop within {ms} ms");
@@ -303,8 +337,8 @@ impl<'a> Request<'a, '_> {
     }
 }
 
-/// While a target stands still, signals that would stop or end this process wait in this thread: a
-/// terminal's Ctrl-Z would leave the target to its deadline, and after Ctrl-C it is let go in order.
+/// While a target stands still, signals by which a terminal stops this process wait in this thread: Ctrl-Z
+/// would leave the target to its deadline. What ends this process lets the target go.
 struct Calm(PhantomData<*const ()>);
 
 thread_local! {
@@ -312,10 +346,27 @@ thread_local! {
     static CALM: Cell<Option<(usize, SigSet)>> = const { Cell::new(None) };
 }
 
+/// How many freezes this process holds.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits until this process holds no freeze, but no longer than that; false if it holds one still. For who is
+/// about to stop this process: what it holds would stand still until the deadline.
+pub fn await_none_held(within: Duration) -> bool {
+    const PAUSE: Duration = Duration::from_millis(1);
+    let start = Instant::now();
+    while HELD.load(SeqCst) != 0 {
+        if start.elapsed() >= within {
+            return false;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    true
+}
+
 impl Calm {
     fn begin() -> Self {
-        let waiting =
-            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+        HELD.fetch_add(1, SeqCst);
+        let waiting = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
         let before = match CALM.get() {
             Some((count, before)) => Some((count.saturating_add(1), before)),
             None => {
@@ -330,6 +381,7 @@ impl Calm {
 
 impl Drop for Calm {
     fn drop(&mut self) {
+        HELD.fetch_sub(1, SeqCst);
         match CALM.get() {
             Some((1, before)) => {
                 CALM.set(None);
@@ -372,7 +424,7 @@ impl Tracer {
         let tracer = std::thread::Builder::new().name("freeze".into()).spawn(move || {
             let _ended = ended;
             syscalls::hurry();
-            tracer_job.run();
+            tracer_job.run(None);
             drop((task, notify));
         })?;
         Ok(Self::Thread(Some((tracer, reaper))))

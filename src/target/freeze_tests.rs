@@ -49,8 +49,8 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        self.child.kill().unwrap();
-        // Whose end was noticed by a tracer of this process is no longer there to be waited for.
+        // Whose end was noticed by a tracer of this process is no longer there to be killed or waited for.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -324,8 +324,16 @@ fn a_signal_that_was_on_its_way_arrives() {
 /// A job for all threads of a process, to be done by the thread of a test.
 fn job(dir: &ProcDir, task: &File) -> Job {
     let (which, limits) = (FreezeWhich::All, Limits { stop: STOP, deadline: STOP });
-    let (resilient, filtered, spare_leader) = (Vec::new(), false, true);
-    let order = Order { pid: dir.pid(), which: &which, resilient, filtered, spare_leader, limits, threads: 100 };
+    let order = Order {
+        pid: dir.pid(),
+        which: &which,
+        resilient: Vec::new(),
+        allow_filtered: false,
+        ordinary: Vec::new(),
+        spare_leader: true,
+        limits,
+        threads: 100,
+    };
     Job::new(order, task.as_raw_fd(), -1)
 }
 
@@ -373,7 +381,8 @@ fn a_tracer_that_is_a_thread_does_the_same() {
     let dir = counting.target.dir();
     let (which, options) = (FreezeWhich::All, FreezeOptions::default());
     let identity = dir.identity().unwrap();
-    let request = Request { dir, identity, which: &which, options: &options, filtered: false };
+    let request =
+        Request { dir, identity, which: &which, options: &options, allow_filtered: false, ordinary: Vec::new() };
     for _ in 0..5 {
         let Ok(frozen) = request.stop(Kind::Thread) else { panic!("not stopped") };
         let tracer = dir.status().unwrap().tracerpid;
@@ -392,8 +401,9 @@ fn a_tracer_that_is_a_thread_leaves_the_end_of_a_child_to_its_parent() {
     let pid = counting.role.pid();
     let dir = ProcDir::open(pid).unwrap();
     let (which, options) = (FreezeWhich::All, FreezeOptions::default());
+    let identity = dir.identity().unwrap();
     let request =
-        Request { dir: &dir, identity: dir.identity().unwrap(), which: &which, options: &options, filtered: false };
+        Request { dir: &dir, identity, which: &which, options: &options, allow_filtered: false, ordinary: Vec::new() };
     let Ok(frozen) = request.stop(Kind::Thread) else { panic!("not stopped") };
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     wait_until(|| !counting.target.still_the_same());
@@ -473,4 +483,118 @@ fn the_reaper_takes_ends_and_no_stops() {
     job.let_go();
     shell.say("got it");
     assert_eq!(job.consider(shell.pid(), 0, Duration::MAX), Ok(false));
+}
+
+/// A shell that is seized, and its job, which takes notice of its end.
+fn seized(job: impl Fn(&ProcDir, &File) -> Job) -> (Role, ProcDir, File, Job) {
+    let mut shell = Role::spawn(Command::new("sh").args(["-c", "echo ready; while :; do :; done"]));
+    shell.say("ready");
+    let dir = ProcDir::open(shell.pid()).unwrap();
+    let task = dir.file("task").unwrap();
+    let mut job = job(&dir, &task);
+    job.spare_leader = false;
+    assert_eq!(job.consider(shell.pid(), 0, Duration::MAX), Ok(true));
+    (shell, dir, task, job)
+}
+
+/// That a thread has ended may be known before notice is taken of it, and an `execve` waits for that.
+#[test]
+fn who_is_known_to_have_ended_is_taken_notice_of() {
+    let (mut shell, dir, _task, job) = seized(job);
+    shell.child.kill().unwrap();
+    wait_until(|| shell.state() == 'Z');
+    job.interrupt();
+    job.await_stops(Duration::MAX).unwrap();
+    let entry = &job.entries()[0];
+    assert!(entry.is(State::Ended) && !entry.reaped.load(SeqCst));
+    assert_eq!(dir.stat().unwrap().state, 'Z');
+    job.child_ended();
+    assert!(entry.reaped.load(SeqCst));
+    assert!(dir.stat().is_err(), "the zombie is still there");
+    // Nobody else is waited for by that id.
+    shell.child.wait().unwrap_err();
+}
+
+/// One that was seized, and then found asleep and left so; not one that was on its way to its end.
+#[test]
+fn a_sleeper_that_ends_makes_a_freeze_none() {
+    for (state, broken) in [(State::Asleep, true), (State::InKernel, false)] {
+        let (mut shell, _dir, _task, job) = seized(job);
+        let entry = &job.entries()[0];
+        assert!(entry.change(State::Seized, state));
+        job.note_who_stands();
+        shell.child.kill().unwrap();
+        wait_until(|| {
+            job.child_ended();
+            entry.is(State::Ended)
+        });
+        job.verify();
+        assert_eq!(job.ended.load(SeqCst), broken, "{state:?}");
+    }
+}
+
+/// What comes out of a `clone` that was not stopped in time.
+#[test]
+fn a_thread_that_starts_while_all_stand_still_is_noticed() {
+    let counting = Counting::start("many_threads");
+    let task = counting.target.dir().file("task").unwrap();
+    let job = job(counting.target.dir(), &task);
+    for tid in counting.target.dir().tids().unwrap() {
+        let (entry, new) = job.entry(tid).unwrap();
+        assert!(new && entry.change(State::New, State::Stopped));
+    }
+    let moved = |job: &Job| job.entries().iter().filter(|entry| entry.moved.load(SeqCst)).count();
+    job.entries()[0].change(State::Stopped, State::InKernel);
+    job.verify();
+    assert_eq!(moved(&job), 0);
+    let (known, all) = (self::job(counting.target.dir(), &task), counting.target.dir().tids().unwrap());
+    for &tid in &all[2..] {
+        known.entry(tid).unwrap();
+    }
+    known.entries()[0].change(State::New, State::InKernel);
+    known.verify();
+    assert_eq!(moved(&known), 2);
+}
+
+#[test]
+fn who_is_about_to_stop_this_process_can_wait() {
+    let counting = Counting::start("many_threads");
+    let frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
+    assert!(!await_none_held(Duration::from_millis(5)));
+    frozen.resume().unwrap();
+    // Other tests freeze too.
+    wait_until(|| await_none_held(Duration::from_millis(100)));
+}
+
+/// However late it is found: its call would fail.
+#[test]
+fn a_new_thread_in_a_call_that_would_fail_is_left_asleep_in_any_round() {
+    let (role, _stdin) = start_c("eintr");
+    let dir = ProcDir::open(role.pid()).unwrap();
+    let task = dir.file("task").unwrap();
+    // It reads standard input.
+    wait_until(|| dir.text("syscall").unwrap().starts_with("0 "));
+    for round in [0, 6, 63] {
+        let job = job(&dir, &task);
+        job.consider(role.pid(), round, Duration::MAX).unwrap();
+        assert_eq!(job.entries()[0].state(), State::Asleep, "round {round}");
+    }
+}
+
+/// Each thread may have a filter of its own.
+#[test]
+fn a_thread_with_a_filter_is_found_among_others() {
+    let (role, _stdin) = start_c("filtered-thread");
+    let dir = ProcDir::open(role.pid()).unwrap();
+    assert_eq!(dir.status().unwrap().seccomp, Some(0));
+    let task = dir.file("task").unwrap();
+    let refused = job(&dir, &task);
+    assert_eq!(refused.stop(Duration::MAX), Err(Outcome::Filtered));
+    refused.let_go();
+    let mut allowed = job(&dir, &task);
+    allowed.allow_filtered = true;
+    assert_eq!(allowed.stop(Duration::MAX), Ok(()));
+    let filtered: Vec<_> = allowed.entries().iter().filter(|entry| entry.filtered.load(SeqCst)).collect();
+    assert!(filtered.len() == 1 && filtered[0].is(State::Asleep), "{filtered:?}");
+    allowed.let_go();
 }

@@ -31,6 +31,8 @@ pub mod process_list;
 pub mod recording;
 mod syscalls;
 
+pub use freeze::await_none_held;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -256,10 +256,16 @@ pub(super) fn directory_entries(fd: RawFd, buf: &mut [u8]) -> Result<usize, Errn
 /// is closed, or for so long. False if nothing of that happened.
 pub(super) fn await_pipe(fd: RawFd, only_end: bool, within: Duration) -> bool {
     let mut poll = libc::pollfd { fd, events: if only_end { 0 } else { libc::POLLIN }, revents: 0 };
-    let time = timespec(within);
-    let (poll_at, time_at) = (ptr::from_mut(&mut poll) as usize, ptr::from_ref(&time) as usize);
-    // SAFETY: pointers are to values that outlive the call; the mask of signals stays as it is.
-    unsafe { call(libc::SYS_ppoll, [poll_at, 1, time_at, 0, 0]) }.is_ok_and(|count| count > 0)
+    let mut time = timespec(within);
+    loop {
+        let (poll_at, time_at) = (ptr::from_mut(&mut poll) as usize, ptr::from_mut(&mut time) as usize);
+        // SAFETY: pointers are to values that outlive the call, of which it writes what is left of the time
+        // to the second; the mask of signals stays as it is.
+        match unsafe { call(libc::SYS_ppoll, [poll_at, 1, time_at, 0, 0]) } {
+            Err(Errno::EINTR) => {}
+            result => return result.is_ok_and(|count| count > 0),
+        }
+    }
 }
 
 fn timespec(time: Duration) -> libc::timespec {
@@ -310,7 +316,9 @@ pub(super) trait TracerJob: Send + Sync {
     /// Its work, in the tracer; the result is its exit status. It shares all memory with the process
     /// that started it, like a thread, but must use no thread-local storage, no locks, and no memory
     /// that it would have to allocate.
-    fn run(&self) -> i32;
+    ///
+    /// `timer` ends it; `None` where nothing does, in a thread.
+    fn run(&self, timer: Option<&Timer>) -> i32;
 
     /// Called in the tracer, amid anything else that it does, when a thread that it traces has ended.
     fn child_ended(&self);
@@ -318,8 +326,8 @@ pub(super) trait TracerJob: Send + Sync {
     /// The open files that it needs.
     fn files(&self) -> [RawFd; 2];
 
-    /// After so long the kernel kills it.
-    fn deadline(&self) -> Duration;
+    /// After so long the kernel kills it, unless it sets its timer anew.
+    fn first_limit(&self) -> Duration;
 }
 
 /// What a tracer process starts with.
@@ -397,7 +405,7 @@ pub(super) struct Tracer<J> {
 /// copied first, and memory of the target is read while it stands still).
 ///
 /// Before it does its job it makes sure of its end: the kernel kills it with the thread that started it,
-/// and at its deadline. No signal but `SIGKILL` reaches it; it is in a session of its own, where no
+/// and at its deadline. No signal but `SIGKILL` reaches it; it is in a process group of its own, where no
 /// terminal stops it; and of the open files it keeps its own only, so that nobody waits for it to close
 /// one. It makes no signal for its parent when it ends.
 ///
@@ -492,10 +500,10 @@ extern "C" fn main<J: TracerJob>(start: *mut libc::c_void) -> libc::c_int {
     hurry();
     handle_ends::<J>(start);
     keep_files(start.job.files());
-    if !arm(start.job.deadline()) {
-        return NO_TIMER;
+    match Timer::new().filter(|timer| timer.set(start.job.first_limit())) {
+        Some(timer) => start.job.run(Some(&timer)),
+        None => NO_TIMER,
     }
-    start.job.run()
 }
 
 /// As `struct sched_attr` of sched_setattr(2), in its first version.
@@ -517,6 +525,14 @@ struct SchedAttr {
 /// and while it waits the target stands still.
 pub(super) fn hurry() {
     const SHORT: u64 = 100_000;
+    /// `SCHED_RESET_ON_FORK`, which is given with the policy.
+    const RESET_ON_FORK: usize = 0x4000_0000;
+    // SAFETY: no pointers.
+    let policy = unsafe { call(libc::SYS_sched_getscheduler, [0]) }.map(|policy| policy & !RESET_ON_FORK);
+    // Who was given a real-time policy comes before all others already.
+    if [libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE].map(|real| Ok(word(real))).contains(&policy) {
+        return;
+    }
     let own = libc::PRIO_PROCESS as usize;
     // SAFETY: no pointers. The kernel gives 20 - nice, so that it is never negative.
     let nice = unsafe { call(libc::SYS_getpriority, [own, 0]) }.ok().and_then(|value| i32::try_from(value).ok());
@@ -598,21 +614,35 @@ fn keep_files(keep: [RawFd; 2]) {
     }
 }
 
-/// Has the kernel kill the caller after so long, though it be stopped or blocked. False if it will not.
-fn arm(deadline: Duration) -> bool {
-    let mut timer: libc::c_int = 0;
-    let value = libc::itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(deadline) };
-    // SAFETY: zeroes are a sigevent, for a signal to the process; pointers are to values that outlive
-    // the calls. The kernel's timer_t is an int.
-    unsafe {
-        let mut event = MaybeUninit::<libc::sigevent>::zeroed().assume_init();
-        event.sigev_notify = libc::SIGEV_SIGNAL;
-        event.sigev_signo = libc::SIGKILL;
-        let made = call(
-            libc::SYS_timer_create,
-            [libc::CLOCK_MONOTONIC as usize, ptr::from_ref(&event) as usize, ptr::from_mut(&mut timer) as usize],
-        );
-        made.is_ok() && call(libc::SYS_timer_settime, [word(timer), 0, ptr::from_ref(&value) as usize, 0]).is_ok()
+/// Has the kernel kill the process that made it, though that be stopped or blocked.
+#[derive(Debug)]
+pub(super) struct Timer(libc::c_int);
+
+impl Timer {
+    /// `None` where the kernel gives none.
+    fn new() -> Option<Self> {
+        let mut timer: libc::c_int = 0;
+        // SAFETY: zeroes are a sigevent, for a signal to the process; pointers are to values that outlive
+        // the call. The kernel's timer_t is an int.
+        let made = unsafe {
+            let mut event = MaybeUninit::<libc::sigevent>::zeroed().assume_init();
+            event.sigev_notify = libc::SIGEV_SIGNAL;
+            event.sigev_signo = libc::SIGKILL;
+            call(
+                libc::SYS_timer_create,
+                [libc::CLOCK_MONOTONIC as usize, ptr::from_ref(&event) as usize, ptr::from_mut(&mut timer) as usize],
+            )
+        };
+        made.is_ok().then_some(Self(timer))
+    }
+
+    /// Sets it, in place of what it was set to, to so long from now. False if the kernel will not.
+    pub(super) fn set(&self, within: Duration) -> bool {
+        // Zero would stop it.
+        let within = within.max(Duration::from_nanos(1));
+        let value = libc::itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(within) };
+        // SAFETY: the pointer is to a value that outlives the call; the former value is not asked.
+        unsafe { call(libc::SYS_timer_settime, [word(self.0), 0, ptr::from_ref(&value) as usize, 0]) }.is_ok()
     }
 }
 

@@ -36,10 +36,15 @@ struct Sham {
     deadline: Duration,
     word: AtomicU32,
     at_work: AtomicBool,
+    /// Whether it sets its timer anew.
+    goes_on: AtomicBool,
 }
 
 impl TracerJob for Sham {
-    fn run(&self) -> i32 {
+    fn run(&self, timer: Option<&Timer>) -> i32 {
+        if self.goes_on.load(SeqCst) && !timer.is_some_and(|timer| timer.set(LONG)) {
+            return 1;
+        }
         self.at_work.store(true, SeqCst);
         (self.work)(self)
     }
@@ -52,7 +57,7 @@ impl TracerJob for Sham {
         self.files
     }
 
-    fn deadline(&self) -> Duration {
+    fn first_limit(&self) -> Duration {
         self.deadline
     }
 }
@@ -60,8 +65,8 @@ impl TracerJob for Sham {
 fn sham(work: fn(&Sham) -> i32, deadline: Duration) -> (Arc<Sham>, (std::io::PipeReader, std::io::PipeWriter)) {
     let (reader, writer) = std::io::pipe().unwrap();
     let files = [writer.as_raw_fd(), -1];
-    let (word, at_work) = (AtomicU32::new(0), AtomicBool::new(false));
-    let job = Arc::new(Sham { work, files, deadline, word, at_work });
+    let (word, at_work, goes_on) = (AtomicU32::new(0), AtomicBool::new(false), AtomicBool::new(false));
+    let job = Arc::new(Sham { work, files, deadline, word, at_work, goes_on });
     (job, (reader, writer))
 }
 
@@ -141,6 +146,51 @@ fn the_kernel_kills_a_tracer_at_its_deadline_though_it_be_stopped() {
         assert_eq!(tracer.wait(), End::Killed(libc::SIGKILL));
         assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < Duration::from_secs(10));
     }
+}
+
+/// Its first time is over, and it lives.
+#[test]
+fn a_tracer_may_set_its_timer_anew() {
+    let (job, _pipe) = sham(
+        |_| {
+            nap(Duration::from_millis(500));
+            3
+        },
+        Duration::from_millis(200),
+    );
+    job.goes_on.store(true, SeqCst);
+    assert_eq!(spawn(job).unwrap().wait(), End::Exited(3));
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// A signal ends no wait for a tracer.
+#[test]
+fn a_pipe_is_awaited_across_signals() {
+    const WAIT: Duration = Duration::from_millis(300);
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: zeroes are a sigaction; the pointers are valid, and the handler does nothing.
+    unsafe {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        action.sa_sigaction = handler as *const () as usize;
+        assert_eq!(libc::sigaction(libc::SIGURG, ptr::from_ref(&action), ptr::null_mut()), 0);
+    }
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let me = own_tid();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..5 {
+                std::thread::sleep(Duration::from_millis(20));
+                let own = i32::try_from(std::process::id()).unwrap();
+                // SAFETY: no pointers.
+                let sent = unsafe { call(libc::SYS_tgkill, [word(own), word(me), word(libc::SIGURG)]) };
+                assert!(sent.is_ok());
+            }
+        });
+        assert!(!await_pipe(reader.as_raw_fd(), true, WAIT));
+    });
+    assert!(start.elapsed() >= WAIT && start.elapsed() < WAIT * 20, "{:?}", start.elapsed());
 }
 
 /// Its handler finds its own job, however many there are.

@@ -22,6 +22,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use super::draw::{Theme, draw};
 use super::state::{Event, State};
+use crate::target::await_none_held;
 
 /// How often the thread for keys looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(250);
@@ -89,6 +90,8 @@ impl Screen {
     /// # Errors
     /// Those of the terminal.
     pub fn suspend(&mut self) -> io::Result<()> {
+        // What another thread of this process has frozen is not to wait for the continuation.
+        await_none_held(FROZEN);
         give_back();
         raise(Signal::SIGSTOP)?;
         take()?;
@@ -107,6 +110,9 @@ fn take() -> io::Result<()> {
     TAKEN.store(true, Ordering::SeqCst);
     execute!(stdout(), EnterAlternateScreen).inspect_err(|_| give_back())
 }
+
+/// Longest wait for the end of a freeze before this process stops: they take milliseconds.
+const FROZEN: Duration = Duration::from_secs(2);
 
 /// Whatever fails here, the rest is still tried.
 fn give_back() {

@@ -28,13 +28,15 @@ pub(super) enum State {
     InKernel,
     /// It sleeps in a call that it was left in.
     Asleep,
+    /// The kernel's own, which runs no code of the program.
+    Worker,
     /// It has ended.
     Ended,
 }
 
 impl State {
     fn of(number: u8) -> Self {
-        [Self::New, Self::Seized, Self::Stopping, Self::Stopped, Self::InKernel, Self::Asleep]
+        [Self::New, Self::Seized, Self::Stopping, Self::Stopped, Self::InKernel, Self::Asleep, Self::Worker]
             .into_iter()
             .find(|state| *state as u8 == number)
             .unwrap_or(Self::Ended)
@@ -48,11 +50,16 @@ pub(super) struct Entry {
     state: AtomicU8,
     /// Whether it is traced, so that its end is to be taken notice of.
     pub(super) seized: AtomicBool,
+    /// Whether notice was taken of its end. That it has ended is known earlier: it is listed as a zombie
+    /// or not at all any more, and the kernel keeps it, and with it an `execve`, for its tracer.
+    pub(super) reaped: AtomicBool,
     /// The signal that it was about to receive.
     pub(super) signal: AtomicI32,
     /// Whether it was on a processor when it was looked at last.
     pub(super) ran: AtomicBool,
-    /// Whether it had stopped when everything stood still.
+    /// Whether its calls are filtered, so that nothing is to be continued by `restart_syscall`.
+    pub(super) filtered: AtomicBool,
+    /// Whether it stood, stopped or asleep, when everything stood still.
     pub(super) stood: AtomicBool,
     /// Whether it ran though it was left asleep.
     pub(super) moved: AtomicBool,
@@ -126,6 +133,8 @@ pub(super) enum Outcome {
     Exec,
     /// Something else, with the kernel's error.
     Failed(Tid, i32),
+    /// A thread has a filter of system calls, which is not allowed.
+    Filtered,
 }
 
 impl Outcome {
@@ -139,6 +148,7 @@ impl Outcome {
             Self::Endless => [6, 0, 0],
             Self::Exec => [7, 0, 0],
             Self::Failed(tid, errno) => [8, tid, errno],
+            Self::Filtered => [9, 0, 0],
         }
     }
 
@@ -152,6 +162,7 @@ impl Outcome {
             6 => Self::Endless,
             7 => Self::Exec,
             8 => Self::Failed(a, b),
+            9 => Self::Filtered,
             _ => return None,
         })
     }
@@ -164,6 +175,15 @@ pub(super) struct Limits {
     pub(super) stop: Duration,
     /// The tracer ends after so long, whatever happens.
     pub(super) deadline: Duration,
+}
+
+impl Limits {
+    /// After so long the tracer ends unless everything stands still: it gives up by itself before, if it can.
+    pub(super) fn first(&self) -> Duration {
+        /// How much later than the limit.
+        const LATER: Duration = Duration::from_millis(100);
+        self.stop.saturating_add(LATER).min(self.deadline)
+    }
 }
 
 /// A freeze: what is to be done, and what came of it.
@@ -180,8 +200,10 @@ pub(super) struct Job {
     pub(super) wanted: Option<Vec<Tid>>,
     /// Threads that are prepared for `epoll_wait` to fail with EINTR, in order.
     pub(super) resilient: Vec<Tid>,
-    /// Whether its calls are filtered, so that nothing is to be continued by `restart_syscall`.
-    pub(super) filtered: bool,
+    /// Whether threads may be stopped the system calls of which are filtered.
+    pub(super) allow_filtered: bool,
+    /// Threads that have no filter and are none of the kernel's, in order. Others are looked at.
+    pub(super) ordinary: Vec<Tid>,
     /// Whether the end of the main thread must be left for the process itself to take notice of: the
     /// tracer is one of the threads of its parent.
     pub(super) spare_leader: bool,
@@ -207,7 +229,8 @@ pub(super) struct Order<'a> {
     pub(super) pid: Tid,
     pub(super) which: &'a FreezeWhich,
     pub(super) resilient: Vec<Tid>,
-    pub(super) filtered: bool,
+    pub(super) allow_filtered: bool,
+    pub(super) ordinary: Vec<Tid>,
     pub(super) spare_leader: bool,
     pub(super) limits: Limits,
     /// How many threads there are now.
@@ -222,8 +245,9 @@ impl Job {
             FreezeWhich::Threads(tids) => Some(tids.clone()),
         };
         let room = order.threads.max(wanted.as_ref().map_or(0, Vec::len)).saturating_mul(2).saturating_add(1024);
-        let mut resilient = order.resilient;
+        let (mut resilient, mut ordinary) = (order.resilient, order.ordinary);
         resilient.sort_unstable();
+        ordinary.sort_unstable();
         Self {
             pid: order.pid,
             tasks: Tasks(tasks),
@@ -231,7 +255,8 @@ impl Job {
             limits: order.limits,
             wanted,
             resilient,
-            filtered: order.filtered,
+            allow_filtered: order.allow_filtered,
+            ordinary,
             spare_leader: order.spare_leader,
             entries: (0..room).map(|_| Entry::default()).collect(),
             used: AtomicUsize::new(0),
@@ -306,8 +331,16 @@ mod tests {
     fn job(threads: usize) -> Job {
         let limits = Limits { stop: Duration::ZERO, deadline: Duration::ZERO };
         let which = FreezeWhich::All;
-        let (resilient, filtered, spare_leader) = (Vec::new(), false, false);
-        let order = Order { pid: 1, which: &which, resilient, filtered, spare_leader, limits, threads };
+        let order = Order {
+            pid: 1,
+            which: &which,
+            resilient: Vec::new(),
+            allow_filtered: false,
+            ordinary: Vec::new(),
+            spare_leader: false,
+            limits,
+            threads,
+        };
         Job::new(order, -1, -1)
     }
 
@@ -344,6 +377,7 @@ mod tests {
             Outcome::Endless,
             Outcome::Exec,
             Outcome::Failed(10, 22),
+            Outcome::Filtered,
         ] {
             job.set_outcome(outcome);
             assert_eq!(job.outcome(), Some(outcome));

@@ -85,6 +85,21 @@ impl Tasks {
         self.file(tid, "/status", |text| Tid::try_from(status_number(text, b"TracerPid:")?).ok())
     }
 
+    /// Whether the kernel made it for work of its own, see [`means_worker`].
+    pub(super) fn is_worker(self, tid: Tid) -> bool {
+        self.file(tid, "/stat", parse_worker).unwrap_or(false)
+    }
+
+    /// Whether its system calls are filtered. So it is taken to be if its file is too long to be read to
+    /// where that stands.
+    pub(super) fn is_filtered(self, tid: Tid) -> bool {
+        let filtered = |text: &[u8]| match status_number(text, b"Seccomp:") {
+            Some(mode) => Some(mode != 0),
+            None => Some(text.len() >= FILE),
+        };
+        self.file(tid, "/status", filtered).unwrap_or(false)
+    }
+
     /// How often it was given a processor so far, and for how long: a thread of which both are the same
     /// as before has not run in between. `None` where the kernel does not tell.
     pub(super) fn runs(self, tid: Tid) -> Option<Runs> {
@@ -101,7 +116,12 @@ impl Tasks {
                 let voluntary = status_number(text, b"voluntary_ctxt_switches:")?;
                 voluntary.checked_add(status_number(text, b"nonvoluntary_ctxt_switches:")?)
             })?;
-            Some(Runs { count: switches, time: if state == b'R' { u64::MAX } else { 0 } })
+            // One that ran and sleeps again without another switch is elsewhere, or in another call.
+            let time = match state {
+                b'R' => u64::MAX,
+                _ => self.waiting(tid).map_or(0, |waiting| waiting.sp.0.rotate_left(32) ^ waiting.pc.0),
+            };
+            Some(Runs { count: switches, time })
         })
     }
 
@@ -139,7 +159,7 @@ impl Tasks {
 pub(super) struct Runs {
     /// How often it began to run.
     pub(super) count: u64,
-    /// For how long, ns.
+    /// For how long, ns; where the kernel does not tell, a number that stands for where it is.
     pub(super) time: u64,
 }
 
@@ -156,6 +176,24 @@ fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 fn parse_state(text: &[u8]) -> Option<u8> {
     let end = text.iter().rposition(|&byte| byte == b')')?;
     text.get(end.checked_add(2)?).copied()
+}
+
+/// Whether flags and name are those of a thread that the kernel made for work of its own (io_uring's, and
+/// vhost's): it is listed with the program's, runs no code of it, and is not to be traced (include/linux/sched.h:
+/// `PF_IO_WORKER`, `PF_USER_WORKER`). Before Linux 5.12 and 6.4 these bits were others'; so the name, which
+/// a program may give to its threads too, has to be one that the kernel gives.
+pub(super) fn means_worker(flags: u64, name: &[u8]) -> bool {
+    const WORKERS: u64 = 0x10 | 0x4000;
+    flags & WORKERS != 0 && (name.starts_with(b"iou-") || name.starts_with(b"vhost-"))
+}
+
+/// The second and the ninth field of `stat`.
+fn parse_worker(text: &[u8]) -> Option<bool> {
+    let start = text.iter().position(|&byte| byte == b'(')?.checked_add(1)?;
+    let end = text.iter().rposition(|&byte| byte == b')')?;
+    let (name, behind) = (text.get(start..end)?, text.get(end.checked_add(2)?..)?);
+    let flags = behind.split(|&byte| byte == b' ').nth(6)?;
+    Some(means_worker(number(flags)?, name))
 }
 
 /// The number of a field of `status`. The first field is a name, in which the kernel leaves no newline.
@@ -223,6 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn workers_of_the_kernel_are_known() {
+        let stat = |name, flags| format!("77 ({name}) S 1 77 77 0 -1 {flags} 0 0 0 0");
+        for (name, flags, worker) in [
+            ("iou-wrk-70", 0x0040_4050_u64, true),
+            ("iou-sqp-70", 0x10, true),
+            ("vhost-70", 0x4040, true),
+            ("iou-wrk-70", 0x0040_0040, false),
+            ("a) S 1 iou-", 0x10, false),
+            ("worker", 0x4010, false),
+        ] {
+            assert_eq!(parse_worker(stat(name, flags).as_bytes()), Some(worker), "{name} {flags:#x}");
+        }
+        assert_eq!(parse_worker(b"77 (iou-wrk) S 1 2"), None);
+        let own = nix::unistd::gettid().as_raw();
+        let dir = ProcDir::open(own).unwrap().file("task").unwrap();
+        assert!(!Tasks(dir.as_raw_fd()).is_worker(own) && !Tasks(dir.as_raw_fd()).is_filtered(i32::MAX));
+    }
+
+    #[test]
     fn names_fit() {
         for (tid, file) in [(i32::MAX, "/schedstat"), (7, "/stat"), (10, ""), (1, "/status")] {
             assert_eq!(Name::new(tid, file).as_c_str().to_str().unwrap(), format!("{tid}{file}"));
@@ -236,6 +293,7 @@ mod tests {
         fn any_bytes_are_survived(bytes: Vec<u8>) {
             entry(&bytes);
             parse_state(&bytes);
+            parse_worker(&bytes);
             status_number(&bytes, b"x");
             number(&bytes);
         }

@@ -20,7 +20,7 @@ use super::job::{Entry, Job, Outcome, State};
 use super::tasks::Runs;
 use crate::addr::Addr;
 use crate::target::blocked::Waiting;
-use crate::target::syscalls::{self, TracerJob};
+use crate::target::syscalls::{self, Timer, TracerJob};
 use crate::target::{Registers, Tid};
 
 /// After so long, threads that are in the kernel and cannot be interrupted are left where they are.
@@ -33,7 +33,7 @@ const SPIN: Duration = Duration::from_micros(300);
 const PAUSE: Duration = Duration::from_micros(50);
 /// How often the threads are listed at most until no new one appears.
 const ROUNDS: usize = 64;
-/// In so many rounds a thread that sleeps in a call that would fail is left there; who comes and goes
+/// In so many rounds a thread that was left asleep and ran is looked at once more; who comes and goes
 /// for longer is found to have run in the end.
 const SLEEPERS_ROUNDS: usize = 6;
 /// In so many rounds a sleeper that ran since the last one is worth another round.
@@ -56,17 +56,22 @@ fn ns(time: Duration) -> u64 {
 }
 
 impl TracerJob for Job {
-    fn run(&self) -> i32 {
+    fn run(&self, timer: Option<&Timer>) -> i32 {
         let start = now();
-        let stopped = self.stop(start + self.limits.stop);
+        let mut stopped = self.stop(start + self.limits.stop);
+        // Until now its time was that for stopping, after which nothing is to stand still.
+        let left = (start + self.limits.deadline).saturating_sub(now());
+        if stopped.is_ok() && timer.is_some_and(|timer| !timer.set(left)) {
+            stopped = Err(self.slow(self.pid));
+        }
         if let Err(outcome) = stopped {
             self.let_go();
             self.set_outcome(outcome);
             syscalls::write_byte(self.notify);
             return 0;
         }
+        self.note_who_stands();
         for entry in self.entries().iter().filter(|entry| entry.is(State::Stopped)) {
-            entry.stood.store(true, SeqCst);
             if let Some(registers) = syscalls::registers(entry.tid()) {
                 entry.set_registers(&registers);
             }
@@ -82,7 +87,9 @@ impl TracerJob for Job {
     fn child_ended(&self) {
         for entry in self.entries() {
             let spared = self.spare_leader && entry.tid() == self.pid;
-            if entry.seized.load(SeqCst) && !entry.is(State::Ended) && !spared && syscalls::reap(entry.tid()) {
+            let waits = entry.seized.load(SeqCst) && !entry.reaped.load(SeqCst);
+            if waits && !spared && syscalls::reap(entry.tid()) {
+                entry.reaped.store(true, SeqCst);
                 entry.end();
             }
         }
@@ -92,8 +99,8 @@ impl TracerJob for Job {
         [self.tasks.0, self.notify]
     }
 
-    fn deadline(&self) -> Duration {
-        self.limits.deadline
+    fn first_limit(&self) -> Duration {
+        self.limits.first()
     }
 }
 
@@ -128,12 +135,25 @@ impl Job {
         let (entry, new) = self.entry(tid).ok_or(Outcome::Endless)?;
         match entry.state() {
             State::New | State::Asleep => {}
+            State::Worker => return Ok(false),
             State::Ended => {
                 // The id of the main thread lives on in the one that called `execve`.
                 let lives = self.tasks.state(tid).is_some_and(|state| !matches!(state, b'Z' | b'X'));
                 return if lives { Err(Outcome::Exec) } else { Ok(false) };
             }
             State::Seized | State::Stopping | State::Stopped | State::InKernel => return Ok(false),
+        }
+        if new && self.ordinary.binary_search(&tid).is_err() {
+            if self.tasks.is_worker(tid) {
+                entry.change(State::New, State::Worker);
+                return Ok(false);
+            }
+            if self.tasks.is_filtered(tid) {
+                if !self.allow_filtered {
+                    return Err(Outcome::Filtered);
+                }
+                entry.filtered.store(true, SeqCst);
+            }
         }
         // Before the look at the call: should it run in between, that shows later.
         let runs = self.tasks.runs(tid);
@@ -144,7 +164,7 @@ impl Job {
             entry.change(State::Asleep, State::New);
             entry.set_registers(&Registers { pc: NONE, sp: NONE, lr: NONE, fp: NONE, g: NONE });
         }
-        if let Some(runs) = runs.filter(|_| round < SLEEPERS_ROUNDS)
+        if let Some(runs) = runs
             && self.leave_asleep(entry, runs)
         {
             return Ok(new || round < RESTLESS_ROUNDS);
@@ -161,7 +181,7 @@ impl Job {
     fn leave_asleep(&self, entry: &Entry, runs: Runs) -> bool {
         let waiting = self.tasks.waiting(entry.tid());
         entry.ran.store(waiting.is_none(), SeqCst);
-        let Some(waiting) = waiting.filter(|waiting| self.would_notice(entry.tid(), waiting)) else { return false };
+        let Some(waiting) = waiting.filter(|waiting| self.would_notice(entry, waiting)) else { return false };
         // In state D it cannot be interrupted, and so notices nothing; who is stopped has noticed.
         if self.tasks.state(entry.tid()) != Some(b'S') {
             return false;
@@ -173,11 +193,11 @@ impl Job {
     }
 
     /// Whether a thread that waits would notice that it was stopped.
-    fn would_notice(&self, tid: Tid, waiting: &Waiting) -> bool {
+    fn would_notice(&self, entry: &Entry, waiting: &Waiting) -> bool {
         match interrupted(waiting) {
             None | Some(Interrupted::Restarts) => false,
-            Some(Interrupted::Continues) => self.filtered,
-            Some(Interrupted::FailsInPoll) => self.resilient.binary_search(&tid).is_err(),
+            Some(Interrupted::Continues) => entry.filtered.load(SeqCst),
+            Some(Interrupted::FailsInPoll) => self.resilient.binary_search(&entry.tid()).is_err(),
             Some(Interrupted::Fails) => true,
         }
     }
@@ -273,6 +293,7 @@ impl Job {
                     entry.change(state, State::Stopped);
                 }
             }
+            // Also for one that nobody has taken notice of yet: only its stops were asked for.
             Err(Errno::ECHILD) => entry.end(),
             Ok(None) | Err(_) => {}
         }
@@ -307,13 +328,26 @@ impl Job {
             match syscalls::peek_stop(entry.tid()) {
                 Ok(Some(stop)) if stop.event == libc::PTRACE_EVENT_EXEC => return Err(Outcome::Exec),
                 Ok(Some(_)) => {}
-                Ok(None) | Err(_) => {
+                // It was killed, and is ending; how far that is shows when it is waited for.
+                Ok(None) => {
+                    entry.change(State::Stopped, State::Stopping);
+                    all = false;
+                }
+                Err(_) => {
                     entry.end();
                     all = false;
                 }
             }
         }
         Ok(all)
+    }
+
+    /// Notes who stands now that everything does: the end of any of them shows that it did not. One that is left
+    /// in the kernel may have been on its way to its end already, and gets there without running its own code.
+    pub(super) fn note_who_stands(&self) {
+        for entry in self.entries() {
+            entry.stood.store(matches!(entry.state(), State::Stopped | State::Asleep), SeqCst);
+        }
     }
 
     /// Waits until the target is to run on.
@@ -330,21 +364,43 @@ impl Job {
     }
 
     /// Notes what was not as it should have been while all stood still.
-    fn verify(&self) {
+    pub(super) fn verify(&self) {
+        if self.wanted.is_none() && self.entries().iter().any(|entry| entry.is(State::InKernel)) {
+            self.find_started();
+        }
         for entry in self.entries() {
             match entry.state() {
                 State::Asleep if self.tasks.runs(entry.tid()) != Some(entry.runs()) => {
                     entry.moved.store(true, SeqCst);
                 }
-                State::Ended if entry.stood.load(SeqCst) => self.ended.store(true, SeqCst),
                 State::InKernel if self.look_at(entry).is_err() => self.exec.store(true, SeqCst),
                 _ => {}
+            }
+            if entry.is(State::Ended) && entry.stood.load(SeqCst) {
+                self.ended.store(true, SeqCst);
             }
         }
         match self.all_stopped() {
             Ok(true) => {}
             Ok(false) => self.ended.store(true, SeqCst),
             Err(_) => self.exec.store(true, SeqCst),
+        }
+    }
+
+    /// Notes threads that came to be while all stood still: one that is left in the kernel may be amid
+    /// `clone`, and what it starts there runs.
+    fn find_started(&self) {
+        let note = |tid| -> Result<(), ()> {
+            match self.entry(tid) {
+                Some((_, false)) => {}
+                Some((_, true)) if self.tasks.is_worker(tid) => {}
+                Some((entry, true)) => entry.moved.store(true, SeqCst),
+                None => self.ended.store(true, SeqCst),
+            }
+            Ok(())
+        };
+        if self.tasks.each(note).is_none() {
+            self.ended.store(true, SeqCst);
         }
     }
 
