@@ -515,20 +515,22 @@ fn who_is_known_to_have_ended_is_taken_notice_of() {
     shell.child.wait().unwrap_err();
 }
 
-/// One that was seized, and then found asleep and left so.
+/// One that was seized, and then found asleep and left so; not one that was on its way to its end.
 #[test]
 fn a_sleeper_that_ends_makes_a_freeze_none() {
-    let (mut shell, _dir, _task, job) = seized(job);
-    let entry = &job.entries()[0];
-    assert!(entry.change(State::Seized, State::Asleep));
-    job.note_who_stands();
-    shell.child.kill().unwrap();
-    wait_until(|| {
-        job.child_ended();
-        entry.is(State::Ended)
-    });
-    job.verify();
-    assert!(job.ended.load(SeqCst));
+    for (state, broken) in [(State::Asleep, true), (State::InKernel, false)] {
+        let (mut shell, _dir, _task, job) = seized(job);
+        let entry = &job.entries()[0];
+        assert!(entry.change(State::Seized, state));
+        job.note_who_stands();
+        shell.child.kill().unwrap();
+        wait_until(|| {
+            job.child_ended();
+            entry.is(State::Ended)
+        });
+        job.verify();
+        assert_eq!(job.ended.load(SeqCst), broken, "{state:?}");
+    }
 }
 
 /// What comes out of a `clone` that was not stopped in time.

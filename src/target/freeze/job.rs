@@ -59,7 +59,7 @@ pub(super) struct Entry {
     pub(super) ran: AtomicBool,
     /// Whether its calls are filtered, so that nothing is to be continued by `restart_syscall`.
     pub(super) filtered: AtomicBool,
-    /// Whether it was there when everything stood still.
+    /// Whether it stood, stopped or asleep, when everything stood still.
     pub(super) stood: AtomicBool,
     /// Whether it ran though it was left asleep.
     pub(super) moved: AtomicBool,

@@ -342,10 +342,11 @@ impl Job {
         Ok(all)
     }
 
-    /// Notes who is there now that everything stands still: the end of any of them shows that it did not.
+    /// Notes who stands now that everything does: the end of any of them shows that it did not. One that is left
+    /// in the kernel may have been on its way to its end already, and gets there without running its own code.
     pub(super) fn note_who_stands(&self) {
         for entry in self.entries() {
-            entry.stood.store(matches!(entry.state(), State::Stopped | State::InKernel | State::Asleep), SeqCst);
+            entry.stood.store(matches!(entry.state(), State::Stopped | State::Asleep), SeqCst);
         }
     }
 
