@@ -588,6 +588,8 @@ fn a_thread_with_a_filter_is_found_among_others() {
     let dir = ProcDir::open(role.pid()).unwrap();
     assert_eq!(dir.status().unwrap().seccomp, Some(0));
     let task = dir.file("task").unwrap();
+    // Reading standard input, it is left asleep, and not seized: only the end of this thread would let go of it.
+    wait_until(|| dir.text("syscall").unwrap().starts_with("0 "));
     let refused = job(&dir, &task);
     assert_eq!(refused.stop(Duration::MAX), Err(Outcome::Filtered));
     refused.let_go();
