@@ -68,7 +68,7 @@ Unchanged  1 group, 1 goroutine
 Still there  2 goroutines, in the same wait in both as far as is known
   COUNT  WAITED   REASON        PLACE
       1  ≥ 1m30s  chan receive  main.steady /app/w.go:7
-      1  ≥ 30s    chan receive  …/queue.(*Worker[...]).leak /app/w.go:7
+      1  ?        chan receive  …/queue.(*Worker[...]).leak /app/w.go:7
 ";
     assert_eq!(text, want);
     let coloured = TextStyle { width: Some(80), colour: true };
