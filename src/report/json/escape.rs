@@ -12,7 +12,7 @@ use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 use serde_json::value::RawValue;
 
-use crate::report::clean::is_unsafe;
+use crate::report::clean::{is_plain, is_unsafe};
 
 /// Writes `value` on one line, without an end of line.
 ///
@@ -54,6 +54,9 @@ macro_rules! forward {
 
 impl<F: Formatter> Formatter for Escaped<F> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        if is_plain(fragment) {
+            return out.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(is_unsafe) {
             let (good, bad) = rest.split_at_checked(at).unwrap_or((rest, ""));
