@@ -11,9 +11,6 @@ use std::fmt::Write as _;
 /// `text` on one line, without characters that act on a terminal or cannot be seen.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if is_plain(text) {
-        return Cow::Borrowed(text);
-    }
     let Some(first) = text.find(is_unsafe) else { return Cow::Borrowed(text) };
     let (good, rest) = text.split_at_checked(first).unwrap_or(("", text));
     let mut out = String::with_capacity(text.len() + 16);
@@ -33,12 +30,6 @@ pub fn clean(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
-}
-
-/// Whether a text is nothing but printable ASCII, in which no character is unsafe: nearly every name is.
-/// Looks at all bytes, without a branch, so that the compiler takes many at a time.
-pub(super) fn is_plain(text: &str) -> bool {
-    !text.bytes().fold(false, |odd, byte| odd | !(0x20..0x7f).contains(&byte))
 }
 
 /// Controls (C0, C1, DEL), line and paragraph separators, bidirectional controls, characters of no

@@ -12,7 +12,7 @@ use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 use serde_json::value::RawValue;
 
-use crate::report::clean::{is_plain, is_unsafe};
+use crate::report::clean::is_unsafe;
 
 /// Writes `value` on one line, without an end of line.
 ///
@@ -35,9 +35,19 @@ pub(crate) fn to_writer_pretty(out: &mut dyn Write, value: &impl Serialize) -> i
 /// # Errors
 /// When `value` cannot be JSON.
 pub(super) fn to_raw(value: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
+    let raw = serde_json::value::to_raw_value(value)?;
+    if is_plain(raw.get()) {
+        return Ok(raw);
+    }
     let mut out = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut out, Escaped(CompactFormatter)))?;
     RawValue::from_string(String::from_utf8(out).map_err(serde::ser::Error::custom)?)
+}
+
+/// Whether nothing in JSON is to be escaped that is not yet: in ASCII, that is DEL alone. Nearly every name
+/// is so, and looking at characters one by one takes longer than writing them.
+fn is_plain(json: &str) -> bool {
+    json.is_ascii() && memchr::memchr(0x7f, json.as_bytes()).is_none()
 }
 
 /// A formatter that escapes more than JSON asks for.
