@@ -47,7 +47,12 @@ pub(super) fn to_raw(value: &impl Serialize) -> serde_json::Result<Box<RawValue>
 /// Whether nothing in JSON is to be escaped that is not yet: in ASCII, that is DEL alone. Nearly every name
 /// is so, and looking at characters one by one takes longer than writing them.
 fn is_plain(json: &str) -> bool {
-    json.is_ascii() && memchr::memchr(0x7f, json.as_bytes()).is_none()
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // A byte from 0x7f on has its highest bit set, or gets it by adding one.
+    let (words, rest) = json.as_bytes().as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_ne_bytes(*word));
+    words.fold(0, |odd, word| odd | word | word.wrapping_add(ONES)) & HIGH == 0 && rest.iter().all(|&byte| byte < 0x7f)
 }
 
 /// A formatter that escapes more than JSON asks for.
