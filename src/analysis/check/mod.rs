@@ -119,7 +119,7 @@ pub struct Offender {
     pub rate: Option<Rate>,
     /// What is wrong with them, where that is the rule.
     pub finding: Option<&'static dyn Finding>,
-    /// What is to be told of one of them besides, in the target's own words.
+    /// Further detail about one of them, in the target's own words.
     pub detail: Option<String>,
     /// The first ids.
     pub ids: Vec<u64>,

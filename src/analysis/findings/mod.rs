@@ -50,7 +50,7 @@ pub trait Finding: std::fmt::Debug + Sync {
         false
     }
 
-    /// What is to be told of this goroutine besides, in the target's own words.
+    /// Further detail about this goroutine, in the target's own words.
     fn detail<'a>(&self, goroutine: &Seen<'a>) -> Option<&'a str> {
         let _ = goroutine;
         None
@@ -157,7 +157,7 @@ pub struct Found {
     /// Positions of the goroutines among those that were looked at, in ascending order; none only in a
     /// finding of the program.
     pub positions: Vec<usize>,
-    /// What is to be told of the first of them besides.
+    /// Further detail about the first of them.
     pub detail: Option<String>,
 }
 
