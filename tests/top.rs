@@ -105,9 +105,14 @@ impl Terminal {
             assert!(Instant::now() < deadline, "it does not end\n{}", self.text());
             self.take(Duration::from_millis(20));
         };
+        self.settle();
+        status
+    }
+
+    /// Takes in what was written and is still on its way, which can be several pieces.
+    fn settle(&mut self) {
         let settled = Instant::now() + Duration::from_millis(300);
         while Instant::now() < settled && self.take(Duration::from_millis(50)) {}
-        status
     }
 
     /// What was changed of the terminal has been changed back.
@@ -214,7 +219,7 @@ fn the_terminal_is_given_back_after_a_signal_and_a_stop() {
         assert!(Instant::now() < deadline, "it does not stop\n{}", top.text());
         top.take(Duration::from_millis(20));
     }
-    top.take(Duration::from_millis(100));
+    top.settle();
     top.is_restored();
     kill(gospy, Signal::SIGCONT).unwrap();
     top.until("the groups again", |screen| row(screen, "main.worker"));

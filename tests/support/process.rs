@@ -55,9 +55,19 @@ impl Running {
 
     /// Waits for the line `ready {..}`.
     pub fn wait_ready(&mut self) {
-        let line = self.line(READY, "ready");
+        assert!(self.is_ready_within(READY), "not ready within {READY:?}");
+    }
+
+    /// Waits for the line `ready {..}`, but not for ever.
+    pub fn is_ready_within(&mut self, limit: Duration) -> bool {
+        let line = match self.lines.recv_timeout(limit) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => self.ended_instead_of("ready"),
+        };
         let json = line.strip_prefix("ready ").unwrap_or_else(|| panic!("not ready but {line:?}"));
         self.ready = serde_json::from_str(json).unwrap();
+        true
     }
 
     /// Has a language server answer its first request, which is when it is settled.
@@ -93,12 +103,14 @@ impl Running {
         match self.lines.recv_timeout(within) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => panic!("no answer to {what:?} within {within:?}"),
-            Err(RecvTimeoutError::Disconnected) => {
-                let _ = self.child.kill();
-                let status = self.child.wait();
-                panic!("the program ended ({status:?}) instead of {what:?}:\n{}", self.take_stderr())
-            }
+            Err(RecvTimeoutError::Disconnected) => self.ended_instead_of(what),
         }
+    }
+
+    fn ended_instead_of(&mut self, what: &str) -> ! {
+        let _ = self.child.kill();
+        let status = self.child.wait();
+        panic!("the program ended ({status:?}) instead of {what:?}:\n{}", self.take_stderr())
     }
 
     /// SIGSTOP; returns when all of its threads have stopped.
@@ -159,15 +171,21 @@ impl Running {
         (status, self.take_stderr())
     }
 
-    fn wait_exit(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + EXIT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
+    /// Waits for its end, but not for ever.
+    pub fn has_ended_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() >= deadline {
+                return false;
             }
-            assert!(Instant::now() < deadline, "the program did not end within {EXIT:?}");
             sleep(Duration::from_millis(5));
         }
+        true
+    }
+
+    fn wait_exit(&mut self) -> ExitStatus {
+        assert!(self.has_ended_within(EXIT), "the program did not end within {EXIT:?}");
+        self.child.wait().unwrap()
     }
 
     fn take_stderr(&mut self) -> String {

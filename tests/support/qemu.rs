@@ -18,26 +18,47 @@ pub struct Dead {
     pub said: String,
 }
 
+/// QEMU's user mode stands still for good now and then, when a program with many threads starts or dies: one
+/// start in some hundreds on a busy machine. That is not what is tested here.
+const ATTEMPTS: usize = 4;
+/// A start takes a second or two.
+const WITHIN: Duration = Duration::from_secs(45);
+
 /// Starts an arm64 program in `dir`, and has it die of SIGQUIT when it is ready.
 pub fn die(program: &Path, dir: &Path, args: &[&str]) -> Dead {
-    let running = start(program, dir, args);
-    // It may not be done with saying so.
-    std::thread::sleep(Duration::from_millis(300));
-    running.signal(Signal::SIGQUIT);
-    dead(running, dir)
+    in_some_attempt(program, dir, args, |running| {
+        // It may not be done with saying so.
+        std::thread::sleep(Duration::from_millis(300));
+        running.signal(Signal::SIGQUIT);
+    })
 }
 
 /// Starts an arm64 program in `dir` that dies by itself.
 pub fn die_by_itself(program: &Path, dir: &Path, args: &[&str]) -> Dead {
-    dead(start(program, dir, args), dir)
+    in_some_attempt(program, dir, args, |_| ())
 }
 
-fn start(program: &Path, dir: &Path, args: &[&str]) -> Running {
-    let mut command = with_core_limit(&need("qemu-aarch64", "qemu-user"), dir);
-    command.arg(program).args(args).env("GOTRACEBACK", "crash");
-    let mut running = Running::spawn(command);
-    running.wait_ready();
-    running
+fn in_some_attempt(program: &Path, dir: &Path, args: &[&str], kill: impl Fn(&Running)) -> Dead {
+    for attempt in 1..=ATTEMPTS {
+        let mut command = with_core_limit(&need("qemu-aarch64", "qemu-user"), dir);
+        command.arg(program).args(args).env("GOTRACEBACK", "crash");
+        let mut running = Running::spawn(command);
+        if running.is_ready_within(WITHIN) {
+            kill(&running);
+            if running.has_ended_within(WITHIN) {
+                return dead(running, dir);
+            }
+        }
+        println!("{}: QEMU stands still (attempt {attempt})", program.display());
+        drop(running);
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "core") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+    panic!("QEMU stood still in {ATTEMPTS} attempts of {ATTEMPTS}");
 }
 
 fn dead(running: Running, dir: &Path) -> Dead {
