@@ -17,14 +17,14 @@ use gospy::analysis::group::group;
 use gospy::analysis::{GroupBy, Index, PlaceKind, Sort, SortKey};
 use gospy::capture::{CaptureOptions, Session};
 use gospy::model::{Goid, Snapshot};
+use gospy::process::MemRange;
+use gospy::process::coalesce::{ChunkReader, Limits};
+use gospy::process::fake::FakeTarget;
 use gospy::report::folded;
 use gospy::report::json::{self, JsonOptions};
 use gospy::report::pprof::{self, Samples};
 use gospy::report::text::{self, ListMode, SummaryOptions, TextStyle};
 use gospy::report::traceback::{self, TracebackOptions};
-use gospy::target::MemRange;
-use gospy::target::coalesce::{ChunkReader, Limits};
-use gospy::target::fake::FakeTarget;
 
 static IMAGE: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| parked::image().unwrap());
 

@@ -13,8 +13,8 @@ use anyhow::{Context as _, bail};
 use gospy::addr::{Addr, Arch};
 use gospy::bytes::ByteSource;
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
-use gospy::target::live::LiveTarget;
-use gospy::target::{
+use gospy::process::live::LiveTarget;
+use gospy::process::{
     Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError, ThreadInfo,
 };
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use gospy::capture::record;
-use gospy::target::capture_file::{Description, goal, write};
-use gospy::target::live::LiveTarget;
+use gospy::process::capture_file::{Description, goal, write};
+use gospy::process::live::LiveTarget;
 
 fn main() -> anyhow::Result<()> {
     let usage = "usage: record_capture PID FILE";

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way, and each layer knows only those above it in this list:
 //!
-//! * [`target`]: the bytes of a process
+//! * [`process`]: the bytes of a process
 //! * [`image`]: what the binary says
 //! * [`runtime`]: where this version of Go keeps things
 //! * [`capture`]: one walk through them, giving a snapshot
@@ -24,7 +24,7 @@ pub mod commands;
 pub mod image;
 pub mod model;
 pub mod new_file;
+pub mod process;
 pub mod report;
 pub mod runtime;
-pub mod target;
 pub mod top;

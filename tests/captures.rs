@@ -12,9 +12,9 @@ use std::path::Path;
 
 use gospy::capture::{OpenOptions, Session, record};
 use gospy::model::{Snapshot, Status};
-use gospy::target::capture_file::{Description, goal, write};
-use gospy::target::core::{CoreOptions, CoreTarget};
-use gospy::target::live::LiveTarget;
+use gospy::process::capture_file::{Description, goal, write};
+use gospy::process::core::{CoreOptions, CoreTarget};
+use gospy::process::live::LiveTarget;
 use snapshots::{assert_same, everything, snapshot};
 use support::{Fixture, Mode, Running, VERSIONS};
 
@@ -331,7 +331,7 @@ mod damaged {
     /// The core file inside a capture: behind the checksums, where damage is believed.
     fn inside() -> Vec<u8> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/tiny-1.26.6-arm64.capture");
-        let file = gospy::target::capture_file::CaptureFile::open(Arc::new(std::fs::read(path).unwrap())).unwrap();
+        let file = gospy::process::capture_file::CaptureFile::open(Arc::new(std::fs::read(path).unwrap())).unwrap();
         let mut bytes = vec![0; usize::try_from(file.len()).unwrap()];
         assert_eq!(file.read_at(0, &mut bytes).unwrap(), bytes.len());
         bytes

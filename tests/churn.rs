@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
 use gospy::model::{NotShown, Snapshot, StackId, StackState, Status};
-use gospy::target::live::LiveTarget;
+use gospy::process::live::LiveTarget;
 use support::{ChainRule, Fixture, Mode, Running, VERSIONS, gospy, parse_traceback};
 
 const SECONDS: &str = "GOSPY_CHURN_SECONDS";

@@ -9,8 +9,8 @@ mod snapshots;
 mod support;
 
 use gospy::model::{Snapshot, StackState, Status};
-use gospy::target::core::{CoreOptions, CoreTarget};
-use gospy::target::live::LiveTarget;
+use gospy::process::core::{CoreOptions, CoreTarget};
+use gospy::process::live::LiveTarget;
 use nix::sys::signal::Signal;
 use snapshots::{assert_same_goroutines, difference, rest, snapshot};
 use support::core_dump::{gcore, killed_for_core, with_core_limit};

@@ -20,8 +20,8 @@ use std::os::unix::fs::FileExt;
 use gospy::addr::Addr;
 use gospy::capture::{OpenOptions, Session};
 use gospy::model::{Goroutine, Snapshot, Status};
+use gospy::process::live::LiveTarget;
 use gospy::runtime::GoRuntime;
-use gospy::target::live::LiveTarget;
 use support::{Fixture, Mode, Running, VERSIONS, gospy};
 
 /// Builds, by version: what is the same in all is not tried in all.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
-use gospy::target::core::{CoreOptions, CoreTarget};
+use gospy::process::core::{CoreOptions, CoreTarget};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::core_dump::{gcore, killed_for_core, with_core_limit};

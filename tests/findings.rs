@@ -10,7 +10,7 @@ use gospy::analysis::Index;
 use gospy::analysis::findings::of_snapshot;
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
 use gospy::model::Snapshot;
-use gospy::target::live::LiveTarget;
+use gospy::process::live::LiveTarget;
 use serde_json::Value;
 use support::core_dump::{killed_for_core, with_core_limit};
 use support::real::{PROGRAMS, Real};

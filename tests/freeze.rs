@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use gospy::capture::{CaptureOptions, FreezeMode, OpenOptions, Session};
 use gospy::model::{Snapshot, StackState, Status};
-use gospy::target::live::LiveTarget;
+use gospy::process::live::LiveTarget;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use gospy::addr::{Addr, Arch};
 use gospy::bytes::ByteSource;
 use gospy::capture::{CaptureError, CaptureOptions, FreezeMode, OpenOptions, Session};
-use gospy::target::live::LiveTarget;
-use gospy::target::{
+use gospy::process::live::LiveTarget;
+use gospy::process::{
     Backend, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats,
     Registers, Target, TargetError, ThreadInfo, Tid,
 };

@@ -17,9 +17,9 @@ use gospy::addr::{Addr, Arch};
 use gospy::bytes::ByteSource;
 use gospy::capture::{OpenOptions, Session};
 use gospy::model::{Goroutine, NotShown, Snapshot, StackState, Status};
-use gospy::target::core::{CoreOptions, CoreTarget};
-use gospy::target::{
-    Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Shortcoming, Target, TargetError, ThreadInfo,
+use gospy::process::core::{CoreOptions, CoreTarget};
+use gospy::process::{
+    Backend, Clock, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError, ThreadInfo,
 };
 use snapshots::everything;
 
@@ -98,7 +98,7 @@ impl Target for Damaged {
         self.inner.has_whole_pages()
     }
 
-    fn shortcomings(&self) -> Vec<Shortcoming> {
+    fn shortcomings(&self) -> Vec<Limitation> {
         self.inner.shortcomings()
     }
 

@@ -16,12 +16,12 @@ use gospy::capture::Program;
 use gospy::image::elf::Elf;
 use gospy::image::symtab;
 use gospy::model::WarningCode;
+use gospy::process::fake::FakeTarget;
+use gospy::process::{Clock, Mapping, ThreadInfo};
 use gospy::runtime::layout::{Layout, LayoutSource, LayoutTable};
 use gospy::runtime::symbols::{Global, SymbolSource};
 use gospy::runtime::version::GoVersionSource;
 use gospy::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use gospy::target::fake::FakeTarget;
-use gospy::target::{Clock, Mapping, ThreadInfo};
 use support::{Fixture, Mode, VERSIONS};
 
 const HEAP: u64 = 0xc0_0000_0000;

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use gospy::capture::{OpenOptions, Session};
 use gospy::model::{Snapshot, StackState, Status};
+use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::runtime::symbols::Global;
-use gospy::target::core::{CoreOptions, CoreTarget};
 use snapshots::everything;
 use support::gospy;
 

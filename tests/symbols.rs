@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use gospy::capture::{OpenOptions, Session};
 use gospy::image::elf::Elf;
+use gospy::process::live::LiveTarget;
 use gospy::runtime::layout::{LayoutSource, LayoutTable};
 use gospy::runtime::symbols::{Global, SymbolSource};
-use gospy::target::live::LiveTarget;
 use support::fixture::script;
 use support::{Fixture, Mode, VERSIONS};
 

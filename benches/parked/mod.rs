@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use gospy::bytes::ByteSource as _;
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
 use gospy::model::Snapshot;
-use gospy::target::capture_file::CaptureFile;
-use gospy::target::core::{CoreOptions, CoreTarget};
-use gospy::target::file_bytes::FileBytes;
+use gospy::process::capture_file::CaptureFile;
+use gospy::process::core::{CoreOptions, CoreTarget};
+use gospy::process::file_bytes::FileBytes;
 
 /// The capture, decompressed, so that reading it costs a copy as it does with a process.
 pub(crate) fn image() -> anyhow::Result<Arc<Vec<u8>>> {

@@ -14,7 +14,7 @@ use crate::model::SymbolPool;
 
 /// What happened to a group. In the order in which they are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fate {
+pub enum ChangeKind {
     /// Only in the second.
     New,
     /// More than before.
@@ -27,7 +27,7 @@ pub enum Fate {
     Unchanged,
 }
 
-impl Fate {
+impl ChangeKind {
     /// All of them, in the order in which they are told.
     pub const ALL: [Self; 5] = [Self::New, Self::Grown, Self::Gone, Self::Shrunk, Self::Unchanged];
 
@@ -60,7 +60,7 @@ pub struct Change {
     /// What its members have in common.
     pub key: Key,
     /// What happened.
-    pub fate: Fate,
+    pub fate: ChangeKind,
     /// Members in the first.
     pub before: u64,
     /// Members in the second.
@@ -83,7 +83,7 @@ impl Change {
 
 /// Goroutines that are in both with the same wait.
 #[derive(Clone, Debug)]
-pub struct Stayed {
+pub struct StillBlocked {
     /// They, with what they have in common. Their waits are lower bounds: the runtime's own stamp, or
     /// the time between the two where it is known that they have not run.
     pub crowd: Crowd,
@@ -103,7 +103,7 @@ pub struct Diff {
     /// Every group: by what happened, the largest change first.
     pub changes: Vec<Change>,
     /// Those that stayed, the largest group first; `None` where ids cannot be compared.
-    pub stayed: Option<Vec<Stayed>>,
+    pub stayed: Option<Vec<StillBlocked>>,
 }
 
 impl Diff {
@@ -130,7 +130,7 @@ impl Diff {
 
     /// How many groups have this fate.
     #[must_use]
-    pub fn groups(&self, fate: Fate) -> usize {
+    pub fn groups(&self, fate: ChangeKind) -> usize {
         self.changes.iter().filter(|change| change.fate == fate).count()
     }
 }
@@ -141,7 +141,7 @@ fn changes(first: Vec<Crowd>, second: Vec<Crowd>) -> Vec<Change> {
     let mut add = |crowd: Crowd, before: u64, after: u64| {
         changes.push(Change {
             key: crowd.key,
-            fate: Fate::of(before, after),
+            fate: ChangeKind::of(before, after),
             before,
             after,
             wait: crowd.wait,
@@ -166,7 +166,7 @@ fn changes(first: Vec<Crowd>, second: Vec<Crowd>) -> Vec<Change> {
 /// Stamps are rounded where they are written down.
 const SAME_STAMP_NS: i128 = 1_000_000;
 
-fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut SymbolPool) -> Vec<Stayed> {
+fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut SymbolPool) -> Vec<StillBlocked> {
     let before = a.by_id();
     let elapsed = u64::try_from(elapsed_ns).unwrap_or(0);
     let blocked = [pool.intern_str("waiting"), pool.intern_str("syscall"), pool.intern_str("leaked")];
@@ -180,7 +180,8 @@ fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut Sym
         })
         .collect();
     let by = if a.has_stacks && b.has_stacks { GroupBy::Stack } else { GroupBy::Place(super::PlaceKind::Current) };
-    let mut stayed: Vec<Stayed> = crowds(&both, &by, pool).into_iter().map(|crowd| Stayed { crowd }).collect();
+    let mut stayed: Vec<StillBlocked> =
+        crowds(&both, &by, pool).into_iter().map(|crowd| StillBlocked { crowd }).collect();
     stayed.sort_by_key(|one| Reverse(one.crowd.count));
     stayed
 }
@@ -209,7 +210,7 @@ fn is_same_wait(was: &Member, now: &Member, elapsed_ns: i128) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Diff, Fate};
+    use super::{ChangeKind, Diff};
     use crate::analysis::{Census, GroupBy, PlaceKind};
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
     use crate::model::{Snapshot, SymbolPool};
@@ -268,13 +269,13 @@ mod tests {
         );
         for by in [GroupBy::Stack, GroupBy::SimilarStack, GroupBy::Place(PlaceKind::Current), GroupBy::Start] {
             let diff = diff(&a, &b, &by);
-            let told: Vec<(Fate, u64, u64)> = diff.changes.iter().map(|c| (c.fate, c.before, c.after)).collect();
+            let told: Vec<(ChangeKind, u64, u64)> = diff.changes.iter().map(|c| (c.fate, c.before, c.after)).collect();
             let want = [
-                (Fate::New, 0, 2),
-                (Fate::Grown, 1, 2),
-                (Fate::Gone, 1, 0),
-                (Fate::Shrunk, 2, 1),
-                (Fate::Unchanged, 1, 1),
+                (ChangeKind::New, 0, 2),
+                (ChangeKind::Grown, 1, 2),
+                (ChangeKind::Gone, 1, 0),
+                (ChangeKind::Shrunk, 2, 1),
+                (ChangeKind::Unchanged, 1, 1),
             ];
             assert_eq!(told, want, "{by:?}");
             assert_eq!((diff.before, diff.after), (5, 6), "the runtime's own do not count");
@@ -336,7 +337,7 @@ mod tests {
         let of_restarted = diff(&a, &restarted, &GroupBy::Stack);
         assert_eq!((of_restarted.relation.same_process, of_restarted.relation.same_build), (Some(false), Some(true)));
         assert!(of_restarted.stayed.is_none());
-        assert_eq!(of_restarted.groups(Fate::Unchanged), 1, "groups are compared all the same");
+        assert_eq!(of_restarted.groups(ChangeKind::Unchanged), 1, "groups are compared all the same");
         let mut other = restarted;
         other.target.build_id = Some("other".into());
         other.target.module.package = Some("example.com/other".into());

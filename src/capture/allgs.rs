@@ -11,9 +11,9 @@ use super::session::CaptureError;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt;
 use crate::model::{WarningCode, Warnings};
+use crate::process::{ReadError, Target, TargetExt};
 use crate::runtime::GoRuntime;
 use crate::runtime::symbols::Global;
-use crate::target::{ReadError, Target, TargetExt};
 
 /// Most gs that are listed. A program of that many needs half a terabyte for their stacks.
 const MAX_GS: u64 = 1 << 28;

@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
 use rustc_hash::FxHashMap;
 
 use crate::model::{GcStats, Goroutine};
-use crate::target::Clock;
+use crate::process::Clock;
 
 /// Sets `blocked_before_ns` of every goroutine that has a stamp.
 pub(super) fn set(goroutines: &mut [Goroutine], gc: Option<&GcStats>, clock: Clock) {

@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::read::{Batch, Plan, Raw};
 use super::recording::quiet;
 use crate::addr::Addr;
-use crate::target::{MemRange, ReadError, Target};
+use crate::process::{MemRange, ReadError, Target};
 
 /// How often a stack is read whose goroutine may have run without that being counted. A mixture of
 /// two stacks that is the same each time takes a goroutine that runs and comes to rest again in the

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::*;
 use crate::addr::Arch;
 use crate::capture::fields::Checks;
+use crate::process::fake::{FakeMemory, FakeTarget, ReadOutcome};
 use crate::runtime::layout::{Layout, checked_in};
 use crate::runtime::wait_reason::CountedReasons;
-use crate::target::fake::{FakeMemory, FakeTarget, ReadOutcome};
 
 const G: u64 = 0xc0_0000_1000;
 const STACK: u64 = 0xc0_0001_0000;

@@ -14,14 +14,14 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::core_clock::MAX_STAMP;
 use super::read::Plan;
 use super::scheduler::SchedulerState;
-use super::time_of_death::MAX_STAMP;
 use crate::addr::Addr;
 use crate::model::{Goid, Goroutine, Status, WarningCode, Warnings};
+use crate::process::{ReadError, Target, TargetExt};
 use crate::runtime::MAX_GOID;
 use crate::runtime::g::{G, GLayout, MAX_STACK};
-use crate::target::{ReadError, Target, TargetExt};
 
 const PARENT: &str = "g.parentGoid";
 

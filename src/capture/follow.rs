@@ -17,10 +17,10 @@ use super::program::Program;
 use super::recording::quiet;
 use crate::addr::Addr;
 use crate::model::{StrId, SymbolPool, WarningCode, Warnings};
+use crate::process::{ReadError, Target, TargetExt};
 use crate::runtime::GoRuntime;
 use crate::runtime::panics::Interface;
 use crate::runtime::values::Values;
-use crate::target::{ReadError, Target, TargetExt};
 
 /// Ids of bubbles that are believed are below this; they are counted from 1.
 const MAX_BUBBLE: u64 = 1 << 40;
@@ -148,9 +148,9 @@ impl<'a> PanicValues<'a> {
 mod tests {
     use super::*;
     use crate::addr::Arch;
+    use crate::process::fake::FakeTarget;
     use crate::runtime::layout::checked_in;
     use crate::runtime::values::TypeLayout;
-    use crate::target::fake::FakeTarget;
 
     #[test]
     fn values_of_panics_are_read_once_and_not_without_end() {

@@ -24,10 +24,10 @@ use crate::image::eh_frame::{EhFrame, RegisterNumber, RegisterNumbers, Row, Rule
 use crate::image::elf::Elf;
 use crate::image::symtab::Symbols;
 use crate::model::{ForeignFrame, ForeignStack, Goroutine, StackState, Status, SymbolPool, WarningCode, Warnings};
+use crate::process::{BlockedThread, Frozen, Mapping, ReadError, Registers, Target, TargetExt as _, Tid};
 use crate::runtime::g::G;
 use crate::runtime::layout::Layout;
 use crate::runtime::m::M;
-use crate::target::{BlockedThread, Frozen, Mapping, ReadError, Registers, Target, TargetExt as _, Tid};
 
 /// Most frames of one C stack.
 const MAX_FRAMES: usize = 256;

@@ -19,10 +19,10 @@ use super::unwind::{Start, StartKind};
 use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt;
 use crate::model::FreezeInfo;
+use crate::process::{Broken, FreezeWhich, Frozen, ReadError, Registers, Target, TargetError, TargetExt, Tid};
 use crate::runtime::GoRuntime;
 use crate::runtime::g::{G, GLayout, GobufLayout};
 use crate::runtime::m::{M, MLayout};
-use crate::target::{Broken, FreezeWhich, Frozen, ReadError, Registers, Target, TargetError, TargetExt, Tid};
 
 /// What to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,9 +28,9 @@ use crate::model::{
     Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
     WarningCode, Warnings,
 };
+use crate::process::{ReadError, Target, TargetExt};
 use crate::runtime::g::G;
 use crate::runtime::panics::{Interface, PanicLayout, newest_on_stack};
-use crate::target::{ReadError, Target, TargetExt};
 
 /// How often torn ones are tried again: how many of them are read together, and how long is waited
 /// before. At first nothing is lost but the moment; then, on a machine with more to do than processors,

@@ -11,7 +11,7 @@ use super::symbolize::Symbolizer;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt;
 use crate::model::{Ancestor, AncestorsId, Goid, Label, LabelsId, SymbolPool};
-use crate::target::{ReadError, Target, TargetExt};
+use crate::process::{ReadError, Target, TargetExt};
 
 /// Most labels of one goroutine that are read.
 const MAX_LABELS: usize = 1024;

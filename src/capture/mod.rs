@@ -7,6 +7,7 @@
 mod allgs;
 mod blocked;
 mod close;
+mod core_clock;
 mod death;
 mod fields;
 mod follow;
@@ -23,7 +24,6 @@ mod scheduler;
 mod session;
 mod still;
 pub mod symbolize;
-mod time_of_death;
 pub mod unwind;
 
 pub use freeze::FreezeMode;

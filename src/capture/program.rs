@@ -15,8 +15,8 @@ use crate::image::elf::{Elf, ElfError};
 use crate::image::moduledata::{MODULEDATA_KEPT, ModuleData};
 use crate::image::pclntab::{Header, Pclntab};
 use crate::model::TextMapping;
-use crate::target::file_bytes::FileBytes;
-use crate::target::{Mapping, ReadError, Target, TargetError};
+use crate::process::file_bytes::FileBytes;
+use crate::process::{Mapping, ReadError, Target, TargetError};
 
 /// A Go program that was found in a target.
 #[derive(Debug)]

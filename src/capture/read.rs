@@ -14,10 +14,10 @@ use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::Status;
+use crate::process::coalesce::{ChunkReader, Limits};
+use crate::process::{MemRange, ReadError, Target};
 use crate::runtime::g::{G, GLayout, GobufLayout, MAX_STACK};
 use crate::runtime::wait_reason::CountedReasons;
-use crate::target::coalesce::{ChunkReader, Limits};
-use crate::target::{MemRange, ReadError, Target};
 
 /// Most goroutines in one chunk: few enough for their headers and stacks to stay in the cache of the
 /// thread that reads them, many enough for one system call in a hundred goroutines.

@@ -3,8 +3,8 @@
 use super::freeze::FreezeMode;
 use super::session::{CaptureError, CaptureOptions, OpenError, OpenOptions, Session};
 use crate::model::Snapshot;
-use crate::target::recording::{ElfImage, RecordingTarget};
-use crate::target::{Target, TargetError};
+use crate::process::recording::{ElfImage, RecordingTarget};
+use crate::process::{Target, TargetError};
 
 /// Why a target could not be recorded.
 #[derive(Debug, thiserror::Error)]

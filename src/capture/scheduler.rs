@@ -7,6 +7,7 @@ use super::program::Program;
 use super::session::CaptureError;
 use crate::addr::Addr;
 use crate::model::{GcStats, HeapStats, Processor, Scheduler, Thread, WarningCode, Warnings};
+use crate::process::{ReadError, Target, TargetExt, ThreadInfo};
 use crate::runtime::GoRuntime;
 use crate::runtime::gc_controller::{gc_stats, read_gc_controller};
 use crate::runtime::m::{M, read_ms, read_threads};
@@ -15,7 +16,6 @@ use crate::runtime::mstats::{heap_stats, read_mstats};
 use crate::runtime::p::{P, read_processors, read_ps};
 use crate::runtime::sched::read_scheduler;
 use crate::runtime::symbols::Global;
-use crate::target::{ReadError, Target, TargetExt, ThreadInfo};
 
 /// What was read of the scheduler and the statistics.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::allgs;
 use super::blocked;
+use super::core_clock;
 use super::death::{self, Threads};
 use super::fields::{self, Checks};
 use super::follow::Follow;
@@ -21,17 +22,16 @@ use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
 use super::still::Still;
 use super::symbolize::Symbolizer;
-use super::time_of_death;
 use super::unwind::{Start, Unwinder};
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{
     Death, FreezeInfo, Goroutine, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
 };
+use crate::process::{Backend, Broken, Clock, Ended, Limitation, ReadError, Target, TargetError, TargetExt, Usage};
 use crate::runtime::symbols::Global;
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-use crate::target::{Backend, Broken, Clock, Ended, ReadError, Shortcoming, Target, TargetError, TargetExt, Usage};
 
 /// What opening a target may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -197,9 +197,9 @@ impl Session {
         let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {
             let (init, goroutines) = (read.state.runtime_init_ns, &read.collected.goroutines);
-            both_clocks = time_of_death::both_clocks(self.target.as_ref(), &self.runtime, &self.program)?;
+            both_clocks = core_clock::both_clocks(self.target.as_ref(), &self.runtime, &self.program)?;
             clock.monotonic_ns =
-                time_of_death::at_least(self.target.as_ref(), &self.runtime, &self.program, init, goroutines)?;
+                core_clock::at_least(self.target.as_ref(), &self.runtime, &self.program, init, goroutines)?;
             let message =
                 "the core file does not tell when the process died: uptime and ages are at least what is said";
             warnings.add(WarningCode::ClockUnknown, message);
@@ -207,8 +207,8 @@ impl Session {
         self.record(&mut read)?;
         for shortcoming in self.target.shortcomings() {
             match shortcoming {
-                Shortcoming::Missing(text) => warnings.add(WarningCode::Truncated, text),
-                Shortcoming::Unproven(text) => warnings.add(WarningCode::ImageOdd, text),
+                Limitation::Missing(text) => warnings.add(WarningCode::Truncated, text),
+                Limitation::Unproven(text) => warnings.add(WarningCode::ImageOdd, text),
             }
         }
         if self.target.backend() == Backend::ProcMem {

@@ -9,8 +9,8 @@ use super::super::record::record;
 use super::*;
 use crate::bytes::ByteSource;
 use crate::model::{Goid, NotShown, StackState, Status};
-use crate::target::core::{CoreOptions, CoreTarget};
-use crate::target::{Mapping, MemRange, ProcessInfo, ReadStats, ThreadInfo};
+use crate::process::core::{CoreOptions, CoreTarget};
+use crate::process::{Mapping, MemRange, ProcessInfo, ReadStats, ThreadInfo};
 
 /// What a recording holds, with other bytes in some places.
 struct Changed {
@@ -208,7 +208,7 @@ fn a_recording_has_what_was_concluded_of_pointers_and_of_ending_goroutines() {
         }
         let (image, live) = record(Box::new(target), None).unwrap();
         let mut bytes = Vec::new();
-        crate::target::capture_file::write_to(&mut bytes, &image, None).unwrap();
+        crate::process::capture_file::write_to(&mut bytes, &image, None).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("recorded.capture");
         std::fs::write(&path, bytes).unwrap();

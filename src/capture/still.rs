@@ -15,8 +15,8 @@ use super::read::{Chunk, Plan};
 use super::scheduler::{self, SchedulerState};
 use super::session::{CaptureError, checks};
 use crate::model::{FreezeInfo, Warnings};
+use crate::process::{Broken, Clock, FreezeOptions, FreezeWhich, Target, TargetError, ThreadInfo, Tid, unrecorded};
 use crate::runtime::GoRuntime;
-use crate::target::{Broken, Clock, FreezeOptions, FreezeWhich, Target, TargetError, ThreadInfo, Tid, unrecorded};
 
 /// Stacks longer than this are finished when the target runs again.
 const WINDOW: usize = 1 << 20;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
 use super::exit;
 use super::selection::IdRange;
-use super::source::{Depth, Freeze, Place, Wanted};
+use super::source::{Depth, Freeze, Place, TargetSpec};
 use super::streams::ColourChoice;
 use crate::analysis::filter::HELP as FILTER_HELP;
 use crate::analysis::{PlaceKind, SortKey};
@@ -216,9 +216,9 @@ pub(super) struct TargetArgs {
 }
 
 impl TargetArgs {
-    pub(super) fn wanted(&self) -> Wanted {
+    pub(super) fn wanted(&self) -> TargetSpec {
         let wanted = place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref());
-        Wanted { freeze_filtered: self.freeze_seccomp, ..wanted }
+        TargetSpec { freeze_filtered: self.freeze_seccomp, ..wanted }
     }
 
     pub(super) fn freeze(&self) -> Option<Freeze> {
@@ -231,12 +231,12 @@ impl TargetArgs {
 }
 
 /// One of the two is there: the definitions see to that.
-fn place(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroot: Option<&PathBuf>) -> Wanted {
+fn place(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroot: Option<&PathBuf>) -> TargetSpec {
     let place = match (pid, from) {
         (Some(pid), _) => Place::Process(pid),
         (None, from) => Place::File(from.cloned().unwrap_or_default()),
     };
-    Wanted { place, bin: bin.cloned(), sysroot: sysroot.cloned(), freeze_filtered: false }
+    TargetSpec { place, bin: bin.cloned(), sysroot: sysroot.cloned(), freeze_filtered: false }
 }
 
 #[derive(Args, Debug)]
@@ -291,7 +291,7 @@ pub(super) struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    pub(super) fn wanted(&self) -> Option<Wanted> {
+    pub(super) fn wanted(&self) -> Option<TargetSpec> {
         let given = self.pid.is_some() || self.from.is_some();
         given.then(|| place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref()))
     }

@@ -9,10 +9,10 @@ use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure};
 use crate::model::Snapshot;
+use crate::process::capture_file::{self, Description, WriteError};
 use crate::report::captures::{self, Captured, Captures};
 use crate::report::json::time;
 use crate::report::units::{bytes, counted};
-use crate::target::capture_file::{self, Description, WriteError};
 
 pub(super) fn run(
     arguments: &CaptureArgs,

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use regex::Regex;
 
 use super::snapshots::Given;
-use super::source::{Depth, Freeze, Wanted};
+use super::source::{Depth, Freeze, TargetSpec};
 use crate::analysis::GroupBy;
 use crate::analysis::check::Allowance;
 use crate::analysis::quantity::{DURATION_HELP, parse_duration};
@@ -116,9 +116,9 @@ pub(super) struct ProcessArgs {
 }
 
 impl ProcessArgs {
-    pub(super) fn wanted(&self) -> Option<Wanted> {
-        let wanted = |pid| Wanted::process(pid, self.bin.clone());
-        self.pid.map(|pid| Wanted { freeze_filtered: self.freeze_seccomp, ..wanted(pid) })
+    pub(super) fn wanted(&self) -> Option<TargetSpec> {
+        let wanted = |pid| TargetSpec::process(pid, self.bin.clone());
+        self.pid.map(|pid| TargetSpec { freeze_filtered: self.freeze_seccomp, ..wanted(pid) })
     }
 
     pub(super) fn depth(&self) -> Depth {

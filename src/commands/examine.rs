@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::live::{not_opened, target};
-use super::source::{Depth, Source, Wanted};
+use super::source::{Depth, Source, TargetSpec};
 use super::{Exit, Failure};
 use crate::analysis::Counts;
 use crate::bytes::ByteSource;
@@ -11,14 +11,14 @@ use crate::capture::{self, OpenOptions, Session};
 use crate::image::build_info::BuildInfo;
 use crate::image::elf::{Elf, ElfKind};
 use crate::model::{Provenance, Warnings};
+use crate::process::TargetError;
+use crate::process::access::Access;
+use crate::process::live::LiveTarget;
+use crate::process::proc_dir;
+use crate::process::process_list::{ProcessEntry, ProcessList};
 use crate::report::doctor::{Check, Doctor, Fact, Oddity, Program, Reading, Refusal};
 use crate::report::json::SCHEMA_VERSION;
 use crate::report::processes::{Process, Processes};
-use crate::target::TargetError;
-use crate::target::access::Access;
-use crate::target::live::LiveTarget;
-use crate::target::proc_dir;
-use crate::target::process_list::{ProcessEntry, ProcessList};
 
 /// Sections that only Go programs have. Programs without any section are looked into instead.
 const GO_SECTIONS: &[&str] = &[".go.buildinfo", ".gopclntab", ".data.rel.ro.gopclntab", ".note.go.buildid"];
@@ -27,8 +27,8 @@ const GO_SECTIONS: &[&str] = &[".go.buildinfo", ".gopclntab", ".data.rel.ro.gopc
 const OF_MACHINE: &[&str] = &["own uid", "CAP_SYS_PTRACE", "kernel.yama.ptrace_scope", "seccomp mode", "container"];
 
 /// Every fact about reading one process, or about this machine.
-pub(super) fn doctor(wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
-    let pid = wanted.and_then(Wanted::pid);
+pub(super) fn doctor(wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
+    let pid = wanted.and_then(TargetSpec::pid);
     let own = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     let access = Access::of(pid.unwrap_or(own))?;
     let (kernel, machine) = kernel();
@@ -73,7 +73,7 @@ fn kernel() -> (String, String) {
     }
 }
 
-fn read(wanted: &Wanted, report: &mut Doctor) -> Result<(), Failure> {
+fn read(wanted: &TargetSpec, report: &mut Doctor) -> Result<(), Failure> {
     let (target, bin) = target(wanted)?;
     let exe = target.process().exe.clone();
     // Looked at apart, so that it is told even when the runtime cannot be read.
@@ -206,7 +206,7 @@ fn go_process(entry: ProcessEntry, bytes: Arc<dyn ByteSource>) -> Option<(Proces
 fn goroutines(pid: i32) -> Result<u64, Failure> {
     let target = LiveTarget::open(pid)?;
     let mut session = Session::open(Box::new(target), &OpenOptions::default())
-        .map_err(|e| not_opened(e, &Wanted::process(pid, None)))?;
+        .map_err(|e| not_opened(e, &TargetSpec::process(pid, None)))?;
     let snapshot = Source::capture(&mut session, &Depth::default())?;
     Ok(Counts::of(&snapshot).total)
 }

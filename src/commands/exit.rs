@@ -1,8 +1,8 @@
 //! How a command ends.
 
 use super::streams::Streams;
+use crate::process::{ReadError, TargetError};
 use crate::report::clean::clean;
-use crate::target::{ReadError, TargetError};
 
 /// Exit statuses; scripts rely on them. A Ctrl-C ends the program by its signal, which a shell
 /// shows as 130.

@@ -15,9 +15,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::files::is_dash;
 use super::{Exit, Failure};
+use crate::process::capture_file::MAGIC;
 use crate::report::json::read::ReadBackError;
 use crate::report::units::bytes;
-use crate::target::capture_file::MAGIC;
 
 /// How long nothing is said of a stream that nothing comes from, ms.
 const SILENCE: u16 = 1_000;

@@ -4,34 +4,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::input::{Contents, Input, not_read};
-use super::source::{Depth, Freeze, Place, Source, Sources, Wanted};
+use super::source::{Depth, Freeze, Place, Source, Sources, TargetSpec};
 use super::{Exit, Failure, examine};
 use crate::capture::{
     CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, record,
 };
 use crate::model::Snapshot;
+use crate::process::core::{CoreOptions, CoreTarget};
+use crate::process::live::LiveTarget;
+use crate::process::recording::ElfImage;
+use crate::process::{Backend, Target, TargetError};
 use crate::report::doctor::Doctor;
 use crate::report::json::restore;
 use crate::report::processes::Processes;
 use crate::runtime::RuntimeError;
-use crate::target::core::{CoreOptions, CoreTarget};
-use crate::target::live::LiveTarget;
-use crate::target::recording::ElfImage;
-use crate::target::{Backend, Target, TargetError};
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Live;
 
 impl Sources for Live {
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
+    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
         match &wanted.place {
             Place::File(path) => opened(Input::open(path)?, wanted),
             Place::Process(_) => session(target(wanted)?, wanted),
         }
     }
 
-    fn record(&self, wanted: &Wanted, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+    fn record(&self, wanted: &TargetSpec, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
         let (target, _) = target(wanted)?;
         let start = target.process().start_ticks;
         let recorded = record(target, freeze.map(mode)).map_err(|error| match error {
@@ -48,7 +48,7 @@ impl Sources for Live {
         Ok(recorded)
     }
 
-    fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
         examine::doctor(wanted)
     }
 
@@ -80,7 +80,7 @@ fn mode(freeze: Freeze) -> FreezeMode {
 type Opened = (Box<dyn Target>, Option<PathBuf>);
 
 /// Opens what there is memory of: a process, a capture or a core file.
-pub(super) fn target(wanted: &Wanted) -> Result<Opened, Failure> {
+pub(super) fn target(wanted: &TargetSpec) -> Result<Opened, Failure> {
     let path = match &wanted.place {
         Place::Process(pid) => {
             let target = LiveTarget::open(*pid)?.allow_freeze_of_filtered(wanted.freeze_filtered);
@@ -101,7 +101,7 @@ pub(super) fn target(wanted: &Wanted) -> Result<Opened, Failure> {
 }
 
 /// A file whose contents are memory.
-fn memory(input: Input, path: &Path, wanted: &Wanted) -> Result<Opened, Failure> {
+fn memory(input: Input, path: &Path, wanted: &TargetSpec) -> Result<Opened, Failure> {
     let options = CoreOptions { bin: wanted.bin.clone(), sysroot: wanted.sysroot.clone() };
     let name = input.name.clone();
     let target = match input.is_stream() {
@@ -119,7 +119,7 @@ fn memory(input: Input, path: &Path, wanted: &Wanted) -> Result<Opened, Failure>
 }
 
 /// What can be shown of a file.
-pub(super) fn opened(input: Input, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
+pub(super) fn opened(input: Input, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
     let Place::File(path) = &wanted.place else { return session(target(wanted)?, wanted) };
     if input.contents != Contents::Json {
         return session(memory(input, path, wanted)?, wanted);
@@ -129,7 +129,7 @@ pub(super) fn opened(input: Input, wanted: &Wanted) -> Result<Box<dyn Source>, F
     Ok(Box::new(Restored(snapshot)))
 }
 
-fn session((target, bin): Opened, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
+fn session((target, bin): Opened, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
     let session = Session::open(target, &OpenOptions { bin, thorough: false });
     Ok(Box::new(session.map_err(|error| not_opened(error, wanted))?))
 }
@@ -154,7 +154,7 @@ fn not_captured(error: CaptureError) -> Failure {
     }
 }
 
-pub(super) fn not_opened(error: OpenError, wanted: &Wanted) -> Failure {
+pub(super) fn not_opened(error: OpenError, wanted: &TargetSpec) -> Failure {
     let not_go = |text: String, next: &str| Failure::new(Exit::NotGo, format!("{}: {text}\n{next}", wanted.name()));
     let (other, argument) = match &wanted.place {
         Place::Process(pid) => ("`gospy ps` lists the Go programs that run here", format!("--pid {pid}")),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::capture::description;
 use super::live::Live;
-use super::source::{Freeze, Place, Sources, Wanted};
+use super::source::{Freeze, Place, Sources, TargetSpec};
 use crate::analysis::Index;
 use crate::model::Snapshot;
 use crate::new_file::{Goal, NewFileError, Replace};
+use crate::process::capture_file;
 use crate::report::json::{self, JsonOptions};
-use crate::target::capture_file;
 use crate::top::run::Save;
 
 /// Names that are tried: one key may be pressed more than once in a second.
@@ -18,12 +18,14 @@ const MAX_NAMES: u32 = 99;
 
 /// Writes a capture of the program as it is now. Where it has ended, or is not to be read now, what was
 /// read of it last is written as JSON, which can be shown with --from too. Nothing is ever replaced.
-pub(super) fn save(wanted: Wanted, freeze: Option<Freeze>) -> Save {
+pub(super) fn save(wanted: TargetSpec, freeze: Option<Freeze>) -> Save {
     Arc::new(move |shown: &Snapshot, live: bool| {
         let now = match wanted.place {
             // It may be another process by now: one that came back.
-            Place::Process(_) => live
-                .then(|| Wanted { freeze_filtered: wanted.freeze_filtered, ..Wanted::process(shown.target.pid, None) }),
+            Place::Process(_) => live.then(|| TargetSpec {
+                freeze_filtered: wanted.freeze_filtered,
+                ..TargetSpec::process(shown.target.pid, None)
+            }),
             Place::File(_) => Some(wanted.clone()),
         };
         let written = match now.and_then(|wanted| Live.record(&wanted, freeze).ok()) {

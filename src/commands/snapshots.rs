@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Failure;
 use super::input::{Contents, Input, not_read};
 use super::live::opened;
-use super::source::{Depth, Place, Sources, Wanted};
+use super::source::{Depth, Place, Sources, TargetSpec};
 use crate::analysis::Census;
 use crate::model::SymbolPool;
 use crate::report::json::read;
@@ -19,7 +19,7 @@ pub(super) enum Given {
     /// `bin` and `sysroot` say where the program's files are.
     File { path: PathBuf, bin: Option<PathBuf>, sysroot: Option<PathBuf> },
     /// A process now.
-    Process(Wanted, Depth),
+    Process(TargetSpec, Depth),
 }
 
 impl Given {
@@ -43,7 +43,7 @@ impl Given {
                         .map_err(|error| not_read(&name, &error));
                 }
                 let (bin, sysroot) = (bin.clone(), sysroot.clone());
-                let wanted = Wanted { place: Place::File(path.clone()), bin, sysroot, freeze_filtered: false };
+                let wanted = TargetSpec { place: Place::File(path.clone()), bin, sysroot, freeze_filtered: false };
                 let mut source = match input.is_stream() {
                     true => opened(input, &wanted)?,
                     false => sources.open(&wanted)?,
@@ -60,6 +60,6 @@ impl Given {
 }
 
 /// What a process is called.
-pub(super) fn name_of(wanted: &Wanted) -> String {
+pub(super) fn name_of(wanted: &TargetSpec) -> String {
     wanted.pid().map_or_else(|| wanted.name(), |pid| format!("pid {pid}"))
 }

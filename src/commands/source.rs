@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use super::{Exit, Failure};
 use crate::model::Snapshot;
+use crate::process::recording::ElfImage;
 use crate::report::doctor::Doctor;
 use crate::report::processes::Processes;
-use crate::target::recording::ElfImage;
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct TargetSpec {
     /// Where it is.
     pub place: Place,
     /// A binary of the same build with symbols; of a core file, the program's own file.
@@ -32,7 +32,7 @@ pub enum Place {
     File(PathBuf),
 }
 
-impl Wanted {
+impl TargetSpec {
     /// A running process.
     #[must_use]
     pub fn process(pid: i32, bin: Option<PathBuf>) -> Self {
@@ -86,19 +86,19 @@ pub trait Sources {
     ///
     /// # Errors
     /// With the reason, what to do, and the status to end with.
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure>;
+    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure>;
 
     /// Reads all of one to be written into a file.
     ///
     /// # Errors
     /// With the reason, what to do, and the status to end with.
-    fn record(&self, wanted: &Wanted, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure>;
+    fn record(&self, wanted: &TargetSpec, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure>;
 
     /// Finds out how reading one would go, or what this machine allows, and the status to end with.
     ///
     /// # Errors
     /// When not even that can be told.
-    fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure>;
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure>;
 
     /// Lists the Go programs that run.
     ///

@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::source::{Depth, Source, Sources, Wanted};
+use super::source::{Depth, Source, Sources, TargetSpec};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, Failure, run};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{Snapshot, Status};
+use crate::process::recording::ElfImage;
 use crate::report::doctor::{Check, Doctor};
 use crate::report::processes::{Process, Processes};
-use crate::target::recording::ElfImage;
 
 /// DEL, C1, bidirectional controls, and characters that cannot be seen, in and beyond the first plane.
 const HOSTILE: &str = "\u{7f}\u{9b}2J\u{202e}\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
@@ -19,23 +19,28 @@ struct Fake(Snapshot);
 struct Opened(Snapshot);
 
 impl Sources for Fake {
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Source>, Failure> {
+    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
         match wanted.pid().unwrap() {
             4242 => Ok(Box::new(Opened(self.0.clone()))),
             pid => Err(Failure::new(Exit::NoProcess, format!("there is no process {pid}"))),
         }
     }
 
-    fn record(&self, wanted: &Wanted, _: Option<super::source::Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+    fn record(&self, wanted: &TargetSpec, _: Option<super::source::Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
         Err(Failure::new(Exit::NoProcess, format!("there is no {}", wanted.name())))
     }
 
-    fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
         let check =
             Check { name: "process_vm_readv".into(), passed: Some(false), value: format!("refused\u{1b}{HOSTILE}") };
         let exit = if wanted.is_some() { Exit::Permission } else { Exit::Done };
         Ok((
-            Doctor { gospy_version: "0", pid: wanted.and_then(Wanted::pid), access: vec![check], ..Default::default() },
+            Doctor {
+                gospy_version: "0",
+                pid: wanted.and_then(TargetSpec::pid),
+                access: vec![check],
+                ..Default::default()
+            },
             exit,
         ))
     }
@@ -88,15 +93,19 @@ struct Settling;
 struct Readings(u64);
 
 impl Sources for Settling {
-    fn open(&self, _: &Wanted) -> Result<Box<dyn Source>, Failure> {
+    fn open(&self, _: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
         Ok(Box::new(Readings(0)))
     }
 
-    fn record(&self, wanted: &Wanted, freeze: Option<super::source::Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+    fn record(
+        &self,
+        wanted: &TargetSpec,
+        freeze: Option<super::source::Freeze>,
+    ) -> Result<(ElfImage, Snapshot), Failure> {
         Fake(snapshot(1)).record(wanted, freeze)
     }
 
-    fn examine(&self, wanted: Option<&Wanted>) -> Result<(Doctor, Exit), Failure> {
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
         Fake(snapshot(1)).examine(wanted)
     }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::args::TopArgs;
 use super::live::Live;
-use super::source::{Depth, Source, Sources, Wanted};
+use super::source::{Depth, Source, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, selection};
 use crate::analysis::SortKey;
 use crate::model::Snapshot;
-use crate::target::proc_dir::ProcDir;
-use crate::target::process_list::ProcessList;
+use crate::process::proc_dir::ProcDir;
+use crate::process::process_list::ProcessList;
 use crate::top::draw::Theme;
 use crate::top::order::{GroupSort, Order, SortName};
 use crate::top::picture::Selection;
@@ -118,7 +118,7 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
 struct Opened {
     source: Box<dyn Source>,
     depth: Depth,
-    wanted: Wanted,
+    wanted: TargetSpec,
     /// The process, with when it was started, in clock ticks after boot: another one may get its pid.
     process: Option<(i32, u64)>,
     /// When it was last read, by the target's `nanotime`.
@@ -153,7 +153,7 @@ impl SnapshotSource for Opened {
 }
 
 impl Opened {
-    fn new(source: Box<dyn Source>, pid: i32, depth: Depth, wanted: Wanted) -> Self {
+    fn new(source: Box<dyn Source>, pid: i32, depth: Depth, wanted: TargetSpec) -> Self {
         let started = ProcDir::open(pid).and_then(|dir| dir.stat()).ok().map(|stat| stat.starttime);
         Self { source, depth, wanted, process: started.map(|started| (pid, started)), last_ns: None }
     }
@@ -235,7 +235,7 @@ impl Successor for SameName {
                 && process.start_ticks >= self.start_ticks
         });
         let newest = candidates.max_by_key(|process| (process.start_ticks, process.pid))?;
-        let wanted = Wanted::process(newest.pid, self.bin.clone());
+        let wanted = TargetSpec::process(newest.pid, self.bin.clone());
         // One that has only just been started cannot be read yet; it is found again the next time.
         let source = Live.open(&wanted).ok()?;
         (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);

@@ -11,7 +11,7 @@ use super::symbols::{Global, Symbols};
 use super::timers::place_timers;
 use crate::addr::Addr;
 use crate::model::Warnings;
-use crate::target::{ReadError, TargetExt as _};
+use crate::process::{ReadError, TargetExt as _};
 
 /// `GOEXPERIMENT`s that move fields of a P or an M behind those that can be checked.
 const MOVING_EXPERIMENTS: &[&str] =

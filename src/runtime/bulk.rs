@@ -1,7 +1,7 @@
 //! Many small objects in few reads.
 
 use crate::addr::Addr;
-use crate::target::{MemRange, ReadError, Target};
+use crate::process::{MemRange, ReadError, Target};
 
 /// Most bytes that one batch holds; more objects are read in several batches.
 const BATCH_BYTES: usize = 4 << 20;

@@ -5,7 +5,7 @@ use super::layout::{Layout, layout};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{Goid, Status};
-use crate::target::{ReadError, Target};
+use crate::process::{ReadError, Target};
 
 layout! {
     /// Offsets in `runtime.g` (runtime2.go).

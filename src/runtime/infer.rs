@@ -10,7 +10,7 @@ use super::layout::LayoutTable;
 use super::validate::{Checker, Sample};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::target::{ReadError, TargetExt as _};
+use crate::process::{ReadError, TargetExt as _};
 
 /// Where an anchor may be: first offset and the one behind the last, bytes.
 type Window = std::ops::Range<usize>;

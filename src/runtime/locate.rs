@@ -17,7 +17,7 @@ use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::Pclntab;
 use crate::model::{Provenance, WarningCode, Warnings};
-use crate::target::{ReadError, Target};
+use crate::process::{ReadError, Target};
 
 /// The program whose runtime is looked for.
 #[derive(Clone, Copy)]

@@ -11,7 +11,7 @@ use super::p::P;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{Thread, WarningCode, Warnings};
-use crate::target::{ReadError, Target, TargetExt as _, ThreadInfo};
+use crate::process::{ReadError, Target, TargetExt as _, ThreadInfo};
 
 layout! {
     /// Offsets in `runtime.m` (runtime2.go).

@@ -5,7 +5,7 @@ use super::layout::{Layout, LayoutTable, layout};
 use super::p::P;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::target::{ReadError, Target};
+use crate::process::{ReadError, Target};
 
 layout! {
     /// Offsets in `runtime.mcache` (mcache.go).
@@ -138,8 +138,8 @@ pub fn read_unflushed(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<
 mod tests {
     use super::*;
     use crate::addr::Arch;
+    use crate::process::fake::FakeTarget;
     use crate::runtime::layout::checked_in;
-    use crate::target::fake::FakeTarget;
 
     const CACHE: u64 = 0xc000_0000;
     const SPANS: u64 = 0xd000_0000;

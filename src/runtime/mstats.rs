@@ -6,7 +6,7 @@ use super::mcache::Unflushed;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{HeapStats, Pause, WarningCode, Warnings};
-use crate::target::{ReadError, Target, TargetExt as _};
+use crate::process::{ReadError, Target, TargetExt as _};
 
 layout! {
     /// Offsets in `runtime.mstats` (mstats.go).

@@ -9,7 +9,7 @@ use crate::addr::{Arch, LinkAddr};
 use crate::image::dwarf::{Dwarf, DwarfFindings};
 use crate::image::elf::Elf;
 use crate::image::symtab;
-use crate::target::Target;
+use crate::process::Target;
 
 /// What DWARF says.
 pub(super) struct DwarfFacts {

@@ -9,7 +9,7 @@ use super::m::M;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{PStatus, Processor, WarningCode, Warnings};
-use crate::target::{ReadError, Target, TargetExt as _};
+use crate::process::{ReadError, Target, TargetExt as _};
 
 layout! {
     /// Offsets in `runtime.p` (runtime2.go).

@@ -10,7 +10,7 @@ use rustc_hash::FxBuildHasher;
 use super::layout::layout;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::target::{ReadError, Target, TargetExt as _};
+use crate::process::{ReadError, Target, TargetExt as _};
 
 layout! {
     /// Offsets in `runtime._panic` (runtime2.go).
@@ -139,8 +139,8 @@ mod tests {
         }
     }
     use crate::addr::Arch;
+    use crate::process::fake::FakeTarget;
     use crate::runtime::layout::checked_in;
-    use crate::target::fake::FakeTarget;
 
     #[test]
     fn a_list_that_leads_in_a_circle_ends() {

@@ -14,8 +14,8 @@ use super::sched::{Sched, read_scheduler};
 use super::wait_reason::read_wait_reasons;
 use crate::addr::{Addr, Arch};
 use crate::model::{GcPhase, Goid, PStatus, WarningCode, Warnings};
-use crate::target::ThreadInfo;
-use crate::target::fake::FakeTarget;
+use crate::process::ThreadInfo;
+use crate::process::fake::FakeTarget;
 
 fn layout(minor: u32) -> Layout {
     Layout::resolve(checked_in(minor, Arch::Amd64).unwrap()).unwrap()

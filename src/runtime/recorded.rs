@@ -9,7 +9,7 @@ use super::symbols::{Global, Located, SymbolSource};
 use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt as _;
 use crate::image::elf::Elf;
-use crate::target::Target;
+use crate::process::Target;
 
 /// Names of the attachments.
 const DWARF: &str = "dwarf";

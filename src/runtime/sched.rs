@@ -5,7 +5,7 @@ use super::p::P;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{Scheduler, WarningCode, Warnings};
-use crate::target::{ReadError, Target, TargetExt as _};
+use crate::process::{ReadError, Target, TargetExt as _};
 
 layout! {
     /// Offsets in `runtime.schedt` (runtime2.go).

@@ -10,7 +10,7 @@ use super::layout::Layout;
 use super::p::P;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::target::{ReadError, Target};
+use crate::process::{ReadError, Target};
 
 /// How far they may have moved either way, bytes; from 1.24 to 1.25 it was 552.
 const WINDOW: u32 = 1024;
@@ -123,8 +123,8 @@ pub(crate) fn place_timers(target: &dyn Target, ps: &[P], layout: &mut Layout) -
 mod tests {
     use super::*;
     use crate::addr::Arch;
+    use crate::process::fake::FakeTarget;
     use crate::runtime::layout::checked_in;
-    use crate::target::fake::FakeTarget;
 
     const PS: u64 = 0x10_0000;
     const HEAP: u64 = 0x20_0000;

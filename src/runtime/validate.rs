@@ -19,7 +19,7 @@ use crate::bytes::FieldsExt as _;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::Pclntab;
 use crate::model::Status;
-use crate::target::{ReadError, Target, TargetExt as _};
+use crate::process::{ReadError, Target, TargetExt as _};
 
 /// Goroutines that are looked at.
 pub(crate) const SAMPLE: usize = 64;

@@ -12,7 +12,7 @@ use super::layout::LayoutTable;
 use super::panics::Interface;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::target::{ReadError, Target, TargetExt as _};
+use crate::process::{ReadError, Target, TargetExt as _};
 
 /// Longest text of a value that is read, bytes.
 pub const MAX_TEXT: usize = 64 << 10;
@@ -414,8 +414,8 @@ mod tests {
 
     use super::*;
     use crate::addr::Arch;
+    use crate::process::fake::FakeTarget;
     use crate::runtime::layout::checked_in;
-    use crate::target::fake::FakeTarget;
 
     #[test]
     fn floats_as_the_runtime_prints_them() {

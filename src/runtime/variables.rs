@@ -14,7 +14,7 @@ use super::symbols::{Global, Located, SymbolSource, Symbols};
 use crate::addr::{Addr, LinkAddr};
 use crate::bytes::FieldsExt as _;
 use crate::model::Warnings;
-use crate::target::{ReadError, TargetExt as _, unrecorded};
+use crate::process::{ReadError, TargetExt as _, unrecorded};
 
 /// What a search through the data found.
 type Found = Vec<(Global, Located)>;

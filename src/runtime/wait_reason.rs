@@ -6,7 +6,7 @@
 
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::target::{MemRange, ReadError, Target};
+use crate::process::{MemRange, ReadError, Target};
 
 /// Text of entry 1 in every version from 1.19 to 1.27.
 const ENTRY_1: &str = "GC assist marking";

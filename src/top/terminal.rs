@@ -22,7 +22,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use super::draw::{Theme, draw};
 use super::state::{Event, State};
-use crate::target::await_none_held;
+use crate::process::await_none_held;
 
 /// How often the thread for keys looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(250);

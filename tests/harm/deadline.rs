@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use gospy::addr::Addr;
-use gospy::target::live::LiveTarget;
-use gospy::target::{FreezeWhich, Target};
+use gospy::process::live::LiveTarget;
+use gospy::process::{FreezeWhich, Target};
 use nix::unistd::geteuid;
 
 use super::counters::{Counters, Word};

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::process::Command;
 use std::time::Duration;
 
-use gospy::target::FreezeWhich;
+use gospy::process::FreezeWhich;
 
 use super::counters::Counters;
 use super::look::{c_program, eventually, threads};

@@ -5,8 +5,8 @@ use std::fs::OpenOptions;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use gospy::target::live::LiveTarget;
-use gospy::target::{FreezeWhich, Target};
+use gospy::process::live::LiveTarget;
+use gospy::process::{FreezeWhich, Target};
 
 use super::counters::{Counters, Word, write};
 use super::look::{eventually, number, threads};

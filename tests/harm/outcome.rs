@@ -3,8 +3,8 @@
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use gospy::target::live::LiveTarget;
-use gospy::target::{Broken, FreezeWhich, Target, TargetError};
+use gospy::process::live::LiveTarget;
+use gospy::process::{Broken, FreezeWhich, Target, TargetError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use gospy::target::FreezeWhich;
+use gospy::process::FreezeWhich;
 
 use super::counters::{Counters, Word};
 use super::look::{c_program, eventually, held, left_behind, lives, threads};

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
-use gospy::target::live::LiveTarget;
+use gospy::process::live::LiveTarget;
 
 use super::counters::Word;
 use super::lab::Lab;

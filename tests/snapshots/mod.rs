@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
 use gospy::model::{FrameId, Goroutine, Snapshot, StackState};
-use gospy::target::Target;
+use gospy::process::Target;
 
 /// Opens a target and captures everything of it.
 pub fn snapshot(target: Box<dyn Target>) -> Snapshot {

@@ -2,7 +2,7 @@
 
 use super::walk::{Entry, Frame, On, Walked};
 use crate::model::StackKind;
-use crate::target::{Ended, Registers, SignalInfo, Tid};
+use crate::process::{Ended, Registers, SignalInfo, Tid};
 
 /// A place from which the runtime never comes back.
 #[derive(Clone, Debug)]

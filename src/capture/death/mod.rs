@@ -23,10 +23,10 @@ use super::program::Program;
 use super::unwind::{PhysicalFrame, Start, Unwinder};
 use crate::addr::Addr;
 use crate::model::{Death, DeathKind, DeathSignal, Goid, StackKind};
+use crate::process::{Ended, ReadError, SignalInfo, Target, Tid};
 use crate::runtime::GoRuntime;
 use crate::runtime::m::M;
 use crate::runtime::values::Values;
-use crate::target::{Ended, ReadError, SignalInfo, Target, Tid};
 
 /// The threads of a process that died, each followed outwards.
 pub(super) struct Threads {

@@ -11,10 +11,10 @@ use super::walk::{Entry, Frame, Walked, Walker};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{Death, DeathSignal, PanicValue};
+use crate::process::{ReadError, Registers, SignalInfo, TargetExt as _};
 use crate::runtime::g::{Fault, G};
 use crate::runtime::panics::{Interface, Panic, read_panics};
 use crate::runtime::values::Values;
-use crate::target::{ReadError, Registers, SignalInfo, TargetExt as _};
 
 /// Longest message of `throw` or `fatal`, bytes.
 const MAX_MESSAGE: u64 = 4096;

@@ -17,10 +17,10 @@ use crate::capture::freeze;
 use crate::capture::program::Program;
 use crate::capture::unwind::{End, Start, StartKind, Unwinder};
 use crate::model::StackKind;
+use crate::process::{ReadError, Registers, SignalInfo, Target, TargetExt as _};
 use crate::runtime::g::G;
 use crate::runtime::layout::Layout;
 use crate::runtime::m::M;
-use crate::target::{ReadError, Registers, SignalInfo, Target, TargetExt as _};
 
 /// Most stretches of a stack between two signals or switches.
 const MAX_STRETCHES: usize = 32;
@@ -281,8 +281,8 @@ mod tests {
 
     use super::*;
     use crate::capture::{CaptureOptions, OpenOptions, Session};
-    use crate::target::core::{CoreOptions, CoreTarget};
-    use crate::target::fake::FakeTarget;
+    use crate::process::core::{CoreOptions, CoreTarget};
+    use crate::process::fake::FakeTarget;
 
     fn session() -> Session {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/tiny-1.26.6-amd64.capture");

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::process::fake::FakeTarget;
+use crate::process::{FreezeWhich, ThreadInfo};
 use crate::runtime::layout::checked_in;
-use crate::target::fake::FakeTarget;
-use crate::target::{FreezeWhich, ThreadInfo};
 
 const M_ADDR: u64 = 0x10_0000;
 const G0: u64 = 0x20_0000;

@@ -8,7 +8,7 @@ use super::super::close::{self, Close};
 use super::super::read::{Chunk, Plan, Raw};
 use super::{Extra, Outcome, WINDOW, Walk};
 use crate::model::{NotShown, StackState, Warnings};
-use crate::target::ReadError;
+use crate::process::ReadError;
 
 /// What was put in place of what was there.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::signals::Before;
-use crate::target::child;
+use crate::process::child;
 
 /// A started command.
 #[derive(Debug)]

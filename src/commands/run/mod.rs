@@ -25,19 +25,19 @@ use super::capture::description;
 use super::ci_args::RunArgs;
 use super::files::{make_directory, report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
-use super::source::{Depth, Freeze, Sources, Wanted};
+use super::source::{Depth, Freeze, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Index;
 use crate::analysis::check::Rules;
 use crate::model::Snapshot;
 use crate::new_file::{Directory, Goal};
+use crate::process::capture_file;
+use crate::process::child;
+use crate::process::recording::ElfImage;
 use crate::report::clean::clean;
 use crate::report::traceback::{self, TracebackOptions};
 use crate::report::units::{bytes, counted, duration};
-use crate::target::capture_file;
-use crate::target::child;
-use crate::target::recording::ElfImage;
 use command::Command;
 use judges::{Judges, Occasion};
 use newcomers::Newcomers;
@@ -191,13 +191,14 @@ impl Runner<'_, '_> {
     fn greet(&mut self) {
         let (Some(mut newcomers), Some(mut judges)) = (self.newcomers.take(), self.judges.take()) else { return };
         if newcomers.next <= Instant::now() {
-            let present = newcomers.look(&self.family, |pid| match self.snapshot(&Wanted::process(pid, None), None) {
-                Ok(snapshot) => {
-                    judges.look(&snapshot, Occasion::Start);
-                    true
-                }
-                Err(_) => false,
-            });
+            let present =
+                newcomers.look(&self.family, |pid| match self.snapshot(&TargetSpec::process(pid, None), None) {
+                    Ok(snapshot) => {
+                        judges.look(&snapshot, Occasion::Start);
+                        true
+                    }
+                    Err(_) => false,
+                });
             judges.see(present.into_iter().map(|(pid, _)| pid), SystemTime::now());
         }
         (self.newcomers, self.judges) = (Some(newcomers), Some(judges));
@@ -291,12 +292,12 @@ impl Runner<'_, '_> {
         each(&self.family.living(), |wanted| {
             // A stop shows running goroutines too, but is not worth to lose the others. What a filter of
             // its system calls may do to it then is no loss: it is about to be ended.
-            let filtered = Wanted { freeze_filtered: true, ..wanted.clone() };
+            let filtered = TargetSpec { freeze_filtered: true, ..wanted.clone() };
             self.snapshot(&filtered, Some(Freeze::All)).or_else(|_| self.snapshot(wanted, None))
         })
     }
 
-    fn snapshot(&self, wanted: &Wanted, freeze: Option<Freeze>) -> Result<Snapshot, Failure> {
+    fn snapshot(&self, wanted: &TargetSpec, freeze: Option<Freeze>) -> Result<Snapshot, Failure> {
         self.sources.open(wanted)?.capture(&Depth { stacks: true, dead: false, freeze, c_frames: false })
     }
 
@@ -386,10 +387,10 @@ impl<T> Readings<T> {
 }
 
 /// What `read` gives of every Go program among these.
-fn each<T>(living: &[Born], mut read: impl FnMut(&Wanted) -> Result<T, Failure>) -> Readings<T> {
+fn each<T>(living: &[Born], mut read: impl FnMut(&TargetSpec) -> Result<T, Failure>) -> Readings<T> {
     let mut readings = Readings { found: Vec::new(), expected: None, problems: Vec::new() };
     for &(pid, start_ticks) in living {
-        match read(&Wanted::process(pid, None)) {
+        match read(&TargetSpec::process(pid, None)) {
             Ok(one) => readings.found.push(one),
             // The end of a process looks like many things to who reads it.
             Err(failure)

@@ -8,7 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 use rustc_hash::FxHashMap;
 
 use super::tree::{Born, Family};
-use crate::target::proc_dir::ProcDir;
+use crate::process::proc_dir::ProcDir;
 
 /// How often it is looked who is new.
 const LOOK: Duration = Duration::from_millis(20);

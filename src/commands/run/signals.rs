@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::target::child;
+use crate::process::child;
 
 /// Those that a command may be sent. Not those that stop a process (the terminal stops both), nor
 /// those that an error of one's own raises.

@@ -12,7 +12,7 @@ use crate::commands::streams::{ColourChoice, Environment, Streams};
 use crate::commands::{Exit, Failure, Global};
 use crate::model::Snapshot;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::target::child;
+use crate::process::child;
 
 const SECOND: u64 = 1_000_000_000;
 

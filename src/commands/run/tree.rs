@@ -6,9 +6,9 @@ use std::io;
 use nix::sys::signal::Signal;
 use rustc_hash::FxHashSet;
 
-use crate::target::child;
-use crate::target::proc_dir::ProcDir;
-use crate::target::process_list::{self, ProcessEntry};
+use crate::process::child;
+use crate::process::proc_dir::ProcDir;
+use crate::process::process_list::{self, ProcessEntry};
 
 /// A process that is told from another one that gets its pid later.
 pub(super) type Born = (i32, u64);

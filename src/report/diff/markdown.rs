@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Options, Subject, elapsed, signed};
-use crate::analysis::diff::Fate;
+use crate::analysis::diff::ChangeKind;
 use crate::report::clean::clean;
 use crate::report::members::{Side, stack_text};
 use crate::report::units::{count, counted};
@@ -22,7 +22,7 @@ pub fn markdown(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -
         writeln!(out, "* **{}**", prose(&clean(&note)))?;
     }
     let words = subject.words(options.system);
-    let changed: Vec<_> = diff.changes.iter().filter(|change| change.fate != Fate::Unchanged).collect();
+    let changed: Vec<_> = diff.changes.iter().filter(|change| change.fate != ChangeKind::Unchanged).collect();
     if changed.is_empty() {
         return writeln!(out, "\nNo group has changed.");
     }

@@ -18,7 +18,7 @@ use super::members::{Example, Side, Waits, Words};
 use super::text::TextStyle;
 use super::units::{count, duration};
 use crate::analysis::census::{Census, Key};
-use crate::analysis::diff::{Change, Diff, Fate};
+use crate::analysis::diff::{Change, ChangeKind, Diff};
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::SymbolPool;
 
@@ -52,7 +52,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The groups with this fate, the largest change first.
-    fn of_fate(&self, fate: Fate) -> impl Iterator<Item = &'a Change> {
+    fn of_fate(&self, fate: ChangeKind) -> impl Iterator<Item = &'a Change> {
         self.diff.changes.iter().filter(move |change| change.fate == fate)
     }
 

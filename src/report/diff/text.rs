@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Options, Subject, elapsed, signed};
-use crate::analysis::diff::{Change, Fate};
+use crate::analysis::diff::{Change, ChangeKind};
 use crate::report::clean::clean;
 use crate::report::members::{Side, Words, write_stack};
 use crate::report::stack_groups::waits;
@@ -26,10 +26,10 @@ pub fn text(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -> io
         facts::paragraph(out, style, Role::Attention, &clean(&note))?;
     }
     let words = subject.words(options.system);
-    for fate in [Fate::New, Fate::Grown, Fate::Gone, Fate::Shrunk] {
+    for fate in [ChangeKind::New, ChangeKind::Grown, ChangeKind::Gone, ChangeKind::Shrunk] {
         section(out, subject, options, &words, fate)?;
     }
-    let unchanged: Vec<&Change> = subject.of_fate(Fate::Unchanged).collect();
+    let unchanged: Vec<&Change> = subject.of_fate(ChangeKind::Unchanged).collect();
     if !unchanged.is_empty() {
         let goroutines = unchanged.iter().map(|change| change.after).sum();
         let beside = format!("{}, {}", groups(unchanged.len()), counted(goroutines, "goroutine", "goroutines"));
@@ -47,18 +47,18 @@ fn section(
     subject: &Subject<'_>,
     options: &Options,
     words: &Words<'_>,
-    fate: Fate,
+    fate: ChangeKind,
 ) -> io::Result<()> {
     let (style, changes) = (options.style, subject.of_fate(fate).collect::<Vec<_>>());
     if changes.is_empty() {
         return Ok(());
     }
     let (name, role) = match fate {
-        Fate::New => ("New", Role::Attention),
-        Fate::Grown => ("Grown", Role::Attention),
-        Fate::Gone => ("Gone", Role::Good),
-        Fate::Shrunk => ("Shrunk", Role::Good),
-        Fate::Unchanged => ("Unchanged", Role::Plain),
+        ChangeKind::New => ("New", Role::Attention),
+        ChangeKind::Grown => ("Grown", Role::Attention),
+        ChangeKind::Gone => ("Gone", Role::Good),
+        ChangeKind::Shrunk => ("Shrunk", Role::Good),
+        ChangeKind::Unchanged => ("Unchanged", Role::Plain),
     };
     let delta = changes.iter().map(|change| change.delta()).sum();
     facts::heading(out, style, name, &format!("{}, {}", groups(changes.len()), signed(delta)))?;

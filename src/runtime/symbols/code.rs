@@ -14,12 +14,12 @@ use crate::image::code_refs::{CodeRef, data_refs, linked_store};
 use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::{Function, Pclntab};
+use crate::process::{ReadError, Target, TargetExt as _};
 use crate::runtime::bulk;
 use crate::runtime::layout::{Layout, LayoutTable};
 use crate::runtime::recorded::{self, Functions};
 use crate::runtime::version::GoVersion;
 use crate::runtime::wait_reason::read_wait_reasons;
-use crate::target::{ReadError, Target, TargetExt as _};
 
 /// Functions that no ballot names.
 const OTHERS: &[&str] = &[

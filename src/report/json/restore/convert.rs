@@ -13,8 +13,8 @@ use crate::model::{
     GcStats, Goid, HeapStats, Label, Language, ModuleInfo, NotShown, PStatus, Provenance, Scheduler, Snapshot, Stack,
     StackFrame, StackId, StackState, Status, SymbolPool, TargetInfo, WaitReasonId, WarningCode, Warnings,
 };
+use crate::process::Backend;
 use crate::runtime::version::GoVersionSource;
-use crate::target::Backend;
 
 /// Where a restored stack is said to be: only its size is known.
 const STACK_LO: u64 = 1 << 32;

@@ -4,7 +4,7 @@
 
 use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt;
-use crate::target::{Ended, Registers, SignalInfo, Tid};
+use crate::process::{Ended, Registers, SignalInfo, Tid};
 
 const NT_PRSTATUS: u32 = 1;
 const NT_PRPSINFO: u32 = 3;
@@ -13,19 +13,19 @@ const NT_FILE: u32 = 0x4649_4c45;
 const NT_SIGINFO: u32 = 0x5349_4749;
 
 /// Owner of gospy's own notes.
-pub(in crate::target) const GOSPY: &[u8] = b"GOSPY";
+pub(in crate::process) const GOSPY: &[u8] = b"GOSPY";
 /// A description of the process and of how it was recorded, in JSON. The types of these notes have `GS`
 /// in their upper half, because gdb and Delve look at the type of a note and not at its owner.
-pub(in crate::target) const GOSPY_FACTS: u32 = 0x4753_0001;
+pub(in crate::process) const GOSPY_FACTS: u32 = 0x4753_0001;
 /// Which bytes of the memory were really read.
-pub(in crate::target) const GOSPY_RANGES: u32 = 0x4753_0002;
+pub(in crate::process) const GOSPY_RANGES: u32 = 0x4753_0002;
 /// Something that a layer above left there: its name, a NUL, and its bytes.
-pub(in crate::target) const GOSPY_ATTACHMENT: u32 = 0x4753_0003;
+pub(in crate::process) const GOSPY_ATTACHMENT: u32 = 0x4753_0003;
 /// Their types in captures of version 1, in the same order.
 const GOSPY_VERSION_1: [u32; 3] = [1, 2, 3];
 
 /// Offset of the registers in `elf_prstatus`.
-pub(in crate::target) const PR_REG: usize = 112;
+pub(in crate::process) const PR_REG: usize = 112;
 
 /// Most threads, files and such that are believed.
 const MAX_ENTRIES: usize = 1 << 22;

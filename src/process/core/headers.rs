@@ -16,7 +16,7 @@ const PROGRAM_HEADER: usize = 56;
 /// Type of a program header that holds a part of a file which was mapped or opened, rather than of
 /// memory: gospy's own, in the range for operating systems (`gosp` as letters). `p_vaddr` is the
 /// offset in the file, `p_paddr` its number.
-pub(in crate::target) const PT_GOSPY_FILE: u32 = 0x676f_7370;
+pub(in crate::process) const PT_GOSPY_FILE: u32 = 0x676f_7370;
 
 /// One `PT_LOAD` segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -351,7 +351,7 @@ pub enum TargetError {
 
 /// Something that is wanting in a target, in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shortcoming {
+pub enum Limitation {
     /// A part is missing.
     Missing(String),
     /// It is taken for something that it cannot be proven to be.
@@ -550,7 +550,7 @@ pub trait Target: Send + Sync {
     }
 
     /// What is wanting in this target.
-    fn shortcomings(&self) -> Vec<Shortcoming> {
+    fn shortcomings(&self) -> Vec<Limitation> {
         Vec::new()
     }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::addr::Addr;
-use crate::target::live::LiveTarget;
-use crate::target::{Target, TargetExt};
+use crate::process::live::LiveTarget;
+use crate::process::{Target, TargetExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
@@ -29,7 +29,7 @@ impl Role {
 
     fn play(role: &str, pid: Option<i32>) -> Self {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["--exact", &format!("target::freeze::tests::{role}"), "--ignored", "--nocapture"]);
+        command.args(["--exact", &format!("process::freeze::tests::{role}"), "--ignored", "--nocapture"]);
         Self::spawn(command.envs(pid.map(|pid| ("TARGET_PID", pid.to_string()))))
     }
 

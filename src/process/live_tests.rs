@@ -1,7 +1,7 @@
 //! Looks at real children.
 
 use super::*;
-use crate::target::TargetExt;
+use crate::process::TargetExt;
 use nix::sys::signal::Signal;
 use procfs::FromRead;
 use std::process::{Child, Command, Stdio};

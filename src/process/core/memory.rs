@@ -94,7 +94,7 @@ impl Memory {
 
 /// Writes ranges (start and length, ascending, not overlapping) as pairs of variable-length
 /// integers: the gap to the end of the one before, and the length.
-pub(in crate::target) fn encode_ranges(ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<u8> {
+pub(in crate::process) fn encode_ranges(ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut last = 0_u64;
     for (start, len) in ranges {

@@ -150,7 +150,7 @@ fn checks_of_facts(facts: &Facts) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::permission::Credentials;
+    use crate::process::permission::Credentials;
     use std::process::Command;
 
     fn passed(checks: &[Check], name: &str) -> Option<bool> {

@@ -31,7 +31,7 @@ use self::notes::{FileNote, Notes};
 use super::capture_file::{CaptureFile, CaptureFileError, is_capture};
 use super::file_bytes::FileBytes;
 use super::{
-    Backend, Clock, Ended, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Shortcoming, Target,
+    Backend, Clock, Ended, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Target,
     TargetError, ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
@@ -104,7 +104,7 @@ pub struct CoreTarget {
     ended: Option<Ended>,
     files: Files,
     attachments: Vec<(String, Vec<u8>)>,
-    shortcomings: Vec<Shortcoming>,
+    shortcomings: Vec<Limitation>,
     reads: AtomicU64,
     bytes: AtomicU64,
 }
@@ -155,7 +155,7 @@ impl CoreTarget {
         let notes = Notes::read(&headers.notes, headers.arch);
         let mut shortcomings = Vec::new();
         if headers.complete_len > source.len() {
-            shortcomings.push(Shortcoming::Missing(format!(
+            shortcomings.push(Limitation::Missing(format!(
                 "the core file is truncated: it has {} of {} bytes; what was in the rest is missing",
                 source.len(),
                 headers.complete_len
@@ -180,7 +180,7 @@ impl CoreTarget {
         facts: Facts,
         notes: Notes,
         parts: Vec<FilePart>,
-        shortcomings: Vec<Shortcoming>,
+        shortcomings: Vec<Limitation>,
     ) -> Result<Self, CoreError> {
         let damaged = |what: &str| CoreError::Note { note: "list of ranges", what: what.to_owned() };
         let ranges = notes.ranges.as_deref().ok_or_else(|| damaged("it is missing"))?;
@@ -219,7 +219,7 @@ impl CoreTarget {
         memory: Memory,
         notes: Notes,
         options: &CoreOptions,
-        mut shortcomings: Vec<Shortcoming>,
+        mut shortcomings: Vec<Limitation>,
     ) -> Self {
         let Notes { threads, process: noted, auxv, mut files, ended, .. } = notes;
         let places = Places { bin: options.bin.clone(), sysroot: options.sysroot.clone() };
@@ -240,7 +240,7 @@ impl CoreTarget {
         }
         if threads.is_empty() {
             let text = "the core file has no threads: none of its notes are there";
-            shortcomings.push(Shortcoming::Missing(text.to_owned()));
+            shortcomings.push(Limitation::Missing(text.to_owned()));
         }
         let (noted_pid, noted_uid, name) =
             noted.as_ref().map_or((None, None, ""), |p| (Some(p.pid), Some(p.uid), p.name.as_str()));
@@ -577,13 +577,13 @@ impl Target for CoreTarget {
         self.backend != Backend::Capture
     }
 
-    fn shortcomings(&self) -> Vec<Shortcoming> {
+    fn shortcomings(&self) -> Vec<Limitation> {
         let mut out = self.shortcomings.clone();
         if let Files::Outside { executable, .. } = &self.files
             && let Some(Ok(found)) = executable.get()
             && !found.certain
         {
-            out.push(Shortcoming::Unproven(format!(
+            out.push(Limitation::Unproven(format!(
                 "whether {} is the program of this core file cannot be told: there is neither a build id in it nor \
                  a page to compare",
                 found.path.display()

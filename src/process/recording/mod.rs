@@ -18,8 +18,8 @@ pub use self::elf_image::ElfImage;
 pub(super) use self::elf_image::Part;
 use self::pieces::Pieces;
 use super::{
-    Backend, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
-    ReadStats, Recorder, Registers, Shortcoming, Target, TargetError, ThreadInfo, Tid, Usage,
+    Backend, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Limitation, Mapping, MemRange, ProcessInfo,
+    ReadError, ReadStats, Recorder, Registers, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -219,7 +219,7 @@ impl Target for RecordingTarget {
         self.0.inner.has_whole_pages()
     }
 
-    fn shortcomings(&self) -> Vec<Shortcoming> {
+    fn shortcomings(&self) -> Vec<Limitation> {
         self.0.inner.shortcomings()
     }
 
@@ -306,8 +306,8 @@ impl Drop for RecordedFreeze<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::TargetExt;
-    use crate::target::fake::FakeTarget;
+    use crate::process::TargetExt;
+    use crate::process::fake::FakeTarget;
 
     /// A freeze that was none leaves nothing in the recording.
     #[test]

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::{BLOCK_HEADER, MAGIC, VERSION, is_capture};
 use crate::bytes::ByteSource;
 use crate::new_file::{Goal, NewFileError, Replace};
-use crate::target::file_bytes::FileBytes;
-use crate::target::recording::{ElfImage, Part};
+use crate::process::file_bytes::FileBytes;
+use crate::process::recording::{ElfImage, Part};
 
 /// How much goes into one block, decompressed, bytes.
 const BLOCK: usize = 256 << 10;

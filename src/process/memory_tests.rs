@@ -1,7 +1,7 @@
 //! Reads of this very process (its memory is known) and of a child that can be killed.
 
 use super::*;
-use crate::target::maps;
+use crate::process::maps;
 
 fn own_pid() -> i32 {
     i32::try_from(std::process::id()).unwrap()

@@ -6,8 +6,8 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use crate::target::syscalls::{close, directory_entries, exists_at, open_at, read, rewind};
-use crate::target::{Tid, blocked};
+use crate::process::syscalls::{close, directory_entries, exists_at, open_at, read, rewind};
+use crate::process::{Tid, blocked};
 
 /// Room for a file: all of them are shorter, but on a machine of thousands of processors.
 const FILE: usize = 4096;
@@ -215,7 +215,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::proc_dir::ProcDir;
+    use crate::process::proc_dir::ProcDir;
     use proptest::prelude::*;
     use std::os::fd::AsRawFd;
 

@@ -4,9 +4,9 @@
 use super::program::Program;
 use crate::addr::Addr;
 use crate::model::Goroutine;
+use crate::process::{Clock, ReadError, Target, TargetExt};
 use crate::runtime::GoRuntime;
 use crate::runtime::symbols::Global;
-use crate::target::{Clock, ReadError, Target, TargetExt};
 
 /// Stamps beyond this (some 146 years after boot) are no stamps: the runtime keeps `maxint64` for
 /// "never".

@@ -1,7 +1,7 @@
 //! A table of facts, and one real refusal that works whoever runs it.
 
 use super::*;
-use crate::target::live::LiveTarget;
+use crate::process::live::LiveTarget;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -180,7 +180,7 @@ fn the_facts_of_this_process() {
 /// This test program again, running one of its ignored tests as another process.
 fn again(role: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["--exact", &format!("target::permission::tests::{role}"), "--include-ignored", "--nocapture"]);
+    command.args(["--exact", &format!("process::permission::tests::{role}"), "--include-ignored", "--nocapture"]);
     command
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bytes::{ByteSource, FieldsExt};
-use crate::target::file_bytes::FileBytes;
+use crate::process::file_bytes::FileBytes;
 
 /// Most bytes of program headers or of one note segment that are looked at.
 const MAX_PART: usize = 64 << 10;

@@ -6,25 +6,25 @@
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Addr;
-use crate::target::{Clock, Ended, Mapping, ProcessInfo, SignalInfo, ThreadInfo};
+use crate::process::{Clock, Ended, Mapping, ProcessInfo, SignalInfo, ThreadInfo};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(in crate::target) struct Facts {
+pub(in crate::process) struct Facts {
     /// The version that recorded it.
-    pub(in crate::target) gospy_version: String,
-    pub(in crate::target) process: ProcessFacts,
-    pub(in crate::target) clock: ClockFacts,
-    pub(in crate::target) threads: Vec<ThreadFacts>,
-    pub(in crate::target) mappings: Vec<MappingFacts>,
+    pub(in crate::process) gospy_version: String,
+    pub(in crate::process) process: ProcessFacts,
+    pub(in crate::process) clock: ClockFacts,
+    pub(in crate::process) threads: Vec<ThreadFacts>,
+    pub(in crate::process) mappings: Vec<MappingFacts>,
     /// Files of which parts were recorded; their numbers are those of the program headers.
-    pub(in crate::target) files: Vec<FileFacts>,
+    pub(in crate::process) files: Vec<FileFacts>,
     /// How the process ended, in recordings of core files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::target) ended: Option<EndedFacts>,
+    pub(in crate::process) ended: Option<EndedFacts>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(in crate::target) struct EndedFacts {
+pub(in crate::process) struct EndedFacts {
     thread: i32,
     signal: i32,
     /// `si_code` and the word behind it; absent where they are not known.
@@ -33,7 +33,7 @@ pub(in crate::target) struct EndedFacts {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(in crate::target) struct ProcessFacts {
+pub(in crate::process) struct ProcessFacts {
     pid: i32,
     exe: String,
     exe_deleted: bool,
@@ -46,22 +46,22 @@ pub(in crate::target) struct ProcessFacts {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(in crate::target) struct ClockFacts {
+pub(in crate::process) struct ClockFacts {
     monotonic_ns: u64,
     unix_ns: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::target) struct ThreadFacts {
+pub(in crate::process) struct ThreadFacts {
     tid: i32,
     state: Option<char>,
     name: String,
     /// Whether the registers of its `NT_PRSTATUS` are real: it stood still.
-    pub(in crate::target) stopped: bool,
+    pub(in crate::process) stopped: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::target) struct MappingFacts {
+pub(in crate::process) struct MappingFacts {
     start: u64,
     end: u64,
     /// `r`, `w` and `x`, or `-` in their places.
@@ -73,10 +73,10 @@ pub(in crate::target) struct MappingFacts {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::target) struct FileFacts {
+pub(in crate::process) struct FileFacts {
     /// Its path when it was a mapped file; the executable is the first and has none.
-    pub(in crate::target) path: Option<String>,
-    pub(in crate::target) len: u64,
+    pub(in crate::process) path: Option<String>,
+    pub(in crate::process) len: u64,
 }
 
 impl From<Ended> for EndedFacts {
@@ -139,15 +139,15 @@ impl From<ClockFacts> for Clock {
 }
 
 impl ThreadFacts {
-    pub(in crate::target) fn new(thread: &ThreadInfo, stopped: bool) -> Self {
+    pub(in crate::process) fn new(thread: &ThreadInfo, stopped: bool) -> Self {
         Self { tid: thread.tid, state: thread.state, name: thread.name.clone(), stopped }
     }
 
-    pub(in crate::target) fn tid(&self) -> i32 {
+    pub(in crate::process) fn tid(&self) -> i32 {
         self.tid
     }
 
-    pub(in crate::target) fn info(&self) -> ThreadInfo {
+    pub(in crate::process) fn info(&self) -> ThreadInfo {
         ThreadInfo { tid: self.tid, state: self.state, name: self.name.clone() }
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::addr::Arch;
-use crate::target::fake::{FakeTarget, ReadOutcome};
-use crate::target::live::LiveTarget;
+use crate::process::fake::{FakeTarget, ReadOutcome};
+use crate::process::live::LiveTarget;
 use proptest::prelude::*;
 
 const BASE: u64 = 0x7000_0000;

@@ -19,9 +19,9 @@ use super::calls::{Interrupted, interrupted};
 use super::job::{Entry, Job, Outcome, State};
 use super::tasks::Runs;
 use crate::addr::Addr;
-use crate::target::blocked::Waiting;
-use crate::target::syscalls::{self, Timer, TracerJob};
-use crate::target::{Registers, Tid};
+use crate::process::blocked::Waiting;
+use crate::process::syscalls::{self, Timer, TracerJob};
+use crate::process::{Registers, Tid};
 
 /// After so long, threads that are in the kernel and cannot be interrupted are left where they are.
 const PATIENCE: Duration = Duration::from_millis(1);

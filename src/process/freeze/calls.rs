@@ -7,7 +7,7 @@
 
 use nix::libc;
 
-use crate::target::blocked::Waiting;
+use crate::process::blocked::Waiting;
 
 /// What a call does when it is interrupted by a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

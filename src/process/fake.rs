@@ -423,7 +423,7 @@ impl Frozen for FakeFrozen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::TargetExt;
+    use crate::process::TargetExt;
     use proptest::prelude::*;
 
     fn target() -> FakeTarget {

@@ -1,7 +1,7 @@
 //! The calls themselves, and tracers that do other things than tracing.
 
 use super::*;
-use crate::target::proc_dir::ProcDir;
+use crate::process::proc_dir::ProcDir;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::Instant;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::tasks::{Runs, Tasks};
 use crate::addr::Addr;
-use crate::target::{FreezeWhich, Registers, Tid};
+use crate::process::{FreezeWhich, Registers, Tid};
 
 /// How far a thread has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

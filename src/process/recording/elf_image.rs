@@ -10,11 +10,11 @@ use object::elf as consts;
 
 use super::State;
 use crate::addr::Arch;
-use crate::target::core::facts::{Facts, FileFacts, MappingFacts, ThreadFacts};
-use crate::target::core::headers::PT_GOSPY_FILE;
-use crate::target::core::memory::encode_ranges;
-use crate::target::core::notes::{GOSPY, GOSPY_ATTACHMENT, GOSPY_FACTS, GOSPY_RANGES, PR_REG};
-use crate::target::{Mapping, ProcessInfo, Registers, Target, TargetError, ThreadInfo};
+use crate::process::core::facts::{Facts, FileFacts, MappingFacts, ThreadFacts};
+use crate::process::core::headers::PT_GOSPY_FILE;
+use crate::process::core::memory::encode_ranges;
+use crate::process::core::notes::{GOSPY, GOSPY_ATTACHMENT, GOSPY_FACTS, GOSPY_RANGES, PR_REG};
+use crate::process::{Mapping, ProcessInfo, Registers, Target, TargetError, ThreadInfo};
 
 const PAGE: u64 = 4096;
 /// Pages that were not read between two that were are made part of a segment up to this many bytes:
@@ -26,7 +26,7 @@ const SECTION_HEADER: u64 = 64;
 
 /// The parts of the file, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::target) enum Part {
+pub(in crate::process) enum Part {
     /// Headers.
     Headers,
     /// Notes.
@@ -79,7 +79,7 @@ impl ElfImage {
     }
 
     /// Writes the file, telling `begin` about each part before its first byte.
-    pub(in crate::target) fn write_parts<W: Write + ?Sized>(
+    pub(in crate::process) fn write_parts<W: Write + ?Sized>(
         &self,
         out: &mut W,
         mut begin: impl FnMut(&mut W, Part) -> io::Result<()>,
