@@ -1,0 +1,69 @@
+//! gospy's stacks against the program's own dump of itself, goroutine by goroutine and line by line.
+//! Arguments are left aside: gospy does not print them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::compare::{compare_dumps, frame_text, physical_text};
+use crate::support::{DumpGoroutine, Fixture, Mode, VERSIONS, gospy, matrix, parse_traceback};
+
+const MODES: [Mode; 4] = [Mode::Default, Mode::Sw, Mode::PieSw, Mode::Cgo];
+
+fn pid(running: &crate::support::Running) -> String {
+    running.pid().to_string()
+}
+
+#[test]
+fn stacks_are_those_of_runtime_stack() {
+    let goroutines = AtomicUsize::new(0);
+    let tally = matrix(&MODES, |version, mode, tally| {
+        let mut program = Fixture::start("fx", version, mode, &["stacks", "2"]);
+        let own = program.ask("stack")["stack_text"].as_str().unwrap().to_owned();
+        let ours = gospy(&["stack", "--pid", &pid(&program), "--all"]).ok();
+        // The one that made the dump ran then and waits now.
+        let count = compare_dumps(&own, &ours, |g| g.state == "running", frame_text, tally);
+        goroutines.fetch_add(count, Ordering::Relaxed);
+    });
+    tally.check(2_000 * VERSIONS.len() * MODES.len());
+    println!("{} goroutines", goroutines.into_inner());
+}
+
+/// What gospy says once it says the same twice, but for what `moves`: a collection may still be going on.
+fn settled(program: &crate::support::Running, moves: impl Fn(&DumpGoroutine) -> bool) -> String {
+    let read = || {
+        let text = gospy(&["stack", "--pid", &pid(program), "--all", "--system"]).ok();
+        let mut stays = parse_traceback(&text);
+        stays.retain(|g| !moves(g));
+        (text, stays)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut before = read();
+    loop {
+        sleep(Duration::from_millis(30));
+        let now = read();
+        if now.1 == before.1 {
+            return now.0;
+        }
+        assert!(Instant::now() < deadline, "it never comes to rest");
+        before = now;
+    }
+}
+
+#[test]
+fn stacks_are_those_of_sigquit() {
+    let goroutines = AtomicUsize::new(0);
+    let tally = matrix(&MODES, |version, mode, tally| {
+        let program = Fixture::new("fx", version, mode).env("GOTRACEBACK", "system").run(&["stacks", "1"]);
+        // Goroutine 0 is the scheduler of the thread that got the signal, and the scavenger goes to
+        // sleep and wakes by itself between the two readings.
+        let moves =
+            |g: &DumpGoroutine| g.id == 0 || g.state == "running" || g.functions().contains(&"runtime.bgscavenge");
+        let ours = settled(&program, moves);
+        let own = program.sigquit_dump();
+        let count = compare_dumps(&own, &ours, moves, physical_text, tally);
+        goroutines.fetch_add(count, Ordering::Relaxed);
+    });
+    tally.check(1_500 * VERSIONS.len() * MODES.len());
+    println!("{} goroutines", goroutines.into_inner());
+}

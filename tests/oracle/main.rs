@@ -1,0 +1,40 @@
+//! gospy against what others say of the same program: the program's own dumps and figures, Go's
+//! toolchains, gdb, Delve, the kernel's core files, QEMU; and in namespaces, which take root.
+//!
+//! Eight toolchains and what they build take 7 GB in `.cache` and a network to come over; `fixtures/README.md`
+//! names the tools. So these tests run with `--features oracle` only.
+
+// A test that cannot go on fails, and a panic is how. clippy.toml says so for test functions only, not for
+// what they call.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
+
+#[path = "../snapshots/mod.rs"]
+mod snapshots;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod arm64;
+mod c_frames;
+mod churn;
+mod cores;
+mod damage;
+mod deaths;
+mod debuggers;
+mod dumps;
+mod fixtures_selftest;
+mod freeze_safety;
+mod image;
+mod made_up_runtime;
+mod pclntab;
+mod profiles;
+mod real;
+mod symbols;
+mod truth;

@@ -1,0 +1,69 @@
+//! What gospy says of a program against what the program says of itself, value by value.
+//!
+//! The program's account is that of `runtime.Stack`, `runtime.ReadMemStats`, `runtime/metrics`, its
+//! dump on SIGQUIT, its scheduler trace, `/proc`, and what its goroutines wrote down themselves.
+
+mod facts;
+mod goroutines;
+mod heap;
+mod kinds;
+mod load;
+mod scheduler;
+
+use std::time::Instant;
+
+use crate::support::{Fixture, Mode, Running, gospy, matrix};
+use serde_json::Value;
+
+/// `gospy summary --json` of a program, which has to be complete and without a warning.
+fn summary(program: &Running, tally: &mut crate::support::Tally) -> Value {
+    let summary = gospy(&["summary", "--json", "--pid", &program.pid().to_string()]).json();
+    tally.equal("complete", true, summary["complete"].as_bool().unwrap());
+    tally.equal("warnings", "[]", summary["warnings"].to_string());
+    summary
+}
+
+/// `gospy stack --all` of a program.
+fn gospy_stack(program: &Running, more: &[&str]) -> String {
+    let pid = program.pid().to_string();
+    gospy(&[&["stack", "--all", "--pid", &pid], more].concat()).ok()
+}
+
+#[test]
+fn the_summary_is_what_the_program_says() {
+    let tally = matrix(&Mode::ALL, |version, mode, tally| {
+        let begun = Instant::now();
+        let fixture = Fixture::new("fx", version, mode).env("GOTRACEBACK", "system");
+        let mut program = fixture.run(&["states", "2"]);
+        let truth = program.ask("truth");
+        let seen = heap::compare(&mut program, version, tally);
+        facts::compare(&truth, &seen, begun, mode, tally);
+        goroutines::compare(&truth, &seen, tally);
+        goroutines::in_the_kernel(&truth, &seen, tally);
+
+        program.stop();
+        let stopped = summary(&program, tally);
+        facts::is_stopped(&program, &stopped, tally);
+        goroutines::same(&seen, &stopped, tally);
+        scheduler::fits_together(&stopped, tally);
+        scheduler::compare_threads(&program, &truth, &stopped, mode, tally);
+        facts::is_stopped(&program, &stopped, tally);
+
+        let dump = program.sigquit_dump();
+        goroutines::compare_dump(&truth, &dump, &stopped, tally);
+    });
+    tally.check(300_000);
+}
+
+/// What decides on the heap's next goal.
+#[test]
+fn the_collectors_settings_are_told() {
+    let tally = matrix(&[Mode::Default, Mode::PieSw], |version, mode, tally| {
+        for (name, value) in [("GOGC", "off"), ("GOGC", "30"), ("GOMEMLIMIT", "10MiB"), ("GOMEMLIMIT", "64MiB")] {
+            let mut program = Fixture::new("fx", version, mode).env(name, value).run(&["states"]);
+            program.ask("gc");
+            heap::compare(&mut program, &format!("{version} {name}={value}"), tally);
+        }
+    });
+    tally.check(4_000);
+}

@@ -1,0 +1,335 @@
+//! `gospy check` on programs that leak, hang, or are well.
+
+use std::process::Command;
+
+use crate::support::{Fixture, Mode, Output, gospy, gospy_with};
+
+/// What `check` found, whatever its status.
+fn found(output: &Output) -> serde_json::Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn a_leak_is_found_and_a_load_is_not() {
+    let leak = Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", "20"]);
+    let healthy = Fixture::start("fx", "1.26.6", Mode::Sw, &["healthy"]);
+    let (leaking, well) = (leak.pid().to_string(), healthy.pid().to_string());
+    for _ in 0..2 {
+        let output = gospy(&["check", "--pid", &leaking, "--watch", "3s", "--json"]);
+        assert_eq!(output.code(), 7, "{output:?}");
+        let json = found(&output);
+        let offender = &json["rules"][0]["offenders"][0];
+        assert_eq!(offender["example"]["current"]["function"], "main.leakOne");
+        let rate = offender["rate"]["per_second"].as_f64().unwrap();
+        assert!((10.0..25.0).contains(&rate), "{rate}");
+        let output = gospy(&["check", "--pid", &well, "--watch", "3s", "--json"]);
+        assert_eq!(output.code(), 0, "{output:?}");
+        assert_eq!(found(&output)["samples"], 31);
+    }
+    let output = gospy(&["check", "--pid", &leaking, "--watch", "2s", "--allow", r"^main\.leakOne$"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    let output = gospy(&["check", "--pid", &leaking, "--watch", "2s", "--max-growth", "1000"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+}
+
+#[test]
+fn a_deadlock_is_found() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let pid = running.pid().to_string();
+    let output = gospy(&["check", "--pid", &pid, "--forbid-function", r"^main\.transfer$"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(
+        output.stdout.contains("FAIL  --forbid-function '^main\\.transfer$': in 2 goroutines"),
+        "{}",
+        output.stdout
+    );
+    assert!(output.stdout.contains("sync.(*Mutex).Lock(...)"), "{}", output.stdout);
+    // The runtime has stamped nothing yet; that they do not run is seen.
+    let waits = ["check", "--pid", &pid, "--watch", "2s", "--max-wait", "1s", "--json"];
+    let output = gospy(&[&waits[..], &["--allow", "main\\.serve|Tick"]].concat());
+    assert_eq!(output.code(), 7, "{output:?}");
+    let offenders = found(&output)["rules"][1]["offenders"].clone();
+    let locks = offenders.as_array().unwrap().iter().filter(|o| o["example"]["wait_reason"] == "sync.Mutex.Lock");
+    let ends: Vec<&str> = locks.filter_map(|o| o["example"]["start"]["function"].as_str()).collect();
+    assert_eq!(ends, ["main.runDeadlock.func1", "main.runDeadlock.func2"], "{offenders}");
+}
+
+#[test]
+fn baselines_junit_and_annotations() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (before, xml, allow) = (path("before.json"), path("gospy.xml"), path("allow"));
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", "200"]);
+    let pid = running.pid().to_string();
+    std::fs::write(&before, gospy(&["stack", "--pid", &pid, "--json"]).ok()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    let growth = ["check", "--pid", &pid, "--baseline", &before, "--max-growth", "20", "--junit", &xml];
+    let output = gospy_with(&growth, |command| {
+        command.env("GITHUB_ACTIONS", "true");
+    });
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(output.stdout.contains("goroutines since the baseline; 20 allowed"), "{}", output.stdout);
+    assert!(output.stdout.contains("\n::error title=gospy check%3A --max-growth 20::"), "{}", output.stdout);
+    assert!(
+        output.stdout.lines().filter(|line| line.starts_with("::")).all(|line| line.len() < 1_000),
+        "{}",
+        output.stdout
+    );
+    let junit = valid_junit(&xml);
+    assert!(junit.contains("failures=\"1\"") && junit.contains("main.leakOne(...)"), "{junit}");
+    // Under --json the annotations go to standard error.
+    let output = gospy(&[&growth[..], &["--json", "--github"]].concat());
+    assert_eq!(found(&output)["passed"], false);
+    assert!(output.stderr.starts_with("::error "), "{}", output.stderr);
+
+    std::fs::write(&allow, "# known\n\n^main\\.leakOne$\n").unwrap();
+    let output = gospy(&["check", "--pid", &pid, "--baseline", &before, "--max-growth", "30", "--allow-file", &allow]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    // A file is judged as a process is.
+    let output = gospy(&["check", "--from", &before, "--max-group", "1", "--require-function", r"main\.leaker"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(output.stdout.contains("ok    --require-function"), "{}", output.stdout);
+
+    let other = Fixture::start("tiny", "1.26.6", Mode::Sw, &[]).pid().to_string();
+    let tiny = Fixture::start("tiny", "1.26.6", Mode::Sw, &[]);
+    let tiny_pid = tiny.pid().to_string();
+    let output = gospy(&["check", "--pid", &tiny_pid, "--baseline", &before, "--max-growth", "10"]);
+    assert_eq!(output.code(), 1, "{output:?}");
+    assert!(output.stderr.contains("the baseline is another program's: "), "{}", output.stderr);
+    let output = gospy(&["check", "--pid", &tiny_pid, "--baseline", &before, "--max-growth", "10", "--force"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    // That one has ended.
+    assert_eq!(gospy(&["check", "--pid", &other, "--max-group", "1"]).code(), 3);
+}
+
+#[test]
+fn a_target_that_ends_while_it_is_watched() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let pid = running.pid().to_string();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        drop(running);
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let xml = directory.path().join("gospy.xml").display().to_string();
+    let rules = ["--max-goroutines", "1000", "--json", "--junit", &xml, "--github"];
+    let output = gospy(&[&["check", "--pid", &pid, "--watch", "30s", "--interval", "200ms"], &rules[..]].concat());
+    killer.join().unwrap();
+    assert_eq!(output.code(), 3, "{output:?}");
+    assert!(output.stderr.contains("of 151 samples were taken; nothing was judged"), "{}", output.stderr);
+    assert!(output.stderr.contains("::error title=gospy check::process "), "{}", output.stderr);
+    let json = found(&output);
+    assert_eq!(
+        (&json["passed"], &json["outcome"], &json["target"]),
+        (&false.into(), &"error".into(), &serde_json::Value::Null)
+    );
+    assert!(
+        json["error"].as_str().unwrap().contains("ended while it was")
+            || json["error"].as_str().unwrap().contains(&pid)
+    );
+    for rule in json["rules"].as_array().unwrap() {
+        assert_eq!((&rule["outcome"], &rule["not_judged"]), (&"not_judged".into(), &"unread".into()), "{rule}");
+    }
+    let text = valid_junit(&xml);
+    assert!(text.contains(r#"tests="2" failures="0" errors="2""#) && text.contains("nothing was judged"), "{text}");
+    // One that is not there at all.
+    let gone = ["check", "--pid", "4194305", "--max-group", "1", "--junit", &xml, "--json"];
+    let output = gospy(&gone);
+    assert_eq!((output.code(), &found(&output)["outcome"]), (3, &"error".into()));
+    assert!(valid_junit(&xml).contains("there is no process 4194305"));
+}
+
+/// The text of a file that is valid under the schemas of Ant and Jenkins.
+fn valid_junit(path: &str) -> String {
+    for schema in ["ant", "jenkins"] {
+        let schema = format!("{}/tests/junit/{schema}.xsd", env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new("xmllint")
+            .args(["--noout", "--schema", &schema, path])
+            .output()
+            .unwrap_or_else(|error| panic!("xmllint cannot be run ({error}): install the package libxml2-utils"));
+        assert!(output.status.success(), "{output:?}");
+    }
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn what_cannot_be_told_in_a_watch_is_no_pass() {
+    let leak = Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", "5"]);
+    let idle = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let (leaking, still) = (leak.pid().to_string(), idle.pid().to_string());
+    let directory = tempfile::tempdir().unwrap();
+    let xml = directory.path().join("gospy.xml").display().to_string();
+    let output = gospy(&["check", "--pid", &leaking, "--watch", "1s", "--max-group", "100000", "--junit", &xml]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stdout.starts_with("1 rule holds, 1 was not judged, 11 samples in "), "{}", output.stdout);
+    assert!(output.stdout.contains("\nNOT JUDGED  steady growth: "), "{}", output.stdout);
+    assert!(output.stdout.contains("main.leakOne(...)"), "{}", output.stdout);
+    let text = valid_junit(&xml);
+    assert!(
+        text.contains(r#"failures="0" errors="1""#) && text.contains(r#"<error type="rising" message="not judged: "#),
+        "{text}"
+    );
+    // Nothing rises, but nothing could have in so short a time.
+    let output = gospy(&["check", "--pid", &still, "--watch", "1s", "--json"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    let json = found(&output);
+    assert_eq!((&json["passed"], &json["outcome"]), (&false.into(), &"not_judged".into()));
+    let rule = &json["rules"][0];
+    assert_eq!((&rule["passed"], &rule["not_judged"]), (&false.into(), &"too_short".into()), "{json}");
+    // Long enough: what would have shown is said.
+    let output = gospy(&["check", "--pid", &still, "--watch", "3s", "--json"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    assert!(found(&output)["rules"][0]["detectable"].as_f64().unwrap() <= 5.0, "{output:?}");
+}
+
+#[test]
+fn a_program_that_is_stopped_is_not_blamed_for_waiting() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let pid = running.pid().to_string();
+    running.stop();
+    let check = ["check", "--pid", &pid, "--watch", "2s", "--max-wait", "1s"];
+    let output = gospy(&check);
+    assert_eq!(output.code(), 8, "{output:?}");
+    let at = |text: &str| output.stdout.find(text).unwrap_or_else(|| panic!("{text}: {}", output.stdout));
+    assert!(
+        at("the program is stopped: every goroutine waits") < at("NOT JUDGED  --max-wait 1.00s: "),
+        "{}",
+        output.stdout
+    );
+    assert!(output.stdout.contains("NOT JUDGED  steady growth: the program is stopped"), "{}", output.stdout);
+    assert!(
+        output.stdout.lines().any(|line| line.contains(" goroutine") && line.ends_with("(the program is stopped)"))
+    );
+    // What is seen is seen, and a program that goes on is judged.
+    assert_eq!(gospy(&["check", "--pid", &pid, "--max-goroutines", "1"]).code(), 7);
+    running.cont();
+    assert_eq!(gospy(&check).code(), 7);
+}
+
+#[test]
+fn an_unknown_wait_is_no_short_one() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let pid = running.pid().to_string();
+    // The runtime has stamped nothing yet; that is not longer ago than the start of the program.
+    assert_eq!(gospy(&["check", "--pid", &pid, "--max-wait", "1h"]).code(), 0);
+    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    let output = gospy(&["check", "--pid", &pid, "--max-wait", "1s"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stdout.contains(" may have waited for longer ("), "{}", output.stdout);
+}
+
+#[test]
+fn a_running_goroutine_may_be_in_any_function() {
+    let busy = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle", "-busy", "1"]);
+    let pid = busy.pid().to_string();
+    let output = gospy(&["check", "--pid", &pid, "--forbid-function", r"^main\.nothing$", "--json"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert_eq!(found(&output)["rules"][0]["not_judged"], "unknown_stacks", "{output:?}");
+    let output = gospy(&["check", "--pid", &pid, "--require-function", r"^main\.nothing$"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stdout.contains(" running; --freeze shows "), "{}", output.stdout);
+    // Where everything is known, it is judged.
+    let output = gospy(&["check", "--pid", &pid, "--freeze", "--forbid-function", r"^main\.nothing$"]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    let output = gospy(&["check", "--pid", &pid, "--freeze", "--require-function", r"^main\.nothing$"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+}
+
+#[test]
+fn goroutines_that_run_do_not_wait_by_chance() {
+    let churn = Fixture::start("fx", "1.26.6", Mode::Sw, &["churn", "-goroutines", "800"]);
+    let pid = churn.pid().to_string();
+    // Of so many that are never still, some show an equal byte in each pair of samples.
+    let watch = ["check", "--pid", &pid, "--watch", "8s", "--interval", "1s", "--max-wait", "450ms", "--json"];
+    let output = gospy(&[&watch[..], &["--allow", r"^main\.main$"]].concat());
+    let waits = &found(&output)["rules"][1];
+    assert_eq!(waits["name"], "max-wait");
+    assert!(waits["offenders"].as_array().unwrap().is_empty(), "{waits}");
+}
+
+#[test]
+fn rules_that_make_no_sense_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let allow = directory.path().join("allow");
+    std::fs::write(&allow, "fine\n(\n").unwrap();
+    let allow = allow.display().to_string();
+    for (args, code, told) in [
+        (vec!["--pid", "1"], 2, "there is no rule to check"),
+        (vec!["--max-group", "1"], 2, "<--pid <PID>|--from <FILE>>"),
+        (vec!["--pid", "1", "--from", "x", "--max-group", "1"], 2, "cannot be used with"),
+        (vec!["--pid", "1", "--max-group", "-1"], 2, "unexpected argument '-1'"),
+        (vec!["--pid", "1", "--max-group", "x"], 2, "invalid value 'x' for '--max-group <N>'"),
+        (vec!["--pid", "1", "--max-growth", "x%"], 2, "invalid value 'x%' for '--max-growth <N|N%>': growth is"),
+        (vec!["--pid", "1", "--max-growth", "5"], 2, "--max-growth needs something to measure from"),
+        (vec!["--pid", "1", "--max-wait", "5x"], 2, "a duration is a number with a unit"),
+        (
+            vec!["--pid", "1", "--forbid-function", "main.("],
+            2,
+            "invalid value 'main.(' for '--forbid-function <REGEX>'",
+        ),
+        (vec!["--pid", "1", "--require-function", "*"], 2, "'--require-function <REGEX>': regex parse error"),
+        (vec!["--pid", "1", "--max-group", "1", "--allow", "["], 2, "invalid value '[' for '--allow <REGEX>'"),
+        (vec!["--pid", "1", "--max-group", "1", "--allow-file", &allow], 2, "line 2: regex parse error"),
+        (
+            vec!["--pid", "1", "--max-group", "1", "--allow-file", "/nonexistent"],
+            1,
+            "--allow-file /nonexistent: No such",
+        ),
+        (
+            vec!["--pid", "1", "--watch", "2s", "--interval", "1s"],
+            2,
+            "gives 3 samples; growth cannot be told from fewer",
+        ),
+        (vec!["--from", "x", "--watch", "2s", "--max-group", "1"], 2, "'--watch <DURATION>'"),
+        (vec!["--pid", "1", "--baseline", "/nonexistent", "--max-growth", "1"], 1, "/nonexistent cannot be read"),
+        (vec!["--pid", "1", "--baseline", "x", "--max-group", "1"], 2, "--max-growth"),
+        (vec!["--from", "-", "--baseline", "-", "--max-growth", "1"], 2, "standard input can be read only once"),
+        (vec!["--pid", "4194305", "--max-group", "1"], 3, "there is no process 4194305"),
+    ] {
+        let output = gospy(&[&["check"], &args[..]].concat());
+        assert_eq!(output.code(), code, "{args:?}: {}", output.stderr);
+        assert!(output.stderr.contains(told), "{args:?}: {}", output.stderr);
+        assert_eq!(output.stdout, "", "{args:?}");
+    }
+}
+
+/// Runs the job of docs/ci.md with `fx` in the place of the service.
+fn job(mode: &str, rate: &str) -> (Option<i32>, String, std::path::PathBuf, tempfile::TempDir) {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci.md")).unwrap();
+    let script = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(page.matches("```sh\n").count(), 1);
+    let directory = tempfile::tempdir().unwrap();
+    let fx = Fixture::build("fx", "1.26.6", Mode::Sw);
+    let executable = |name: &str, text: String| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    // It ends with its input, which it keeps open itself.
+    let flags = if rate.is_empty() { String::new() } else { format!("-rate {rate}") };
+    let service = format!("#!/bin/sh\nmkfifo in\nexec {} {mode} {flags} <> in\n", fx.display());
+    executable("service", service);
+    executable("drive", "#!/bin/sh\nsleep 1\n".to_owned());
+    std::fs::write(directory.path().join(".gospy-allow"), "# none\n").unwrap();
+    std::fs::write(directory.path().join("job.sh"), script).unwrap();
+    let gospy_directory = std::path::Path::new(env!("CARGO_BIN_EXE_gospy")).parent().unwrap();
+    let path = format!("{}:{}", gospy_directory.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh").arg("job.sh").current_dir(directory.path()).env("PATH", path).output().unwrap();
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let at = directory.path().to_owned();
+    (output.status.code(), told, at, directory)
+}
+
+#[test]
+fn the_job_of_the_documentation_fails_on_a_leak_only() {
+    let (code, told, at, _keep) = job("leak", "50");
+    assert_eq!(code, Some(7), "{told}");
+    assert!(told.contains("steady growth") && told.contains("main.leakOne"), "{told}");
+    let markdown = std::fs::read_to_string(at.join("goroutines.md")).unwrap();
+    assert!(markdown.contains("`main.leakOne`"), "{markdown}");
+    assert!(std::fs::read_to_string(at.join("gospy.xml")).unwrap().contains("failures=\"1\""));
+
+    let (code, told, _, _keep) = job("deadlock", "");
+    assert_eq!(code, Some(0), "{told}");
+}

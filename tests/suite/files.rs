@@ -1,0 +1,490 @@
+//! Files that gospy writes and reads: whole or not at all, never through what somebody else has put
+//! there; and streams in the place of files.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::{Fixture, Mode, Output, gospy, gospy_with, need};
+
+const ERROR: i32 = 1;
+const USAGE: i32 = 2;
+/// `gospy run` itself failed.
+const RUN_FAILED: i32 = 125;
+const TIMED_OUT: i32 = 124;
+
+fn example() -> String {
+    format!("{}/fixtures/captures/tiny-1.26.6-amd64.capture", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        println!("a part of this needs root, and is tried as root only");
+    }
+    root
+}
+
+/// A line of a shell, with `$gospy` in it.
+fn shell(line: &str, directory: &Path) -> Output {
+    gospy_with(&[], |command| {
+        *command = Command::new("bash");
+        command.args(["-c", line]).env("gospy", env!("CARGO_BIN_EXE_gospy")).env("example", example());
+        command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    })
+}
+
+/// Every option that names a file to write, with the status of a refusal.
+fn options() -> Vec<(&'static str, Vec<String>, i32)> {
+    let words = |text: &str| text.split(' ').map(|word| word.replace("EXAMPLE", &example())).collect();
+    vec![
+        ("capture", words("capture --from EXAMPLE -o FILE"), ERROR),
+        ("capture --force", words("capture --force --from EXAMPLE -o FILE"), ERROR),
+        ("capture --uncompressed", words("capture --uncompressed --force --from EXAMPLE -o FILE"), ERROR),
+        ("stack --pprof", words("stack --from EXAMPLE --pprof FILE"), ERROR),
+        ("check --junit", words("check --from EXAMPLE --max-goroutines 100 --junit FILE"), ERROR),
+        ("run --dump", words("run --timeout 20s --dump FILE -- touch STARTED"), RUN_FAILED),
+    ]
+}
+
+/// A line of a shell that starts a Go program which does not end by itself: it reads its standard input.
+fn idle() -> String {
+    format!("sleep 60 | {} idle", Fixture::build("fx", "1.26.6", Mode::Sw).display())
+}
+
+fn run(words: &[String], file: &Path, started: &Path) -> Output {
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| match word.as_str() {
+            "FILE" => file.display().to_string(),
+            "STARTED" => started.display().to_string(),
+            other => other.to_owned(),
+        })
+        .collect();
+    gospy(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn what_is_no_regular_file_is_never_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("victim"), "precious").unwrap();
+    std::fs::copy(example(), at("good.capture")).unwrap();
+    std::fs::create_dir(at("directory")).unwrap();
+    symlink("victim", at("link")).unwrap();
+    symlink("good.capture", at("link to a capture")).unwrap();
+    symlink("nowhere", at("dangling")).unwrap();
+    symlink("directory", at("link to a directory")).unwrap();
+    nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let before = names(directory.path());
+    let capture = std::fs::read(at("good.capture")).unwrap();
+    let mut bad: Vec<PathBuf> =
+        ["link", "link to a capture", "dangling", "link to a directory", "directory", "fifo"].map(at).to_vec();
+    bad.extend(["/dev/null", "/dev/full", "/dev/zero", "/dev/stdout", "/dev/fd/1", "/"].map(PathBuf::from));
+    bad.extend([at("none/file"), at("victim/file"), at("trailing/")]);
+    let mut refused = 0;
+    for (option, words, status) in options() {
+        for file in &bad {
+            let output = run(&words, file, &at("started"));
+            assert_eq!(output.code(), status, "{option} {}: {output:?}", file.display());
+            let name = file.to_str().unwrap();
+            assert!(
+                output.stderr.contains(name) && output.stderr.matches("gospy: ").count() == 1,
+                "{option}: {output:?}"
+            );
+            refused += 1;
+        }
+        assert_eq!(names(directory.path()), before, "{option}");
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device(), "{option}");
+    }
+    assert_eq!(std::fs::read_to_string(at("victim")).unwrap(), "precious");
+    assert_eq!(std::fs::read(at("good.capture")).unwrap(), capture);
+    println!("{refused} refused");
+}
+
+#[test]
+fn files_of_ones_own_are_replaced_where_that_is_expected() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    for (option, words, status) in options() {
+        // It has to be written for nothing but that reason.
+        let mut words = words;
+        if option == "run --dump" {
+            words = ["run", "--timeout", "1s", "--dump", "FILE", "--", "sh", "-c", &idle()].map(str::to_owned).to_vec();
+        }
+        let done = if option == "run --dump" { TIMED_OUT } else { 0 };
+        std::fs::write(&file, "somebody's notes").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+        if option == "capture" {
+            let output = run(&words, &file, &file);
+            assert_eq!(output.code(), status, "{output:?}");
+            assert!(output.stderr.contains("--force"), "{output:?}");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's notes");
+            std::fs::copy(example(), &file).unwrap();
+        }
+        for _ in 0..2 {
+            let output = run(&words, &file, &file);
+            assert_eq!(output.code(), done, "{option}: {output:?}");
+            assert_eq!(mode(&file), 0o600, "{option}");
+            assert_ne!(std::fs::read(&file).unwrap(), b"somebody's notes", "{option}");
+            assert_eq!(names(directory.path()), ["file"], "{option}");
+        }
+        if matches!(option, "stack --pprof" | "check --junit" | "run --dump") && is_root() {
+            std::fs::write(&file, "theirs").unwrap();
+            std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+            let output = run(&words, &file, &file);
+            assert_eq!(output.code(), status, "{option}: {output:?}");
+            assert!(output.stderr.contains("uid 65534"), "{option}: {output:?}");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), "theirs", "{option}");
+        }
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+/// Names that could be guessed: those of the process's number, which a shell knows beforehand.
+#[test]
+fn names_that_somebody_guessed_are_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("victim"), "precious").unwrap();
+    let plant = "for name in out.$$.tmp .out.$$.part out.tmp .out.part .out.$$.tmp; do ln -s victim $name; done";
+    let lines = [
+        format!("{plant}; exec $gospy run --timeout 1s --dump out -- sh -c '{}'", idle()),
+        format!("{plant}; exec $gospy capture --from $example -o out"),
+        format!("{plant}; exec $gospy stack --from $example --pprof out"),
+        format!("{plant}; exec $gospy check --from $example --max-goroutines 100 --junit out"),
+    ];
+    for line in &lines {
+        let output = shell(line, directory.path());
+        assert!(matches!(output.code(), 0 | TIMED_OUT), "{line}: {output:?}");
+        let out = directory.path().join("out");
+        assert!(std::fs::symlink_metadata(&out).unwrap().len() > 100, "{line}");
+        assert_eq!(std::fs::read_to_string(directory.path().join("victim")).unwrap(), "precious", "{line}");
+        for name in names(directory.path()).iter().filter(|name| *name != "victim") {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_to_is_named() {
+    let directory = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir_in("/tmp").unwrap();
+    let as_nobody = if is_root() {
+        need("setpriv", "util-linux");
+        "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all"
+    } else {
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o555)).unwrap();
+        ""
+    };
+    // The build may be in a directory that is its owner's alone.
+    let outside = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir_in("/tmp").unwrap();
+    for (from, name) in [(env!("CARGO_BIN_EXE_gospy"), "gospy"), (example().as_str(), "capture")] {
+        let to = outside.path().join(name);
+        assert!(Command::new("install").args(["-m", "755", from]).arg(to).status().unwrap().success());
+    }
+    let outside = outside.path().display();
+    let line = format!("exec {as_nobody} {outside}/gospy capture --from {outside}/capture -o $PWD/file");
+    let output = shell(&line, directory.path());
+    assert_eq!(output.code(), ERROR, "{output:?}");
+    assert!(output.stderr.contains("/file cannot be written: Permission denied"), "{output:?}");
+    assert!(names(directory.path()).is_empty());
+}
+
+#[test]
+fn a_full_disk_and_a_limit_leave_what_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let parked = format!("{}/fixtures/captures/parked.gospy", env!("CARGO_MANIFEST_DIR"));
+    let old = "echo old > out";
+    // 64 KiB; the capture has over a megabyte.
+    let limited = format!("{old}; ulimit -f 64; exec $gospy capture --force --from {parked} -o out");
+    let output = shell(&limited, directory.path());
+    assert_eq!(output.code(), ERROR, "{output:?}");
+    assert!(output.stderr.contains("out cannot be written: File too large"), "{output:?}");
+    assert_eq!(
+        (std::fs::read_to_string(directory.path().join("out")).unwrap().as_str(), names(directory.path())),
+        ("old\n", vec!["out".to_owned()])
+    );
+    let limited = format!("ulimit -f 0; exec $gospy stack --from {parked} --json > all");
+    let output = shell(&limited, directory.path());
+    assert_eq!(output.code(), ERROR, "{output:?}");
+    assert!(output.stderr.contains("File too large"), "{output:?}");
+    if !is_root() {
+        return;
+    }
+    need("unshare", "util-linux");
+    let mount = "mkdir full; mount -t tmpfs -o size=64k none full; cd full";
+    // Not a page is left: a profile of many equal stacks is small.
+    for command in ["capture --force --from $PARKED -o out", "stack --from $PARKED --pprof out"] {
+        let line = format!(
+            "rmdir full 2>/dev/null; {mount}; {old}; dd if=/dev/zero of=filler bs=1k count=60 2>/dev/null; $gospy {command}; echo status $?; cat out; ls -A; df --output=used . | tail -1"
+        );
+        let line = line.replace("$PARKED", &parked);
+        let output = gospy_with(&[], |process| {
+            *process = Command::new("unshare");
+            process.args(["--mount", "bash", "-c", &line]).env("gospy", env!("CARGO_BIN_EXE_gospy"));
+            process.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        });
+        let lines: Vec<&str> = output.stdout.lines().map(str::trim).collect();
+        assert!(output.stderr.contains("out cannot be written: No space left on device"), "{output:?}");
+        assert_eq!(lines, ["status 1", "old", "filler", "out", "64"], "{output:?}");
+    }
+}
+
+/// At any moment: what was there or the new one whole, and nothing else but what nobody mistakes for it.
+#[test]
+fn a_killed_gospy_leaves_nothing_half_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let whole = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gospy"));
+        command.args(["capture", "--from", &example(), "-o"]).arg(&out);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let started = std::time::Instant::now();
+    assert!(whole().status().unwrap().success());
+    let takes = started.elapsed();
+    let (mut killed, mut left) = (0, 0);
+    for round in 0..60_u32 {
+        let mut child = whole().spawn().unwrap();
+        std::thread::sleep(takes * (round * 7 % 60) / 58);
+        let _ = child.kill();
+        killed += u32::from(!child.wait().unwrap().success());
+        let found = names(directory.path());
+        assert!(
+            found.iter().all(|name| name == "out" || (name.starts_with(".gospy-") && name.ends_with(".part"))),
+            "{found:?}"
+        );
+        left += found.len() - 1;
+        // Checksums are over all of it.
+        gospy(&["summary", "--from", out.to_str().unwrap()]).ok();
+        for part in found.iter().filter(|name| *name != "out") {
+            std::fs::remove_file(directory.path().join(part)).unwrap();
+        }
+    }
+    println!("{killed} killed, {left} files left");
+    assert!(killed >= 10, "only {killed} were killed before they were done, in {takes:?}");
+}
+
+/// Links that somebody else has put into a directory like /tmp.
+#[test]
+fn planted_directories_are_not_written_into() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::create_dir(at("etc")).unwrap();
+    std::fs::create_dir(at("tmp")).unwrap();
+    std::fs::set_permissions(at("tmp"), PermissionsExt::from_mode(0o1777)).unwrap();
+    symlink("../etc", at("tmp/link")).unwrap();
+    let nobody = Some(nix::unistd::Uid::from_raw(65534));
+    nix::unistd::fchownat(
+        nix::fcntl::AT_FDCWD,
+        &at("tmp/link"),
+        nobody,
+        None,
+        nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .unwrap();
+    let path = |name: &str| at(name).display().to_string();
+    for (option, words, status) in options() {
+        let output = run(&words, &at("tmp/link/file"), &at("started"));
+        assert_eq!(output.code(), status, "{option}: {output:?}");
+    }
+    for arguments in [
+        vec!["run", "--capture-on", "USR1", "--output", &path("tmp/link/new"), "--", "true"],
+        vec!["run", "--capture-on", "USR1", "--output", &path("tmp/link"), "--", "true"],
+        vec!["man", &path("tmp/link")],
+    ] {
+        let output = gospy(&arguments);
+        assert!(matches!(output.code(), ERROR | RUN_FAILED), "{output:?}");
+        assert!(output.stderr.contains("uid 65534"), "{output:?}");
+    }
+    assert!(names(&at("etc")).is_empty() && names(&at("tmp")) == ["link"]);
+    // One's own link is followed.
+    symlink("../etc", at("tmp/mine")).unwrap();
+    gospy(&["capture", "--from", &example(), "-o", &path("tmp/mine/file")]).ok();
+    assert_eq!(names(&at("etc")), ["file"]);
+}
+
+#[test]
+fn manual_pages_are_for_everybody_and_written_over_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("victim"), "precious").unwrap();
+    symlink("victim", at("gospy-stack.1")).unwrap();
+    let into = directory.path().to_str().unwrap();
+    let output = gospy(&["man", into]);
+    assert_eq!(output.code(), ERROR, "{output:?}");
+    assert!(output.stderr.contains("gospy-stack.1 is a symbolic link"), "{output:?}");
+    assert_eq!(std::fs::read_to_string(at("victim")).unwrap(), "precious");
+    std::fs::remove_file(at("gospy-stack.1")).unwrap();
+    for _ in 0..2 {
+        gospy(&["man", into]).ok();
+    }
+    let pages: Vec<_> = names(directory.path()).into_iter().filter(|name| name.ends_with(".1")).collect();
+    assert!(pages.len() > 10 && pages.contains(&"gospy.1".to_owned()), "{pages:?}");
+    for page in &pages {
+        assert_eq!(mode(&at(page)) & 0o700, 0o600, "{page}");
+        assert!(std::fs::read_to_string(at(page)).unwrap().contains(".TH"), "{page}");
+    }
+    assert_eq!(names(directory.path()).len(), pages.len() + 1);
+}
+
+#[test]
+fn a_dash_is_a_stream_or_a_usage_error_and_never_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |line: &str| shell(line, directory.path());
+    run("$gospy capture --from $example -o - > copy && cmp <($gospy capture --from - -o - < copy) copy").ok();
+    run("$gospy capture --from copy --uncompressed -o - | $gospy stack --from - | grep -q main.receive").ok();
+    for line in [
+        "$gospy capture --from $example -o - --json",
+        "$gospy capture --pid 1 -o - --repeat 2 --interval 1s",
+        "$gospy check --from $example --max-goroutines 9 --junit -",
+        "$gospy run --timeout 9s --dump - -- true",
+        "$gospy run --capture-every 9s --output - -- true",
+        "$gospy man -",
+    ] {
+        let output = run(line);
+        assert_eq!((output.code(), output.stdout.as_str()), (USAGE, ""), "{line}: {output:?}");
+    }
+    assert_eq!(names(directory.path()), ["copy"]);
+}
+
+#[test]
+fn stacks_are_not_lost_when_their_file_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    // The directory goes while the command runs.
+    let line = format!("mkdir d; $gospy run --timeout 1s --dump d/out -- sh -c 'rmdir d; {}'", idle());
+    let output = shell(&line, directory.path());
+    assert_eq!(output.code(), TIMED_OUT, "{output:?}");
+    assert!(output.stderr.contains("d/out cannot be written") && output.stderr.contains("main.main"), "{output:?}");
+}
+
+/// `<(…)`, FIFOs and standard input.
+#[test]
+fn streams_are_read_as_files_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |line: &str| shell(line, directory.path());
+    run("$gospy stack --from $example --json > json && cp $example capture").ok();
+    let direct = run("$gospy diff json capture").ok();
+    for (a, b) in [
+        ("<(cat json)", "<(cat capture)"),
+        ("capture", "<(cat capture)"),
+        ("- < json", "capture"),
+        ("<(sleep 2; cat json)", "- < capture"),
+    ] {
+        let output = run(&format!("$gospy diff {a} {b}"));
+        assert_eq!(output.code(), 0, "{a} {b}: {output:?}");
+        assert_eq!(output.stdout.lines().count(), direct.lines().count(), "{a} {b}: {output:?}");
+        assert_eq!(
+            output.stderr.contains("waiting for data from /dev/fd/"),
+            a.contains("sleep"),
+            "{a} {b}: {output:?}"
+        );
+    }
+    for from in ["<(cat capture)", "<(cat json)", "- < json", "- < capture"] {
+        assert!(run(&format!("$gospy stack --from {from}")).ok().contains("main.receive"), "{from}");
+        run(&format!("$gospy check --max-goroutines 100 --from {from}")).ok();
+    }
+    for (bad, why) in [("/", "is a directory"), ("/dev/zero", "is a device"), ("- < /dev/null", "is a device")] {
+        for command in ["stack --from", "capture -o x --from", "check --max-goroutines 1 --from", "diff json"] {
+            let output = run(&format!("$gospy {command} {bad}"));
+            assert_eq!(output.code(), ERROR, "{command} {bad}: {output:?}");
+            assert!(output.stderr.contains(why), "{command} {bad}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fifo_that_nobody_writes_to_is_waited_for_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    for arguments in [vec!["stack", "--from"], vec!["diff", &example()]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gospy"))
+            .args(&arguments)
+            .arg(&fifo)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, format!("gospy: waiting for data from {}\n", fifo.display()));
+        assert!(child.try_wait().unwrap().is_none(), "it did not wait");
+        let mut writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+        let bytes = std::fs::read(example()).unwrap();
+        let (first, rest) = bytes.split_at(5);
+        writer.write_all(first).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        writer.write_all(rest).unwrap();
+        drop(writer);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    }
+    // A binary is read here and there, which a stream cannot be.
+    let program = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    for target in [["--pid", &program.pid().to_string()], ["--from", &example()]] {
+        let output = gospy(&[&["stack", "--bin", fifo.to_str().unwrap()], &target[..]].concat());
+        assert_eq!(output.code(), ERROR, "{output:?}");
+        let message = format!("{}: it is not a regular file", fifo.display());
+        assert!(output.stderr.contains(&message), "{output:?}");
+    }
+}
+
+/// What a snapshot in JSON holds can be shown like a capture.
+#[test]
+fn json_is_shown_as_what_it_was_made_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("json").display().to_string();
+    let program = Fixture::start("fx", "1.26.6", Mode::Default, &["stacks", "1"]);
+    let capture = directory.path().join("capture").display().to_string();
+    gospy(&["capture", "--pid", &program.pid().to_string(), "-o", &capture]).ok();
+    for source in [capture, example()] {
+        let document = gospy(&["stack", "--from", &source, "--json", "--system"]).ok();
+        std::fs::write(&json, &document).unwrap();
+        assert_eq!(gospy(&["stack", "--from", &json, "--json", "--system"]).ok(), document);
+        // How far into a function a place is, and the runtime's own clock, are not in it; and each reading
+        // takes its own time.
+        let without = |text: String| {
+            let lines = text.lines().filter(|line| !line.trim_start().to_lowercase().starts_with("read  "));
+            let lines = lines.map(|line| line.split(" +0x").next().unwrap_or(line));
+            lines.map(|line| line.split(" minutes").next().unwrap_or(line).to_owned()).collect::<Vec<_>>()
+        };
+        for arguments in [
+            &["stack", "--all"][..],
+            &["stack", "--group"],
+            &["summary"],
+            &["summary", "--all"],
+            &["top"],
+            &["stack", "--folded"],
+        ] {
+            let show = |from: &str| without(gospy(&[arguments, &["--from", from]].concat()).ok());
+            assert_eq!(show(&json), show(&source), "{arguments:?}");
+        }
+        let addresses = gospy(&["stack", "--from", &json, "--all", "--system"]).ok();
+        assert!(addresses.contains(" pc=0x") && !addresses.contains(" sp=0x"), "{addresses}");
+    }
+    for command in [&["capture", "-o", "/nonexistent/file"][..], &["doctor"]] {
+        let output = gospy(&[command, &["--from", &json]].concat());
+        assert_eq!(output.code(), ERROR, "{output:?}");
+    }
+    let refused = directory.path().join("refused").display().to_string();
+    let output = gospy(&["capture", "-o", &refused, "--from", &json]);
+    assert!(output.stderr.contains("is a snapshot in JSON") && !Path::new(&refused).exists(), "{output:?}");
+}

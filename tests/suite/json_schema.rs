@@ -1,0 +1,542 @@
+//! The JSON document against types that are declared here once more and refuse what they do not
+//! know, so that no key can come, go or change unnoticed; and against the schemas that are checked in.
+
+// What is declared here is compared, not used.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use crate::strict::{Known, present};
+use serde::Deserialize;
+
+use gospy::addr::Addr;
+use gospy::analysis::group::group;
+use gospy::analysis::{Filter, GroupBy, Index, SortKey};
+use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
+use gospy::model::{
+    Ancestor, Death, DeathKind, DeathSignal, ForeignFrame, ForeignStack, FreezeInfo, Goid, PanicValue, Snapshot,
+    StackKind, Status, WarningCode,
+};
+use gospy::report;
+use gospy::report::json::{self, JsonOptions};
+
+strict! {
+    Document {
+        schema_version: u32,
+        gospy_version: String,
+        captured_at: String,
+        target: Target,
+        reading: Reading,
+        #[serde(deserialize_with = "present")] sched: Known<Sched>,
+        #[serde(deserialize_with = "present")] heap: Known<Heap>,
+        #[serde(deserialize_with = "present")] gc: Known<Gc>,
+        #[serde(deserialize_with = "present")] death: Known<DeathDocument>,
+        processors: Vec<Processor>,
+        threads: Vec<Thread>,
+        goroutines: Goroutines,
+        findings: Vec<Finding>,
+        warnings: Vec<Warning>,
+        complete: bool,
+    }
+    Refresh {
+        #[serde(rename = "type")] kind: String,
+        refresh: u64,
+        interval_ns: u64,
+        schema_version: u32,
+        gospy_version: String,
+        captured_at: String,
+        target: Target,
+        reading: Reading,
+        #[serde(deserialize_with = "present")] sched: Known<Sched>,
+        #[serde(deserialize_with = "present")] heap: Known<Heap>,
+        #[serde(deserialize_with = "present")] gc: Known<Gc>,
+        #[serde(deserialize_with = "present")] death: Known<DeathDocument>,
+        processors: Vec<Processor>,
+        threads: Vec<Thread>,
+        goroutines: Goroutines,
+        findings: Vec<Finding>,
+        warnings: Vec<Warning>,
+        complete: bool,
+        grouped_by: String,
+        #[serde(deserialize_with = "present")] filter: Known<String>,
+        group_count: u64,
+        groups: Vec<RefreshGroup>,
+    }
+    RefreshGroup {
+        #[serde(deserialize_with = "present")] function: Known<String>,
+        #[serde(deserialize_with = "present")] file: Known<String>,
+        #[serde(deserialize_with = "present")] line: Known<u32>,
+        started_in: bool,
+        #[serde(deserialize_with = "present")] label: Known<String>,
+        count: u64,
+        #[serde(deserialize_with = "present")] change: Known<i64>,
+        #[serde(deserialize_with = "present")] change_since_start: Known<i64>,
+        #[serde(deserialize_with = "present")] rate_per_second: Known<f64>,
+        states: Vec<RefreshState>,
+        #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
+        wait_watched: bool,
+        example_id: u64,
+        system: bool,
+        label_keys: u64,
+        labels: Vec<LabelKey>,
+    }
+    RefreshState { state: String, #[serde(deserialize_with = "present")] wait_reason: Known<String>, count: u64, }
+    RefreshEnd { #[serde(rename = "type")] kind: String, reason: String, }
+    Target {
+        pid: i32,
+        exe: String,
+        cmdline: Vec<String>,
+        #[serde(deserialize_with = "present")] build_id: Known<String>,
+        go_version: String,
+        go_version_source: String,
+        arch: String,
+        module: Module,
+        stripped: bool,
+        #[serde(deserialize_with = "present")] gomaxprocs: Known<u32>,
+        #[serde(deserialize_with = "present")] os_threads: Known<u32>,
+        #[serde(deserialize_with = "present")] uptime_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] process_state: Known<char>,
+        #[serde(deserialize_with = "present")] cpu_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] rss_bytes: Known<u64>,
+    }
+    Module {
+        #[serde(deserialize_with = "present")] package: Known<String>,
+        #[serde(deserialize_with = "present")] path: Known<String>,
+        #[serde(deserialize_with = "present")] version: Known<String>,
+        #[serde(deserialize_with = "present")] vcs_revision: Known<String>,
+        #[serde(deserialize_with = "present")] vcs_time: Known<String>,
+        #[serde(deserialize_with = "present")] vcs_modified: Known<bool>,
+        settings: BTreeMap<String, String>,
+    }
+    Reading {
+        backend: String,
+        duration_ns: u64,
+        syscalls: u64,
+        bytes: u64,
+        layout: String,
+        #[serde(deserialize_with = "present")] freeze: Known<Freeze>,
+        consistency: Consistency,
+        provenance: Vec<Provenance>,
+    }
+    Freeze { whole_program: bool, stopped_ns: u64, threads: u32, }
+    Consistency { validated: u64, retried: u64, moving: u64, unreadable: u64, }
+    Provenance { name: String, source: String, cross_checks: Vec<String>, }
+    Sched {
+        #[serde(deserialize_with = "present")] threads: Known<u64>,
+        #[serde(deserialize_with = "present")] idle_threads: Known<u64>,
+        #[serde(deserialize_with = "present")] spinning_threads: Known<u64>,
+        #[serde(deserialize_with = "present")] freed_threads: Known<u64>,
+        #[serde(deserialize_with = "present")] max_threads: Known<u64>,
+        #[serde(deserialize_with = "present")] idle_processors: Known<u64>,
+        #[serde(deserialize_with = "present")] global_run_queue: Known<u64>,
+        #[serde(deserialize_with = "present")] local_run_queues: Known<u64>,
+        #[serde(deserialize_with = "present")] system_goroutines: Known<u64>,
+        #[serde(deserialize_with = "present")] goroutines_created: Known<u64>,
+        goroutines_created_exact: bool,
+        #[serde(deserialize_with = "present")] stopping_the_world: Known<bool>,
+    }
+    Heap {
+        alloc_bytes: u64,
+        total_alloc_bytes: u64,
+        sys_bytes: u64,
+        mallocs: u64,
+        frees: u64,
+        objects: u64,
+        heap_sys_bytes: u64,
+        heap_idle_bytes: u64,
+        heap_inuse_bytes: u64,
+        heap_released_bytes: u64,
+        stack_inuse_bytes: u64,
+        stack_sys_bytes: u64,
+        mspan_sys_bytes: u64,
+        mcache_sys_bytes: u64,
+        buckhash_sys_bytes: u64,
+        gc_sys_bytes: u64,
+        other_sys_bytes: u64,
+        #[serde(deserialize_with = "present")] live_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] marked_bytes: Known<u64>,
+    }
+    Gc {
+        cycles: u32,
+        forced_cycles: u32,
+        pause_total_ns: u64,
+        recent_pauses: Vec<Pause>,
+        #[serde(deserialize_with = "present")] cpu_fraction: Known<f64>,
+        #[serde(deserialize_with = "present")] last_at: Known<String>,
+        #[serde(deserialize_with = "present")] next_goal_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] gc_percent: Known<i32>,
+        #[serde(deserialize_with = "present")] memory_limit_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] enabled: Known<bool>,
+        #[serde(deserialize_with = "present")] phase: Known<String>,
+    }
+    Pause { duration_ns: u64, ended_at: String, }
+    DeathDocument {
+        kind: String,
+        headline: String,
+        text: String,
+        #[serde(deserialize_with = "present")] message: Known<String>,
+        panics: Vec<PanicDocument>,
+        #[serde(deserialize_with = "present")] signal: Known<SignalDocument>,
+        core_signal: SignalDocument,
+        thread_id: i32,
+        #[serde(deserialize_with = "present")] m_id: Known<i64>,
+        stack: String,
+        #[serde(deserialize_with = "present")] object: Known<String>,
+        #[serde(deserialize_with = "present")] goroutine_id: Known<u64>,
+        #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        frames_complete: bool,
+        certain: bool,
+    }
+    PanicDocument {
+        #[serde(deserialize_with = "present")] go_type: Known<String>,
+        text: String,
+        recovered: bool,
+        repanicked: bool,
+        goexit: bool,
+    }
+    SignalDocument {
+        number: i32,
+        name: String,
+        #[serde(deserialize_with = "present")] code: Known<i64>,
+        #[serde(deserialize_with = "present")] address: Known<Address>,
+        #[serde(deserialize_with = "present")] pc: Known<Address>,
+        #[serde(deserialize_with = "present")] sender_pid: Known<i32>,
+        #[serde(deserialize_with = "present")] sender_uid: Known<u32>,
+    }
+    Processor {
+        id: i32,
+        address: Address,
+        status: String,
+        schedtick: u32,
+        syscalltick: u32,
+        #[serde(deserialize_with = "present")] m_id: Known<i64>,
+        #[serde(deserialize_with = "present")] goroutine_id: Known<u64>,
+        run_queue: u32,
+        #[serde(deserialize_with = "present")] runnext_id: Known<u64>,
+        #[serde(deserialize_with = "present")] timers: Known<u64>,
+    }
+    Thread {
+        id: i64,
+        address: Address,
+        #[serde(deserialize_with = "present")] thread_id: Known<i32>,
+        #[serde(deserialize_with = "present")] state: Known<char>,
+        #[serde(deserialize_with = "present")] goroutine_id: Known<u64>,
+        #[serde(deserialize_with = "present")] p_id: Known<i32>,
+        spinning: bool,
+        blocked: bool,
+        in_cgo: bool,
+        #[serde(deserialize_with = "present")] cgo_calls: Known<u64>,
+        #[serde(deserialize_with = "present")] locked_goroutine_id: Known<u64>,
+    }
+    Goroutines {
+        total: u64,
+        user: u64,
+        system: u64,
+        dead: u64,
+        by_state: BTreeMap<String, u64>,
+        by_wait_reason: BTreeMap<String, u64>,
+        matching: u64,
+        #[serde(deserialize_with = "present")] group_count: Known<u64>,
+        #[serde(deserialize_with = "present")] groups: Known<Vec<Group>>,
+        list: Vec<Goroutine>,
+    }
+    Goroutine {
+        id: u64,
+        address: Address,
+        state: String,
+        #[serde(deserialize_with = "present")] wait_reason: Known<String>,
+        #[serde(deserialize_with = "present")] wait_ns: Known<u64>,
+        system: bool,
+        locked: bool,
+        scan: bool,
+        #[serde(deserialize_with = "present")] m_id: Known<i64>,
+        #[serde(deserialize_with = "present")] thread_id: Known<i32>,
+        #[serde(deserialize_with = "present")] parent_id: Known<u64>,
+        #[serde(deserialize_with = "present")] current: Known<Place>,
+        #[serde(deserialize_with = "present")] innermost: Known<Place>,
+        #[serde(deserialize_with = "present")] start: Known<Place>,
+        #[serde(deserialize_with = "present")] creator: Known<Place>,
+        stack: StackBytes,
+        #[serde(deserialize_with = "present")] panic: Known<String>,
+        #[serde(deserialize_with = "present")] labels: Known<BTreeMap<String, String>>,
+        #[serde(deserialize_with = "present")] bubble_id: Known<u64>,
+        #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        #[serde(deserialize_with = "present")] c_frames: Known<Vec<CFrame>>,
+        #[serde(deserialize_with = "present")] c_frames_complete: Known<bool>,
+        #[serde(deserialize_with = "present")] c_syscall: Known<u64>,
+        #[serde(deserialize_with = "present")] ancestors: Known<Vec<AncestorDocument>>,
+    }
+    StackBytes {
+        status: String,
+        #[serde(deserialize_with = "present")] used_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] reserved_bytes: Known<u64>,
+    }
+    Place {
+        function: String,
+        #[serde(deserialize_with = "present")] file: Known<String>,
+        #[serde(deserialize_with = "present")] line: Known<u32>,
+        pc: Address,
+    }
+    Frame {
+        function: String,
+        #[serde(deserialize_with = "present")] package: Known<String>,
+        #[serde(deserialize_with = "present")] file: Known<String>,
+        #[serde(deserialize_with = "present")] line: Known<u32>,
+        pc: Address,
+        inlined: bool,
+        hidden: bool,
+        language: String,
+    }
+    CFrame {
+        #[serde(deserialize_with = "present")] function: Known<String>,
+        #[serde(deserialize_with = "present")] object: Known<String>,
+        pc: Address,
+        offset: u64,
+        language: String,
+    }
+    AncestorDocument {
+        id: u64,
+        frames: Vec<Place>,
+        #[serde(deserialize_with = "present")] creator: Known<Place>,
+    }
+    Group {
+        count: u64,
+        ids: Vec<u64>,
+        state: String,
+        #[serde(deserialize_with = "present")] wait_reason: Known<String>,
+        #[serde(deserialize_with = "present")] wait_shortest_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
+        wait_known: u64,
+        #[serde(deserialize_with = "present")] parent_id: Known<u64>,
+        #[serde(deserialize_with = "present")] current: Known<Place>,
+        #[serde(deserialize_with = "present")] start: Known<Place>,
+        #[serde(deserialize_with = "present")] creator: Known<Place>,
+        stack_used_bytes: u64,
+        stack_reserved_bytes: u64,
+        #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
+        label_keys: u64,
+        labels: Vec<LabelKey>,
+    }
+    LabelKey { key: String, count: u64, distinct_values: u64, values: Vec<LabelValue>, }
+    LabelValue { value: String, count: u64, }
+    Finding { code: String, message: String, count: u64, goroutine_ids: Vec<u64>, }
+    Warning { code: String, message: String, count: u64, }
+}
+
+/// `"0x…"`: numbers would lose their low bits in JavaScript.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Address(u64);
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.strip_prefix("0x").ok_or_else(|| format!("{text} does not begin with 0x"))?;
+        u64::from_str_radix(digits, 16).map(Address).map_err(|error| format!("{text}: {error}"))
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let mut builder = SnapshotBuilder::new();
+    builder
+        .add(&GoroutineSpec {
+            id: u64::MAX,
+            reason: Some("chan receive"),
+            wait_ns: Some(5),
+            frames: vec![
+                FrameSpec { inlined: true, ..frame("main.inner", "/app/m.go", 3) },
+                frame("main.outer", "/app/m.go", 9),
+                FrameSpec { foreign: true, ..frame("", "", 0) },
+            ],
+            creator: Some(frame("main.main", "/app/m.go", 1)),
+            parent: Some(1),
+            thread: Some(1),
+            labels: vec![("key", "a\"b\n")],
+            bubble: Some(7),
+            ..Default::default()
+        })
+        .add(&GoroutineSpec { id: 3, reason: Some("chan send (nil chan)"), ..Default::default() })
+        .add(&GoroutineSpec { id: 2, status: Status::Running, thread: Some(2), ..Default::default() });
+    let place = builder.frame(&frame("main.older", "/app/m.go", 4));
+    let snapshot = builder.edit();
+    let chain = vec![Ancestor { id: Goid(1), frames: vec![place], creator: Some(place) }];
+    snapshot.goroutines[0].ancestors = Some(std::sync::Arc::make_mut(&mut snapshot.symbols).intern_ancestors(chain));
+    let symbols = std::sync::Arc::make_mut(&mut snapshot.symbols);
+    let (read, libc) = (symbols.intern_str("read"), symbols.intern_str("/lib/libc.so.6"));
+    let nothing = symbols.intern_str("");
+    let frames = vec![
+        ForeignFrame { function: Some(read), object: libc, pc: Addr(0x7f00_0000_0010), offset: 0x10 },
+        ForeignFrame { function: None, object: nothing, pc: Addr(0x7f00_0000_2000), offset: 0x2000 },
+    ];
+    let in_c = symbols.intern_foreign(ForeignStack { frames, complete: false, syscall: Some(0) });
+    snapshot.goroutines[0].foreign = Some(in_c);
+    snapshot.reading.freeze = Some(FreezeInfo { whole_program: true, stopped_ns: 1, threads: 2 });
+    snapshot.warnings.add(WarningCode::StackOdd, "odd");
+    snapshot.death = Some(death());
+    let nobody = std::sync::Arc::make_mut(&mut snapshot.symbols).intern_str("boom");
+    snapshot.goroutines[0].panic = Some(nobody);
+    builder.build()
+}
+
+fn death() -> Death {
+    let signal =
+        DeathSignal { number: 11, code: Some(1), addr: Some(Addr(8)), pc: Some(Addr(9)), ..Default::default() };
+    Death {
+        kind: DeathKind::Panic,
+        text: "panic: first\n\tpanic: second".to_owned(),
+        message: None,
+        panics: vec![PanicValue { go_type: Some("string".to_owned()), text: "first".to_owned(), ..Default::default() }],
+        signal: Some(signal),
+        core_signal: DeathSignal { number: 6, sender_pid: Some(7), sender_uid: Some(8), ..Default::default() },
+        process: 7,
+        thread: 7,
+        m: Some(0),
+        stack_kind: StackKind::Goroutine,
+        object: None,
+        goroutine: Some(Goid(3)),
+        stack: None,
+        stack_complete: false,
+        certain: true,
+    }
+}
+
+fn document(snapshot: &Snapshot, options: &JsonOptions<'_>) -> Document {
+    let selected: Vec<usize> = (0..snapshot.goroutines.len()).collect();
+    let mut out = Vec::new();
+    json::write(&mut out, &Index::new(snapshot), &selected, options).unwrap();
+    serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&out)))
+}
+
+#[test]
+fn the_document_has_exactly_these_keys() {
+    let snapshot = snapshot();
+    let with_frames = document(&snapshot, &JsonOptions { frames: true, ..Default::default() });
+    let first = &with_frames.goroutines.list[0];
+    assert_eq!(first.id, u64::MAX);
+    assert_eq!(first.frames.as_ref().unwrap().len(), 3);
+    assert_eq!(first.current.as_ref().unwrap().function, "main.inner");
+    assert_eq!(first.labels.as_ref().unwrap()["key"], "a\"b\n");
+    let c_frames = first.c_frames.as_ref().unwrap();
+    assert_eq!(
+        (c_frames[0].function.as_deref(), c_frames[0].object.as_deref()),
+        (Some("read"), Some("/lib/libc.so.6"))
+    );
+    assert_eq!((c_frames[1].function.as_deref(), c_frames[1].object.as_deref()), (None, None));
+    assert!(c_frames.iter().all(|frame| frame.language == "c"));
+    assert_eq!((first.c_frames_complete, first.c_syscall), (Some(false), Some(0)));
+    assert!(with_frames.goroutines.list[1].c_frames.is_none());
+    assert!(!with_frames.complete);
+    assert_eq!(first.panic.as_deref(), Some("boom"));
+    let death = with_frames.death.as_ref().unwrap();
+    assert_eq!((death.kind.as_str(), death.headline.as_str()), ("panic", "panic: first; panic: second"));
+    assert_eq!((death.signal.as_ref().unwrap().name.as_str(), death.core_signal.sender_pid), ("SIGSEGV", Some(7)));
+
+    let groups = group(&Index::new(&snapshot), &GroupBy::Stack, &[0, 1], 10);
+    let grouped = document(&snapshot, &JsonOptions { frames: true, groups: Some(&groups), ..Default::default() });
+    let documents = grouped.goroutines.groups.unwrap();
+    assert_eq!((documents.len(), grouped.goroutines.group_count), (2, Some(2)));
+    let label = &documents[0].labels[0];
+    assert_eq!((label.key.as_str(), label.count, label.distinct_values), ("key", 1, 1));
+    assert_eq!((label.values[0].value.as_str(), label.values[0].count), ("a\"b\n", 1));
+    assert!(grouped.goroutines.list.is_empty());
+
+    let mut bare = snapshot;
+    (bare.sched, bare.heap, bare.gc) = (None, None, None);
+    bare.goroutines.clear();
+    assert!(document(&bare, &JsonOptions::default()).sched.is_none());
+}
+
+#[test]
+fn refreshes_have_exactly_these_keys() {
+    use gospy::top::grouping::Grouping;
+    use gospy::top::order::{GroupSort, Order};
+    use gospy::top::picture::Selection;
+    use gospy::top::source::SourceEnd;
+    use gospy::top::state::{Settings, View};
+    use gospy::top::stream::{Format, run};
+    let settings = Settings {
+        interval: std::time::Duration::from_millis(1),
+        max_cpu: 10.0,
+        selection: Selection {
+            grouping: Grouping::Place,
+            filter: Some(("id>0".to_owned(), Filter::parse("id>0").unwrap())),
+            no_system: false,
+            group_order: Order::by(GroupSort::Count),
+            goroutine_order: Order::by(SortKey::Id),
+        },
+        iterations: None,
+        wait: false,
+        recorded: false,
+        view: View::Groups,
+    };
+    // Of one session, so that ids mean the same in all of them.
+    let first = snapshot();
+    let mut another_run = first.clone();
+    another_run.monotonic_ns += 9_000_000_000;
+    another_run.target.uptime_ns = Some(8_000_000_000);
+    let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(another_run), Ok(first.clone()), Ok(first)];
+    let source = move || left.pop().unwrap_or(Err(SourceEnd::Finished));
+    let mut out = Vec::new();
+    let outcome = run(&mut out, Box::new(source), None, settings, Format::Json).unwrap();
+    assert_eq!(outcome.refreshes, 3);
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let refresh = |line: &str| -> Refresh { serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}")) };
+    let (first, second) = (refresh(lines[0]), refresh(lines[1]));
+    assert_eq!((first.kind.as_str(), first.refresh, second.refresh), ("refresh", 1, 2));
+    assert_eq!((first.group_count, first.groups.len(), first.findings.len()), (2, 2, 2));
+    assert!(first.groups[0].change.is_none() && second.groups[0].change == Some(0));
+    let restart: RefreshEnd = serde_json::from_str(lines[2]).unwrap();
+    assert_eq!(restart.kind, "restart");
+    assert!(restart.reason.contains("process 4242"), "{}", restart.reason);
+    assert!(refresh(lines[3]).groups[0].change.is_none(), "nothing before it is compared with");
+    let end: RefreshEnd = serde_json::from_str(lines[4]).unwrap();
+    assert_eq!((end.kind.as_str(), end.reason.as_str(), lines.len()), ("end", "gone", 5));
+}
+
+fn schemas() -> [(&'static str, serde_json::Value, usize); 7] {
+    let value = |schema| serde_json::to_value(schema).unwrap();
+    [
+        ("snapshot", value(json::schema()), 22),
+        ("diff", value(report::diff::schema()), 7),
+        ("check", value(report::check::schema()), 7),
+        ("capture", value(report::captures::schema()), 1),
+        ("doctor", value(report::doctor::schema()), 6),
+        ("ps", value(report::processes::schema()), 1),
+        ("top", value(gospy::top::stream::schema()), 25),
+    ]
+}
+
+#[test]
+fn the_schemas_that_are_checked_in_are_those_of_the_types() {
+    for (name, schema, _) in schemas() {
+        let path = format!("{}/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let checked_in: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(
+            schema == checked_in,
+            "the schema differs: run `cargo run -- schema {name} > schema/{name}.schema.json`"
+        );
+    }
+}
+
+#[test]
+fn the_schemas_require_every_key() {
+    for (document, schema, least) in schemas() {
+        let definitions = schema["$defs"].as_object().unwrap();
+        assert!(definitions.len() >= least, "{document}: {:?}", definitions.keys());
+        // A line of `top` is one of several things.
+        let root = schema.get("oneOf").is_none().then_some((document.to_owned(), &schema));
+        let root = root.iter().map(|(name, schema)| (name, *schema));
+        for (name, definition) in definitions.iter().chain(root) {
+            let properties = definition["properties"].as_object().unwrap_or_else(|| panic!("{name} has no properties"));
+            let required: Vec<&str> =
+                definition["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
+            for (key, property) in properties {
+                assert!(required.contains(&key.as_str()), "{document}: {name}.{key} may be absent");
+                let described = property.get("description").is_some() || property.get("$ref").is_some();
+                assert!(described, "{document}: {name}.{key} has no description");
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The tests that everybody can run: no network, no Go, no root. They read recorded captures and core
+//! files, made-up programs, and one small Go program that is checked in (`fixtures/live`).
+//!
+//! What needs toolchains, packages or root is in `tests/oracle`.
+
+// A test that cannot go on fails, and a panic is how. clippy.toml says so for test functions only, not for
+// what they call.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
+
+#[macro_use]
+#[path = "../strict/mod.rs"]
+mod strict;
+#[path = "../snapshots/mod.rs"]
+mod snapshots;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod captures;
+mod check;
+mod cli;
+mod diff;
+mod errors;
+mod files;
+mod findings;
+mod freeze;
+mod hostile;
+mod json_reports;
+mod json_schema;
+mod recorded;
+mod run;
+mod top;
+mod top_screens;

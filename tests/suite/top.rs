@@ -1,0 +1,406 @@
+//! `gospy top` from end to end: on a pseudo terminal, and without one.
+
+use std::io::{Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::support::{Fixture, Mode, Running, gospy};
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SIZE: (u16, u16) = (100, 30);
+
+/// A program on a terminal, and what that shows.
+struct Terminal {
+    child: Box<dyn Child + Send + Sync>,
+    master: Box<dyn MasterPty + Send>,
+    keys: Box<dyn Write + Send>,
+    output: Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+    /// Everything that was ever written.
+    log: Vec<u8>,
+}
+
+impl Terminal {
+    fn start(command: CommandBuilder) -> Self {
+        let (cols, rows) = SIZE;
+        let pair = native_pty_system().openpty(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
+        let child = pair.slave.spawn_command(command).unwrap();
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let keys = pair.master.take_writer().unwrap();
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            // The other end is closed when the program has ended.
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let screen = vt100::Parser::new(rows, cols, 0);
+        Self { child, master: pair.master, keys, output, screen, log: Vec::new() }
+    }
+
+    fn top(pid: i32, arguments: &[&str]) -> Self {
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
+        command.args(["top", "--pid", &pid.to_string()]);
+        command.args(arguments);
+        command.env("TERM", "xterm-256color");
+        command.env_remove("NO_COLOR");
+        Self::start(command)
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    fn text(&self) -> String {
+        self.screen.screen().contents()
+    }
+
+    fn take(&mut self, wait: Duration) -> bool {
+        match self.output.recv_timeout(wait) {
+            Ok(bytes) => {
+                self.log.extend(&bytes);
+                self.screen.process(&bytes);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+        }
+    }
+
+    /// Waits until the screen shows what is wanted, and gives what that made of it.
+    fn until<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = wanted(&self.text()) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "never shown: {what}\n{}", self.text());
+            if !self.take(Duration::from_millis(50)) {
+                panic!("it ended before: {what}\n{}", self.text());
+            }
+        }
+    }
+
+    fn until_text(&mut self, text: &str) {
+        self.until(text, |screen| screen.contains(text).then_some(()));
+    }
+
+    /// Waits for the end; everything that was written has been taken in then.
+    fn end(&mut self) -> portable_pty::ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end\n{}", self.text());
+            self.take(Duration::from_millis(20));
+        };
+        self.settle();
+        status
+    }
+
+    /// Takes in what was written and is still on its way, which can be several pieces.
+    fn settle(&mut self) {
+        let settled = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < settled && self.take(Duration::from_millis(50)) {}
+    }
+
+    /// What was changed of the terminal has been changed back.
+    fn is_restored(&self) {
+        let screen = self.screen.screen();
+        assert!(!screen.alternate_screen(), "the alternate screen is still on");
+        assert!(!screen.hide_cursor(), "the cursor is still hidden");
+        let modes = self.master.get_termios().expect("modes of the terminal");
+        // ISIG, ICANON and ECHO, as Linux numbers them.
+        let wanted = 0o13;
+        assert_eq!(modes.local_flags.bits() & wanted, wanted, "{:?}", modes.local_flags);
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn leak(rate: &str) -> Running {
+    Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", rate])
+}
+
+/// The row of the table that mentions `function`, with its number from the top.
+fn row(screen: &str, function: &str) -> Option<(usize, String)> {
+    let head = screen.lines().position(|line| line.contains("COUNT"))?;
+    let rows = screen.lines().skip(head + 1).enumerate();
+    rows.map(|(at, line)| (at, line.to_owned())).find(|(_, line)| line.contains(function))
+}
+
+#[test]
+fn a_leak_is_found_and_the_end_of_the_target_survived() {
+    let target = leak("20");
+    let pid = target.pid();
+    let mut top = Terminal::top(pid, &["--interval", "0.2", "--max-cpu", "100"]);
+    top.until("the groups", |screen| row(screen, "main.worker").and(row(screen, "main.leakOne")));
+    top.until_text("1.26.6");
+
+    // Filter, with a mistake first.
+    top.press("/func~wrker\r");
+    top.until_text("no goroutine matches func~wrker, of ");
+    top.press("/");
+    top.press("\u{15}fnuc~worker\r");
+    top.until_text("there is no field `fnuc`");
+    // To the end, everything away.
+    top.press("\u{5}\u{15}func~worker\r");
+    top.until("only the workers", |screen| {
+        (row(screen, "main.worker").is_some() && row(screen, "main.leakOne").is_none()).then_some(())
+    });
+
+    // Its stack.
+    top.press("\r");
+    top.until_text("Stack of goroutine");
+    top.until_text("created by main.start");
+    top.press("\u{1b}");
+    top.until("the groups again", |screen| row(screen, "main.worker"));
+    // An escape and a key right behind it would be one key with Alt.
+    std::thread::sleep(Duration::from_millis(100));
+    top.press("\u{1b}");
+    top.until("all groups", |screen| row(screen, "main.leakOne"));
+
+    // The mark, and the leak at the top with its rate.
+    top.press("d");
+    top.until_text("±MARK");
+    let rate = |screen: &str| -> Option<f64> {
+        let (at, line) = row(screen, "main.leakOne")?;
+        let rate =
+            line.split_whitespace().find_map(|word| word.strip_prefix('+')?.strip_suffix("/s")?.parse::<f64>().ok())?;
+        let mark: u64 = line.split_whitespace().nth(2)?.strip_prefix('+')?.replace(',', "").parse().ok()?;
+        (at == 0 && mark >= 60).then_some(rate)
+    };
+    let rate = top.until("the leak at the top", rate);
+    assert!((18.0..=22.0).contains(&rate), "it leaks 20 a second and not {rate}\n{}", top.text());
+
+    // The target ends; the last picture stays.
+    drop(target);
+    top.until_text("ENDED");
+    assert!(row(&top.text(), "main.leakOne").is_some(), "{}", top.text());
+    top.press("q");
+    let status = top.end();
+    assert!(status.success(), "{status:?}");
+    top.is_restored();
+}
+
+#[test]
+fn the_terminal_is_given_back_after_a_signal_and_a_stop() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let target = leak("1");
+    let mut top = Terminal::top(target.pid(), &["--interval", "0.2"]);
+    top.until("the groups", |screen| row(screen, "main.worker"));
+    let gospy = Pid::from_raw(i32::try_from(top.child.process_id().unwrap()).unwrap());
+
+    // Ctrl-Z, and back.
+    top.press("\u{1a}");
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{gospy}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while state() != 'T' {
+        assert!(Instant::now() < deadline, "it does not stop\n{}", top.text());
+        top.take(Duration::from_millis(20));
+    }
+    top.settle();
+    top.is_restored();
+    kill(gospy, Signal::SIGCONT).unwrap();
+    top.until("the groups again", |screen| row(screen, "main.worker"));
+    assert!(top.screen.screen().alternate_screen());
+
+    // The terminal changes its size.
+    let (rows, cols) = (12, 50);
+    top.screen.screen_mut().set_size(rows, cols);
+    top.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
+    top.until_text("[1 Groups]");
+    top.until("a narrow header", |screen| screen.lines().all(|line| line.chars().count() <= 50).then_some(()));
+
+    kill(gospy, Signal::SIGTERM).unwrap();
+    let status = top.end();
+    assert!(!status.success() && status.signal().is_some(), "{status:?}");
+    top.is_restored();
+}
+
+#[test]
+fn it_waits_for_the_program_to_come_back() {
+    // A file of its own: what other tests start is not what comes back.
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("fx");
+    std::fs::copy(Fixture::build("fx", "1.26.6", Mode::Sw), &program).unwrap();
+    let start = || {
+        let mut command = std::process::Command::new(&program);
+        command.args(["leak", "-rate", "5"]);
+        let mut running = Running::spawn(command);
+        running.wait_ready();
+        running
+    };
+    let target = start();
+    let mut top = Terminal::top(target.pid(), &["--interval", "0.2", "--wait"]);
+    top.until("the groups", |screen| row(screen, "main.leakOne"));
+    drop(target);
+    top.until_text("waiting for it to come back");
+    let target = start();
+    top.until_text(&format!("pid {}", target.pid()));
+    top.until("the groups", |screen| row(screen, "main.leakOne"));
+    // Ctrl-C leaves like q.
+    top.press("\u{3}");
+    assert!(top.end().success());
+    top.is_restored();
+}
+
+#[test]
+fn a_program_that_executes_itself_is_counted_anew() {
+    // At the same addresses, and at others.
+    for mode in [Mode::Sw, Mode::Pie] {
+        executes_itself(mode);
+    }
+}
+
+fn executes_itself(mode: Mode) {
+    let mut target = Fixture::start("profile", "1.26.6", mode, &[]);
+    let pid = target.pid().to_string();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_gospy"))
+        .args(["top", "--pid", &pid, "--wait", "--json", "-i", "0.1", "--max-cpu", "1000"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.0.stdout.take().unwrap()));
+    let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    while next()["refresh"].as_u64().unwrap() < 3 {}
+    // The same pid, the same file.
+    target.send("exec");
+    target.wait_ready();
+    let restart = loop {
+        let line = next();
+        match line["type"].as_str().unwrap() {
+            "refresh" | "failure" => assert_ne!(line["refresh"], 1_000, "no restart was seen"),
+            _ => break line,
+        }
+    };
+    assert_eq!(restart["type"], "restart", "{restart}");
+    assert!(restart["reason"].as_str().unwrap().contains(&pid), "{restart}");
+    let first = next();
+    assert_eq!((&first["type"], &first["target"]["pid"]), (&"refresh".into(), &target.pid().into()));
+    for group in first["groups"].as_array().unwrap() {
+        assert!(group["change"].is_null() && group["rate_per_second"].is_null(), "{group}");
+        assert_eq!(group["change_since_start"], 0, "{group}");
+    }
+}
+
+/// Kills it in the end.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_snapshot_is_written_on_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = leak("5");
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
+    command.args(["top", "--pid", &target.pid().to_string()]);
+    command.cwd(directory.path());
+    let mut top = Terminal::start(command);
+    top.until("the groups", |screen| row(screen, "main.leakOne"));
+    top.press("w");
+    top.until_text("written to gospy-");
+    let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    let (name, pid) = (file.display().to_string(), target.pid());
+    assert!(name.contains(&format!("/gospy-{pid}-")) && name.ends_with("Z.capture"), "{name}");
+    let stacks = gospy(&["stack", "--from", &name]).ok();
+    assert!(stacks.contains("main.leakOne"), "{stacks}");
+    // What a paused view shows.
+    let before = files.clone();
+    top.press(" w");
+    top.until_text(".json");
+    let files = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+    let new: Vec<_> = files.filter(|file| !before.contains(file)).collect();
+    let [json] = new.as_slice() else { panic!("{new:?}") };
+    let json = json.display().to_string();
+    assert!(json.ends_with("Z.json"), "{json}");
+    for path in [&name, &json] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{path}");
+        assert!(gospy(&["summary", "--from", path]).ok().contains(&format!("pid {pid}")));
+        assert!(gospy(&["top", "--from", path]).ok().contains("main.leakOne"));
+    }
+    top.press("q");
+    assert!(top.end().success());
+}
+
+#[test]
+fn blocks_of_text_and_lines_of_json() {
+    let target = leak("20");
+    let pid = target.pid().to_string();
+    let once = gospy(&["top", "--pid", &pid, "--once"]).ok();
+    assert!(once.contains("main.leakOne") && once.contains("COUNT▼"), "{once}");
+    assert!(!once.contains('\u{1b}'), "{once}");
+    let blocks = gospy(&["t", "-p", &pid, "-i", "0.1", "-n", "3", "--max-cpu", "1000"]).ok();
+    assert_eq!(blocks.matches("COUNT▼").count(), 3, "{blocks}");
+    let lines = gospy(&["t", "-p", &pid, "-i", "0.2", "-n", "6", "--json", "--sort", "rate", "--max-cpu", "1000"]).ok();
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 6);
+    for (number, line) in (1..).zip(&lines) {
+        assert_eq!((&line["type"], &line["refresh"]), (&"refresh".into(), &serde_json::Value::from(number)));
+        assert_eq!(line["schema_version"], 1);
+        assert!(line["goroutines"]["total"].as_u64().unwrap() > 20);
+    }
+    let top = &lines[5]["groups"][0];
+    assert_eq!(top["function"], "main.leakOne", "{top}");
+    assert!((14.0..=26.0).contains(&top["rate_per_second"].as_f64().unwrap()), "{top}");
+    // The end of the program ends the stream, and is no error.
+    let ender = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(target);
+    });
+    let last = gospy(&["top", "-p", &pid, "-i", "0.1", "--json"]).ok();
+    ender.join().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    assert_eq!(last["type"], "end", "{last}");
+}
+
+#[test]
+fn a_recording_is_shown_as_well() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/parked.gospy");
+    let once = gospy(&["top", "--from", file]).ok();
+    assert_eq!(once.matches("COUNT▼").count(), 1, "{once}");
+    // Those of the runtime are told by what they were started for.
+    assert!(!once.contains("RATE") && !once.contains("every"), "{once}");
+    let nothing = gospy(&["top", "--from", file, "--filter", "func=bgsweep"]).ok();
+    assert!(nothing.contains("no goroutine matches func=bgsweep, of "), "{nothing}");
+    assert!(nothing.contains("func~bgsweep finds 1 goroutine\n"), "{nothing}");
+    let refused = gospy(&["top", "--from", file, "--sort", "rate"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(once.contains("runtime.bgsweep") && !once.contains("runtime.goexit"), "{once}");
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
+    command.args(["top", "--from", file, "-i", "0.2"]);
+    let mut top = Terminal::start(command);
+    top.until_text("recorded 20");
+    assert!(!top.text().contains("every") && !top.text().contains("of a core"), "{}", top.text());
+    assert!(!top.text().contains("d mark") && !top.text().contains("RATE"), "{}", top.text());
+    top.press("d");
+    top.until_text("this is a recording: it does not change");
+    top.press("2");
+    top.until_text("[2 Goroutines]");
+    top.press("q");
+    assert!(top.end().success());
+    top.is_restored();
+}
