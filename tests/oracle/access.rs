@@ -6,22 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Fixture, Mode, Output, Running, gospy_with, need};
+use crate::support::{Fixture, Mode, Output, Running, gospy_with, need, need_root};
 
 const ERROR: i32 = 1;
 const GONE: i32 = 3;
 const PERMISSION: i32 = 4;
 
 const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all";
-
-/// Namespaces and other users take root.
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        println!("this needs root, and is tried as root only");
-    }
-    root
-}
 
 /// A copy of gospy that everybody can run: the build may be in a directory that is its owner's alone.
 struct Place {
@@ -77,9 +68,7 @@ fn idle() -> Running {
 
 #[test]
 fn a_hidden_process_is_one_that_may_not_be_read() {
-    if !is_root() {
-        return;
-    }
+    need_root();
     let (place, program) = (Place::new(), idle());
     for hidepid in [1, 2, 4] {
         let hide = format!("mount -t proc -o hidepid={hidepid} proc /proc && exec {NOBODY}");
@@ -101,9 +90,7 @@ fn a_hidden_process_is_one_that_may_not_be_read() {
 
 #[test]
 fn without_proc_there_is_nothing_to_be_learnt() {
-    if !is_root() {
-        return;
-    }
+    need_root();
     let (place, program) = (Place::new(), idle());
     let without = "mount -t tmpfs none /proc && exec";
     for text in place.both(without, program.pid(), ERROR) {
@@ -124,9 +111,7 @@ fn without_proc_there_is_nothing_to_be_learnt() {
 /// With CAP_SYS_PTRACE alone, as `setcap` gives it: memory may be read, and files may not.
 #[test]
 fn a_file_that_may_not_be_read_is_named() {
-    if !is_root() {
-        return;
-    }
+    need_root();
     let place = Place::new();
     let path = place.install("fx", &Fixture::build("fx", "1.26.6", Mode::Sw), "711");
     let mut command = Command::new(&path);
@@ -152,9 +137,7 @@ fn a_file_that_may_not_be_read_is_named() {
 
 #[test]
 fn a_user_namespace_without_users_is_left_rather_than_made_mighty() {
-    if !is_root() {
-        return;
-    }
+    need_root();
     let (place, program) = (Place::new(), idle());
     // Of the same user as gospy outside, and of another one.
     for before in ["exec unshare --user", "exec setpriv --reuid 65534 --regid 65534 --clear-groups unshare --user"] {

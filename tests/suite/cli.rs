@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Fixture, Mode, gospy, gospy_with};
+use crate::support::{gospy, gospy_with, live};
 
 #[test]
 fn what_is_wrong_is_told_once_with_its_status() {
@@ -83,7 +83,7 @@ fn closed_pipes_full_disks_and_colour() {
 
 #[test]
 fn a_live_program_is_summarised() {
-    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["states", "2"]);
+    let running = live(&["states", "2"]);
     let pid = running.pid().to_string();
     for width in ["80", "140"] {
         let output = gospy_with(&["summary", "-p", &pid], |command| {

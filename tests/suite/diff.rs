@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::support::{Fixture, Mode, gospy, gospy_with};
+use crate::support::live::other_build;
+use crate::support::{gospy, gospy_with, live};
 use serde_json::Value;
 
 fn written(directory: &Path, name: &str, command: &str, pid: &str) -> String {
@@ -14,7 +15,7 @@ fn written(directory: &Path, name: &str, command: &str, pid: &str) -> String {
 #[test]
 fn a_leak_shows_between_two_readings() {
     let directory = tempfile::tempdir().unwrap();
-    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", "200"]);
+    let running = live(&["leak", "-rate", "200"]);
     let pid = running.pid().to_string();
     let before = written(directory.path(), "before.json", "stack", &pid);
     std::thread::sleep(std::time::Duration::from_millis(500));
@@ -54,7 +55,7 @@ fn a_leak_shows_between_two_readings() {
 #[test]
 fn captures_are_read_as_what_they_are_of() {
     let directory = tempfile::tempdir().unwrap();
-    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let running = live(&["deadlock"]);
     let pid = running.pid().to_string();
     let capture = directory.path().join("a.capture").display().to_string();
     running.stop();
@@ -75,7 +76,7 @@ fn captures_are_read_as_what_they_are_of() {
 #[test]
 fn files_without_stacks_are_compared_by_place() {
     let directory = tempfile::tempdir().unwrap();
-    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let running = live(&["idle"]);
     let pid = running.pid().to_string();
     let places = written(directory.path(), "places.json", "summary", &pid);
     let output = gospy(&["diff", &places, "--pid", &pid, "--json"]);
@@ -89,16 +90,16 @@ fn files_without_stacks_are_compared_by_place() {
 #[test]
 fn other_programs_and_processes_are_told() {
     let directory = tempfile::tempdir().unwrap();
-    let one = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let one = live(&["idle"]);
     let file = written(directory.path(), "one.json", "stack", &one.pid().to_string());
-    let again = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let again = live(&["idle"]);
     let text = gospy(&["diff", &file, "--pid", &again.pid().to_string()]).ok();
     assert!(text.contains("these are different processes: only groups are compared"), "{text}");
-    let older = Fixture::start("fx", "1.25.5", Mode::Sw, &["idle"]);
-    let text = gospy(&["diff", &file, "--pid", &older.pid().to_string()]).ok();
+    let other = other_build(directory.path()).run(&["idle"]);
+    let text = gospy(&["diff", &file, "--pid", &other.pid().to_string()]).ok();
     assert!(text.contains("different builds of the program"), "{text}");
-    let tiny = Fixture::start("tiny", "1.26.6", Mode::Sw, &[]);
-    let text = gospy(&["diff", &file, "--pid", &tiny.pid().to_string()]).ok();
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/tiny-1.26.6-amd64.capture");
+    let text = gospy(&["diff", &file, tiny]).ok();
     assert!(text.contains("these are different programs: "), "{text}");
 }
 

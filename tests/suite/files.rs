@@ -7,74 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Fixture, Mode, Output, gospy, gospy_with, need};
-
-const ERROR: i32 = 1;
-const USAGE: i32 = 2;
-/// `gospy run` itself failed.
-const RUN_FAILED: i32 = 125;
-const TIMED_OUT: i32 = 124;
-
-fn example() -> String {
-    format!("{}/fixtures/captures/tiny-1.26.6-amd64.capture", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
+use crate::support::files::{TIMED_OUT, example, idle, json_is_shown_as_its_captures, names, options, run, shell};
+use crate::support::refusal::{ERROR, USAGE};
+use crate::support::{gospy, live, need};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().mode() & 0o7777
-}
-
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        println!("a part of this needs root, and is tried as root only");
-    }
-    root
-}
-
-/// A line of a shell, with `$gospy` in it.
-fn shell(line: &str, directory: &Path) -> Output {
-    gospy_with(&[], |command| {
-        *command = Command::new("bash");
-        command.args(["-c", line]).env("gospy", env!("CARGO_BIN_EXE_gospy")).env("example", example());
-        command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    })
-}
-
-/// Every option that names a file to write, with the status of a refusal.
-fn options() -> Vec<(&'static str, Vec<String>, i32)> {
-    let words = |text: &str| text.split(' ').map(|word| word.replace("EXAMPLE", &example())).collect();
-    vec![
-        ("capture", words("capture --from EXAMPLE -o FILE"), ERROR),
-        ("capture --force", words("capture --force --from EXAMPLE -o FILE"), ERROR),
-        ("capture --uncompressed", words("capture --uncompressed --force --from EXAMPLE -o FILE"), ERROR),
-        ("stack --pprof", words("stack --from EXAMPLE --pprof FILE"), ERROR),
-        ("check --junit", words("check --from EXAMPLE --max-goroutines 100 --junit FILE"), ERROR),
-        ("run --dump", words("run --timeout 20s --dump FILE -- touch STARTED"), RUN_FAILED),
-    ]
-}
-
-/// A line of a shell that starts a Go program which does not end by itself: it reads its standard input.
-fn idle() -> String {
-    format!("sleep 60 | {} idle", Fixture::build("fx", "1.26.6", Mode::Sw).display())
-}
-
-fn run(words: &[String], file: &Path, started: &Path) -> Output {
-    let words: Vec<String> = words
-        .iter()
-        .map(|word| match word.as_str() {
-            "FILE" => file.display().to_string(),
-            "STARTED" => started.display().to_string(),
-            other => other.to_owned(),
-        })
-        .collect();
-    gospy(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[test]
@@ -142,14 +80,6 @@ fn files_of_ones_own_are_replaced_where_that_is_expected() {
             assert_ne!(std::fs::read(&file).unwrap(), b"somebody's notes", "{option}");
             assert_eq!(names(directory.path()), ["file"], "{option}");
         }
-        if matches!(option, "stack --pprof" | "check --junit" | "run --dump") && is_root() {
-            std::fs::write(&file, "theirs").unwrap();
-            std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
-            let output = run(&words, &file, &file);
-            assert_eq!(output.code(), status, "{option}: {output:?}");
-            assert!(output.stderr.contains("uid 65534"), "{option}: {output:?}");
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), "theirs", "{option}");
-        }
         std::fs::remove_file(&file).unwrap();
     }
 }
@@ -181,7 +111,7 @@ fn names_that_somebody_guessed_are_not_used() {
 #[test]
 fn a_directory_that_may_not_be_written_to_is_named() {
     let directory = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir_in("/tmp").unwrap();
-    let as_nobody = if is_root() {
+    let as_nobody = if nix::unistd::geteuid().is_root() {
         need("setpriv", "util-linux");
         "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all"
     } else {
@@ -203,7 +133,7 @@ fn a_directory_that_may_not_be_written_to_is_named() {
 }
 
 #[test]
-fn a_full_disk_and_a_limit_leave_what_was_there() {
+fn a_limit_leaves_what_was_there() {
     let directory = tempfile::tempdir().unwrap();
     let parked = format!("{}/fixtures/captures/parked.gospy", env!("CARGO_MANIFEST_DIR"));
     let old = "echo old > out";
@@ -220,26 +150,6 @@ fn a_full_disk_and_a_limit_leave_what_was_there() {
     let output = shell(&limited, directory.path());
     assert_eq!(output.code(), ERROR, "{output:?}");
     assert!(output.stderr.contains("File too large"), "{output:?}");
-    if !is_root() {
-        return;
-    }
-    need("unshare", "util-linux");
-    let mount = "mkdir full; mount -t tmpfs -o size=64k none full; cd full";
-    // Not a page is left: a profile of many equal stacks is small.
-    for command in ["capture --force --from $PARKED -o out", "stack --from $PARKED --pprof out"] {
-        let line = format!(
-            "rmdir full 2>/dev/null; {mount}; {old}; dd if=/dev/zero of=filler bs=1k count=60 2>/dev/null; $gospy {command}; echo status $?; cat out; ls -A; df --output=used . | tail -1"
-        );
-        let line = line.replace("$PARKED", &parked);
-        let output = gospy_with(&[], |process| {
-            *process = Command::new("unshare");
-            process.args(["--mount", "bash", "-c", &line]).env("gospy", env!("CARGO_BIN_EXE_gospy"));
-            process.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        });
-        let lines: Vec<&str> = output.stdout.lines().map(str::trim).collect();
-        assert!(output.stderr.contains("out cannot be written: No space left on device"), "{output:?}");
-        assert_eq!(lines, ["status 1", "old", "filler", "out", "64"], "{output:?}");
-    }
 }
 
 /// At any moment: what was there or the new one whole, and nothing else but what nobody mistakes for it.
@@ -276,48 +186,6 @@ fn a_killed_gospy_leaves_nothing_half_written() {
     }
     println!("{killed} killed, {left} files left");
     assert!(killed >= 10, "only {killed} were killed before they were done, in {takes:?}");
-}
-
-/// Links that somebody else has put into a directory like /tmp.
-#[test]
-fn planted_directories_are_not_written_into() {
-    if !is_root() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let at = |name: &str| directory.path().join(name);
-    std::fs::create_dir(at("etc")).unwrap();
-    std::fs::create_dir(at("tmp")).unwrap();
-    std::fs::set_permissions(at("tmp"), PermissionsExt::from_mode(0o1777)).unwrap();
-    symlink("../etc", at("tmp/link")).unwrap();
-    let nobody = Some(nix::unistd::Uid::from_raw(65534));
-    nix::unistd::fchownat(
-        nix::fcntl::AT_FDCWD,
-        &at("tmp/link"),
-        nobody,
-        None,
-        nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
-    )
-    .unwrap();
-    let path = |name: &str| at(name).display().to_string();
-    for (option, words, status) in options() {
-        let output = run(&words, &at("tmp/link/file"), &at("started"));
-        assert_eq!(output.code(), status, "{option}: {output:?}");
-    }
-    for arguments in [
-        vec!["run", "--capture-on", "USR1", "--output", &path("tmp/link/new"), "--", "true"],
-        vec!["run", "--capture-on", "USR1", "--output", &path("tmp/link"), "--", "true"],
-        vec!["man", &path("tmp/link")],
-    ] {
-        let output = gospy(&arguments);
-        assert!(matches!(output.code(), ERROR | RUN_FAILED), "{output:?}");
-        assert!(output.stderr.contains("uid 65534"), "{output:?}");
-    }
-    assert!(names(&at("etc")).is_empty() && names(&at("tmp")) == ["link"]);
-    // One's own link is followed.
-    symlink("../etc", at("tmp/mine")).unwrap();
-    gospy(&["capture", "--from", &example(), "-o", &path("tmp/mine/file")]).ok();
-    assert_eq!(names(&at("etc")), ["file"]);
 }
 
 #[test]
@@ -438,7 +306,7 @@ fn a_fifo_that_nobody_writes_to_is_waited_for_and_named() {
         assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}: {output:?}");
     }
     // A binary is read here and there, which a stream cannot be.
-    let program = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let program = live(&["idle"]);
     for target in [["--pid", &program.pid().to_string()], ["--from", &example()]] {
         let output = gospy(&[&["stack", "--bin", fifo.to_str().unwrap()], &target[..]].concat());
         assert_eq!(output.code(), ERROR, "{output:?}");
@@ -451,40 +319,8 @@ fn a_fifo_that_nobody_writes_to_is_waited_for_and_named() {
 #[test]
 fn json_is_shown_as_what_it_was_made_of() {
     let directory = tempfile::tempdir().unwrap();
-    let json = directory.path().join("json").display().to_string();
-    let program = Fixture::start("fx", "1.26.6", Mode::Default, &["stacks", "1"]);
+    let program = live(&["states", "1"]);
     let capture = directory.path().join("capture").display().to_string();
     gospy(&["capture", "--pid", &program.pid().to_string(), "-o", &capture]).ok();
-    for source in [capture, example()] {
-        let document = gospy(&["stack", "--from", &source, "--json", "--system"]).ok();
-        std::fs::write(&json, &document).unwrap();
-        assert_eq!(gospy(&["stack", "--from", &json, "--json", "--system"]).ok(), document);
-        // How far into a function a place is, and the runtime's own clock, are not in it; and each reading
-        // takes its own time.
-        let without = |text: String| {
-            let lines = text.lines().filter(|line| !line.trim_start().to_lowercase().starts_with("read  "));
-            let lines = lines.map(|line| line.split(" +0x").next().unwrap_or(line));
-            lines.map(|line| line.split(" minutes").next().unwrap_or(line).to_owned()).collect::<Vec<_>>()
-        };
-        for arguments in [
-            &["stack", "--all"][..],
-            &["stack", "--group"],
-            &["summary"],
-            &["summary", "--all"],
-            &["top"],
-            &["stack", "--folded"],
-        ] {
-            let show = |from: &str| without(gospy(&[arguments, &["--from", from]].concat()).ok());
-            assert_eq!(show(&json), show(&source), "{arguments:?}");
-        }
-        let addresses = gospy(&["stack", "--from", &json, "--all", "--system"]).ok();
-        assert!(addresses.contains(" pc=0x") && !addresses.contains(" sp=0x"), "{addresses}");
-    }
-    for command in [&["capture", "-o", "/nonexistent/file"][..], &["doctor"]] {
-        let output = gospy(&[command, &["--from", &json]].concat());
-        assert_eq!(output.code(), ERROR, "{output:?}");
-    }
-    let refused = directory.path().join("refused").display().to_string();
-    let output = gospy(&["capture", "-o", &refused, "--from", &json]);
-    assert!(output.stderr.contains("is a snapshot in JSON") && !Path::new(&refused).exists(), "{output:?}");
+    json_is_shown_as_its_captures(&[&capture, &example()]);
 }

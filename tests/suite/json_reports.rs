@@ -5,7 +5,7 @@
 #![allow(dead_code)]
 
 use crate::strict::{Known, present};
-use crate::support::{Fixture, Mode, gospy};
+use crate::support::{gospy, live};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -180,8 +180,8 @@ fn diff_check_and_capture_have_exactly_these_keys() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
     let (before, places, first) = (path("before.json"), path("places.json"), path("a.capture"));
-    let leak = Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", "100"]);
-    let states = Fixture::start("fx", "1.26.6", Mode::Sw, &["states", "2"]);
+    let leak = live(&["leak", "-rate", "100"]);
+    let states = live(&["states", "2"]);
     let (leaking, stuck) = (leak.pid().to_string(), states.pid().to_string());
     std::fs::write(&before, gospy(&["stack", "--pid", &leaking, "--json"]).ok()).unwrap();
     std::fs::write(&places, gospy(&["summary", "--pid", &stuck, "--json"]).ok()).unwrap();
@@ -213,7 +213,7 @@ fn diff_check_and_capture_have_exactly_these_keys() {
 
 #[test]
 fn doctor_and_ps_have_exactly_these_keys() {
-    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle"]);
+    let running = live(&["idle"]);
     let pid = running.pid().to_string();
     let here: Doctor = printed(0, &["doctor", "--json"]);
     assert!(here.schema_version == 1 && here.program.is_none() && !here.access.is_empty());

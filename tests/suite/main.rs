@@ -26,6 +26,7 @@ mod captures;
 mod check;
 mod cli;
 mod diff;
+mod dumps;
 mod errors;
 mod files;
 mod findings;

@@ -1,45 +1,15 @@
 //! Every command on every capture in `fixtures/captures`: without Go, without root, and for both
 //! architectures. A file that is put there is tested by being there.
 
-use std::path::PathBuf;
-
 use crate::snapshots::everything;
 use crate::support::gospy;
+use crate::support::recorded::{Recorded, all};
 use gospy::capture::{OpenOptions, Session};
 use gospy::model::{Snapshot, StackState, Status};
 use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::runtime::symbols::Global;
 
-struct Recorded {
-    path: PathBuf,
-    program: String,
-    version: String,
-    arch: String,
-}
-
-fn all() -> Vec<Recorded> {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures");
-    let mut found: Vec<Recorded> = std::fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "capture"))
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let parts: Vec<&str> = name.split('-').collect();
-            let [program, version, arch] = parts[..] else { panic!("{name} is not PROGRAM-VERSION-ARCH") };
-            Recorded { program: program.into(), version: version.into(), arch: arch.into(), path }
-        })
-        .collect();
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() >= 16, "only {} captures", found.len());
-    found
-}
-
 impl Recorded {
-    fn path(&self) -> &str {
-        self.path.to_str().unwrap()
-    }
-
     fn session(&self, thorough: bool) -> Session {
         let target = CoreTarget::open(&self.path, &CoreOptions::default()).unwrap();
         Session::open(Box::new(target), &OpenOptions { bin: None, thorough })
@@ -157,27 +127,5 @@ fn every_command_runs_on_every_capture() {
         assert!(diff.is_object(), "{from}");
         assert_eq!(gospy(&["check", "--from", from, "--max-goroutines", "100"]).code(), 0, "{from}");
         assert_eq!(gospy(&["check", "--from", from, "--max-goroutines", "1"]).code(), 7, "{from}");
-    }
-}
-
-/// What is inside is an ELF core file to others as well.
-#[test]
-fn other_readers_open_the_core_file_inside() {
-    for recorded in all() {
-        let dir = tempfile::tempdir().unwrap();
-        let core = dir.path().join("core");
-        gospy(&["capture", "--from", recorded.path(), "-o", core.to_str().unwrap(), "--uncompressed"]).ok();
-        let readelf = |flag: &str| {
-            let output = std::process::Command::new("readelf").args([flag, "-W"]).arg(&core).output();
-            let output = output.expect("readelf (package binutils) is needed");
-            assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let headers = readelf("-l");
-        assert!(headers.contains("Elf file type is CORE") && headers.matches("  LOAD").count() > 2, "{headers}");
-        let notes = readelf("-n");
-        for note in ["NT_PRSTATUS", "NT_PRPSINFO", "NT_AUXV", "NT_FILE", "GOSPY"] {
-            assert!(notes.contains(note), "{note} is missing in {notes}");
-        }
     }
 }

@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Fixture, Mode, gospy, gospy_with, parse_traceback};
+use crate::support::{alone, gospy, gospy_with, live_program, parse_traceback};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-fn fx() -> String {
-    Fixture::build("fx", "1.26.6", Mode::Sw).display().to_string()
+fn live() -> String {
+    live_program().display().to_string()
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_command_that_hangs_is_told_and_ended() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("in");
     // Below a shell, and open for ever.
-    let script = format!("mkfifo {0}; {1} deadlock -busy 1 <> {0}; echo never", fifo.display(), fx());
+    let script = format!("mkfifo {0}; {1} deadlock -busy 1 <> {0}; echo never", fifo.display(), live());
     let started = Instant::now();
     let output = gospy(&["run", "--timeout", "3s", "--", "sh", "-c", &script]);
     assert_eq!(output.code(), 124, "{output:?}");
@@ -133,9 +133,21 @@ fn captures_at_intervals_and_signals() {
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("made/here");
     let at = output.display().to_string();
-    let fx = fx();
-    let (mut child, mut out) =
-        start(&["run", "-o", &at, "--capture-every", "1s", "--capture-on", "usr2", "--", &fx, "leak", "-rate", "100"]);
+    let program = live();
+    let (mut child, mut out) = start(&[
+        "run",
+        "-o",
+        &at,
+        "--capture-every",
+        "1s",
+        "--capture-on",
+        "usr2",
+        "--",
+        &program,
+        "leak",
+        "-rate",
+        "100",
+    ]);
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
     assert!(line.starts_with("ready "), "{line}");
@@ -166,7 +178,7 @@ fn captures_at_intervals_and_signals() {
     let files = files();
     assert_eq!(told.matches(" goroutines, ").count(), files.len(), "{files:?} {told}");
     let name = files[0].file_name().unwrap().to_str().unwrap();
-    assert!(name.starts_with("fx-") && name.ends_with("-0001.capture"), "{name}");
+    assert!(name.starts_with("live-") && name.ends_with("-0001.capture"), "{name}");
     let diff = gospy_with(&["diff", files[0].to_str().unwrap(), files[files.len() - 1].to_str().unwrap()], |_| ()).ok();
     assert!(diff.contains("main.leakOne(...)"), "{diff}");
     // They are captures as any other.
@@ -190,7 +202,7 @@ fn judged(seconds: &str, program: &str, options: &[&str]) -> crate::support::Out
 #[test]
 fn rules_are_judged_of_each_capture() {
     let (leak, states, idle) =
-        (format!("{} leak -rate 200", fx()), format!("{} states", fx()), format!("{} idle", fx()));
+        (format!("{} leak -rate 200", live()), format!("{} states", live()), format!("{} idle", live()));
     // Growth is measured from the first capture.
     let output = judged("2", &leak, &["--max-growth", "50", "--max-goroutines", "100000"]);
     assert_eq!(output.code(), 7, "{output:?}");
@@ -221,7 +233,7 @@ fn rules_are_judged_of_each_capture() {
 fn rules_are_judged_of_captures_that_cannot_be_written() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path().join("captures").display().to_string();
-    let script = format!("rmdir {at}; sleep 3 | {} leak -rate 200", fx());
+    let script = format!("rmdir {at}; sleep 3 | {} leak -rate 200", live());
     let rules = ["--output", &at, "--capture-every", "700ms", "--max-goroutines", "100"];
     let output = gospy(&[&["run"], &rules[..], &["--", "sh", "-c", &script]].concat());
     assert_eq!(output.code(), 7, "{output:?}");
@@ -237,7 +249,7 @@ fn rules_that_could_not_be_judged() {
     assert!(output.stderr.contains("gospy: no rule was judged: "), "{}", output.stderr);
     assert_eq!(gospy(&[&["run", "--strict"], &rules[..], &["--", "true"]].concat()).code(), 8);
     assert_eq!(gospy(&[&["run", "--strict"], &rules[..], &["--", "false"]].concat()).code(), 1);
-    let script = format!("sleep 1.5 | {} idle", fx());
+    let script = format!("sleep 1.5 | {} idle", live());
     let once = ["run", "--capture-every", "1s", "--max-growth", "5", "--", "sh", "-c", &script];
     let output = gospy(&once);
     assert_eq!(output.code(), 8, "{output:?}");
@@ -246,17 +258,17 @@ fn rules_that_could_not_be_judged() {
 
 #[test]
 fn a_program_that_ends_before_the_first_capture_is_judged_and_named() {
-    let idle = format!("{} idle", fx());
+    let idle = format!("{} idle", live());
     let script = format!("sleep 1.5 | {idle}");
     let rules = ["--capture-every", "60s", "--max-goroutines"];
     let output = gospy(&[&["run"], &rules[..], &["1000", "--", "sh", "-c", &script]].concat());
     assert_eq!(output.code(), 0, "{output:?}");
     let line = output.stderr.lines().find(|line| line.contains("1 rule holds in 1 reading of pid ")).unwrap();
-    assert!(line.contains(" (fx), the last ") && line.ends_with(" before the command ended"), "{line}");
+    assert!(line.contains(" (live), the last ") && line.ends_with(" before the command ended"), "{line}");
     let output = gospy(&[&["run"], &rules[..], &["0", "--", "sh", "-c", &script]].concat());
     assert_eq!((output.code(), output.stderr.contains("FAIL  --max-goroutines 0: ")), (7, true), "{output:?}");
     // Growth is measured from a capture, not from when the program had only just been started.
-    let script = format!("sleep 2.5 | {} leak -rate 20", fx());
+    let script = format!("sleep 2.5 | {} leak -rate 20", live());
     let growth = ["run", "--capture-every", "1s", "--max-growth", "35", "--", "sh", "-c", &script];
     let output = gospy(&growth);
     assert_eq!(output.code(), 0, "{output:?}");
@@ -266,6 +278,10 @@ fn a_program_that_ends_before_the_first_capture_is_judged_and_named() {
 /// this process is made the one that its orphans go to, and reaps none.
 #[test]
 fn a_command_that_is_given_up_on_leaves_no_process_behind() {
+    alone("run::a_command_that_is_given_up_on_leaves_no_process_behind", nobody_is_left_behind);
+}
+
+fn nobody_is_left_behind() {
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let pids = directory.path().join("pids");
@@ -287,40 +303,6 @@ fn a_command_that_is_given_up_on_leaves_no_process_behind() {
             assert!(stat.is_err(), "{trap} {orphan}: {stat:?}");
         }
     }
-}
-
-/// A test binary that hangs: which of its tests were running is said, from Go's own package `testing`.
-#[test]
-fn tests_that_hang_are_named() {
-    const SOURCE: &str = "package hang\n\nimport (\n\t\"testing\"\n\t\"time\"\n)\n\n\
-        func TestDone(t *testing.T) {}\n\n\
-        func TestHangs(t *testing.T) {\n\tt.Parallel()\n\tselect {}\n}\n\n\
-        func TestOuter(t *testing.T) {\n\tt.Parallel()\n\tt.Run(\"inner\", func(t *testing.T) { time.Sleep(time.Hour) })\n}\n\n\
-        func TestLater(t *testing.T) {\n\tt.Parallel()\n\tt.Log(\"never\")\n}\n";
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("go.mod"), "module example.test/hang\n\ngo 1.20\n").unwrap();
-    std::fs::write(directory.path().join("hang_test.go"), SOURCE).unwrap();
-    let root = crate::support::fixture::script("toolchain", &["1.26.6"]);
-    let built = Command::new(root.join("bin/go"))
-        .args(["test", "-c", "-o", "hang.test", "."])
-        .current_dir(directory.path())
-        .env("GOTOOLCHAIN", "local")
-        .env("GOFLAGS", "-mod=mod")
-        .env("GOCACHE", directory.path().join("cache"))
-        .env("CGO_ENABLED", "0")
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{built:?}");
-    let binary = directory.path().join("hang.test").display().to_string();
-    let output = gospy(&["run", "--timeout", "3s", "--", &binary, "-test.parallel", "2"]);
-    assert_eq!(output.code(), 124, "{output:?}");
-    let (_, rest) =
-        output.stderr.split_once("gospy: tests that were running in pid ").unwrap_or_else(|| panic!("{output:?}"));
-    let tests: Vec<&str> = rest.lines().skip(1).take_while(|line| line.starts_with("  ")).collect();
-    assert_eq!(tests.len(), 2, "{tests:?}");
-    assert!(tests[0].starts_with("  example.test/hang.TestHangs (goroutine "), "{tests:?}");
-    assert!(tests[0].contains("select (no cases)") && tests[0].ends_with("hang_test.go:12)"), "{tests:?}");
-    assert!(tests[1].starts_with("  example.test/hang.TestOuter.func1 (goroutine "), "{tests:?}");
 }
 
 /// A shell that has children of its own becomes `gospy run` by exec: neither those nor what they start

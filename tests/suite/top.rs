@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use crate::support::{Fixture, Mode, Running, gospy};
+use crate::support::{Running, gospy, live, live_program};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,7 +130,7 @@ impl Drop for Terminal {
 }
 
 fn leak(rate: &str) -> Running {
-    Fixture::start("fx", "1.26.6", Mode::Sw, &["leak", "-rate", rate])
+    live(&["leak", "-rate", rate])
 }
 
 /// The row of the table that mentions `function`, with its number from the top.
@@ -237,8 +237,8 @@ fn the_terminal_is_given_back_after_a_signal_and_a_stop() {
 fn it_waits_for_the_program_to_come_back() {
     // A file of its own: what other tests start is not what comes back.
     let directory = tempfile::tempdir().unwrap();
-    let program = directory.path().join("fx");
-    std::fs::copy(Fixture::build("fx", "1.26.6", Mode::Sw), &program).unwrap();
+    let program = directory.path().join("live");
+    std::fs::copy(live_program(), &program).unwrap();
     let start = || {
         let mut command = std::process::Command::new(&program);
         command.args(["leak", "-rate", "5"]);
@@ -258,56 +258,6 @@ fn it_waits_for_the_program_to_come_back() {
     top.press("\u{3}");
     assert!(top.end().success());
     top.is_restored();
-}
-
-#[test]
-fn a_program_that_executes_itself_is_counted_anew() {
-    // At the same addresses, and at others.
-    for mode in [Mode::Sw, Mode::Pie] {
-        executes_itself(mode);
-    }
-}
-
-fn executes_itself(mode: Mode) {
-    let mut target = Fixture::start("profile", "1.26.6", mode, &[]);
-    let pid = target.pid().to_string();
-    let child = std::process::Command::new(env!("CARGO_BIN_EXE_gospy"))
-        .args(["top", "--pid", &pid, "--wait", "--json", "-i", "0.1", "--max-cpu", "1000"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut child = Killed(child);
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.0.stdout.take().unwrap()));
-    let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-    while next()["refresh"].as_u64().unwrap() < 3 {}
-    // The same pid, the same file.
-    target.send("exec");
-    target.wait_ready();
-    let restart = loop {
-        let line = next();
-        match line["type"].as_str().unwrap() {
-            "refresh" | "failure" => assert_ne!(line["refresh"], 1_000, "no restart was seen"),
-            _ => break line,
-        }
-    };
-    assert_eq!(restart["type"], "restart", "{restart}");
-    assert!(restart["reason"].as_str().unwrap().contains(&pid), "{restart}");
-    let first = next();
-    assert_eq!((&first["type"], &first["target"]["pid"]), (&"refresh".into(), &target.pid().into()));
-    for group in first["groups"].as_array().unwrap() {
-        assert!(group["change"].is_null() && group["rate_per_second"].is_null(), "{group}");
-        assert_eq!(group["change_since_start"], 0, "{group}");
-    }
-}
-
-/// Kills it in the end.
-struct Killed(std::process::Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

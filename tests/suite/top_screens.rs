@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::alone;
 use crossterm::event::{KeyCode, KeyEvent};
 use gospy::analysis::{Filter, SortKey};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
@@ -455,6 +456,10 @@ fn resident() -> u64 {
 
 #[test]
 fn memory_is_flat_over_a_thousand_refreshes() {
+    alone("top_screens::memory_is_flat_over_a_thousand_refreshes", memory_over_a_thousand_refreshes);
+}
+
+fn memory_over_a_thousand_refreshes() {
     let mut settings = settings();
     settings.selection.filter = Some(("id>0".to_owned(), Filter::parse("id>0").unwrap()));
     let mut screen = Screen::new(settings, (80, 24)).take(shop(0)).keys("d");

@@ -74,7 +74,17 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new(program: &str, version: &str, mode: Mode) -> Fixture {
-        Fixture { command: Command::new(Fixture::build(program, version, mode)) }
+        Fixture::of(&Fixture::build(program, version, mode))
+    }
+
+    /// A program that is there already.
+    pub fn of(path: &Path) -> Fixture {
+        Fixture { command: Command::new(path) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        Path::new(self.command.get_program())
     }
 
     /// Sets a variable for the program: `GOTRACEBACK`, `GOMAXPROCS`, `GODEBUG` and such.
@@ -107,9 +117,14 @@ impl Fixture {
     }
 }
 
+/// The directory of the programs and of the scripts that build them.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
 /// Runs one of the scripts of `fixtures/`, which print a path.
 pub fn script(name: &str, args: &[&str]) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    let path = fixtures().join(name);
     let output = Command::new(&path)
         .args(args)
         .output()

@@ -16,23 +16,31 @@
     clippy::unreachable
 )]
 
+pub mod alone;
 pub mod chains;
 pub mod command;
 pub mod compare;
 pub mod core_dump;
+pub mod files;
 pub mod fixture;
+pub mod freeze;
+pub mod live;
 pub mod process;
 pub mod qemu;
 pub mod real;
+pub mod recorded;
+pub mod refusal;
 pub mod schedtrace;
 pub mod tally;
 pub mod tools;
 pub mod traceback;
 
+pub use alone::alone;
 pub use chains::ChainRule;
 pub use command::{Output, gospy, gospy_with};
 pub use fixture::{Fixture, Mode, VERSIONS};
+pub use live::{live, live_bytes, live_program, write_program};
 pub use process::Running;
 pub use tally::{Tally, each, matrix};
-pub use tools::need;
+pub use tools::{need, need_root};
 pub use traceback::{DumpCreator, DumpFrame, DumpGoroutine, parse_traceback};

@@ -8,3 +8,8 @@ pub fn need(tool: &str, package: &str) -> PathBuf {
     let found = std::env::split_paths(&path).map(|directory| directory.join(tool)).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("'{tool}' is not installed; install the package '{package}'"))
 }
+
+/// Other users and mounts take root. Whoever is somebody else sees that these tests did not run.
+pub fn need_root() {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+}

@@ -1,0 +1,58 @@
+//! What `gospy check` writes for others, as those others read it.
+
+use std::process::Command;
+
+use crate::support::{gospy, live};
+
+/// Every kind of outcome: a rule that fails, growth that could not be judged, a target that is gone and
+/// one that ends while it is watched.
+#[test]
+fn junit_is_valid_under_the_schemas_of_its_readers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (before, xml) = (path("before.json"), path("gospy.xml"));
+    let leak = live(&["leak", "-rate", "200"]);
+    let pid = leak.pid().to_string();
+    std::fs::write(&before, gospy(&["stack", "--pid", &pid, "--json"]).ok()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    let growth = ["check", "--pid", &pid, "--baseline", &before, "--max-growth", "20", "--junit", &xml];
+    assert_eq!(gospy(&growth).code(), 7);
+    let junit = valid_junit(&xml);
+    assert!(junit.contains("failures=\"1\"") && junit.contains("main.leakOne(...)"), "{junit}");
+
+    let rising = live(&["leak", "-rate", "5"]);
+    let slow = rising.pid().to_string();
+    let watch = ["check", "--pid", &slow, "--watch", "1s", "--max-group", "100000", "--junit", &xml];
+    assert_eq!(gospy(&watch).code(), 8);
+    let junit = valid_junit(&xml);
+    assert!(junit.contains(r#"failures="0" errors="1""#), "{junit}");
+
+    assert_eq!(gospy(&["check", "--pid", "4194305", "--max-group", "1", "--junit", &xml, "--json"]).code(), 3);
+    assert!(valid_junit(&xml).contains("there is no process 4194305"));
+
+    let ending = live(&["idle"]);
+    let pid = ending.pid().to_string();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        drop(ending);
+    });
+    let rules = ["--max-goroutines", "1000", "--json", "--junit", &xml, "--github"];
+    let output = gospy(&[&["check", "--pid", &pid, "--watch", "30s", "--interval", "200ms"], &rules[..]].concat());
+    killer.join().unwrap();
+    assert_eq!(output.code(), 3, "{output:?}");
+    let junit = valid_junit(&xml);
+    assert!(junit.contains(r#"tests="2" failures="0" errors="2""#), "{junit}");
+}
+
+/// The text of a file that is valid under the schemas of Ant and Jenkins.
+fn valid_junit(path: &str) -> String {
+    for schema in ["ant", "jenkins"] {
+        let schema = format!("{}/tests/junit/{schema}.xsd", env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new("xmllint")
+            .args(["--noout", "--schema", &schema, path])
+            .output()
+            .unwrap_or_else(|error| panic!("xmllint cannot be run ({error}): install the package libxml2-utils"));
+        assert!(output.status.success(), "{output:?}");
+    }
+    std::fs::read_to_string(path).unwrap()
+}
