@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::snapshots::{assert_same, everything, snapshot};
-use crate::support::{Fixture, Mode, Running, VERSIONS, gospy};
+use crate::support::{Fixture, Mode, Running, VERSIONS, gospy, until};
 use gospy::capture::{OpenOptions, Session, record};
 use gospy::model::{Snapshot, Status};
 use gospy::process::capture_file::{Description, goal, write};
@@ -181,7 +181,11 @@ fn a_core_file_without_its_program_or_its_end() {
     let mut running = Running::spawn(command);
     running.wait_ready();
     // Its goroutines may not have run yet when it says so.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let pid = running.pid().to_string();
+    until("both goroutines wait", || {
+        let stacks = gospy(&["stack", "--pid", &pid, "--all"]).ok();
+        (stacks.contains("main.receive") && stacks.contains("main.choose")).then_some(())
+    });
     running.signal(nix::sys::signal::Signal::SIGABRT);
     let (core, _) = killed_for_core(running, dir.path());
     let core_path = core.to_str().unwrap();

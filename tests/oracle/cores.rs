@@ -22,7 +22,7 @@ fn start(program: &std::path::Path, dir: &std::path::Path, args: &[&str]) -> Run
     let mut running = Running::spawn(command);
     running.wait_ready();
     // It may not be done with saying so.
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    running.wait_until_it_reads();
     running
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::support::core_dump::{gcore, killed_for_core, with_core_limit};
 use crate::support::qemu;
-use crate::support::{DumpGoroutine, Fixture, Mode, Running, Tally, VERSIONS, each, gospy, matrix, parse_traceback};
+use crate::support::{
+    DumpGoroutine, Fixture, Mode, Running, Tally, VERSIONS, each, gospy, matrix, parse_traceback, until,
+};
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
 use gospy::process::core::{CoreOptions, CoreTarget};
 use nix::sys::signal::Signal;
@@ -444,15 +446,18 @@ fn panics_in_flight() {
     for version in VERSIONS {
         let running = Fixture::start("trouble", version, Mode::Sw, &["blocked-panic"]);
         let pid = running.pid().to_string();
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        let check = gospy(&["check", "--pid", &pid, "--no-findings"]);
-        assert_eq!(check.code(), 7, "{version} {check:?}");
+        let check = until("a panic is in flight", || {
+            let check = gospy(&["check", "--pid", &pid, "--no-findings"]);
+            (check.code() == 7).then_some(check)
+        });
         let report = "is panicking, and its deferred functions have not returned: \
                     runtime error: index out of range [5] with length 3";
         assert!(check.stdout.contains(report), "{version} {}", check.stdout);
         let running = Fixture::start("trouble", version, Mode::Sw, &["recovered-panic"]);
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        let json = gospy(&["summary", "--json", "--pid", &running.pid().to_string()]).json();
+        let json = until("a goroutine waits for ever", || {
+            let json = gospy(&["summary", "--json", "--pid", &running.pid().to_string()]).json();
+            (!codes(&json).is_empty()).then_some(json)
+        });
         assert_eq!(codes(&json), ["empty_select"], "{version}");
     }
 }

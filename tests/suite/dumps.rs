@@ -18,7 +18,8 @@ fn stacks_are_those_of_runtime_stack() {
 #[test]
 fn stacks_are_those_of_sigquit() {
     let program = Fixture::of(&live_program()).env("GOTRACEBACK", "system").run(&["states", "2"]);
-    program.stop();
+    // It may not be done with saying that it is ready.
+    program.wait_until_it_reads();
     let ours = gospy(&["stack", "--all", "--system", "--pid", &program.pid().to_string()]).ok();
     let own = program.sigquit_dump();
     let mut tally = Tally::new("live");

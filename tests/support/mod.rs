@@ -42,5 +42,5 @@ pub use fixture::{Fixture, Mode, VERSIONS};
 pub use live::{live, live_bytes, live_program, write_program};
 pub use process::Running;
 pub use tally::{Tally, each, matrix};
-pub use tools::{need, need_root};
+pub use tools::{need, need_root, until};
 pub use traceback::{DumpCreator, DumpFrame, DumpGoroutine, parse_traceback};

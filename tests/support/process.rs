@@ -70,6 +70,23 @@ impl Running {
         true
     }
 
+    /// Waits until one of its threads is in a read of its standard input, which is where a fixture that has
+    /// said `ready` goes next.
+    pub fn wait_until_it_reads(&self) {
+        // The number of the system call and its first argument, as /proc has them.
+        let read_of_input = if cfg!(target_arch = "x86_64") { "0 0x0 " } else { "63 0x0 " };
+        let deadline = Instant::now() + READY;
+        loop {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+            let mut calls = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("syscall")).ok());
+            if calls.any(|call| call.starts_with(read_of_input)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it does not read its standard input");
+            sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Has a language server answer its first request, which is when it is settled.
     pub fn greet_language_server(&mut self) {
         const HELLO: &str = concat!(

@@ -28,7 +28,7 @@ const WITHIN: Duration = Duration::from_secs(45);
 pub fn die(program: &Path, dir: &Path, args: &[&str]) -> Dead {
     in_some_attempt(program, dir, args, |running| {
         // It may not be done with saying so.
-        std::thread::sleep(Duration::from_millis(300));
+        running.wait_until_it_reads();
         running.signal(Signal::SIGQUIT);
     })
 }
