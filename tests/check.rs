@@ -94,7 +94,7 @@ fn baselines_junit_and_annotations() {
     // A file is judged as a process is.
     let output = gospy(&["check", "--from", &before, "--max-group", "1", "--require-function", r"main\.leaker"]);
     assert_eq!(output.code(), 7, "{output:?}");
-    assert!(output.stdout.contains("ok    --require-function"), "{}", output.stdout);
+    assert!(output.stdout.contains("PASS  --require-function"), "{}", output.stdout);
 
     let other = Fixture::start("tiny", "1.26.6", Mode::Sw, &[]).pid().to_string();
     let tiny = Fixture::start("tiny", "1.26.6", Mode::Sw, &[]);
@@ -167,7 +167,7 @@ fn what_cannot_be_told_in_a_watch_is_no_pass() {
     let xml = directory.path().join("gospy.xml").display().to_string();
     let output = gospy(&["check", "--pid", &leaking, "--watch", "1s", "--max-group", "100000", "--junit", &xml]);
     assert_eq!(output.code(), 8, "{output:?}");
-    assert!(output.stdout.starts_with("1 rule holds, 1 was not judged, 11 samples in "), "{}", output.stdout);
+    assert!(output.stdout.starts_with("1 rule passed, 1 was not judged, 11 samples in "), "{}", output.stdout);
     assert!(output.stdout.contains("\nNOT JUDGED  steady growth: "), "{}", output.stdout);
     assert!(output.stdout.contains("main.leakOne(...)"), "{}", output.stdout);
     let text = valid_junit(&xml);

@@ -453,7 +453,7 @@ fn panics_in_flight() {
         std::thread::sleep(std::time::Duration::from_millis(200));
         let check = gospy(&["check", "--pid", &pid, "--no-findings"]);
         assert_eq!(check.code(), 7, "{version} {check:?}");
-        let report = "is panicking, and its deferred functions have not returned: \
+        let report = "is panicking and blocked in a deferred function: \
                     runtime error: index out of range [5] with length 3";
         assert!(check.stdout.contains(report), "{version} {}", check.stdout);
         let running = Fixture::start("trouble", version, Mode::Sw, &["recovered-panic"]);
