@@ -11,12 +11,12 @@ use super::units::count;
 use crate::analysis::Index;
 use crate::analysis::findings::{Finding, Found};
 
-/// Ids of one finding that text tells.
+/// Ids shown of one finding.
 const TEXT_IDS: usize = 8;
-/// Ids of one finding that JSON tells.
+/// Ids of one finding in JSON.
 const JSON_IDS: usize = 1_000;
 
-/// What is wrong with goroutines, for certain.
+/// A definite problem.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Finding")]
 pub struct FindingDocument {
@@ -35,7 +35,7 @@ pub struct FindingDocument {
 const DETAIL: usize = 400;
 
 /// `goroutine 7 waits …`, or `3 goroutines wait …`; `first` is the id of one of them, 0 where there is
-/// none, and `detail` what is to be told of it besides.
+/// none, and `detail` what is known of it besides.
 #[must_use]
 pub fn message(finding: &dyn Finding, goroutines: u64, first: u64, detail: Option<&str>) -> String {
     let detail = detail.map(|text| clean(&shortened(text)).into_owned());
@@ -92,7 +92,7 @@ pub fn documents(findings: &[Found], index: &Index<'_>) -> Vec<FindingDocument> 
     findings.iter().map(document).collect()
 }
 
-/// A section of a summary; nothing at all where there is nothing to tell.
+/// A section of a summary; nothing at all if there are no findings.
 pub(super) fn section(out: &mut dyn Write, style: TextStyle, findings: &[Found], index: &Index<'_>) -> io::Result<()> {
     if findings.is_empty() {
         return Ok(());
@@ -135,10 +135,9 @@ mod tests {
         section(&mut out, TextStyle { width: Some(80), colour: false }, &findings, &index).unwrap();
         let want = "
 Findings
-  ! nil_channel: 2,000 goroutines wait on nil channels and can never go on (2,
-    3, 4, 5, 6, 7, 8, 9 and 1,992 more)
-  ! empty_select: goroutine 9000 is in a select without cases and can never go
-    on
+  ! nil_channel: 2,000 goroutines are blocked forever on nil channels (2, 3, 4,
+    5, 6, 7, 8, 9 and 1,992 more)
+  ! empty_select: goroutine 9000 is blocked forever in a select without cases
 ";
         assert_eq!(String::from_utf8(out).unwrap(), want);
         let documents = documents(&findings, &index);

@@ -450,7 +450,7 @@ fn panics_in_flight() {
             let check = gospy(&["check", "--pid", &pid, "--no-findings"]);
             (check.code() == 7).then_some(check)
         });
-        let report = "is panicking, and its deferred functions have not returned: \
+        let report = "is panicking and blocked in a deferred function: \
                     runtime error: index out of range [5] with length 3";
         assert!(check.stdout.contains(report), "{version} {}", check.stdout);
         let running = Fixture::start("trouble", version, Mode::Sw, &["recovered-panic"]);

@@ -88,7 +88,7 @@ fn baselines_junit_and_annotations() {
     // A file is judged as a process is.
     let output = gospy(&["check", "--from", &before, "--max-group", "1", "--require-function", r"main\.leaker"]);
     assert_eq!(output.code(), 7, "{output:?}");
-    assert!(output.stdout.contains("ok    --require-function"), "{}", output.stdout);
+    assert!(output.stdout.contains("PASS  --require-function"), "{}", output.stdout);
 
     // Other programs have other goroutines.
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/tiny-1.26.6-amd64.capture");
@@ -148,7 +148,7 @@ fn what_cannot_be_told_in_a_watch_is_no_pass() {
     let xml = directory.path().join("gospy.xml").display().to_string();
     let output = gospy(&["check", "--pid", &leaking, "--watch", "1s", "--max-group", "100000", "--junit", &xml]);
     assert_eq!(output.code(), 8, "{output:?}");
-    assert!(output.stdout.starts_with("1 rule holds, 1 was not judged, 11 samples in "), "{}", output.stdout);
+    assert!(output.stdout.starts_with("1 rule passed, 1 was not judged, 11 samples in "), "{}", output.stdout);
     assert!(output.stdout.contains("\nNOT JUDGED  steady growth: "), "{}", output.stdout);
     assert!(output.stdout.contains("main.leakOne(...)"), "{}", output.stdout);
     let text = std::fs::read_to_string(&xml).unwrap();

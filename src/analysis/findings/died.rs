@@ -21,7 +21,7 @@ impl Finding for Died {
     }
 
     fn meaning(&self) -> &'static str {
-        "What it died of is in the words of the runtime; the stack is that of the goroutine to blame."
+        "The text is the runtime's; the stack is that of the goroutine to blame."
     }
 
     fn is_of_program(&self) -> bool {

@@ -21,15 +21,15 @@ impl Finding for FatalError {
     }
 
     fn one(&self) -> &'static str {
-        "ends the program: an unrecovered panic, or an error that the runtime does not survive"
+        "is ending the program: an unrecovered panic or a fatal error"
     }
 
     fn many(&self) -> &'static str {
-        "end the program: unrecovered panics, or errors that the runtime does not survive"
+        "are ending the program: unrecovered panics or fatal errors"
     }
 
     fn meaning(&self) -> &'static str {
-        "Its stack shows where: below the runtime's own functions is the one that panicked."
+        "The function that panicked follows the runtime's functions on its stack."
     }
 
     fn names(&self, goroutine: &Seen<'_>) -> bool {

@@ -26,7 +26,7 @@ impl Finding for BlockedFinalizer {
     }
 
     fn meaning(&self) -> &'static str {
-        "One goroutine runs all finalizers: none runs while it is blocked, and what they would free is kept."
+        "One goroutine runs all finalizers: while it is blocked none runs, and what they would free stays allocated."
     }
 
     fn rests_on_waits(&self) -> bool {

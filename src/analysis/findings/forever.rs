@@ -1,4 +1,4 @@
-//! Goroutines that can never go on.
+//! Goroutines that are blocked forever.
 
 use super::{Finding, Seen};
 
@@ -14,15 +14,15 @@ impl Finding for NilChannel {
     }
 
     fn one(&self) -> &'static str {
-        "waits on a nil channel and can never go on"
+        "is blocked forever on a nil channel"
     }
 
     fn many(&self) -> &'static str {
-        "wait on nil channels and can never go on"
+        "are blocked forever on nil channels"
     }
 
     fn meaning(&self) -> &'static str {
-        "The channel was never made, was set to nil, or is the Done of a context that nobody can cancel."
+        "The channel was never made, was set to nil, or is the Done channel of a context that cannot be cancelled."
     }
 
     fn names(&self, goroutine: &Seen<'_>) -> bool {
@@ -45,15 +45,15 @@ impl Finding for EmptySelect {
     }
 
     fn one(&self) -> &'static str {
-        "is in a select without cases and can never go on"
+        "is blocked forever in a select without cases"
     }
 
     fn many(&self) -> &'static str {
-        "are in selects without cases and can never go on"
+        "are blocked forever in selects without cases"
     }
 
     fn meaning(&self) -> &'static str {
-        "Nothing ends `select {}`; what the goroutine holds is held until the program ends."
+        "`select {}` never ends; what the goroutine references is never freed."
     }
 
     fn names(&self, goroutine: &Seen<'_>) -> bool {
@@ -72,11 +72,11 @@ impl Finding for Leaked {
     }
 
     fn one(&self) -> &'static str {
-        "has leaked: the program's own collector found that nothing can wake it"
+        "has leaked: the program's own GC found that nothing can wake it"
     }
 
     fn many(&self) -> &'static str {
-        "have leaked: the program's own collector found that nothing can wake them"
+        "have leaked: the program's own GC found that nothing can wake them"
     }
 
     fn meaning(&self) -> &'static str {

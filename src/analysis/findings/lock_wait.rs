@@ -22,7 +22,7 @@ impl Finding for LongLockWait {
     }
 
     fn meaning(&self) -> &'static str {
-        "Who has the lock does not let it go: look for a goroutine that waits with it in hand, or has ended with it."
+        "The lock is not released: look for a goroutine that blocks or exited while holding it."
     }
 
     fn rests_on_waits(&self) -> bool {

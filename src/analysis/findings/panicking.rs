@@ -14,15 +14,15 @@ impl Finding for Panicking {
     }
 
     fn one(&self) -> &'static str {
-        "is panicking, and its deferred functions have not returned"
+        "is panicking and blocked in a deferred function"
     }
 
     fn many(&self) -> &'static str {
-        "are panicking, and their deferred functions have not returned"
+        "are panicking and blocked in deferred functions"
     }
 
     fn meaning(&self) -> &'static str {
-        "A deferred function is blocked: until it returns, the panic is neither printed nor recovered."
+        "Until the deferred function returns, the panic is neither printed nor recovered."
     }
 
     fn names(&self, goroutine: &Seen<'_>) -> bool {

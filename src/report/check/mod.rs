@@ -94,18 +94,18 @@ impl<'a> Subject<'a> {
         self.census.is_some_and(|census| census.stopped)
     }
 
-    /// `3 rules hold`, `1 of 3 rules failed`, `1 rule holds, 2 were not judged`.
+    /// `3 rules passed`, `1 of 3 rules failed`, `1 rule passed, 2 were not judged`.
     fn headline(&self) -> String {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let rules = number(self.verdicts.len());
         let (failed, unknown) = (number(self.failed()), number(self.not_judged()));
         let were = |count: u64| if count == 1 { "was" } else { "were" };
         match (failed, unknown) {
-            (0, 0) => counted(rules, "rule holds", "rules hold"),
+            (0, 0) => counted(rules, "rule passed", "rules passed"),
             (0, _) if unknown == rules => format!("{} {} not judged", counted(rules, "rule", "rules"), were(rules)),
             (0, _) => {
-                let hold = counted(rules - unknown, "rule holds", "rules hold");
-                format!("{hold}, {unknown} {} not judged", were(unknown))
+                let passed = counted(rules - unknown, "rule passed", "rules passed");
+                format!("{passed}, {unknown} {} not judged", were(unknown))
             }
             (_, 0) => format!("{failed} of {} failed", counted(rules, "rule", "rules")),
             _ => format!(
@@ -130,32 +130,32 @@ fn typed(rule: &Rule) -> String {
     }
 }
 
-/// Why nobody knows whether a rule holds, and what to do.
+/// Why a rule could not be judged, and what to do.
 fn reason_text(reason: Reason, verdict: &Verdict) -> String {
     match reason {
         Reason::Unread => "the program could not be read until the end of the check".to_owned(),
-        Reason::ReadOnce => "the program was read once, and growth takes two readings".to_owned(),
+        Reason::ReadOnce => "there is one snapshot; growth needs two".to_owned(),
         Reason::TooFewSamples { samples } => {
             let taken = counted(u64::try_from(samples).unwrap_or(u64::MAX), "sample was taken", "samples were taken");
-            format!("{taken}; growth takes {LEAST_SAMPLES}")
+            format!("{taken}; growth needs {LEAST_SAMPLES}")
         }
         Reason::TooShort { span_s } => format!(
-            "in {span_s:.1} s a leak of less than {:.0} goroutines a second does not show; watch for 2s or longer",
+            "{span_s:.1} s is too short to detect a leak of less than {:.0} goroutines a second; watch for 2s or longer",
             growth::LEAST_GROWTH / span_s.max(0.001)
         ),
         Reason::Rising => {
             let who = if verdict.offenders.iter().all(|offender| offender.example.is_none()) {
-                "all goroutines together rise".to_owned()
+                "the total rises".to_owned()
             } else {
                 let groups = u64::try_from(verdict.offenders.len()).unwrap_or(u64::MAX);
                 counted(groups, "group rises", "groups rise")
             };
-            format!("{who}, but too little or too unevenly to be sure that it is a leak; watch for longer")
+            format!("{who}, but too little or too unevenly to call it a leak; watch for longer")
         }
         Reason::TooNoisy { noticed } => {
             let what = noticed.map_or_else(|| "growth".to_owned(), |least| format!("growth by less than {least:.0}"));
             format!(
-                "the number of goroutines goes up and down so much that {what} does not show; take more samples \
+                "the number of goroutines fluctuates so much that {what} would go unnoticed; take more samples \
                  (--interval), watch for longer, or allow that much (--max-growth)"
             )
         }
@@ -165,15 +165,15 @@ fn reason_text(reason: Reason, verdict: &Verdict) -> String {
                 Some(ns) => format!(" ({} at most)", duration(ns)),
                 None => String::new(),
             };
-            format!("{who} may have waited for longer{bound}: the runtime records waits only at garbage collections")
+            format!("{who} may have waited longer{bound}: the runtime records waits only at garbage collections")
         }
         Reason::UnknownStacks { goroutines } => {
             let stacks = if goroutines == 1 { "its stack" } else { "their stacks" };
             format!("{} running; --freeze shows {stacks}", counted(goroutines, "goroutine was", "goroutines were"))
         }
-        Reason::Partial => "the file does not hold all goroutines".to_owned(),
-        Reason::NoStacks => "the file holds no stacks; `gospy stack --json` writes them".to_owned(),
-        Reason::Stopped => "the program is stopped, so that all its goroutines wait; let it run (SIGCONT)".to_owned(),
+        Reason::Partial => "the file does not have all goroutines".to_owned(),
+        Reason::NoStacks => "the file has no stacks; `gospy stack --json` writes them".to_owned(),
+        Reason::Stopped => "the program is stopped, so all its goroutines wait; continue it (SIGCONT)".to_owned(),
     }
 }
 
@@ -194,7 +194,7 @@ fn reason_code(reason: Reason) -> &'static str {
     }
 }
 
-/// What was measured, and by how much that is too much; or why nobody knows.
+/// What was measured, and by how much that exceeds the limit; or why it could not be judged.
 fn outcome(verdict: &Verdict) -> String {
     if let Some(reason) = verdict.reason() {
         return reason_text(reason, verdict);
@@ -218,19 +218,19 @@ fn outcome(verdict: &Verdict) -> String {
             0 => match verdict.noticed {
                 Some(noticed) => {
                     format!(
-                        "nothing grows steadily; growth by {noticed:.0} or more in the time would have been detected"
+                        "no steady growth; {noticed:.0} goroutines or more during the watch would have been detected"
                     )
                 }
-                None => "nothing grows steadily".to_owned(),
+                None => "no steady growth".to_owned(),
             },
             1 => {
                 let together = verdict.offenders.iter().all(|offender| offender.example.is_none());
-                let who = if together { "all goroutines together grow steadily" } else { "one group grows steadily" };
-                format!("{who}, by {measured:.0} in the time; {:.0} allowed", verdict.allowed)
+                let who = if together { "the total grows steadily" } else { "one group grows steadily" };
+                format!("{who}, by {measured:.0} during the watch; {:.0} allowed", verdict.allowed)
             }
             groups => {
                 format!(
-                    "{groups} groups grow steadily, one by {measured:.0} in the time; {:.0} allowed",
+                    "{groups} groups grow steadily, one by {measured:.0} during the watch; {:.0} allowed",
                     verdict.allowed
                 )
             }
@@ -241,14 +241,14 @@ fn outcome(verdict: &Verdict) -> String {
             if verdict.holds() {
                 longest
             } else {
-                format!("{} for longer; {longest}", counted(late, "goroutine waits", "goroutines wait"))
+                format!("{} longer; {longest}", counted(late, "goroutine has waited", "goroutines have waited"))
             }
         }
-        Rule::ForbidFunction(_) if verdict.holds() => "no goroutine is in one".to_owned(),
+        Rule::ForbidFunction(_) if verdict.holds() => "no goroutine".to_owned(),
         Rule::ForbidFunction(_) => format!("in {}", goroutines(measured)),
         Rule::RequireFunction(_) if verdict.holds() => format!("in {}", goroutines(measured)),
-        Rule::RequireFunction(_) => "no goroutine is in one".to_owned(),
-        Rule::NoFindings if verdict.holds() => "there are none".to_owned(),
+        Rule::RequireFunction(_) => "no goroutine".to_owned(),
+        Rule::NoFindings if verdict.holds() => "none".to_owned(),
         Rule::NoFindings => sentences(&verdict.offenders),
     }
 }

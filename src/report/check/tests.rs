@@ -67,7 +67,7 @@ fn the_text() {
   target       pid 4242: orders, go1.26.6, 2026-05-28T20:26:49Z
   ! a note
 
-ok    --max-goroutines 100: 9 goroutines
+PASS  --max-goroutines 100: 9 goroutines
 
 FAIL  --max-group 5: the largest group has 9 goroutines, 4 too many
 
@@ -79,7 +79,7 @@ FAIL  --max-group 5: the largest group has 9 goroutines, 4 too many
     created by main.main
         /ws/app/m.go:3
 
-FAIL  steady growth: one group grows steadily, by 9 in the time; 0 allowed
+FAIL  steady growth: one group grows steadily, by 9 during the watch; 0 allowed
 
   0 → 9 goroutines [select]: 1.00 a second (1.00 to 1.00 with 99.99 % confidence) for 9 s
     sync.lock(...)
@@ -196,8 +196,8 @@ fn findings_come_with_their_stacks() {
         write(&mut out);
         String::from_utf8(out).unwrap()
     };
-    let message = "3 goroutines wait on nil channels and can never go on; \
-                   goroutine 9 is in a select without cases and can never go on";
+    let message = "3 goroutines are blocked forever on nil channels; \
+                   goroutine 9 is blocked forever in a select without cases";
     let shown = told(&|out| text(out, &subject, &Options::default()).unwrap());
     assert!(shown.contains(&format!("FAIL  --no-findings: {message}\n")), "{shown}");
     assert!(shown.contains("\n  2 goroutines [chan send (nil chan)]: nil_channel\n    main.a(...)\n"), "{shown}");
@@ -228,12 +228,12 @@ fn growth_of_all_together_is_no_group_and_one_waits() {
         |rule, outcome, offenders| Verdict { rule, outcome, measured: 8.0, allowed: 0.0, noticed: None, offenders };
     let growth = Rule::SteadyGrowth(Allowance::Count(0));
     let fails = verdict(growth.clone(), Outcome::Fails, vec![offender.clone()]);
-    assert_eq!(super::outcome(&fails), "all goroutines together grow steadily, by 8 in the time; 0 allowed");
+    assert_eq!(super::outcome(&fails), "the total grows steadily, by 8 during the watch; 0 allowed");
     let rising = super::outcome(&verdict(growth, Outcome::NotJudged(Reason::Rising), vec![offender.clone()]));
-    assert!(rising.starts_with("all goroutines together rise, but too little "), "{rising}");
+    assert!(rising.starts_with("the total rises, but too little "), "{rising}");
     let wait = |count| verdict(Rule::MaxWait(1), Outcome::Fails, vec![Offender { count, ..offender.clone() }]);
-    assert!(super::outcome(&wait(1)).starts_with("1 goroutine waits for longer; "));
-    assert!(super::outcome(&wait(2)).starts_with("2 goroutines wait for longer; "));
+    assert!(super::outcome(&wait(1)).starts_with("1 goroutine has waited longer; "));
+    assert!(super::outcome(&wait(2)).starts_with("2 goroutines have waited longer; "));
     let unknown = |goroutines| {
         super::outcome(&verdict(Rule::NoFindings, Outcome::NotJudged(Reason::UnknownStacks { goroutines }), Vec::new()))
     };

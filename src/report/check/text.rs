@@ -37,7 +37,7 @@ pub fn text(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -> io
     let words = subject.words(options.system);
     for verdict in subject.verdicts {
         let (word, role) = match verdict.outcome {
-            Outcome::Holds => ("ok  ", Role::Good),
+            Outcome::Holds => ("PASS", Role::Good),
             Outcome::Fails => ("FAIL", Role::Bad),
             Outcome::NotJudged(_) => ("NOT JUDGED", Role::Attention),
         };
