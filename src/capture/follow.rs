@@ -9,17 +9,14 @@ use std::num::NonZeroU64;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::death;
 use super::fields;
 use super::goroutines::{Collected, Decoder};
 use super::labels::Follower;
-use super::program::Program;
-use super::recording::quiet;
 use crate::addr::Addr;
 use crate::model::{StrId, SymbolPool, WarningCode, Warnings};
-use crate::process::{ReadError, Target, TargetExt};
-use crate::runtime::GoRuntime;
-use crate::runtime::panics::Interface;
+use crate::process::{ReadError, TargetExt, unrecorded};
+use crate::runtime::GoProcess;
+use crate::runtime::mirror::panic::Interface;
 use crate::runtime::values::Values;
 
 /// Ids of bubbles that are believed are below this; they are counted from 1.
@@ -33,9 +30,7 @@ const NOT_READ: &str = "(not read: too many panics)";
 
 /// Follows pointers of one target.
 pub(super) struct Follow<'a> {
-    pub(super) target: &'a dyn Target,
-    pub(super) runtime: &'a GoRuntime,
-    pub(super) program: &'a Program,
+    pub(super) process: GoProcess<'a>,
     /// What a recording says that goroutines had let go of: address of the g, and name of the field.
     pub(super) let_go: FxHashSet<(u64, String)>,
 }
@@ -51,12 +46,13 @@ impl Follow<'_> {
         max_goid: Option<u64>,
         warnings: &mut Warnings,
     ) -> Result<(), ReadError> {
-        let layout = &self.runtime.layout;
+        let GoProcess { target, runtime, .. } = self.process;
+        let layout = &runtime.layout;
         let odd = std::mem::take(&mut collected.odd);
-        fields::report(self.target, &layout.g, max_goid, &odd, &mut collected.goroutines, warnings)?;
-        let bubble_id = layout.table.offset("runtime.synctestBubble", "id");
-        let mut follower = Follower::new(self.target, self.runtime.version.minor);
-        let values = death::values(self.target, self.runtime, self.program);
+        fields::report(target, &layout.g, max_goid, &odd, &mut collected.goroutines, warnings)?;
+        let bubble_id = layout.bubble.map(|bubble| bubble.id);
+        let mut follower = Follower::new(target, self.process.minor());
+        let values = self.process.values();
         let mut panics = PanicValues::new(values.as_ref());
         for extra in std::mem::take(&mut collected.extras) {
             let Some(goroutine) = collected.goroutines.get_mut(extra.index) else { continue };
@@ -93,7 +89,7 @@ impl Follow<'_> {
             }
             for (field, value, offset) in lost {
                 let at = Addr(goroutine.addr.0.wrapping_add(offset.into()));
-                if quiet(self.target).read_u64(at)? != Some(value) {
+                if unrecorded(target).read_u64(at)? != Some(value) {
                     // It has run since.
                     collected.recorded.add_let_go(goroutine.addr, field);
                     continue;
