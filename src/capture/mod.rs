@@ -16,7 +16,6 @@ mod follow;
 mod foreign;
 mod freeze;
 mod goroutines;
-mod labels;
 mod options;
 mod place;
 mod read;

@@ -10,6 +10,7 @@
 //! this layer.
 
 mod adjust;
+pub mod frontier;
 mod infer;
 pub mod layout;
 mod locate;

@@ -8,7 +8,8 @@
 //! The compiler makes the type of a bucket, so no table has it; its form is `MapBucketType` in
 //! cmd/compile/internal/reflectdata/reflect.go (Go 1.19 to 1.23).
 
-use super::{FromMemory as _, Span, mirror};
+use super::{FromMemory as _, Mirror, Span, mirror};
+use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 
 mirror! {
@@ -57,26 +58,42 @@ const MIN_TOP_HASH: u8 = 5;
 /// Size in bytes of a string's header.
 const STRING: usize = 16;
 
-/// Size in bytes of a bucket of a `map[string]string`: a byte of hash for each slot, the keys, the values,
-/// and a pointer to the next bucket.
-pub const BUCKET: usize = SLOTS + 2 * SLOTS * STRING + 8;
-
 /// One label: where its key and its value are.
 pub type Pair = [Span; 2];
 
-/// The entries of a bucket, and the address of the bucket that it overflows to, 0 for none. `None` when
-/// there are too few bytes.
-#[must_use]
-pub fn bucket(bytes: &[u8]) -> Option<(Vec<Pair>, u64)> {
-    let mut pairs = Vec::new();
-    for slot in 0..SLOTS {
-        if bytes.u8_at(slot)? < MIN_TOP_HASH {
-            continue;
-        }
-        let string = |first: usize| Span::from_memory(bytes, u32::try_from(first + STRING * slot).ok()?);
-        pairs.push([string(SLOTS)?, string(SLOTS + SLOTS * STRING)?]);
+/// A bucket of a `map[string]string`: a byte of hash for each slot, the keys, the values, and a pointer to
+/// the next bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its entries.
+    pub pairs: Vec<Pair>,
+    /// The bucket that it overflows to; 0 for none.
+    pub overflow: u64,
+}
+
+impl Bucket {
+    /// Its size in bytes.
+    pub const SIZE: usize = SLOTS + 2 * SLOTS * STRING + 8;
+}
+
+impl Mirror for Bucket {
+    type Layout = ();
+
+    fn size((): &()) -> u32 {
+        Self::SIZE as u32
     }
-    Some((pairs, bytes.u64_at(BUCKET - 8)?))
+
+    fn parse(_: Addr, bytes: &[u8], (): &()) -> Option<Self> {
+        let mut pairs = Vec::new();
+        for slot in 0..SLOTS {
+            if bytes.u8_at(slot)? < MIN_TOP_HASH {
+                continue;
+            }
+            let string = |first: usize| Span::from_memory(bytes, u32::try_from(first + STRING * slot).ok()?);
+            pairs.push([string(SLOTS)?, string(SLOTS + SLOTS * STRING)?]);
+        }
+        Some(Self { pairs, overflow: bytes.u64_at(Self::SIZE - 8)? })
+    }
 }
 
 /// Size in bytes of an element of a `LabelSet`.

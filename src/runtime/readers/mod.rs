@@ -1,8 +1,10 @@
 //! Reads what the runtime keeps in single variables and short lists, with the mirrors of its types.
 
+pub mod ancestors;
 pub(crate) mod bulk;
 pub mod collector;
 pub mod goids;
+pub mod labels;
 pub mod memory;
 pub mod panics;
 pub mod processors;
