@@ -5,14 +5,12 @@
 //! length before the pointer (`allGsSnapshot` and `atomicAllG`, runtime/proc.go), and again behind
 //! the array to see that it was not replaced in between.
 
-use super::program::Program;
-use super::recording::quiet;
-use super::session::CaptureError;
+use super::errors::CaptureError;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt;
 use crate::model::{WarningCode, Warnings};
-use crate::process::{ReadError, Target, TargetExt};
-use crate::runtime::GoRuntime;
+use crate::process::{ReadError, Target, TargetExt, unrecorded};
+use crate::runtime::GoProcess;
 use crate::runtime::symbols::Global;
 
 /// Most gs that are listed. A program of that many needs half a terabyte for their stacks.
@@ -21,21 +19,16 @@ const MAX_GS: u64 = 1 << 28;
 const TRIES: usize = 8;
 
 /// The addresses, ascending and each once.
-pub(super) fn read(
-    target: &dyn Target,
-    runtime: &GoRuntime,
-    program: &Program,
-    warnings: &mut Warnings,
-) -> Result<Vec<u64>, CaptureError> {
-    let place = |global| runtime.symbols.addr(global).map(|link| program.bias.load(link));
-    let Some(allgs) = place(Global::Allgs) else {
+pub(super) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Vec<u64>, CaptureError> {
+    let target = process.target;
+    let Some(allgs) = process.addr(Global::Allgs) else {
         return Err(CaptureError::NoGoroutines { at: Addr(0), what: "it was not found".to_owned() });
     };
     let list = List {
-        target: quiet(target),
+        target: unrecorded(target),
         allgs,
-        len: place(Global::Allglen).unwrap_or(Addr(allgs.0.wrapping_add(8))),
-        array: place(Global::Allgptr).unwrap_or(allgs),
+        len: process.addr(Global::Allglen).unwrap_or(Addr(allgs.0.wrapping_add(8))),
+        array: process.addr(Global::Allgptr).unwrap_or(allgs),
     };
     for _ in 0..TRIES {
         let before = list.header()?;

@@ -10,9 +10,8 @@
 use std::ops::Range;
 
 use super::read::{Batch, Plan, Raw};
-use super::recording::quiet;
 use crate::addr::Addr;
-use crate::process::{MemRange, ReadError, Target};
+use crate::process::{MemRange, ReadError, Target, unrecorded};
 
 /// How often a stack is read whose goroutine may have run without that being counted. A mixture of
 /// two stacks that is the same each time takes a goroutine that runs and comes to rest again in the
@@ -63,7 +62,7 @@ impl Close {
     /// Reads the goroutines at `addrs`, which are in ascending order and at most [`MOST`].
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan, addrs: &[u64]) -> Result<(), ReadError> {
         // Only what is believed in the end goes into a recording.
-        let target = quiet(target);
+        let target = unrecorded(target);
         let size = usize::try_from(plan.g.size).unwrap_or_default();
         self.headers.clear();
         for &addr in addrs {

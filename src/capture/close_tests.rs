@@ -25,7 +25,6 @@ fn plan() -> Plan {
     let reasons = ["", "select", "coroutine"].map(str::to_owned);
     Plan {
         g: layout.g,
-        gobuf: layout.gobuf,
         syscalltick: layout.m.syscalltick.into(),
         counted: CountedReasons::of(&reasons),
         checks: Arc::new(Checks::default()),

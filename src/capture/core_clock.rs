@@ -1,11 +1,9 @@
 //! When a process died, by the clock that its own stamps are by. A core file does not say; but the
 //! latest of the stamps in it cannot be later.
 
-use super::program::Program;
-use crate::addr::Addr;
 use crate::model::Goroutine;
-use crate::process::{Clock, ReadError, Target, TargetExt};
-use crate::runtime::GoRuntime;
+use crate::process::{Clock, ReadError, TargetExt};
+use crate::runtime::GoProcess;
 use crate::runtime::symbols::Global;
 
 /// Stamps beyond this (some 146 years after boot) are no stamps: the runtime keeps `maxint64` for
@@ -13,25 +11,15 @@ use crate::runtime::symbols::Global;
 pub(super) const MAX_STAMP: u64 = 1 << 62;
 
 /// The latest stamp that is found, ns by `nanotime`; 0 where there is none.
-pub(super) fn at_least(
-    target: &dyn Target,
-    runtime: &GoRuntime,
-    program: &Program,
-    init: Option<u64>,
-    goroutines: &[Goroutine],
-) -> Result<u64, ReadError> {
-    let table = &runtime.layout.table;
+pub(super) fn at_least(process: GoProcess<'_>, init: Option<u64>, goroutines: &[Goroutine]) -> Result<u64, ReadError> {
+    let layout = &process.runtime.layout;
     let mut latest = init.unwrap_or(0);
-    for (global, structure, field) in [
-        (Global::Sched, "runtime.schedt", "lastpoll"),
-        (Global::Sched, "runtime.schedt", "procresizetime"),
-        (Global::Memstats, "runtime.mstats", "last_gc_nanotime"),
+    for (global, offset) in [
+        (Global::Sched, layout.sched.lastpoll),
+        (Global::Sched, layout.sched.procresizetime),
+        (Global::Memstats, layout.mstats.last_gc_nanotime),
     ] {
-        let (Some(link), Some(offset)) = (runtime.symbols.addr(global), table.offset(structure, field)) else {
-            continue;
-        };
-        let at = Addr(program.bias.load(link).0.wrapping_add(offset.into()));
-        if let Some(stamp) = target.read_u64(at)?.filter(|&stamp| stamp < MAX_STAMP) {
+        if let Some(stamp) = word(process, global, offset)?.filter(|&stamp| stamp < MAX_STAMP) {
             latest = latest.max(stamp);
         }
     }
@@ -40,15 +28,19 @@ pub(super) fn at_least(
 }
 
 /// A moment by both clocks: the end of the latest collection. Both are 0 where there was none.
-pub(super) fn both_clocks(target: &dyn Target, runtime: &GoRuntime, program: &Program) -> Result<Clock, ReadError> {
-    let stamp = |field| {
-        let offset = runtime.layout.table.offset("runtime.mstats", field);
-        let place = runtime.symbols.addr(Global::Memstats).zip(offset);
-        let at = place.map(|(link, offset)| Addr(program.bias.load(link).0.wrapping_add(offset.into())));
-        at.map_or(Ok(None), |at| target.read_u64(at))
-    };
-    match (stamp("last_gc_nanotime")?, stamp("last_gc_unix")?) {
+pub(super) fn both_clocks(process: GoProcess<'_>) -> Result<Clock, ReadError> {
+    let mstats = &process.runtime.layout.mstats;
+    let monotonic = word(process, Global::Memstats, mstats.last_gc_nanotime)?;
+    match (monotonic, word(process, Global::Memstats, Some(mstats.last_gc_unix))?) {
         (Some(monotonic_ns), Some(unix_ns)) => Ok(Clock { monotonic_ns, unix_ns }),
         _ => Ok(Clock::default()),
+    }
+}
+
+/// A word of a variable of the runtime, where both are known.
+fn word(process: GoProcess<'_>, global: Global, offset: Option<u32>) -> Result<Option<u64>, ReadError> {
+    match offset.and_then(|offset| process.field(global, offset)) {
+        Some(at) => process.target.read_u64(at),
+        None => Ok(None),
     }
 }

@@ -12,16 +12,18 @@
 //! * `m`, of all that neither run nor are in system calls
 //! * `lockedm`, `labels`, `ancestors` and the bubble, of most
 
+use std::sync::Arc;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::core_clock::MAX_STAMP;
-use super::read::Plan;
 use super::scheduler::SchedulerState;
 use crate::addr::Addr;
 use crate::model::{Goid, Goroutine, Status, WarningCode, Warnings};
-use crate::process::{ReadError, Target, TargetExt};
-use crate::runtime::MAX_GOID;
-use crate::runtime::g::{G, GLayout, MAX_STACK};
+use crate::process::{Clock, ReadError, Target};
+use crate::runtime::mirror::g::{G, GLayout, MAX_STACK};
+use crate::runtime::readers::threads::is_m;
+use crate::runtime::{GoProcess, MAX_GOID};
 
 const PARENT: &str = "g.parentGoid";
 
@@ -127,6 +129,12 @@ impl Checks {
         }
     }
 
+    /// What the fields of goroutines of `process` can hold at the time of `now`.
+    pub(super) fn of(process: GoProcess<'_>, state: &SchedulerState, now: Clock) -> Result<Arc<Self>, ReadError> {
+        let (reasons, max_goid) = (process.runtime.wait_reasons.len(), process.max_goid()?);
+        Ok(Arc::new(Self::new(state, reasons, max_goid, now.monotonic_ns, process.minor())))
+    }
+
     /// Addresses of the Ms that there were when the capture began.
     pub(super) fn ms(&self) -> &FxHashSet<u64> {
         &self.ms
@@ -159,7 +167,7 @@ impl Checks {
         if !stack_can_be(g) {
             Some(Odd::new("the size of its stack", g.stack_hi.wrapping_sub(g.stack_lo), "the size of a stack"))
         } else if matches!(status, Status::Unknown(_) | Status::Idle) {
-            Some(Odd::new("g.atomicstatus", g.status.into(), "a state of a goroutine"))
+            Some(Odd::new("g.atomicstatus", g.atomicstatus.into(), "a state of a goroutine"))
         } else if waits
             && self.wait_reasons != 0
             && !(usize::from(self.minor >= ALWAYS_A_REASON)..self.wait_reasons).contains(&g.waitreason.into())
@@ -198,35 +206,6 @@ pub(super) fn stack_can_be(g: &G) -> bool {
 #[inline]
 pub(super) fn is_dead_for_certain(g: &G) -> bool {
     (g.waitreason == 0 && g.m == 0) || g.startpc == 0 || g.lockedm != 0
-}
-
-/// Whether the goroutine at `addr`, which says that it is dead and was not for certain when its header
-/// was read as `before`, is being ended by its thread: that is the state for some 100 ns, or for as long
-/// as the thread has no processor. Its M has it as its own until all is cleared (`gdestroy` and
-/// `goexit0`, which call `dropg` last; runtime/proc.go, 1.19 to 1.27).
-///
-/// The target is read anew, and what is read is no part of a recording: hand in an unrecorded one.
-pub(super) fn is_ending(
-    target: &dyn Target,
-    plan: &Plan,
-    curg: u64,
-    addr: Addr,
-    before: &[u8],
-) -> Result<bool, ReadError> {
-    let Some(g) = plan.parse(before) else { return Ok(false) };
-    // It may have let go of its M already; then that is any of them.
-    let named = [g.m];
-    let ms: &mut dyn Iterator<Item = u64> =
-        if g.m == 0 { &mut plan.checks.ms().iter().copied() } else { &mut named.into_iter() };
-    for m in ms {
-        if is_m(target, &plan.g, m)? && target.read_u64(Addr(m.wrapping_add(curg)))? == Some(addr.0) {
-            return Ok(true);
-        }
-    }
-    // It may have ended since its header was read, and then has changed.
-    let size = usize::try_from(plan.g.size).unwrap_or_default();
-    let now = target.read_vec(addr, size)?;
-    Ok(now.is_some_and(|now| !plan.is_same(before, &now)))
 }
 
 /// A goroutine with a field that holds what it cannot, or seems to.
@@ -291,16 +270,6 @@ pub(super) fn warn_of_twins(goroutines: &[Goroutine], warnings: &mut Warnings) {
     }
 }
 
-/// Whether there is an M at `addr`: its scheduler's goroutine (`m.g0`, which comes first in every
-/// version) points back to it.
-fn is_m(target: &dyn Target, layout: &GLayout, addr: u64) -> Result<bool, ReadError> {
-    let owner = match target.read_u64(Addr(addr))? {
-        Some(g0) if g0 != 0 => target.read_u64(Addr(g0.wrapping_add(layout.m.into())))?,
-        _ => None,
-    };
-    Ok(owner == Some(addr))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,7 +291,7 @@ mod tests {
         G {
             stack_lo: 0x2000,
             stack_hi: 0x2800,
-            status: 4,
+            atomicstatus: 4,
             goid: 7,
             waitreason: 3,
             waitsince: 2_000,
@@ -346,12 +315,12 @@ mod tests {
         assert_eq!(odd(|g| g.waitsince = 0), None);
         assert_eq!(odd(|g| g.parent_goid = None), None);
         assert_eq!(odd(|g| g.parent_goid = Some(0)), None);
-        assert_eq!(odd(|g| (g.status, g.m) = (2, 0x7000)), None);
+        assert_eq!(odd(|g| (g.atomicstatus, g.m) = (2, 0x7000)), None);
         assert_eq!(odd(|g| g.lockedm = 0x7000), None);
         // Larger ones begin at a page.
         assert_eq!(odd(|g| (g.stack_lo, g.stack_hi) = (0x6000, 0xe000)), None);
         // Stale reasons of those that do not wait.
-        assert_eq!(odd(|g| (g.status, g.waitreason) = (1, 200)), None);
+        assert_eq!(odd(|g| (g.atomicstatus, g.waitreason) = (1, 200)), None);
         // It runs callbacks from C.
         let mut g = waiting();
         (g.startpc, g.gopc, g.lockedm) = (0, 0, 0x7000);
@@ -369,13 +338,13 @@ mod tests {
         assert_eq!(odd(|g| g.stack_hi = g.stack_lo), Some(stack));
         assert_eq!(odd(|g| (g.stack_lo, g.stack_hi) = (0x2100, 0x2900)), Some(stack));
         assert_eq!(odd(|g| g.stack_lo = 0x2400), Some(stack));
-        assert_eq!(odd(|g| g.status = 0), Some("g.atomicstatus"));
-        assert_eq!(odd(|g| g.status = 77), Some("g.atomicstatus"));
+        assert_eq!(odd(|g| g.atomicstatus = 0), Some("g.atomicstatus"));
+        assert_eq!(odd(|g| g.atomicstatus = 77), Some("g.atomicstatus"));
         assert_eq!(odd(|g| g.waitreason = 0), Some("g.waitreason"));
         assert_eq!(odd(|g| g.waitreason = 40), Some("g.waitreason"));
         assert_eq!(odd(|g| g.waitsince = 999), Some("g.waitsince"));
         assert_eq!(odd(|g| g.waitsince = u64::MAX), Some("g.waitsince"));
-        assert_eq!(odd(|g| g.status = 2), Some("g.m"));
+        assert_eq!(odd(|g| g.atomicstatus = 2), Some("g.m"));
         assert_eq!(odd(|g| g.m = 8), Some("g.m"));
         assert_eq!(odd(|g| g.lockedm = 8), Some("g.lockedm"));
         assert_eq!(odd(|g| g.goid = 0), Some("g.goid"));
@@ -397,7 +366,7 @@ mod tests {
         let no_reason = G { waitreason: 0, ..waiting() };
         assert_eq!((of(19, no_reason), of(20, no_reason)), (None, None));
         assert_eq!(of(21, no_reason), Some("g.waitreason"));
-        let fresh = G { status: 1, goid: 0, ..waiting() };
+        let fresh = G { atomicstatus: 1, goid: 0, ..waiting() };
         assert_eq!((of(19, fresh), of(23, fresh)), (None, None));
         assert_eq!(of(24, fresh), Some("g.goid"));
         // One that waits has had an id for long.
@@ -406,7 +375,7 @@ mod tests {
 
     #[test]
     fn the_dead_have_nothing_of_the_living() {
-        let dead = G { status: 6, waitreason: 0, waitsince: 0, ..waiting() };
+        let dead = G { atomicstatus: 6, waitreason: 0, waitsince: 0, ..waiting() };
         assert!(is_dead_for_certain(&dead));
         assert!(!is_dead_for_certain(&G { waitreason: 3, ..dead }));
         assert!(!is_dead_for_certain(&G { m: 0x7000, ..dead }));

@@ -9,21 +9,24 @@ use std::num::NonZeroU64;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::death;
 use super::fields;
-use super::goroutines::{Collected, Decoder};
-use super::labels::Follower;
-use super::program::Program;
-use super::recording::quiet;
+use super::goroutines::{Collected, Decoder, Extra};
 use crate::addr::Addr;
-use crate::model::{StrId, SymbolPool, WarningCode, Warnings};
-use crate::process::{ReadError, Target, TargetExt};
-use crate::runtime::GoRuntime;
-use crate::runtime::panics::Interface;
+use crate::model::{Ancestor, AncestorsId, Goid, Goroutine, Label, LabelsId, StrId, SymbolPool, WarningCode, Warnings};
+use crate::process::{ReadError, unrecorded};
+use crate::runtime::frontier::{Budget, Frontier};
+use crate::runtime::mirror::bubble::SynctestBubble;
+use crate::runtime::mirror::labels::LabelForm;
+use crate::runtime::mirror::panic::Interface;
+use crate::runtime::readers::ancestors::read_ancestors;
+use crate::runtime::readers::labels::{Labels, read_labels};
 use crate::runtime::values::Values;
+use crate::runtime::{GoProcess, readers};
 
 /// Ids of bubbles that are believed are below this; they are counted from 1.
 const MAX_BUBBLE: u64 = 1 << 40;
+/// Most bytes of bubbles that are read in one capture.
+const MAX_BUBBLE_BYTES: u64 = 256 << 20;
 /// Most distinct values of panics that are read in one capture.
 const MAX_VALUES: usize = 10_000;
 /// Most bytes of their texts.
@@ -33,11 +36,19 @@ const NOT_READ: &str = "(not read: too many panics)";
 
 /// Follows pointers of one target.
 pub(super) struct Follow<'a> {
-    pub(super) target: &'a dyn Target,
-    pub(super) runtime: &'a GoRuntime,
-    pub(super) program: &'a Program,
+    pub(super) process: GoProcess<'a>,
     /// What a recording says that goroutines had let go of: address of the g, and name of the field.
     pub(super) let_go: FxHashSet<(u64, String)>,
+}
+
+/// A pointer that led to nothing valid.
+struct Lost {
+    /// Index of its goroutine.
+    index: usize,
+    field: &'static str,
+    value: u64,
+    /// Where the pointer is.
+    at: Addr,
 }
 
 impl Follow<'_> {
@@ -51,59 +62,205 @@ impl Follow<'_> {
         max_goid: Option<u64>,
         warnings: &mut Warnings,
     ) -> Result<(), ReadError> {
-        let layout = &self.runtime.layout;
+        let layout = &self.process.runtime.layout;
         let odd = std::mem::take(&mut collected.odd);
-        fields::report(self.target, &layout.g, max_goid, &odd, &mut collected.goroutines, warnings)?;
-        let bubble_id = layout.table.offset("runtime.synctestBubble", "id");
-        let mut follower = Follower::new(self.target, self.runtime.version.minor);
-        let values = death::values(self.target, self.runtime, self.program);
+        fields::report(self.process.target, &layout.g, max_goid, &odd, &mut collected.goroutines, warnings)?;
+        let mut extras = std::mem::take(&mut collected.extras);
+        self.panics(&extras, pool, collected)?;
+        self.drop_let_go(&mut extras, collected);
+        let mut lost = Vec::new();
+        self.labels(&extras, pool, collected, &mut lost, warnings)?;
+        self.bubbles(&extras, collected, &mut lost)?;
+        self.ancestors(&extras, decoder, pool, collected, &mut lost)?;
+        lost.sort_by_key(|one| one.index);
+        self.report_lost(&lost, collected, warnings)
+    }
+
+    fn panics(&self, extras: &[Extra], pool: &mut SymbolPool, collected: &mut Collected) -> Result<(), ReadError> {
+        let values = self.process.values();
         let mut panics = PanicValues::new(values.as_ref());
-        for extra in std::mem::take(&mut collected.extras) {
-            let Some(goroutine) = collected.goroutines.get_mut(extra.index) else { continue };
-            if let Some(value) = extra.panic {
+        for extra in extras {
+            if let (Some(value), Some(goroutine)) = (extra.panic, collected.goroutines.get_mut(extra.index)) {
                 goroutine.panic = panics.text(value, pool)?;
-            }
-            let mut lost = Vec::new();
-            // Where a recording has it that it was let go of, nothing is followed.
-            let mut holds = |field: &'static str, value: u64| {
-                let let_go = !self.let_go.is_empty() && self.let_go.contains(&(goroutine.addr.0, field.to_owned()));
-                if value != 0 && let_go {
-                    collected.recorded.add_let_go(goroutine.addr, field);
-                }
-                value != 0 && !let_go
-            };
-            if holds(LABELS, extra.labels) {
-                match follower.labels(extra.labels, pool)? {
-                    Some(labels) => goroutine.labels = labels,
-                    None => lost.push((LABELS, extra.labels, layout.g.labels)),
-                }
-            }
-            if let (true, Some(offset)) = (holds(BUBBLE, extra.bubble), bubble_id) {
-                let id = follower.bubble(extra.bubble, offset)?.filter(|&id| id < MAX_BUBBLE);
-                goroutine.bubble = id.and_then(NonZeroU64::new);
-                if let (None, Some(field)) = (goroutine.bubble, layout.g.bubble) {
-                    lost.push((BUBBLE, extra.bubble, field));
-                }
-            }
-            if holds(ANCESTORS, extra.ancestors) {
-                goroutine.ancestors = follower.ancestors(extra.ancestors, decoder.symbolizer(), pool)?;
-                if goroutine.ancestors.is_none() {
-                    lost.push((ANCESTORS, extra.ancestors, layout.g.ancestors));
-                }
-            }
-            for (field, value, offset) in lost {
-                let at = Addr(goroutine.addr.0.wrapping_add(offset.into()));
-                if quiet(self.target).read_u64(at)? != Some(value) {
-                    // It has run since.
-                    collected.recorded.add_let_go(goroutine.addr, field);
-                    continue;
-                }
-                let id = goroutine.id.0;
-                let message = format!("goroutine {id}: {field} is {value:#x}, which does not point to valid data");
-                warnings.add(WarningCode::GoroutineOdd, message);
             }
         }
         Ok(())
+    }
+
+    /// Where a recording has it that a pointer was let go of, nothing is followed.
+    fn drop_let_go(&self, extras: &mut [Extra], collected: &mut Collected) {
+        if self.let_go.is_empty() {
+            return;
+        }
+        for extra in extras {
+            let Some(addr) = collected.goroutines.get(extra.index).map(|goroutine| goroutine.addr) else { continue };
+            let pointers =
+                [(LABELS, &mut extra.labels), (BUBBLE, &mut extra.bubble), (ANCESTORS, &mut extra.ancestors)];
+            for (field, value) in pointers {
+                if *value != 0 && self.let_go.contains(&(addr.0, field.to_owned())) {
+                    collected.recorded.add_let_go(addr, field);
+                    *value = 0;
+                }
+            }
+        }
+    }
+
+    fn labels(
+        &self,
+        extras: &[Extra],
+        pool: &mut SymbolPool,
+        collected: &mut Collected,
+        lost: &mut Vec<Lost>,
+        warnings: &mut Warnings,
+    ) -> Result<(), ReadError> {
+        let layout = &self.process.runtime.layout;
+        let sets = distinct(extras.iter().map(|extra| extra.labels));
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let Some(form) = LabelForm::of(self.process.minor(), layout.hmap) else {
+            let message = "labels are unknown: there is no layout of runtime.hmap, in which this version keeps them";
+            warnings.add(WarningCode::FieldMistrusted, message);
+            return Ok(());
+        };
+        let (mut ids, mut not_read) = (FxHashMap::<u64, Option<LabelsId>>::default(), 0_usize);
+        read_labels(self.process.target, &form, &sets, |set, labels| match labels {
+            Labels::Known(pairs) => {
+                let label = |(key, value): &(String, String)| Label {
+                    key: pool.intern_str(key),
+                    value: pool.intern_str(value),
+                };
+                let labels: Vec<Label> = pairs.iter().map(label).collect();
+                ids.insert(set.0, (!labels.is_empty()).then(|| pool.intern_labels(labels)));
+            }
+            Labels::NotRead => {
+                not_read += 1;
+                ids.insert(set.0, None);
+            }
+            Labels::Odd => {}
+        })?;
+        if not_read > 0 {
+            let message = format!("{not_read} of {} sets of labels were not read: there are too many", sets.len());
+            warnings.add(WarningCode::LimitReached, message);
+        }
+        let field = (LABELS, layout.g.labels);
+        give(
+            extras,
+            collected,
+            field,
+            lost,
+            |extra| extra.labels,
+            |goroutine, value| {
+                let labels = ids.get(&value);
+                goroutine.labels = labels.copied().flatten();
+                labels.is_some()
+            },
+        );
+        Ok(())
+    }
+
+    fn bubbles(&self, extras: &[Extra], collected: &mut Collected, lost: &mut Vec<Lost>) -> Result<(), ReadError> {
+        let layout = &self.process.runtime.layout;
+        let Some((layout, field)) = layout.bubble.as_ref().zip(layout.g.bubble) else { return Ok(()) };
+        let bubbles = distinct(extras.iter().map(|extra| extra.bubble));
+        let budget = Budget { objects: bubbles.len(), bytes: MAX_BUBBLE_BYTES, depth: 0 };
+        let found = Frontier::new(self.process.target, budget).mirrors::<SynctestBubble>(layout, bubbles)?;
+        give(
+            extras,
+            collected,
+            (BUBBLE, field),
+            lost,
+            |extra| extra.bubble,
+            |goroutine, value| {
+                let id = found.get(Addr(value)).map(|bubble| bubble.id).filter(|&id| id < MAX_BUBBLE);
+                goroutine.bubble = id.and_then(NonZeroU64::new);
+                goroutine.bubble.is_some()
+            },
+        );
+        Ok(())
+    }
+
+    fn ancestors(
+        &self,
+        extras: &[Extra],
+        decoder: &mut Decoder,
+        pool: &mut SymbolPool,
+        collected: &mut Collected,
+        lost: &mut Vec<Lost>,
+    ) -> Result<(), ReadError> {
+        let layout = &self.process.runtime.layout;
+        let lists = distinct(extras.iter().map(|extra| extra.ancestors));
+        let Some(ancestor) = layout.ancestor.as_ref().filter(|_| !lists.is_empty()) else { return Ok(()) };
+        let mut ids: FxHashMap<u64, AncestorsId> = FxHashMap::default();
+        let symbolizer = decoder.symbolizer();
+        read_ancestors(self.process.target, ancestor, &lists, |list, ancestors| {
+            let Some(ancestors) = ancestors else { return };
+            let mut named = |one: &readers::ancestors::Ancestor| Ancestor {
+                id: Goid(one.goid),
+                frames: one.pcs.iter().filter_map(|pc| symbolizer.call_site(pool, *pc)).collect(),
+                creator: symbolizer.creator(pool, Addr(one.gopc)),
+            };
+            let named: Vec<Ancestor> = ancestors.iter().map(&mut named).collect();
+            ids.insert(list.0, pool.intern_ancestors(named));
+        })?;
+        let field = (ANCESTORS, layout.g.ancestors);
+        give(
+            extras,
+            collected,
+            field,
+            lost,
+            |extra| extra.ancestors,
+            |goroutine, value| {
+                goroutine.ancestors = ids.get(&value).copied();
+                goroutine.ancestors.is_some()
+            },
+        );
+        Ok(())
+    }
+
+    /// Warns of pointers that led to nothing valid, unless their goroutines have run since and let go of them.
+    fn report_lost(&self, lost: &[Lost], collected: &mut Collected, warnings: &mut Warnings) -> Result<(), ReadError> {
+        let budget = Budget { objects: lost.len(), bytes: 8 * lost.len() as u64, depth: 0 };
+        let now = Frontier::new(unrecorded(self.process.target), budget).words(lost.iter().map(|one| one.at))?;
+        for one in lost {
+            let Some(goroutine) = collected.goroutines.get(one.index) else { continue };
+            if now.get(&one.at) != Some(&one.value) {
+                collected.recorded.add_let_go(goroutine.addr, one.field);
+                continue;
+            }
+            let (id, Lost { field, value, .. }) = (goroutine.id.0, one);
+            let message = format!("goroutine {id}: {field} is {value:#x}, which does not point to valid data");
+            warnings.add(WarningCode::GoroutineOdd, message);
+        }
+        Ok(())
+    }
+}
+
+/// The distinct pointers among these, ascending, without nil.
+fn distinct(pointers: impl Iterator<Item = u64>) -> Vec<Addr> {
+    let mut distinct: Vec<Addr> = pointers.filter(|&pointer| pointer != 0).map(Addr).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
+
+/// Gives each goroutine that has such a pointer what it leads to, and notes those where that is nothing:
+/// `set` says so. A field is its name and its offset in a g.
+fn give(
+    extras: &[Extra],
+    collected: &mut Collected,
+    (field, offset): (&'static str, u32),
+    lost: &mut Vec<Lost>,
+    pointer: impl Fn(&Extra) -> u64,
+    set: impl Fn(&mut Goroutine, u64) -> bool,
+) {
+    for extra in extras {
+        let value = pointer(extra);
+        let Some(goroutine) = collected.goroutines.get_mut(extra.index).filter(|_| value != 0) else { continue };
+        if !set(goroutine, value) {
+            let at = Addr(goroutine.addr.0.wrapping_add(offset.into()));
+            lost.push(Lost { index: extra.index, field, value, at });
+        }
     }
 }
 

@@ -16,18 +16,17 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::freeze;
-use super::program::Program;
 use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
 use crate::bytes::FieldsExt as _;
 use crate::image::eh_frame::{EhFrame, RegisterNumber, RegisterNumbers, Row, Rule};
 use crate::image::elf::Elf;
 use crate::image::symtab::Symbols;
 use crate::model::{ForeignFrame, ForeignStack, Goroutine, StackState, Status, SymbolPool, WarningCode, Warnings};
-use crate::process::{BlockedThread, Frozen, Mapping, ReadError, Registers, Target, TargetExt as _, Tid};
-use crate::runtime::g::G;
-use crate::runtime::layout::Layout;
-use crate::runtime::m::M;
+use crate::process::{BlockedThread, Frozen, Mapping, ReadError, Registers, Target, Tid};
+use crate::runtime::GoProcess;
+use crate::runtime::mirror::g::G;
+use crate::runtime::mirror::m::M;
+use crate::runtime::program::Program;
 
 /// Most frames of one C stack.
 const MAX_FRAMES: usize = 256;
@@ -92,15 +91,13 @@ impl Known {
 /// Reads the C stacks of those of `ms` that were in C, and still are, in the same call. With
 /// `frozen` their threads stand still, and say where they are even when they do not wait.
 pub(super) fn read(
-    target: &dyn Target,
-    arch: Arch,
-    layout: &Layout,
+    process: GoProcess<'_>,
     ms: &[M],
     frozen: Option<&dyn Frozen>,
     warnings: &mut Warnings,
 ) -> Result<Vec<InC>, ReadError> {
     // What is read here once more must not take the place of what was believed before.
-    let target = target.recorder().map_or(target, |recorder| recorder.unrecorded());
+    let process = process.unrecorded();
     let mut found = Vec::new();
     let mut held = 0_usize;
     for m in ms.iter().filter(|m| m.incgo && m.curg != 0) {
@@ -109,7 +106,7 @@ pub(super) fn read(
             warnings.add(WarningCode::LimitReached, message);
             break;
         }
-        if let Some(one) = read_one(target, arch, layout, m, frozen)? {
+        if let Some(one) = read_one(process, m, frozen)? {
             held = held.saturating_add(one.stack.len());
             found.push(one);
         }
@@ -117,23 +114,15 @@ pub(super) fn read(
     Ok(found)
 }
 
-fn read_one(
-    target: &dyn Target,
-    arch: Arch,
-    layout: &Layout,
-    m: &M,
-    frozen: Option<&dyn Frozen>,
-) -> Result<Option<InC>, ReadError> {
-    let g = |addr: u64| -> Result<Option<G>, ReadError> {
-        let bytes = target.read_vec(Addr(addr), layout.g.size as usize)?;
-        Ok(bytes.and_then(|bytes| G::parse(&bytes, &layout.g, &layout.gobuf)))
-    };
-    let Some(tid) = freeze::tid(m) else { return Ok(None) };
+fn read_one(process: GoProcess<'_>, m: &M, frozen: Option<&dyn Frozen>) -> Result<Option<InC>, ReadError> {
+    let target = process.target;
+    let g = |addr: u64| process.read::<G>(Addr(addr));
+    let Some(tid) = m.tid() else { return Ok(None) };
     let Some(place) = Place::of(target, tid, frozen) else { return Ok(None) };
     let (Some(curg), Some(g0)) = (g(m.curg)?, g(m.g0)?) else { return Ok(None) };
     let registers = match place {
         Place::Blocked(thread) => Known::blocked(&thread),
-        Place::Stopped(registers) => Known::stopped(&registers, &RegisterNumbers::of(arch)),
+        Place::Stopped(registers) => Known::stopped(&registers, &RegisterNumbers::of(process.arch())),
     };
     // Up to where C began, which is a little below what the scheduler saved, if it is on that stack.
     let len = match g0.sched_sp.checked_sub(registers.sp) {
@@ -144,7 +133,7 @@ fn read_one(
     let got = target.read(Addr(registers.sp), &mut stack)?;
     stack.truncate(got);
     // The same call of C, by the same goroutine, before and behind; and the thread did not move.
-    let Some(now) = freeze::read_m(target, m.addr, &layout.m)? else { return Ok(None) };
+    let Some(now) = process.read::<M>(m.addr)? else { return Ok(None) };
     let same_call = now.incgo && (now.curg, now.g0, now.procid, now.ncgocall) == (m.curg, m.g0, m.procid, m.ncgocall);
     if !same_call || Place::of(target, tid, frozen) != Some(place) || curg.status() != Status::Syscall {
         return Ok(None);
@@ -234,8 +223,7 @@ impl CStacks {
     /// is of the same call gets it.
     pub(super) fn attach(
         &mut self,
-        target: &dyn Target,
-        program: &Program,
+        process: GoProcess<'_>,
         found: &[InC],
         goroutines: &mut [Goroutine],
         pool: &mut SymbolPool,
@@ -244,13 +232,14 @@ impl CStacks {
             return;
         }
         // What comes of it is recorded, and not the megabytes of libraries that are searched for it.
-        let target = target.recorder().map_or(target, |recorder| recorder.unrecorded());
+        let process = process.unrecorded();
+        let target = process.target;
         let Ok(mappings) = target.mappings() else { return };
         if self.objects.len() > MAX_OBJECTS || self.steps.len() > MAX_STEPS {
             *self = Self::default();
         }
         self.by_mapping.clear();
-        let code = Code::new(target, program, &mappings);
+        let code = Code::new(target, process.program, &mappings);
         let by_g: BTreeMap<u64, &InC> = found.iter().map(|one| (one.m.curg, one)).collect();
         for goroutine in goroutines.iter_mut().filter(|goroutine| goroutine.status == Status::Syscall) {
             let Some(one) = by_g.get(&goroutine.addr.0) else { continue };

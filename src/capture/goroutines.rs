@@ -17,10 +17,11 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::close::{self, Close};
+use super::ending::is_ending;
 use super::fields::{self, CodeFacts, Odd, OddOne, is_dead_for_certain};
 use super::place;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
-use super::recording::{Recorded, quiet};
+use super::recording::Recorded;
 use super::symbolize::{Symbolizer, is_system_start};
 use super::unwind::{End, StackNode, Unwinder, Unwound};
 use crate::addr::Addr;
@@ -28,9 +29,10 @@ use crate::model::{
     Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
     WarningCode, Warnings,
 };
-use crate::process::{ReadError, Target, TargetExt};
-use crate::runtime::g::G;
-use crate::runtime::panics::{Interface, PanicLayout, newest_on_stack};
+use crate::process::{ReadError, Target, TargetExt, unrecorded};
+use crate::runtime::mirror::g::G;
+use crate::runtime::mirror::panic::{Interface, PanicLayout};
+use crate::runtime::readers::panics::newest_on_stack;
 
 /// How often torn ones are tried again: how many of them are read together, and how long is waited
 /// before. At first nothing is lost but the moment; then, on a machine with more to do than processors,
@@ -122,8 +124,7 @@ pub(super) struct Extra {
 
 impl Extra {
     fn of(g: &G, odd: Option<Odd>) -> Self {
-        let bubble = g.bubble.unwrap_or(0);
-        Self { index: 0, labels: g.labels, bubble, ancestors: g.ancestors, panic: None, odd }
+        Self { index: 0, labels: g.labels, bubble: g.bubble(), ancestors: g.ancestors, panic: None, odd }
     }
 }
 
@@ -205,7 +206,7 @@ impl Decoder {
             return self.done(raw.addr, &g, plan, why, pool);
         }
         // Under the scan bit the collector may be moving the stack.
-        if g.scan && plan.validate {
+        if g.scan() && plan.validate {
             return Outcome::Torn(NotShown::Moving);
         }
         let Some(start) = plan.start(raw.addr, &g) else { return Outcome::Torn(NotShown::Unreadable) };
@@ -310,7 +311,7 @@ impl Decoder {
             id: Goid(g.goid),
             addr,
             status,
-            scan: g.scan,
+            scan: g.scan(),
             wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
             wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
             blocked_before_ns: None,
@@ -455,7 +456,7 @@ impl Walk<'_> {
     /// Whether the goroutine at `addr` runs at this moment.
     pub(super) fn is_running(&self, addr: u64) -> Result<bool, ReadError> {
         let size = usize::try_from(self.plan.g.size).unwrap_or_default();
-        let bytes = quiet(self.target).read_vec(Addr(addr), size)?;
+        let bytes = unrecorded(self.target).read_vec(Addr(addr), size)?;
         Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
     }
 
@@ -641,8 +642,7 @@ impl Walk<'_> {
             if is_dead_for_certain(&g) {
                 return Ok(());
             }
-            let live =
-                self.plan.validate && fields::is_ending(quiet(self.target), plan, self.curg, raw.addr, raw.header)?;
+            let live = self.plan.validate && is_ending(unrecorded(self.target), plan, self.curg, raw.addr, raw.header)?;
             if live || self.ending.contains(&raw.addr.0) {
                 self.collected.recorded.add_ending(raw.addr);
                 return Ok(());

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::fields::Checks;
-use super::recording::{Displaced, quiet};
+use super::recording::Displaced;
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::Status;
 use crate::process::coalesce::{ChunkReader, Limits};
-use crate::process::{MemRange, ReadError, Target};
-use crate::runtime::g::{G, GLayout, GobufLayout, MAX_STACK};
+use crate::process::{MemRange, ReadError, Target, unrecorded};
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::g::{G, GLayout, MAX_STACK};
 use crate::runtime::wait_reason::CountedReasons;
 
 /// Most goroutines in one chunk: few enough for their headers and stacks to stay in the cache of the
@@ -35,8 +36,6 @@ pub(super) const MAX_WINDOW: usize = 256 << 20;
 pub(super) struct Plan {
     /// Layout of a g.
     pub(super) g: GLayout,
-    /// Layout of a gobuf.
-    pub(super) gobuf: GobufLayout,
     /// Offset of `m.syscalltick`, in bytes.
     pub(super) syscalltick: u64,
     /// The wait reasons in which `g.trackingSeq` proves that a goroutine has not run.
@@ -60,7 +59,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Takes a header apart.
     pub(super) fn parse(&self, bytes: &[u8]) -> Option<G> {
-        G::parse(bytes, &self.g, &self.gobuf)
+        G::parse(Addr(0), bytes, &self.g)
     }
 
     /// Whether two readings of a header agree in what must not change for a stack to be believed (see
@@ -74,16 +73,7 @@ impl Plan {
             };
             matches!((field(before), field(after)), (Some(a), Some(b)) if a == b)
         };
-        let words = [
-            g.stack,
-            g.stack.saturating_add(8),
-            g.m,
-            g.sched.saturating_add(self.gobuf.sp),
-            g.sched.saturating_add(self.gobuf.pc),
-            g.syscallsp,
-            g.syscallpc,
-            g.goid,
-        ];
+        let words = [g.stack_lo, g.stack_hi, g.m, g.sched_sp, g.sched_pc, g.syscallsp, g.syscallpc, g.goid];
         let bytes = [g.waitreason, g.tracking_seq];
         words.into_iter().all(|at| same(at, 8))
             && (0..4).all(|n| same(g.atomicstatus.saturating_add(n), 1))
@@ -222,7 +212,7 @@ impl Chunk {
     /// Reads the goroutines whose addresses are in `self.addrs`.
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
         // Only what is believed in the end goes into a recording.
-        let target = quiet(target);
+        let target = unrecorded(target);
         let size = usize::try_from(plan.g.size).unwrap_or_default();
         self.before.clear();
         self.parts.clear();

@@ -1,7 +1,8 @@
 //! Taking a capture of a target that can be written to a file and read again with the same result.
 
-use super::freeze::FreezeMode;
-use super::session::{CaptureError, CaptureOptions, OpenError, OpenOptions, Session};
+use super::errors::{CaptureError, OpenError};
+use super::options::{CaptureOptions, FreezeMode, OpenOptions};
+use super::session::Session;
 use crate::model::Snapshot;
 use crate::process::recording::{ElfImage, RecordingTarget};
 use crate::process::{Target, TargetError};

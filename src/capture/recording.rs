@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::model::{Consistency, ForeignFrame, ForeignStack, FreezeInfo, Goroutine, NotShown, SymbolPool};
-pub(super) use crate::process::unrecorded as quiet;
 use crate::process::{Recorder, Target};
 
 /// The name under which it is attached to a recording.

@@ -3,18 +3,19 @@
 //! These are small and read with the mirrors of [`crate::runtime`]; what cannot be found or read is
 //! `None` with a warning, and the rest goes on.
 
-use super::program::Program;
-use super::session::CaptureError;
+use super::errors::CaptureError;
 use crate::addr::Addr;
 use crate::model::{GcStats, HeapStats, Processor, Scheduler, Thread, WarningCode, Warnings};
-use crate::process::{ReadError, Target, TargetExt, ThreadInfo};
-use crate::runtime::GoRuntime;
-use crate::runtime::gc_controller::{gc_stats, read_gc_controller};
-use crate::runtime::m::{M, read_ms, read_threads};
-use crate::runtime::mcache::read_unflushed;
-use crate::runtime::mstats::{heap_stats, read_mstats};
-use crate::runtime::p::{P, read_processors, read_ps};
-use crate::runtime::sched::read_scheduler;
+use crate::process::{ReadError, TargetExt, ThreadInfo};
+use crate::runtime::GoProcess;
+use crate::runtime::mirror::m::M;
+use crate::runtime::mirror::p::P;
+use crate::runtime::readers::collector::{gc_stats, read_gc_controller};
+use crate::runtime::readers::memory::{heap_stats, read_mstats};
+use crate::runtime::readers::processors::{read_processors, read_ps};
+use crate::runtime::readers::scheduler::read_scheduler;
+use crate::runtime::readers::spans::read_unflushed;
+use crate::runtime::readers::threads::{read_ms, read_threads};
 use crate::runtime::symbols::Global;
 
 /// What was read of the scheduler and the statistics.
@@ -37,13 +38,12 @@ pub(super) struct SchedulerState {
 /// Reads it all. `os_threads` are the threads as the kernel tells them, from before they were stopped
 /// where they are.
 pub(super) fn read(
-    target: &dyn Target,
-    runtime: &GoRuntime,
-    program: &Program,
+    process: GoProcess<'_>,
     os_threads: &[ThreadInfo],
     warnings: &mut Warnings,
 ) -> Result<SchedulerState, CaptureError> {
-    let reader = Reader { target, runtime, program };
+    let reader = Reader { process };
+    let (target, runtime) = (process.target, process.runtime);
     let mut state = SchedulerState { os_threads: u32::try_from(os_threads.len()).ok(), ..SchedulerState::default() };
     let layout = &runtime.layout;
 
@@ -55,10 +55,10 @@ pub(super) fn read(
     if let Some(allm) = reader.place(Global::Allm, warnings) {
         // The Ps name most of the Ms, so that these need not be fetched one by one.
         let known: Vec<Addr> = ps.iter().map(|p| Addr(p.m)).collect();
-        state.ms = read_ms(target, allm, &known, layout, warnings)?;
+        state.ms = read_ms(target, allm, &known, &layout.m, warnings)?;
     }
-    state.threads = read_threads(target, &state.ms, &ps, os_threads, layout)?;
-    state.processors = read_processors(target, &ps, &state.ms, layout)?;
+    state.threads = read_threads(target, &state.ms, &ps, os_threads, &layout.g)?;
+    state.processors = read_processors(target, &ps, &state.ms, &layout.g)?;
     if let Some(sched) = reader.place(Global::Sched, warnings) {
         state.sched = read_scheduler(target, sched, &ps, layout, warnings)?;
     }
@@ -70,14 +70,12 @@ pub(super) fn read(
 }
 
 struct Reader<'a> {
-    target: &'a dyn Target,
-    runtime: &'a GoRuntime,
-    program: &'a Program,
+    process: GoProcess<'a>,
 }
 
 impl Reader<'_> {
     fn place(&self, global: Global, warnings: &mut Warnings) -> Option<Addr> {
-        let found = self.runtime.symbols.addr(global).map(|link| self.program.bias.load(link));
+        let found = self.process.addr(global);
         if found.is_none() {
             let message = format!("{} was not found; what it tells is unknown", global.name());
             warnings.add(WarningCode::SymbolMissing, message);
@@ -88,8 +86,8 @@ impl Reader<'_> {
     /// `runtime.gomaxprocs`, or else the number of Ps that are in use.
     fn gomaxprocs(&self, ps: &[P], warnings: &mut Warnings) -> Result<Option<u32>, ReadError> {
         let counted = u32::try_from(ps.len()).ok().filter(|&n| n > 0);
-        let Some(at) = self.runtime.symbols.addr(Global::Gomaxprocs) else { return Ok(counted) };
-        let Some(value) = self.target.read_u32(self.program.bias.load(at))? else { return Ok(counted) };
+        let Some(at) = self.process.addr(Global::Gomaxprocs) else { return Ok(counted) };
+        let Some(value) = self.process.target.read_u32(at)? else { return Ok(counted) };
         if counted.is_some_and(|counted| counted < value) {
             warnings.add(
                 WarningCode::CountsDisagree,
@@ -101,7 +99,7 @@ impl Reader<'_> {
     }
 
     fn statistics(&self, ps: &[P], state: &mut SchedulerState, warnings: &mut Warnings) -> Result<(), ReadError> {
-        let (target, layout) = (self.target, &self.runtime.layout);
+        let (target, layout) = (self.process.target, &self.process.runtime.layout);
         let Some(memstats) = self.place(Global::Memstats, warnings) else { return Ok(()) };
         let Some(mstats) = read_mstats(target, memstats, layout, warnings)? else { return Ok(()) };
         let mut controller = match self.place(Global::GcController, warnings) {
@@ -114,11 +112,11 @@ impl Reader<'_> {
             // What the goal is worked out from leaves that out, too.
             controller.total_alloc = controller.total_alloc.wrapping_add(held.bytes);
         }
-        let phase = match self.runtime.symbols.addr(Global::Gcphase) {
-            Some(at) => target.read_u32(self.program.bias.load(at))?,
+        let phase = match self.process.addr(Global::Gcphase) {
+            Some(at) => target.read_u32(at)?,
             None => None,
         };
-        state.gc = gc_stats(&mstats, controller.as_ref(), phase, self.runtime.version.minor, layout);
+        state.gc = gc_stats(&mstats, controller.as_ref(), phase, self.process.minor(), layout);
         Ok(())
     }
 }

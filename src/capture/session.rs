@@ -1,7 +1,6 @@
 //! An opened target: what is worked out once, and one capture after the other.
 
 use std::collections::hash_map::Entry;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,101 +10,51 @@ use super::allgs;
 use super::blocked;
 use super::core_clock;
 use super::death::{self, Threads};
+use super::errors::{CaptureError, OpenError};
 use super::fields::{self, Checks};
 use super::follow::Follow;
 use super::foreign::{self, CStacks};
-use super::freeze::{self, FreezeMode};
+use super::freeze;
 use super::goroutines::{Collected, Decoder, Walk};
-use super::program::{Program, ProgramError};
+use super::options::{CaptureOptions, FreezeMode, OpenOptions};
 use super::read::Plan;
 use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
+use super::starts::starts;
 use super::still::Still;
 use super::symbolize::Symbolizer;
+use super::target_info::target_info;
 use super::unwind::{Start, Unwinder};
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
-use crate::model::{
-    Death, FreezeInfo, Goroutine, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
-};
-use crate::process::{Backend, Broken, Clock, Ended, Limitation, ReadError, Target, TargetError, TargetExt, Usage};
-use crate::runtime::symbols::Global;
+use crate::model::{Death, FreezeInfo, Goroutine, Reading, Snapshot, SymbolPool, WarningCode, Warnings};
+use crate::process::{Backend, Clock, Ended, Limitation, ReadError, Target, TargetExt};
+use crate::runtime::mirror::m::M;
+use crate::runtime::program::Program;
 use crate::runtime::wait_reason::CountedReasons;
-use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
-
-/// What opening a target may need.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OpenOptions {
-    /// A separate file with the program's symbols.
-    pub bin: Option<PathBuf>,
-    /// Whether to compare every source of every fact, whatever that costs.
-    pub thorough: bool,
-}
-
-/// What a capture is to hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CaptureOptions {
-    /// Stacks too.
-    pub stacks: bool,
-    /// Dead (free) gs too.
-    pub dead: bool,
-    /// What goroutines do in C too.
-    pub c_frames: bool,
-    /// Whether to stop the target, and how.
-    pub freeze: Option<FreezeMode>,
-}
-
-/// Why a target could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// There is no Go program in it that could be read.
-    #[error(transparent)]
-    Program(#[from] ProgramError),
-    /// Its runtime could not be made sense of.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-}
-
-/// Why a capture could not be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum CaptureError {
-    /// The target could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The target could not be looked into or stopped.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    /// It did not stand still for as long as it was read, twice.
-    #[error(
-        "process {pid} did not stand still: {broken}\nnothing of what was read is shown; try again, or stop \
-         running threads only, one at a time (--freeze=running)"
-    )]
-    NotFrozen {
-        /// Its pid.
-        pid: i32,
-        /// What happened.
-        broken: Broken,
-    },
-    /// The list of goroutines is not where it should be.
-    #[error("the list of goroutines (runtime.allgs at {at}) cannot be read: {what}")]
-    NoGoroutines {
-        /// Where it was looked for.
-        at: Addr,
-        /// What is there instead.
-        what: String,
-    },
-}
+use crate::runtime::{GoProcess, GoRuntime, LocateOptions};
 
 /// A target with everything that does not change from one capture to the next.
 pub struct Session {
-    target: Box<dyn Target>,
-    program: Program,
-    runtime: GoRuntime,
+    opened: Opened,
     decoder: Decoder,
     c_stacks: CStacks,
     pool: SymbolPool,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
     max_pool: usize,
+}
+
+/// What a session was opened on, apart from what captures change.
+struct Opened {
+    target: Box<dyn Target>,
+    program: Program,
+    runtime: GoRuntime,
+}
+
+impl Opened {
+    fn process(&self) -> GoProcess<'_> {
+        GoProcess { target: self.target.as_ref(), program: &self.program, runtime: &self.runtime }
+    }
 }
 
 /// Beyond this many frames of distinct stacks, a new capture starts with nothing remembered, so that
@@ -122,28 +71,21 @@ impl Session {
     /// When it is no Go program, or one that cannot be read.
     pub fn open(target: Box<dyn Target>, options: &OpenOptions) -> Result<Self, OpenError> {
         let mut program = Program::find(target.as_ref(), options.bin.as_deref())?;
-        let symbols = program.symbol_file.as_ref().map(|file| (file.elf.as_ref(), file.shift));
-        let runtime = GoRuntime::locate(
-            target.as_ref(),
-            &program.elf,
-            program.bias,
-            &program.pclntab,
-            &program.module,
-            program.build_info.as_ref(),
-            &LocateOptions { thorough: options.thorough, symbols },
-        )?;
+        let options = LocateOptions { thorough: options.thorough };
+        let runtime = GoRuntime::locate(target.as_ref(), &program, &options)?;
         let header = *program.pclntab.header();
         let text = program.bias.unload(Addr(program.module.text.start));
         let mut pclntab = Pclntab::new(Arc::clone(&program.elf), header, text);
         if let Some(gofunc) =
-            runtime.layout.table.offset("runtime.moduledata", "gofunc").and_then(|at| program.module.word(at))
+            runtime.layout.moduledata.as_ref().and_then(|moduledata| program.module.word(moduledata.gofunc))
         {
             pclntab = pclntab.with_gofunc(program.bias.unload(Addr(gofunc)));
         }
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
         let (c_stacks, pool) = (CStacks::default(), SymbolPool::default());
-        Ok(Self { target, program, runtime, decoder, c_stacks, pool, max_pool: MAX_POOL })
+        let opened = Opened { target, program, runtime };
+        Ok(Self { opened, decoder, c_stacks, pool, max_pool: MAX_POOL })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -156,19 +98,25 @@ impl Session {
     /// The target.
     #[must_use]
     pub fn target(&self) -> &dyn Target {
-        self.target.as_ref()
+        self.opened.target.as_ref()
+    }
+
+    /// What readers of its runtime need.
+    #[must_use]
+    pub fn process(&self) -> GoProcess<'_> {
+        self.opened.process()
     }
 
     /// The program in it.
     #[must_use]
     pub fn program(&self) -> &Program {
-        &self.program
+        &self.opened.program
     }
 
     /// Its runtime.
     #[must_use]
     pub fn runtime(&self) -> &GoRuntime {
-        &self.runtime
+        &self.opened.runtime
     }
 
     /// Reads the target once.
@@ -177,45 +125,44 @@ impl Session {
     /// When it has ended, cannot be read any more, or cannot be stopped though that was asked for.
     pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
         let started = Instant::now();
-        let stats = self.target.stats();
+        let stats = self.opened.target.stats();
         // A process that was stopped before is for a moment not, right after a freeze.
-        let usage = self.target.usage();
+        let usage = self.opened.target.usage();
         if self.decoder.remembered() > MAX_REMEMBERED || self.pool.bytes() > self.max_pool {
             self.pool = SymbolPool::default();
-            self.decoder = Self::decoder(&self.program, &self.runtime);
+            self.decoder = Self::decoder(&self.opened.program, &self.opened.runtime);
         }
-        let mut warnings = self.runtime.warnings.clone();
+        let mut warnings = self.opened.runtime.warnings.clone();
         let mut pool = std::mem::take(&mut self.pool);
         let result = self.read(options, &mut pool, &mut warnings);
         self.pool = pool;
         let mut read = result?;
-        if self.target.is_replaced() {
+        if self.opened.target.is_replaced() {
             // Nothing failed, and what was read may be of either program.
-            return Err(ReadError::Gone { pid: self.target.process().pid }.into());
+            return Err(ReadError::Gone { pid: self.opened.target.process().pid }.into());
         }
         let mut clock = read.clock;
         let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {
             let (init, goroutines) = (read.state.runtime_init_ns, &read.collected.goroutines);
-            both_clocks = core_clock::both_clocks(self.target.as_ref(), &self.runtime, &self.program)?;
-            clock.monotonic_ns =
-                core_clock::at_least(self.target.as_ref(), &self.runtime, &self.program, init, goroutines)?;
+            both_clocks = core_clock::both_clocks(self.process())?;
+            clock.monotonic_ns = core_clock::at_least(self.process(), init, goroutines)?;
             let message =
                 "the core file does not tell when the process died: uptime and ages are at least what is said";
             warnings.add(WarningCode::ClockUnknown, message);
         }
         self.record(&mut read)?;
-        for shortcoming in self.target.shortcomings() {
+        for shortcoming in self.opened.target.shortcomings() {
             match shortcoming {
                 Limitation::Missing(text) => warnings.add(WarningCode::Truncated, text),
                 Limitation::Unproven(text) => warnings.add(WarningCode::ImageOdd, text),
             }
         }
-        if self.target.backend() == Backend::ProcMem {
+        if self.opened.target.backend() == Backend::ProcMem {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
         }
-        let after = self.target.stats();
-        let target = self.target_info(&read.state, usage, clock.monotonic_ns);
+        let after = self.opened.target.stats();
+        let target = target_info(self.process(), &read.state, usage, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
         blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         sort(&mut goroutines);
@@ -225,14 +172,14 @@ impl Session {
             monotonic_ns: clock.monotonic_ns,
             target,
             reading: Reading {
-                backend: self.target.backend().name(),
+                backend: self.opened.target.backend().name(),
                 duration_ns: u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX),
                 syscalls: after.syscalls.saturating_sub(stats.syscalls),
                 bytes: after.bytes.saturating_sub(stats.bytes),
                 freeze: read.freeze,
                 consistency: read.collected.consistency,
-                layout: self.runtime.layout_source.to_string(),
-                provenance: self.runtime.symbols.provenance(),
+                layout: self.opened.runtime.layout_source.to_string(),
+                provenance: self.opened.runtime.symbols.provenance(),
             },
             sched: read.state.sched,
             heap: read.state.heap,
@@ -241,7 +188,7 @@ impl Session {
             threads: read.state.threads,
             goroutines,
             dead_goroutines: read.collected.dead,
-            wait_reasons: self.runtime.wait_reasons.clone(),
+            wait_reasons: self.opened.runtime.wait_reasons.clone(),
             death: read.death,
             symbols: Arc::new(self.pool.view()),
             warnings,
@@ -249,12 +196,11 @@ impl Session {
     }
 
     fn plan(&self, options: &CaptureOptions, checks: &Arc<Checks>) -> Plan {
-        let layout = &self.runtime.layout;
+        let layout = &self.opened.runtime.layout;
         Plan {
             g: layout.g,
-            gobuf: layout.gobuf,
             syscalltick: layout.m.syscalltick.into(),
-            counted: CountedReasons::of(&self.runtime.wait_reasons),
+            counted: CountedReasons::of(&self.opened.runtime.wait_reasons),
             checks: Arc::clone(checks),
             stacks: options.stacks,
             window: usize::MAX,
@@ -273,18 +219,18 @@ impl Session {
         if options.freeze == Some(FreezeMode::All) {
             return self.read_frozen(options, pool, warnings);
         }
-        let clock = self.target.clock();
-        let threads = self.target.threads()?;
-        let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, &threads, warnings)?;
-        let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
-        let mut plan = self.plan(options, &checks(self.target.as_ref(), &self.runtime, &self.program, &state, clock)?);
-        let recorded = Recorded::of(self.target.as_ref());
-        let ended = self.target.ended();
+        let clock = self.opened.target.clock();
+        let threads = self.opened.target.threads()?;
+        let state = scheduler::read(self.process(), &threads, warnings)?;
+        let addrs = allgs::read(self.process(), warnings)?;
+        let mut plan = self.plan(options, &Checks::of(self.process(), &state, clock)?);
+        let recorded = Recorded::of(self.opened.target.as_ref());
+        let ended = self.opened.target.ended();
         let threads = match &ended {
             Some(ended) => Some(self.walk_threads(ended, &state)?),
             None => None,
         };
-        if matches!(self.target.backend(), Backend::Core | Backend::Capture) {
+        if matches!(self.opened.target.backend(), Backend::Core | Backend::Capture) {
             plan.validate = false;
             plan.displaced = Arc::new(recorded.as_ref().map(Recorded::displaced).unwrap_or_default());
             plan.stopped = Arc::new(match &recorded {
@@ -296,8 +242,9 @@ impl Session {
                 }
             });
         }
+        let process = self.opened.process();
         let mut walk = Walk {
-            target: self.target.as_ref(),
+            target: process.target,
             plan,
             keep_dead: options.dead,
             decoder: &mut self.decoder,
@@ -306,29 +253,27 @@ impl Session {
             collected: Collected::default(),
             unsettled: recorded.as_ref().map(Recorded::unsettled).unwrap_or_default(),
             ending: recorded.as_ref().map(Recorded::ending).unwrap_or_default(),
-            curg: self.runtime.layout.m.curg.into(),
+            curg: self.opened.runtime.layout.m.curg.into(),
             places: FxHashMap::default(),
         };
         walk.run(&addrs)?;
         let mut freeze = recorded.as_ref().and_then(Recorded::freeze);
         walk.collected.consistency.retried += recorded.as_ref().map_or(0, Recorded::retried);
         if options.freeze == Some(FreezeMode::Running) {
-            freeze = Some(freeze::stop_running(&mut walk, &self.runtime, &self.program, &state)?);
+            freeze = Some(freeze::stop_running(&mut walk, process, &state)?);
         }
         walk.warn_of_given_up();
         let mut collected = walk.collected;
-        let (target, runtime, program) = (self.target.as_ref(), &self.runtime, &self.program);
-        let max_goid = max_goid(target, runtime, program)?;
+        let max_goid = process.max_goid()?;
         let let_go = recorded.as_ref().map(Recorded::let_go).unwrap_or_default();
-        let follow = Follow { target, runtime, program, let_go };
+        let follow = Follow { process, let_go };
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         if options.c_frames {
             match &recorded {
                 Some(recorded) => recorded.give_c_stacks(&mut collected.goroutines, pool),
                 None => {
-                    let (target, arch) = (self.target.as_ref(), self.program.elf.arch());
-                    let found = foreign::read(target, arch, &self.runtime.layout, &state.ms, None, warnings)?;
-                    self.c_stacks.attach(target, &self.program, &found, &mut collected.goroutines, pool);
+                    let found = foreign::read(process, &state.ms, None, warnings)?;
+                    self.c_stacks.attach(process, &found, &mut collected.goroutines, pool);
                 }
             }
             collected.recorded.add_c_stacks(&collected.goroutines, pool);
@@ -341,14 +286,13 @@ impl Session {
     }
 
     fn walk_threads(&mut self, ended: &Ended, state: &SchedulerState) -> Result<Threads, ReadError> {
-        let unwinder = self.decoder.unwinder();
-        Threads::walk(self.target.as_ref(), &self.runtime, &self.program, unwinder, &state.ms, ended)
+        let process = self.opened.process();
+        Threads::walk(process, self.decoder.unwinder(), &state.ms, ended)
     }
 
     fn cause_of_death(&mut self, threads: &Threads, ended: &Ended, pool: &mut SymbolPool) -> Result<Death, ReadError> {
-        let (target, unwinder) = (self.target.as_ref(), self.decoder.unwinder());
-        let death::Found { mut death, frames } =
-            threads.cause(target, &self.runtime, &self.program, unwinder, ended)?;
+        let process = self.opened.process();
+        let death::Found { mut death, frames } = threads.cause(process, self.decoder.unwinder(), ended)?;
         death.stack = (!frames.is_empty()).then(|| self.decoder.symbolizer().stack(pool, &frames));
         Ok(death)
     }
@@ -360,11 +304,11 @@ impl Session {
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
     ) -> Result<Read, CaptureError> {
-        let (target, runtime, program) = (self.target.as_ref(), &self.runtime, &self.program);
         let plan = self.plan(options, &Arc::default());
-        let still = Still::read(target, runtime, program, &plan, options.c_frames, warnings)?;
+        let still = Still::read(self.process(), &plan, options.c_frames, warnings)?;
+        let process = self.opened.process();
         let mut walk = Walk {
-            target,
+            target: process.target,
             plan: self.plan(options, &still.plan.checks),
             keep_dead: options.dead,
             decoder: &mut self.decoder,
@@ -373,57 +317,47 @@ impl Session {
             collected: Collected::default(),
             unsettled: FxHashMap::default(),
             ending: FxHashSet::default(),
-            curg: runtime.layout.m.curg.into(),
+            curg: process.runtime.layout.m.curg.into(),
             places: FxHashMap::default(),
         };
         walk.decode_all(&still.chunks, &still.plan)?;
         walk.warn_of_given_up();
         let mut collected = walk.collected;
-        let max_goid = max_goid(target, runtime, program)?;
-        let follow = Follow { target, runtime, program, let_go: FxHashSet::default() };
+        let max_goid = process.max_goid()?;
+        let follow = Follow { process, let_go: FxHashSet::default() };
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
-        self.c_stacks.attach(target, &self.program, &still.in_c, &mut collected.goroutines, pool);
+        self.c_stacks.attach(process, &still.in_c, &mut collected.goroutines, pool);
         collected.recorded.add_c_stacks(&collected.goroutines, pool);
         Ok(Read { clock: still.clock, state: still.state, collected, freeze: Some(still.info), death: None })
     }
 
     /// Where running goroutines were in a process whose threads all stand still for ever.
     fn stopped_for_good(&self, state: &SchedulerState) -> Result<FxHashMap<u64, Start>, ReadError> {
-        let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
-        let text = &self.program.module.text;
-        freeze::starts(
-            target,
-            |tid| target.registers(tid),
-            &state.ms,
-            &layout.g,
-            &layout.gobuf,
-            text,
-            self.program.elf.arch(),
-        )
+        starts(self.process(), |tid| self.opened.target.registers(tid), &state.ms)
     }
 
     /// Leaves with the recording that is being made, if one is, what it has to know of this capture.
     fn record(&self, read: &mut Read) -> Result<(), ReadError> {
-        if self.target.recorder().is_none() {
+        if self.opened.target.recorder().is_none() {
             return Ok(());
         }
         self.read_new_ms(read)?;
         // It only grows, and must not be less than the id of a goroutine that was born since the scheduler
         // was read.
-        let _ = max_goid(self.target.as_ref(), &self.runtime, &self.program)?;
+        let _ = self.process().max_goid()?;
         let recorded = std::mem::take(&mut read.collected.recorded);
-        recorded.attach(self.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
+        recorded.attach(self.opened.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
         Ok(())
     }
 
     /// Reads the Ms that are younger than the list of Ms that was read, and of all the g0: whoever
     /// opens the recording checks its layout by them.
     fn read_new_ms(&self, read: &Read) -> Result<(), ReadError> {
-        let (target, layout) = (self.target.as_ref(), &self.runtime.layout);
+        let (target, layout) = (self.opened.target.as_ref(), &self.opened.runtime.layout);
         let mut g0s: FxHashMap<Addr, u64> = read.state.ms.iter().map(|m| (m.addr, m.g0)).collect();
         for addr in read.collected.goroutines.iter().filter_map(|g| g.m) {
             if let Entry::Vacant(unknown) = g0s.entry(addr) {
-                unknown.insert(freeze::read_m(target, addr, &layout.m)?.map_or(0, |m| m.g0));
+                unknown.insert(self.process().read::<M>(addr)?.map_or(0, |m| m.g0));
             }
         }
         for g0 in g0s.into_values() {
@@ -431,29 +365,6 @@ impl Session {
             let _ = target.read_u64(Addr(g0.wrapping_add(layout.g.m.into())))?;
         }
         Ok(())
-    }
-
-    fn target_info(&self, state: &SchedulerState, usage: Usage, monotonic_ns: u64) -> TargetInfo {
-        let process = self.target.process();
-        let runtime = &self.runtime;
-        TargetInfo {
-            pid: process.pid,
-            exe: process.exe.clone(),
-            cmdline: process.cmdline.clone(),
-            build_id: self.program.elf.go_build_id(),
-            text: self.program.text_mapping(&process.exe),
-            go_version: runtime.version.text.clone(),
-            go_version_source: runtime.version_source.name(),
-            arch: self.program.elf.arch().name(),
-            module: self.program.build_info.as_ref().map(module_info).unwrap_or_default(),
-            stripped: self.program.elf.section(".symtab").is_none(),
-            gomaxprocs: state.gomaxprocs,
-            os_threads: state.os_threads,
-            uptime_ns: state.runtime_init_ns.map(|init| monotonic_ns.saturating_sub(init)),
-            process_state: usage.state,
-            cpu_ns: usage.cpu_ns,
-            rss_bytes: usage.rss_bytes,
-        }
     }
 }
 
@@ -480,38 +391,6 @@ struct Read {
     collected: Collected,
     freeze: Option<FreezeInfo>,
     death: Option<Death>,
-}
-
-/// What the fields of goroutines can hold at the time of `now`.
-pub(super) fn checks(
-    target: &dyn Target,
-    runtime: &GoRuntime,
-    program: &Program,
-    state: &SchedulerState,
-    now: Clock,
-) -> Result<Arc<Checks>, ReadError> {
-    let max_goid = max_goid(target, runtime, program)?;
-    Ok(Arc::new(Checks::new(state, runtime.wait_reasons.len(), max_goid, now.monotonic_ns, runtime.version.minor)))
-}
-
-/// The largest id of a goroutine that has been given out by now (`sched.goidgen`), where that is known.
-fn max_goid(target: &dyn Target, runtime: &GoRuntime, program: &Program) -> Result<Option<u64>, ReadError> {
-    let Some(sched) = runtime.symbols.addr(Global::Sched) else { return Ok(None) };
-    let offset = runtime.layout.sched.goidgen.into();
-    target.read_u64(Addr(program.bias.load(sched).0.wrapping_add(offset)))
-}
-
-fn module_info(info: &crate::image::build_info::BuildInfo) -> ModuleInfo {
-    let setting = |key: &str| info.settings.get(key).cloned();
-    ModuleInfo {
-        package: info.package_path.clone(),
-        path: info.main_path.clone(),
-        version: info.main_version.clone(),
-        vcs_revision: setting("vcs.revision"),
-        vcs_time: setting("vcs.time"),
-        vcs_modified: setting("vcs.modified").and_then(|text| text.parse().ok()),
-        settings: info.settings.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use super::*;
 use crate::bytes::ByteSource;
 use crate::model::{Goid, NotShown, StackState, Status};
 use crate::process::core::{CoreOptions, CoreTarget};
-use crate::process::{Mapping, MemRange, ProcessInfo, ReadStats, ThreadInfo};
+use crate::process::{Mapping, MemRange, ProcessInfo, ReadStats, TargetError, ThreadInfo};
+use crate::runtime::symbols::Global;
 
 /// What a recording holds, with other bytes in some places.
 struct Changed {
@@ -166,8 +167,8 @@ fn a_pool_that_is_too_large_is_not_gone_on_with() {
 fn a_goroutine_that_is_just_ending_is_nothing_odd() {
     const DEAD: u64 = 6;
     let (session, before, victim) = known(CAPTURE);
-    let layout = &session.runtime.layout;
-    let m0 = session.program.bias.load(session.runtime.symbols.addr(Global::M0).unwrap()).0;
+    let layout = &session.opened.runtime.layout;
+    let m0 = session.opened.program.bias.load(session.opened.runtime.symbols.addr(Global::M0).unwrap()).0;
     for backend in BACKENDS {
         for (on_m, m) in [(true, m0), (true, 0), (false, m0), (false, 0)] {
             let mut target = Changed::open(CAPTURE, backend);
@@ -190,8 +191,8 @@ fn a_goroutine_that_is_just_ending_is_nothing_odd() {
 fn a_recording_has_what_was_concluded_of_pointers_and_of_ending_goroutines() {
     const NOWHERE: u64 = 0x10;
     let (session, _, victim) = known(CAPTURE);
-    let layout = &session.runtime.layout;
-    let m0 = session.program.bias.load(session.runtime.symbols.addr(Global::M0).unwrap()).0;
+    let layout = &session.opened.runtime.layout;
+    let m0 = session.opened.program.bias.load(session.opened.runtime.symbols.addr(Global::M0).unwrap()).0;
     let labels = victim.addr.0 + u64::from(layout.g.labels);
     for (ending, has_run) in [(true, false), (false, true), (false, false)] {
         let mut target = Changed::open(CAPTURE, Backend::Fake);
@@ -227,7 +228,7 @@ fn a_goroutine_without_an_id_yet_is_moving_and_not_odd() {
     const RUNNABLE: u64 = 1;
     for (name, late) in [("tiny-1.23.9-amd64.capture", true), ("tiny-1.24.11-amd64.capture", false)] {
         let (session, _, victim) = known(name);
-        let layout = &session.runtime.layout;
+        let layout = &session.opened.runtime.layout;
         for backend in BACKENDS {
             let mut target = Changed::open(name, backend);
             target.put(victim.addr.0 + u64::from(layout.g.atomicstatus), RUNNABLE, 4);
@@ -246,7 +247,7 @@ fn a_goroutine_without_an_id_yet_is_moving_and_not_odd() {
 #[test]
 fn a_panic_is_taken_from_the_stack_that_was_believed() {
     let (session, _, victim) = known(CAPTURE);
-    let (layout, panic) = (&session.runtime.layout, session.runtime.layout.panic.unwrap());
+    let (layout, panic) = (&session.opened.runtime.layout, session.opened.runtime.layout.panic.unwrap());
     let size = u64::from(panic.size);
     let capture = |at: u64, backend: Backend| {
         let mut target = Changed::open(CAPTURE, backend);
@@ -279,7 +280,7 @@ fn what_was_given_up_and_then_read_is_settled() {
             let plan = session.plan(&everything(), &Arc::default());
             let mut heard = Warnings::default();
             let mut walk = Walk {
-                target: session.target.as_ref(),
+                target: session.opened.target.as_ref(),
                 plan: plan.clone(),
                 keep_dead: false,
                 decoder: &mut session.decoder,

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::allgs;
+use super::errors::CaptureError;
+use super::fields::Checks;
 use super::foreign::{self, InC};
 use super::freeze;
 use super::goroutines::Walk;
-use super::program::Program;
 use super::read::{Chunk, Plan};
 use super::scheduler::{self, SchedulerState};
-use super::session::{CaptureError, checks};
+use super::starts::starts;
 use crate::model::{FreezeInfo, Warnings};
-use crate::process::{Broken, Clock, FreezeOptions, FreezeWhich, Target, TargetError, ThreadInfo, Tid, unrecorded};
-use crate::runtime::GoRuntime;
+use crate::process::{Broken, Clock, FreezeOptions, FreezeWhich, TargetError, ThreadInfo, Tid};
+use crate::runtime::GoProcess;
+use crate::runtime::mirror::m::M;
 
 /// Stacks longer than this are finished when the target runs again.
 const WINDOW: usize = 1 << 20;
@@ -41,16 +43,14 @@ pub(super) struct Still {
 impl Still {
     /// Stops the target, reads it, and lets it run on. `plan` says what to read of goroutines.
     pub(super) fn read(
-        target: &dyn Target,
-        runtime: &GoRuntime,
-        program: &Program,
+        process: GoProcess<'_>,
         plan: &Plan,
         c_frames: bool,
         warnings: &mut Warnings,
     ) -> Result<Self, CaptureError> {
         let plan = Plan { validate: false, window: WINDOW, ..plan.clone() };
-        let threads = target.threads()?;
-        let mut reader = Reader { target, runtime, program, plan, c_frames, threads, chunks: Vec::new() };
+        let threads = process.target.threads()?;
+        let mut reader = Reader { process, plan, c_frames, threads, chunks: Vec::new() };
         let mut tries = TRIES;
         loop {
             tries -= 1;
@@ -63,7 +63,7 @@ impl Still {
                 Err(broken) => broken,
             };
             if tries == 0 {
-                let pid = target.process().pid;
+                let pid = process.target.process().pid;
                 return Err(match broken {
                     Broken::Exec => TargetError::Replaced { pid }.into(),
                     broken => CaptureError::NotFrozen { pid, broken },
@@ -74,9 +74,7 @@ impl Still {
 }
 
 struct Reader<'a> {
-    target: &'a dyn Target,
-    runtime: &'a GoRuntime,
-    program: &'a Program,
+    process: GoProcess<'a>,
     plan: Plan,
     c_frames: bool,
     threads: Vec<ThreadInfo>,
@@ -87,22 +85,21 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn stop_and_read(&mut self, warnings: &mut Warnings) -> Result<Result<Still, Broken>, CaptureError> {
         let options = self.prepare()?;
-        let Self { target, runtime, program, ref plan, .. } = *self;
-        let (layout, arch) = (&runtime.layout, program.elf.arch());
+        let Self { process, ref plan, .. } = *self;
+        let target = process.target;
         let frozen = target.freeze_with(&FreezeWhich::All, &options)?;
         let clock = target.clock();
         let (threads, chunks) = (&self.threads, &mut self.chunks);
         let mut read = || -> Result<_, CaptureError> {
-            let state = scheduler::read(target, runtime, program, threads, warnings)?;
-            let addrs = allgs::read(target, runtime, program, warnings)?;
+            let state = scheduler::read(process, threads, warnings)?;
+            let addrs = allgs::read(process, warnings)?;
             let registers = |tid: Tid| frozen.registers(tid).or_else(|| frozen.asleep(tid));
-            let text = &program.module.text;
-            let stopped = freeze::starts(target, registers, &state.ms, &layout.g, &layout.gobuf, text, arch)?;
-            let checks = checks(target, runtime, program, &state, clock)?;
+            let stopped = starts(process, registers, &state.ms)?;
+            let checks = Checks::of(process, &state, clock)?;
             let plan = Plan { stopped: Arc::new(stopped), checks, ..plan.clone() };
             Walk::read_all(target, &plan, &addrs, chunks)?;
             let in_c = match self.c_frames {
-                true => foreign::read(target, arch, layout, &state.ms, Some(frozen.as_ref()), warnings)?,
+                true => foreign::read(process, &state.ms, Some(frozen.as_ref()), warnings)?,
                 false => Vec::new(),
             };
             Ok((state, plan, in_c))
@@ -123,17 +120,17 @@ impl Reader<'_> {
     /// Reads everything once before the stop, and into the same memory: what the kernel has to find
     /// and make for it takes longer than the copying. It also shows how long reading takes.
     fn prepare(&mut self) -> Result<FreezeOptions, CaptureError> {
-        let quiet = unrecorded(self.target);
+        let quiet = self.process.unrecorded();
         let started = Instant::now();
         let unheard = &mut Warnings::default();
-        let state = scheduler::read(quiet, self.runtime, self.program, &self.threads, unheard)?;
-        let addrs = allgs::read(quiet, self.runtime, self.program, unheard)?;
-        Walk::read_all(quiet, &self.plan, &addrs, &mut self.chunks)?;
+        let state = scheduler::read(quiet, &self.threads, unheard)?;
+        let addrs = allgs::read(quiet, unheard)?;
+        Walk::read_all(quiet.target, &self.plan, &addrs, &mut self.chunks)?;
         let usual = FreezeOptions::default();
         let hold = started.elapsed().saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
         // With nothing to run, an M waits for the network in the scheduler, which has called epoll_wait
         // again after EINTR in all versions (runtime/netpoll_epoll.go). One that is in C is another's.
         let idle = state.ms.iter().filter(|m| m.curg == 0 && !m.incgo);
-        Ok(FreezeOptions { hold, resilient: idle.filter_map(freeze::tid).collect() })
+        Ok(FreezeOptions { hold, resilient: idle.filter_map(M::tid).collect() })
     }
 }

@@ -1,11 +1,12 @@
 //! Fits a layout table to the program at hand, where releases of one minor version differ, where an
 //! experiment moved fields, or where the table is another version's.
 
-use super::gc_controller::{GOAL_FIELDS, read_gc_controller};
 use super::layout::{Layout, LayoutSource, LayoutTable, candidates, wanted};
 use super::locate::Search;
-use super::mcache::place_spans;
-use super::p::{place_ps, read_ps};
+use super::mirror::gc_controller::GOAL_FIELDS;
+use super::readers::collector::read_gc_controller;
+use super::readers::processors::{place_ps, read_ps};
+use super::readers::spans::place_spans;
 use super::symbols::votes::{self, BALLOTS, Ballot};
 use super::symbols::{Global, Symbols};
 use super::timers::place_timers;
@@ -19,11 +20,19 @@ const MOVING_EXPERIMENTS: &[&str] =
 
 /// Fields of a P that such an experiment moves.
 const MOVED_IN_P: &[&str] = &["timers", "numTimers", "goroutinesCreated"];
+const _: () = wanted::check_all("runtime.p", MOVED_IN_P);
 
 /// Fields that came after 1.20, which is read with the table of 1.21, and the minor version that
 /// they came with. A later version that is read with an earlier one's table lacks nothing by that.
 const LATER_FIELDS: &[(&str, &str, u32)] =
     &[("runtime.g", "parentGoid", 21), ("runtime.m", "isextra", 21), ("runtime.m", "isExtraInC", 21)];
+const _: () = {
+    let mut fields = LATER_FIELDS;
+    while let [(structure, field, _), rest @ ..] = fields {
+        wanted::check(structure, field);
+        fields = rest;
+    }
+};
 
 impl Search<'_> {
     /// `m.alllink` and all that is behind `m.ncgocall` moved within the 1.23 and 1.24 releases; the
@@ -35,7 +44,7 @@ impl Search<'_> {
         }
         let (Some(was), Some(from)) = (table.offset(M, "alllink"), table.offset(M, "ncgocall")) else { return };
         let named = self.named.iter().find(|(g, _)| *g == Global::Allm).map(|(_, l)| l.addr);
-        let Some(at) = self.evidence.alllink(self.parts.elf, table, named) else { return };
+        let Some(at) = self.evidence.alllink(&self.program.elf, table, named) else { return };
         let Some(shift) = i32::try_from(at).ok().zip(i32::try_from(was).ok()).map(|(at, was)| at - was) else { return };
         // More than this is no shift but a mistake.
         if shift == 0 || shift.abs() > 64 {
@@ -113,7 +122,7 @@ impl Search<'_> {
             Some(sched) => target.read_u64(Addr(sched.0.wrapping_add(layout.sched.goidgen.into())))?,
             None => None,
         };
-        let tables = candidates(self.version.as_ref(), self.parts.elf.arch());
+        let tables = candidates(self.version.as_ref(), self.program.elf.arch());
         let tables: Vec<&LayoutTable> = tables.iter().map(|(table, _)| table).collect();
         if !place_ps(target, allp, goidgen.unwrap_or(u64::MAX), layout, &tables)? {
             layout.mistrusted.push(("runtime.p", "m"));
@@ -131,7 +140,7 @@ impl Search<'_> {
         let Some(allp) = symbols.addr(Global::Allp) else { return Ok(()) };
         let target = self.process.target;
         let ps = read_ps(target, self.process.bias.load(allp), layout, &mut Warnings::default())?;
-        let tables = candidates(self.version.as_ref(), self.parts.elf.arch());
+        let tables = candidates(self.version.as_ref(), self.program.elf.arch());
         let tables: Vec<&LayoutTable> = tables.iter().map(|(table, _)| table).collect();
         if !place_spans(target, &ps, layout, &tables)? {
             layout.mistrusted.push(("runtime.mspan", "allocCount"));

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::layout::LayoutTable;
+use super::layout::{LayoutTable, wanted};
 use super::validate::{Checker, Sample};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -58,6 +58,11 @@ const WITH_GOPC: &[&str] = &[
     "syncGroup",
     "bubble",
 ];
+
+const _: () = {
+    wanted::check_all("runtime.g", WITH_GOID);
+    wanted::check_all("runtime.g", WITH_GOPC);
+};
 
 impl Checker<'_> {
     /// Moves the fields of `table` to where `sample` has them, and names the anchors that moved.

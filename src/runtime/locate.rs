@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
 use super::named::{DwarfFacts, dwarf_of, symtab_symbols};
+use super::program::Program;
 use super::symbols::code::{CodeEvidence, Process};
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::{BALLOTS, Outcome};
@@ -11,33 +12,15 @@ use super::symbols::{Global, Located, Symbols};
 use super::validate::{Checker, LayoutMismatch, Sample};
 use super::version::{GoVersion, GoVersionSource};
 use super::wait_reason::read_wait_reasons;
-use crate::addr::{LinkAddr, LoadBias};
-use crate::image::build_info::BuildInfo;
-use crate::image::elf::Elf;
-use crate::image::moduledata::ModuleData;
-use crate::image::pclntab::Pclntab;
+use crate::addr::LinkAddr;
 use crate::model::{Provenance, WarningCode, Warnings};
 use crate::process::{ReadError, Target};
 
-/// The program whose runtime is looked for.
-#[derive(Clone, Copy)]
-pub(super) struct Parts<'a> {
-    pub(super) elf: &'a Elf,
-    pub(super) bias: LoadBias,
-    pub(super) pclntab: &'a Pclntab,
-    pub(super) module: &'a ModuleData,
-    pub(super) build_info: Option<&'a BuildInfo>,
-    pub(super) symbols: Option<(&'a Elf, u64)>,
-}
-
-/// How hard to look, and where else.
+/// How hard to look.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LocateOptions<'a> {
+pub struct LocateOptions {
     /// Ask every source, even when the cheap ones agree: read DWARF, and search the data.
     pub thorough: bool,
-    /// A separate file with the program's symbols, and what to add to that file's addresses to get
-    /// those of the program (modulo 2⁶⁴).
-    pub symbols: Option<(&'a Elf, u64)>,
 }
 
 /// Why a runtime cannot be read.
@@ -130,7 +113,7 @@ struct Attempt {
 /// Everything that does not depend on the layout.
 pub(super) struct Search<'a> {
     pub(super) process: Process<'a>,
-    pub(super) parts: Parts<'a>,
+    pub(super) program: &'a Program,
     pub(super) evidence: CodeEvidence,
     pub(super) named: Vec<(Global, Located)>,
     /// `allgs` and its copies, by code.
@@ -141,45 +124,35 @@ pub(super) struct Search<'a> {
 }
 
 impl GoRuntime {
-    /// Finds the runtime in `target` of the program in `elf`, which was loaded `bias` above its own
-    /// addresses.
+    /// Finds the runtime of the program that was found in `target`.
     ///
     /// # Errors
     /// When the process cannot be read, when its list of goroutines cannot be found or is empty, or
     /// when no layout fits: then the error says what was expected and what was found.
-    pub fn locate(
-        target: &dyn Target,
-        elf: &Elf,
-        bias: LoadBias,
-        pclntab: &Pclntab,
-        module: &ModuleData,
-        build_info: Option<&BuildInfo>,
-        options: &LocateOptions<'_>,
-    ) -> Result<Self, RuntimeError> {
-        let parts = Parts { elf, bias, pclntab, module, build_info, symbols: options.symbols };
-        let process = Process { target, bias: parts.bias };
-        let evidence = CodeEvidence::collect(target, parts.elf, parts.bias, parts.pclntab, parts.module);
-        let mut named = symtab_symbols(target, parts);
-        let (version, version_source, build_version) = go_version(process, parts, &evidence, &named)?;
+    pub fn locate(target: &dyn Target, program: &Program, options: &LocateOptions) -> Result<Self, RuntimeError> {
+        let process = Process { target, bias: program.bias };
+        let evidence = CodeEvidence::collect(target, &program.elf, program.bias, &program.pclntab, &program.module);
+        let mut named = symtab_symbols(target, program);
+        let (version, version_source, build_version) = go_version(process, program, &evidence, &named)?;
         if let Some(v) = version.as_ref().filter(|v| v.minor < 18) {
             return Err(RuntimeError::TooOld { version: v.to_string() });
         }
-        let tables = candidates(version.as_ref(), parts.elf.arch());
+        let tables = candidates(version.as_ref(), program.elf.arch());
         let certain = tables.first().is_some_and(|(_, source)| matches!(source, LayoutSource::Table { .. }))
             && version.as_ref().is_some_and(|v| !v.devel && v.experiments.is_empty());
         let mut dwarf = None;
         if options.thorough || !certain {
-            dwarf = dwarf_of(target, parts);
+            dwarf = dwarf_of(target, program);
             named.extend(dwarf.iter().flat_map(|d| d.symbols.clone()));
         }
         let allgs = evidence.allgs(process)?;
         let build_version = evidence.build_version(process)?.map(|(located, _)| located).or(build_version);
         let mut search =
-            Search { process, parts, evidence, named, allgs, version, build_version, thorough: options.thorough };
+            Search { process, program, evidence, named, allgs, version, build_version, thorough: options.thorough };
         let mut chosen = search.choose(&tables, dwarf.as_ref())?;
         if dwarf.is_none() && chosen.as_ref().map_or(true, Attempt::has_dissent) {
             // The exact truth is worth its cost now, if the program carries it.
-            dwarf = dwarf_of(target, parts);
+            dwarf = dwarf_of(target, program);
             if let Some(found) = &dwarf {
                 search.named.extend(found.symbols.clone());
                 if let Ok(better) = search.choose(&[], dwarf.as_ref())? {
@@ -356,8 +329,8 @@ impl Search<'_> {
         Checker {
             target: self.process.target,
             bias: self.process.bias,
-            pclntab: self.parts.pclntab,
-            module: self.parts.module,
+            pclntab: &self.program.pclntab,
+            module: &self.program.module,
             wait_reasons,
         }
     }
@@ -493,11 +466,11 @@ fn layout_checks(
 /// The version by the best source there is, and `buildVersion` where it had to be found.
 fn go_version(
     process: Process<'_>,
-    parts: Parts<'_>,
+    program: &Program,
     evidence: &CodeEvidence,
     named: &[(Global, Located)],
 ) -> Result<(Option<GoVersion>, GoVersionSource, Option<Located>), ReadError> {
-    if let Some(version) = parts.build_info.and_then(|info| GoVersion::parse(&info.go_version)) {
+    if let Some(version) = program.build_info.as_ref().and_then(|info| GoVersion::parse(&info.go_version)) {
         return Ok((Some(version), GoVersionSource::BuildInfo, None));
     }
     if let Some((_, located)) = named.iter().find(|(g, _)| *g == Global::BuildVersion)
@@ -508,7 +481,7 @@ fn go_version(
     if let Some((located, version)) = evidence.build_version(process)? {
         return Ok((Some(version), GoVersionSource::BuildVersion, Some(located)));
     }
-    let words = DataWords::read(process.target, parts.module)?;
+    let words = DataWords::read(process.target, &program.module)?;
     if let Some(located) = scan::build_version(process, &words)? {
         let version = super::symbols::code::version_at(process, located.addr)?;
         return Ok((version, GoVersionSource::BuildVersion, Some(located)));

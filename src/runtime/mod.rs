@@ -10,31 +10,26 @@
 //! this layer.
 
 mod adjust;
-mod bulk;
-pub mod g;
-pub mod gc_controller;
+pub mod frontier;
 mod infer;
 pub mod layout;
 mod locate;
-pub mod m;
-pub mod mcache;
-pub mod mstats;
+pub mod mirror;
 mod named;
-pub mod p;
-pub mod panics;
+pub mod program;
+pub mod readers;
 mod recorded;
-pub mod sched;
+pub mod signal_frame;
 pub mod symbols;
 mod timers;
 mod validate;
 pub mod values;
 mod variables;
 pub mod version;
+pub mod view;
 pub mod wait_reason;
 
 pub use locate::{GoRuntime, LocateOptions, RuntimeError};
 pub use validate::LayoutMismatch;
 pub(crate) use validate::MAX_GOID;
-
-#[cfg(test)]
-mod readers_tests;
+pub use view::GoProcess;

@@ -2,7 +2,7 @@
 //! them.
 
 use super::layout::{Layout, LayoutTable};
-use super::locate::Parts;
+use super::program::Program;
 use super::recorded;
 use super::symbols::{Global, Located, SymbolSource};
 use crate::addr::{Arch, LinkAddr};
@@ -18,18 +18,18 @@ pub(super) struct DwarfFacts {
 }
 
 /// DWARF, read whole: it costs the most of all sources.
-pub(super) fn dwarf_of(target: &dyn Target, parts: Parts<'_>) -> Option<DwarfFacts> {
+pub(super) fn dwarf_of(target: &dyn Target, program: &Program) -> Option<DwarfFacts> {
     if let Some(recorded) = recorded::dwarf(target) {
         if let Some((table, symbols)) = recorded {
             let symbols = located(&symbols, 0, &SymbolSource::Dwarf);
             return Some(DwarfFacts { table, symbols });
         }
-        return parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch()));
+        return program.symbols().and_then(|(elf, shift)| dwarf_in(elf, shift, program.elf.arch()));
     }
-    let own = recorded::quiet(parts.elf);
-    let found = dwarf_in(own.as_ref().unwrap_or(parts.elf), 0, parts.elf.arch());
+    let own = recorded::quiet(&program.elf);
+    let found = dwarf_in(own.as_ref().unwrap_or(&program.elf), 0, program.elf.arch());
     recorded::leave_dwarf(target, found.as_ref().map(|found| (&found.table, found.symbols.as_slice())));
-    found.or_else(|| parts.symbols.and_then(|(elf, shift)| dwarf_in(elf, shift, parts.elf.arch())))
+    found.or_else(|| program.symbols().and_then(|(elf, shift)| dwarf_in(elf, shift, program.elf.arch())))
 }
 
 fn dwarf_in(elf: &Elf, shift: u64, arch: Arch) -> Option<DwarfFacts> {
@@ -54,17 +54,17 @@ fn located(symbols: &[(Global, LinkAddr)], shift: u64, source: &SymbolSource) ->
 }
 
 /// The variables that a symbol table names.
-pub(super) fn symtab_symbols(target: &dyn Target, parts: Parts<'_>) -> Vec<(Global, Located)> {
+pub(super) fn symtab_symbols(target: &dyn Target, program: &Program) -> Vec<(Global, Located)> {
     let found = match recorded::symtab(target) {
         Some(symbols) => symbols,
         None => {
-            let own = recorded::quiet(parts.elf);
-            let symbols = symtab_in(own.as_ref().unwrap_or(parts.elf));
+            let own = recorded::quiet(&program.elf);
+            let symbols = symtab_in(own.as_ref().unwrap_or(&program.elf));
             recorded::leave_symtab(target, &symbols);
             symbols
         }
     };
-    match parts.symbols {
+    match program.symbols() {
         Some((elf, shift)) if found.is_empty() => located(&symtab_in(elf), shift, &SymbolSource::Symtab),
         _ => located(&found, 0, &SymbolSource::Symtab),
     }

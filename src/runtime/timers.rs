@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bulk;
 use super::layout::Layout;
-use super::p::P;
+use super::mirror::p::P;
+use super::readers::bulk;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::process::{ReadError, Target};
@@ -33,17 +33,12 @@ struct Evidence {
 
 impl Evidence {
     fn new(layout: &Layout) -> Option<Self> {
-        let table = &layout.table;
-        let timers = table.offset("runtime.p", "timers")?;
-        if let Some(count) = layout.p.num_timers {
-            return Some(Self { slice: timers, count, owner: table.offset("runtime.timer", "pp")?, owned: None });
+        let (p, timer) = (&layout.p, layout.timer.as_ref()?);
+        let timers = p.timers_slice?;
+        if let Some(count) = p.num_timers {
+            return Some(Self { slice: timers, count, owner: timer.pp?, owned: None });
         }
-        Some(Self {
-            slice: timers.checked_add(table.offset("runtime.timers", "heap")?)?,
-            count: layout.p.timers_len?,
-            owner: table.offset("runtime.timer", "ts")?,
-            owned: Some(timers),
-        })
+        Some(Self { slice: p.timers_heap?, count: p.timers_len?, owner: timer.ts?, owned: Some(timers) })
     }
 
     /// How far the timers of `ps` have moved; `None` where no timer tells, or where some P contradicts.

@@ -8,11 +8,13 @@
 
 use std::collections::HashSet;
 
-use super::bulk;
-use super::g::G;
 use super::layout::Layout;
-use super::m::M;
-use super::sched::Sched;
+use super::mirror::Mirror as _;
+use super::mirror::g::G;
+use super::mirror::m::M;
+use super::mirror::moduledata::ModuledataLayout;
+use super::mirror::sched::Sched;
+use super::readers::bulk;
 use super::symbols::{Global, Symbols};
 use crate::addr::{Addr, LoadBias};
 use crate::bytes::FieldsExt as _;
@@ -155,11 +157,8 @@ impl Checker<'_> {
         if let Err(mismatch) = self.check_module(layout) {
             return Ok(Err(mismatch));
         }
-        let gs: Vec<(Addr, G)> = sample
-            .gs
-            .iter()
-            .filter_map(|(addr, bytes)| Some((*addr, G::parse(bytes, &layout.g, &layout.gobuf)?)))
-            .collect();
+        let gs: Vec<(Addr, G)> =
+            sample.gs.iter().filter_map(|(addr, bytes)| Some((*addr, G::parse(*addr, bytes, &layout.g)?))).collect();
         if let Err(mismatch) = self.check_gs(&gs) {
             return Ok(Err(mismatch));
         }
@@ -174,9 +173,9 @@ impl Checker<'_> {
 
     /// The part of moduledata that has moved between versions.
     fn check_module(&self, layout: &Layout) -> Result<(), LayoutMismatch> {
-        let word = |field| self.module.word(layout.table.offset("runtime.moduledata", field)?);
+        let word = |at: fn(&ModuledataLayout) -> u32| self.module.word(at(layout.moduledata.as_ref()?));
         let in_file = |addr: u64| self.pclntab.elf().offset_of(self.bias.unload(Addr(addr))).is_some();
-        let (types, etypes, gofunc) = (word("types"), word("etypes"), word("gofunc"));
+        let (types, etypes, gofunc) = (word(|at| at.types), word(|at| at.etypes), word(|at| at.gofunc));
         let show = |value: Option<u64>| value.map_or_else(|| "missing".to_owned(), |v| format!("{v:#x}"));
         if !types.zip(etypes).is_some_and(|(types, etypes)| types <= etypes && in_file(types)) {
             return Err(LayoutMismatch {
@@ -205,7 +204,11 @@ impl Checker<'_> {
         let distinct = Tally { right: ids.len(), all: born.len(), example: Some("the same or too large".to_owned()) };
         distinct.require(7, "g.goid", "different in all goroutines")?;
         let known = |g: &&&G| !matches!(g.status(), Status::Unknown(_));
-        Tally::of(&gs, known, |g| g.status.to_string()).require(7, "g.atomicstatus", "one of the runtime's states")?;
+        Tally::of(&gs, known, |g| g.atomicstatus.to_string()).require(
+            7,
+            "g.atomicstatus",
+            "one of the runtime's states",
+        )?;
 
         let alive: Vec<&G> = gs.iter().copied().filter(|g| g.stack_lo != 0 && !g.status().is_dead()).collect();
         Tally::of(&alive, |g| g.stack_lo < g.stack_hi, |g| format!("{:#x}..{:#x}", g.stack_lo, g.stack_hi))
@@ -329,7 +332,7 @@ impl Checker<'_> {
         gs: u64,
     ) -> Result<Result<(), LayoutMismatch>, ReadError> {
         let bytes = self.target.read_vec(sched, layout.sched.size as usize)?;
-        let Some(s) = bytes.and_then(|bytes| Sched::parse(&bytes, &layout.sched)) else {
+        let Some(s) = bytes.and_then(|bytes| Sched::parse(sched, &bytes, &layout.sched)) else {
             return Ok(Err(LayoutMismatch {
                 field: "sched",
                 expected: "readable memory".to_owned(),

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::layout::LayoutTable;
-use super::panics::Interface;
+use super::mirror::panic::Interface;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::process::{ReadError, Target, TargetExt as _};

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::g::read_goids;
 use super::layout::Layout;
 use super::locate::Search;
+use super::readers::goids::read_goids;
 use super::recorded;
 use super::symbols::code::Process;
 use super::symbols::scan::{self, DataWords};
@@ -102,7 +102,7 @@ impl Search<'_> {
         self.searched("allgs", |process| {
             let mut found = Found::new();
             for _ in 0..TRIES {
-                let again = scan::allgs(process, self.parts.module, self.words(process, &mut None)?)?;
+                let again = scan::allgs(process, &self.program.module, self.words(process, &mut None)?)?;
                 if again.len() > found.len() {
                     found = again;
                 }
@@ -134,7 +134,7 @@ impl Search<'_> {
     fn words<'w>(&self, process: Process<'_>, words: &'w mut Option<DataWords>) -> Result<&'w DataWords, ReadError> {
         Ok(match words {
             Some(words) => words,
-            None => words.insert(DataWords::read(process.target, self.parts.module)?),
+            None => words.insert(DataWords::read(process.target, &self.program.module)?),
         })
     }
 
@@ -148,7 +148,7 @@ impl Search<'_> {
         let count = usize::try_from(len).unwrap_or(MAX).min(MAX);
         let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(0) };
         let gs: Vec<Addr> = (0..count).filter_map(|i| pointers.u64_at(i * 8)).map(Addr).collect();
-        let ids = read_goids(target, &gs, layout)?;
+        let ids = read_goids(target, &gs, &layout.g)?;
         Ok(ids.into_iter().flatten().map(|id| id.0).max().unwrap_or(0))
     }
 

@@ -149,10 +149,9 @@ impl World {
 
     /// Looks for the runtime as it would in a live process.
     fn locate(&self, target: &FakeTarget, with_build_info: bool) -> Result<GoRuntime, RuntimeError> {
-        let program = Program::find(target, None).unwrap();
-        let build_info = program.build_info.as_ref().filter(|_| with_build_info);
-        let options = LocateOptions::default();
-        GoRuntime::locate(target, &program.elf, program.bias, &program.pclntab, &program.module, build_info, &options)
+        let mut program = Program::find(target, None).unwrap();
+        program.build_info = program.build_info.filter(|_| with_build_info);
+        GoRuntime::locate(target, &program, &LocateOptions::default())
     }
 
     fn assert_all_found(&self, runtime: &GoRuntime) {

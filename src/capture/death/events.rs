@@ -130,7 +130,7 @@ fn events(walked: &Walked, fault: bool, unproven: bool) -> Vec<Event> {
                 let handled = handled.into_iter().any(|entry| is_call(entry, &["runtime.sighandler"]));
                 let further_in = walked.entries.get(..at).unwrap_or_default();
                 let ending =
-                    walked.m.is_some_and(|m| m.dying != 0) || further_in.iter().any(|entry| is_call(entry, &FATAL));
+                    walked.m.is_some_and(|m| m.is_dying()) || further_in.iter().any(|entry| is_call(entry, &FATAL));
                 if !handled || !(ending || unproven) {
                     continue;
                 }
@@ -162,7 +162,7 @@ fn rank(walked: &Walked) -> u8 {
         // It never got to print.
         return 4;
     }
-    if walked.m.is_some_and(|m| m.dying != 0) {
+    if walked.m.is_some_and(|m| m.is_dying()) {
         return 1;
     }
     if calls(walked, &["runtime.dieFromSignal", "runtime.raise"]) { 2 } else { 3 }
@@ -179,7 +179,7 @@ pub(super) struct Dying<'t> {
 
 impl Dying<'_> {
     fn is_marked(&self) -> bool {
-        self.walked.m.is_some_and(|m| m.dying != 0)
+        self.walked.m.is_some_and(|m| m.is_dying())
     }
 
     /// Without what another dying thread has sent; `None` where nothing is left.
@@ -224,7 +224,7 @@ pub(super) fn choose<'t>(threads: &'t [(Tid, Walked)], ended: &Ended, pid: i32) 
 mod tests {
     use super::*;
     use crate::addr::Addr;
-    use crate::runtime::m::M;
+    use crate::runtime::mirror::m::M;
 
     const PID: i32 = 77;
     const ON: On = On { kind: StackKind::Goroutine, g: 0x1000 };
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn thread(tid: Tid, dying: u32, parts: &[Vec<Entry>]) -> (Tid, Walked) {
-        let m = M { procid: u64::try_from(tid).unwrap(), dying, curg: ON.g, ..M::default() };
+        let m = M { procid: u64::try_from(tid).unwrap(), dying: Some(dying), curg: ON.g, ..M::default() };
         (tid, Walked { m: Some(m), entries: parts.concat(), goroutine: None, cut: false })
     }
 

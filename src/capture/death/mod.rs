@@ -18,15 +18,13 @@ use rustc_hash::FxHashMap;
 use self::events::{Dying, EventKind};
 use self::text::Printer;
 use self::walk::{Entry, On, Walked, Walker};
-use super::freeze;
-use super::program::Program;
 use super::unwind::{PhysicalFrame, Start, Unwinder};
 use crate::addr::Addr;
 use crate::model::{Death, DeathKind, DeathSignal, Goid, StackKind};
 use crate::process::{Ended, ReadError, SignalInfo, Target, Tid};
-use crate::runtime::GoRuntime;
-use crate::runtime::m::M;
-use crate::runtime::values::Values;
+use crate::runtime::GoProcess;
+use crate::runtime::mirror::m::M;
+use crate::runtime::program::Program;
 
 /// The threads of a process that died, each followed outwards.
 pub(super) struct Threads {
@@ -43,17 +41,16 @@ impl Threads {
     /// Follows every thread whose registers are known. `ended` is how the process ended: its thread is
     /// the first.
     pub(super) fn walk(
-        target: &dyn Target,
-        runtime: &GoRuntime,
-        program: &Program,
+        process: GoProcess<'_>,
         unwinder: &mut Unwinder,
         ms: &[M],
         ended: &Ended,
     ) -> Result<Self, ReadError> {
-        let by_tid: FxHashMap<Tid, &M> = ms.iter().filter_map(|m| Some((freeze::tid(m)?, m))).collect();
+        let by_tid: FxHashMap<Tid, &M> = ms.iter().filter_map(|m| Some((m.tid()?, m))).collect();
+        let target = process.target;
         let mut tids: Vec<Tid> = target.threads().unwrap_or_default().iter().map(|thread| thread.tid).collect();
         tids.sort_by_key(|tid| (*tid != ended.thread, *tid));
-        let mut walker = Walker::new(target, program, &runtime.layout, unwinder);
+        let mut walker = Walker::new(process, unwinder);
         let mut threads = Vec::new();
         for tid in tids {
             let Some(registers) = target.registers(tid) else { continue };
@@ -70,16 +67,15 @@ impl Threads {
     /// What it died of.
     pub(super) fn cause(
         &self,
-        target: &dyn Target,
-        runtime: &GoRuntime,
-        program: &Program,
+        process: GoProcess<'_>,
         unwinder: &mut Unwinder,
         ended: &Ended,
     ) -> Result<Found, ReadError> {
+        let GoProcess { target, program, runtime } = process;
         let pid = target.process().pid;
         let (chosen, certain) = events::choose(&self.threads, ended, pid);
         let whole = !self.threads.iter().any(|(_, walked)| walked.cut);
-        let walker = Walker::new(target, program, &runtime.layout, unwinder);
+        let walker = Walker::new(process, unwinder);
         let mut death = Death {
             kind: DeathKind::OutsideGo,
             text: String::new(),
@@ -113,7 +109,7 @@ impl Threads {
             };
         };
         (death.thread, death.m) = (tid, walked.m.map(|m| m.id));
-        let values = values(target, runtime, program);
+        let values = process.values();
         let mut printer = Printer::new(walker, values.as_ref(), runtime.version.minor, walked);
         for event in events.iter().rev() {
             printer.print(event)?;
@@ -144,7 +140,7 @@ impl Threads {
         if matches!(death.kind, DeathKind::Signal | DeathKind::OutsideGo) {
             death.object = object(target, program, death.signal.as_ref().and_then(|signal| signal.pc));
         }
-        let walker = Walker::new(target, program, &runtime.layout, unwinder);
+        let walker = Walker::new(process, unwinder);
         match cause.blamed(walked) {
             Some(g) => blame(&walker, death, walked, cause.at, g),
             None => Ok(Found { death, frames: Vec::new() }),
@@ -215,11 +211,4 @@ fn interrupting(walked: &Walked, at: usize) -> Option<DeathSignal> {
 fn of_info(info: &SignalInfo, pc: Addr) -> DeathSignal {
     let ended = Ended { thread: 0, signal: info.number, info: Some(*info) };
     DeathSignal { pc: Some(pc), ..of_ended(&ended) }
-}
-
-/// What reads the values that the program panicked with; `None` where its layout does not say how.
-pub(super) fn values<'a>(target: &'a dyn Target, runtime: &GoRuntime, program: &Program) -> Option<Values<'a>> {
-    let bound = |field| program.module.word(runtime.layout.table.offset("runtime.moduledata", field)?);
-    let types = bound("types")?..bound("etypes")?;
-    Some(Values::new(target, runtime.layout.go_type?, types, runtime.version.minor))
 }

@@ -12,8 +12,9 @@ use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{Death, DeathSignal, PanicValue};
 use crate::process::{ReadError, Registers, SignalInfo, TargetExt as _};
-use crate::runtime::g::{Fault, G};
-use crate::runtime::panics::{Interface, Panic, read_panics};
+use crate::runtime::mirror::g::{Fault, G};
+use crate::runtime::mirror::panic::{Interface, Panic};
+use crate::runtime::readers::panics::read_panics;
 use crate::runtime::values::Values;
 
 /// Longest message of `throw` or `fatal`, bytes.
@@ -102,7 +103,7 @@ impl<'a, 'w> Printer<'a, 'w> {
 
     /// `printpanics` of the goroutine at `g`.
     fn panics(&mut self, g: u64) -> Result<(), ReadError> {
-        let (Some(values), Some(layout)) = (self.values, &self.walker.layout.panic) else {
+        let (Some(values), Some(layout)) = (self.values, &self.walker.process.runtime.layout.panic) else {
             self.printed.certain = false;
             return Ok(());
         };
@@ -110,7 +111,7 @@ impl<'a, 'w> Printer<'a, 'w> {
             self.printed.certain = false;
             return Ok(());
         };
-        let (chain, whole) = read_panics(self.walker.target, read.panic, layout)?;
+        let (chain, whole) = read_panics(self.walker.process.target, read.panic, layout)?;
         self.printed.certain &= whole && !chain.is_empty();
         let mut older: Option<Panic> = None;
         for panic in chain.iter().rev() {
@@ -118,7 +119,7 @@ impl<'a, 'w> Printer<'a, 'w> {
             let (go_type, text, certain) = value.map_or((None, String::new(), true), |v| (v.kind, v.text, v.certain));
             self.printed.certain &= certain;
             // From 1.25 on a value that was thrown again is printed once, with the older of the two.
-            let again = older.is_some_and(|older| older.repanicked);
+            let again = older.is_some_and(|older| older.is_repanicked());
             if !again {
                 if older.is_some_and(|older| !older.goexit) {
                     self.printed.text.push('\t');
@@ -131,7 +132,7 @@ impl<'a, 'w> Printer<'a, 'w> {
                 go_type,
                 text,
                 recovered: panic.recovered,
-                repanicked: panic.repanicked,
+                repanicked: panic.is_repanicked(),
                 goexit: panic.goexit,
             });
             older = Some(*panic);
@@ -140,7 +141,7 @@ impl<'a, 'w> Printer<'a, 'w> {
     }
 
     fn suffix(&self, panic: &Panic) -> &'static str {
-        let again = panic.repanicked && (panic.recovered || self.minor == 25);
+        let again = panic.is_repanicked() && (panic.recovered || self.minor == 25);
         match (again, panic.recovered) {
             (true, _) => " [recovered, repanicked]",
             (false, true) => " [recovered]",
@@ -150,8 +151,8 @@ impl<'a, 'w> Printer<'a, 'w> {
 
     /// The line of the signal that a goroutine's panic came from (`dopanic_m`).
     fn fault(&mut self, g: u64) -> Result<(), ReadError> {
-        let layout = &self.walker.layout.g;
-        let bytes = self.walker.target.read_vec(Addr(g), layout.size as usize)?;
+        let layout = &self.walker.process.runtime.layout.g;
+        let bytes = self.walker.process.target.read_vec(Addr(g), layout.size as usize)?;
         let Some(Fault { signal, code, addr, pc }) = bytes.and_then(|bytes| G::fault(&bytes, layout)) else {
             return Ok(());
         };
@@ -186,7 +187,7 @@ impl<'a, 'w> Printer<'a, 'w> {
             (caller.filter(|f| panicked && &*f.function == "runtime.gopanic"), self.values)
         {
             // A panic where there must be none: its value is what gopanic was called with.
-            if let Some(words) = self.walker.target.read_array::<16>(Addr(caller.fp))? {
+            if let Some(words) = self.walker.process.target.read_array::<16>(Addr(caller.fp))? {
                 let value = Interface { kind: words.u64_at(0).unwrap_or(0), data: words.u64_at(8).unwrap_or(0) };
                 let value = values.panic_value(value)?;
                 self.printed.certain &= value.certain;
@@ -213,7 +214,7 @@ impl<'a, 'w> Printer<'a, 'w> {
     fn message(&mut self, frame: &Frame, function: &str) -> Result<Option<String>, ReadError> {
         let Some(values) = self.values else { return Ok(None) };
         let len = usize::try_from(frame.fp.saturating_sub(frame.sp).min(MAX_FRAME)).unwrap_or_default();
-        let Some(bytes) = self.walker.target.read_vec(Addr(frame.sp), len)? else { return Ok(None) };
+        let Some(bytes) = self.walker.process.target.read_vec(Addr(frame.sp), len)? else { return Ok(None) };
         let prefix = format!("runtime.{function}.func");
         let skip = if function == "fatal" && self.minor >= 26 { 16 } else { 8 };
         for at in (0..len).step_by(8) {

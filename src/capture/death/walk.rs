@@ -11,16 +11,14 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::addr::{Addr, Arch};
+use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::capture::freeze;
-use crate::capture::program::Program;
 use crate::capture::unwind::{End, Start, StartKind, Unwinder};
 use crate::model::StackKind;
-use crate::process::{ReadError, Registers, SignalInfo, Target, TargetExt as _};
-use crate::runtime::g::G;
-use crate::runtime::layout::Layout;
-use crate::runtime::m::M;
+use crate::process::{ReadError, Registers, SignalInfo};
+use crate::runtime::mirror::g::G;
+use crate::runtime::mirror::m::M;
+use crate::runtime::{GoProcess, signal_frame};
 
 /// Most stretches of a stack between two signals or switches.
 const MAX_STRETCHES: usize = 32;
@@ -83,9 +81,7 @@ pub(super) struct Walked {
 
 /// Walks threads of one process that stands still.
 pub(super) struct Walker<'a> {
-    pub(super) target: &'a dyn Target,
-    pub(super) program: &'a Program,
-    pub(super) layout: &'a Layout,
+    pub(super) process: GoProcess<'a>,
     pub(super) unwinder: &'a mut Unwinder,
     functions: FxHashMap<u64, Option<Arc<str>>>,
     /// What is left of [`MAX_ENTRIES`] and [`MAX_BYTES`].
@@ -116,19 +112,14 @@ impl Stacks {
 }
 
 impl<'a> Walker<'a> {
-    pub(super) fn new(
-        target: &'a dyn Target,
-        program: &'a Program,
-        layout: &'a Layout,
-        unwinder: &'a mut Unwinder,
-    ) -> Self {
+    pub(super) fn new(process: GoProcess<'a>, unwinder: &'a mut Unwinder) -> Self {
         let functions = FxHashMap::default();
-        Self { target, program, layout, unwinder, functions, entries_left: MAX_ENTRIES, bytes_left: MAX_BYTES }
+        Self { process, unwinder, functions, entries_left: MAX_ENTRIES, bytes_left: MAX_BYTES }
     }
 
     /// Name of the function at `pc`; `None` where there is none.
     pub(super) fn function(&mut self, pc: u64) -> Option<Arc<str>> {
-        let program = self.program;
+        let program = self.process.program;
         let look = || {
             let function = program.pclntab.function_at(program.bias.unload(Addr(pc)))?;
             program.pclntab.name(&function).map(Arc::from)
@@ -138,16 +129,13 @@ impl<'a> Walker<'a> {
 
     /// Whether a function starts at `pc`.
     pub(super) fn is_entry(&self, pc: u64) -> bool {
-        self.program.module.text.contains(&pc) && self.program.pclntab.is_entry(self.program.bias.unload(Addr(pc)))
+        let program = self.process.program;
+        self.process.is_go_code(pc) && program.pclntab.is_entry(program.bias.unload(Addr(pc)))
     }
 
     /// The g at `addr`; `None` for nil and for what cannot be read.
     pub(super) fn g(&self, addr: u64) -> Result<Option<(u64, G)>, ReadError> {
-        if addr == 0 {
-            return Ok(None);
-        }
-        let bytes = self.target.read_vec(Addr(addr), self.layout.g.size as usize)?;
-        Ok(bytes.and_then(|bytes| G::parse(&bytes, &self.layout.g, &self.layout.gobuf)).map(|g| (addr, g)))
+        Ok(self.process.read::<G>(Addr(addr))?.map(|g| (addr, g)))
     }
 
     /// Follows a thread outwards from its registers.
@@ -186,7 +174,7 @@ impl<'a> Walker<'a> {
         let len = end.map_or(UNKNOWN_STACK, |end| end.saturating_sub(sp).min(WINDOW));
         self.bytes_left = self.bytes_left.saturating_sub(len);
         let mut stack = vec![0; usize::try_from(len).unwrap_or_default()];
-        let got = self.target.read(Addr(sp), &mut stack)?;
+        let got = self.process.target.read(Addr(sp), &mut stack)?;
         stack.truncate(got);
         let word = |addr: u64| stack.u64_at(usize::try_from(addr.checked_sub(sp)?).ok()?);
         let unwound = self.unwinder.unwind(start, word);
@@ -240,21 +228,12 @@ impl<'a> Walker<'a> {
         Ok(None)
     }
 
-    /// The kernel's frame above that of the handler: `ucontext` and `siginfo`. On amd64 the first is at
-    /// the top of the handler's frame, on arm64 the second.
+    /// The kernel's frame above that of the handler.
     fn signal(&self, frame: &Frame, stacks: &Stacks, walked: &mut Walked) -> Result<Option<Start>, ReadError> {
-        const CONTEXT: usize = 304;
-        const INFO: usize = 128;
-        let arch = self.program.elf.arch();
-        let mut bytes = vec![0; 1024];
-        let got = self.target.read(Addr(frame.fp), &mut bytes)?;
+        let mut bytes = vec![0; signal_frame::FRAME];
+        let got = self.process.target.read(Addr(frame.fp), &mut bytes)?;
         bytes.truncate(got);
-        let (context, info) = match arch {
-            Arch::Amd64 => (bytes.as_slice(), bytes.get(CONTEXT..)),
-            Arch::Arm64 => (bytes.get(INFO..).unwrap_or_default(), Some(bytes.as_slice())),
-        };
-        let info = info.and_then(SignalInfo::parse);
-        let (Some(info), Some(at)) = (info, freeze::saved(context, arch)) else { return Ok(None) };
+        let Some((info, at)) = signal_frame::above_handler(&bytes, self.process.arch()) else { return Ok(None) };
         walked.entries.push(Entry::Signal { info, at, on: stacks.of(at.sp.0).0 });
         Ok(Some(interrupted(&at)))
     }
@@ -277,18 +256,12 @@ fn in_call_of_c((_, g): &(u64, G)) -> Option<Start> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::capture::{CaptureOptions, OpenOptions, Session};
-    use crate::process::core::{CoreOptions, CoreTarget};
+    use crate::addr::Arch;
+    use crate::capture::CaptureOptions;
+    use crate::capture::testing::session;
     use crate::process::fake::FakeTarget;
-
-    fn session() -> Session {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/tiny-1.26.6-amd64.capture");
-        let target = CoreTarget::open(&path, &CoreOptions::default()).unwrap();
-        Session::open(Box::new(target), &OpenOptions::default()).unwrap()
-    }
+    use crate::runtime::program::Program;
 
     fn unwinder(program: &Program) -> Unwinder {
         Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), 26)
@@ -302,7 +275,8 @@ mod tests {
     fn a_way_that_leads_in_a_circle_is_left() {
         const G: u64 = 0x10_0000;
         let session = session();
-        let (program, layout) = (session.program(), &session.runtime().layout);
+        let (program, runtime) = (session.program(), session.runtime());
+        let layout = &runtime.layout;
         // Code that is not Go's, called from a place that is not Go's either.
         let mut g = vec![0_u8; layout.g.size as usize];
         for (field, word) in [(layout.g.syscallpc, 1_u64), (layout.g.syscallsp, 0x6000)] {
@@ -310,7 +284,7 @@ mod tests {
         }
         let target = FakeTarget::new(Arch::Amd64).with_segment(Addr(G), g);
         let mut unwinder = unwinder(program);
-        let mut walker = Walker::new(&target, program, layout, &mut unwinder);
+        let mut walker = Walker::new(GoProcess { target: &target, program, runtime }, &mut unwinder);
         let m = M { curg: G, ..M::default() };
         let walked = walker.walk(&at(1, 0x5000), Some(&m)).unwrap();
         assert!(walked.cut && walked.entries.len() == 2, "{walked:?}");
@@ -322,10 +296,8 @@ mod tests {
     fn all_threads_together_have_so_many_frames() {
         let mut session = session();
         let snapshot = session.capture(&CaptureOptions { stacks: true, ..CaptureOptions::default() }).unwrap();
-        let program = session.program();
-        let (target, layout) = (session.target(), &session.runtime().layout);
-        let mut unwinder = unwinder(program);
-        let mut walker = Walker::new(target, program, layout, &mut unwinder);
+        let mut unwinder = unwinder(session.program());
+        let mut walker = Walker::new(session.process(), &mut unwinder);
         let mut walks = 0;
         for goroutine in &snapshot.goroutines {
             let Some((curg, g)) = walker.g(goroutine.addr.0).unwrap() else { continue };

@@ -1,19 +1,18 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::capture::Session;
+use crate::capture::testing::session;
 use crate::process::fake::FakeTarget;
 use crate::process::{FreezeWhich, ThreadInfo};
-use crate::runtime::layout::checked_in;
+use crate::runtime::layout::Layout;
+use crate::runtime::mirror::Mirror as _;
 
 const M_ADDR: u64 = 0x10_0000;
 const G0: u64 = 0x20_0000;
 const CURG: u64 = 0x21_0000;
 const STACK: u64 = 0x30_0000;
 const TID: Tid = 77;
-
-fn layout() -> Layout {
-    Layout::resolve(checked_in(27, Arch::Amd64).unwrap()).unwrap()
-}
 
 fn put(bytes: &mut [u8], at: u32, value: u64) {
     bytes[at as usize..at as usize + 8].copy_from_slice(&value.to_le_bytes());
@@ -31,7 +30,7 @@ fn m_bytes(layout: &Layout, calls: u64) -> Vec<u8> {
 
 fn target(layout: &Layout) -> FakeTarget {
     let mut g0 = vec![0; layout.g.size as usize];
-    put(&mut g0, layout.g.sched + layout.gobuf.sp, STACK + 0x800);
+    put(&mut g0, layout.g.sched_sp, STACK + 0x800);
     let mut curg = vec![0; layout.g.size as usize];
     put(&mut curg, layout.g.goid, 9);
     put(&mut curg, layout.g.atomicstatus, 3);
@@ -46,20 +45,23 @@ fn blocked(switches: u64) -> BlockedThread {
     BlockedThread { pc: Addr(0x1234), sp: Addr(STACK + 0x100), syscall: Some(0), switches }
 }
 
-fn read_it(target: &FakeTarget, layout: &Layout, frozen: Option<&dyn Frozen>) -> Vec<InC> {
-    let m = M::parse(Addr(M_ADDR), &m_bytes(layout, 5), &layout.m).unwrap();
+fn read_it(target: &FakeTarget, session: &Session, frozen: Option<&dyn Frozen>) -> Vec<InC> {
+    let (program, runtime) = (session.program(), session.runtime());
+    let m = M::parse(Addr(M_ADDR), &m_bytes(&runtime.layout, 5), &runtime.layout.m).unwrap();
     let mut warnings = Warnings::default();
     let idle = M { incgo: false, ..m };
-    let found = read(target, Arch::Amd64, layout, &[idle, m], frozen, &mut warnings).unwrap();
+    let process = GoProcess { target, program, runtime };
+    let found = read(process, &[idle, m], frozen, &mut warnings).unwrap();
     assert!(warnings.is_empty());
     found
 }
 
 #[test]
 fn a_waiting_thread_is_read_up_to_where_c_began() {
-    let layout = layout();
-    let target = target(&layout).with_blocked(TID, [blocked(3), blocked(3)]);
-    let found = read_it(&target, &layout, None);
+    let session = session();
+    let layout = &session.runtime().layout;
+    let target = target(layout).with_blocked(TID, [blocked(3), blocked(3)]);
+    let found = read_it(&target, &session, None);
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].stack.len(), found[0].g0_sp, found[0].curg.goid), (0x700, STACK + 0x800, 9));
     assert_eq!((found[0].registers.sp, found[0].registers.pc, found[0].syscall), (STACK + 0x100, 0x1234, Some(0)));
@@ -67,7 +69,8 @@ fn a_waiting_thread_is_read_up_to_where_c_began() {
 
 #[test]
 fn a_thread_that_ran_in_between_is_not_believed() {
-    let layout = layout();
+    let session = session();
+    let layout = &session.runtime().layout;
     let looks: [&[BlockedThread]; 4] = [
         &[],
         &[blocked(3)],
@@ -75,58 +78,62 @@ fn a_thread_that_ran_in_between_is_not_believed() {
         &[blocked(3), BlockedThread { sp: Addr(STACK + 0x108), ..blocked(3) }],
     ];
     for looks in looks {
-        let target = target(&layout).with_blocked(TID, looks.iter().copied());
-        assert!(read_it(&target, &layout, None).is_empty(), "{looks:?}");
+        let target = target(layout).with_blocked(TID, looks.iter().copied());
+        assert!(read_it(&target, &session, None).is_empty(), "{looks:?}");
     }
 }
 
 #[test]
 fn another_call_or_another_goroutine_is_not_believed() {
-    let layout = layout();
+    let session = session();
+    let layout = &session.runtime().layout;
     let changes: [(u32, u64); 4] =
         [(layout.m.ncgocall, 6), (layout.m.curg, CURG + 8), (layout.m.procid, 78), (layout.m.g0, G0 + 8)];
     for (at, value) in changes {
-        let target = target(&layout).with_blocked(TID, [blocked(3), blocked(3)]);
+        let target = target(layout).with_blocked(TID, [blocked(3), blocked(3)]);
         target.memory(|memory| memory.put_u64(Addr(M_ADDR + u64::from(at)), value));
-        assert!(read_it(&target, &layout, None).is_empty(), "{at}");
+        assert!(read_it(&target, &session, None).is_empty(), "{at}");
     }
-    let back_in_go = target(&layout).with_blocked(TID, [blocked(3), blocked(3)]);
+    let back_in_go = target(layout).with_blocked(TID, [blocked(3), blocked(3)]);
     back_in_go.memory(|memory| memory.put(Addr(M_ADDR + u64::from(layout.m.incgo)), &[0]));
-    assert!(read_it(&back_in_go, &layout, None).is_empty());
-    let running = target(&layout).with_blocked(TID, [blocked(3), blocked(3)]);
+    assert!(read_it(&back_in_go, &session, None).is_empty());
+    let running = target(layout).with_blocked(TID, [blocked(3), blocked(3)]);
     running.memory(|memory| memory.put(Addr(CURG + u64::from(layout.g.atomicstatus)), &[2]));
-    assert!(read_it(&running, &layout, None).is_empty());
+    assert!(read_it(&running, &session, None).is_empty());
 }
 
 #[test]
 fn a_stopped_thread_need_not_wait() {
-    let layout = layout();
+    let session = session();
+    let layout = &session.runtime().layout;
     let registers = Registers { pc: Addr(0x99), sp: Addr(STACK + 0x7f0), lr: Addr(0), fp: Addr(0x55), g: Addr(0) };
-    let target = target(&layout).with_registers(TID, registers);
+    let target = target(layout).with_registers(TID, registers);
     let target = target.with_thread(ThreadInfo { tid: TID, state: Some('R'), name: "c".into() });
-    assert!(read_it(&target, &layout, None).is_empty());
+    assert!(read_it(&target, &session, None).is_empty());
     let frozen = target.freeze(&FreezeWhich::Threads(vec![TID])).unwrap();
-    let found = read_it(&target, &layout, Some(frozen.as_ref()));
+    let found = read_it(&target, &session, Some(frozen.as_ref()));
     assert_eq!(found[0].registers.others, [(6, 0x55)]);
     assert_eq!((found[0].registers.pc, found[0].stack.len(), found[0].syscall), (0x99, 0x10, None));
 }
 
 #[test]
 fn a_stack_elsewhere_is_bounded() {
-    let layout = layout();
+    let session = session();
+    let layout = &session.runtime().layout;
     for sp in [STACK + 0x900, 8] {
         let place = BlockedThread { sp: Addr(sp), ..blocked(1) };
-        let target = target(&layout).with_blocked(TID, [place, place]);
-        let found = read_it(&target, &layout, None);
+        let target = target(layout).with_blocked(TID, [place, place]);
+        let found = read_it(&target, &session, None);
         assert_eq!(found[0].stack.len(), if sp == 8 { 0 } else { 0x700 });
     }
 }
 
 #[test]
 fn where_c_began_is_told_by_the_g_that_go_left_there() {
-    let layout = layout();
-    let target = target(&layout).with_blocked(TID, [blocked(3), blocked(3)]);
-    let one = read_it(&target, &layout, None).remove(0);
+    let session = session();
+    let layout = &session.runtime().layout;
+    let target = target(layout).with_blocked(TID, [blocked(3), blocked(3)]);
+    let one = read_it(&target, &session, None).remove(0);
     let top = STACK + 0x800;
     let with = |at: u64, value: u64| move |addr: u64| (addr == at).then_some(value);
     assert!(one.began_at(Arch::Amd64, top - 16, with(top - 8, CURG)));

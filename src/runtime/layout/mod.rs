@@ -7,16 +7,15 @@
 //! `validate.rs` to say.
 
 mod from_dwarf;
-mod mirror;
 mod table;
 mod tables;
+mod typed;
 pub mod wanted;
 
 pub use from_dwarf::NoLayout;
-pub(crate) use mirror::layout;
-pub use mirror::{Layout, MissingField};
-pub use table::{LayoutTable, StructLayout, TableError};
+pub use table::{LayoutTable, MissingField, StructLayout, TableError};
 pub use tables::{SUPPORTED_MINORS, candidates, checked_in};
+pub use typed::{Layout, Placed};
 
 use std::fmt;
 

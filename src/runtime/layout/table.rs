@@ -33,6 +33,18 @@ pub struct LayoutTable {
     pub size_classes: Vec<u32>,
 }
 
+/// A field or structure that every supported version has, and this table lacks.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the layout of {release} has no {structure}.{field}")]
+pub struct MissingField {
+    /// The release whose table it is.
+    pub release: String,
+    /// The structure.
+    pub structure: &'static str,
+    /// The field; empty when the whole structure is missing.
+    pub field: &'static str,
+}
+
 /// Why a text is no table.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TableError {
@@ -72,6 +84,24 @@ impl LayoutTable {
     #[must_use]
     pub fn size(&self, structure: &str) -> Option<u32> {
         Some(self.structs.get(structure)?.size)
+    }
+
+    /// Offset in bytes of a field that every supported version has.
+    ///
+    /// # Errors
+    /// When this table lacks it.
+    pub fn required(&self, structure: &'static str, field: &'static str) -> Result<u32, MissingField> {
+        let missing = || MissingField { release: self.release.clone(), structure, field };
+        self.offset(structure, field).ok_or_else(missing)
+    }
+
+    /// Size in bytes of a structure that a mirror is of.
+    ///
+    /// # Errors
+    /// When this table lacks it.
+    pub fn required_size(&self, structure: &'static str) -> Result<u32, MissingField> {
+        let missing = || MissingField { release: self.release.clone(), structure, field: "" };
+        self.size(structure).ok_or_else(missing)
     }
 
     /// Size of a variable in bytes.

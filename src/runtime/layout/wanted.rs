@@ -8,6 +8,50 @@ pub fn fields(structure: &str) -> Option<&'static [&'static str]> {
     STRUCTS.iter().find(|(name, _)| *name == structure).map(|(_, fields)| *fields)
 }
 
+/// Whether the tables hold that field of that structure, where a version has it.
+#[must_use]
+pub const fn has(structure: &str, field: &str) -> bool {
+    let mut structs = STRUCTS;
+    while let [(name, fields), rest @ ..] = structs {
+        if equal(name.as_bytes(), structure.as_bytes()) {
+            let mut fields = *fields;
+            while let [name, rest @ ..] = fields {
+                if equal(name.as_bytes(), field.as_bytes()) {
+                    return true;
+                }
+                fields = rest;
+            }
+        }
+        structs = rest;
+    }
+    false
+}
+
+/// Refuses a name that the tables do not hold, when gospy is compiled: see [`crate::runtime::mirror`].
+pub(crate) const fn check(structure: &str, field: &str) {
+    assert!(has(structure, field), "this field of this structure is not in the layout tables");
+}
+
+/// [`check`] for several fields.
+pub(crate) const fn check_all(structure: &str, fields: &[&str]) {
+    let mut fields = fields;
+    while let [field, rest @ ..] = fields {
+        check(structure, field);
+        fields = rest;
+    }
+}
+
+const fn equal(a: &[u8], b: &[u8]) -> bool {
+    let (mut a, mut b) = (a, b);
+    while let ([x, a_rest @ ..], [y, b_rest @ ..]) = (a, b) {
+        if *x != *y {
+            return false;
+        }
+        (a, b) = (a_rest, b_rest);
+    }
+    a.is_empty() && b.is_empty()
+}
+
 /// Structures and their fields, by DWARF's names. Order here is order in the tables.
 pub const STRUCTS: &[(&str, &[&str])] = &[
     (

@@ -15,8 +15,10 @@ use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::{Function, Pclntab};
 use crate::process::{ReadError, Target, TargetExt as _};
-use crate::runtime::bulk;
 use crate::runtime::layout::{Layout, LayoutTable};
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::sema_root::SemaRoot;
+use crate::runtime::readers::bulk;
 use crate::runtime::recorded::{self, Functions};
 use crate::runtime::version::GoVersion;
 use crate::runtime::wait_reason::read_wait_reasons;
@@ -337,8 +339,7 @@ impl CodeEvidence {
     ) -> Result<Option<Located>, ReadError> {
         let Some(size) = layout.table.global_size(Global::Semtable.name()) else { return Ok(None) };
         let stride = (size / SEM_ROOTS) as usize;
-        let offset = |field| Some(layout.table.offset("runtime.semaRoot", field)? as usize);
-        let (Some(treap), Some(nwait)) = (offset("treap"), offset("nwait")) else { return Ok(None) };
+        let Some(root_layout) = &layout.sema_root else { return Ok(None) };
         let mut fits = Vec::new();
         for at in self.common(&["semacquire1", "semrelease1"], |r| r.size != 1) {
             // Nothing else is in the table: on arm64 both functions refer to a flag as well.
@@ -350,8 +351,7 @@ impl CodeEvidence {
             let Some(bytes) = process.target.read_vec(process.bias.load(at), size as usize)? else { continue };
             // A root has waiters when its tree has some; a few may change while they are read.
             let odd = bytes.chunks_exact(stride).filter(|root| {
-                let (tree, count) = (root.u64_at(treap).unwrap_or(1), root.u32_at(nwait).unwrap_or(0));
-                (tree == 0) != (count == 0)
+                SemaRoot::parse(Addr(0), root, root_layout).is_none_or(|root| (root.treap == 0) != (root.nwait == 0))
             });
             if odd.count() <= SEM_ROOTS as usize / 16 {
                 fits.push(at);

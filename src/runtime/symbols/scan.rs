@@ -9,8 +9,8 @@ use crate::addr::{Addr, LinkAddr, LoadBias};
 use crate::bytes::FieldsExt as _;
 use crate::image::moduledata::ModuleData;
 use crate::process::{ReadError, Target, TargetExt as _};
-use crate::runtime::bulk;
 use crate::runtime::layout::Layout;
+use crate::runtime::readers::bulk;
 
 use super::code::{Process, slice_of_ps, version_at};
 

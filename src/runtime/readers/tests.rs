@@ -3,19 +3,24 @@
 
 use proptest::prelude::*;
 
-use super::g::G;
-use super::gc_controller::{GcController, gc_stats, read_gc_controller};
-use super::layout::{Layout, SUPPORTED_MINORS, checked_in};
-use super::m::{M, read_ms, read_threads};
-use super::mcache::read_unflushed;
-use super::mstats::{Mstats, heap_stats, read_mstats};
-use super::p::{P, place_ps, read_processors, read_ps};
-use super::sched::{Sched, read_scheduler};
-use super::wait_reason::read_wait_reasons;
+use super::collector::{gc_stats, read_gc_controller};
+use super::memory::{Mstats, heap_stats, read_mstats};
+use super::processors::{place_ps, read_processors, read_ps};
+use super::scheduler::read_scheduler;
+use super::spans::read_unflushed;
+use super::threads::{read_ms, read_threads};
 use crate::addr::{Addr, Arch};
 use crate::model::{GcPhase, Goid, PStatus, WarningCode, Warnings};
 use crate::process::ThreadInfo;
 use crate::process::fake::FakeTarget;
+use crate::runtime::layout::{Layout, SUPPORTED_MINORS, checked_in};
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::g::G;
+use crate::runtime::mirror::gc_controller::GcController;
+use crate::runtime::mirror::m::M;
+use crate::runtime::mirror::p::P;
+use crate::runtime::mirror::sched::Sched;
+use crate::runtime::wait_reason::read_wait_reasons;
 
 fn layout(minor: u32) -> Layout {
     Layout::resolve(checked_in(minor, Arch::Amd64).unwrap()).unwrap()
@@ -91,19 +96,19 @@ fn ms_and_ps_name_each_other() {
     let (target, layout) = (scheduler(), layout(26));
     let mut warnings = Warnings::default();
     let ps = read_ps(&target, Addr(ALLP), &layout, &mut warnings).unwrap();
-    let ms = read_ms(&target, Addr(ALLM), &[Addr(M0), Addr(0), Addr(8)], &layout, &mut warnings).unwrap();
+    let ms = read_ms(&target, Addr(ALLM), &[Addr(M0), Addr(0), Addr(8)], &layout.m, &mut warnings).unwrap();
     assert!(warnings.is_empty());
     assert_eq!(ms.iter().map(|m| m.id).collect::<Vec<_>>(), [1, 0]);
 
     let os = [ThreadInfo { tid: 101, state: Some('R'), name: String::new() }];
-    let threads = read_threads(&target, &ms, &ps, &os, &layout).unwrap();
+    let threads = read_threads(&target, &ms, &ps, &os, &layout.g).unwrap();
     let [zero, one] = threads.as_slice() else { panic!("{threads:?}") };
     assert_eq!((zero.id, zero.tid, zero.state, zero.goroutine, zero.p), (0, Some(100), None, None, None));
     assert_eq!((zero.spinning, zero.blocked, zero.locked_goroutine), (true, true, Some(Goid(9))));
     assert_eq!((one.id, one.tid, one.state, one.goroutine, one.p), (1, Some(101), Some('R'), Some(Goid(7)), Some(0)));
     assert_eq!(one.cgo_calls, Some(5));
 
-    let processors = read_processors(&target, &ps, &ms, &layout).unwrap();
+    let processors = read_processors(&target, &ps, &ms, &layout.g).unwrap();
     let [zero, one] = processors.as_slice() else { panic!("{processors:?}") };
     assert_eq!((zero.id, zero.status, zero.schedtick, zero.syscalltick), (0, PStatus::Running, 33, 44));
     assert_eq!((zero.m, zero.running, zero.run_queue, zero.runnext), (Some(1), Some(Goid(7)), 3, Some(Goid(9))));
@@ -147,16 +152,16 @@ fn lists_end_whatever_they_hold() {
     let (target, layout) = (scheduler(), layout(26));
     let mut warnings = Warnings::default();
     put(&target, M0 + 352, M1);
-    assert_eq!(read_ms(&target, Addr(ALLM), &[], &layout, &mut warnings).unwrap().len(), 2);
+    assert_eq!(read_ms(&target, Addr(ALLM), &[], &layout.m, &mut warnings).unwrap().len(), 2);
     assert_eq!(codes(&warnings), [WarningCode::LimitReached]);
 
     let mut warnings = Warnings::default();
     put(&target, M0 + 352, 0xdead_0000);
-    assert_eq!(read_ms(&target, Addr(ALLM), &[], &layout, &mut warnings).unwrap().len(), 2);
+    assert_eq!(read_ms(&target, Addr(ALLM), &[], &layout.m, &mut warnings).unwrap().len(), 2);
     assert_eq!(codes(&warnings), [WarningCode::SchedulerPartUnreadable]);
 
     let mut warnings = Warnings::default();
-    assert!(read_ms(&target, Addr(8), &[], &layout, &mut warnings).unwrap().is_empty());
+    assert!(read_ms(&target, Addr(8), &[], &layout.m, &mut warnings).unwrap().is_empty());
     put(&target, ALLP, BASE + 0x8_0000); // where there are zeros behind two Ps
     put(&target, BASE + 0x8_0000, P0);
     put(&target, BASE + 0x8_0008, P1);
@@ -211,7 +216,7 @@ fn older_runtimes_tell_what_was_created_by_their_ids() {
     put(&target, SCHED, 64); // goidgen
     put(&target, SCHED + 48, 1); // mnext
     put32(&target, SCHED + 120, 3); // runqsize
-    let ps = [P { unused_goids: 9, ..P::default() }];
+    let ps = [P { goidcache: 1, goidcacheend: 10, ..P::default() }];
     let s = read_scheduler(&target, Addr(SCHED), &ps, &layout, &mut Warnings::default()).unwrap().unwrap();
     assert_eq!((s.goroutines_created, s.goroutines_created_exact), (Some(55), false));
     assert_eq!(s.global_run_queue, Some(3));
@@ -315,11 +320,11 @@ proptest! {
     fn any_bytes_are_taken(bytes in proptest::collection::vec(any::<u8>(), 0..20_000), which in any::<usize>()) {
         let minor = SUPPORTED_MINORS[which % SUPPORTED_MINORS.len()];
         let layout = layout(minor);
-        let _ = G::parse(&bytes, &layout.g, &layout.gobuf).map(|g| (g.status(), g.start_sp(), g.stack_is_readable()));
+        let _ = G::parse(Addr(1), &bytes, &layout.g).map(|g| (g.status(), g.start_sp(), g.stack_is_readable()));
         let _ = M::parse(Addr(1), &bytes, &layout.m);
         let _ = P::parse(Addr(1), &bytes, &layout.p).map(|p| p.status());
-        let _ = Sched::parse(&bytes, &layout.sched).map(|s| s.threads());
-        let gc = GcController::parse(&bytes, &layout.gc_controller);
+        let _ = Sched::parse(Addr(1), &bytes, &layout.sched).map(|s| s.threads());
+        let gc = GcController::parse(Addr(1), &bytes, &layout.gc_controller);
         if let Some(mstats) = Mstats::parse(&bytes, &layout) {
             let _ = gc_stats(&mstats, gc.as_ref(), Some(u32::MAX), minor, &layout);
         }
@@ -331,9 +336,9 @@ proptest! {
         let layout = layout(26);
         let mut warnings = Warnings::default();
         let ps = read_ps(&target, Addr(at), &layout, &mut warnings).unwrap();
-        let ms = read_ms(&target, Addr(at), &[Addr(at)], &layout, &mut warnings).unwrap();
-        let _ = read_threads(&target, &ms, &ps, &[], &layout).unwrap();
-        let _ = read_processors(&target, &ps, &ms, &layout).unwrap();
+        let ms = read_ms(&target, Addr(at), &[Addr(at)], &layout.m, &mut warnings).unwrap();
+        let _ = read_threads(&target, &ms, &ps, &[], &layout.g).unwrap();
+        let _ = read_processors(&target, &ps, &ms, &layout.g).unwrap();
         let _ = read_scheduler(&target, Addr(at), &ps, &layout, &mut warnings).unwrap();
         let mstats = read_mstats(&target, Addr(at), &layout, &mut warnings).unwrap();
         let gc = read_gc_controller(&target, Addr(at), &layout, &mut warnings).unwrap();

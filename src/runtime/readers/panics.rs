@@ -1,4 +1,4 @@
-//! `runtime._panic`: the panics that a goroutine is in, from the newest to the oldest.
+//! The panics that a goroutine is in, from the newest to the oldest.
 //!
 //! A goroutine's list begins at `g._panic` (runtime2.go and panic.go, Go 1.19 to 1.27). What is read
 //! here is what stands in memory; what of it the runtime prints is for those above to say.
@@ -7,23 +7,10 @@ use std::collections::HashSet;
 
 use rustc_hash::FxBuildHasher;
 
-use super::layout::layout;
 use crate::addr::Addr;
-use crate::bytes::FieldsExt as _;
 use crate::process::{ReadError, Target, TargetExt as _};
-
-layout! {
-    /// Offsets in `runtime._panic` (runtime2.go).
-    PanicLayout of "runtime._panic" {
-        arg = "arg",
-        link = "link",
-        recovered = "recovered",
-        goexit = "goexit",
-        ; optional
-        repanicked = "repanicked",
-        deferreturn = "deferreturn",
-    }
-}
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::panic::{Panic, PanicLayout};
 
 /// Most panics of one goroutine that are followed. Each one takes frames on its stack.
 const MAX_PANICS: usize = 1000;
@@ -31,48 +18,6 @@ const MAX_PANICS: usize = 1000;
 /// Most runs of deferred calls that are passed over to find the newest panic. No version puts them on
 /// the list; a value in memory may say anything.
 const MAX_PASSED_OVER: usize = 16;
-
-/// An interface value: what stands for its type, and its data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interface {
-    /// Address of the type; 0 for nil.
-    pub kind: u64,
-    /// The data word: a pointer to the value, or the value itself where that is a pointer.
-    pub data: u64,
-}
-
-/// One `runtime._panic`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Panic {
-    /// `arg`: what was passed to `panic`. When the program dies of it, errors and Stringers have been
-    /// replaced by their texts (`preprintpanics`).
-    pub arg: Interface,
-    /// `recovered`.
-    pub recovered: bool,
-    /// `repanicked` (1.25 on): the next newer one has the same value.
-    pub repanicked: bool,
-    /// `goexit`: it is no panic but a `runtime.Goexit`.
-    pub goexit: bool,
-    /// `deferreturn` (1.22 on): it is no panic but the run of an ordinary function's deferred calls.
-    pub deferreturn: bool,
-}
-
-impl Panic {
-    /// Takes one apart, and gives the address of the next older one too. `None` when there are too
-    /// few bytes.
-    fn parse(bytes: &[u8], layout: &PanicLayout) -> Option<(Self, u64)> {
-        let word = |offset: u32| bytes.u64_at(offset as usize);
-        let flag = |offset: u32| Some(bytes.u8_at(offset as usize)? != 0);
-        let panic = Self {
-            arg: Interface { kind: word(layout.arg)?, data: word(layout.arg.checked_add(8)?)? },
-            recovered: flag(layout.recovered)?,
-            repanicked: layout.repanicked.and_then(flag).unwrap_or(false),
-            goexit: flag(layout.goexit)?,
-            deferreturn: layout.deferreturn.and_then(flag).unwrap_or(false),
-        };
-        Some((panic, word(layout.link)?))
-    }
-}
 
 /// The panics from the one at `first` on, newest first; 0 for none. A list that leads in a circle, is
 /// too long or leaves the memory ends there; then the second value is false.
@@ -88,11 +33,11 @@ pub fn read_panics(target: &dyn Target, first: u64, layout: &PanicLayout) -> Res
             return Ok((panics, false));
         }
         let bytes = target.read_vec(Addr(next), layout.size as usize)?;
-        let Some((panic, link)) = bytes.and_then(|bytes| Panic::parse(&bytes, layout)) else {
+        let Some(panic) = bytes.and_then(|bytes| Panic::parse(Addr(next), &bytes, layout)) else {
             return Ok((panics, false));
         };
         panics.push(panic);
-        next = link;
+        next = panic.link;
     }
     Ok((panics, true))
 }
@@ -105,11 +50,11 @@ pub fn newest_on_stack(stack: &[u8], start: u64, first: u64, layout: &PanicLayou
     let mut next = first;
     for _ in 0..MAX_PASSED_OVER {
         let at = usize::try_from(next.checked_sub(start)?).ok()?;
-        let (panic, link) = Panic::parse(stack.get(at..)?, layout)?;
-        if !panic.deferreturn {
+        let panic = Panic::parse(Addr(next), stack.get(at..)?, layout)?;
+        if panic.deferreturn != Some(true) {
             return Some(panic);
         }
-        next = link;
+        next = panic.link;
     }
     None
 }

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::addr::Arch;
-use crate::runtime::layout::checked_in;
+use crate::addr::{Addr, Arch};
+use crate::runtime::layout::{Layout, checked_in};
+use crate::runtime::mirror::Mirror as _;
 
 fn layout(minor: u32) -> Layout {
     Layout::resolve(checked_in(minor, Arch::Amd64).unwrap()).unwrap()
@@ -33,15 +34,15 @@ fn fields_are_where_go_1_26_has_them() {
     put(&mut bytes, 304, 0x404000); // startpc
     put(&mut bytes, 368, 99); // sleepWhen
     put(&mut bytes, 392, 0xb0b); // bubble
-    let g = G::parse(&bytes, &layout.g, &layout.gobuf).unwrap();
+    let g = G::parse(Addr(0), &bytes, &layout.g).unwrap();
     assert_eq!((g.stack_lo, g.stack_hi, g.m), (0xc000_1000, 0xc000_1800, 0x77));
     assert_eq!((g.sched_sp, g.sched_pc, g.sched_lr), (0xc000_1400, 0x401000, 0x402000));
-    assert_eq!((g.status(), g.scan, g.goid), (Status::Waiting, true, 42));
+    assert_eq!((g.status(), g.scan(), g.goid), (Status::Waiting, true, 42));
     assert_eq!((g.waitsince, g.waitreason, g.tracking_seq), (1234, 19, 7));
     assert_eq!((g.parent_goid, g.gopc, g.startpc), (Some(1), 0x403000, 0x404000));
     assert_eq!((g.sleep_when, g.bubble), (Some(99), Some(0xb0b)));
-    assert_eq!(G::parse(&bytes[..400], &layout.g, &layout.gobuf).unwrap().bubble, Some(0xb0b));
-    assert_eq!(G::parse(&bytes[..300], &layout.g, &layout.gobuf), None);
+    assert_eq!(G::parse(Addr(0), &bytes[..400], &layout.g).unwrap().bubble, Some(0xb0b));
+    assert_eq!(G::parse(Addr(0), &bytes[..300], &layout.g), None);
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn a_stack_must_hold_its_stack_pointer() {
 #[test]
 fn fields_that_a_version_lacks_are_none() {
     let layout = layout(19);
-    let g = G::parse(&[0; 392], &layout.g, &layout.gobuf).unwrap();
+    let g = G::parse(Addr(0), &[0; 392], &layout.g).unwrap();
     assert_eq!((g.parent_goid, g.sleep_when, g.coroarg, g.bubble), (None, None, None, None));
     assert_eq!(g.status(), Status::Idle);
 }
@@ -69,7 +70,7 @@ proptest! {
     fn any_bytes_are_taken(bytes in proptest::collection::vec(any::<u8>(), 0..500), minor in 18_u32..28) {
         if let Some(table) = checked_in(minor, Arch::Arm64) {
             let layout = Layout::resolve(table).unwrap();
-            if let Some(g) = G::parse(&bytes, &layout.g, &layout.gobuf) {
+            if let Some(g) = G::parse(Addr(0), &bytes, &layout.g) {
                 let _ = g.status();
             }
         }

@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::recording::quiet;
 use crate::addr::{Addr, LinkAddr, LoadBias};
 use crate::bytes::FieldsExt;
 use crate::image::build_info::{BuildInfo, BuildInfoError};
@@ -16,7 +15,7 @@ use crate::image::moduledata::{MODULEDATA_KEPT, ModuleData};
 use crate::image::pclntab::{Header, Pclntab};
 use crate::model::TextMapping;
 use crate::process::file_bytes::FileBytes;
-use crate::process::{Mapping, ReadError, Target, TargetError};
+use crate::process::{Mapping, ReadError, Target, TargetError, unrecorded};
 
 /// A Go program that was found in a target.
 #[derive(Debug)]
@@ -147,6 +146,13 @@ impl Program {
             end: Addr(start.0.checked_add(size)?),
             offset: segment.offset.checked_sub(into_page)?,
         })
+    }
+
+    /// The separate file with its symbols, and what to add to that file's addresses to get those of the
+    /// program (modulo 2⁶⁴).
+    #[must_use]
+    pub fn symbols(&self) -> Option<(&Elf, u64)> {
+        self.symbol_file.as_ref().map(|file| (file.elf.as_ref(), file.shift))
     }
 
     /// Finds the Go program in `target`.
@@ -288,7 +294,7 @@ fn find_moduledata(
     let by_section = elf.section(".go.module").map(|section| (section.addr, section.size));
     let writable = elf.segments().iter().filter(|s| s.writable).map(|s| (s.vaddr, s.file_size));
     for (start, size) in by_section.into_iter().chain(writable) {
-        if let Some(found) = search(quiet(target), bias.load(start), size.min(MAX_SEARCHED), header, pclntab)? {
+        if let Some(found) = search(unrecorded(target), bias.load(start), size.min(MAX_SEARCHED), header, pclntab)? {
             if let Some(recorder) = target.recorder() {
                 // Read again, for the record.
                 target.read(found.addr, &mut [0; MODULEDATA_KEPT])?;

@@ -1,63 +1,14 @@
-//! `runtime.mstats` and its parts: what `runtime.ReadMemStats` sums up.
+//! `runtime.memstats` summed up as `runtime.ReadMemStats` does it.
 
-use super::gc_controller::GcController;
-use super::layout::{Layout, layout};
-use super::mcache::Unflushed;
+use super::spans::Unflushed;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{HeapStats, Pause, WarningCode, Warnings};
 use crate::process::{ReadError, Target, TargetExt as _};
-
-layout! {
-    /// Offsets in `runtime.mstats` (mstats.go).
-    MstatsLayout of "runtime.mstats" {
-        heap_stats = "heapStats",
-        stacks_sys = "stacks_sys",
-        mspan_sys = "mspan_sys",
-        mcache_sys = "mcache_sys",
-        buckhash_sys = "buckhash_sys",
-        gc_misc_sys = "gcMiscSys",
-        other_sys = "other_sys",
-        last_gc_unix = "last_gc_unix",
-        pause_total_ns = "pause_total_ns",
-        pause_ns = "pause_ns",
-        pause_end = "pause_end",
-        numgc = "numgc",
-        numforcedgc = "numforcedgc",
-        gc_cpu_fraction = "gc_cpu_fraction",
-        enablegc = "enablegc",
-    }
-}
-
-layout! {
-    /// Offsets in `runtime.consistentHeapStats` (mstats.go).
-    ConsistentHeapStatsLayout of "runtime.consistentHeapStats" {
-        stats = "stats",
-    }
-}
-
-layout! {
-    /// Offsets in `runtime.heapStatsDelta` (mstats.go).
-    HeapStatsDeltaLayout of "runtime.heapStatsDelta" {
-        in_stacks = "inStacks",
-        in_work_bufs = "inWorkBufs",
-        tiny_alloc_count = "tinyAllocCount",
-        large_alloc = "largeAlloc",
-        large_alloc_count = "largeAllocCount",
-        small_alloc_count = "smallAllocCount",
-        large_free = "largeFree",
-        large_free_count = "largeFreeCount",
-        small_free_count = "smallFreeCount",
-        ; optional
-        in_ptr_scalar_bits = "inPtrScalarBits",
-    }
-}
-
-/// Deltas in `consistentHeapStats.stats`; they rotate, and their sum is the truth at any time.
-const DELTAS: u32 = 3;
-
-/// Length of the rings `pause_ns` and `pause_end`.
-const PAUSES: u32 = 256;
+use crate::runtime::layout::Layout;
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::gc_controller::GcController;
+use crate::runtime::mirror::mstats::{DELTAS, HeapStatsDelta, MemStats, PAUSES};
 
 /// `runtime.memstats` and the sum of its deltas, as it stands in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,57 +61,50 @@ impl Mstats {
     /// Takes `runtime.memstats`'s bytes apart. `None` when there are too few.
     #[must_use]
     pub fn parse(bytes: &[u8], layout: &Layout) -> Option<Self> {
-        let l = &layout.mstats;
-        let word = |offset: u32| bytes.u64_at(offset as usize);
-        let numgc = bytes.u32_at(l.numgc as usize)?;
+        let base = MemStats::parse(Addr(0), bytes, &layout.mstats)?;
         let mut out = Self {
-            stacks_sys: word(l.stacks_sys)?,
-            mspan_sys: word(l.mspan_sys)?,
-            mcache_sys: word(l.mcache_sys)?,
-            buckhash_sys: word(l.buckhash_sys)?,
-            gc_misc_sys: word(l.gc_misc_sys)?,
-            other_sys: word(l.other_sys)?,
-            last_gc_unix: word(l.last_gc_unix)?,
-            pause_total_ns: word(l.pause_total_ns)?,
-            recent_pauses: pauses(bytes, layout, numgc),
-            numgc,
-            numforcedgc: bytes.u32_at(l.numforcedgc as usize)?,
-            gc_cpu_fraction: f64::from_bits(word(l.gc_cpu_fraction)?),
-            enablegc: bytes.u8_at(l.enablegc as usize)? != 0,
+            stacks_sys: base.stacks_sys,
+            mspan_sys: base.mspan_sys,
+            mcache_sys: base.mcache_sys,
+            buckhash_sys: base.buckhash_sys,
+            gc_misc_sys: base.gc_misc_sys,
+            other_sys: base.other_sys,
+            last_gc_unix: base.last_gc_unix,
+            pause_total_ns: base.pause_total_ns,
+            recent_pauses: pauses(bytes, layout, base.numgc),
+            numgc: base.numgc,
+            numforcedgc: base.numforcedgc,
+            gc_cpu_fraction: base.gc_cpu_fraction,
+            enablegc: base.enablegc,
             ..Self::default()
         };
         for delta in 0..DELTAS {
             let start = delta.checked_mul(layout.heap_delta.size)?.checked_add(layout.heap_stats.stats)?;
-            out.add_delta(bytes.get(l.heap_stats.checked_add(start)? as usize..)?, layout)?;
+            out.add_delta(bytes.get(layout.mstats.heap_stats.checked_add(start)? as usize..)?, layout)?;
         }
         Some(out)
     }
 
     fn add_delta(&mut self, bytes: &[u8], layout: &Layout) -> Option<()> {
         let l = &layout.heap_delta;
-        // Single deltas may be negative: only the sum is not.
-        let add = |to: &mut u64, offset: u32, times: u64| {
-            *to = to.wrapping_add(bytes.u64_at(offset as usize)?.wrapping_mul(times));
-            Some(())
-        };
-        add(&mut self.in_stacks, l.in_stacks, 1)?;
-        add(&mut self.in_work_bufs, l.in_work_bufs, 1)?;
-        if let Some(offset) = l.in_ptr_scalar_bits {
-            add(&mut self.in_ptr_scalar_bits, offset, 1)?;
-        }
-        add(&mut self.tiny, l.tiny_alloc_count, 1)?;
-        add(&mut self.alloc_bytes, l.large_alloc, 1)?;
-        add(&mut self.allocs, l.large_alloc_count, 1)?;
-        add(&mut self.free_bytes, l.large_free, 1)?;
-        add(&mut self.frees, l.large_free_count, 1)?;
+        let delta = HeapStatsDelta::parse(Addr(0), bytes, l)?;
+        let add = |to: &mut u64, count: u64| *to = to.wrapping_add(count);
+        add(&mut self.in_stacks, delta.in_stacks);
+        add(&mut self.in_work_bufs, delta.in_work_bufs);
+        add(&mut self.in_ptr_scalar_bits, delta.in_ptr_scalar_bits.unwrap_or(0));
+        add(&mut self.tiny, delta.tiny_alloc_count);
+        add(&mut self.alloc_bytes, delta.large_alloc);
+        add(&mut self.allocs, delta.large_alloc_count);
+        add(&mut self.free_bytes, delta.large_free);
+        add(&mut self.frees, delta.large_free_count);
         let mut class_offset = 0_u32;
         for size in &layout.table.size_classes {
-            let (allocs, frees) =
-                (l.small_alloc_count.checked_add(class_offset)?, l.small_free_count.checked_add(class_offset)?);
-            add(&mut self.allocs, allocs, 1)?;
-            add(&mut self.alloc_bytes, allocs, u64::from(*size))?;
-            add(&mut self.frees, frees, 1)?;
-            add(&mut self.free_bytes, frees, u64::from(*size))?;
+            let count = |first: u32| bytes.u64_at(first.checked_add(class_offset)? as usize);
+            let (allocs, frees) = (count(l.small_alloc_count)?, count(l.small_free_count)?);
+            add(&mut self.allocs, allocs);
+            add(&mut self.alloc_bytes, allocs.wrapping_mul(u64::from(*size)));
+            add(&mut self.frees, frees);
+            add(&mut self.free_bytes, frees.wrapping_mul(u64::from(*size)));
             class_offset = class_offset.checked_add(8)?;
         }
         Some(())

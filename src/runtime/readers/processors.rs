@@ -1,114 +1,22 @@
-//! `runtime.p`: the right to execute Go code, and what is kept for each.
+//! Every P of a program, and whose layout is theirs.
 
 use rustc_hash::FxHashMap;
 
 use super::bulk;
-use super::g::read_goids;
-use super::layout::{Layout, LayoutTable, layout};
-use super::m::M;
+use super::goids::read_goids;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::model::{PStatus, Processor, WarningCode, Warnings};
+use crate::model::{Processor, WarningCode, Warnings};
 use crate::process::{ReadError, Target, TargetExt as _};
-
-layout! {
-    /// Offsets in `runtime.p` (runtime2.go).
-    PLayout of "runtime.p" {
-        id = "id",
-        status = "status",
-        schedtick = "schedtick",
-        syscalltick = "syscalltick",
-        m = "m",
-        mcache = "mcache",
-        goidcache = "goidcache",
-        goidcacheend = "goidcacheend",
-        runqhead = "runqhead",
-        runqtail = "runqtail",
-        runnext = "runnext",
-        ; optional
-        num_timers = "numTimers",
-        goroutines_created = "goroutinesCreated",
-        ; optional nested
-        timers_len = "timers" . "runtime.timers" . "len",
-    }
-}
+use crate::runtime::layout::{Layout, LayoutTable};
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::g::GLayout;
+use crate::runtime::mirror::m::M;
+use crate::runtime::mirror::p::{P, PLayout, RUNQ};
 
 /// Most Ps that are read. GOMAXPROCS is the number of CPUs unless told otherwise, and Linux supports
 /// 8192 of them.
 const MAX_PS: u64 = 1 << 13;
-
-/// Length of a P's own run queue (`len(p.runq)`).
-const RUNQ: u32 = 256;
-
-/// What is read of a `runtime.p`, as it stands in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct P {
-    /// Where it is.
-    pub addr: Addr,
-    /// `id`: its index in `allp`.
-    pub id: i32,
-    /// `status`.
-    pub status: u32,
-    /// `schedtick`: scheduler calls so far.
-    pub schedtick: u32,
-    /// `syscalltick`: system calls so far.
-    pub syscalltick: u32,
-    /// `m`: the M that owns it; 0 for none.
-    pub m: u64,
-    /// `mcache`; 0 before it has one.
-    pub mcache: u64,
-    /// `goidcacheend - goidcache`: goroutine ids that it holds and has not given out.
-    pub unused_goids: u64,
-    /// `runqtail - runqhead`: length of its run queue.
-    pub run_queue: u32,
-    /// `runnext`: the g that is to run next; 0 for none.
-    pub runnext: u64,
-    /// Timers in its heap; `None` where that is not known.
-    pub timers: Option<u32>,
-    /// `goroutinesCreated` (1.26 on).
-    pub goroutines_created: Option<u64>,
-}
-
-impl P {
-    /// Takes a p's bytes apart. `None` when there are too few.
-    #[must_use]
-    pub fn parse(addr: Addr, bytes: &[u8], layout: &PLayout) -> Option<Self> {
-        let word = |offset: u32| bytes.u64_at(offset as usize);
-        let half = |offset: u32| bytes.u32_at(offset as usize);
-        let timer_count = layout.num_timers.or(layout.timers_len);
-        Some(Self {
-            addr,
-            id: bytes.i32_at(layout.id as usize)?,
-            status: half(layout.status)?,
-            schedtick: half(layout.schedtick)?,
-            syscalltick: half(layout.syscalltick)?,
-            m: word(layout.m)?,
-            mcache: word(layout.mcache)?,
-            unused_goids: word(layout.goidcacheend)?.saturating_sub(word(layout.goidcache)?),
-            // The queue runs on while it is read: the head may be newer than the tail.
-            run_queue: Some(half(layout.runqtail)?.wrapping_sub(half(layout.runqhead)?))
-                .filter(|n| *n <= RUNQ)
-                .unwrap_or(0),
-            runnext: word(layout.runnext)?,
-            timers: timer_count.and_then(half),
-            goroutines_created: layout.goroutines_created.and_then(word),
-        })
-    }
-
-    /// Its status. The numbers have kept their meaning since 1.19; from 1.26 on none is in a system
-    /// call by its own word.
-    #[must_use]
-    pub fn status(&self) -> PStatus {
-        match self.status {
-            0 => PStatus::Idle,
-            1 => PStatus::Running,
-            2 => PStatus::Syscall,
-            3 => PStatus::GcStop,
-            4 => PStatus::Dead,
-            other => PStatus::Unknown(other),
-        }
-    }
-}
 
 /// Every P of the slice at `allp`, that is as many as GOMAXPROCS says.
 ///
@@ -225,7 +133,7 @@ fn ps_fit(target: &dyn Target, ps: &[Addr], goidgen: u64, layout: &PLayout) -> R
 ///
 /// # Errors
 /// When the target could not be looked at.
-pub fn read_processors(target: &dyn Target, ps: &[P], ms: &[M], layout: &Layout) -> Result<Vec<Processor>, ReadError> {
+pub fn read_processors(target: &dyn Target, ps: &[P], ms: &[M], layout: &GLayout) -> Result<Vec<Processor>, ReadError> {
     let owners: FxHashMap<u64, &M> = ms.iter().map(|m| (m.addr.0, m)).collect();
     let gs: Vec<Addr> = ps
         .iter()
@@ -246,9 +154,9 @@ pub fn read_processors(target: &dyn Target, ps: &[P], ms: &[M], layout: &Layout)
             syscalltick: p.syscalltick,
             m: owners.get(&p.m).map(|m| m.id),
             running: ids.first().copied().flatten(),
-            run_queue: p.run_queue,
+            run_queue: p.run_queue(),
             runnext: ids.get(1).copied().flatten(),
-            timers: p.timers.map(u64::from),
+            timers: p.timers().map(u64::from),
         })
         .collect())
 }

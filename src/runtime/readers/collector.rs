@@ -1,148 +1,12 @@
-//! `runtime.gcControllerState`: the collector's pacer.
+//! The collector: its pacer, and what a snapshot has of it.
 
-use super::layout::{Layout, layout};
-use super::mstats::Mstats;
+use super::memory::Mstats;
 use crate::addr::Addr;
-use crate::bytes::FieldsExt as _;
 use crate::model::{GcPhase, GcStats, WarningCode, Warnings};
 use crate::process::{ReadError, Target, TargetExt as _};
-
-layout! {
-    /// Offsets in `runtime.gcControllerState` (mgcpacer.go).
-    GcControllerLayout of "runtime.gcControllerState" {
-        gc_percent = "gcPercent",
-        memory_limit = "memoryLimit",
-        gc_percent_heap_goal = "gcPercentHeapGoal",
-        sweep_dist_min_trigger = "sweepDistMinTrigger",
-        triggered = "triggered",
-        heap_live = "heapLive",
-        heap_marked = "heapMarked",
-        heap_in_use = "heapInUse",
-        heap_released = "heapReleased",
-        heap_free = "heapFree",
-        total_alloc = "totalAlloc",
-        total_free = "totalFree",
-        mapped_ready = "mappedReady",
-    }
-}
-
-/// `gcController`, as it stands in memory; all in bytes but for the percentage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GcController {
-    /// `gcPercent`: GOGC; negative when off.
-    pub gc_percent: i32,
-    /// `memoryLimit`: GOMEMLIMIT; the largest `int64` when there is none.
-    pub memory_limit: u64,
-    /// `gcPercentHeapGoal`: the goal by GOGC alone.
-    pub gc_percent_heap_goal: u64,
-    /// `sweepDistMinTrigger`.
-    pub sweep_dist_min_trigger: u64,
-    /// `triggered`: heap size at which the running cycle began; all ones between cycles.
-    pub triggered: u64,
-    /// `heapLive`.
-    pub heap_live: u64,
-    /// `heapMarked`.
-    pub heap_marked: u64,
-    /// `heapInUse`.
-    pub heap_in_use: u64,
-    /// `heapReleased`.
-    pub heap_released: u64,
-    /// `heapFree`.
-    pub heap_free: u64,
-    /// `totalAlloc`.
-    pub total_alloc: u64,
-    /// `totalFree`.
-    pub total_free: u64,
-    /// `mappedReady`.
-    pub mapped_ready: u64,
-}
-
-/// Least room that the pacer leaves below the memory limit, bytes (mgcpacer.go; 1.19 on).
-const LIMIT_HEADROOM: u64 = 1 << 20;
-
-/// The same as a share of the goal, percent (mgcpacer.go; 1.21 on).
-const LIMIT_HEADROOM_PERCENT: u64 = 3;
-
-/// Least distance of the goal from where the cycle began, bytes (mgcpacer.go; 1.19 on).
-const MIN_RUNWAY: u64 = 64 << 10;
-
-/// Heap at which the first cycle begins with GOGC=100, bytes (`defaultHeapMinimum`, mgcpacer.go).
-const MIN_HEAP: u64 = 4 << 20;
-
-/// No heap is as large as this, bytes: the addresses of a process end here.
-const MAX_HEAP: u64 = 1 << 47;
-
-impl GcController {
-    /// Takes `gcController`'s bytes apart. `None` when there are too few.
-    #[must_use]
-    pub fn parse(bytes: &[u8], layout: &GcControllerLayout) -> Option<Self> {
-        let word = |offset: u32| bytes.u64_at(offset as usize);
-        Some(Self {
-            gc_percent: bytes.i32_at(layout.gc_percent as usize)?,
-            memory_limit: word(layout.memory_limit)?,
-            gc_percent_heap_goal: word(layout.gc_percent_heap_goal)?,
-            sweep_dist_min_trigger: word(layout.sweep_dist_min_trigger)?,
-            triggered: word(layout.triggered)?,
-            heap_live: word(layout.heap_live)?,
-            heap_marked: word(layout.heap_marked)?,
-            heap_in_use: word(layout.heap_in_use)?,
-            heap_released: word(layout.heap_released)?,
-            heap_free: word(layout.heap_free)?,
-            total_alloc: word(layout.total_alloc)?,
-            total_free: word(layout.total_free)?,
-            mapped_ready: word(layout.mapped_ready)?,
-        })
-    }
-
-    /// What `MemStats.NextGC` would say: the goal by GOGC, lowered by the memory limit or raised
-    /// by what sweeping needs, as the pacer works it out (`heapGoalInternal`, mgcpacer.go).
-    /// `None` when no size starts a cycle.
-    #[must_use]
-    pub fn heap_goal(&self, minor: u32) -> Option<u64> {
-        let limited = self.memory_limit_goal(minor);
-        let goal = if limited < self.gc_percent_heap_goal {
-            limited
-        } else {
-            let goal = self.gc_percent_heap_goal.max(self.sweep_dist_min_trigger);
-            match self.triggered {
-                u64::MAX => goal,
-                triggered => goal.max(triggered.saturating_add(MIN_RUNWAY)),
-            }
-        };
-        (goal != u64::MAX).then_some(goal)
-    }
-
-    /// Whether the goal by GOGC is one that GOGC leads to, given what was marked last; a word from
-    /// somewhere else is not. Says nothing when GOGC is off.
-    #[must_use]
-    pub fn is_goal_likely(&self) -> bool {
-        let Ok(percent) = u64::try_from(self.gc_percent) else { return false };
-        let grown = |size: u64| (size / 100).saturating_mul(percent);
-        // What is marked, that much more, and as much for stacks and variables.
-        let least = self.heap_marked.saturating_add(grown(self.heap_marked)).max(grown(MIN_HEAP));
-        let sizes = 0..MAX_HEAP;
-        (least..MAX_HEAP).contains(&self.gc_percent_heap_goal)
-            && sizes.contains(&self.sweep_dist_min_trigger)
-            && (self.triggered == u64::MAX || sizes.contains(&self.triggered))
-    }
-
-    /// `memoryLimitHeapGoal` (mgcpacer.go).
-    fn memory_limit_goal(&self, minor: u32) -> u64 {
-        let heap = self.heap_free.saturating_add(self.total_alloc.saturating_sub(self.total_free));
-        let not_heap = self.mapped_ready.saturating_sub(heap);
-        let overage = self.mapped_ready.saturating_sub(self.memory_limit);
-        let goal = self.memory_limit.saturating_sub(not_heap.saturating_add(overage));
-        if goal == 0 {
-            return self.heap_marked;
-        }
-        let share = if minor >= 21 { (goal / 100).saturating_mul(LIMIT_HEADROOM_PERCENT) } else { 0 };
-        let headroom = share.max(LIMIT_HEADROOM);
-        goal.saturating_sub(headroom).max(headroom).max(self.heap_marked)
-    }
-}
-
-/// What the goal is worked out from and no function is asked about.
-pub(crate) const GOAL_FIELDS: [&str; 3] = ["gcPercentHeapGoal", "sweepDistMinTrigger", "triggered"];
+use crate::runtime::layout::Layout;
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::gc_controller::{GOAL_FIELDS, GcController};
 
 /// Reads `gcController`.
 ///
@@ -155,7 +19,7 @@ pub fn read_gc_controller(
     warnings: &mut Warnings,
 ) -> Result<Option<GcController>, ReadError> {
     let bytes = target.read_vec(addr, layout.gc_controller.size as usize)?;
-    let gc = bytes.and_then(|bytes| GcController::parse(&bytes, &layout.gc_controller));
+    let gc = bytes.and_then(|bytes| GcController::parse(addr, &bytes, &layout.gc_controller));
     if gc.is_none() {
         warnings.add(WarningCode::StatsUnreadable, format!("runtime.gcController at {addr} cannot be read"));
     }
@@ -215,6 +79,7 @@ mod tests {
     use super::*;
     use crate::addr::Arch;
     use crate::runtime::layout::checked_in;
+    use crate::runtime::mirror::gc_controller::MIN_RUNWAY;
 
     const MIB: u64 = 1 << 20;
 

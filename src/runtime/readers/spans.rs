@@ -1,33 +1,14 @@
-//! `runtime.mcache`: what a P has allocated and not yet told the heap's statistics.
+//! What the Ps have allocated and not yet told the heap's statistics, and whose layout their spans have.
 
 use super::bulk;
-use super::layout::{Layout, LayoutTable, layout};
-use super::p::P;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::process::{ReadError, Target};
-
-layout! {
-    /// Offsets in `runtime.mcache` (mcache.go).
-    McacheLayout of "runtime.mcache" {
-        tiny_allocs = "tinyAllocs",
-        alloc = "alloc",
-    }
-}
-
-layout! {
-    /// Offsets in `runtime.mspan` (mheap.go).
-    MspanLayout of "runtime.mspan" {
-        alloc_count = "allocCount",
-        spanclass = "spanclass",
-        alloc_count_before_cache = "allocCountBeforeCache",
-        elemsize = "elemsize",
-    }
-}
-
-/// `numSpanClasses`: spans that an mcache holds, one with and one without pointers for each of the
-/// 68 size classes (1.19 to 1.27).
-const SPAN_CLASSES: usize = 136;
+use crate::runtime::layout::{Layout, LayoutTable};
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::mcache::{Mcache, McacheLayout, SPAN_CLASSES};
+use crate::runtime::mirror::mspan::{Mspan, MspanLayout};
+use crate::runtime::mirror::p::P;
 
 /// Allocations that are not in the heap's statistics yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,27 +55,24 @@ fn spans_fit(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<bool, Rea
     let caches: Vec<Addr> = ps.iter().map(|p| Addr(p.mcache)).filter(|addr| !addr.is_nil()).collect();
     let mut spans: Vec<(u8, Addr)> = Vec::new();
     bulk::for_each(target, &caches, layout.mcache.size, |_, bytes| {
-        let alloc = layout.mcache.alloc as usize;
-        let span = |class: u8| bytes?.u64_at(alloc.checked_add(usize::from(class) * 8)?);
-        spans.extend((0..SPAN_CLASSES).filter_map(|class| {
-            let class = u8::try_from(class).ok()?;
-            Some((class, Addr(span(class)?)))
-        }));
+        let span = |class: usize| bytes?.u64_at(layout.mcache.span(class)? as usize);
+        spans.extend((0..SPAN_CLASSES).filter_map(|class| Some((u8::try_from(class).ok()?, Addr(span(class)?)))));
     })?;
     let (mut right, mut wrong) = (0_usize, 0_usize);
     let addrs: Vec<Addr> = spans.iter().map(|(_, span)| *span).collect();
     bulk::for_each(target, &addrs, layout.mspan.size, |index, bytes| {
         let (Some((class, _)), Some(bytes)) = (spans.get(index), bytes) else { return };
-        let size = bytes.u64_at(layout.mspan.elemsize as usize).unwrap_or(u64::MAX);
+        let Some(span) = Mspan::parse(Addr(0), bytes, &layout.mspan) else {
+            wrong += 1;
+            return;
+        };
         // The empty span, which stands where there is none.
-        if size == 0 {
+        if span.elemsize == 0 {
             return;
         }
         let known = layout.table.size_classes.get(usize::from(class / 2)).copied().map(u64::from);
-        let said = bytes.u8_at(layout.mspan.spanclass as usize);
-        let count = |offset: u32| bytes.u16_at(offset as usize);
-        let counts = count(layout.mspan.alloc_count_before_cache) <= count(layout.mspan.alloc_count);
-        if said == Some(*class) && Some(size) == known && counts {
+        let counts = span.alloc_count_before_cache <= span.alloc_count;
+        if span.spanclass == *class && Some(span.elemsize) == known && counts {
             right += 1;
         } else {
             wrong += 1;
@@ -113,23 +91,20 @@ pub fn read_unflushed(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<
     let mut sum = Unflushed::default();
     bulk::for_each(target, &caches, layout.mcache.size, |_, bytes| {
         let Some(bytes) = bytes else { return };
-        sum.tiny = sum.tiny.wrapping_add(bytes.u64_at(layout.mcache.tiny_allocs as usize).unwrap_or(0));
-        let alloc = layout.mcache.alloc as usize;
-        spans.extend((0..SPAN_CLASSES).filter_map(|class| bytes.u64_at(alloc.checked_add(class * 8)?)).map(Addr));
+        let cache = Mcache::parse(Addr(0), bytes, &layout.mcache).unwrap_or_default();
+        sum.tiny = sum.tiny.wrapping_add(cache.tiny_allocs);
+        let span = |class| bytes.u64_at(layout.mcache.span(class)? as usize);
+        spans.extend((0..SPAN_CLASSES).filter_map(span).map(Addr));
     })?;
     // All classes without a span share the one empty span, which holds nothing.
     spans.sort_unstable();
     spans.dedup();
     spans.retain(|span| !span.is_nil());
     bulk::for_each(target, &spans, layout.mspan.size, |_, bytes| {
-        let count = |offset: u32| bytes.and_then(|b| b.u16_at(offset as usize));
-        let size = bytes.and_then(|b| b.u64_at(layout.mspan.elemsize as usize));
-        let used = count(layout.mspan.alloc_count).zip(count(layout.mspan.alloc_count_before_cache));
-        if let (Some((now, before)), Some(size)) = (used, size) {
-            let objects = u64::from(now.saturating_sub(before));
-            sum.objects = sum.objects.wrapping_add(objects);
-            sum.bytes = sum.bytes.wrapping_add(objects.wrapping_mul(size));
-        }
+        let Some(span) = bytes.and_then(|bytes| Mspan::parse(Addr(0), bytes, &layout.mspan)) else { return };
+        let objects = u64::from(span.alloc_count.saturating_sub(span.alloc_count_before_cache));
+        sum.objects = sum.objects.wrapping_add(objects);
+        sum.bytes = sum.bytes.wrapping_add(objects.wrapping_mul(span.elemsize));
     })?;
     Ok(sum)
 }

@@ -1,0 +1,34 @@
+//! What can be asked of a session and of a capture.
+
+use std::path::PathBuf;
+
+/// What opening a target may need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// A separate file with the program's symbols.
+    pub bin: Option<PathBuf>,
+    /// Whether to compare every source of every fact, whatever that costs.
+    pub thorough: bool,
+}
+
+/// What a capture is to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureOptions {
+    /// Stacks too.
+    pub stacks: bool,
+    /// Dead (free) gs too.
+    pub dead: bool,
+    /// What goroutines do in C too.
+    pub c_frames: bool,
+    /// Whether to stop the target, and how.
+    pub freeze: Option<FreezeMode>,
+}
+
+/// What to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreezeMode {
+    /// Only threads that run goroutines, one at a time.
+    Running,
+    /// Every thread, together.
+    All,
+}

@@ -1,0 +1,15 @@
+//! `runtime.timer`: something that is to happen at a time.
+
+use super::mirror;
+
+mirror! {
+    /// What is read of a `runtime.timer` (time.go), as it stands in memory.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Timer, TimerLayout of "runtime.timer" {}
+    optional {
+        /// `pp` (to 1.22): the P that it belongs to.
+        pp: u64 = "pp",
+        /// `ts` (1.23 on): the `timers` that it belongs to, a field of a P.
+        ts: u64 = "ts",
+    }
+}
