@@ -22,9 +22,9 @@ pub trait ByteSource: Send + Sync {
     /// When the source could not be read at all.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// The source behind this one, when this one makes a record of what is read: for those who read
-    /// much to find little, and leave the little in the record themselves.
-    fn unrecorded(&self) -> Option<Arc<dyn ByteSource>> {
+    /// The source of this one's bytes, when this one makes a record of what is read: for those who read
+    /// much to find little, and have the little remembered.
+    fn unlogged(&self) -> Option<Arc<dyn ByteSource>> {
         None
     }
 

@@ -6,11 +6,11 @@
 //! the array to see that it was not replaced in between.
 
 use super::program::Program;
-use super::recording::quiet;
 use super::session::CaptureError;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt;
 use crate::model::{WarningCode, Warnings};
+use crate::process::remember::Attempt;
 use crate::process::{ReadError, Target, TargetExt};
 use crate::runtime::GoRuntime;
 use crate::runtime::symbols::Global;
@@ -31,8 +31,9 @@ pub(super) fn read(
     let Some(allgs) = place(Global::Allgs) else {
         return Err(CaptureError::NoGoroutines { at: Addr(0), what: "it was not found".to_owned() });
     };
+    let attempt = Attempt::at(target);
     let list = List {
-        target: quiet(target),
+        target: attempt.reader(),
         allgs,
         len: place(Global::Allglen).unwrap_or(Addr(allgs.0.wrapping_add(8))),
         array: place(Global::Allgptr).unwrap_or(allgs),
@@ -48,14 +49,14 @@ pub(super) fn read(
                 let message = format!("the program has {} gs; the first {MAX_GS} are listed", before.len);
                 warnings.add(WarningCode::LimitReached, message);
             }
-            if let Some(recorder) = target.recorder() {
+            if attempt.is_recorded() {
                 // All copies of the list as they were at this moment, so that they agree.
                 let capacity = before.len.max(list.capacity()?);
                 let header = [before.array, before.len, capacity].map(u64::to_le_bytes).concat();
-                recorder.keep(list.allgs, &header);
-                recorder.keep(list.len, &before.len.to_le_bytes());
-                recorder.keep(list.array, &before.array.to_le_bytes());
-                recorder.keep(Addr(before.array), &bytes);
+                attempt.accept(list.allgs, &header);
+                attempt.accept(list.len, &before.len.to_le_bytes());
+                attempt.accept(list.array, &before.array.to_le_bytes());
+                attempt.accept(Addr(before.array), &bytes);
             }
             return Ok(addresses(&bytes, warnings));
         }

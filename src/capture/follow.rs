@@ -14,10 +14,9 @@ use super::fields;
 use super::goroutines::{Collected, Decoder};
 use super::labels::Follower;
 use super::program::Program;
-use super::recording::quiet;
 use crate::addr::Addr;
 use crate::model::{StrId, SymbolPool, WarningCode, Warnings};
-use crate::process::{ReadError, Target, TargetExt};
+use crate::process::{ReadError, Target, TargetExt, unlogged};
 use crate::runtime::GoRuntime;
 use crate::runtime::panics::Interface;
 use crate::runtime::values::Values;
@@ -93,7 +92,7 @@ impl Follow<'_> {
             }
             for (field, value, offset) in lost {
                 let at = Addr(goroutine.addr.0.wrapping_add(offset.into()));
-                if quiet(self.target).read_u64(at)? != Some(value) {
+                if unlogged(self.target).read_u64(at)? != Some(value) {
                     // It has run since.
                     collected.recorded.add_let_go(goroutine.addr, field);
                     continue;

@@ -24,7 +24,7 @@ use crate::image::eh_frame::{EhFrame, RegisterNumber, RegisterNumbers, Row, Rule
 use crate::image::elf::Elf;
 use crate::image::symtab::Symbols;
 use crate::model::{ForeignFrame, ForeignStack, Goroutine, StackState, Status, SymbolPool, WarningCode, Warnings};
-use crate::process::{BlockedThread, Frozen, Mapping, ReadError, Registers, Target, TargetExt as _, Tid};
+use crate::process::{BlockedThread, Frozen, Mapping, ReadError, Registers, Target, TargetExt as _, Tid, unlogged};
 use crate::runtime::g::G;
 use crate::runtime::layout::Layout;
 use crate::runtime::m::M;
@@ -100,7 +100,7 @@ pub(super) fn read(
     warnings: &mut Warnings,
 ) -> Result<Vec<InC>, ReadError> {
     // What is read here once more must not take the place of what was believed before.
-    let target = target.recorder().map_or(target, |recorder| recorder.unrecorded());
+    let target = unlogged(target);
     let mut found = Vec::new();
     let mut held = 0_usize;
     for m in ms.iter().filter(|m| m.incgo && m.curg != 0) {
@@ -244,7 +244,7 @@ impl CStacks {
             return;
         }
         // What comes of it is recorded, and not the megabytes of libraries that are searched for it.
-        let target = target.recorder().map_or(target, |recorder| recorder.unrecorded());
+        let target = unlogged(target);
         let Ok(mappings) = target.mappings() else { return };
         if self.objects.len() > MAX_OBJECTS || self.steps.len() > MAX_STEPS {
             *self = Self::default();
@@ -439,8 +439,8 @@ impl<'a> Code<'a> {
     }
 
     fn program_object(&self, mapping: &Mapping) -> Object {
-        let quiet = self.program.elf.bytes().source().unrecorded().and_then(|source| Elf::parse(source).ok());
-        let mut image = Image::new(quiet.map_or_else(|| Arc::clone(&self.program.elf), Arc::new));
+        let unlogged = self.program.elf.unlogged();
+        let mut image = Image::new(unlogged.map_or_else(|| Arc::clone(&self.program.elf), Arc::new));
         if let Some(file) = &self.program.symbol_file {
             image.separate = Some((Arc::clone(&file.elf), Symbols::default(), file.shift));
         }

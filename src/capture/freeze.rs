@@ -12,13 +12,13 @@ use rustc_hash::FxHashMap;
 use super::goroutines::Walk;
 use super::program::Program;
 use super::read::{Chunk, Plan};
-use super::recording::quiet;
 use super::scheduler::SchedulerState;
 use super::session::CaptureError;
 use super::unwind::{Start, StartKind};
 use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt;
 use crate::model::FreezeInfo;
+use crate::process::remember::Attempt;
 use crate::process::{Broken, FreezeWhich, Frozen, ReadError, Registers, Target, TargetError, TargetExt, Tid};
 use crate::runtime::GoRuntime;
 use crate::runtime::g::{G, GLayout, GobufLayout};
@@ -67,12 +67,12 @@ fn stop_each(
     info: &mut FreezeInfo,
 ) -> Result<Vec<(Vec<Chunk>, Plan)>, CaptureError> {
     let layout = &runtime.layout;
-    let quiet = quiet(walk.target);
+    let reader = Attempt::at(walk.target).reader();
     let mut stopped_chunks = Vec::new();
     for m in &state.ms {
         let Some(thread) = tid(m) else { continue };
         // Most threads are idle or blocked; only one that has a goroutine is worth stopping.
-        let now = read_m(quiet, m.addr, &layout.m)?;
+        let now = read_m(reader, m.addr, &layout.m)?;
         let Some(now) = now.filter(|m| m.curg != 0 && is_wanted(m.curg)) else { continue };
         if !walk.is_running(now.curg)? {
             continue;
@@ -84,9 +84,9 @@ fn stop_each(
             Err(error) => return Err(error.into()),
         };
         let read = || -> Result<_, ReadError> {
-            let Some(now) = read_m(quiet, m.addr, &layout.m)? else { return Ok(None) };
+            let Some(now) = read_m(reader, m.addr, &layout.m)? else { return Ok(None) };
             let stopped = starts(
-                quiet,
+                reader,
                 |tid| frozen.registers(tid).or_else(|| frozen.asleep(tid)),
                 std::slice::from_ref(&now),
                 &layout.g,

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::fields::Checks;
-use super::recording::{Displaced, quiet};
+use super::recording::Displaced;
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::Status;
 use crate::process::coalesce::{ChunkReader, Limits};
+use crate::process::remember::Attempt;
 use crate::process::{MemRange, ReadError, Target};
 use crate::runtime::g::{G, GLayout, GobufLayout, MAX_STACK};
 use crate::runtime::wait_reason::CountedReasons;
@@ -221,8 +222,7 @@ impl Chunk {
 
     /// Reads the goroutines whose addresses are in `self.addrs`.
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
-        // Only what is believed in the end goes into a recording.
-        let target = quiet(target);
+        let target = Attempt::at(target).reader();
         let size = usize::try_from(plan.g.size).unwrap_or_default();
         self.before.clear();
         self.parts.clear();

@@ -278,7 +278,7 @@ impl Session {
         let state = scheduler::read(self.target.as_ref(), &self.runtime, &self.program, &threads, warnings)?;
         let addrs = allgs::read(self.target.as_ref(), &self.runtime, &self.program, warnings)?;
         let mut plan = self.plan(options, &checks(self.target.as_ref(), &self.runtime, &self.program, &state, clock)?);
-        let recorded = Recorded::of(self.target.as_ref());
+        let recorded = Recorded::of(self.target.as_ref())?;
         let ended = self.target.ended();
         let threads = match &ended {
             Some(ended) => Some(self.walk_threads(ended, &state)?),
@@ -412,7 +412,7 @@ impl Session {
         // was read.
         let _ = max_goid(self.target.as_ref(), &self.runtime, &self.program)?;
         let recorded = std::mem::take(&mut read.collected.recorded);
-        recorded.attach(self.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
+        recorded.leave(self.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use super::read::{Chunk, Plan};
 use super::scheduler::{self, SchedulerState};
 use super::session::{CaptureError, checks};
 use crate::model::{FreezeInfo, Warnings};
-use crate::process::{Broken, Clock, FreezeOptions, FreezeWhich, Target, TargetError, ThreadInfo, Tid, unrecorded};
+use crate::process::{Broken, Clock, FreezeOptions, FreezeWhich, Target, TargetError, ThreadInfo, Tid, unlogged};
 use crate::runtime::GoRuntime;
 
 /// Stacks longer than this are finished when the target runs again.
@@ -123,12 +123,12 @@ impl Reader<'_> {
     /// Reads everything once before the stop, and into the same memory: what the kernel has to find
     /// and make for it takes longer than the copying. It also shows how long reading takes.
     fn prepare(&mut self) -> Result<FreezeOptions, CaptureError> {
-        let quiet = unrecorded(self.target);
+        let unlogged = unlogged(self.target);
         let started = Instant::now();
         let unheard = &mut Warnings::default();
-        let state = scheduler::read(quiet, self.runtime, self.program, &self.threads, unheard)?;
-        let addrs = allgs::read(quiet, self.runtime, self.program, unheard)?;
-        Walk::read_all(quiet, &self.plan, &addrs, &mut self.chunks)?;
+        let state = scheduler::read(unlogged, self.runtime, self.program, &self.threads, unheard)?;
+        let addrs = allgs::read(unlogged, self.runtime, self.program, unheard)?;
+        Walk::read_all(unlogged, &self.plan, &addrs, &mut self.chunks)?;
         let usual = FreezeOptions::default();
         let hold = started.elapsed().saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
         // With nothing to run, an M waits for the network in the scheduler, which has called epoll_wait

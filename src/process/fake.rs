@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{
     Backend, BlockedThread, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo,
-    ReadError, ReadStats, Registers, Target, TargetError, ThreadInfo, Tid,
+    ReadError, ReadStats, Registers, Remembered, Target, TargetError, ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -135,6 +135,7 @@ pub struct FakeTarget {
     files: BTreeMap<String, Arc<dyn ByteSource>>,
     auxv: Vec<(u64, u64)>,
     registers: BTreeMap<Tid, Registers>,
+    remembered: BTreeMap<String, Remembered>,
     state: Mutex<State>,
 }
 
@@ -157,6 +158,7 @@ impl FakeTarget {
             files: BTreeMap::new(),
             auxv: Vec::new(),
             registers: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             state: Mutex::default(),
         }
     }
@@ -205,6 +207,13 @@ impl FakeTarget {
     #[must_use]
     pub fn with_registers(mut self, tid: Tid, registers: Registers) -> Self {
         self.registers.insert(tid, registers);
+        self
+    }
+
+    /// Has something remembered under `key`, as in a recording.
+    #[must_use]
+    pub fn with_remembered(mut self, key: &str, found: Remembered) -> Self {
+        self.remembered.insert(key.to_owned(), found);
         self
     }
 
@@ -318,6 +327,10 @@ impl State {
 }
 
 impl Target for FakeTarget {
+    fn remembered(&self, key: &str) -> Option<&Remembered> {
+        self.remembered.get(key)
+    }
+
     fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
         self.state().blocked.get_mut(&tid)?.pop_front()
     }

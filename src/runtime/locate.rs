@@ -158,8 +158,8 @@ impl GoRuntime {
     ) -> Result<Self, RuntimeError> {
         let parts = Parts { elf, bias, pclntab, module, build_info, symbols: options.symbols };
         let process = Process { target, bias: parts.bias };
-        let evidence = CodeEvidence::collect(target, parts.elf, parts.bias, parts.pclntab, parts.module);
-        let mut named = symtab_symbols(target, parts);
+        let evidence = CodeEvidence::collect(target, parts.elf, parts.bias, parts.pclntab, parts.module)?;
+        let mut named = symtab_symbols(target, parts)?;
         let (version, version_source, build_version) = go_version(process, parts, &evidence, &named)?;
         if let Some(v) = version.as_ref().filter(|v| v.minor < 18) {
             return Err(RuntimeError::TooOld { version: v.to_string() });
@@ -169,7 +169,7 @@ impl GoRuntime {
             && version.as_ref().is_some_and(|v| !v.devel && v.experiments.is_empty());
         let mut dwarf = None;
         if options.thorough || !certain {
-            dwarf = dwarf_of(target, parts);
+            dwarf = dwarf_of(target, parts)?;
             named.extend(dwarf.iter().flat_map(|d| d.symbols.clone()));
         }
         let allgs = evidence.allgs(process)?;
@@ -179,7 +179,7 @@ impl GoRuntime {
         let mut chosen = search.choose(&tables, dwarf.as_ref())?;
         if dwarf.is_none() && chosen.as_ref().map_or(true, Attempt::has_dissent) {
             // The exact truth is worth its cost now, if the program carries it.
-            dwarf = dwarf_of(target, parts);
+            dwarf = dwarf_of(target, parts)?;
             if let Some(found) = &dwarf {
                 search.named.extend(found.symbols.clone());
                 if let Ok(better) = search.choose(&[], dwarf.as_ref())? {
