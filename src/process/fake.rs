@@ -1,8 +1,7 @@
 //! A test double: memory, mappings, threads and clocks that a test makes up, and reads that fail,
 //! come short or find changed memory at a moment of the test's choosing.
 //!
-//! It is compiled always, so that tests outside of the library can use it too. Nothing but tests
-//! should.
+//! It is there for the library's own tests, and with the feature `testing` for those of others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;

@@ -21,6 +21,7 @@ pub mod child;
 pub mod clock;
 pub mod coalesce;
 pub mod core;
+#[cfg(any(test, feature = "testing"))]
 pub mod fake;
 pub mod file_bytes;
 mod freeze;

@@ -120,7 +120,7 @@ pub struct CoreTarget {
 /// Where the bytes of files come from.
 enum Files {
     /// From the files themselves, looked for once each.
-    Outside { places: Places, executable: OnceLock<Result<Found, String>>, others: Mutex<BTreeMap<String, Resolved>> },
+    Outside { places: Places, executable: OnceLock<Result<Found, String>>, others: Mutex<BTreeMap<String, Arc<OnceLock<Resolved>>>> },
     /// From the capture: by number, and their paths.
     Inside { files: Vec<(Option<String>, Arc<FileParts>)> },
 }
@@ -331,8 +331,11 @@ impl CoreTarget {
             }
             Files::Outside { .. } if mapping.path == self.process.exe => self.found_executable(),
             Files::Outside { places, others, .. } => {
+                // Who looks for one file holds up nobody who has found another.
                 let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
-                let found = others.entry(mapping.path.clone()).or_insert_with(|| {
+                let file = Arc::clone(others.entry(mapping.path.clone()).or_default());
+                drop(others);
+                let found = file.get_or_init(|| {
                     places.find(&mapping.path, self.ids_of(&mapping.path).as_ref(), None).map(|found| found.file)
                 });
                 found.clone().map(|file| file as Arc<dyn ByteSource>)
