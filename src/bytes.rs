@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the bytes of a file come from: the file itself, a core file's or a capture's copy, or a
 /// test's vector.
@@ -22,9 +22,9 @@ pub trait ByteSource: Send + Sync {
     /// When the source could not be read at all.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// The source behind this one, when this one makes a record of what is read: for those who read
-    /// much to find little, and leave the little in the record themselves.
-    fn unrecorded(&self) -> Option<Arc<dyn ByteSource>> {
+    /// The source of this one's bytes, when this one makes a record of what is read: for those who read
+    /// much to find little, and have the little remembered.
+    fn unlogged(&self) -> Option<Arc<dyn ByteSource>> {
         None
     }
 
@@ -90,18 +90,21 @@ impl PagedBytes {
     }
 
     fn block(&self, index: u64) -> Option<Arc<[u8]>> {
-        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(block) = blocks.get(&index) {
+        if let Some(block) = self.blocks().get(&index) {
             return Some(Arc::clone(block));
         }
+        // Without the lock: a file may be on a disk that is slow or does not answer, and what others have
+        // read is here. Two that want the same block read it twice at worst.
         let start = index.checked_mul(BLOCK)?;
         let want = self.source.len().checked_sub(start)?.min(BLOCK);
         let mut buf = vec![0; usize::try_from(want).ok()?];
         let got = self.source.read_at(start, &mut buf).ok()?;
         buf.truncate(got);
-        let block: Arc<[u8]> = buf.into();
-        blocks.insert(index, Arc::clone(&block));
-        Some(block)
+        Some(Arc::clone(self.blocks().entry(index).or_insert_with(|| buf.into())))
+    }
+
+    fn blocks(&self) -> MutexGuard<'_, HashMap<u64, Arc<[u8]>>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads up to `buf.len()` bytes from `offset` on and says how many there were.
@@ -236,6 +239,8 @@ impl FieldsExt for [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::Duration;
 
     #[test]
     fn reads_across_blocks_and_stops_at_the_end() {
@@ -248,6 +253,50 @@ mod tests {
         assert_eq!(paged.read_up_to(40_000, &mut buf), 0);
         assert_eq!(paged.read_up_to(u64::MAX, &mut buf), 0);
         assert!(paged.read_exact(39_990, &mut buf).is_none());
+    }
+
+    /// The first block is there at once; whoever reads another waits until it is let go on.
+    struct Slow {
+        asked: SyncSender<()>,
+        goes_on: Mutex<Receiver<()>>,
+    }
+
+    impl ByteSource for Slow {
+        fn len(&self) -> u64 {
+            2 * BLOCK
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            if offset > 0 {
+                self.asked.send(()).unwrap();
+                // An error is the end of the test.
+                let _ = self.goes_on.lock().unwrap().recv_timeout(LONG);
+            }
+            buf.fill(7);
+            Ok(buf.len())
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_read_that_hangs_holds_up_nobody_who_reads_what_is_there() {
+        let (asked, is_asked) = sync_channel(1);
+        let (go_on, goes_on) = sync_channel(1);
+        let paged = PagedBytes::new(Arc::new(Slow { asked, goes_on: Mutex::new(goes_on) }));
+        assert_eq!(paged.u8(0), Some(7));
+        std::thread::scope(|scope| {
+            let hangs = scope.spawn(|| paged.u8(BLOCK));
+            is_asked.recv_timeout(LONG).unwrap();
+            let (read, is_read) = sync_channel(1);
+            let (paged, read) = (&paged, read);
+            scope.spawn(move || read.send(paged.u8(1)).unwrap());
+            let other = is_read.recv_timeout(LONG / 4);
+            let hung = !hangs.is_finished();
+            go_on.send(()).unwrap();
+            assert_eq!((other, hung), (Ok(Some(7)), true));
+            assert_eq!(hangs.join().unwrap(), Some(7));
+        });
     }
 
     #[test]

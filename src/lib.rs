@@ -16,10 +16,16 @@
 //! bounded, arithmetic is checked, and one odd goroutine is a warning in the answer, never a
 //! failed command.
 
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, reason = "parts of what only the reports for a terminal are made of")
+)]
+
 pub mod addr;
 pub mod analysis;
 pub mod bytes;
 pub mod capture;
+#[cfg(feature = "cli")]
 pub mod commands;
 pub mod image;
 pub mod model;
@@ -27,4 +33,5 @@ pub mod new_file;
 pub mod process;
 pub mod report;
 pub mod runtime;
+#[cfg(feature = "top")]
 pub mod top;

@@ -9,7 +9,8 @@ use super::errors::CaptureError;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt;
 use crate::model::{WarningCode, Warnings};
-use crate::process::{ReadError, Target, TargetExt, unrecorded};
+use crate::process::remember::Attempt;
+use crate::process::{ReadError, Target, TargetExt};
 use crate::runtime::GoProcess;
 use crate::runtime::symbols::Global;
 
@@ -24,8 +25,9 @@ pub(super) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Ve
     let Some(allgs) = process.addr(Global::Allgs) else {
         return Err(CaptureError::NoGoroutines { at: Addr(0), what: "it was not found".to_owned() });
     };
+    let attempt = Attempt::at(target);
     let list = List {
-        target: unrecorded(target),
+        target: attempt.reader(),
         allgs,
         len: process.addr(Global::Allglen).unwrap_or(Addr(allgs.0.wrapping_add(8))),
         array: process.addr(Global::Allgptr).unwrap_or(allgs),
@@ -41,14 +43,14 @@ pub(super) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Ve
                 let message = format!("the program has {} gs; the first {MAX_GS} are listed", before.len);
                 warnings.add(WarningCode::LimitReached, message);
             }
-            if let Some(recorder) = target.recorder() {
+            if attempt.is_recorded() {
                 // All copies of the list as they were at this moment, so that they agree.
                 let capacity = before.len.max(list.capacity()?);
                 let header = [before.array, before.len, capacity].map(u64::to_le_bytes).concat();
-                recorder.keep(list.allgs, &header);
-                recorder.keep(list.len, &before.len.to_le_bytes());
-                recorder.keep(list.array, &before.array.to_le_bytes());
-                recorder.keep(Addr(before.array), &bytes);
+                attempt.accept(list.allgs, &header);
+                attempt.accept(list.len, &before.len.to_le_bytes());
+                attempt.accept(list.array, &before.array.to_le_bytes());
+                attempt.accept(Addr(before.array), &bytes);
             }
             return Ok(addresses(&bytes, warnings));
         }

@@ -11,7 +11,8 @@ use std::ops::Range;
 
 use super::read::{Batch, Plan, Raw};
 use crate::addr::Addr;
-use crate::process::{MemRange, ReadError, Target, unrecorded};
+use crate::process::remember::Attempt;
+use crate::process::{MemRange, ReadError, Target};
 
 /// How often a stack is read whose goroutine may have run without that being counted. A mixture of
 /// two stacks that is the same each time takes a goroutine that runs and comes to rest again in the
@@ -61,8 +62,7 @@ struct Read {
 impl Close {
     /// Reads the goroutines at `addrs`, which are in ascending order and at most [`MOST`].
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan, addrs: &[u64]) -> Result<(), ReadError> {
-        // Only what is believed in the end goes into a recording.
-        let target = unrecorded(target);
+        let target = Attempt::at(target).reader();
         let size = usize::try_from(plan.g.size).unwrap_or_default();
         self.headers.clear();
         for &addr in addrs {

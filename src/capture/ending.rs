@@ -10,7 +10,7 @@ use crate::runtime::readers::threads::is_m;
 /// as the thread has no processor. Its M has it as its own until all is cleared (`gdestroy` and
 /// `goexit0`, which call `dropg` last; runtime/proc.go, 1.19 to 1.27).
 ///
-/// The target is read anew, and what is read is no part of a recording: hand in an unrecorded one.
+/// The target is read anew, and what is read is no part of a recording: hand in an unlogged one.
 pub(super) fn is_ending(
     target: &dyn Target,
     plan: &Plan,

@@ -13,7 +13,7 @@ use super::fields;
 use super::goroutines::{Collected, Decoder, Extra};
 use crate::addr::Addr;
 use crate::model::{Ancestor, AncestorsId, Goid, Goroutine, Label, LabelsId, StrId, SymbolPool, WarningCode, Warnings};
-use crate::process::{ReadError, unrecorded};
+use crate::process::{ReadError, unlogged};
 use crate::runtime::frontier::{Budget, Frontier};
 use crate::runtime::mirror::bubble::SynctestBubble;
 use crate::runtime::mirror::labels::LabelForm;
@@ -221,7 +221,7 @@ impl Follow<'_> {
     /// Warns of pointers that led to nothing valid, unless their goroutines have run since and let go of them.
     fn report_lost(&self, lost: &[Lost], collected: &mut Collected, warnings: &mut Warnings) -> Result<(), ReadError> {
         let budget = Budget { objects: lost.len(), bytes: 8 * lost.len() as u64, depth: 0 };
-        let now = Frontier::new(unrecorded(self.process.target), budget).words(lost.iter().map(|one| one.at))?;
+        let now = Frontier::new(unlogged(self.process.target), budget).words(lost.iter().map(|one| one.at))?;
         for one in lost {
             let Some(goroutine) = collected.goroutines.get(one.index) else { continue };
             if now.get(&one.at) != Some(&one.value) {

@@ -97,7 +97,7 @@ pub(super) fn read(
     warnings: &mut Warnings,
 ) -> Result<Vec<InC>, ReadError> {
     // What is read here once more must not take the place of what was believed before.
-    let process = process.unrecorded();
+    let process = process.unlogged();
     let mut found = Vec::new();
     let mut held = 0_usize;
     for m in ms.iter().filter(|m| m.incgo && m.curg != 0) {
@@ -232,7 +232,7 @@ impl CStacks {
             return;
         }
         // What comes of it is recorded, and not the megabytes of libraries that are searched for it.
-        let process = process.unrecorded();
+        let process = process.unlogged();
         let target = process.target;
         let Ok(mappings) = target.mappings() else { return };
         if self.objects.len() > MAX_OBJECTS || self.steps.len() > MAX_STEPS {
@@ -428,8 +428,8 @@ impl<'a> Code<'a> {
     }
 
     fn program_object(&self, mapping: &Mapping) -> Object {
-        let quiet = self.program.elf.bytes().source().unrecorded().and_then(|source| Elf::parse(source).ok());
-        let mut image = Image::new(quiet.map_or_else(|| Arc::clone(&self.program.elf), Arc::new));
+        let unlogged = self.program.elf.unlogged();
+        let mut image = Image::new(unlogged.map_or_else(|| Arc::clone(&self.program.elf), Arc::new));
         if let Some(file) = &self.program.symbol_file {
             image.separate = Some((Arc::clone(&file.elf), Symbols::default(), file.shift));
         }

@@ -45,7 +45,7 @@ fn stop_each(
     is_wanted: impl Fn(u64) -> bool,
     info: &mut FreezeInfo,
 ) -> Result<Vec<(Vec<Chunk>, Plan)>, CaptureError> {
-    let process = process.unrecorded();
+    let process = process.unlogged();
     let mut stopped_chunks = Vec::new();
     for m in &state.ms {
         let Some(thread) = m.tid() else { continue };

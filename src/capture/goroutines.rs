@@ -29,7 +29,8 @@ use crate::model::{
     Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
     WarningCode, Warnings,
 };
-use crate::process::{ReadError, Target, TargetExt, unrecorded};
+use crate::process::remember::Attempt;
+use crate::process::{ReadError, Target, TargetExt, unlogged};
 use crate::runtime::mirror::g::G;
 use crate::runtime::mirror::panic::{Interface, PanicLayout};
 use crate::runtime::readers::panics::newest_on_stack;
@@ -456,7 +457,7 @@ impl Walk<'_> {
     /// Whether the goroutine at `addr` runs at this moment.
     pub(super) fn is_running(&self, addr: u64) -> Result<bool, ReadError> {
         let size = usize::try_from(self.plan.g.size).unwrap_or_default();
-        let bytes = unrecorded(self.target).read_vec(Addr(addr), size)?;
+        let bytes = unlogged(self.target).read_vec(Addr(addr), size)?;
         Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
     }
 
@@ -567,13 +568,15 @@ impl Walk<'_> {
 
     /// Hands what is believed of a goroutine to the recording that is being made, if one is.
     fn record(&mut self, raw: &Raw<'_>, plan: &Plan, goroutine: &Goroutine) {
-        let Some(recorder) = self.target.recorder() else { return };
-        recorder.keep(raw.addr, raw.header);
+        let attempt = Attempt::at(self.target);
+        if attempt.accept(raw.addr, raw.header).is_none() {
+            return;
+        }
         let (stack, stack_start) = match plan.displaced.get(&raw.addr.0) {
             Some((start, bytes)) => (bytes.as_slice(), *start),
             None => (raw.stack, raw.stack_start),
         };
-        self.collected.recorded.add_stack(recorder, raw.addr, stack_start, stack);
+        self.collected.recorded.add_stack(attempt, raw.addr, stack_start, stack);
         if goroutine.status == Status::Running
             && matches!(goroutine.stack, StackState::Known(_))
             && let Some(start) = plan.stopped.get(&raw.addr.0)
@@ -627,8 +630,7 @@ impl Walk<'_> {
     }
 
     fn list_without_stack(&mut self, raw: &Raw<'_>, plan: &Plan, why: NotShown) -> Result<(), ReadError> {
-        if let Some(recorder) = self.target.recorder() {
-            recorder.keep(raw.addr, raw.header);
+        if Attempt::at(self.target).accept(raw.addr, raw.header).is_some() {
             self.collected.recorded.add_unsettled(raw.addr, why);
         }
         let Some(g) = plan.parse(raw.header) else {
@@ -642,7 +644,7 @@ impl Walk<'_> {
             if is_dead_for_certain(&g) {
                 return Ok(());
             }
-            let live = self.plan.validate && is_ending(unrecorded(self.target), plan, self.curg, raw.addr, raw.header)?;
+            let live = self.plan.validate && is_ending(unlogged(self.target), plan, self.curg, raw.addr, raw.header)?;
             if live || self.ending.contains(&raw.addr.0) {
                 self.collected.recorded.add_ending(raw.addr);
                 return Ok(());

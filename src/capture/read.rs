@@ -15,7 +15,8 @@ use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::Status;
 use crate::process::coalesce::{ChunkReader, Limits};
-use crate::process::{MemRange, ReadError, Target, unrecorded};
+use crate::process::remember::Attempt;
+use crate::process::{MemRange, ReadError, Target};
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::g::{G, GLayout, MAX_STACK};
 use crate::runtime::wait_reason::CountedReasons;
@@ -211,8 +212,7 @@ impl Chunk {
 
     /// Reads the goroutines whose addresses are in `self.addrs`.
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
-        // Only what is believed in the end goes into a recording.
-        let target = unrecorded(target);
+        let target = Attempt::at(target).reader();
         let size = usize::try_from(plan.g.size).unwrap_or_default();
         self.before.clear();
         self.parts.clear();

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
 use crate::model::{Consistency, ForeignFrame, ForeignStack, FreezeInfo, Goroutine, NotShown, SymbolPool};
-use crate::process::{Recorder, Target};
+use crate::process::remember::{Accepted, Attempt, Finding, damaged, recall, remember};
+use crate::process::{Backend, ReadError, Target};
 
-/// The name under which it is attached to a recording.
+/// The key under which it is remembered.
 const NAME: &str = "goroutines";
 
 /// What is recorded.
@@ -54,8 +55,7 @@ pub(super) struct Recorded {
 struct StackPlace {
     end: u64,
     g: u64,
-    /// Number of the piece in the recording.
-    piece: usize,
+    piece: Accepted,
 }
 
 /// Bytes of stacks that are not where they were, by the address of the g.
@@ -101,9 +101,15 @@ struct Freeze {
 
 impl Recorded {
     /// What was recorded of `target`, if that is a recording.
-    pub(super) fn of(target: &dyn Target) -> Option<Self> {
-        // Damage is found by checksum; what cannot be understood is of a later version's making.
-        serde_json::from_slice(target.attachment(NAME)?).ok()
+    ///
+    /// # Errors
+    /// When it is a recording, and this cannot be understood or is not there: without it goroutines would
+    /// get stacks that never were.
+    pub(super) fn of(target: &dyn Target) -> Result<Option<Self>, ReadError> {
+        match recall(target, NAME)? {
+            None if target.backend() == Backend::Capture => Err(damaged(NAME, "it is missing")),
+            found => Ok(found),
+        }
     }
 
     /// Notes a goroutine that was not believed.
@@ -135,9 +141,9 @@ impl Recorded {
     }
 
     /// Records the stack of the goroutine at `g`.
-    pub(super) fn add_stack(&mut self, recorder: &dyn Recorder, g: Addr, start: u64, stack: &[u8]) {
+    pub(super) fn add_stack(&mut self, attempt: Attempt<'_>, g: Addr, start: u64, stack: &[u8]) {
         self.displaced.retain(|(other, _, _)| *other != g.0);
-        let piece = recorder.keep(Addr(start), stack);
+        let Some(piece) = attempt.accept(Addr(start), stack) else { return };
         let end = start.saturating_add(stack.len() as u64);
         if start == end {
             return;
@@ -146,14 +152,14 @@ impl Recorded {
         while let Some((&first, &place)) = self.stacks.range(..end).next_back().filter(|(_, place)| place.end > start) {
             self.stacks.remove(&first);
             if place.g != g.0 {
-                self.displaced.push((place.g, first, hex(&recorder.kept(place.piece))));
+                self.displaced.push((place.g, first, hex(&attempt.accepted(place.piece))));
             }
         }
         self.stacks.insert(start, StackPlace { end, g: g.0, piece });
     }
 
     pub(super) fn displaced(&self) -> Displaced {
-        self.displaced.iter().map(|(g, start, bytes)| (*g, (*start, unhex(bytes)))).collect()
+        self.displaced.iter().map(|(g, start, bytes)| (*g, (*start, unhex(bytes).unwrap_or_default()))).collect()
     }
 
     /// Notes what goroutines do in C.
@@ -190,17 +196,15 @@ impl Recorded {
         }
     }
 
-    /// Attaches it to the recording that is being made of `target`, if one is.
-    pub(super) fn attach(mut self, target: &dyn Target, consistency: &Consistency, freeze: Option<&FreezeInfo>) {
-        let Some(recorder) = target.recorder() else { return };
+    /// Has it remembered by the recording that is being made of `target`, if one is.
+    pub(super) fn leave(mut self, target: &dyn Target, consistency: &Consistency, freeze: Option<&FreezeInfo>) {
         self.retried = consistency.retried;
         self.freeze = freeze.map(|info| Freeze {
             whole_program: info.whole_program,
             stopped_ns: info.stopped_ns,
             threads: info.threads,
         });
-        // Numbers and plain names: nothing in it can fail to be written.
-        recorder.attach(NAME, serde_json::to_vec(&self).unwrap_or_default());
+        remember(target, NAME, &self);
     }
 
     pub(super) fn unsettled(&self) -> FxHashMap<u64, NotShown> {
@@ -236,13 +240,31 @@ impl Recorded {
     }
 }
 
+impl Finding for Recorded {
+    fn encode(&self) -> Vec<u8> {
+        // Numbers and plain names: nothing in it can fail to be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let recorded: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        match recorded.displaced.iter().find(|(_, _, bytes)| unhex(bytes).is_none()) {
+            Some((g, _, _)) => Err(format!("the stack of the g at {} has digits that are none", Addr(*g))),
+            None => Ok(recorded),
+        }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Digits that are none count as 0: the checksum was right, so somebody made them up.
-fn unhex(text: &str) -> Vec<u8> {
-    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
-    let pairs = text.as_bytes().chunks_exact(2);
-    pairs.map(|pair| pair.iter().fold(0, |byte, next| (byte << 4) | digit(next))).collect()
+/// `None` when there are other characters than pairs of digits.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| match pair {
+        &[high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
 }

@@ -224,7 +224,7 @@ impl Session {
         let state = scheduler::read(self.process(), &threads, warnings)?;
         let addrs = allgs::read(self.process(), warnings)?;
         let mut plan = self.plan(options, &Checks::of(self.process(), &state, clock)?);
-        let recorded = Recorded::of(self.opened.target.as_ref());
+        let recorded = Recorded::of(self.opened.target.as_ref())?;
         let ended = self.opened.target.ended();
         let threads = match &ended {
             Some(ended) => Some(self.walk_threads(ended, &state)?),
@@ -346,7 +346,7 @@ impl Session {
         // was read.
         let _ = self.process().max_goid()?;
         let recorded = std::mem::take(&mut read.collected.recorded);
-        recorded.attach(self.opened.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
+        recorded.leave(self.opened.target.as_ref(), &read.collected.consistency, read.freeze.as_ref());
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::bytes::ByteSource;
 use crate::model::{Goid, NotShown, StackState, Status};
 use crate::process::core::{CoreOptions, CoreTarget};
-use crate::process::{Mapping, MemRange, ProcessInfo, ReadStats, TargetError, ThreadInfo};
+use crate::process::{Mapping, MemRange, ProcessInfo, ReadStats, Remembered, TargetError, ThreadInfo};
 use crate::runtime::symbols::Global;
 
 /// What a recording holds, with other bytes in some places.
@@ -110,8 +110,8 @@ impl Target for Changed {
     }
 
     /// Where the runtime's variables are, and nothing of what was concluded of goroutines.
-    fn attachment(&self, name: &str) -> Option<&[u8]> {
-        self.inner.attachment(name).filter(|_| name != "goroutines")
+    fn remembered(&self, key: &str) -> Option<&Remembered> {
+        self.inner.remembered(key).filter(|_| key != "goroutines")
     }
 }
 

@@ -120,12 +120,12 @@ impl Reader<'_> {
     /// Reads everything once before the stop, and into the same memory: what the kernel has to find
     /// and make for it takes longer than the copying. It also shows how long reading takes.
     fn prepare(&mut self) -> Result<FreezeOptions, CaptureError> {
-        let quiet = self.process.unrecorded();
+        let unlogged = self.process.unlogged();
         let started = Instant::now();
         let unheard = &mut Warnings::default();
-        let state = scheduler::read(quiet, &self.threads, unheard)?;
-        let addrs = allgs::read(quiet, unheard)?;
-        Walk::read_all(quiet.target, &self.plan, &addrs, &mut self.chunks)?;
+        let state = scheduler::read(unlogged, &self.threads, unheard)?;
+        let addrs = allgs::read(unlogged, unheard)?;
+        Walk::read_all(unlogged.target, &self.plan, &addrs, &mut self.chunks)?;
         let usual = FreezeOptions::default();
         let hold = started.elapsed().saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
         // With nothing to run, an M waits for the network in the scheduler, which has called epoll_wait

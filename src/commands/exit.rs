@@ -155,7 +155,7 @@ impl From<TargetError> for Failure {
             TargetError::Permission { .. } | TargetError::Read(ReadError::Denied { .. }) => Exit::Permission,
             TargetError::NotReadable { ended: true, .. } => Exit::NoProcess,
             TargetError::NotReadable { .. } => Exit::NotGo,
-            TargetError::Read(ReadError::Io(_))
+            TargetError::Read(ReadError::Io(_) | ReadError::Damaged { .. })
             | TargetError::Traced { .. }
             | TargetError::ProcFs(_)
             | TargetError::Filtered { .. }

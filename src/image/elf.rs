@@ -208,6 +208,13 @@ impl Elf {
         header::parse(PagedBytes::new(source))
     }
 
+    /// The same file without a record of what is read of it, for searches; `None` when none is made.
+    #[must_use]
+    pub fn unlogged(&self) -> Option<Self> {
+        // What was read once was parsed once: it cannot fail now.
+        self.bytes.source().unlogged().and_then(|source| Self::parse(source).ok())
+    }
+
     /// The machine it is for.
     #[must_use]
     pub fn arch(&self) -> Arch {

@@ -11,6 +11,7 @@ mod pool;
 mod stats;
 mod target_info;
 #[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod warning;
 

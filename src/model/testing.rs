@@ -1,6 +1,7 @@
 //! Snapshots made by hand, for tests of everything that works on snapshots.
 //!
-//! It has no place in a program: nothing here reads anything, and the numbers are invented.
+//! It has no place in a program: nothing here reads anything, and the numbers are invented. With the feature
+//! `testing` it is there for others' tests too.
 
 use std::sync::Arc;
 

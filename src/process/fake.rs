@@ -1,8 +1,7 @@
 //! A test double: memory, mappings, threads and clocks that a test makes up, and reads that fail,
 //! come short or find changed memory at a moment of the test's choosing.
 //!
-//! It is compiled always, so that tests outside of the library can use it too. Nothing but tests
-//! should.
+//! It is there for the library's own tests, and with the feature `testing` for those of others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use super::{
     Backend, BlockedThread, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo,
-    ReadError, ReadStats, Registers, Target, TargetError, ThreadInfo, Tid,
+    ReadError, ReadStats, Registers, Remembered, Target, TargetError, ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -135,6 +134,7 @@ pub struct FakeTarget {
     files: BTreeMap<String, Arc<dyn ByteSource>>,
     auxv: Vec<(u64, u64)>,
     registers: BTreeMap<Tid, Registers>,
+    remembered: BTreeMap<String, Remembered>,
     state: Mutex<State>,
 }
 
@@ -157,6 +157,7 @@ impl FakeTarget {
             files: BTreeMap::new(),
             auxv: Vec::new(),
             registers: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             state: Mutex::default(),
         }
     }
@@ -205,6 +206,13 @@ impl FakeTarget {
     #[must_use]
     pub fn with_registers(mut self, tid: Tid, registers: Registers) -> Self {
         self.registers.insert(tid, registers);
+        self
+    }
+
+    /// Has something remembered under `key`, as in a recording.
+    #[must_use]
+    pub fn with_remembered(mut self, key: &str, found: Remembered) -> Self {
+        self.remembered.insert(key.to_owned(), found);
         self
     }
 
@@ -318,6 +326,10 @@ impl State {
 }
 
 impl Target for FakeTarget {
+    fn remembered(&self, key: &str) -> Option<&Remembered> {
+        self.remembered.get(key)
+    }
+
     fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
         self.state().blocked.get_mut(&tid)?.pop_front()
     }

@@ -7,7 +7,8 @@
 //! * [`live`]: a running process, with [`memory`] (how bytes are read), [`maps`], [`proc_dir`],
 //!   [`file_bytes`], [`clock`], [`permission`] (why it was refused, and the remedy), and the freeze
 //! * [`core`]: an ELF core file
-//! * [`recording`] and [`capture_file`]: writing a capture, and its format
+//! * [`recording`] and [`capture_file`]: writing a capture, and its format; [`remember`]: what is recorded of
+//!   searches and of attempts
 //! * [`access`]: every check that reading a process depends on, and how it went
 //! * [`process_list`]: which processes there are
 //! * [`coalesce`]: many small pieces read in few calls, whatever the target
@@ -20,6 +21,7 @@ pub mod child;
 pub mod clock;
 pub mod coalesce;
 pub mod core;
+#[cfg(any(test, feature = "testing"))]
 pub mod fake;
 pub mod file_bytes;
 mod freeze;
@@ -30,9 +32,11 @@ pub mod permission;
 pub mod proc_dir;
 pub mod process_list;
 pub mod recording;
+pub mod remember;
 mod syscalls;
 
 pub use freeze::await_none_held;
+pub use remember::{Recorder, Remembered, unlogged};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +72,14 @@ pub enum ReadError {
         pid: i32,
         /// The kernel's word and the back end that got it.
         reason: String,
+    },
+    /// What a recording remembers cannot be understood, so that nothing of it can be believed.
+    #[error("the capture is damaged: its attachment {attachment:?} cannot be read: {what}")]
+    Damaged {
+        /// The key that it is remembered under.
+        attachment: String,
+        /// What is wrong with it.
+        what: String,
     },
     /// Anything else.
     #[error("reading the memory of the target failed: {0}")]
@@ -436,31 +448,6 @@ pub trait Frozen {
     fn resume(self: Box<Self>) -> Result<Duration, Broken>;
 }
 
-/// What a recording is told by those who read the target.
-///
-/// Whatever they read of the target itself is recorded as it was when it was read last. Some things
-/// are read, compared and thrown away; those are read from [`Recorder::unrecorded`], and what was
-/// believed in the end is handed to [`Recorder::keep`].
-pub trait Recorder: Sync {
-    /// The target, without a record of what is read.
-    fn unrecorded(&self) -> &dyn Target;
-
-    /// Records `bytes` as what is at `addr`, and gives the number of what was recorded so.
-    fn keep(&self, addr: Addr, bytes: &[u8]) -> usize;
-
-    /// What was recorded under that number, whether something else is in its place by now or not.
-    fn kept(&self, number: usize) -> Vec<u8>;
-
-    /// Leaves something of one's own in the recording, in place of what had that name.
-    fn attach(&self, name: &str, bytes: Vec<u8>);
-}
-
-/// The target to read from what is compared and may be thrown away; see [`Recorder`].
-#[must_use]
-pub fn unrecorded(target: &dyn Target) -> &dyn Target {
-    target.recorder().map_or(target, |recorder| recorder.unrecorded())
-}
-
 /// A process that can be looked at.
 pub trait Target: Send + Sync {
     /// What the operating system says of it, as of opening.
@@ -559,9 +546,9 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// What [`Recorder::attach`] left under that name when this target was recorded.
-    fn attachment(&self, name: &str) -> Option<&[u8]> {
-        let _ = name;
+    /// What was remembered under that key when this target was recorded; see [`remember`].
+    fn remembered(&self, key: &str) -> Option<&Remembered> {
+        let _ = key;
         None
     }
 

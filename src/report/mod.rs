@@ -8,6 +8,7 @@ pub mod check;
 pub mod clean;
 mod death;
 pub mod diff;
+#[cfg(feature = "cli")]
 pub mod doctor;
 pub mod findings;
 pub mod folded;
@@ -16,6 +17,7 @@ pub mod labels;
 pub mod matching;
 pub mod members;
 pub mod pprof;
+#[cfg(feature = "cli")]
 pub mod processes;
 mod protobuf;
 pub mod stack_groups;

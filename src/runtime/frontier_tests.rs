@@ -139,7 +139,7 @@ fn gaps_are_not_recorded() {
     let mut frontier = Frontier::new(&recording, PLENTY);
     frontier.words([Addr(BASE), Addr(BASE + 64)]).unwrap();
     assert_eq!(recording.stats().bytes, 16);
-    let mut frontier = Frontier::new(crate::process::unrecorded(&recording), PLENTY);
+    let mut frontier = Frontier::new(crate::process::unlogged(&recording), PLENTY);
     frontier.words([Addr(BASE), Addr(BASE + 64)]).unwrap();
     assert_eq!(recording.stats().bytes, 16 + 72);
 }

@@ -131,8 +131,8 @@ impl GoRuntime {
     /// when no layout fits: then the error says what was expected and what was found.
     pub fn locate(target: &dyn Target, program: &Program, options: &LocateOptions) -> Result<Self, RuntimeError> {
         let process = Process { target, bias: program.bias };
-        let evidence = CodeEvidence::collect(target, &program.elf, program.bias, &program.pclntab, &program.module);
-        let mut named = symtab_symbols(target, program);
+        let evidence = CodeEvidence::collect(target, &program.elf, program.bias, &program.pclntab, &program.module)?;
+        let mut named = symtab_symbols(target, program)?;
         let (version, version_source, build_version) = go_version(process, program, &evidence, &named)?;
         if let Some(v) = version.as_ref().filter(|v| v.minor < 18) {
             return Err(RuntimeError::TooOld { version: v.to_string() });
@@ -142,7 +142,7 @@ impl GoRuntime {
             && version.as_ref().is_some_and(|v| !v.devel && v.experiments.is_empty());
         let mut dwarf = None;
         if options.thorough || !certain {
-            dwarf = dwarf_of(target, program);
+            dwarf = dwarf_of(target, program)?;
             named.extend(dwarf.iter().flat_map(|d| d.symbols.clone()));
         }
         let allgs = evidence.allgs(process)?;
@@ -152,7 +152,7 @@ impl GoRuntime {
         let mut chosen = search.choose(&tables, dwarf.as_ref())?;
         if dwarf.is_none() && chosen.as_ref().map_or(true, Attempt::has_dissent) {
             // The exact truth is worth its cost now, if the program carries it.
-            dwarf = dwarf_of(target, program);
+            dwarf = dwarf_of(target, program)?;
             if let Some(found) = &dwarf {
                 search.named.extend(found.symbols.clone());
                 if let Ok(better) = search.choose(&[], dwarf.as_ref())? {

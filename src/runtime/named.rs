@@ -1,15 +1,16 @@
-//! What a program's own symbols and DWARF say, or those of a separate file, or what a recording kept of
-//! them.
+//! What a program's own symbols and DWARF say, or those of a separate file, or what a recording remembers
+//! of them.
 
 use super::layout::{Layout, LayoutTable};
 use super::program::Program;
-use super::recorded;
+use super::recorded::{DWARF, FromDwarf, SYMTAB, Variables};
 use super::symbols::{Global, Located, SymbolSource};
 use crate::addr::{Arch, LinkAddr};
 use crate::image::dwarf::{Dwarf, DwarfFindings};
 use crate::image::elf::Elf;
 use crate::image::symtab;
-use crate::process::Target;
+use crate::process::remember::remembered;
+use crate::process::{ReadError, Target};
 
 /// What DWARF says.
 pub(super) struct DwarfFacts {
@@ -18,21 +19,23 @@ pub(super) struct DwarfFacts {
 }
 
 /// DWARF, read whole: it costs the most of all sources.
-pub(super) fn dwarf_of(target: &dyn Target, program: &Program) -> Option<DwarfFacts> {
-    if let Some(recorded) = recorded::dwarf(target) {
-        if let Some((table, symbols)) = recorded {
-            let symbols = located(&symbols, 0, &SymbolSource::Dwarf);
-            return Some(DwarfFacts { table, symbols });
-        }
-        return program.symbols().and_then(|(elf, shift)| dwarf_in(elf, shift, program.elf.arch()));
-    }
-    let own = recorded::quiet(&program.elf);
-    let found = dwarf_in(own.as_ref().unwrap_or(&program.elf), 0, program.elf.arch());
-    recorded::leave_dwarf(target, found.as_ref().map(|found| (&found.table, found.symbols.as_slice())));
-    found.or_else(|| program.symbols().and_then(|(elf, shift)| dwarf_in(elf, shift, program.elf.arch())))
+///
+/// # Errors
+/// When what is remembered of it is damaged.
+pub(super) fn dwarf_of(target: &dyn Target, program: &Program) -> Result<Option<DwarfFacts>, ReadError> {
+    let found: FromDwarf = remembered(target, DWARF, |_| {
+        let own = program.elf.unlogged();
+        Ok::<_, ReadError>(FromDwarf(dwarf_in(own.as_ref().unwrap_or(&program.elf), program.elf.arch())))
+    })?;
+    let shift = if found.0.is_some() { 0 } else { program.symbols().map_or(0, |(_, shift)| shift) };
+    let found = found.0.or_else(|| program.symbols().and_then(|(elf, _)| dwarf_in(elf, program.elf.arch())));
+    Ok(found.map(|(table, Variables(symbols))| DwarfFacts {
+        table,
+        symbols: located(&symbols, shift, &SymbolSource::Dwarf),
+    }))
 }
 
-fn dwarf_in(elf: &Elf, shift: u64, arch: Arch) -> Option<DwarfFacts> {
+fn dwarf_in(elf: &Elf, arch: Arch) -> Option<(LayoutTable, Variables)> {
     let names: Vec<&str> = Global::ALL.iter().map(|g| g.name()).collect();
     let dwarf = Dwarf::open(elf).ok()??;
     let findings: DwarfFindings = LayoutTable::find_in(&dwarf, &names).ok()?;
@@ -44,7 +47,7 @@ fn dwarf_in(elf: &Elf, shift: u64, arch: Arch) -> Option<DwarfFacts> {
         .into_iter()
         .filter_map(|global| Some((global, findings.variables.get(global.name())?.addr)))
         .collect();
-    Some(DwarfFacts { table, symbols: located(&symbols, shift, &SymbolSource::Dwarf) })
+    Some((table, Variables(symbols)))
 }
 
 /// Symbols at their addresses in the program.
@@ -54,20 +57,18 @@ fn located(symbols: &[(Global, LinkAddr)], shift: u64, source: &SymbolSource) ->
 }
 
 /// The variables that a symbol table names.
-pub(super) fn symtab_symbols(target: &dyn Target, program: &Program) -> Vec<(Global, Located)> {
-    let found = match recorded::symtab(target) {
-        Some(symbols) => symbols,
-        None => {
-            let own = recorded::quiet(&program.elf);
-            let symbols = symtab_in(own.as_ref().unwrap_or(&program.elf));
-            recorded::leave_symtab(target, &symbols);
-            symbols
-        }
-    };
-    match program.symbols() {
+///
+/// # Errors
+/// When what is remembered of it is damaged.
+pub(super) fn symtab_symbols(target: &dyn Target, program: &Program) -> Result<Vec<(Global, Located)>, ReadError> {
+    let Variables(found) = remembered(target, SYMTAB, |_| {
+        let own = program.elf.unlogged();
+        Ok::<_, ReadError>(Variables(symtab_in(own.as_ref().unwrap_or(&program.elf))))
+    })?;
+    Ok(match program.symbols() {
         Some((elf, shift)) if found.is_empty() => located(&symtab_in(elf), shift, &SymbolSource::Symtab),
         _ => located(&found, 0, &SymbolSource::Symtab),
-    }
+    })
 }
 
 fn symtab_in(elf: &Elf) -> Vec<(Global, LinkAddr)> {

@@ -15,7 +15,8 @@ use crate::image::moduledata::{MODULEDATA_KEPT, ModuleData};
 use crate::image::pclntab::{Header, Pclntab};
 use crate::model::TextMapping;
 use crate::process::file_bytes::FileBytes;
-use crate::process::{Mapping, ReadError, Target, TargetError, unrecorded};
+use crate::process::remember::{Finding, damaged, remembered};
+use crate::process::{Mapping, ReadError, Target, TargetError};
 
 /// A Go program that was found in a target.
 #[derive(Debug)]
@@ -191,7 +192,7 @@ impl Program {
         entry: Option<u64>,
         symbols: Option<&Path>,
     ) -> Result<Option<Self>, ProgramError> {
-        let headers = function_tables(target, &elf, name);
+        let headers = function_tables(target, &elf, name)?;
         let Some(first) = headers.first() else { return Ok(None) };
         let places: Vec<(u64, u64)> = mappings.iter().map(|m| (m.start.0, m.offset)).collect();
         let bias = elf.load_bias(&places, entry).ok_or_else(|| ProgramError::NotMapped { exe: in_words(name) })?;
@@ -226,20 +227,31 @@ fn in_words(path: &str) -> String {
 
 /// The function tables of a file. Where it has no sections all of it is searched for them, so a
 /// recording has what was found in place of the file.
-fn function_tables(target: &dyn Target, elf: &Elf, name: &str) -> Vec<Header> {
+fn function_tables(target: &dyn Target, elf: &Elf, name: &str) -> Result<Vec<Header>, ReadError> {
     let key = format!("pclntab {name}");
-    if let Some(known) = target.attachment(&key) {
-        let addrs = known.chunks_exact(8).filter_map(|addr| addr.u64_at(0));
-        return addrs.filter_map(|addr| Header::at(elf, LinkAddr(addr))).collect();
-    }
-    let quiet = elf.bytes().source().unrecorded().and_then(|source| Elf::parse(source).ok());
-    let mut found = Header::find_all(quiet.as_ref().unwrap_or(elf));
-    if let Some(recorder) = target.recorder() {
-        // Read again, for the record.
+    let Words(found) = remembered(target, &key, |_| {
+        let unlogged = elf.unlogged();
+        let elf = unlogged.as_ref().unwrap_or(elf);
+        let mut found = Header::find_all(elf);
         found.retain(|header| Header::at(elf, header.addr).is_some());
-        recorder.attach(&key, found.iter().flat_map(|header| header.addr.0.to_le_bytes()).collect());
+        Ok::<_, ReadError>(Words(found.iter().map(|header| header.addr.0).collect()))
+    })?;
+    let header = |addr| Header::at(elf, LinkAddr(addr)).ok_or_else(|| damaged(&key, "there is no table at its place"));
+    found.into_iter().map(header).collect()
+}
+
+/// Addresses that a search found.
+struct Words(Vec<u64>);
+
+impl Finding for Words {
+    fn encode(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
-    found
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let words = bytes.chunks(8).map(|word| word.u64_at(0)).collect::<Option<_>>();
+        words.map(Self).ok_or_else(|| format!("{} bytes are no addresses", bytes.len()))
+    }
 }
 
 /// Where the kernel started the program, from the auxiliary vector.
@@ -287,23 +299,22 @@ fn find_moduledata(
     let pclntab = bias.load(header.addr);
     // In a recording there is nothing around it to be searched.
     let key = format!("moduledata {}", pclntab);
-    if let Some(known) = target.attachment(&key).and_then(|addr| addr.u64_at(0)) {
-        return search(target, Addr(known), MODULEDATA_KEPT as u64, header, pclntab);
-    }
-    // From 1.26 on it has a section of its own; else it is among the initialised variables.
-    let by_section = elf.section(".go.module").map(|section| (section.addr, section.size));
-    let writable = elf.segments().iter().filter(|s| s.writable).map(|s| (s.vaddr, s.file_size));
-    for (start, size) in by_section.into_iter().chain(writable) {
-        if let Some(found) = search(unrecorded(target), bias.load(start), size.min(MAX_SEARCHED), header, pclntab)? {
-            if let Some(recorder) = target.recorder() {
-                // Read again, for the record.
-                target.read(found.addr, &mut [0; MODULEDATA_KEPT])?;
-                recorder.attach(&key, found.addr.0.to_le_bytes().to_vec());
+    let Words(found) = remembered(target, &key, |target| {
+        // From 1.26 on it has a section of its own; else it is among the initialised variables.
+        let by_section = elf.section(".go.module").map(|section| (section.addr, section.size));
+        let writable = elf.segments().iter().filter(|s| s.writable).map(|s| (s.vaddr, s.file_size));
+        for (start, size) in by_section.into_iter().chain(writable) {
+            if let Some(found) = search(target, bias.load(start), size.min(MAX_SEARCHED), header, pclntab)? {
+                return Ok(Words(vec![found.addr.0]));
             }
-            return Ok(Some(found));
         }
+        Ok::<_, ReadError>(Words(Vec::new()))
+    })?;
+    let Some(&addr) = found.first() else { return Ok(None) };
+    match search(target, Addr(addr), MODULEDATA_KEPT as u64, header, pclntab)? {
+        None if target.remembered(&key).is_some() => Err(damaged(&key, "there is no moduledata at its place")),
+        found => Ok(found),
     }
-    Ok(None)
 }
 
 fn search(

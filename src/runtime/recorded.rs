@@ -1,4 +1,4 @@
-//! What a recording keeps of a program's symbols, DWARF and code: the little that was found in them, in
+//! What is remembered of a program's symbols, DWARF and code: the little that was found in them, in
 //! place of megabytes that were searched.
 
 use std::collections::BTreeMap;
@@ -8,132 +8,146 @@ use super::layout::LayoutTable;
 use super::symbols::{Global, Located, SymbolSource};
 use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt as _;
-use crate::image::elf::Elf;
-use crate::process::Target;
+use crate::process::remember::Finding;
 
-/// Names of the attachments.
-const DWARF: &str = "dwarf";
-const SYMTAB: &str = "symtab";
-const FUNCTIONS: &str = "functions";
+/// The keys.
+pub(super) const DWARF: &str = "dwarf";
+pub(super) const SYMTAB: &str = "symtab";
+pub(super) const FUNCTIONS: &str = "functions";
 /// Between the layout and the variables.
 const DIVIDER: &str = "\nvariables\n";
 
+/// Variables by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Variables(pub(super) Vec<(Global, LinkAddr)>);
+
+/// What DWARF says; `None` when the program has none.
+#[derive(Debug)]
+pub(super) struct FromDwarf(pub(super) Option<(LayoutTable, Variables)>);
+
 /// Where functions start, and their code, by name.
-pub(super) type Functions = BTreeMap<String, (LinkAddr, Vec<u8>)>;
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Functions(pub(super) BTreeMap<String, (LinkAddr, Vec<u8>)>);
 
-type Variables = Vec<(Global, LinkAddr)>;
+/// What a search through the data found, and what speaks for it.
+pub(super) struct Searched(pub(super) Vec<(Global, Located)>);
 
-/// The program's file without a record of what is read of it; `None` when none is made.
-pub(super) fn quiet(elf: &Elf) -> Option<Elf> {
-    // What was read once was parsed once: it cannot fail now.
-    elf.bytes().source().unrecorded().and_then(|source| Elf::parse(source).ok())
-}
-
-/// What was found in DWARF, by a recording; the outer `None` when it does not say.
-#[expect(clippy::option_option, reason = "that nothing was found is an answer")]
-pub(super) fn dwarf(target: &dyn Target) -> Option<Option<(LayoutTable, Variables)>> {
-    let text = std::str::from_utf8(target.attachment(DWARF)?).ok()?;
-    let parse = || {
-        let (table, list) = text.split_once(DIVIDER)?;
-        Some((LayoutTable::parse(table).ok()?, variables(list)))
-    };
-    Some(parse())
-}
-
-/// Leaves with the recording what was found in DWARF.
-pub(super) fn leave_dwarf(target: &dyn Target, found: Option<(&LayoutTable, &[(Global, Located)])>) {
-    let Some(recorder) = target.recorder() else { return };
-    let text = found.map(|(table, symbols)| {
-        let list: Variables = symbols.iter().map(|(global, located)| (*global, located.addr)).collect();
-        format!("{}{DIVIDER}{}", table.to_text(), list_of(&list))
-    });
-    recorder.attach(DWARF, text.unwrap_or_default().into_bytes());
-}
-
-/// What was found in the symbol table, by a recording.
-pub(super) fn symtab(target: &dyn Target) -> Option<Variables> {
-    Some(variables(std::str::from_utf8(target.attachment(SYMTAB)?).ok()?))
-}
-
-/// Leaves with the recording what was found in the symbol table.
-pub(super) fn leave_symtab(target: &dyn Target, found: &[(Global, LinkAddr)]) {
-    if let Some(recorder) = target.recorder() {
-        recorder.attach(SYMTAB, list_of(found).into_bytes());
+impl Finding for FromDwarf {
+    fn encode(&self) -> Vec<u8> {
+        let text =
+            self.0.as_ref().map(|(table, variables)| format!("{}{DIVIDER}{}", table.to_text(), variables.text()));
+        text.unwrap_or_default().into_bytes()
     }
-}
 
-/// The code of functions that was looked at, by a recording.
-pub(super) fn functions(target: &dyn Target) -> Option<Functions> {
-    let mut rest = target.attachment(FUNCTIONS)?;
-    let mut out = Functions::new();
-    // A name and its NUL, an address of eight bytes, a length of four, and the code.
-    while let Some(end) = memchr::memchr(0, rest) {
-        let (name, behind) = rest.split_at_checked(end)?;
-        let len = usize::try_from(behind.u32_at(9)?).ok()?;
-        let code = behind.get(13..13_usize.checked_add(len)?)?;
-        out.insert(String::from_utf8_lossy(name).into_owned(), (LinkAddr(behind.u64_at(1)?), code.to_vec()));
-        rest = behind.get(13 + len..)?;
-    }
-    Some(out)
-}
-
-/// Leaves with the recording the code of functions that was looked at.
-pub(super) fn leave_functions(target: &dyn Target, functions: &Functions) {
-    let Some(recorder) = target.recorder() else { return };
-    let mut out = Vec::new();
-    for (name, (entry, code)) in functions {
-        let Ok(len) = u32::try_from(code.len()) else { continue };
-        out.extend(name.as_bytes());
-        out.push(0);
-        out.extend(entry.0.to_le_bytes());
-        out.extend(len.to_le_bytes());
-        out.extend(code);
-    }
-    recorder.attach(FUNCTIONS, out);
-}
-
-/// What a search through the data found, by a recording.
-pub(super) fn search(target: &dyn Target, key: &str) -> Option<Vec<(Global, Located)>> {
-    let text = std::str::from_utf8(target.attachment(key)?).ok()?;
-    let line = |line: &str| {
-        let (variable, detail) = line.split_once('\t')?;
-        let (global, addr) = variables(variable).pop()?;
-        Some((global, Located::new(addr, SymbolSource::Scan { detail: detail.to_owned() })))
-    };
-    Some(text.lines().filter_map(line).collect())
-}
-
-/// Leaves with the recording what a search through the data found.
-pub(super) fn leave_search(target: &dyn Target, key: &str, found: &[(Global, Located)]) {
-    let Some(recorder) = target.recorder() else { return };
-    let mut out = String::new();
-    for (global, located) in found {
-        if let SymbolSource::Scan { detail } = &located.source {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "{} {:x}\t{detail}", global.name(), located.addr.0);
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let text = text_of(bytes)?;
+        if text.is_empty() {
+            return Ok(Self(None));
         }
+        let (table, list) = text.split_once(DIVIDER).ok_or("it has no list of variables")?;
+        let table = LayoutTable::parse(table).map_err(|error| error.to_string())?;
+        Ok(Self(Some((table, Variables::parse(list)?))))
     }
-    recorder.attach(key, out.into_bytes());
 }
 
-fn list_of(variables: &[(Global, LinkAddr)]) -> String {
-    let mut out = String::new();
-    for (global, addr) in variables {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "{} {:x}", global.name(), addr.0);
+impl Finding for Variables {
+    fn encode(&self) -> Vec<u8> {
+        self.text().into_bytes()
     }
-    out
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        Self::parse(text_of(bytes)?)
+    }
 }
 
-/// Lines that make no sense are left out.
-fn variables(text: &str) -> Variables {
-    text.lines()
-        .filter_map(|line| {
-            let (name, addr) = line.split_once(' ')?;
-            let global = Global::ALL.into_iter().find(|global| global.name() == name)?;
-            Some((global, LinkAddr(u64::from_str_radix(addr, 16).ok()?)))
-        })
-        .collect()
+impl Variables {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        for (global, addr) in &self.0 {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{} {:x}", global.name(), addr.0);
+        }
+        out
+    }
+
+    /// Variables of names that are not known are left out: another gospy may look for more of them.
+    fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().map(variable).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(lines.into_iter().flatten().collect()))
+    }
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|error| error.to_string())
+}
+
+fn variable(line: &str) -> Result<Option<(Global, LinkAddr)>, String> {
+    let parse = || {
+        let (name, addr) = line.split_once(' ')?;
+        Some((name, LinkAddr(u64::from_str_radix(addr, 16).ok()?)))
+    };
+    let (name, addr) = parse().ok_or_else(|| format!("{:?} names no variable", line.get(..80).unwrap_or(line)))?;
+    Ok(Global::ALL.into_iter().find(|global| global.name() == name).map(|global| (global, addr)))
+}
+
+impl Finding for Functions {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, (entry, code)) in &self.0 {
+            let Ok(len) = u32::try_from(code.len()) else { continue };
+            out.extend(name.as_bytes());
+            out.push(0);
+            out.extend(entry.0.to_le_bytes());
+            out.extend(len.to_le_bytes());
+            out.extend(code);
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let (mut rest, mut out) = (bytes, BTreeMap::new());
+        while !rest.is_empty() {
+            let next =
+                function(rest).ok_or_else(|| format!("it ends in a function, {} bytes too early", rest.len()))?;
+            let (name, found, after) = next;
+            out.insert(name, found);
+            rest = after;
+        }
+        Ok(Self(out))
+    }
+}
+
+/// A name and its NUL, an address of eight bytes, a length of four, and the code.
+fn function(bytes: &[u8]) -> Option<(String, (LinkAddr, Vec<u8>), &[u8])> {
+    let (name, rest) = bytes.split_at_checked(memchr::memchr(0, bytes)?)?;
+    let len = usize::try_from(rest.u32_at(9)?).ok()?;
+    let end = 13_usize.checked_add(len)?;
+    let code = rest.get(13..end)?;
+    let name = std::str::from_utf8(name).ok()?.to_owned();
+    Some((name, (LinkAddr(rest.u64_at(1)?), code.to_vec()), rest.get(end..)?))
+}
+
+impl Finding for Searched {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = String::new();
+        for (global, located) in &self.0 {
+            if let SymbolSource::Scan { detail } = &located.source {
+                // Writing to a String cannot fail.
+                let _ = writeln!(out, "{} {:x}\t{detail}", global.name(), located.addr.0);
+            }
+        }
+        out.into_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let mut out = Vec::new();
+        for line in text_of(bytes)?.lines() {
+            let (text, detail) = line.split_once('\t').ok_or("a variable has nothing that speaks for it")?;
+            let located = |addr| Located::new(addr, SymbolSource::Scan { detail: detail.to_owned() });
+            out.extend(variable(text)?.map(|(global, addr)| (global, located(addr))));
+        }
+        Ok(Self(out))
+    }
 }
 
 #[cfg(test)]
@@ -142,8 +156,31 @@ mod tests {
 
     #[test]
     fn variables_come_back() {
-        let list = vec![(Global::Allgs, LinkAddr(0x1234)), (Global::Sched, LinkAddr(u64::MAX))];
-        assert_eq!(variables(&list_of(&list)), list);
-        assert_eq!(variables("nothing 12\nruntime.allgs x\nruntime.allgs\n"), []);
+        let list = Variables(vec![(Global::Allgs, LinkAddr(0x1234)), (Global::Sched, LinkAddr(u64::MAX))]);
+        assert_eq!(Variables::decode(&list.encode()), Ok(list));
+        assert_eq!(Variables::decode(b"runtime.of_tomorrow 12\n"), Ok(Variables::default()));
+        for bad in [&b"runtime.allgs x\n"[..], b"runtime.allgs\n", b"runtime.allgs 1234\n\xff", b"\n"] {
+            assert!(Variables::decode(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn functions_come_back_whole_or_not_at_all() {
+        let one = ("runtime.main".to_owned(), (LinkAddr(0x1000), vec![1, 2, 3]));
+        let functions = Functions([one, ("runtime.mstart".to_owned(), (LinkAddr(0x2000), vec![4]))].into());
+        let bytes = functions.encode();
+        assert_eq!(Functions::decode(&bytes), Ok(functions));
+        assert_eq!(Functions::decode(&[]), Ok(Functions::default()));
+        let first = "runtime.main".len() + 1 + 12 + 3;
+        for len in (1..bytes.len()).filter(|len| *len != first) {
+            assert!(Functions::decode(&bytes[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn dwarf_that_makes_no_sense_is_not_dwarf_that_is_not_there() {
+        assert!(FromDwarf::decode(b"").unwrap().0.is_none());
+        assert!(FromDwarf::decode(b"?").is_err());
+        assert!(FromDwarf::decode(b"?\nvariables\nruntime.allgs 12\n").is_err());
     }
 }

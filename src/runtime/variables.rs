@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::layout::Layout;
 use super::locate::Search;
 use super::readers::goids::read_goids;
-use super::recorded;
+use super::recorded::Searched;
 use super::symbols::code::Process;
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::Outcome;
@@ -14,7 +14,8 @@ use super::symbols::{Global, Located, SymbolSource, Symbols};
 use crate::addr::{Addr, LinkAddr};
 use crate::bytes::FieldsExt as _;
 use crate::model::Warnings;
-use crate::process::{ReadError, TargetExt as _, unrecorded};
+use crate::process::remember::remembered;
+use crate::process::{ReadError, Target, TargetExt as _};
 
 /// What a search through the data found.
 type Found = Vec<(Global, Located)>;
@@ -122,12 +123,8 @@ impl Search<'_> {
         search: impl FnOnce(Process<'_>) -> Result<Found, ReadError>,
     ) -> Result<Found, ReadError> {
         let key = format!("search for {what}");
-        if let Some(found) = recorded::search(self.process.target, &key) {
-            return Ok(found);
-        }
-        let found = search(Process { target: unrecorded(self.process.target), ..self.process })?;
-        recorded::leave_search(self.process.target, &key, &found);
-        Ok(found)
+        let search = |target: &dyn Target| search(Process { target, bias: self.process.bias }).map(Searched);
+        remembered(self.process.target, &key, search).map(|Searched(found)| found)
     }
 
     /// The variables of the program, which are read once.

@@ -12,7 +12,7 @@ use super::program::Program;
 use super::symbols::Global;
 use super::values::Values;
 use crate::addr::{Addr, Arch};
-use crate::process::{ReadError, Target, TargetExt as _, unrecorded};
+use crate::process::{ReadError, Target, TargetExt as _, unlogged};
 
 /// What readers of a Go runtime need.
 #[derive(Clone, Copy)]
@@ -28,8 +28,8 @@ pub struct GoProcess<'a> {
 impl<'a> GoProcess<'a> {
     /// The same process, read without a record of it; see [`crate::process::Recorder`].
     #[must_use]
-    pub fn unrecorded(self) -> Self {
-        Self { target: unrecorded(self.target), ..self }
+    pub fn unlogged(self) -> Self {
+        Self { target: unlogged(self.target), ..self }
     }
 
     /// Minor number of its Go version: 26 for Go 1.26.

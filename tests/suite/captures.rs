@@ -4,7 +4,9 @@ use std::path::Path;
 
 use crate::snapshots::{assert_same, everything, snapshot};
 use crate::support::{gospy, live};
+use gospy::bytes::ByteSource;
 use gospy::capture::{OpenOptions, Session};
+use gospy::process::capture_file::CaptureFile;
 use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::process::live::LiveTarget;
 
@@ -21,6 +23,14 @@ fn a_capture_is_the_stopped_process() {
     let captured = snapshot(Box::new(CoreTarget::open(&path, &CoreOptions::default()).unwrap()));
     assert!(process.goroutines.len() > 40, "{}", process.goroutines.len());
     assert_same("capture", &process, &captured);
+}
+
+/// The core file inside a capture.
+fn unpacked(capture: Vec<u8>) -> Vec<u8> {
+    let file = CaptureFile::open(std::sync::Arc::new(capture)).unwrap();
+    let mut core = vec![0; usize::try_from(file.len()).unwrap()];
+    assert_eq!(file.read_at(0, &mut core).unwrap(), core.len());
+    core
 }
 
 mod bad_input {
@@ -48,6 +58,94 @@ mod bad_input {
         let output = gospy(&["stack", "--from", "/nonexistent/file"]);
         assert_eq!(output.code(), 1);
         assert!(output.stderr.contains("/nonexistent/file"), "{}", output.stderr);
+    }
+
+    /// Where the notes of gospy's attachments are in a core file: names, and the ranges of their contents.
+    fn attachments(core: &[u8]) -> Vec<(String, std::ops::Range<usize>)> {
+        let word = |at: usize| u32::from_le_bytes(core[at..at + 4].try_into().unwrap()) as usize;
+        // The first program header is that of the notes.
+        let (mut at, end) = (word(64 + 8), word(64 + 8) + word(64 + 32));
+        let mut found = Vec::new();
+        while at + 12 <= end {
+            let (name, desc, kind) = (word(at), word(at + 4), word(at + 8));
+            let contents = at + 12 + name.next_multiple_of(4);
+            if core[at + 12..].starts_with(b"GOSPY\0") && kind & 0xff == 3 {
+                let nul = core[contents..].iter().position(|byte| *byte == 0).unwrap();
+                let name = String::from_utf8(core[contents..contents + nul].to_vec()).unwrap();
+                found.push((name, contents..contents + desc));
+            }
+            at = contents + desc.next_multiple_of(4);
+        }
+        found
+    }
+
+    /// What the commands say that read `core`: `doctor` looks at what `stack` has no need of.
+    fn refused_by_all(core: &[u8], attachment: &str) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), core).unwrap();
+        let from = file.path().to_str().unwrap();
+        let needed_by_doctor = attachment == "dwarf" || attachment.starts_with("search for");
+        let commands = [&["stack", "--all", "--system"][..], &["summary"], &["check", "--max-goroutines", "1000"]];
+        for arguments in commands.into_iter().filter(|_| !needed_by_doctor) {
+            let output = gospy(&[arguments, &["--from", from]].concat());
+            assert_eq!((output.code(), output.stdout.as_str()), (1, ""), "{arguments:?}: {attachment:?}");
+            assert!(output.stderr.contains("damaged") && output.stderr.contains(attachment), "{}", output.stderr);
+        }
+        let output = gospy(&["doctor", "--from", from]);
+        assert_eq!(output.code(), 1, "{attachment:?}: {}", output.stdout);
+        let all = output.stdout + &output.stderr;
+        assert!(all.contains("damaged") && all.contains(attachment), "{attachment:?}: {all}");
+    }
+
+    /// A capture is no core file of a process that was left to itself: without what its attachments say,
+    /// stacks in it would be made up of what happens to be there.
+    #[test]
+    fn an_attachment_that_makes_no_sense() {
+        let core = unpacked(example());
+        let attached = attachments(&core);
+        let names: Vec<&str> = attached.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.len() >= 6 && names.contains(&"goroutines") && names.contains(&"functions"), "{names:?}");
+        for (name, range) in &attached {
+            let contents = range.start + name.len() + 1..range.end;
+            let mut damaged = core.clone();
+            damaged[contents.clone()].fill(b'?');
+            println!("{name}: {} bytes", contents.len());
+            if !contents.is_empty() {
+                refused_by_all(&damaged, name);
+            }
+        }
+        let (_, range) = attached.iter().find(|(name, _)| name == "goroutines").unwrap();
+        let mut lost = core.clone();
+        lost[range.start] = b'G';
+        refused_by_all(&lost, "goroutines");
+        lost[range.clone()].fill(b'G');
+        refused_by_all(&lost, "attachment");
+    }
+
+    /// A capture that is written now also finds what still makes sense, and is not what was written.
+    #[test]
+    fn one_wrong_byte_of_an_attachment() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/tiny-1.26.6-amd64.capture");
+        let path = directory.path().join("core");
+        let to = path.to_str().unwrap();
+        gospy(&["capture", "--from", old.to_str().unwrap(), "-o", to, "--uncompressed"]).ok();
+        let core = std::fs::read(&path).unwrap();
+        for (name, range) in attachments(&core) {
+            let mut damaged = core.clone();
+            damaged[range.end - 1] ^= 1;
+            refused_by_all_at_once(&damaged, &name);
+            // And one that is not there, but another.
+            damaged = core.clone();
+            damaged[range.start] ^= 1;
+            refused_by_all_at_once(&damaged, &name[1..]);
+        }
+    }
+
+    /// What is found when the file is opened is found by every command.
+    fn refused_by_all_at_once(core: &[u8], attachment: &str) {
+        let text = refused(core);
+        assert!(text.contains("damaged") && text.contains(attachment), "{attachment}: {text}");
     }
 
     #[test]
@@ -124,17 +222,13 @@ mod bad_input {
 
 mod damaged {
     use super::*;
-    use gospy::bytes::ByteSource;
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    /// The core file inside a capture: behind the checksums, where damage is believed.
+    /// Behind the checksums, where damage is believed.
     fn inside() -> Vec<u8> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/tiny-1.26.6-arm64.capture");
-        let file = gospy::process::capture_file::CaptureFile::open(Arc::new(std::fs::read(path).unwrap())).unwrap();
-        let mut bytes = vec![0; usize::try_from(file.len()).unwrap()];
-        assert_eq!(file.read_at(0, &mut bytes).unwrap(), bytes.len());
-        bytes
+        unpacked(std::fs::read(path).unwrap())
     }
 
     proptest! {

@@ -18,9 +18,5 @@ fn findings_are_a_rule() {
     assert!(rule["offenders"][0]["example"]["frames"].as_array().is_some_and(|frames| !frames.is_empty()), "{rule}");
     let allowed = ["check", "--pid", &pid, "--no-findings", "--allow", r"^main\.init\."];
     let allowed = gospy(&allowed);
-    assert_eq!(
-        (allowed.code(), allowed.stdout.contains("PASS  --no-findings: none")),
-        (0, true),
-        "{allowed:?}"
-    );
+    assert_eq!((allowed.code(), allowed.stdout.contains("PASS  --no-findings: none")), (0, true), "{allowed:?}");
 }

@@ -14,7 +14,8 @@ use gospy::capture::{OpenOptions, Session};
 use gospy::model::{Goroutine, NotShown, Snapshot, StackState, Status};
 use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::process::{
-    Backend, Clock, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError, ThreadInfo,
+    Backend, Clock, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Remembered, Target, TargetError,
+    ThreadInfo,
 };
 
 /// A capture with other words in some places.
@@ -96,8 +97,8 @@ impl Target for Damaged {
         self.inner.shortcomings()
     }
 
-    fn attachment(&self, name: &str) -> Option<&[u8]> {
-        self.inner.attachment(name)
+    fn remembered(&self, key: &str) -> Option<&Remembered> {
+        self.inner.remembered(key)
     }
 }
 

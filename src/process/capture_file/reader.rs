@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::writer::crc;
-use super::{BLOCK_HEADER, CaptureFileError, MAGIC, MAX_BLOCK, MAX_DESCRIPTION, VERSION, part_name};
+use super::{BLOCK_HEADER, CaptureFileError, MAGIC, MAX_BLOCK, MAX_DESCRIPTION, VERSION, crc, part_name};
 use crate::bytes::{ByteSource, FieldsExt};
 
 /// How many decompressed blocks are remembered.

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::{Compress, Compression, FlushCompress, Status};
 use serde::Serialize;
 
-use super::{BLOCK_HEADER, MAGIC, VERSION, is_capture};
+use super::{BLOCK_HEADER, MAGIC, VERSION, crc, is_capture};
 use crate::bytes::ByteSource;
 use crate::new_file::{Goal, NewFileError, Replace};
 use crate::process::file_bytes::FileBytes;
@@ -155,12 +155,6 @@ fn compressed(out: &mut dyn Write, image: &ElfImage, description: &Description) 
         Ok(())
     })?;
     blocks.finish()
-}
-
-pub(super) fn crc(parts: &[&[u8]]) -> u32 {
-    let mut crc = Crc::new();
-    parts.iter().for_each(|part| crc.update(part));
-    crc.sum()
 }
 
 struct Blocks<'w> {

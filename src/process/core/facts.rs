@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Addr;
-use crate::process::{Clock, Ended, Mapping, ProcessInfo, SignalInfo, ThreadInfo};
+use crate::process::capture_file::crc;
+use crate::process::{Clock, Ended, Mapping, ProcessInfo, Remembered, SignalInfo, ThreadInfo};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::process) struct Facts {
@@ -21,6 +22,19 @@ pub(in crate::process) struct Facts {
     /// How the process ended, in recordings of core files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::process) ended: Option<EndedFacts>,
+    /// Every attachment that there is; absent in captures from before they were listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::process) attachments: Option<Vec<AttachmentFacts>>,
+}
+
+/// An attachment, and how to know it again: in a plain core file nothing else has a checksum.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::process) struct AttachmentFacts {
+    pub(in crate::process) name: String,
+    /// Version of its form; those of captures without this list have version 1.
+    pub(in crate::process) version: u32,
+    /// CRC-32 of its bytes.
+    pub(in crate::process) crc32: u32,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -77,6 +91,12 @@ pub(in crate::process) struct FileFacts {
     /// Its path when it was a mapped file; the executable is the first and has none.
     pub(in crate::process) path: Option<String>,
     pub(in crate::process) len: u64,
+}
+
+impl AttachmentFacts {
+    pub(in crate::process) fn new(name: &str, found: &Remembered) -> Self {
+        Self { name: name.to_owned(), version: found.version, crc32: crc(&[&found.bytes]) }
+    }
 }
 
 impl From<Ended> for EndedFacts {

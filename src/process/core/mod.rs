@@ -23,16 +23,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use self::backing::{BuildIds, Found, Places};
-use self::facts::Facts;
+use self::facts::{AttachmentFacts, Facts};
 use self::file_parts::FileParts;
 use self::headers::{FilePart, Headers};
 use self::memory::Memory;
 use self::notes::{FileNote, Notes};
-use super::capture_file::{CaptureFile, CaptureFileError, is_capture};
+use super::capture_file::{CaptureFile, CaptureFileError, crc, is_capture};
 use super::file_bytes::FileBytes;
 use super::{
-    Backend, Clock, Ended, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Target,
-    TargetError, ThreadInfo, Tid,
+    Backend, Clock, Ended, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Remembered,
+    Target, TargetError, ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -80,6 +80,14 @@ pub enum CoreError {
     /// It is a capture that cannot be read.
     #[error(transparent)]
     Capture(#[from] CaptureFileError),
+    /// Something that a capture remembers is damaged.
+    #[error("the capture is damaged: its attachment {name:?} cannot be read: {what}")]
+    Attachment {
+        /// The key that it is remembered under.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// A capture's own note is damaged.
     #[error("the capture's {note} cannot be read: {what}")]
     Note {
@@ -103,7 +111,7 @@ pub struct CoreTarget {
     clock: Clock,
     ended: Option<Ended>,
     files: Files,
-    attachments: Vec<(String, Vec<u8>)>,
+    remembered: BTreeMap<String, Remembered>,
     shortcomings: Vec<Limitation>,
     reads: AtomicU64,
     bytes: AtomicU64,
@@ -112,7 +120,11 @@ pub struct CoreTarget {
 /// Where the bytes of files come from.
 enum Files {
     /// From the files themselves, looked for once each.
-    Outside { places: Places, executable: OnceLock<Result<Found, String>>, others: Mutex<BTreeMap<String, Resolved>> },
+    Outside {
+        places: Places,
+        executable: OnceLock<Result<Found, String>>,
+        others: Mutex<BTreeMap<String, Arc<OnceLock<Resolved>>>>,
+    },
     /// From the capture: by number, and their paths.
     Inside { files: Vec<(Option<String>, Arc<FileParts>)> },
 }
@@ -145,12 +157,12 @@ impl CoreTarget {
     /// As [`CoreTarget::open`].
     pub fn from_source(source: Arc<dyn ByteSource>, options: &CoreOptions) -> Result<Self, CoreError> {
         if is_capture(source.as_ref()) {
-            return Self::from_core(Arc::new(CaptureFile::open(source)?), options);
+            return Self::from_core(Arc::new(CaptureFile::open(source)?), options, true);
         }
-        Self::from_core(source, options)
+        Self::from_core(source, options, false)
     }
 
-    fn from_core(source: Arc<dyn ByteSource>, options: &CoreOptions) -> Result<Self, CoreError> {
+    fn from_core(source: Arc<dyn ByteSource>, options: &CoreOptions, is_capture: bool) -> Result<Self, CoreError> {
         let headers = Headers::read(source.as_ref())?;
         let notes = Notes::read(&headers.notes, headers.arch);
         let mut shortcomings = Vec::new();
@@ -169,6 +181,10 @@ impl CoreTarget {
                     .map_err(|e| CoreError::Note { note: "description", what: e.to_string() })?;
                 Self::of_capture(source, arch, memory, facts, notes, parts, shortcomings)
             }
+            // Without it, what gospy recorded would be taken for what a kernel dumped.
+            None if is_capture || notes.ranges.is_some() || !notes.attachments.is_empty() => {
+                Err(CoreError::Note { note: "description", what: "it is missing".to_owned() })
+            }
             None => Ok(Self::of_core(arch, memory, notes, options, shortcomings)),
         }
     }
@@ -182,6 +198,10 @@ impl CoreTarget {
         parts: Vec<FilePart>,
         shortcomings: Vec<Limitation>,
     ) -> Result<Self, CoreError> {
+        if let Some(what) = notes.malformed {
+            return Err(CoreError::Note { note: "notes, with its attachments,", what: format!("damaged: {what}") });
+        }
+        let remembered = remembered(facts.attachments.as_deref(), notes.attachments)?;
         let damaged = |what: &str| CoreError::Note { note: "list of ranges", what: what.to_owned() };
         let ranges = notes.ranges.as_deref().ok_or_else(|| damaged("it is missing"))?;
         memory.limit_to(&memory::decode_ranges(ranges).ok_or_else(|| damaged("it is damaged"))?);
@@ -204,7 +224,7 @@ impl CoreTarget {
             auxv: notes.auxv,
             ended: facts.ended.map(Into::into),
             files: Files::Inside { files: files.collect() },
-            attachments: notes.attachments,
+            remembered,
             shortcomings,
             clock: facts.clock.into(),
             mappings: facts.mappings.into_iter().map(Mapping::from).collect(),
@@ -274,7 +294,7 @@ impl CoreTarget {
             clock: Clock::default(),
             ended,
             files: Files::Outside { places, executable, others: Mutex::default() },
-            attachments: Vec::new(),
+            remembered: BTreeMap::new(),
             shortcomings,
             reads: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -315,8 +335,11 @@ impl CoreTarget {
             }
             Files::Outside { .. } if mapping.path == self.process.exe => self.found_executable(),
             Files::Outside { places, others, .. } => {
+                // Who looks for one file holds up nobody who has found another.
                 let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
-                let found = others.entry(mapping.path.clone()).or_insert_with(|| {
+                let file = Arc::clone(others.entry(mapping.path.clone()).or_default());
+                drop(others);
+                let found = file.get_or_init(|| {
                     places.find(&mapping.path, self.ids_of(&mapping.path).as_ref(), None).map(|found| found.file)
                 });
                 found.clone().map(|file| file as Arc<dyn ByteSource>)
@@ -350,6 +373,35 @@ impl CoreTarget {
             None if path == self.process.exe => ids_at_headers(&self.memory, at_phdr),
             None => None,
         }
+    }
+}
+
+/// The attachments of a capture by their names. Where they are listed, all are there and none is another.
+fn remembered(
+    listed: Option<&[AttachmentFacts]>,
+    found: Vec<(String, Vec<u8>)>,
+) -> Result<BTreeMap<String, Remembered>, CoreError> {
+    let damaged = |name: &str, what| CoreError::Attachment { name: name.to_owned(), what };
+    let mut out = BTreeMap::new();
+    for (name, bytes) in found {
+        let version = match listed {
+            None => 1,
+            Some(listed) => {
+                let facts = listed.iter().find(|facts| facts.name == name);
+                let facts = facts.ok_or_else(|| damaged(&name, "there should be none of that name"))?;
+                if facts.crc32 != crc(&[&bytes]) {
+                    return Err(damaged(&name, "its checksum does not match"));
+                }
+                facts.version
+            }
+        };
+        if out.insert(name.clone(), Remembered { version, bytes }).is_some() {
+            return Err(damaged(&name, "it is there twice"));
+        }
+    }
+    match listed.into_iter().flatten().find(|facts| !out.contains_key(&facts.name)) {
+        Some(lost) => Err(damaged(&lost.name, "it is missing")),
+        None => Ok(out),
     }
 }
 
@@ -592,7 +644,7 @@ impl Target for CoreTarget {
         out
     }
 
-    fn attachment(&self, name: &str) -> Option<&[u8]> {
-        self.attachments.iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.as_slice())
+    fn remembered(&self, key: &str) -> Option<&Remembered> {
+        self.remembered.get(key)
     }
 }

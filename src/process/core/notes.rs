@@ -72,6 +72,9 @@ pub(super) struct Notes {
     pub(super) facts: Option<Vec<u8>>,
     pub(super) ranges: Option<Vec<u8>>,
     pub(super) attachments: Vec<(String, Vec<u8>)>,
+    /// What is wrong with them as notes: a core file of another's is read as far as it goes, a capture is
+    /// refused.
+    pub(super) malformed: Option<&'static str>,
 }
 
 impl Notes {
@@ -79,12 +82,15 @@ impl Notes {
         let mut notes = Self::default();
         let mut ending = Ending::default();
         for (bytes, align) in parts {
-            each(bytes, *align, |owner, kind, desc| {
+            let complete = each(bytes, *align, |owner, kind, desc| {
                 notes.add(owner, kind, desc, arch);
                 if owner == b"CORE" {
                     ending.add(kind, desc);
                 }
             });
+            if !complete {
+                notes.malformed = Some("a note is longer than all of them");
+            }
         }
         notes.ended = ending.ended();
         notes.threads.sort_by_key(|thread| thread.tid);
@@ -101,12 +107,13 @@ impl Notes {
         match (owner, kind) {
             (GOSPY, GOSPY_FACTS) => self.facts = Some(desc.to_vec()),
             (GOSPY, GOSPY_RANGES) => self.ranges = Some(desc.to_vec()),
-            (GOSPY, GOSPY_ATTACHMENT) => {
-                if let Some((name, bytes)) = memchr::memchr(0, desc).and_then(|end| desc.split_at_checked(end)) {
+            (GOSPY, GOSPY_ATTACHMENT) => match memchr::memchr(0, desc).and_then(|end| desc.split_at_checked(end)) {
+                Some((name, bytes)) => {
                     let bytes = bytes.get(1..).unwrap_or_default();
                     self.attachments.push((String::from_utf8_lossy(name).into_owned(), bytes.to_vec()));
                 }
-            }
+                None => self.malformed = Some("an attachment has no name"),
+            },
             (b"CORE", NT_PRSTATUS) if self.threads.len() < MAX_ENTRIES => self.threads.extend(thread(desc, arch)),
             (b"CORE", NT_PRPSINFO) => self.process = process(desc),
             (b"CORE", NT_AUXV) => self.auxv = auxv(desc),
@@ -147,22 +154,23 @@ impl Ending {
     }
 }
 
-/// Calls `visit` with owner, type and contents of each note.
-fn each(bytes: &[u8], align: u64, mut visit: impl FnMut(&[u8], u32, &[u8])) {
+/// Calls `visit` with owner, type and contents of each note, and says whether all were there.
+fn each(bytes: &[u8], align: u64, mut visit: impl FnMut(&[u8], u32, &[u8])) -> bool {
     let align = if align == 8 { 8_usize } else { 4 };
     let mut rest = bytes;
     while let (Some(name), Some(desc), Some(kind)) = (rest.u32_at(0), rest.u32_at(4), rest.u32_at(8)) {
-        let (Ok(name), Ok(desc)) = (usize::try_from(name), usize::try_from(desc)) else { return };
+        let (Ok(name), Ok(desc)) = (usize::try_from(name), usize::try_from(desc)) else { return false };
         let desc_at = 12_usize.saturating_add(name).next_multiple_of(align);
         let end = desc_at.saturating_add(desc);
         let (Some(owner), Some(contents)) = (rest.get(12..12_usize.saturating_add(name)), rest.get(desc_at..end))
         else {
-            return;
+            return false;
         };
         let owner = owner.split(|&b| b == 0).next().unwrap_or_default();
         visit(owner, kind, contents);
         rest = rest.get(end.next_multiple_of(align)..).unwrap_or_default();
     }
+    rest.is_empty()
 }
 
 fn thread(desc: &[u8], arch: Arch) -> Option<ThreadNote> {

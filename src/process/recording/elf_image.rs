@@ -10,7 +10,7 @@ use object::elf as consts;
 
 use super::State;
 use crate::addr::Arch;
-use crate::process::core::facts::{Facts, FileFacts, MappingFacts, ThreadFacts};
+use crate::process::core::facts::{AttachmentFacts, Facts, FileFacts, MappingFacts, ThreadFacts};
 use crate::process::core::headers::PT_GOSPY_FILE;
 use crate::process::core::memory::encode_ranges;
 use crate::process::core::notes::{GOSPY, GOSPY_ATTACHMENT, GOSPY_FACTS, GOSPY_RANGES, PR_REG};
@@ -235,15 +235,16 @@ fn notes(target: &dyn Target, arch: Arch, state: &State, memory: &[(u64, Box<[u8
         mappings: state.mappings.iter().map(MappingFacts::from).collect(),
         files: state.files.iter().map(|f| FileFacts { path: f.path.clone(), len: f.source.len() }).collect(),
         ended: target.ended().map(Into::into),
+        attachments: Some(state.remembered.iter().map(|(name, found)| AttachmentFacts::new(name, found)).collect()),
     };
     // Numbers and text: nothing in it can fail to be written.
     note(&mut out, GOSPY, GOSPY_FACTS, &serde_json::to_vec(&facts).unwrap_or_default());
     let ranges = memory.iter().map(|(start, bytes)| (*start, bytes.len() as u64));
     note(&mut out, GOSPY, GOSPY_RANGES, &encode_ranges(joined(ranges)));
-    for (name, bytes) in &state.attachments {
+    for (name, found) in &state.remembered {
         let mut contents = name.clone().into_bytes();
         contents.push(0);
-        contents.extend(bytes);
+        contents.extend(&found.bytes);
         note(&mut out, GOSPY, GOSPY_ATTACHMENT, &contents);
     }
     out

@@ -3,8 +3,8 @@
 //! A capture must give the same answer as the live process did, years later and without the binary.
 //! So everything that is read through a [`RecordingTarget`] is remembered: memory, mappings,
 //! threads, clocks, and which parts of which files. The process moves while it is read: of what was
-//! read twice, the last counts; and what was read only to be compared is not remembered at all, but
-//! what was believed of it is ([`Recorder::keep`]), and nothing read later takes its place.
+//! read twice, the last counts. What searches and attempts read is not remembered, but what they found
+//! and accepted is (see [`super::remember`]).
 
 mod elf_image;
 mod pieces;
@@ -19,7 +19,7 @@ pub(super) use self::elf_image::Part;
 use self::pieces::Pieces;
 use super::{
     Backend, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Limitation, Mapping, MemRange, ProcessInfo,
-    ReadError, ReadStats, Recorder, Registers, Target, TargetError, ThreadInfo, Tid, Usage,
+    ReadError, ReadStats, Recorder, Registers, Remembered, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -36,7 +36,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     memory: Pieces,
-    attachments: BTreeMap<String, Vec<u8>>,
+    remembered: BTreeMap<String, Remembered>,
     registers: BTreeMap<Tid, Registers>,
     mappings: Vec<Mapping>,
     threads: Vec<ThreadInfo>,
@@ -77,6 +77,18 @@ impl RecordingTarget {
         ElfImage::new(self.0.inner.as_ref(), &state)
     }
 
+    /// Where memory that is recorded so far is: address and length.
+    #[cfg(test)]
+    pub(super) fn recorded_ranges(&self) -> Vec<(u64, usize)> {
+        self.state().memory.settle().iter().map(|(start, bytes)| (*start, bytes.len())).collect()
+    }
+
+    /// What is remembered so far under `key`.
+    #[cfg(test)]
+    pub(super) fn remembered_in_recording(&self, key: &str) -> Option<Remembered> {
+        self.state().remembered.get(key).cloned()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,26 +119,26 @@ impl ByteSource for RecordedFile {
         Ok(got)
     }
 
-    fn unrecorded(&self) -> Option<Arc<dyn ByteSource>> {
+    fn unlogged(&self) -> Option<Arc<dyn ByteSource>> {
         Some(Arc::clone(&self.source))
     }
 }
 
 impl Recorder for RecordingTarget {
-    fn unrecorded(&self) -> &dyn Target {
+    fn unlogged(&self) -> &dyn Target {
         self.0.inner.as_ref()
     }
 
-    fn keep(&self, addr: Addr, bytes: &[u8]) -> usize {
-        self.state().memory.keep(addr.0, bytes)
+    fn accept(&self, addr: Addr, bytes: &[u8]) -> usize {
+        self.state().memory.accept(addr.0, bytes)
     }
 
-    fn kept(&self, number: usize) -> Vec<u8> {
-        self.state().memory.kept(number).to_vec()
+    fn accepted(&self, number: usize) -> Vec<u8> {
+        self.state().memory.accepted(number).to_vec()
     }
 
-    fn attach(&self, name: &str, bytes: Vec<u8>) {
-        self.state().attachments.insert(name.to_owned(), bytes);
+    fn remember(&self, key: &str, found: Remembered) {
+        self.state().remembered.insert(key.to_owned(), found);
     }
 }
 
@@ -227,11 +239,11 @@ impl Target for RecordingTarget {
         Some(self)
     }
 
-    fn attachment(&self, name: &str) -> Option<&[u8]> {
-        let bytes = self.0.inner.attachment(name)?;
+    fn remembered(&self, key: &str) -> Option<&Remembered> {
+        let found = self.0.inner.remembered(key)?;
         // A recording of a recording holds what that one was read with.
-        self.state().attachments.entry(name.to_owned()).or_insert_with(|| bytes.to_vec());
-        Some(bytes)
+        self.state().remembered.entry(key.to_owned()).or_insert_with(|| found.clone());
+        Some(found)
     }
 
     fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {

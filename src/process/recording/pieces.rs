@@ -10,7 +10,7 @@ type Piece = (u64, Box<[u8]>);
 #[derive(Default)]
 pub(super) struct Pieces {
     read: Vec<Piece>,
-    kept: Vec<Piece>,
+    accepted: Vec<Piece>,
 }
 
 impl Pieces {
@@ -31,21 +31,21 @@ impl Pieces {
         self.read.truncate(count);
     }
 
-    /// What was believed; only what is believed later takes its place.
-    pub(super) fn keep(&mut self, addr: u64, bytes: &[u8]) -> usize {
-        self.kept.push((addr, bytes.into()));
-        self.kept.len() - 1
+    /// What was accepted; only what is accepted later takes its place.
+    pub(super) fn accept(&mut self, addr: u64, bytes: &[u8]) -> usize {
+        self.accepted.push((addr, bytes.into()));
+        self.accepted.len() - 1
     }
 
-    /// What was kept under that number.
-    pub(super) fn kept(&self, number: usize) -> &[u8] {
-        self.kept.get(number).map_or(&[], |(_, bytes)| bytes)
+    /// What was accepted under that number.
+    pub(super) fn accepted(&self, number: usize) -> &[u8] {
+        self.accepted.get(number).map_or(&[], |(_, bytes)| bytes)
     }
 
     /// The bytes that count, in address order and without overlaps.
     pub(super) fn settle(&self) -> Vec<(u64, &[u8])> {
         let mut settled: BTreeMap<u64, &[u8]> = BTreeMap::new();
-        for (start, bytes) in self.kept.iter().rev().chain(self.read.iter().rev()) {
+        for (start, bytes) in self.accepted.iter().rev().chain(self.read.iter().rev()) {
             fill_gaps(&mut settled, *start, bytes);
         }
         settled.into_iter().collect()
@@ -87,17 +87,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_last_counts_and_what_was_kept_counts_more(
+        fn the_last_counts_and_what_was_accepted_counts_more(
             steps in proptest::collection::vec((any::<bool>(), 0_u64..64, 0_usize..24, any::<u8>()), 0..60)
         ) {
             let mut pieces = Pieces::default();
-            let (mut read, mut kept) = ([None; 100], [None; 100]);
-            for (keep, start, len, byte) in steps {
+            let (mut read, mut accepted) = ([None; 100], [None; 100]);
+            for (accept, start, len, byte) in steps {
                 let bytes = vec![byte; len];
-                let model = if keep { &mut kept } else { &mut read };
+                let model = if accept { &mut accepted } else { &mut read };
                 model[usize::try_from(start).unwrap()..][..len].fill(Some(byte));
-                if keep {
-                    pieces.keep(start, &bytes);
+                if accept {
+                    pieces.accept(start, &bytes);
                 } else {
                     pieces.read(start, &bytes);
                 }
@@ -110,7 +110,7 @@ mod tests {
                     *slot = Some(byte);
                 }
             }
-            let expected: Vec<Option<u8>> = kept.iter().zip(&read).map(|(kept, read)| kept.or(*read)).collect();
+            let expected: Vec<Option<u8>> = accepted.iter().zip(&read).map(|(accepted, read)| accepted.or(*read)).collect();
             prop_assert_eq!(found.to_vec(), expected);
         }
     }

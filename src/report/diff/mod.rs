@@ -3,6 +3,7 @@
 mod markdown;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "cli")]
 mod text;
 
 use std::io::{self, Write};
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use markdown::markdown;
+#[cfg(feature = "cli")]
 pub use text::text;
 
 use super::json::{SCHEMA_VERSION, schema_of, to_writer};

@@ -4,24 +4,33 @@
 //! nothing is shortened. Unknown numbers are left out or said to be unknown, never shown as 0.
 
 pub(super) mod facts;
+#[cfg(feature = "cli")]
 mod list;
+#[cfg(feature = "cli")]
 mod memory;
+#[cfg(feature = "cli")]
 mod program;
+#[cfg(feature = "cli")]
 mod scheduler;
 pub(crate) mod shorten;
+#[cfg(feature = "cli")]
 pub(super) mod table;
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests;
 mod theme;
 
+#[cfg(feature = "cli")]
 use std::io::{self, Write};
 
+#[cfg(feature = "cli")]
 use crate::analysis::{Counts, Filter, Index, PlaceKind, Sort, findings};
 
+#[cfg(feature = "cli")]
 pub(super) use table::{CellText, Column, Shrink};
 pub(crate) use theme::Role;
 pub use theme::TextStyle;
 
+#[cfg(feature = "cli")]
 /// Whether the list has a line for each goroutine or for each group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListMode {
@@ -34,6 +43,7 @@ pub enum ListMode {
     Groups,
 }
 
+#[cfg(feature = "cli")]
 /// What to show.
 #[derive(Clone, Debug, Default)]
 pub struct SummaryOptions {
@@ -51,6 +61,7 @@ pub struct SummaryOptions {
     pub filter: Option<(String, Filter)>,
 }
 
+#[cfg(feature = "cli")]
 /// Writes the summary. The list shows the goroutines at `selected`; all totals cover everyone.
 ///
 /// # Errors
@@ -70,6 +81,7 @@ pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], optio
     write_warnings(out, style, snapshot)
 }
 
+#[cfg(feature = "cli")]
 fn write_warnings(out: &mut dyn Write, style: TextStyle, snapshot: &crate::model::Snapshot) -> io::Result<()> {
     use crate::report::clean::clean;
     if snapshot.warnings.is_empty() && snapshot.is_complete() {

@@ -14,12 +14,13 @@ use crate::image::code_refs::{CodeRef, data_refs, linked_store};
 use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
 use crate::image::pclntab::{Function, Pclntab};
+use crate::process::remember::remembered;
 use crate::process::{ReadError, Target, TargetExt as _};
 use crate::runtime::layout::{Layout, LayoutTable};
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::sema_root::SemaRoot;
 use crate::runtime::readers::bulk;
-use crate::runtime::recorded::{self, Functions};
+use crate::runtime::recorded::{FUNCTIONS, Functions};
 use crate::runtime::version::GoVersion;
 use crate::runtime::wait_reason::read_wait_reasons;
 
@@ -90,25 +91,22 @@ impl Process<'_> {
 
 impl CodeEvidence {
     /// Decodes the functions of `elf` that the rules ask about.
+    ///
+    /// # Errors
+    /// When what is remembered of them is damaged.
     pub(crate) fn collect(
         target: &dyn Target,
         elf: &Elf,
         bias: LoadBias,
         pclntab: &Pclntab,
         module: &ModuleData,
-    ) -> Self {
+    ) -> Result<Self, ReadError> {
         let names: BTreeSet<&'static str> =
             BALLOTS.iter().flat_map(|b| b.pairs.iter().map(|(f, _)| *f)).chain(OTHERS.iter().copied()).collect();
         let full: Vec<String> = names.iter().map(|name| format!("runtime.{name}")).collect();
         let full: Vec<&str> = full.iter().map(String::as_str).collect();
-        let mut found = match recorded::functions(target) {
-            Some(found) => found,
-            None => {
-                let found = functions(elf, bias, pclntab, module, &full);
-                recorded::leave_functions(target, &found);
-                found
-            }
-        };
+        let Functions(mut found) =
+            remembered(target, FUNCTIONS, |_| Ok::<_, ReadError>(functions(elf, bias, pclntab, module, &full)))?;
         let mut out = Self { refs: BTreeMap::new(), targets: BTreeMap::new(), mcommoninit: None };
         for (name, full) in names.into_iter().zip(full) {
             let Some((entry, code)) = found.remove(full) else { continue };
@@ -120,7 +118,7 @@ impl CodeEvidence {
                 out.mcommoninit = Some((entry, code));
             }
         }
-        out
+        Ok(out)
     }
 
     /// Counts the votes for the large structures, as `table` has them.
@@ -423,17 +421,17 @@ impl Structures {
 /// Where functions start, and their code, by name.
 fn functions(elf: &Elf, bias: LoadBias, pclntab: &Pclntab, module: &ModuleData, names: &[&str]) -> Functions {
     // Searching for them reads most of the table.
-    let quiet = recorded::quiet(elf).map(|elf| {
+    let unlogged = elf.unlogged().map(|elf| {
         let text = bias.unload(Addr(module.text.start));
         Pclntab::new(Arc::new(elf), *pclntab.header(), text)
     });
-    let pclntab = quiet.as_ref().unwrap_or(pclntab);
+    let pclntab = unlogged.as_ref().unwrap_or(pclntab);
     let code = |function: &Function| {
         let len = function.end.0.saturating_sub(function.entry.0).min(MAX_CODE);
         pclntab.elf().read(function.entry, usize::try_from(len).ok()?)
     };
     let found = pclntab.find_functions(names);
-    found.iter().filter_map(|(name, f)| Some(((*name).to_owned(), (f.entry, code(f)?)))).collect()
+    Functions(found.iter().filter_map(|(name, f)| Some(((*name).to_owned(), (f.entry, code(f)?)))).collect())
 }
 
 fn found(addr: LinkAddr, detail: &str) -> Located {
