@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{alone, gospy, gospy_with, live_program, parse_traceback};
+use crate::support::{Output, alone, gospy, gospy_with, live_program, parse_traceback};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -64,7 +64,7 @@ fn start(args: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
 }
 
 fn wait(child: &mut Child) -> i32 {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code().unwrap();
@@ -97,10 +97,17 @@ fn a_command_that_hangs_is_told_and_ended() {
     let fifo = directory.path().join("in");
     // Below a shell, and open for ever.
     let script = format!("mkfifo {0}; {1} deadlock -busy 1 <> {0}; echo never", fifo.display(), live());
-    let started = Instant::now();
-    let output = gospy(&["run", "--timeout", "3s", "--", "sh", "-c", &script]);
-    assert_eq!(output.code(), 124, "{output:?}");
-    assert!(started.elapsed() < Duration::from_secs(20));
+    let run = || {
+        let _ = std::fs::remove_file(&fifo);
+        let started = Instant::now();
+        let output = gospy(&["run", "--timeout", "3s", "--", "sh", "-c", &script]);
+        assert_eq!(output.code(), 124, "{output:?}");
+        assert!(started.elapsed() < Duration::from_secs(60));
+        output
+    };
+    // On a busy machine the one that computes may just have been preempted when it is stopped.
+    let runs = |output: &Output| parse_traceback(&output.stderr).iter().any(|g| g.state == "running");
+    let output = (0..10).map(|_| run()).find(runs).expect("no goroutine runs");
     assert!(output.stderr.contains("gospy: the command did not end within 3.00 s; its stacks follow\n"));
     assert!(!output.stdout.contains("never"));
     let goroutines = parse_traceback(&output.stderr);
@@ -194,7 +201,7 @@ fn captures_at_intervals_and_signals() {
 
 /// Runs a program with its input open for so long, under these rules; for longer on a machine that is so busy
 /// that not even two captures fit in.
-fn judged(seconds: u32, program: &str, options: &[&str]) -> crate::support::Output {
+fn judged(seconds: u32, program: &str, options: &[&str]) -> Output {
     let mut seconds = seconds;
     loop {
         // A shell in between: the program is what the command starts, not what it is.
