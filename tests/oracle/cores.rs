@@ -2,7 +2,7 @@
 
 use crate::snapshots::{assert_same_goroutines, difference, rest, snapshot};
 use crate::support::core_dump::{gcore, killed_for_core, with_core_limit};
-use crate::support::{Fixture, Mode, Running, VERSIONS};
+use crate::support::{Fixture, Mode, Running, VERSIONS, until};
 use gospy::model::{Snapshot, StackState, Status};
 use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::process::live::LiveTarget;
@@ -21,9 +21,25 @@ fn start(program: &std::path::Path, dir: &std::path::Path, args: &[&str]) -> Run
     command.args(args).env("GOTRACEBACK", "crash");
     let mut running = Running::spawn(command);
     running.wait_ready();
-    // It may not be done with saying so.
+    // It may not be done with saying so, and a collection may be under way that looks into all stacks: after
+    // this one there is none.
+    running.ask("gc");
     running.wait_until_it_reads();
     running
+}
+
+/// Stops a program at a moment when one of its goroutines runs: on a busy machine each may just have been
+/// preempted.
+fn stopped_while_it_runs(running: &Running) -> Snapshot {
+    until("a goroutine runs", || {
+        running.stop();
+        let live = live(running);
+        if live.goroutines.iter().any(|g| g.status == Status::Running) {
+            return Some(live);
+        }
+        running.cont();
+        None
+    })
 }
 
 /// A process that is stopped is the same to gdb and to us, but for what running goroutines do: only
@@ -35,8 +51,7 @@ fn gcore_of_a_stopped_process_is_the_process() {
             let label = format!("{version} {}", mode.name());
             let dir = tempfile::tempdir().unwrap();
             let running = start(&Fixture::build("fx", version, mode), dir.path(), &["stacks", "2", "-busy", "1"]);
-            running.stop();
-            let live = live(&running);
+            let live = stopped_while_it_runs(&running);
             let core = core(&gcore(running.pid(), dir.path()));
             if let Some(text) = difference(&rest(&live), &rest(&core)) {
                 panic!("{label}: {text}");
@@ -90,8 +105,7 @@ fn a_goroutine_that_dies_of_a_signal_has_its_stack() {
         let dir = tempfile::tempdir().unwrap();
         let program = Fixture::build("fx", version, Mode::Sw);
         let running = start(&program, dir.path(), &["states", "1", "-busy", "1"]);
-        running.stop();
-        let live = live(&running);
+        let live = stopped_while_it_runs(&running);
         let busy = live.goroutines.iter().find(|g| g.status == Status::Running).unwrap();
         let tid = live.thread_of(busy).unwrap().tid.unwrap();
         thread_signal(running.pid(), tid, Signal::SIGABRT);

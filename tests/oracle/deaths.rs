@@ -109,16 +109,16 @@ struct Dead {
 fn start(program: &Path, dir: &Path, how: &str) -> Running {
     let mut command = with_core_limit(program, dir);
     command.arg(how).env("GOTRACEBACK", "crash");
-    let mut running = Running::spawn(command);
-    running.wait_ready();
-    running
+    Running::spawn(command)
 }
 
 fn die(version: &str, mode: Mode, how: &str, signal: Option<Signal>) -> Dead {
     let dir = tempfile::tempdir().unwrap();
-    let running = start(&Fixture::build("trouble", version, mode), dir.path(), how);
+    let mut running = start(&Fixture::build("trouble", version, mode), dir.path(), how);
     let pid = running.pid();
+    // One that dies by itself may do so before it has said that it is ready.
     if let Some(signal) = signal {
+        running.wait_ready();
         // Until all of its threads have come to rest, or to work.
         std::thread::sleep(std::time::Duration::from_millis(100));
         running.signal(signal);
@@ -387,7 +387,8 @@ fn codes(json: &Value) -> Vec<&str> {
 fn a_live_program_has_not_died() {
     for version in ["1.19", "1.26.6"] {
         let dir = tempfile::tempdir().unwrap();
-        let running = start(&Fixture::build("trouble", version, Mode::Sw), dir.path(), "idle");
+        let mut running = start(&Fixture::build("trouble", version, Mode::Sw), dir.path(), "idle");
+        running.wait_ready();
         let core = gcore(running.pid(), dir.path());
         for from in [["--from", core.to_str().unwrap()], ["--pid", &running.pid().to_string()]] {
             let json = gospy(&["summary", "--json", from[0], from[1]]).json();

@@ -147,7 +147,7 @@ impl Running {
     }
 
     fn wait_for_state(&self, wanted: impl Fn(char) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !self.thread_states().into_iter().all(&wanted) {
             assert!(Instant::now() < deadline, "threads are {:?}", self.thread_states());
             sleep(Duration::from_millis(1));

@@ -27,27 +27,28 @@ const WITHIN: Duration = Duration::from_secs(45);
 /// Starts an arm64 program in `dir`, and has it die of SIGQUIT when it is ready.
 pub fn die(program: &Path, dir: &Path, args: &[&str]) -> Dead {
     in_some_attempt(program, dir, args, |running| {
+        if !running.is_ready_within(WITHIN) {
+            return;
+        }
         // It may not be done with saying so.
         running.wait_until_it_reads();
         running.signal(Signal::SIGQUIT);
     })
 }
 
-/// Starts an arm64 program in `dir` that dies by itself.
+/// Starts an arm64 program in `dir` that dies by itself, maybe before it has said that it is ready.
 pub fn die_by_itself(program: &Path, dir: &Path, args: &[&str]) -> Dead {
     in_some_attempt(program, dir, args, |_| ())
 }
 
-fn in_some_attempt(program: &Path, dir: &Path, args: &[&str], kill: impl Fn(&Running)) -> Dead {
+fn in_some_attempt(program: &Path, dir: &Path, args: &[&str], kill: impl Fn(&mut Running)) -> Dead {
     for attempt in 1..=ATTEMPTS {
         let mut command = with_core_limit(&need("qemu-aarch64", "qemu-user"), dir);
         command.arg(program).args(args).env("GOTRACEBACK", "crash");
         let mut running = Running::spawn(command);
-        if running.is_ready_within(WITHIN) {
-            kill(&running);
-            if running.has_ended_within(WITHIN) {
-                return dead(running, dir);
-            }
+        kill(&mut running);
+        if running.has_ended_within(WITHIN) {
+            return dead(running, dir);
         }
         println!("{}: QEMU stands still (attempt {attempt})", program.display());
         drop(running);
