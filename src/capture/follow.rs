@@ -9,8 +9,9 @@ use std::num::NonZeroU64;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::decode::{Decoder, Extra};
 use super::fields;
-use super::goroutines::{Collected, Decoder, Extra};
+use super::goroutines::Collected;
 use crate::addr::Addr;
 use crate::model::{Ancestor, AncestorsId, Goid, Goroutine, Label, LabelsId, StrId, SymbolPool, WarningCode, Warnings};
 use crate::process::{ReadError, unrecorded};
@@ -307,7 +308,7 @@ mod tests {
     use crate::addr::Arch;
     use crate::process::fake::FakeTarget;
     use crate::runtime::layout::checked_in;
-    use crate::runtime::values::TypeLayout;
+    use crate::runtime::mirror::go_type::TypeLayout;
 
     #[test]
     fn values_of_panics_are_read_once_and_not_without_end() {

@@ -10,12 +10,13 @@ use super::allgs;
 use super::blocked;
 use super::core_clock;
 use super::death::{self, Threads};
+use super::decode::Decoder;
 use super::errors::{CaptureError, OpenError};
 use super::fields::{self, Checks};
 use super::follow::Follow;
 use super::foreign::{self, CStacks};
 use super::freeze;
-use super::goroutines::{Collected, Decoder, Walk};
+use super::goroutines::{Collected, Walk};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
 use super::read::Plan;
 use super::recording::Recorded;
@@ -31,6 +32,7 @@ use crate::model::{Death, FreezeInfo, Goroutine, Reading, Snapshot, SymbolPool, 
 use crate::process::{Backend, Clock, Ended, Limitation, ReadError, Target, TargetExt};
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
+use crate::runtime::rules::Rules;
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoProcess, GoRuntime, LocateOptions};
 
@@ -92,7 +94,7 @@ impl Session {
         let minor = runtime.version.minor;
         let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), minor);
         let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, minor);
-        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, minor)
+        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, Rules::of(minor))
     }
 
     /// The target.

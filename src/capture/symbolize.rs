@@ -12,6 +12,7 @@ use super::unwind::PhysicalFrame;
 use crate::addr::{Addr, LinkAddr, LoadBias};
 use crate::image::pclntab::{Pclntab, SourceFrame};
 use crate::model::{Frame, FrameId, Language, Stack, StackFrame, StackId, SymbolPool};
+use crate::runtime::rules::Rules;
 
 /// One logical frame with what the rules want to know of it.
 #[derive(Clone, Debug)]
@@ -45,13 +46,7 @@ impl Symbolizer {
     /// A symbolizer for a program of Go 1.`minor`.
     #[must_use]
     pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, minor: u32) -> Self {
-        // FuncIDWrapper is the last of the ids, so it moves when others are added.
-        let wrapper_id = match minor {
-            ..=21 => 21,
-            22..=24 => 22,
-            _ => 23,
-        };
-        Self { pclntab, bias, minor, wrapper_id, at: FxHashMap::default() }
+        Self { pclntab, bias, minor, wrapper_id: Rules::of(minor).wrapper_id(), at: FxHashMap::default() }
     }
 
     /// The stack made of `frames`, innermost first.

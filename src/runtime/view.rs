@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
+use super::go_runtime::GoRuntime;
 use super::layout::Placed;
-use super::locate::GoRuntime;
 use super::mirror::moduledata::Moduledata;
 use super::program::Program;
+use super::rules::Rules;
 use super::symbols::Global;
 use super::values::Values;
 use crate::addr::{Addr, Arch};
@@ -36,6 +37,12 @@ impl<'a> GoProcess<'a> {
     #[must_use]
     pub fn minor(&self) -> u32 {
         self.runtime.version.minor
+    }
+
+    /// What its runtime does, where that depends on the version.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules::of(self.minor())
     }
 
     /// Its instruction set.
