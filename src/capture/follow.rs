@@ -17,7 +17,6 @@ use crate::model::{Ancestor, AncestorsId, Goid, Goroutine, Label, LabelsId, StrI
 use crate::process::{ReadError, unrecorded};
 use crate::runtime::frontier::{Budget, Frontier};
 use crate::runtime::mirror::bubble::SynctestBubble;
-use crate::runtime::mirror::labels::LabelForm;
 use crate::runtime::mirror::panic::Interface;
 use crate::runtime::readers::ancestors::read_ancestors;
 use crate::runtime::readers::labels::{Labels, read_labels};
@@ -119,7 +118,7 @@ impl Follow<'_> {
         if sets.is_empty() {
             return Ok(());
         }
-        let Some(form) = LabelForm::of(self.process.minor(), layout.hmap) else {
+        let Some(form) = self.process.label_form() else {
             let message = "labels are unknown: there is no layout of runtime.hmap, in which this version keeps them";
             warnings.add(WarningCode::FieldMistrusted, message);
             return Ok(());

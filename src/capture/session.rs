@@ -32,7 +32,6 @@ use crate::model::{Death, FreezeInfo, Goroutine, Reading, Snapshot, SymbolPool, 
 use crate::process::{Backend, Clock, Ended, Limitation, ReadError, Target, TargetExt};
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
-use crate::runtime::rules::Rules;
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoProcess, GoRuntime, LocateOptions};
 
@@ -91,10 +90,10 @@ impl Session {
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
-        let minor = runtime.version.minor;
-        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), minor);
-        let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, minor);
-        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, Rules::of(minor))
+        let rules = runtime.rules();
+        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), rules);
+        let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, rules);
+        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, rules)
     }
 
     /// The target.

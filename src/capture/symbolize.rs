@@ -43,10 +43,10 @@ pub struct Symbolizer {
 }
 
 impl Symbolizer {
-    /// A symbolizer for a program of Go 1.`minor`.
+    /// A symbolizer for a program whose runtime has these `rules`.
     #[must_use]
-    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, minor: u32) -> Self {
-        Self { pclntab, bias, minor, wrapper_id: Rules::of(minor).wrapper_id(), at: FxHashMap::default() }
+    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, rules: Rules) -> Self {
+        Self { pclntab, bias, minor: rules.minor(), wrapper_id: rules.wrapper_id(), at: FxHashMap::default() }
     }
 
     /// The stack made of `frames`, innermost first.

@@ -156,14 +156,14 @@ pub struct Unwinder {
 }
 
 impl Unwinder {
-    /// An unwinder for a program of Go 1.`minor`.
+    /// An unwinder for a program whose runtime has these `rules`.
     #[must_use]
-    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, arch: Arch, minor: u32) -> Self {
+    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, arch: Arch, rules: Rules) -> Self {
         Self {
             pclntab,
             bias,
             arch,
-            rules: Rules::of(minor),
+            rules,
             pcs: FxHashMap::default(),
             nodes: Vec::new(),
             steps: Vec::new(),

@@ -1,6 +1,7 @@
 //! A Go runtime that was found, and why one was not.
 
 use super::layout::{Layout, LayoutSource, MissingField};
+use super::rules::Rules;
 use super::symbols::Symbols;
 use super::validate::LayoutMismatch;
 use super::version::{GoVersion, GoVersionSource};
@@ -75,6 +76,12 @@ pub struct GoRuntime {
 }
 
 impl GoRuntime {
+    /// What it does, where that depends on its version.
+    #[must_use]
+    pub const fn rules(&self) -> Rules {
+        Rules::of(self.version.minor)
+    }
+
     /// Whether the layout is that of another version, so that what nothing has checked is likely only.
     #[must_use]
     pub fn is_nearest_layout(&self) -> bool {
