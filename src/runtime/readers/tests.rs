@@ -131,7 +131,7 @@ fn ps_say_whose_layout_is_theirs() {
     // 1.19 has m where this one has mcache, and mcache where it has nothing.
     let mut found = layout(19);
     assert!(place(&mut found, 48, &[&old, &new]).unwrap());
-    assert_eq!(found.p, layout(26).p);
+    assert_eq!((found.p, found.timer), (layout(26).p, layout(26).timer));
     assert_eq!(found.table.offset("runtime.timers", "len"), Some(32));
     assert!(!place(&mut layout(19), 48, &[&old]).unwrap());
     // More ids than there were goroutines.
