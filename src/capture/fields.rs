@@ -21,17 +21,13 @@ use super::scheduler::SchedulerState;
 use crate::addr::Addr;
 use crate::model::{Goid, Goroutine, Status, WarningCode, Warnings};
 use crate::process::{Clock, ReadError, Target};
-use crate::runtime::mirror::g::{G, GLayout, MAX_STACK};
+use crate::runtime::mirror::g::{G, GLayout};
 use crate::runtime::readers::threads::is_m;
+use crate::runtime::rules::Rules;
 use crate::runtime::{GoProcess, MAX_GOID};
 
 const PARENT: &str = "g.parentGoid";
 
-/// The smallest stack, bytes (`fixedStack` in runtime/stack.go; 1.19 to 1.27).
-const MIN_STACK: u64 = 2048;
-/// Stacks begin at multiples of their size, and the larger ones at multiples of a page of the
-/// runtime's (`pageSize` in runtime/malloc.go).
-const PAGE: u64 = 8192;
 /// By how much a stamp may be later than the clock was when the capture began, ns: longer than any
 /// capture takes.
 const LATER_NS: u64 = 600_000_000_000;
@@ -49,17 +45,9 @@ pub(super) struct Checks {
     ms: FxHashSet<u64>,
     /// The goroutines that were on them (`m.curg`).
     curgs: FxHashSet<u64>,
-    /// The program is of Go 1.`minor`.
-    minor: u32,
+    /// What the program's runtime does.
+    rules: Rules,
 }
-
-/// The first minor version in which every goroutine that waits has a reason: before,
-/// `stopTheWorldWithSema`, `gcMarkDone` (1.19, 1.20) and `gcAssistAlloc1` set the state without one, or
-/// the reason after the state (runtime/proc.go, mgc.go, mgcmark.go).
-const ALWAYS_A_REASON: u32 = 21;
-/// The last minor version in which `newproc1` makes a goroutine runnable before it gives it its id
-/// (runtime/proc.go).
-const ID_AFTER_STATE: u32 = 23;
 
 /// A field that holds what it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +104,7 @@ impl Checks {
         wait_reasons: usize,
         max_goid: Option<u64>,
         now_ns: u64,
-        minor: u32,
+        rules: Rules,
     ) -> Self {
         let latest = if now_ns == 0 { MAX_STAMP } else { now_ns.saturating_add(LATER_NS) };
         Self {
@@ -125,14 +113,14 @@ impl Checks {
             wait_reasons,
             ms: state.ms.iter().map(|m| m.addr.0).collect(),
             curgs: state.ms.iter().map(|m| m.curg).filter(|&g| g != 0).collect(),
-            minor,
+            rules,
         }
     }
 
     /// What the fields of goroutines of `process` can hold at the time of `now`.
     pub(super) fn of(process: GoProcess<'_>, state: &SchedulerState, now: Clock) -> Result<Arc<Self>, ReadError> {
         let (reasons, max_goid) = (process.runtime.wait_reasons.len(), process.max_goid()?);
-        Ok(Arc::new(Self::new(state, reasons, max_goid, now.monotonic_ns, process.minor())))
+        Ok(Arc::new(Self::new(state, reasons, max_goid, now.monotonic_ns, process.rules())))
     }
 
     /// Addresses of the Ms that there were when the capture began.
@@ -147,7 +135,7 @@ impl Checks {
 
     /// Whether it is one that `newproc1` is just making: it has its state, and its id within nanoseconds.
     pub(super) fn is_being_born(&self, g: &G) -> bool {
-        self.minor <= ID_AFTER_STATE && g.goid == 0 && g.status() == Status::Runnable
+        self.rules.gives_id_after_state() && g.goid == 0 && g.status() == Status::Runnable
     }
 
     /// Whether a stamp is one: from after the runtime's start, and not yet to come.
@@ -164,13 +152,13 @@ impl Checks {
     pub(super) fn first_odd(&self, g: &G, status: Status, code: CodeFacts) -> Option<Odd> {
         let waits = matches!(status, Status::Waiting | Status::Leaked);
         let for_c = g.startpc == 0 && g.lockedm != 0;
-        if !stack_can_be(g) {
+        if !g.stack_can_be() {
             Some(Odd::new("the size of its stack", g.stack_hi.wrapping_sub(g.stack_lo), "the size of a stack"))
         } else if matches!(status, Status::Unknown(_) | Status::Idle) {
             Some(Odd::new("g.atomicstatus", g.atomicstatus.into(), "a state of a goroutine"))
         } else if waits
             && self.wait_reasons != 0
-            && !(usize::from(self.minor >= ALWAYS_A_REASON)..self.wait_reasons).contains(&g.waitreason.into())
+            && !(usize::from(self.rules.always_has_reason())..self.wait_reasons).contains(&g.waitreason.into())
         {
             Some(Odd::new("g.waitreason", g.waitreason.into(), "a wait reason"))
         } else if !for_c && !code.starts_at_entry {
@@ -192,20 +180,6 @@ impl Checks {
             Some(Odd { field: PARENT, value: parent, expected: Expected::Id })
         }
     }
-}
-
-/// Whether the bounds of its stack are those of a stack: a power of two apart, as the runtime
-/// allocates them (`stackalloc` in runtime/stack.go; 1.19 to 1.27).
-pub(super) fn stack_can_be(g: &G) -> bool {
-    let size = g.stack_hi.wrapping_sub(g.stack_lo);
-    size.is_power_of_two() && (MIN_STACK..=MAX_STACK).contains(&size) && g.stack_lo.is_multiple_of(size.min(PAGE))
-}
-
-/// Whether a g that says that it is dead has nothing that only one that is alive has: `goexit0` and
-/// `gdestroy` clear it (runtime/proc.go; 1.19 to 1.27). Those for callbacks from C keep theirs.
-#[inline]
-pub(super) fn is_dead_for_certain(g: &G) -> bool {
-    (g.waitreason == 0 && g.m == 0) || g.startpc == 0 || g.lockedm != 0
 }
 
 /// A goroutine with a field that holds what it cannot, or seems to.
@@ -283,7 +257,7 @@ mod tests {
             wait_reasons: 40,
             ms: [0x7000].into_iter().collect(),
             curgs: FxHashSet::default(),
-            minor: 26,
+            rules: Rules::of(26),
         }
     }
 
@@ -360,7 +334,7 @@ mod tests {
     #[test]
     fn what_older_runtimes_leave_open_for_a_moment_is_not_odd() {
         let of = |minor: u32, g: G| {
-            let checks = Checks { minor, ..checks() };
+            let checks = Checks { rules: Rules::of(minor), ..checks() };
             checks.first_odd(&g, g.status(), CODE).map(|odd| odd.field)
         };
         let no_reason = G { waitreason: 0, ..waiting() };
@@ -376,11 +350,11 @@ mod tests {
     #[test]
     fn the_dead_have_nothing_of_the_living() {
         let dead = G { atomicstatus: 6, waitreason: 0, waitsince: 0, ..waiting() };
-        assert!(is_dead_for_certain(&dead));
-        assert!(!is_dead_for_certain(&G { waitreason: 3, ..dead }));
-        assert!(!is_dead_for_certain(&G { m: 0x7000, ..dead }));
+        assert!(dead.is_dead_for_certain());
+        assert!(!(G { waitreason: 3, ..dead }).is_dead_for_certain());
+        assert!(!(G { m: 0x7000, ..dead }).is_dead_for_certain());
         // For callbacks from C.
-        assert!(is_dead_for_certain(&G { m: 0x7000, startpc: 0, ..dead }));
-        assert!(is_dead_for_certain(&G { m: 0x7000, waitreason: 3, lockedm: 0x7000, ..dead }));
+        assert!((G { m: 0x7000, startpc: 0, ..dead }).is_dead_for_certain());
+        assert!((G { m: 0x7000, waitreason: 3, lockedm: 0x7000, ..dead }).is_dead_for_certain());
     }
 }

@@ -9,14 +9,14 @@ use std::num::NonZeroU64;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::decode::{Decoder, Extra};
 use super::fields;
-use super::goroutines::{Collected, Decoder, Extra};
+use super::goroutines::Collected;
 use crate::addr::Addr;
 use crate::model::{Ancestor, AncestorsId, Goid, Goroutine, Label, LabelsId, StrId, SymbolPool, WarningCode, Warnings};
 use crate::process::{ReadError, unlogged};
 use crate::runtime::frontier::{Budget, Frontier};
 use crate::runtime::mirror::bubble::SynctestBubble;
-use crate::runtime::mirror::labels::LabelForm;
 use crate::runtime::mirror::panic::Interface;
 use crate::runtime::readers::ancestors::read_ancestors;
 use crate::runtime::readers::labels::{Labels, read_labels};
@@ -118,7 +118,7 @@ impl Follow<'_> {
         if sets.is_empty() {
             return Ok(());
         }
-        let Some(form) = LabelForm::of(self.process.minor(), layout.hmap) else {
+        let Some(form) = self.process.label_form() else {
             let message = "labels are unknown: there is no layout of runtime.hmap, in which this version keeps them";
             warnings.add(WarningCode::FieldMistrusted, message);
             return Ok(());
@@ -307,7 +307,7 @@ mod tests {
     use crate::addr::Arch;
     use crate::process::fake::FakeTarget;
     use crate::runtime::layout::checked_in;
-    use crate::runtime::values::TypeLayout;
+    use crate::runtime::mirror::go_type::TypeLayout;
 
     #[test]
     fn values_of_panics_are_read_once_and_not_without_end() {

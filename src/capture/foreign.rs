@@ -23,10 +23,10 @@ use crate::image::elf::Elf;
 use crate::image::symtab::Symbols;
 use crate::model::{ForeignFrame, ForeignStack, Goroutine, StackState, Status, SymbolPool, WarningCode, Warnings};
 use crate::process::{BlockedThread, Frozen, Mapping, ReadError, Registers, Target, Tid};
-use crate::runtime::GoProcess;
 use crate::runtime::mirror::g::G;
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
+use crate::runtime::{GoProcess, c_call};
 
 /// Most frames of one C stack.
 const MAX_FRAMES: usize = 256;
@@ -263,7 +263,8 @@ impl CStacks {
         let mut exact = true;
         while stack.frames.len() < MAX_FRAMES {
             if code.is_go(now.pc) {
-                stack.complete = code.called_c(now.pc) && one.began_at(code.arch, now.sp, word);
+                stack.complete =
+                    code.called_c(now.pc) && c_call::began_at(code.arch, one.g0_sp, one.m.curg, now.sp, word);
                 break;
             }
             let Some(object) = self.object(code, now.pc) else { break };
@@ -363,22 +364,6 @@ fn caller(
 /// The bits of an arm64 return address that are an address; the others may be a signature of it.
 const CODE_BITS: u64 = (1 << 48) - 1;
 
-impl InC {
-    /// Whether `sp` is where this goroutine's call of C began. `asmcgocall` leaves room below the
-    /// saved stack pointer of the scheduler, aligns it, and puts the g that it came from there:
-    /// 64 bytes with it at 48 (amd64 until 1.21), 16 with it at 8 (amd64 from 1.22 on), 16 with it
-    /// at 0 (arm64).
-    fn began_at(&self, arch: Arch, sp: u64, word: impl Fn(u64) -> Option<u64>) -> bool {
-        let forms: &[(u64, u64)] = match arch {
-            Arch::Amd64 => &[(16, 8), (64, 48)],
-            Arch::Arm64 => &[(16, 0)],
-        };
-        forms.iter().any(|(room, at)| {
-            self.g0_sp.wrapping_sub(*room) & !15 == sp && word(sp.wrapping_add(*at)) == Some(self.m.curg)
-        })
-    }
-}
-
 /// The code that is mapped in a target.
 struct Code<'a> {
     target: &'a dyn Target,
@@ -407,7 +392,7 @@ impl<'a> Code<'a> {
     fn called_c(&self, pc: u64) -> bool {
         let pclntab = &self.program.pclntab;
         let function = pclntab.function_at(self.program.bias.unload(Addr(pc.wrapping_sub(1))));
-        function.and_then(|function| pclntab.name(&function)).is_some_and(|name| name == "runtime.asmcgocall")
+        function.and_then(|function| pclntab.name(&function)).is_some_and(|name| name == c_call::CALLER)
     }
 
     fn in_program(&self, pc: u64) -> bool {

@@ -9,7 +9,6 @@
 mod replace;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,23 +16,15 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::close::{self, Close};
+use super::decode::{Decoder, Extra, Outcome};
 use super::ending::is_ending;
-use super::fields::{self, CodeFacts, Odd, OddOne, is_dead_for_certain};
-use super::place;
+use super::fields::OddOne;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::recording::Recorded;
-use super::symbolize::{Symbolizer, is_system_start};
-use super::unwind::{End, StackNode, Unwinder, Unwound};
 use crate::addr::Addr;
-use crate::model::{
-    Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
-    WarningCode, Warnings,
-};
+use crate::model::{Consistency, Goroutine, NotShown, StackState, Status, SymbolPool, WarningCode, Warnings};
 use crate::process::remember::Attempt;
 use crate::process::{ReadError, Target, TargetExt, unlogged};
-use crate::runtime::mirror::g::G;
-use crate::runtime::mirror::panic::{Interface, PanicLayout};
-use crate::runtime::readers::panics::newest_on_stack;
 
 /// How often torn ones are tried again: how many of them are read together, and how long is waited
 /// before. At first nothing is lost but the moment; then, on a machine with more to do than processors,
@@ -51,40 +42,6 @@ const WINDOW: usize = 32 * 1024;
 /// How many threads read. Reading takes twice as long as decoding, so that with two of them nobody
 /// waits for long.
 const READERS: usize = 2;
-
-/// The first minor version in which going into a system call and coming back is not counted
-/// (`casgstatus` in runtime/proc.go).
-const UNCOUNTED_SYSCALLS: u32 = 26;
-/// Where coroutines start (`newcoro` in runtime/coro.go; 1.22 on).
-const COROUTINE_START: &str = "runtime.corostart";
-
-/// Decodes goroutines of one program; keeps what it learnt from one capture to the next.
-#[derive(Debug)]
-pub(super) struct Decoder {
-    unwinder: Unwinder,
-    symbolizer: Symbolizer,
-    wait_reasons: usize,
-    /// Whether `g.trackingSeq` counts system calls too.
-    counts_syscalls: bool,
-    /// Layout of a panic, where that is known.
-    panic: Option<PanicLayout>,
-    /// Stacks of the unwinder as the pool has them, each with its innermost frame, the innermost that
-    /// is not the runtime's, and whether there is one.
-    stacks: FxHashMap<StackNode, (StackId, place::Places)>,
-    starts: FxHashMap<u64, StartFacts>,
-    creators: FxHashMap<u64, Option<FrameId>>,
-}
-
-/// A start function.
-#[derive(Clone, Copy, Debug)]
-struct StartFacts {
-    /// `None` where there is no function at that address.
-    frame: Option<FrameId>,
-    /// Whether it is one of the runtime's own goroutines that start in it.
-    system: bool,
-    /// Whether coroutines start in it.
-    coroutine: bool,
-}
 
 /// What decoding collects besides the goroutines.
 #[derive(Debug, Default)]
@@ -104,258 +61,6 @@ pub(super) struct Collected {
     given_up: BTreeMap<u64, (NotShown, Option<u64>)>,
     /// What a recording has to know beyond the memory.
     pub(super) recorded: Recorded,
-}
-
-/// What few goroutines have: pointers in a g to more, and a field that makes no sense.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Extra {
-    /// Index in `Collected::goroutines`, once it is there.
-    pub(super) index: usize,
-    /// `g.labels`.
-    pub(super) labels: u64,
-    /// `g.bubble`.
-    pub(super) bubble: u64,
-    /// `g.ancestors`.
-    pub(super) ancestors: u64,
-    /// The value of its newest panic, as long as that is not recovered.
-    pub(super) panic: Option<Interface>,
-    /// The first field that makes no sense.
-    odd: Option<Odd>,
-}
-
-impl Extra {
-    fn of(g: &G, odd: Option<Odd>) -> Self {
-        Self { index: 0, labels: g.labels, bubble: g.bubble(), ancestors: g.ancestors, panic: None, odd }
-    }
-}
-
-/// What came of one goroutine. Not boxed: an allocation for each of a million is felt.
-enum Outcome {
-    /// It is decoded.
-    Done(Goroutine, Extra),
-    /// It is dead.
-    Dead(Goroutine),
-    /// It changed while it was read; the reason why its stack cannot be shown should that last.
-    Torn(NotShown),
-    /// More of its stack is needed.
-    Longer,
-    /// It has to be read by itself.
-    Alone,
-}
-
-impl Decoder {
-    pub(super) fn new(
-        unwinder: Unwinder,
-        symbolizer: Symbolizer,
-        wait_reasons: usize,
-        panic: Option<PanicLayout>,
-        minor: u32,
-    ) -> Self {
-        Self {
-            unwinder,
-            symbolizer,
-            wait_reasons,
-            counts_syscalls: minor < UNCOUNTED_SYSCALLS,
-            panic,
-            stacks: FxHashMap::default(),
-            starts: FxHashMap::default(),
-            creators: FxHashMap::default(),
-        }
-    }
-
-    /// How much has been learnt, in frames.
-    pub(super) fn remembered(&self) -> usize {
-        self.unwinder.remembered().saturating_add(self.starts.len()).saturating_add(self.creators.len())
-    }
-
-    /// What unwinds its stacks.
-    pub(super) fn unwinder(&mut self) -> &mut Unwinder {
-        &mut self.unwinder
-    }
-
-    /// Makes symbols available to those who follow other pointers.
-    pub(super) fn symbolizer(&mut self) -> &mut Symbolizer {
-        &mut self.symbolizer
-    }
-
-    fn decode(&mut self, raw: &Raw<'_>, plan: &Plan, pool: &mut SymbolPool, warnings: &mut Warnings) -> Outcome {
-        let Some(g) = plan.parse(raw.header) else { return Outcome::Torn(NotShown::Unreadable) };
-        let status = g.status();
-        // What stands still is not read at another moment than its thread.
-        let is_ending = || !plan.validate && plan.checks.was_on_m(raw.addr.0);
-        if status.is_dead() && (is_dead_for_certain(&g) || is_ending()) {
-            return Outcome::Dead(self.describe(raw.addr, &g, plan, NotShown::NoStack, pool).0);
-        }
-        if !raw.still {
-            return Outcome::Torn(NotShown::Moving);
-        }
-        if raw.alone {
-            return Outcome::Alone;
-        }
-        if plan.validate && plan.checks.is_being_born(&g) {
-            return Outcome::Torn(NotShown::Moving);
-        }
-        let without = match status {
-            Status::Running if !plan.stopped.contains_key(&raw.addr.0) => Some(NotShown::Running),
-            // It is being made into another one, unless it stays so.
-            Status::Dead | Status::DeadExtra => return Outcome::Torn(NotShown::Unreadable),
-            Status::Idle => Some(NotShown::NoStack),
-            Status::CopyStack => return Outcome::Torn(NotShown::Moving),
-            _ => (!plan.stacks).then_some(NotShown::NotAsked),
-        };
-        if let Some(why) = without {
-            return self.done(raw.addr, &g, plan, why, pool);
-        }
-        // Under the scan bit the collector may be moving the stack.
-        if g.scan() && plan.validate {
-            return Outcome::Torn(NotShown::Moving);
-        }
-        let Some(start) = plan.start(raw.addr, &g) else { return Outcome::Torn(NotShown::Unreadable) };
-        let (stack, stack_start) = match plan.displaced.get(&raw.addr.0) {
-            Some((start, bytes)) => (bytes.as_slice(), *start),
-            None => (raw.stack, raw.stack_start),
-        };
-        let unwound = self.unwinder.unwind(start, |addr| word(stack, stack_start, addr));
-        let panic = self.panic_in_flight(&g, stack, stack_start);
-        self.finish(raw, &g, plan, (unwound, panic), pool, warnings)
-    }
-
-    /// The value of a goroutine's newest panic, as long as that is not recovered, from the bytes of its
-    /// stack that are believed. Its deferred functions may still be running.
-    fn panic_in_flight(&self, g: &G, stack: &[u8], stack_start: u64) -> Option<Interface> {
-        if g.panic == 0 {
-            return None;
-        }
-        let newest = newest_on_stack(stack, stack_start, g.panic, self.panic.as_ref()?)?;
-        (!newest.goexit && !newest.recovered).then_some(newest.arg)
-    }
-
-    /// A goroutine without a stack.
-    fn done(&mut self, addr: Addr, g: &G, plan: &Plan, why: NotShown, pool: &mut SymbolPool) -> Outcome {
-        let (goroutine, code) = self.describe(addr, g, plan, why, pool);
-        let odd = plan.checks.first_odd(g, goroutine.status, code);
-        Outcome::Done(goroutine, Extra::of(g, odd))
-    }
-
-    fn finish(
-        &mut self,
-        raw: &Raw<'_>,
-        g: &G,
-        plan: &Plan,
-        (unwound, panic): (Unwound, Option<Interface>),
-        pool: &mut SymbolPool,
-        warnings: &mut Warnings,
-    ) -> Outcome {
-        if let Unwound { end: End::TopFrame, stack: Some(node), sp } = unwound {
-            let (mut goroutine, code) = self.describe(raw.addr, g, plan, NotShown::NoStack, pool);
-            goroutine.sp = Addr(sp);
-            self.show(&mut goroutine, node, pool);
-            let odd = plan.checks.first_odd(g, goroutine.status, code);
-            return Outcome::Done(goroutine, Extra { panic, ..Extra::of(g, odd) });
-        }
-        match unwound.end {
-            End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
-                Outcome::Longer
-            }
-            // Where a running goroutine was stopped, some code of the runtime has no caller that could
-            // be known; that is nothing odd.
-            _ if g.status() == Status::Running => self.done(raw.addr, g, plan, NotShown::Running, pool),
-            end => {
-                warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
-                Outcome::Torn(NotShown::Unreadable)
-            }
-        }
-    }
-
-    /// Puts a stack into a goroutine, with the places that follow from it.
-    fn show(&mut self, goroutine: &mut Goroutine, node: StackNode, pool: &mut SymbolPool) {
-        let (unwinder, symbolizer) = (&self.unwinder, &mut self.symbolizer);
-        let (stack, places) = *self.stacks.entry(node).or_insert_with(|| {
-            let stack = symbolizer.stack(pool, &unwinder.frames(node));
-            (stack, place::places(pool, stack))
-        });
-        goroutine.stack = StackState::Known(stack);
-        goroutine.innermost = places.innermost;
-        goroutine.current = places.current;
-        if goroutine.system && places.runs_user_code {
-            // Finalizers and cleanups run user code on a goroutine of the runtime.
-            goroutine.system = false;
-        }
-    }
-
-    /// Everything that the header alone tells, and whether its code addresses are some.
-    fn describe(
-        &mut self,
-        addr: Addr,
-        g: &G,
-        plan: &Plan,
-        why: NotShown,
-        pool: &mut SymbolPool,
-    ) -> (Goroutine, CodeFacts) {
-        let status = g.status();
-        let symbolizer = &mut self.symbolizer;
-        let StartFacts { frame: start, system, coroutine } = *self.starts.entry(g.startpc).or_insert_with(|| {
-            let frame = symbolizer.start(pool, Addr(g.startpc));
-            let name = frame.map_or("", |start| pool.function(start));
-            StartFacts { frame, system: is_system_start(name), coroutine: name == COROUTINE_START }
-        });
-        let creator = *self.creators.entry(g.gopc).or_insert_with(|| symbolizer.creator(pool, Addr(g.gopc)));
-        let waits = matches!(status, Status::Waiting | Status::Leaked);
-        let dead = status.is_dead();
-        let code = CodeFacts { starts_at_entry: start.is_some(), created_in_code: creator.is_some() };
-        let counted = plan.is_counted(g) || (status == Status::Syscall && self.counts_syscalls);
-        // Coroutines run again without the stamp of an earlier wait being taken away.
-        let stamped =
-            (plan.is_counted(g) && !coroutine || status == Status::Syscall) && plan.checks.time_can_be(g.waitsince);
-        let stack_can_be = fields::stack_can_be(g) || dead;
-        let goroutine = Goroutine {
-            id: Goid(g.goid),
-            addr,
-            status,
-            scan: g.scan(),
-            wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
-            wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
-            blocked_before_ns: None,
-            run_seq: counted.then_some(g.tracking_seq),
-            m: (g.m != 0 && !dead).then_some(Addr(g.m)),
-            parent: g.parent_goid.filter(|&id| id != 0 && !dead).map(Goid),
-            // The main goroutine has no creator that anybody would want to see.
-            creator: creator.filter(|_| g.goid != 1 && !dead),
-            start: start.filter(|_| !dead),
-            innermost: None,
-            current: None,
-            stack: StackState::NotShown(why),
-            foreign: None,
-            sp: Addr(0),
-            stack_lo: if stack_can_be { Addr(g.stack_lo) } else { Addr(0) },
-            stack_hi: if stack_can_be { Addr(g.stack_hi) } else { Addr(0) },
-            panic: None,
-            labels: None,
-            bubble: None,
-            system,
-            locked: g.lockedm != 0 && !dead,
-            ancestors: None,
-        };
-        (goroutine, code)
-    }
-}
-
-fn word(stack: &[u8], start: u64, addr: u64) -> Option<u64> {
-    use crate::bytes::FieldsExt;
-    stack.u64_at(usize::try_from(addr.checked_sub(start)?).ok()?)
-}
-
-fn explain(end: End) -> String {
-    match end {
-        End::TopFrame => "where stacks end".to_owned(),
-        End::NoFrameInfo => "in a function without frame information".to_owned(),
-        End::WritesSp => "in a function that moves its stack pointer freely".to_owned(),
-        End::NoCaller => "at a return address of zero".to_owned(),
-        End::BadPc(pc) => format!("at {pc:#x}, which is in no Go function"),
-        End::BadStack(at) => format!("at {at:#x}, outside its memory"),
-        End::Stuck => "at a frame that calls itself".to_owned(),
-        End::TooDeep => "at the limit of frames".to_owned(),
-    }
 }
 
 /// What a walk over all goroutines needs.
@@ -641,7 +346,7 @@ impl Walk<'_> {
         let status = g.status();
         if status.is_dead() {
             self.collected.dead += 1;
-            if is_dead_for_certain(&g) {
+            if g.is_dead_for_certain() {
                 return Ok(());
             }
             let live = self.plan.validate && is_ending(unlogged(self.target), plan, self.curg, raw.addr, raw.header)?;

@@ -9,6 +9,7 @@ mod blocked;
 mod close;
 mod core_clock;
 mod death;
+mod decode;
 mod ending;
 mod errors;
 mod fields;

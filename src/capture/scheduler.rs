@@ -116,7 +116,7 @@ impl Reader<'_> {
             Some(at) => target.read_u32(at)?,
             None => None,
         };
-        state.gc = gc_stats(&mstats, controller.as_ref(), phase, self.process.minor(), layout);
+        state.gc = gc_stats(&mstats, controller.as_ref(), phase, self.process.rules(), layout);
         Ok(())
     }
 }

@@ -10,12 +10,13 @@ use super::allgs;
 use super::blocked;
 use super::core_clock;
 use super::death::{self, Threads};
+use super::decode::Decoder;
 use super::errors::{CaptureError, OpenError};
 use super::fields::{self, Checks};
 use super::follow::Follow;
 use super::foreign::{self, CStacks};
 use super::freeze;
-use super::goroutines::{Collected, Decoder, Walk};
+use super::goroutines::{Collected, Walk};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
 use super::read::Plan;
 use super::recording::Recorded;
@@ -89,10 +90,10 @@ impl Session {
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
-        let minor = runtime.version.minor;
-        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), minor);
-        let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, minor);
-        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, minor)
+        let rules = runtime.rules();
+        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), rules);
+        let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, rules);
+        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, rules)
     }
 
     /// The target.

@@ -12,6 +12,7 @@ use super::unwind::PhysicalFrame;
 use crate::addr::{Addr, LinkAddr, LoadBias};
 use crate::image::pclntab::{Pclntab, SourceFrame};
 use crate::model::{Frame, FrameId, Language, Stack, StackFrame, StackId, SymbolPool};
+use crate::runtime::rules::Rules;
 
 /// One logical frame with what the rules want to know of it.
 #[derive(Clone, Debug)]
@@ -42,16 +43,10 @@ pub struct Symbolizer {
 }
 
 impl Symbolizer {
-    /// A symbolizer for a program of Go 1.`minor`.
+    /// A symbolizer for a program whose runtime has these `rules`.
     #[must_use]
-    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, minor: u32) -> Self {
-        // FuncIDWrapper is the last of the ids, so it moves when others are added.
-        let wrapper_id = match minor {
-            ..=21 => 21,
-            22..=24 => 22,
-            _ => 23,
-        };
-        Self { pclntab, bias, minor, wrapper_id, at: FxHashMap::default() }
+    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, rules: Rules) -> Self {
+        Self { pclntab, bias, minor: rules.minor(), wrapper_id: rules.wrapper_id(), at: FxHashMap::default() }
     }
 
     /// The stack made of `frames`, innermost first.

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
 use crate::image::pclntab::{Function, Pclntab};
+use crate::runtime::rules::Rules;
 
 /// Most physical frames of one stack that are followed. Runaway recursion reaches Go's default limit
 /// of 1 GiB with some ten million frames; a million of them tell what it is.
@@ -146,7 +147,7 @@ pub struct Unwinder {
     pclntab: Arc<Pclntab>,
     bias: LoadBias,
     arch: Arch,
-    injected: &'static [&'static str],
+    rules: Rules,
     pcs: FxHashMap<u64, Option<PcInfo>>,
     nodes: Vec<Node>,
     steps: Vec<Step>,
@@ -155,21 +156,14 @@ pub struct Unwinder {
 }
 
 impl Unwinder {
-    /// An unwinder for a program of Go 1.`minor`.
+    /// An unwinder for a program whose runtime has these `rules`.
     #[must_use]
-    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, arch: Arch, minor: u32) -> Self {
-        // Until 1.20 the runtime itself took asyncPreempt for a call and looked its caller up at
-        // minus one; its own dumps say so.
-        let injected: &[&str] = if minor >= 21 {
-            &["runtime.sigpanic", "runtime.debugCallV2", "runtime.asyncPreempt"]
-        } else {
-            &["runtime.sigpanic", "runtime.debugCallV2"]
-        };
+    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, arch: Arch, rules: Rules) -> Self {
         Self {
             pclntab,
             bias,
             arch,
-            injected,
+            rules,
             pcs: FxHashMap::default(),
             nodes: Vec::new(),
             steps: Vec::new(),
@@ -221,9 +215,8 @@ impl Unwinder {
             frame_size: self.pclntab.frame_size(function, link),
             has_frame_size: self.pclntab.has_frame_size(function),
             top_frame: function.flags.is_top_frame(),
-            // cgocallback changes SP, but keeps a frame for the unwinder on both stacks.
-            writes_sp: function.flags.writes_sp() && name != "runtime.cgocallback",
-            injected: self.injected.contains(&name.as_str()),
+            writes_sp: function.flags.writes_sp() && !self.rules.keeps_frame(&name),
+            injected: self.rules.is_injected(&name),
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{Layout, LayoutSource, LayoutTable, MissingField, SUPPORTED_MINORS, candidates, checked_in};
+use super::go_runtime::{GoRuntime, RuntimeError};
+use super::layout::{Layout, LayoutSource, LayoutTable, SUPPORTED_MINORS, candidates, checked_in};
 use super::named::{DwarfFacts, dwarf_of, symtab_symbols};
 use super::program::Program;
-use super::symbols::code::{CodeEvidence, Process};
+use super::symbols::code::CodeEvidence;
+use super::symbols::probe::{Process, version_at};
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::{BALLOTS, Outcome};
 use super::symbols::{Global, Located, Symbols};
@@ -21,81 +23,6 @@ use crate::process::{ReadError, Target};
 pub struct LocateOptions {
     /// Ask every source, even when the cheap ones agree: read DWARF, and search the data.
     pub thorough: bool,
-}
-
-/// Why a runtime cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    /// The process could not be looked at.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The list of goroutines is empty: `schedinit` has not run yet.
-    #[error("the Go runtime of this process has not started: it has no goroutine yet")]
-    NotStarted,
-    /// `runtime.allgs` was not found by any means.
-    #[error(
-        "cannot find the list of goroutines ({version}): no symbols, {functions} of the runtime's functions known by \
-         name, and nothing in the data that looks like it"
-    )]
-    NoGoroutines {
-        /// What is known of the version.
-        version: String,
-        /// How many of the functions that refer to it have names.
-        functions: usize,
-    },
-    /// No layout fits.
-    #[error("cannot read this runtime ({version}): with the layout of {release}, {mismatch}")]
-    Unsupported {
-        /// What is known of the version.
-        version: String,
-        /// The layout that was tried first.
-        release: String,
-        /// What does not fit.
-        mismatch: LayoutMismatch,
-    },
-    /// A layout lacks what every version has.
-    #[error("cannot read this runtime ({version}): {missing}")]
-    Incomplete {
-        /// What is known of the version.
-        version: String,
-        /// What is missing.
-        missing: MissingField,
-    },
-    /// The version is older than every table.
-    #[error("cannot read this runtime: {version} is too old; go1.18 is the oldest that is tried")]
-    TooOld {
-        /// The version.
-        version: String,
-    },
-}
-
-/// A Go runtime that can be read.
-#[derive(Clone, Debug)]
-pub struct GoRuntime {
-    /// Its version.
-    pub version: GoVersion,
-    /// Where that was found.
-    pub version_source: GoVersionSource,
-    /// Where its fields are.
-    pub layout: Layout,
-    /// Where that came from.
-    pub layout_source: LayoutSource,
-    /// Where its variables are.
-    pub symbols: Symbols,
-    /// Its wait reasons, by number; empty when they were not found.
-    pub wait_reasons: Vec<String>,
-    /// What was odd.
-    pub warnings: Warnings,
-    /// Where everything came from, for people.
-    pub provenance: Vec<Provenance>,
-}
-
-impl GoRuntime {
-    /// Whether the layout is that of another version, so that what nothing has checked is likely only.
-    #[must_use]
-    pub fn is_nearest_layout(&self) -> bool {
-        matches!(self.layout_source, LayoutSource::Nearest { .. })
-    }
 }
 
 /// What one layout led to.
@@ -474,7 +401,7 @@ fn go_version(
         return Ok((Some(version), GoVersionSource::BuildInfo, None));
     }
     if let Some((_, located)) = named.iter().find(|(g, _)| *g == Global::BuildVersion)
-        && let Some(version) = super::symbols::code::version_at(process, located.addr)?
+        && let Some(version) = version_at(process, located.addr)?
     {
         return Ok((Some(version), GoVersionSource::BuildVersion, None));
     }
@@ -483,7 +410,7 @@ fn go_version(
     }
     let words = DataWords::read(process.target, &program.module)?;
     if let Some(located) = scan::build_version(process, &words)? {
-        let version = super::symbols::code::version_at(process, located.addr)?;
+        let version = version_at(process, located.addr)?;
         return Ok((version, GoVersionSource::BuildVersion, Some(located)));
     }
     Ok((None, GoVersionSource::Inferred, None))

@@ -10,7 +10,9 @@
 //! this layer.
 
 mod adjust;
+pub mod c_call;
 pub mod frontier;
+mod go_runtime;
 mod infer;
 pub mod layout;
 mod locate;
@@ -19,6 +21,7 @@ mod named;
 pub mod program;
 pub mod readers;
 mod recorded;
+pub mod rules;
 pub mod signal_frame;
 pub mod symbols;
 mod timers;
@@ -29,7 +32,8 @@ pub mod version;
 pub mod view;
 pub mod wait_reason;
 
-pub use locate::{GoRuntime, LocateOptions, RuntimeError};
+pub use go_runtime::{GoRuntime, RuntimeError};
+pub use locate::LocateOptions;
 pub use validate::LayoutMismatch;
 pub(crate) use validate::MAX_GOID;
 pub use view::GoProcess;

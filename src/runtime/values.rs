@@ -6,9 +6,11 @@
 //! error types of the standard library are known by their fields ([`Values::error_text`]). Names of
 //! types that were made at run time, or in a plugin, are unknown.
 
+mod numbers;
+
 use std::ops::Range;
 
-use super::layout::LayoutTable;
+use super::mirror::go_type::{AbiType, TypeLayout};
 use super::mirror::panic::Interface;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -55,27 +57,6 @@ const BASIC: [&str; 17] = [
     "complex128",
     "string",
 ];
-
-/// Offsets in the descriptor of a type: `runtime._type`, or `internal/abi.Type` from 1.21 on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TypeLayout {
-    size: u32,
-    flags: u32,
-    kind: u32,
-    name: u32,
-}
-
-impl TypeLayout {
-    /// Takes the offsets out of `table`; `None` where it has neither.
-    #[must_use]
-    pub fn resolve(table: &LayoutTable) -> Option<Self> {
-        let of = |structure: &str, fields: [&str; 3]| {
-            let [flags, kind, name] = fields.map(|field| table.offset(structure, field));
-            Some(Self { size: table.size(structure)?, flags: flags?, kind: kind?, name: name? })
-        };
-        of("internal/abi.Type", ["TFlag", "Kind_", "Str"]).or_else(|| of("runtime._type", ["tflag", "kind", "str"]))
-    }
-}
 
 /// A type that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,12 +108,8 @@ impl<'a> Values<'a> {
         if !self.types.contains(&addr) {
             return Ok(None);
         }
-        let Some(bytes) = self.target.read_vec(Addr(addr), self.layout.size as usize)? else { return Ok(None) };
-        let at = |offset: u32| offset as usize;
-        let fields = (bytes.u8_at(at(self.layout.flags)), bytes.u8_at(at(self.layout.kind)));
-        let (Some(flags), Some(kind), Some(name)) = (fields.0, fields.1, bytes.i32_at(at(self.layout.name))) else {
-            return Ok(None);
-        };
+        let Some(bytes) = self.target.read_vec(Addr(addr), self.layout.size() as usize)? else { return Ok(None) };
+        let Some(AbiType { flags, kind, name }) = self.layout.parse(&bytes) else { return Ok(None) };
         // Negative ones are of types that were made at run time.
         let Some(name) = u64::try_from(name).ok().and_then(|name| self.types.start.checked_add(name)) else {
             return Ok(None);
@@ -268,26 +245,17 @@ impl<'a> Values<'a> {
             kind::BOOL => (word & 0xff != 0).to_string(),
             kind::INT..=kind::INT64 => ((word as i64) << unused >> unused).to_string(),
             kind::UINT..=kind::UINTPTR => word.to_string(),
-            kind::FLOAT32 => self.float(float32(0).into(), Some(float32(0))),
-            kind::FLOAT64 => self.float(float64(0), None),
+            kind::FLOAT32 => numbers::float(self.minor, float32(0).into(), Some(float32(0))),
+            kind::FLOAT64 => numbers::float(self.minor, float64(0), None),
             kind::COMPLEX64 => {
-                let part = |at: usize| self.float(float32(at).into(), Some(float32(at)));
-                complex(&part(0), &part(4))
+                let part = |at: usize| numbers::float(self.minor, float32(at).into(), Some(float32(at)));
+                numbers::complex(&part(0), &part(4))
             }
-            _ => complex(&self.float(float64(0), None), &self.float(float64(8), None)),
+            _ => numbers::complex(
+                &numbers::float(self.minor, float64(0), None),
+                &numbers::float(self.minor, float64(8), None),
+            ),
         }))
-    }
-
-    /// Seven digits and an exponent of three until 1.25, the fewest digits that tell it from others
-    /// from 1.26 on. A `short` one is of 32 bits.
-    fn float(&self, value: f64, short: Option<f32>) -> String {
-        if value.is_nan() {
-            return "NaN".to_owned();
-        }
-        if value.is_infinite() {
-            return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-        }
-        if self.minor <= 25 { seven_digits(value) } else { fewest_digits(value, short) }
     }
 
     /// The text of an error whose type is known: what its `Error` would give. `None` for others. While
@@ -358,56 +326,6 @@ impl<'a> Values<'a> {
     }
 }
 
-fn complex(real: &str, imaginary: &str) -> String {
-    let sign = if imaginary.starts_with(['+', '-']) { "" } else { "+" };
-    format!("({real}{sign}{imaginary}i)")
-}
-
-/// `+1.500000e+000`, by the arithmetic of `printfloat` (until 1.25), whose last digit is not always
-/// that of a correct rounding.
-fn seven_digits(value: f64) -> String {
-    const DIGITS: i32 = 7;
-    let sign = if value < 0.0 || (value == 0.0 && value.is_sign_negative()) { '-' } else { '+' };
-    let (mut value, mut exponent) = (value.abs(), 0_i32);
-    if value != 0.0 {
-        while value >= 10.0 {
-            (value, exponent) = (value / 10.0, exponent + 1);
-        }
-        while value < 1.0 {
-            (value, exponent) = (value * 10.0, exponent - 1);
-        }
-        value += (0..DIGITS).fold(5.0, |half, _| half / 10.0);
-        if value >= 10.0 {
-            (value, exponent) = (value / 10.0, exponent + 1);
-        }
-    }
-    let mut digits = String::new();
-    for index in 0..DIGITS {
-        let digit = value.trunc();
-        digits.push(char::from_digit(digit.clamp(0.0, 9.0) as u32, 10).unwrap_or('0'));
-        if index == 0 {
-            digits.push('.');
-        }
-        value = (value - digit) * 10.0;
-    }
-    let exponent_sign = if exponent < 0 { '-' } else { '+' };
-    format!("{sign}{digits}e{exponent_sign}{:03}", exponent.abs())
-}
-
-/// `1.5`, `1e-07`: `strconv.FormatFloat` with `g` and the fewest digits.
-fn fewest_digits(value: f64, short: Option<f32>) -> String {
-    /// Exponents with which it is written without one.
-    const PLAIN: std::ops::Range<i32> = -4..6;
-    let scientific = short.map_or_else(|| format!("{value:e}"), |short| format!("{short:e}"));
-    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if PLAIN.contains(&exponent) {
-        return short.map_or_else(|| format!("{value}"), |short| format!("{short}"));
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.abs())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -416,26 +334,6 @@ mod tests {
     use crate::addr::Arch;
     use crate::process::fake::FakeTarget;
     use crate::runtime::layout::checked_in;
-
-    #[test]
-    fn floats_as_the_runtime_prints_them() {
-        // What go1.25.5 and go1.27.3 print for these.
-        for (value, old, new) in [
-            (1.5, "+1.500000e+000", "1.5"),
-            (100_000.0, "+1.000000e+005", "100000"),
-            (1e6, "+1.000000e+006", "1e+06"),
-            (123_456_789.0, "+1.234568e+008", "1.23456789e+08"),
-            (1e22, "+1.000000e+022", "1e+22"),
-            (0.0001, "+1.000000e-004", "0.0001"),
-            (0.00001, "+1.000000e-005", "1e-05"),
-            (0.0, "+0.000000e+000", "0"),
-            (-12_345_678.9e200, "-1.234568e+207", "-1.23456789e+207"),
-        ] {
-            assert_eq!((seven_digits(value).as_str(), fewest_digits(value, None).as_str()), (old, new));
-        }
-        assert_eq!(fewest_digits(f64::from(0.1_f32), Some(0.1)), "0.1");
-        assert_eq!(fewest_digits(16_777_216.0, Some(16_777_216.0)), "1.6777216e+07");
-    }
 
     const TYPE: u64 = 0x2000;
 

@@ -7,7 +7,7 @@ use super::layout::Layout;
 use super::locate::Search;
 use super::readers::goids::read_goids;
 use super::recorded::Searched;
-use super::symbols::code::Process;
+use super::symbols::probe::Process;
 use super::symbols::scan::{self, DataWords};
 use super::symbols::votes::Outcome;
 use super::symbols::{Global, Located, SymbolSource, Symbols};

@@ -5,10 +5,12 @@
 
 use std::ops::Range;
 
+use super::go_runtime::GoRuntime;
 use super::layout::Placed;
-use super::locate::GoRuntime;
+use super::mirror::labels::LabelForm;
 use super::mirror::moduledata::Moduledata;
 use super::program::Program;
+use super::rules::Rules;
 use super::symbols::Global;
 use super::values::Values;
 use crate::addr::{Addr, Arch};
@@ -32,10 +34,10 @@ impl<'a> GoProcess<'a> {
         Self { target: unlogged(self.target), ..self }
     }
 
-    /// Minor number of its Go version: 26 for Go 1.26.
+    /// What its runtime does, where that depends on the version.
     #[must_use]
-    pub fn minor(&self) -> u32 {
-        self.runtime.version.minor
+    pub fn rules(&self) -> Rules {
+        self.runtime.rules()
     }
 
     /// Its instruction set.
@@ -60,6 +62,12 @@ impl<'a> GoProcess<'a> {
     #[must_use]
     pub fn field(&self, global: Global, offset: u32) -> Option<Addr> {
         Some(Addr(self.addr(global)?.0.wrapping_add(offset.into())))
+    }
+
+    /// How goroutines keep their pprof labels; `None` where that is in a map whose layout is not known.
+    #[must_use]
+    pub fn label_form(&self) -> Option<LabelForm> {
+        LabelForm::of(self.rules().minor(), self.runtime.layout.hmap)
     }
 
     /// Addresses of the descriptors of types in the program; `None` where its layout does not tell.
@@ -89,7 +97,7 @@ impl<'a> GoProcess<'a> {
     /// not tell how.
     #[must_use]
     pub fn values(&self) -> Option<Values<'a>> {
-        Some(Values::new(self.target, self.runtime.layout.go_type?, self.types()?, self.minor()))
+        Some(Values::new(self.target, self.runtime.layout.go_type?, self.types()?, self.rules().minor()))
     }
 
     /// The largest id of a goroutine that has been given out by now (`sched.goidgen`), where that is

@@ -110,7 +110,7 @@ impl Threads {
         };
         (death.thread, death.m) = (tid, walked.m.map(|m| m.id));
         let values = process.values();
-        let mut printer = Printer::new(walker, values.as_ref(), runtime.version.minor, walked);
+        let mut printer = Printer::new(walker, values.as_ref(), process.rules(), walked);
         for event in events.iter().rev() {
             printer.print(event)?;
         }

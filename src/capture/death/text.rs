@@ -15,6 +15,7 @@ use crate::process::{ReadError, Registers, SignalInfo, TargetExt as _};
 use crate::runtime::mirror::g::{Fault, G};
 use crate::runtime::mirror::panic::{Interface, Panic};
 use crate::runtime::readers::panics::read_panics;
+use crate::runtime::rules::Rules;
 use crate::runtime::values::Values;
 
 /// Longest message of `throw` or `fatal`, bytes.
@@ -37,14 +38,14 @@ pub(super) struct Printed {
 pub(super) struct Printer<'a, 'w> {
     walker: Walker<'a>,
     values: Option<&'a Values<'a>>,
-    minor: u32,
+    rules: Rules,
     walked: &'w Walked,
     printed: Printed,
 }
 
 impl<'a, 'w> Printer<'a, 'w> {
-    pub(super) fn new(walker: Walker<'a>, values: Option<&'a Values<'a>>, minor: u32, walked: &'w Walked) -> Self {
-        Self { walker, values, minor, walked, printed: Printed { certain: true, ..Printed::default() } }
+    pub(super) fn new(walker: Walker<'a>, values: Option<&'a Values<'a>>, rules: Rules, walked: &'w Walked) -> Self {
+        Self { walker, values, rules, walked, printed: Printed { certain: true, ..Printed::default() } }
     }
 
     pub(super) fn finish(mut self) -> Printed {
@@ -93,7 +94,7 @@ impl<'a, 'w> Printer<'a, 'w> {
         let m = self.walked.m.map_or(-1, |m| m.id);
         // The runtime prints the code as an unsigned number.
         let code = i64::from(info.code) as u64;
-        let faults = matches!(info.number, SIGBUS | SIGSEGV) && self.minor >= 22;
+        let faults = matches!(info.number, SIGBUS | SIGSEGV) && self.rules.prints_fault_address();
         let addr = if faults { format!(" addr={:#x}", info.word) } else { String::new() };
         self.line(format_args!("PC={} m={m} sigcode={code}{addr}", at.pc));
         if event.in_cgo(self.walked) {
@@ -141,7 +142,7 @@ impl<'a, 'w> Printer<'a, 'w> {
     }
 
     fn suffix(&self, panic: &Panic) -> &'static str {
-        let again = panic.is_repanicked() && (panic.recovered || self.minor == 25);
+        let again = panic.is_repanicked() && (panic.recovered || self.rules.notes_every_repanic());
         match (again, panic.recovered) {
             (true, _) => " [recovered, repanicked]",
             (false, true) => " [recovered]",
@@ -175,7 +176,10 @@ impl<'a, 'w> Printer<'a, 'w> {
         let Some(Entry::Frame(frame)) = entries.get(event.at) else { return Ok(()) };
         let message = self.message(frame, function)?;
         let g = frame.on.g;
-        if function == "fatal" && self.minor >= 26 && self.walker.g(g)?.is_some_and(|(_, read)| read.panic != 0) {
+        if function == "fatal"
+            && self.rules.fatal_prints_panics()
+            && self.walker.g(g)?.is_some_and(|(_, read)| read.panic != 0)
+        {
             // The panics that it is in are printed first, with their values as they are.
             self.panics(g)?;
             self.printed.text.push('\t');
@@ -216,7 +220,7 @@ impl<'a, 'w> Printer<'a, 'w> {
         let len = usize::try_from(frame.fp.saturating_sub(frame.sp).min(MAX_FRAME)).unwrap_or_default();
         let Some(bytes) = self.walker.process.target.read_vec(Addr(frame.sp), len)? else { return Ok(None) };
         let prefix = format!("runtime.{function}.func");
-        let skip = if function == "fatal" && self.minor >= 26 { 16 } else { 8 };
+        let skip = if function == "fatal" && self.rules.fatal_prints_panics() { 16 } else { 8 };
         for at in (0..len).step_by(8) {
             let Some(code) = bytes.u64_at(at).filter(|&code| self.walker.is_entry(code)) else { continue };
             if !self.walker.function(code).is_some_and(|name| name.starts_with(&prefix)) {

@@ -262,9 +262,10 @@ mod tests {
     use crate::capture::testing::session;
     use crate::process::fake::FakeTarget;
     use crate::runtime::program::Program;
+    use crate::runtime::rules::Rules;
 
     fn unwinder(program: &Program) -> Unwinder {
-        Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), 26)
+        Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), Rules::of(26))
     }
 
     fn at(pc: u64, sp: u64) -> Registers {

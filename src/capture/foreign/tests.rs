@@ -128,23 +128,6 @@ fn a_stack_elsewhere_is_bounded() {
     }
 }
 
-#[test]
-fn where_c_began_is_told_by_the_g_that_go_left_there() {
-    let session = session();
-    let layout = &session.runtime().layout;
-    let target = target(layout).with_blocked(TID, [blocked(3), blocked(3)]);
-    let one = read_it(&target, &session, None).remove(0);
-    let top = STACK + 0x800;
-    let with = |at: u64, value: u64| move |addr: u64| (addr == at).then_some(value);
-    assert!(one.began_at(Arch::Amd64, top - 16, with(top - 8, CURG)));
-    assert!(one.began_at(Arch::Amd64, top - 64, with(top - 16, CURG)));
-    assert!(one.began_at(Arch::Arm64, top - 16, with(top - 16, CURG)));
-    assert!(!one.began_at(Arch::Amd64, top - 16, with(top - 8, CURG + 8)));
-    assert!(!one.began_at(Arch::Amd64, top - 16, with(top - 16, CURG)));
-    assert!(!one.began_at(Arch::Amd64, top - 32, with(top - 24, CURG)));
-    assert!(!one.began_at(Arch::Amd64, top - 16, |_| None));
-}
-
 /// A row by the bytes of a CIE alone: CFA = `cfa`, and further instructions.
 fn row(cfa: (u8, u8), more: &[u8]) -> Row {
     use crate::image::test_elf::{R, RX, TestElf};

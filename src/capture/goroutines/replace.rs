@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashSet;
 
 use super::super::close::{self, Close};
+use super::super::decode::{Extra, Outcome};
 use super::super::read::{Chunk, Plan, Raw};
-use super::{Extra, Outcome, WINDOW, Walk};
+use super::{WINDOW, Walk};
 use crate::model::{NotShown, StackState, Warnings};
 use crate::process::ReadError;
 

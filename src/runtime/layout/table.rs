@@ -74,12 +74,6 @@ impl LayoutTable {
         self.structs.get(structure)?.fields.get(field).copied()
     }
 
-    /// Offset in bytes of a field of a structure that is a field of another one.
-    #[must_use]
-    pub fn nested_offset(&self, structure: &str, field: &str, inner_struct: &str, inner: &str) -> Option<u32> {
-        self.offset(structure, field)?.checked_add(self.offset(inner_struct, inner)?)
-    }
-
     /// Size of a structure in bytes, where this version has it.
     #[must_use]
     pub fn size(&self, structure: &str) -> Option<u32> {

@@ -6,6 +6,7 @@ use crate::runtime::mirror::ancestors::{AncestorInfo, AncestorInfoLayout};
 use crate::runtime::mirror::bubble::{SynctestBubble, SynctestBubbleLayout};
 use crate::runtime::mirror::g::{G, GLayout, Gobuf, GobufLayout};
 use crate::runtime::mirror::gc_controller::{GcController, GcControllerLayout};
+use crate::runtime::mirror::go_type::TypeLayout;
 use crate::runtime::mirror::labels::{Hmap, HmapLayout};
 use crate::runtime::mirror::m::{M, MLayout};
 use crate::runtime::mirror::mcache::{Mcache, McacheLayout};
@@ -19,7 +20,6 @@ use crate::runtime::mirror::panic::{Panic, PanicLayout};
 use crate::runtime::mirror::sched::{Sched, SchedLayout};
 use crate::runtime::mirror::sema_root::{SemaRoot, SemaRootLayout};
 use crate::runtime::mirror::timer::{Timer, TimerLayout};
-use crate::runtime::values::TypeLayout;
 
 /// A mirror whose layout is among those of a [`Layout`].
 pub trait Placed: Mirror {

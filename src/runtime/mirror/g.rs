@@ -90,6 +90,12 @@ mirror! {
 /// `_Gscan`: the bit of `atomicstatus` by which the garbage collector holds a goroutine.
 const SCAN: u32 = 0x1000;
 
+/// The smallest stack, bytes (`fixedStack` in runtime/stack.go; 1.19 to 1.27).
+const MIN_STACK: u64 = 2048;
+/// Stacks begin at multiples of their size, and the larger ones at multiples of a page of the
+/// runtime's (`pageSize` in runtime/malloc.go).
+const PAGE: u64 = 8192;
+
 /// Largest stack that is believed, bytes; `maxstackceiling` is twice the 1 GB that a stack may
 /// have by default.
 pub(crate) const MAX_STACK: u64 = 2 << 30;
@@ -132,6 +138,24 @@ impl G {
     #[must_use]
     pub fn start_sp(&self) -> u64 {
         if self.syscallsp != 0 { self.syscallsp } else { self.sched_sp }
+    }
+
+    /// Whether the bounds of its stack are those of a stack: a power of two apart, as the runtime
+    /// allocates them (`stackalloc` in runtime/stack.go; 1.19 to 1.27).
+    #[must_use]
+    pub fn stack_can_be(&self) -> bool {
+        let size = self.stack_hi.wrapping_sub(self.stack_lo);
+        size.is_power_of_two()
+            && (MIN_STACK..=MAX_STACK).contains(&size)
+            && self.stack_lo.is_multiple_of(size.min(PAGE))
+    }
+
+    /// Whether a g that says that it is dead has nothing that only one that is alive has: `goexit0` and
+    /// `gdestroy` clear it (runtime/proc.go; 1.19 to 1.27). Those for callbacks from C keep theirs.
+    #[must_use]
+    #[inline]
+    pub fn is_dead_for_certain(&self) -> bool {
+        (self.waitreason == 0 && self.m == 0) || self.startpc == 0 || self.lockedm != 0
     }
 
     /// Whether it has a stack, of a size that can be, with [`G::start_sp`] in it.

@@ -11,6 +11,7 @@ pub mod ancestors;
 pub mod bubble;
 pub mod g;
 pub mod gc_controller;
+pub mod go_type;
 pub mod labels;
 pub mod m;
 pub mod mcache;

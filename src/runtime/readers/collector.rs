@@ -7,6 +7,7 @@ use crate::process::{ReadError, Target, TargetExt as _};
 use crate::runtime::layout::Layout;
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::gc_controller::{GOAL_FIELDS, GcController};
+use crate::runtime::rules::Rules;
 
 /// Reads `gcController`.
 ///
@@ -44,7 +45,7 @@ pub fn gc_stats(
     mstats: &Mstats,
     gc: Option<&GcController>,
     gcphase: Option<u32>,
-    minor: u32,
+    rules: Rules,
     layout: &Layout,
 ) -> Option<GcStats> {
     const COUNTS: [&str; 7] =
@@ -66,7 +67,7 @@ pub fn gc_stats(
         last_unix_ns: Some(mstats.last_gc_unix).filter(|ns| *ns != 0),
         next_goal: gc
             .filter(|_| limit.is_some() && GOAL_FIELDS.iter().all(|field| trusts(field)))
-            .and_then(|gc| gc.heap_goal(minor)),
+            .and_then(|gc| gc.heap_goal(rules.minor())),
         gc_percent: percent.map(|percent| percent.max(-1)),
         memory_limit: limit.flatten(),
         enabled: starts.filter(|_| layout.trusts("runtime.mstats", "enablegc")).map(|starts| starts && mstats.enablegc),
@@ -127,7 +128,7 @@ mod tests {
         let table = checked_in(26, Arch::Amd64).unwrap();
         let goal = |mistrusted| {
             let layout = Layout { mistrusted, ..Layout::resolve(table.clone()).unwrap() };
-            gc_stats(&Mstats::default(), Some(&pacer()), None, 26, &layout).unwrap().next_goal
+            gc_stats(&Mstats::default(), Some(&pacer()), None, Rules::of(26), &layout).unwrap().next_goal
         };
         assert_eq!(goal(Vec::new()), Some(40 * MIB));
         assert_eq!(goal(vec![("runtime.gcControllerState", "triggered")]), None);
@@ -152,7 +153,7 @@ mod tests {
             Layout { mistrusted: mistrusted.to_vec(), ..Layout::resolve(table).unwrap() }
         };
         let mstats = Mstats { numgc: 5, enablegc: true, ..Mstats::default() };
-        let told = |mistrusted| gc_stats(&mstats, Some(&pacer()), Some(0), 26, &layout(mistrusted));
+        let told = |mistrusted| gc_stats(&mstats, Some(&pacer()), Some(0), Rules::of(26), &layout(mistrusted));
         let all = told(&[]).unwrap();
         assert_eq!((all.cycles, all.gc_percent, all.enabled), (5, Some(100), Some(true)));
         assert_eq!((all.next_goal, all.memory_limit), (Some(40 * MIB), None));

@@ -13,6 +13,7 @@ use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::g::GLayout;
 use crate::runtime::mirror::m::M;
 use crate::runtime::mirror::p::{P, PLayout, RUNQ};
+use crate::runtime::mirror::timer::TimerLayout;
 
 /// Most Ps that are read. GOMAXPROCS is the number of CPUs unless told otherwise, and Linux supports
 /// 8192 of them.
@@ -84,7 +85,7 @@ pub(crate) fn place_ps(
     for table in tables {
         let Ok(p) = PLayout::resolve(table) else { continue };
         if ps_fit(target, &addrs, goidgen, &p)? {
-            layout.p = p;
+            (layout.p, layout.timer) = (p, TimerLayout::resolve(table).ok());
             WITH_P.iter().for_each(|structure| layout.table.adopt(structure, table));
             return Ok(true);
         }

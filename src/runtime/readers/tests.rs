@@ -20,6 +20,7 @@ use crate::runtime::mirror::gc_controller::GcController;
 use crate::runtime::mirror::m::M;
 use crate::runtime::mirror::p::P;
 use crate::runtime::mirror::sched::Sched;
+use crate::runtime::rules::Rules;
 use crate::runtime::wait_reason::read_wait_reasons;
 
 fn layout(minor: u32) -> Layout {
@@ -130,7 +131,7 @@ fn ps_say_whose_layout_is_theirs() {
     // 1.19 has m where this one has mcache, and mcache where it has nothing.
     let mut found = layout(19);
     assert!(place(&mut found, 48, &[&old, &new]).unwrap());
-    assert_eq!(found.p, layout(26).p);
+    assert_eq!((found.p, found.timer), (layout(26).p, layout(26).timer));
     assert_eq!(found.table.offset("runtime.timers", "len"), Some(32));
     assert!(!place(&mut layout(19), 48, &[&old]).unwrap());
     // More ids than there were goroutines.
@@ -285,7 +286,7 @@ fn the_heap_is_the_sum_of_three_parts_and_of_what_ps_hold() {
     assert_eq!(heap.sys, 5670 + 1501 + 2 + 3 + 4 + 35 + 6);
     assert_eq!(heap.heap_live, Some(77));
 
-    let stats = gc_stats(&mstats, Some(&gc), Some(1), 26, &layout).unwrap();
+    let stats = gc_stats(&mstats, Some(&gc), Some(1), Rules::of(26), &layout).unwrap();
     assert_eq!((stats.cycles, stats.forced_cycles, stats.recent_pauses.len()), (258, 9, 256));
     assert_eq!((stats.recent_pauses[0].duration_ns, stats.recent_pauses[0].end_unix_ns), (70, 7_000));
     assert_eq!(stats.recent_pauses[1].duration_ns, 60);
@@ -326,7 +327,7 @@ proptest! {
         let _ = Sched::parse(Addr(1), &bytes, &layout.sched).map(|s| s.threads());
         let gc = GcController::parse(Addr(1), &bytes, &layout.gc_controller);
         if let Some(mstats) = Mstats::parse(&bytes, &layout) {
-            let _ = gc_stats(&mstats, gc.as_ref(), Some(u32::MAX), minor, &layout);
+            let _ = gc_stats(&mstats, gc.as_ref(), Some(u32::MAX), Rules::of(minor), &layout);
         }
     }
 

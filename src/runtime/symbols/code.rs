@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::probe::{Process, end_of_ms, slice_of_ps, version_at};
 use super::votes::{self, BALLOTS, Outcome};
 use super::{Global, Located, SymbolSource};
 use crate::addr::{Addr, LinkAddr, LoadBias};
-use crate::bytes::FieldsExt as _;
 use crate::image::code_refs::{CodeRef, data_refs, linked_store};
 use crate::image::elf::Elf;
 use crate::image::moduledata::ModuleData;
@@ -19,7 +19,6 @@ use crate::process::{ReadError, Target, TargetExt as _};
 use crate::runtime::layout::{Layout, LayoutTable};
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::sema_root::SemaRoot;
-use crate::runtime::readers::bulk;
 use crate::runtime::recorded::{FUNCTIONS, Functions};
 use crate::runtime::version::GoVersion;
 use crate::runtime::wait_reason::read_wait_reasons;
@@ -53,9 +52,6 @@ const TRIES: usize = 4;
 /// Longest function that is decoded, bytes; `findRunnable` has some 6 KB.
 const MAX_CODE: u64 = 256 << 10;
 
-/// Longest version text, bytes.
-const MAX_VERSION: u64 = 256;
-
 /// Semaphore roots in `semtable` (`semTabSize`, sema.go, 1.19 to 1.27).
 pub(crate) const SEM_ROOTS: u32 = 251;
 
@@ -69,24 +65,6 @@ pub(crate) struct CodeEvidence {
     targets: BTreeMap<&'static str, BTreeSet<LinkAddr>>,
     /// Code of `mcommoninit` and where it is.
     mcommoninit: Option<(LinkAddr, Vec<u8>)>,
-}
-
-/// A process to look at candidates in.
-#[derive(Clone, Copy)]
-pub(crate) struct Process<'t> {
-    pub(crate) target: &'t dyn Target,
-    pub(crate) bias: LoadBias,
-}
-
-impl Process<'_> {
-    fn array<const N: usize>(&self, addr: LinkAddr) -> Result<Option<[u8; N]>, ReadError> {
-        self.target.read_array(self.bias.load(addr))
-    }
-
-    fn words(&self, addr: LinkAddr, count: usize) -> Result<Option<Vec<u64>>, ReadError> {
-        let bytes = self.target.read_vec(self.bias.load(addr), count * 8)?;
-        Ok(bytes.map(|b| (0..count).filter_map(|i| b.u64_at(i * 8)).collect()))
-    }
 }
 
 impl CodeEvidence {
@@ -453,61 +431,4 @@ fn within(addr: LinkAddr, start: LinkAddr, size: u64) -> bool {
 fn triples(targets: &BTreeSet<LinkAddr>) -> Vec<LinkAddr> {
     let has = |addr: LinkAddr, n: u64| addr.0.checked_add(n).is_some_and(|a| targets.contains(&LinkAddr(a)));
     targets.iter().copied().filter(|at| has(*at, 8) && has(*at, 16)).collect()
-}
-
-/// Whether a string header at `addr` is the text of a version.
-pub(crate) fn version_at(process: Process<'_>, addr: LinkAddr) -> Result<Option<GoVersion>, ReadError> {
-    let Some(header) = process.array::<16>(addr)? else { return Ok(None) };
-    let (text, len) = (header.u64_at(0).unwrap_or(0), header.u64_at(8).unwrap_or(0));
-    if !(4..=MAX_VERSION).contains(&len) || text == 0 {
-        return Ok(None);
-    }
-    let Some(bytes) = process.target.read_vec(Addr(text), usize::try_from(len).unwrap_or(0))? else { return Ok(None) };
-    let text = String::from_utf8_lossy(&bytes);
-    let is_version = text.starts_with("go1.") || text.starts_with("devel go1.");
-    Ok(is_version.then(|| GoVersion::parse(&text)).flatten())
-}
-
-/// How many Ps the slice at `addr` holds, when it is a slice of Ps: each has its index as id.
-pub(crate) fn slice_of_ps(target: &dyn Target, addr: Addr, layout: &Layout) -> Result<Option<u64>, ReadError> {
-    const MAX: u64 = 1 << 16;
-    let Some(header) = target.read_array::<24>(addr)? else { return Ok(None) };
-    let word = |i: usize| header.u64_at(i * 8).unwrap_or(0);
-    let (array, len, cap) = (word(0), word(1), word(2));
-    if len == 0 || len > cap || cap > MAX || !array.is_multiple_of(8) {
-        return Ok(None);
-    }
-    let count = usize::try_from(len).unwrap_or(0);
-    let Some(pointers) = target.read_vec(Addr(array), count * 8)? else { return Ok(None) };
-    let ids: Vec<Addr> =
-        (0..count).filter_map(|i| pointers.u64_at(i * 8)?.checked_add(layout.p.id.into())).map(Addr).collect();
-    let mut expected = 0_i32;
-    let mut right = ids.len() == count;
-    bulk::for_each(target, &ids, 4, |_, bytes| {
-        right &= bytes.and_then(|b| b.i32_at(0)) == Some(expected);
-        expected = expected.saturating_add(1);
-    })?;
-    Ok(right.then_some(len))
-}
-
-/// Follows the list of Ms that begins in the variable at `addr` to its last one, which has id 0.
-pub(crate) fn end_of_ms(target: &dyn Target, addr: Addr, layout: &Layout) -> Result<Option<Addr>, ReadError> {
-    const MAX: usize = 100_000;
-    let Some(first) = target.read_u64(addr)? else { return Ok(None) };
-    let mut at = Addr(first);
-    for _ in 0..MAX {
-        if at.is_nil() || !at.0.is_multiple_of(8) {
-            return Ok(None);
-        }
-        let link = target.read_u64(Addr(at.0.wrapping_add(layout.m.alllink.into())))?;
-        match link {
-            None => return Ok(None),
-            Some(0) => {
-                let id = target.read_u64(Addr(at.0.wrapping_add(layout.m.id.into())))?;
-                return Ok((id == Some(0)).then_some(at));
-            }
-            Some(next) => at = Addr(next),
-        }
-    }
-    Ok(None)
 }

@@ -8,6 +8,7 @@
 
 pub(crate) mod code;
 pub(crate) mod merge;
+pub(crate) mod probe;
 pub(crate) mod scan;
 pub(crate) mod votes;
 

@@ -12,7 +12,7 @@ use crate::process::{ReadError, Target, TargetExt as _};
 use crate::runtime::layout::Layout;
 use crate::runtime::readers::bulk;
 
-use super::code::{Process, slice_of_ps, version_at};
+use super::probe::{Process, slice_of_ps, version_at};
 
 /// Most bytes of one range of variables that are searched. Everything that is looked for lies early
 /// in it; what makes these ranges large are buffers.
