@@ -10,13 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use gospy::addr::{Addr, Arch};
-use gospy::bytes::ByteSource;
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
+use gospy::process::MemRange;
+use gospy::process::fake::Altered;
 use gospy::process::live::LiveTarget;
-use gospy::process::{
-    Backend, Clock, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Target, TargetError, ThreadInfo,
-};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -34,75 +31,34 @@ struct Noted {
     wall: Duration,
 }
 
-/// A live target that notes what is read of it.
-struct Noting {
-    inner: LiveTarget,
-    noted: Arc<Mutex<Noted>>,
-}
-
 fn thread_cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-impl Target for Noting {
-    fn process(&self) -> &ProcessInfo {
-        self.inner.process()
-    }
-
-    fn arch(&self) -> Option<Arch> {
-        self.inner.arch()
-    }
-
-    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
-        let mut got = Vec::new();
-        self.read_ranges(&[MemRange { start: addr, len: buf.len() }], buf, &mut got)?;
-        Ok(got.first().copied().unwrap_or_default())
-    }
-
-    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
-        let (wall, cpu) = (Instant::now(), thread_cpu());
-        let result = self.inner.read_ranges(ranges, buf, got);
-        let (wall, cpu) = (wall.elapsed(), thread_cpu().saturating_sub(cpu));
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.wall += wall;
-        noted.cpu += cpu;
-        // What is not there is not part of the floor.
-        let there = ranges.iter().zip(got.iter()).filter(|(_, got)| **got > 0);
-        noted.calls.push(there.map(|(range, got)| MemRange { start: range.start, len: *got }).collect());
-        result
-    }
-
-    fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
-        self.inner.mappings()
-    }
-
-    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
-        self.inner.threads()
-    }
-
-    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
-        self.inner.executable()
-    }
-
-    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError> {
-        self.inner.mapped_file(mapping)
-    }
-
-    fn auxv(&self) -> Vec<(u64, u64)> {
-        self.inner.auxv()
-    }
-
-    fn clock(&self) -> Clock {
-        self.inner.clock()
-    }
-
-    fn backend(&self) -> Backend {
-        self.inner.backend()
-    }
-
-    fn stats(&self) -> ReadStats {
-        self.inner.stats()
-    }
+/// A live target that notes what is read of it.
+fn noting(inner: LiveTarget, noted: &Arc<Mutex<Noted>>) -> Altered<LiveTarget> {
+    let lock = |noted: &Arc<Mutex<Noted>>| {
+        let noted = Arc::clone(noted);
+        move |with: &dyn Fn(&mut Noted)| with(&mut noted.lock().unwrap_or_else(PoisonError::into_inner))
+    };
+    let (costs, calls) = (lock(noted), lock(noted));
+    Altered::new(inner)
+        .with_reads(move |_, read| {
+            let (wall, cpu) = (Instant::now(), thread_cpu());
+            let result = read();
+            let (wall, cpu) = (wall.elapsed(), thread_cpu().saturating_sub(cpu));
+            costs(&|noted| {
+                noted.wall += wall;
+                noted.cpu += cpu;
+            });
+            result
+        })
+        .after_reads(move |ranges, got| {
+            // What is not there is not part of the floor.
+            let there = ranges.iter().zip(got).filter(|(_, got)| **got > 0);
+            let there: Vec<MemRange> = there.map(|(range, got)| MemRange { start: range.start, len: *got }).collect();
+            calls(&|noted| noted.calls.push(there.clone()));
+        })
 }
 
 /// One pass over `calls`, and how long it took: wall and CPU.
@@ -139,7 +95,7 @@ fn main() -> anyhow::Result<()> {
         Some(_) => bail!(usage),
     };
     let noted = Arc::new(Mutex::new(Noted::default()));
-    let target = Noting { inner: LiveTarget::open(pid)?, noted: Arc::clone(&noted) };
+    let target = noting(LiveTarget::open(pid)?, &noted);
     let mut session = Session::open(Box::new(target), &OpenOptions::default())?;
     let forget = || std::mem::take(&mut *noted.lock().unwrap_or_else(PoisonError::into_inner));
     // What is read to find the runtime is not what grows with the goroutines.

@@ -1,117 +1,37 @@
 //! Sessions over what was recorded of real programs, with some of it changed, and read as a process
 //! that runs or as one that stands still.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::super::read::Chunk;
 use super::super::record::record;
 use super::*;
-use crate::bytes::ByteSource;
 use crate::model::{Goid, NotShown, StackState, Status};
 use crate::process::core::{CoreOptions, CoreTarget};
-use crate::process::{Mapping, MemRange, ProcessInfo, ReadStats, Remembered, TargetError, ThreadInfo};
+use crate::process::fake::Altered;
 use crate::runtime::symbols::Global;
 
-/// What a recording holds, with other bytes in some places.
-struct Changed {
-    inner: CoreTarget,
-    bytes: BTreeMap<u64, u8>,
-    /// Words that are so only when nothing but them is read: as they are a moment later.
-    later: BTreeMap<u64, u64>,
-    backend: Backend,
-}
+/// What a recording holds: where the runtime's variables are, and nothing of what was concluded of
+/// goroutines.
+struct Changed(Altered<CoreTarget>);
 
 impl Changed {
     fn open(name: &str, backend: Backend) -> Self {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures").join(name);
         let inner = CoreTarget::open(&path, &CoreOptions::default()).unwrap();
-        Self { inner, bytes: BTreeMap::new(), later: BTreeMap::new(), backend }
+        Self(Altered::new(inner).with_backend(backend).without_remembered("goroutines"))
     }
 
     fn put(&mut self, at: u64, value: u64, len: usize) {
-        self.bytes.extend((at..).zip(value.to_le_bytes().into_iter().take(len)));
+        self.0.put(at, value, len);
     }
 
     fn session(self) -> Session {
-        Session::open(Box::new(self), &OpenOptions::default()).unwrap()
+        Session::open(Box::new(self.0), &OpenOptions::default()).unwrap()
     }
 
     fn capture(self) -> Snapshot {
         self.session().capture(&everything()).unwrap()
-    }
-}
-
-impl Target for Changed {
-    fn process(&self) -> &ProcessInfo {
-        self.inner.process()
-    }
-
-    fn arch(&self) -> Option<crate::addr::Arch> {
-        self.inner.arch()
-    }
-
-    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
-        let got = self.inner.read(addr, buf)?;
-        for (&at, &byte) in self.bytes.range(addr.0..addr.0 + got as u64) {
-            buf[usize::try_from(at - addr.0).unwrap()] = byte;
-        }
-        if let (8, Some(word)) = (buf.len(), self.later.get(&addr.0)) {
-            buf.copy_from_slice(&word.to_le_bytes());
-        }
-        Ok(got)
-    }
-
-    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
-        got.clear();
-        let mut rest = buf;
-        for range in ranges {
-            let (part, behind) = rest.split_at_mut(range.len);
-            got.push(self.read(range.start, part)?);
-            rest = behind;
-        }
-        Ok(())
-    }
-
-    fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
-        self.inner.mappings()
-    }
-
-    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
-        self.inner.threads()
-    }
-
-    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
-        self.inner.executable()
-    }
-
-    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError> {
-        self.inner.mapped_file(mapping)
-    }
-
-    fn auxv(&self) -> Vec<(u64, u64)> {
-        self.inner.auxv()
-    }
-
-    fn clock(&self) -> Clock {
-        self.inner.clock()
-    }
-
-    fn backend(&self) -> Backend {
-        self.backend
-    }
-
-    fn stats(&self) -> ReadStats {
-        self.inner.stats()
-    }
-
-    fn has_whole_pages(&self) -> bool {
-        self.inner.has_whole_pages()
-    }
-
-    /// Where the runtime's variables are, and nothing of what was concluded of goroutines.
-    fn remembered(&self, key: &str) -> Option<&Remembered> {
-        self.inner.remembered(key).filter(|_| key != "goroutines")
     }
 }
 
@@ -200,14 +120,14 @@ fn a_recording_has_what_was_concluded_of_pointers_and_of_ending_goroutines() {
             target.put(victim.addr.0 + u64::from(layout.g.atomicstatus), 6, 4);
             target.put(victim.addr.0 + u64::from(layout.g.m), 0, 8);
             // Only when it is looked at again, so that the recording does not have it.
-            target.later.insert(m0 + u64::from(layout.m.curg), victim.addr.0);
+            target.0.put_alone(m0 + u64::from(layout.m.curg), victim.addr.0);
         } else {
             target.put(labels, NOWHERE, 8);
             if has_run {
-                target.later.insert(labels, 0);
+                target.0.put_alone(labels, 0);
             }
         }
-        let (image, live) = record(Box::new(target), None).unwrap();
+        let (image, live) = record(Box::new(target.0), None).unwrap();
         let mut bytes = Vec::new();
         crate::process::capture_file::write_to(&mut bytes, &image, None).unwrap();
         let directory = tempfile::tempdir().unwrap();

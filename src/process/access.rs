@@ -8,9 +8,9 @@ use std::io;
 use procfs::process::Stat;
 
 use super::TargetError;
-use super::live::hidden_or_absent;
 use super::memory::Memory;
 use super::permission::{Advice, Facts, advise, advise_of_file};
+use super::presence::hidden_or_absent;
 use super::proc_dir::{self, ProcDir, means_gone, means_refused};
 use crate::addr::Addr;
 

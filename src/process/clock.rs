@@ -57,6 +57,11 @@ fn parse_offset(text: &str) -> Option<i128> {
     Some(i128::from(seconds) * NANOS + i128::from(nanos))
 }
 
+/// Clock ticks as `stat` counts them.
+pub(super) fn ticks_to_ns(ticks: u64) -> u64 {
+    ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

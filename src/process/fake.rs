@@ -3,96 +3,22 @@
 //!
 //! It is there for the library's own tests, and with the feature `testing` for those of others.
 
+mod altered;
+mod memory;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use self::altered::Altered;
+pub use self::memory::FakeMemory;
 use super::{
     Backend, BlockedThread, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo,
     ReadError, ReadStats, Registers, Remembered, Target, TargetError, ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
-
-/// Memory as segments that do not overlap.
-#[derive(Clone, Debug, Default)]
-pub struct FakeMemory {
-    segments: BTreeMap<u64, Vec<u8>>,
-}
-
-impl FakeMemory {
-    /// Puts `bytes` at `addr`: over what is there already, with new memory where there is none.
-    pub fn put(&mut self, addr: Addr, bytes: &[u8]) {
-        let mut at = addr.0;
-        let mut bytes = bytes;
-        while !bytes.is_empty() {
-            let n = match self.segment_mut(at) {
-                Some(there) => {
-                    let n = there.len().min(bytes.len());
-                    there.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-                    n
-                }
-                None => {
-                    let next = self.segments.range(at..).next().map_or(u64::MAX, |(&start, _)| start);
-                    let n = usize::try_from(next - at).unwrap_or(usize::MAX).min(bytes.len());
-                    self.segments.insert(at, bytes.iter().take(n).copied().collect());
-                    n
-                }
-            };
-            bytes = bytes.get(n..).unwrap_or_default();
-            at = at.saturating_add(n as u64);
-        }
-    }
-
-    /// Puts a little-endian word at `addr`.
-    pub fn put_u64(&mut self, addr: Addr, word: u64) {
-        self.put(addr, &word.to_le_bytes());
-    }
-
-    /// Takes away the memory from `start` up to `end`.
-    pub fn unmap(&mut self, start: Addr, end: Addr) {
-        let touched: Vec<u64> = self.segments.range(..end.0).map(|(&at, _)| at).collect();
-        for at in touched {
-            let Some(mut bytes) = self.segments.remove(&at) else { continue };
-            let behind = end.0.checked_sub(at).and_then(|n| usize::try_from(n).ok()).filter(|&n| n < bytes.len());
-            let before = usize::try_from(start.0.saturating_sub(at)).unwrap_or(usize::MAX);
-            if before >= bytes.len() {
-                self.segments.insert(at, bytes);
-                continue;
-            }
-            if let Some(n) = behind {
-                self.segments.insert(end.0, bytes.split_off(n));
-            }
-            bytes.truncate(before);
-            if !bytes.is_empty() {
-                self.segments.insert(at, bytes);
-            }
-        }
-    }
-
-    /// What is at `addr` and behind it up to the segment's end.
-    fn segment_mut(&mut self, addr: u64) -> Option<&mut [u8]> {
-        let (&start, bytes) = self.segments.range_mut(..=addr).next_back()?;
-        bytes.get_mut(usize::try_from(addr - start).ok()?..).filter(|rest| !rest.is_empty())
-    }
-
-    fn read(&self, addr: Addr, buf: &mut [u8]) -> usize {
-        let mut done = 0;
-        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let Some(at) = addr.checked_add(done as u64) else { break };
-            let Some((&start, bytes)) = self.segments.range(..=at.0).next_back() else { break };
-            let from = usize::try_from(at.0 - start).ok().and_then(|skip| bytes.get(skip..)).unwrap_or_default();
-            let n = from.len().min(rest.len());
-            if n == 0 {
-                break;
-            }
-            rest.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-            done += n;
-        }
-        done
-    }
-}
 
 /// What a hook makes of a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -433,89 +359,4 @@ impl Frozen for FakeFrozen<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::process::TargetExt;
-    use proptest::prelude::*;
-
-    fn target() -> FakeTarget {
-        FakeTarget::new(Arch::Amd64).with_segment(Addr(0x1000), [1, 2, 3, 4]).with_segment(Addr(0x2000), [9; 16])
-    }
-
-    #[test]
-    fn reads_stop_at_holes_and_ranges_keep_their_places() {
-        let target = target();
-        let mut buf = [0xee; 12];
-        let mut got = Vec::new();
-        let range = |start, len| MemRange { start: Addr(start), len };
-        target.read_ranges(&[range(0x1002, 5), range(0x500, 3), range(0x2000, 4)], &mut buf, &mut got).unwrap();
-        assert_eq!(got, [2, 0, 4]);
-        assert_eq!(buf, [3, 4, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 9, 9, 9, 9]);
-        assert_eq!(target.mappings().unwrap().len(), 2);
-        assert_eq!((target.reads(), target.stats()), (3, ReadStats { syscalls: 1, bytes: 6 }));
-    }
-
-    #[test]
-    fn hooks_fail_shorten_and_change_on_schedule() {
-        let gone = ReadError::Gone { pid: 1234 };
-        let failing = gone.clone();
-        let target = target()
-            .at_read(1, |_, memory| {
-                memory.put(Addr(0x1000), &[7]);
-                ReadOutcome::Normal
-            })
-            .at_read(2, |_, _| ReadOutcome::Short(1))
-            .at_read(3, |_, _| ReadOutcome::Fails(failing))
-            .at_read(4, |range, memory| {
-                memory.unmap(range.start, Addr(range.start.0 + 2));
-                ReadOutcome::Normal
-            });
-        let read = || target.read_array::<2>(Addr(0x1000));
-        assert_eq!(read().unwrap(), Some([1, 2]));
-        assert_eq!(read().unwrap(), Some([7, 2]));
-        assert_eq!(read().unwrap(), None);
-        assert_eq!(read(), Err(gone));
-        assert_eq!(read().unwrap(), None);
-        assert_eq!(target.read_array::<2>(Addr(0x1002)).unwrap(), Some([3, 4]));
-    }
-
-    #[test]
-    fn clocks_and_freezes_are_as_scripted() {
-        let clock = |monotonic_ns| Clock { monotonic_ns, unix_ns: 5 };
-        let thread = |tid| ThreadInfo { tid, state: Some('S'), name: String::new() };
-        let registers = Registers { pc: Addr(1), sp: Addr(2), lr: Addr(0), fp: Addr(3), g: Addr(4) };
-        let target = target()
-            .with_clocks([clock(10), clock(20)])
-            .with_thread(thread(8))
-            .with_thread(thread(7))
-            .with_registers(8, registers);
-        assert_eq!([target.clock(), target.clock(), target.clock()], [clock(10), clock(20), clock(20)]);
-        let all = target.freeze(&FreezeWhich::All).unwrap();
-        assert_eq!((all.threads(), all.registers(8), all.registers(7)), (&[7, 8][..], Some(registers), None));
-        assert!(all.resume().unwrap() > Duration::ZERO);
-        let one = target.freeze(&FreezeWhich::Threads(vec![7, 99])).unwrap();
-        assert_eq!((one.threads(), one.registers(8)), (&[7][..], None));
-        assert_eq!(target.freezes(), 2);
-    }
-
-    proptest! {
-        #[test]
-        fn memory_is_an_array_with_holes(steps in proptest::collection::vec((0_usize..64, 0_usize..20, any::<Option<u8>>()), 0..40)) {
-            let mut model = [None; 100];
-            let mut memory = FakeMemory::default();
-            for (start, len, put) in steps {
-                model[start..start + len].fill(put);
-                match put {
-                    Some(byte) => memory.put(Addr(start as u64), &vec![byte; len]),
-                    None => memory.unmap(Addr(start as u64), Addr((start + len) as u64)),
-                }
-            }
-            for start in 0..100 {
-                let expected: Vec<u8> = model[start..].iter().map_while(|&byte| byte).collect();
-                let mut buf = [0; 100];
-                let n = memory.read(Addr(start as u64), &mut buf);
-                prop_assert_eq!(&buf[..n], expected.as_slice());
-            }
-        }
-    }
-}
+mod tests;

@@ -17,31 +17,28 @@
 //! Registers and memory are only read.
 
 mod calls;
+mod calm;
+mod held;
 mod job;
 mod tasks;
 mod tracer;
 
-use std::cell::Cell;
-use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter};
-use std::marker::PhantomData;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use rustc_hash::FxHashMap;
 
-use self::job::{Job, Limits, Order, Outcome, State};
-use super::live::{has_live_thread, refuse_unreadable};
+use self::calm::Calm;
+pub use self::calm::await_none_held;
+use self::held::{GRACE, Held, LiveFrozen, Tracer};
+use self::job::{Job, Limits, Order, Outcome};
 use super::permission::{self, Facts};
+use super::presence::{has_live_thread, refuse_unreadable};
 use super::proc_dir::{Identity, ProcDir, means_gone};
-use super::syscalls::{self, End, TracerJob as _};
-use super::{Broken, FreezeOptions, FreezeWhich, Frozen, Registers, TargetError, Tid};
+use super::syscalls::{self, End};
+use super::{FreezeOptions, FreezeWhich, Frozen, TargetError, Tid};
 
 /// How long all threads together may take to stop. They stand still meanwhile, and a thread that is
 /// not stopped after so long is on a machine that is in trouble.
@@ -49,10 +46,6 @@ const STOP: Duration = Duration::from_millis(300);
 /// Likewise where a signal has stopped it before: it stands still anyway, and each thread has to be given
 /// a processor before it is seized.
 const STOP_OF_STOPPED: Duration = Duration::from_secs(3);
-/// How long after its deadline a tracer is waited for.
-const GRACE: Duration = Duration::from_millis(100);
-/// How often a tracer that is a thread looks for threads of the target that have ended.
-const REAPING: Duration = Duration::from_millis(1);
 /// The name of a tracer (`comm`).
 const NAME: &str = "gospy-freeze";
 /// How often stopping is tried when the target changed under it, or the tracer was killed.
@@ -261,7 +254,7 @@ impl<'a> Request<'a, '_> {
         let tracer = tracer.map_err(|source| {
             NotStopped::Error(TargetError::Io { what: "starting a process that stops the target".into(), source })
         })?;
-        let mut held = Held { job, tracer, ready, started, _calm: calm };
+        let mut held = Held::new(job, tracer, ready, started, calm);
         syscalls::await_pipe(held.ready.as_raw_fd(), false, deadline.saturating_add(GRACE));
         let Some(outcome) = held.job.outcome() else { return Err(self.ended_early(&mut held)) };
         if outcome != Outcome::Standing {
@@ -334,223 +327,6 @@ impl<'a> Request<'a, '_> {
                 TargetError::Unsupported(format!("stopping thread {tid} of process {pid}: {why}"))
             }
         })
-    }
-}
-
-/// While a target stands still, signals by which a terminal stops this process wait in this thread: Ctrl-Z
-/// would leave the target to its deadline. What ends this process lets the target go.
-struct Calm(PhantomData<*const ()>);
-
-thread_local! {
-    /// How many freezes this thread holds, and the signals that were blocked before the first.
-    static CALM: Cell<Option<(usize, SigSet)>> = const { Cell::new(None) };
-}
-
-/// How many freezes this process holds.
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-/// Waits until this process holds no freeze, but no longer than that; false if it holds one still. For who is
-/// about to stop this process: what it holds would stand still until the deadline.
-pub fn await_none_held(within: Duration) -> bool {
-    const PAUSE: Duration = Duration::from_millis(1);
-    let start = Instant::now();
-    while HELD.load(SeqCst) != 0 {
-        if start.elapsed() >= within {
-            return false;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    true
-}
-
-impl Calm {
-    fn begin() -> Self {
-        HELD.fetch_add(1, SeqCst);
-        let waiting = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
-        let before = match CALM.get() {
-            Some((count, before)) => Some((count.saturating_add(1), before)),
-            None => {
-                let waiting: SigSet = waiting.into_iter().collect();
-                waiting.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok().map(|before| (1, before))
-            }
-        };
-        CALM.set(before);
-        Self(PhantomData)
-    }
-}
-
-impl Drop for Calm {
-    fn drop(&mut self) {
-        HELD.fetch_sub(1, SeqCst);
-        match CALM.get() {
-            Some((1, before)) => {
-                CALM.set(None);
-                // Valid once, valid again.
-                let _ = before.thread_set_mask();
-            }
-            Some((count, before)) => CALM.set(Some((count.saturating_sub(1), before))),
-            None => {}
-        }
-    }
-}
-
-/// A tracer and the open files that it uses.
-enum Tracer {
-    /// Its copies of the files are its own.
-    Process { process: syscalls::Tracer<Job>, _task: File },
-    /// Gone once it was waited for.
-    Thread(Option<(JoinHandle<()>, JoinHandle<()>)>),
-}
-
-impl Tracer {
-    fn process(job: &Arc<Job>, task: File, notify: PipeWriter) -> io::Result<Self> {
-        let process = syscalls::spawn(Arc::clone(job))?;
-        // With the tracer's own one the last is closed, which shows its end.
-        drop(notify);
-        Ok(Self::Process { process, _task: task })
-    }
-
-    fn thread(job: &Arc<Job>, task: File, notify: PipeWriter) -> io::Result<Self> {
-        let done = Arc::new(AtomicBool::new(false));
-        let (tracer_job, reaper_job, tracer_done) = (Arc::clone(job), Arc::clone(job), Arc::clone(&done));
-        // Beside the tracer, since it may wait in the kernel for just that.
-        let reaper = std::thread::Builder::new().name("freeze-reaper".into()).spawn(move || {
-            while !done.load(SeqCst) {
-                reaper_job.child_ended();
-                std::thread::sleep(REAPING);
-            }
-        })?;
-        let ended = EndsReaper(tracer_done);
-        let tracer = std::thread::Builder::new().name("freeze".into()).spawn(move || {
-            let _ended = ended;
-            syscalls::hurry();
-            tracer_job.run(None);
-            drop((task, notify));
-        })?;
-        Ok(Self::Thread(Some((tracer, reaper))))
-    }
-}
-
-/// Ends the reaper with the tracer, or without one if there is none.
-struct EndsReaper(Arc<AtomicBool>);
-
-impl Drop for EndsReaper {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
-}
-
-/// A tracer at work; it is ended when this is dropped.
-struct Held {
-    job: Arc<Job>,
-    tracer: Tracer,
-    ready: PipeReader,
-    started: Instant,
-    _calm: Calm,
-}
-
-impl Held {
-    /// Has the tracer let everything go, and waits for its end; `None` when that does not come.
-    fn end(&mut self) -> Option<End> {
-        self.job.release.store(1, SeqCst);
-        syscalls::futex_wake(&self.job.release);
-        let limit = self.job.limits.deadline.saturating_add(GRACE);
-        // Asleep, and not trying again and again: the tracer needs the processor.
-        let ended = syscalls::await_pipe(self.ready.as_raw_fd(), true, limit.saturating_sub(self.started.elapsed()));
-        match &mut self.tracer {
-            Tracer::Process { process, .. } => {
-                if !ended {
-                    process.kill();
-                }
-                Some(process.wait())
-            }
-            Tracer::Thread(threads) => {
-                if ended && let Some((tracer, reaper)) = threads.take() {
-                    // A tracer that panicked has ended too, and so everything was let go.
-                    let _ = tracer.join();
-                    let _ = reaper.join();
-                }
-                threads.is_none().then_some(End::Exited(0))
-            }
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Threads that stand still until this is dropped.
-struct LiveFrozen<'a> {
-    threads: Vec<Tid>,
-    registers: FxHashMap<Tid, (Registers, State)>,
-    held: Held,
-    standing: Instant,
-    /// Not longer than the target, and for one thread only: the tracer ends with it.
-    target: PhantomData<(&'a (), *const ())>,
-}
-
-impl LiveFrozen<'_> {
-    fn new(held: Held) -> Self {
-        let standing = Instant::now();
-        let here = |state| matches!(state, State::Stopped | State::InKernel | State::Asleep);
-        let entries = held.job.entries().iter().filter(|entry| here(entry.state()));
-        let registers = entries.clone().filter_map(|entry| {
-            let state = entry.state();
-            // One in the kernel has none, though it may have slept elsewhere before.
-            let known = entry.registers().filter(|_| state != State::InKernel);
-            known.map(|registers| (entry.tid(), (registers, state)))
-        });
-        let registers = registers.collect();
-        let mut threads: Vec<Tid> = entries.map(job::Entry::tid).collect();
-        threads.sort_unstable();
-        Self { threads, registers, held, standing, target: PhantomData }
-    }
-
-    fn registers_in(&self, tid: Tid, state: State) -> Option<Registers> {
-        self.registers.get(&tid).filter(|(_, in_state)| *in_state == state).map(|(registers, _)| *registers)
-    }
-}
-
-impl Frozen for LiveFrozen<'_> {
-    fn registers(&self, tid: Tid) -> Option<Registers> {
-        self.registers_in(tid, State::Stopped)
-    }
-
-    fn asleep(&self, tid: Tid) -> Option<Registers> {
-        self.registers_in(tid, State::Asleep)
-    }
-
-    fn threads(&self) -> &[Tid] {
-        &self.threads
-    }
-
-    fn resume(mut self: Box<Self>) -> Result<Duration, Broken> {
-        let end = self.held.end();
-        let job = &self.held.job;
-        let overdue = job.overdue.load(SeqCst) || end.is_none();
-        match end {
-            Some(End::Killed(signal))
-                if signal != libc::SIGKILL || self.held.started.elapsed() < job.limits.deadline =>
-            {
-                return Err(Broken::Killed(signal));
-            }
-            Some(End::Exited(_)) if !overdue => {}
-            _ => return Err(Broken::Overdue(job.limits.deadline)),
-        }
-        let moved: Vec<Tid> =
-            job.entries().iter().filter(|entry| entry.moved.load(SeqCst)).map(job::Entry::tid).collect();
-        if job.exec.load(SeqCst) {
-            Err(Broken::Exec)
-        } else if job.ended.load(SeqCst) {
-            Err(Broken::Ended)
-        } else if !moved.is_empty() {
-            Err(Broken::Ran(moved))
-        } else {
-            Ok(job.stood().unwrap_or_else(|| self.standing.elapsed()))
-        }
     }
 }
 

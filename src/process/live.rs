@@ -14,19 +14,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use procfs::process::Stat;
 
 use super::blocked;
-use super::clock::MonotonicOffset;
+use super::clock::{MonotonicOffset, ticks_to_ns};
 use super::file_bytes::FileBytes;
 use super::freeze;
 use super::maps;
 use super::memory::Memory;
 use super::permission;
-use super::proc_dir::{self, Identity, ProcDir, is_kernel_thread, means_gone, means_refused};
+use super::presence::{has_live_thread, refuse_unreadable, refused_or};
+use super::proc_dir::{self, Identity, ProcDir, means_gone, means_refused};
 use super::{
     Backend, BlockedThread, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
     ReadStats, Target, TargetError, ThreadInfo, Tid, Usage,
@@ -135,7 +133,7 @@ impl LiveTarget {
     }
 
     /// What a failure means, once it is known whether the process is there still.
-    fn judge(&self, e: ReadError) -> ReadError {
+    fn classify(&self, e: ReadError) -> ReadError {
         match e {
             ReadError::Gone { .. } => e,
             _ if self.still_the_same() => e,
@@ -181,69 +179,8 @@ impl LiveTarget {
     }
 }
 
-/// `/proc` shows nothing of a process: either there is none, or `hidepid` hides it. With hidepid=2
-/// its directory can be opened, and nothing in it; with hidepid=4 not even that.
-pub(super) fn hidden_or_absent(pid: i32) -> TargetError {
-    // Signal 0 is sent to nobody; it only asks whether there is somebody.
-    let asked = if pid > 0 { kill(Pid::from_raw(pid), None) } else { Err(Errno::ESRCH) };
-    match asked {
-        Err(Errno::EPERM) | Ok(()) if ProcDir::open(pid).and_then(|dir| dir.stat()).is_err() => {
-            permission::refused(pid)
-        }
-        _ => TargetError::NoSuchProcess { pid },
-    }
-}
-
 fn seems_gone(error: &TargetError) -> bool {
     matches!(error, TargetError::NoSuchProcess { .. } | TargetError::NotReadable { ended: true, .. })
-}
-
-/// Whether some thread of a process has not ended. One look is not enough: amid an `execve` the thread that
-/// calls it changes its id, and is for a moment found by neither.
-pub(super) fn has_live_thread(pid: i32) -> bool {
-    const LOOKS: usize = 5;
-    const PAUSE: Duration = Duration::from_millis(1);
-    let has_ended = |dir: &ProcDir, tid| dir.thread_stat(tid).map_or(true, |stat| matches!(stat.state, 'Z' | 'X'));
-    let look = || -> io::Result<bool> {
-        let dir = ProcDir::open(pid)?;
-        Ok(!dir.tids()?.into_iter().all(|tid| has_ended(&dir, tid)))
-    };
-    // Signal 0 is sent to nobody; the kernel finds the process amid an execve too.
-    let is_there = || pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH);
-    for _ in 0..LOOKS {
-        if !is_there() {
-            return false;
-        }
-        if look().unwrap_or_default() {
-            return true;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    false
-}
-
-fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) -> TargetError {
-    if means_gone(&e) {
-        hidden_or_absent(pid)
-    } else if means_refused(&e) {
-        permission::refused(pid)
-    } else {
-        TargetError::Io { what: what(), source: e }
-    }
-}
-
-/// An error for a process that cannot be looked into by its nature.
-pub(super) fn refuse_unreadable(pid: i32, stat: &Stat) -> Result<(), TargetError> {
-    let what = if is_kernel_thread(stat) {
-        format!("is a kernel thread ({}) and has no memory of its own", stat.comm)
-    } else if !matches!(stat.state, 'Z' | 'X') {
-        return Ok(());
-    } else if stat.num_threads > 1 {
-        "has ended its main thread while others run, and cannot be read through it".to_owned()
-    } else {
-        format!("has ended and is a zombie until its parent (process {}) waits for it", stat.ppid)
-    };
-    Err(TargetError::NotReadable { pid, what, ended: !is_kernel_thread(stat) })
 }
 
 /// Tries to read one byte where the code starts; whether there is one does not matter.
@@ -255,11 +192,6 @@ fn probe(dir: &ProcDir, memory: &Memory, stat: &Stat) -> Result<(), TargetError>
         Err(ReadError::Denied { pid, .. }) => Err(permission::refused(pid)),
         Err(e) => Err(e.into()),
     }
-}
-
-/// Clock ticks as `stat` counts them.
-pub(super) fn ticks_to_ns(ticks: u64) -> u64 {
-    ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1))
 }
 
 /// `e_machine` of a little-endian 64-bit ELF file.
@@ -304,7 +236,7 @@ impl Target for LiveTarget {
     }
 
     fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
-        self.memory.read_ranges(&self.dir, ranges, buf, got).map_err(|e| self.judge(e))
+        self.memory.read_ranges(&self.dir, ranges, buf, got).map_err(|e| self.classify(e))
     }
 
     fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {

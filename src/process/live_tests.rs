@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::process::TargetExt;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use procfs::FromRead;
 use std::process::{Child, Command, Stdio};
 

@@ -12,9 +12,8 @@ use procfs::process::{ProcessesIter, Stat};
 use rustc_hash::FxHashMap;
 
 use super::child;
-use super::clock::nanoseconds;
+use super::clock::{nanoseconds, ticks_to_ns};
 use super::file_bytes::FileBytes;
-use super::live::ticks_to_ns;
 use super::proc_dir::{ProcDir, is_kernel_thread, means_gone};
 use crate::bytes::ByteSource;
 

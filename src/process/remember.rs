@@ -13,33 +13,9 @@
 
 use std::fmt::Display;
 
-use super::{ReadError, Target};
+use super::error::ReadError;
+use super::target::{Remembered, Target};
 use crate::addr::Addr;
-
-/// What a target is recorded by.
-pub trait Recorder: Sync {
-    /// The target, without a record of what is read.
-    fn unlogged(&self) -> &dyn Target;
-
-    /// Records `bytes` as what is at `addr`, whatever is read there later, and gives the number of what was
-    /// recorded so.
-    fn accept(&self, addr: Addr, bytes: &[u8]) -> usize;
-
-    /// What was recorded under that number, whether something else is in its place by now or not.
-    fn accepted(&self, number: usize) -> Vec<u8>;
-
-    /// Keeps what was found under `key`, in place of what it had before.
-    fn remember(&self, key: &str, found: Remembered);
-}
-
-/// What is kept under a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// Version of the form that the bytes are in.
-    pub version: u32,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-}
 
 /// Something that can be remembered.
 pub trait Finding: Sized {

@@ -5,18 +5,14 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::support::{Fixture, Mode, gospy};
-use gospy::addr::{Addr, Arch};
-use gospy::bytes::ByteSource;
 use gospy::capture::{CaptureError, CaptureOptions, FreezeMode, OpenOptions, Session};
+use gospy::process::fake::Altered;
 use gospy::process::live::LiveTarget;
-use gospy::process::{
-    Backend, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError, ReadStats,
-    Registers, Target, TargetError, ThreadInfo, Tid,
-};
+use gospy::process::{Broken, FreezeOptions, FreezeWhich, ReadError, Target, TargetError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -385,111 +381,24 @@ fn no_terminal_stops_gospy_amid_a_freeze() {
     assert_eq!(mask(), before);
 }
 
-/// A running process the next freezes of which go wrong.
-struct Unlucky {
-    inner: LiveTarget,
-    broken: Mutex<Vec<Broken>>,
-    freezes: Arc<AtomicUsize>,
-    /// Whether nothing can be read: in a freeze that goes wrong, if so.
-    blind: AtomicBool,
-    goes_blind: bool,
-}
-
-impl Unlucky {
-    fn look(&self) -> Result<(), ReadError> {
-        match self.blind.load(Ordering::SeqCst) {
-            true => Err(ReadError::Gone { pid: self.inner.pid() }),
-            false => Ok(()),
-        }
-    }
-}
-
-struct Unfrozen<'a>(Box<dyn Frozen + 'a>, Option<Broken>, &'a AtomicBool);
-
-impl Frozen for Unfrozen<'_> {
-    fn registers(&self, tid: Tid) -> Option<Registers> {
-        self.0.registers(tid)
-    }
-
-    fn threads(&self) -> &[Tid] {
-        self.0.threads()
-    }
-
-    fn resume(self: Box<Self>) -> Result<Duration, Broken> {
-        self.2.store(false, Ordering::SeqCst);
-        let stood = self.0.resume()?;
-        self.1.map_or(Ok(stood), Err)
-    }
-}
-
-impl Target for Unlucky {
-    fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
-        self.freezes.fetch_add(1, Ordering::SeqCst);
-        let broken = self.broken.lock().unwrap().pop();
-        let frozen = self.inner.freeze_with(which, options)?;
-        self.blind.store(self.goes_blind && broken.is_some(), Ordering::SeqCst);
-        Ok(Box::new(Unfrozen(frozen, broken, &self.blind)))
-    }
-
-    fn process(&self) -> &ProcessInfo {
-        self.inner.process()
-    }
-
-    fn arch(&self) -> Option<Arch> {
-        self.inner.arch()
-    }
-
-    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
-        self.look()?;
-        self.inner.read(addr, buf)
-    }
-
-    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
-        self.look()?;
-        self.inner.read_ranges(ranges, buf, got)
-    }
-
-    fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
-        self.inner.mappings()
-    }
-
-    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
-        self.inner.threads()
-    }
-
-    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
-        self.inner.executable()
-    }
-
-    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError> {
-        self.inner.mapped_file(mapping)
-    }
-
-    fn auxv(&self) -> Vec<(u64, u64)> {
-        self.inner.auxv()
-    }
-
-    fn clock(&self) -> Clock {
-        self.inner.clock()
-    }
-
-    fn backend(&self) -> Backend {
-        self.inner.backend()
-    }
-
-    fn stats(&self) -> ReadStats {
-        self.inner.stats()
-    }
-}
-
 /// What was read in a freeze that was none is read once more, and an error if that is none either.
 #[test]
 fn a_broken_freeze_is_tried_again_and_never_shown() {
     let program = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle", "-busy", "1"]);
     let capture_blind = |broken: Vec<Broken>, mode, goes_blind| {
         let freezes = Arc::new(AtomicUsize::new(0));
-        let (inner, blind) = (LiveTarget::open(program.pid()).unwrap(), AtomicBool::new(false));
-        let target = Unlucky { inner, broken: Mutex::new(broken), freezes: Arc::clone(&freezes), blind, goes_blind };
+        let blind = Arc::new(AtomicBool::new(false));
+        let (counted, set, pid) = (Arc::clone(&freezes), Arc::clone(&blind), program.pid());
+        let target = Altered::new(LiveTarget::open(pid).unwrap())
+            .with_broken_freezes(broken)
+            .at_freeze(move |begins, goes_wrong| {
+                counted.fetch_add(usize::from(begins), Ordering::SeqCst);
+                set.store(goes_blind && goes_wrong, Ordering::SeqCst);
+            })
+            .with_reads(move |_, read| match blind.load(Ordering::SeqCst) {
+                true => Err(ReadError::Gone { pid }),
+                false => read(),
+            });
         let mut session = Session::open(Box::new(target), &OpenOptions::default()).unwrap();
         let options = CaptureOptions { stacks: true, freeze: Some(mode), ..CaptureOptions::default() };
         (session.capture(&options), freezes.load(Ordering::SeqCst))

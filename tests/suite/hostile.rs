@@ -4,103 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::snapshots::everything;
-use gospy::addr::{Addr, Arch};
-use gospy::bytes::ByteSource;
+use gospy::addr::Addr;
 use gospy::capture::{OpenOptions, Session};
 use gospy::model::{Goroutine, NotShown, Snapshot, StackState, Status};
+use gospy::process::Target;
 use gospy::process::core::{CoreOptions, CoreTarget};
-use gospy::process::{
-    Backend, Clock, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Remembered, Target, TargetError,
-    ThreadInfo,
-};
-
-/// A capture with other words in some places.
-struct Damaged {
-    inner: CoreTarget,
-    words: BTreeMap<u64, u64>,
-}
-
-impl Target for Damaged {
-    fn process(&self) -> &ProcessInfo {
-        self.inner.process()
-    }
-
-    fn arch(&self) -> Option<Arch> {
-        self.inner.arch()
-    }
-
-    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
-        let got = self.inner.read(addr, buf)?;
-        let end = addr.0.saturating_add(got as u64);
-        for (&at, word) in self.words.range(addr.0.saturating_sub(7)..end) {
-            for (byte, place) in word.to_le_bytes().into_iter().zip(at..) {
-                if (addr.0..end).contains(&place) {
-                    buf[usize::try_from(place - addr.0).unwrap()] = byte;
-                }
-            }
-        }
-        Ok(got)
-    }
-
-    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
-        got.clear();
-        let mut rest = buf;
-        for range in ranges {
-            let (part, behind) = rest.split_at_mut(range.len);
-            got.push(self.read(range.start, part)?);
-            rest = behind;
-        }
-        Ok(())
-    }
-
-    fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
-        self.inner.mappings()
-    }
-
-    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
-        self.inner.threads()
-    }
-
-    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
-        self.inner.executable()
-    }
-
-    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError> {
-        self.inner.mapped_file(mapping)
-    }
-
-    fn auxv(&self) -> Vec<(u64, u64)> {
-        self.inner.auxv()
-    }
-
-    fn clock(&self) -> Clock {
-        self.inner.clock()
-    }
-
-    fn backend(&self) -> Backend {
-        self.inner.backend()
-    }
-
-    fn stats(&self) -> ReadStats {
-        self.inner.stats()
-    }
-
-    fn has_whole_pages(&self) -> bool {
-        self.inner.has_whole_pages()
-    }
-
-    fn shortcomings(&self) -> Vec<Limitation> {
-        self.inner.shortcomings()
-    }
-
-    fn remembered(&self, key: &str) -> Option<&Remembered> {
-        self.inner.remembered(key)
-    }
-}
+use gospy::process::fake::Altered;
+use snapshots::everything;
 
 /// Numbers that look random and are the same every time.
 struct Random(u64);
@@ -142,7 +55,8 @@ fn open(path: &Path) -> CoreTarget {
 }
 
 fn read(path: &Path, words: BTreeMap<u64, u64>) -> Option<Snapshot> {
-    let target = Damaged { inner: open(path), words };
+    let mut target = Altered::new(open(path));
+    words.into_iter().for_each(|(at, word)| target.put(at, word, 8));
     let started = Instant::now();
     let snapshot = Session::open(Box::new(target), &OpenOptions::default())
         .ok()

@@ -1,5 +1,8 @@
 use super::headers::Load;
-use super::*;
+use super::mappings::mappings;
+use super::memory::Memory;
+use super::notes::FileNote;
+use std::sync::Arc;
 
 fn memory(loads: &[(u64, u64)]) -> Memory {
     let loads = loads.iter().map(|&(start, end)| Load { start, end, offset: 0, len: 0, flags: 6 }).collect();

@@ -1,9 +1,18 @@
 //! The calls themselves, and tracers that do other things than tracing.
 
+use super::raw::{call, word};
+use super::trace::{Stop, decode_stop};
 use super::*;
 use crate::process::proc_dir::ProcDir;
+use nix::errno::Errno;
+use nix::libc;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 use std::time::Instant;
 
 #[test]

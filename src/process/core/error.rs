@@ -1,0 +1,49 @@
+//! Why a core file or capture cannot be read.
+
+use std::path::PathBuf;
+
+use crate::process::capture_file::CaptureFileError;
+
+/// Why a core file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// It could not be opened or read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// It is something else.
+    #[error("this is neither a capture nor a core file that can be read: {what}")]
+    NotCore {
+        /// What was found instead.
+        what: String,
+    },
+    /// Its headers make no sense.
+    #[error("the headers of the core file make no sense: {what}")]
+    Headers {
+        /// What is wrong.
+        what: String,
+    },
+    /// It is a capture that cannot be read.
+    #[error(transparent)]
+    Capture(#[from] CaptureFileError),
+    /// Something that a capture remembers is damaged.
+    #[error("the capture is damaged: its attachment {name:?} cannot be read: {what}")]
+    Attachment {
+        /// The key that it is remembered under.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A capture's own note is damaged.
+    #[error("the capture's {note} cannot be read: {what}")]
+    Note {
+        /// Which one.
+        note: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+}

@@ -1,0 +1,280 @@
+//! Another target, with some of what it says and does changed: one double for all tests that take a real
+//! target or a recording and have it go wrong in one way.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::addr::{Addr, Arch};
+use crate::bytes::ByteSource;
+use crate::process::{
+    Backend, BlockedThread, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Limitation, Mapping, MemRange,
+    ProcessInfo, ReadError, ReadStats, Registers, Remembered, Target, TargetError, ThreadInfo, Tid, Usage,
+};
+
+/// Called with the ranges of one call in place of the reading, which it does by calling what it is given.
+type ReadsHook =
+    Box<dyn Fn(&[MemRange], &mut dyn FnMut() -> Result<(), ReadError>) -> Result<(), ReadError> + Send + Sync>;
+
+/// Called with the ranges of one call and how much of each there was.
+type AfterHook = Box<dyn Fn(&[MemRange], &[usize]) + Send + Sync>;
+
+/// Called when a freeze begins and ends: whether it begins, and whether it goes wrong.
+type FreezeHook = Arc<dyn Fn(bool, bool) + Send + Sync>;
+
+/// A target that is `T` but for what is said otherwise.
+pub struct Altered<T> {
+    inner: T,
+    bytes: BTreeMap<u64, u8>,
+    alone: BTreeMap<u64, u64>,
+    backend: Option<Backend>,
+    forgotten: Vec<String>,
+    around_reads: Option<ReadsHook>,
+    after_reads: Option<AfterHook>,
+    broken: Mutex<Vec<Broken>>,
+    at_freeze: Option<FreezeHook>,
+}
+
+impl<T: Target> Altered<T> {
+    /// `inner`, with nothing changed so far.
+    #[must_use]
+    pub fn new(inner: T) -> Self {
+        Self {
+            inner,
+            bytes: BTreeMap::new(),
+            alone: BTreeMap::new(),
+            backend: None,
+            forgotten: Vec::new(),
+            around_reads: None,
+            after_reads: None,
+            broken: Mutex::default(),
+            at_freeze: None,
+        }
+    }
+
+    /// What it is made from.
+    pub fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// Puts the first `len` bytes of a little-endian word at `addr`, where memory is.
+    pub fn put(&mut self, addr: u64, word: u64, len: usize) {
+        self.bytes.extend((addr..).zip(word.to_le_bytes().into_iter().take(len)));
+    }
+
+    /// Has the word at `addr` be so only when nothing but it is read: as it is a moment later.
+    pub fn put_alone(&mut self, addr: u64, word: u64) {
+        self.alone.insert(addr, word);
+    }
+
+    /// Sets what it says it is read by.
+    #[must_use]
+    pub fn with_backend(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// Has it remember nothing under `key`.
+    #[must_use]
+    pub fn without_remembered(mut self, key: &str) -> Self {
+        self.forgotten.push(key.to_owned());
+        self
+    }
+
+    /// Has `hook` called around every call that reads.
+    #[must_use]
+    pub fn with_reads(
+        mut self,
+        hook: impl Fn(&[MemRange], &mut dyn FnMut() -> Result<(), ReadError>) -> Result<(), ReadError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.around_reads = Some(Box::new(hook));
+        self
+    }
+
+    /// Has the next freezes go wrong, the last of these first.
+    #[must_use]
+    pub fn with_broken_freezes(mut self, broken: Vec<Broken>) -> Self {
+        self.broken = Mutex::new(broken);
+        self
+    }
+
+    /// Has `hook` called when a freeze begins and when it ends, with which of these it is, and whether the
+    /// freeze that begins goes wrong.
+    #[must_use]
+    pub fn at_freeze(mut self, hook: impl Fn(bool, bool) + Send + Sync + 'static) -> Self {
+        self.at_freeze = Some(Arc::new(hook));
+        self
+    }
+
+    /// Has `hook` called after every call that reads, with the ranges and how much of each there was.
+    #[must_use]
+    pub fn after_reads(mut self, hook: impl Fn(&[MemRange], &[usize]) + Send + Sync + 'static) -> Self {
+        self.after_reads = Some(Box::new(hook));
+        self
+    }
+
+    fn read_inner(
+        &self,
+        ranges: &[MemRange],
+        read: &mut dyn FnMut() -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        match &self.around_reads {
+            Some(hook) => hook(ranges, read),
+            None => read(),
+        }
+    }
+
+    fn alter(&self, addr: u64, buf: &mut [u8]) {
+        let end = addr.saturating_add(buf.len() as u64);
+        for (&at, &byte) in self.bytes.range(addr..end) {
+            if let Some(place) = usize::try_from(at - addr).ok().and_then(|at| buf.get_mut(at)) {
+                *place = byte;
+            }
+        }
+        if let (8, Some(word)) = (buf.len(), self.alone.get(&addr)) {
+            buf.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+}
+
+struct AlteredFrozen<'a> {
+    inner: Box<dyn Frozen + 'a>,
+    broken: Option<Broken>,
+    at_end: Option<FreezeHook>,
+}
+
+impl Frozen for AlteredFrozen<'_> {
+    fn registers(&self, tid: Tid) -> Option<Registers> {
+        self.inner.registers(tid)
+    }
+
+    fn asleep(&self, tid: Tid) -> Option<Registers> {
+        self.inner.asleep(tid)
+    }
+
+    fn threads(&self) -> &[Tid] {
+        self.inner.threads()
+    }
+
+    fn resume(self: Box<Self>) -> Result<Duration, Broken> {
+        if let Some(hook) = &self.at_end {
+            hook(false, false);
+        }
+        let stood = self.inner.resume()?;
+        self.broken.map_or(Ok(stood), Err)
+    }
+}
+
+impl<T: Target> Target for Altered<T> {
+    fn process(&self) -> &ProcessInfo {
+        self.inner.process()
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.inner.is_replaced()
+    }
+
+    fn usage(&self) -> Usage {
+        self.inner.usage()
+    }
+
+    fn arch(&self) -> Option<Arch> {
+        self.inner.arch()
+    }
+
+    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let mut got = 0;
+        let ranges = [MemRange { start: addr, len: buf.len() }];
+        self.read_inner(&ranges, &mut || {
+            got = self.inner.read(addr, buf)?;
+            Ok(())
+        })?;
+        if let Some(hook) = &self.after_reads {
+            hook(&ranges, &[got]);
+        }
+        self.alter(addr.0, buf.get_mut(..got).unwrap_or_default());
+        Ok(got)
+    }
+
+    fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError> {
+        self.read_inner(ranges, &mut || self.inner.read_ranges(ranges, buf, got))?;
+        if let Some(hook) = &self.after_reads {
+            hook(ranges, got);
+        }
+        let mut rest = buf;
+        for (range, &got) in ranges.iter().zip(got.iter()) {
+            let Some((part, after)) = std::mem::take(&mut rest).split_at_mut_checked(range.len) else { break };
+            self.alter(range.start.0, part.get_mut(..got).unwrap_or_default());
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
+        self.inner.mappings()
+    }
+
+    fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
+        self.inner.threads()
+    }
+
+    fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError> {
+        self.inner.executable()
+    }
+
+    fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError> {
+        self.inner.mapped_file(mapping)
+    }
+
+    fn auxv(&self) -> Vec<(u64, u64)> {
+        self.inner.auxv()
+    }
+
+    fn clock(&self) -> Clock {
+        self.inner.clock()
+    }
+
+    fn backend(&self) -> Backend {
+        self.backend.unwrap_or_else(|| self.inner.backend())
+    }
+
+    fn stats(&self) -> ReadStats {
+        self.inner.stats()
+    }
+
+    fn registers(&self, tid: Tid) -> Option<Registers> {
+        self.inner.registers(tid)
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        self.inner.ended()
+    }
+
+    fn has_whole_pages(&self) -> bool {
+        self.inner.has_whole_pages()
+    }
+
+    fn shortcomings(&self) -> Vec<Limitation> {
+        self.inner.shortcomings()
+    }
+
+    fn remembered(&self, key: &str) -> Option<&Remembered> {
+        self.inner.remembered(key).filter(|_| self.forgotten.iter().all(|forgotten| forgotten != key))
+    }
+
+    fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
+        self.inner.blocked_thread(tid)
+    }
+
+    fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let inner = self.inner.freeze_with(which, options)?;
+        if let Some(hook) = &self.at_freeze {
+            hook(true, broken.is_some());
+        }
+        Ok(Box::new(AlteredFrozen { inner, broken, at_end: self.at_freeze.clone() }))
+    }
+}

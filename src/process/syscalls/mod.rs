@@ -1,0 +1,28 @@
+//! System calls for which there is no safe wrapper that fits, each behind a safe function.
+//!
+//! Most of them are made by the tracer of a freeze, a process that shares the memory of this one but
+//! nothing else ([`spawn`]). It has no thread-local storage of its own, where the C library keeps
+//! `errno`: so they are made without the C library, and give their error as a value. They allocate
+//! nothing and take no locks.
+//!
+//! The wrappers of nix also know no more than the 31 classic signals. Real-time ones have to be
+//! given back to the threads that were stopped while they received them, like all others.
+#![allow(unsafe_code, reason = "this is the one place that makes system calls; every block says why it is sound")]
+
+mod files;
+mod processes;
+mod raw;
+mod threads;
+mod timer;
+mod trace;
+mod tracer;
+
+pub(super) use self::files::{await_pipe, close, directory_entries, exists_at, open_at, read, rewind, write_byte};
+pub(super) use self::processes::{before_exec, ignore_sigchld, pidfd_open, pidfd_send_signal};
+pub(super) use self::threads::{futex_wait, futex_wake, hurry, nap, own_tid, yield_now};
+pub(super) use self::timer::Timer;
+pub(super) use self::trace::{detach, interrupt, peek_stop, reap, registers, seize};
+pub(super) use self::tracer::{End, NO_TIMER, Tracer, TracerJob, spawn};
+
+#[cfg(test)]
+mod tests;

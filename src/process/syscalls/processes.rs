@@ -1,0 +1,61 @@
+//! Processes that are started and signalled.
+//!
+//! `unsafe` is allowed in this folder alone; see its root for why.
+
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use super::raw::{call, word};
+
+/// Ignores SIGCHLD, or no longer; true if it was ignored.
+///
+/// # Errors
+/// The kernel's.
+pub(in crate::process) fn ignore_sigchld(ignore: bool) -> Result<bool, Errno> {
+    let handler = if ignore { SigHandler::SigIgn } else { SigHandler::SigDfl };
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: neither is a function that could be called.
+    let before = unsafe { sigaction(Signal::SIGCHLD, &action) }?;
+    Ok(matches!(before.handler(), SigHandler::SigIgn))
+}
+
+/// Has a command start with this mask of signals, and with SIGCHLD ignored if that is wanted. The parent
+/// cannot ignore it meanwhile: the status of a command that ends at once would be lost.
+pub(in crate::process) fn before_exec(command: &mut Command, mask: SigSet, ignore: bool) {
+    let prepare = move || {
+        if ignore {
+            ignore_sigchld(true)?;
+        }
+        mask.thread_set_mask()?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes two system calls that signal-safety(7) lists, sigaction and
+    // pthread_sigmask; it takes no locks and allocates nothing.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// A descriptor of a process (Linux 5.3), which never comes to mean another one.
+///
+/// # Errors
+/// `ESRCH` when there is none with that pid; `ENOSYS` before Linux 5.3.
+pub(in crate::process) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: no pointers.
+    let fd = unsafe { call(libc::SYS_pidfd_open, [word(pid), 0])? };
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just opened it for us; it is closed on exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a signal to a process.
+///
+/// # Errors
+/// `ESRCH` when it has ended; `EPERM` when it is refused.
+pub(in crate::process) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: no pointers: without a siginfo, the kernel makes one as for kill(2).
+    unsafe { call(libc::SYS_pidfd_send_signal, [word(process.as_raw_fd()), word(signal as i32), 0, 0]) }.map(drop)
+}

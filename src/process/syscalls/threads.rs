@@ -1,0 +1,96 @@
+//! The calling thread: sleeping, waking others, and its place among those that wait for a processor.
+//!
+//! `unsafe` is allowed in this folder alone; see its root for why.
+
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use nix::libc;
+
+use super::raw::{call, timespec, word};
+use crate::process::description::Tid;
+
+/// Waits until `word` is woken, if it has the value `expected` still, until a signal, or for so long.
+pub(in crate::process) fn futex_wait(word: &AtomicU32, expected: u32, within: Duration) {
+    let time = timespec(within);
+    let op = libc::FUTEX_WAIT as usize;
+    // SAFETY: both pointers are to values that outlive the call.
+    let _ = unsafe {
+        call(libc::SYS_futex, [word.as_ptr() as usize, op, expected as usize, ptr::from_ref(&time) as usize, 0, 0])
+    };
+}
+
+/// Wakes all who wait for `word`.
+pub(in crate::process) fn futex_wake(word: &AtomicU32) {
+    let (op, all) = (libc::FUTEX_WAKE as usize, i32::MAX as usize);
+    // SAFETY: the kernel uses the address only, which is valid.
+    let _ = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, op, all, 0, 0, 0]) };
+}
+
+/// Gives the processor to others for a moment.
+pub(in crate::process) fn yield_now() {
+    // SAFETY: no pointers.
+    let _ = unsafe { call(libc::SYS_sched_yield, []) };
+}
+
+/// Sleeps, until a signal at most.
+pub(in crate::process) fn nap(time: Duration) {
+    let time = timespec(time);
+    // SAFETY: the pointer is to a value that outlives the call; what is left of the time is not asked.
+    let _ = unsafe { call(libc::SYS_nanosleep, [ptr::from_ref(&time) as usize, 0]) };
+}
+
+/// The caller's thread id.
+pub(in crate::process) fn own_tid() -> Tid {
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_gettid, []) }.ok().and_then(|tid| Tid::try_from(tid).ok()).unwrap_or_default()
+}
+
+/// As `struct sched_attr` of sched_setattr(2), in its first version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    /// For an ordinary policy, from Linux 6.12 on: the slice, ns. Who asks for a short one is given the
+    /// processor sooner, and no more of it.
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Puts the calling thread before others that wait for a processor, as far as that is permitted: it needs little,
+/// and while it waits the target stands still.
+pub(in crate::process) fn hurry() {
+    const SHORT: u64 = 100_000;
+    /// `SCHED_RESET_ON_FORK`, which is given with the policy.
+    const RESET_ON_FORK: usize = 0x4000_0000;
+    // SAFETY: no pointers.
+    let policy = unsafe { call(libc::SYS_sched_getscheduler, [0]) }.map(|policy| policy & !RESET_ON_FORK);
+    // Who was given a real-time policy comes before all others already.
+    if [libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE].map(|real| Ok(word(real))).contains(&policy) {
+        return;
+    }
+    let own = libc::PRIO_PROCESS as usize;
+    // SAFETY: no pointers. The kernel gives 20 - nice, so that it is never negative.
+    let nice = unsafe { call(libc::SYS_getpriority, [own, 0]) }.ok().and_then(|value| i32::try_from(value).ok());
+    for nice in [-20, 20 - nice.unwrap_or(20)] {
+        let attr = SchedAttr {
+            size: u32::try_from(size_of::<SchedAttr>()).unwrap_or_default(),
+            policy: libc::SCHED_OTHER.cast_unsigned(),
+            flags: 0,
+            nice,
+            priority: 0,
+            runtime: SHORT,
+            deadline: 0,
+            period: 0,
+        };
+        // SAFETY: the kernel reads as many bytes as the size says.
+        if unsafe { call(libc::SYS_sched_setattr, [0, ptr::from_ref(&attr) as usize, 0]) }.is_ok() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Threads that are traced: their stops, their ends, their registers.
+//!
+//! `unsafe` is allowed in this folder alone; see its root for why.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::raw::{call, word};
+use crate::addr::Addr;
+use crate::process::description::{Registers, Tid};
+
+/// A stop of a traced thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) struct Stop {
+    /// Number of the signal that it was about to receive; 0 for a stop by an event.
+    pub(in crate::process) signal: i32,
+    /// `PTRACE_EVENT_*`, 0 for the delivery of a signal.
+    pub(in crate::process) event: i32,
+}
+
+/// What `si_status` of a traced thread's stop means: a signal in the low byte, an event above it.
+pub(super) fn decode_stop(status: i32) -> Stop {
+    let event = status >> 8;
+    // The low byte of an event is no signal on its way, but SIGTRAP, or which signal stopped all.
+    Stop { signal: if event == 0 { status & 0x7f } else { 0 }, event }
+}
+
+fn waitid(tid: Tid, options: i32) -> Result<Option<(i32, i32)>, Errno> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = word(options | libc::WNOHANG | libc::__WALL);
+    let pid = libc::P_PID as usize;
+    // SAFETY: waitid writes a siginfo, to which the pointer is valid; no rusage is asked for.
+    unsafe { call(libc::SYS_waitid, [pid, word(tid), info.as_mut_ptr() as usize, options, 0])? };
+    // SAFETY: all bytes were set to 0, which is a siginfo; the kernel overwrote what it knows. These
+    // fields are there for what waitid reports, and 0 when it reports nothing.
+    let (info, who, status) = unsafe {
+        let info = info.assume_init();
+        (info, info.si_pid(), info.si_status())
+    };
+    Ok((who != 0).then_some((info.si_code, status)))
+}
+
+/// How `tid`, a thread that the caller traces, stands still, if it does. The stop is only looked at:
+/// what waits for the stop takes the signal out of it, and it would be lost with the tracer.
+///
+/// # Errors
+/// `ECHILD` when the caller does not trace it (any more).
+pub(in crate::process) fn peek_stop(tid: Tid) -> Result<Option<Stop>, Errno> {
+    Ok(waitid(tid, libc::WSTOPPED | libc::WNOWAIT)?.map(|(_, status)| decode_stop(status)))
+}
+
+/// Takes notice of the end of a traced thread; true if it had ended. Only that completes its end: an
+/// `execve` of another thread waits for it.
+///
+/// A tracer that waits is told of stops too, whatever it waits for, and would take the signals out of
+/// them. So this looks first.
+pub(in crate::process) fn reap(tid: Tid) -> bool {
+    let dead = |code| matches!(code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
+    match waitid(tid, libc::WEXITED | libc::WNOWAIT) {
+        Ok(Some((code, _))) if dead(code) => waitid(tid, libc::WEXITED).is_ok_and(|taken| taken.is_some()),
+        _ => false,
+    }
+}
+
+fn ptrace(request: libc::c_uint, tid: Tid, addr: usize, data: usize) -> Result<(), Errno> {
+    // SAFETY: of the requests that are made here, GETREGSET alone uses memory of ours: `data` is then
+    // the address of an iovec, see `registers`.
+    unsafe { call(libc::SYS_ptrace, [request as usize, word(tid), addr, data]) }.map(drop)
+}
+
+/// Becomes the tracer of a thread, without stopping it. Its `execve` is to be reported, which shows
+/// that it happened; no other option is set, since all others outlast the freeze in some way.
+///
+/// # Errors
+/// The kernel's. `EPERM` has many meanings: see `Job::seize`.
+pub(in crate::process) fn seize(tid: Tid) -> Result<(), Errno> {
+    ptrace(libc::PTRACE_SEIZE, tid, 0, libc::PTRACE_O_TRACEEXEC as usize)
+}
+
+/// Asks a traced thread to stop.
+///
+/// # Errors
+/// `ESRCH` when it has ended.
+pub(in crate::process) fn interrupt(tid: Tid) -> Result<(), Errno> {
+    ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0)
+}
+
+/// Lets a stopped thread run on, with the signal that it was about to receive (0 for none).
+///
+/// # Errors
+/// `ESRCH` when it has ended, is not stopped, or is not traced by the caller.
+pub(in crate::process) fn detach(tid: Tid, signal: i32) -> Result<(), Errno> {
+    ptrace(libc::PTRACE_DETACH, tid, 0, word(signal))
+}
+
+/// The registers of a stopped thread.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(in crate::process) fn registers(tid: Tid) -> Option<Registers> {
+    let mut regs = MaybeUninit::<libc::user_regs_struct>::zeroed();
+    let mut iovec =
+        libc::iovec { iov_base: regs.as_mut_ptr().cast(), iov_len: std::mem::size_of::<libc::user_regs_struct>() };
+    let note = usize::try_from(libc::NT_PRSTATUS).unwrap_or_default();
+    ptrace(libc::PTRACE_GETREGSET, tid, note, ptr::from_mut(&mut iovec) as usize).ok()?;
+    // SAFETY: all bytes were set, by us or by the kernel, and they are numbers.
+    Some(decode_registers(&unsafe { regs.assume_init() }))
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(in crate::process) fn registers(_: Tid) -> Option<Registers> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+fn decode_registers(regs: &libc::user_regs_struct) -> Registers {
+    Registers { pc: Addr(regs.rip), sp: Addr(regs.rsp), lr: Addr(0), fp: Addr(regs.rbp), g: Addr(regs.r14) }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn decode_registers(regs: &libc::user_regs_struct) -> Registers {
+    let [.., g, fp, lr] = regs.regs;
+    Registers { pc: Addr(regs.pc), sp: Addr(regs.sp), lr: Addr(lr), fp: Addr(fp), g: Addr(g) }
+}
