@@ -13,7 +13,6 @@ use gospy::model::{Goroutine, NotShown, Snapshot, StackState, Status};
 use gospy::process::Target;
 use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::process::fake::Altered;
-use snapshots::everything;
 
 /// Numbers that look random and are the same every time.
 struct Random(u64);
