@@ -172,6 +172,11 @@ impl Places {
         })
     }
 
+    fn user_frames(&mut self, pool: &SymbolPool, stack: &Stack) -> Vec<FrameId> {
+        let frames = stack.frames.iter().filter(|frame| !frame.hidden && self.origin(pool, frame) != Origin::Standard);
+        frames.map(|frame| frame.frame).collect()
+    }
+
     fn origin(&mut self, pool: &SymbolPool, frame: &StackFrame) -> Origin {
         let origins = &self.origins;
         *self.frames.entry(frame.frame).or_insert_with(|| match pool.frame(frame.frame) {
@@ -197,7 +202,7 @@ fn library_place(pool: &SymbolPool, frames: &[StackFrame]) -> Option<Spot> {
 }
 
 /// What the standard library is asked for in `frames`, innermost first. System calls and what is
-/// internal count only as far as something public asks for them.
+/// internal count only as far as something public asks for them, and of the runtime only what users call.
 fn operation(pool: &SymbolPool, frames: &[StackFrame]) -> Option<FrameId> {
     let package = |frame: &StackFrame| go_names::package(pool.function(frame.frame));
     let is_public = |package: &str| !(package == "syscall" || is_internal(package));
@@ -212,9 +217,7 @@ fn operation(pool: &SymbolPool, frames: &[StackFrame]) -> Option<FrameId> {
 }
 
 fn is_internal(package: &str) -> bool {
-    package == "runtime"
-        || package.starts_with("vendor/")
-        || package.split('/').any(|element| element == "internal")
+    package.starts_with("vendor/") || package.split('/').any(|element| element == "internal")
 }
 
 fn is_runtime(function: &str) -> bool {
@@ -245,10 +248,7 @@ pub fn origins_of(snapshot: &Snapshot) -> Origins {
     let mut origins = origins_of_target(&snapshot.target);
     let pool = &snapshot.symbols;
     for goroutine in snapshot.goroutines.iter().take(LOOKED_AT) {
-        let stack = match goroutine.stack {
-            crate::model::StackState::Known(stack) => pool.stack(stack),
-            crate::model::StackState::NotShown(_) => None,
-        };
+        let stack = goroutine.stack.known().and_then(|stack| pool.stack(stack));
         let frames = stack.into_iter().flat_map(|stack| &stack.frames).map(|frame| frame.frame);
         let ends = [goroutine.innermost, goroutine.start].into_iter().flatten();
         if ends.chain(frames).any(|id| learn(&mut origins, pool, id)) {
@@ -275,7 +275,18 @@ pub(super) struct LazyPlaces(OnceCell<RefCell<Places>>);
 
 impl LazyPlaces {
     pub(super) fn of(&self, snapshot: &Snapshot, ends: Ends) -> Place {
-        let places = self.0.get_or_init(|| RefCell::new(Places::new(origins_of(snapshot))));
-        places.borrow_mut().of(&snapshot.symbols, ends)
+        self.places(snapshot).borrow_mut().of(&snapshot.symbols, ends)
+    }
+
+    pub(super) fn user_frames(&self, snapshot: &Snapshot, stack: &Stack) -> Vec<FrameId> {
+        self.places(snapshot).borrow_mut().user_frames(&snapshot.symbols, stack)
+    }
+
+    fn places(&self, snapshot: &Snapshot) -> &RefCell<Places> {
+        self.0.get_or_init(|| RefCell::new(Places::new(origins_of(snapshot))))
     }
 }
+
+#[cfg(test)]
+#[path = "place_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ pub mod json;
 pub mod labels;
 pub mod matching;
 pub mod members;
+pub(crate) mod place;
 pub mod pprof;
 pub mod processes;
 mod protobuf;
