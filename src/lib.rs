@@ -6,6 +6,7 @@
 //! * [`image`]: what the binary says
 //! * [`runtime`]: where this version of Go keeps things
 //! * [`capture`]: one walk through them, giving a snapshot
+//! * [`go_names`]: what the name of a Go function says
 //! * [`model`]: the snapshot, pure data
 //! * [`analysis`]: functions of snapshots
 //! * [`report`]: functions of analyses to a writer

@@ -223,7 +223,7 @@ mod tests {
     fn diff(a: &Snapshot, b: &Snapshot, by: &GroupBy) -> Diff {
         let mut pool = SymbolPool::default();
         let (a, b) = (Census::of_snapshot(a, "a", &mut pool), Census::of_snapshot(b, "b", &mut pool));
-        Diff::of(&a, &b, by, false, &mut pool)
+        Diff::of(&a, &b, by, false, &pool)
     }
 
     #[test]

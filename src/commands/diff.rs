@@ -22,7 +22,7 @@ pub(super) fn run(
     if arguments.by.is_none() && by != GroupBy::Stack && !global.quiet {
         streams.note("there are no stacks to compare; places are compared. `stack --json` writes stacks");
     }
-    let diff = Diff::of(&a, &b, &by, arguments.system, &mut pool);
+    let diff = Diff::of(&a, &b, &by, arguments.system, &pool);
     let subject = Subject { a: &a, b: &b, diff: &diff, pool: &pool };
     let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
     let options = Options { style: streams.out_style(), limit, system: arguments.system };

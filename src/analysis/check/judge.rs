@@ -394,7 +394,7 @@ fn max_group(rule: &Rule, groups: &[Group], most: u64) -> Verdict {
     verdict(rule, largest as f64, most as f64, by_size(groups, |group| group.count > most))
 }
 
-fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &SymbolPool) -> Verdict {
     let longest = waits.iter().filter_map(|member| member.wait_ns).max().unwrap_or(0);
     let late = waits.iter().filter(|member| member.wait_ns.is_some_and(|ns| ns > most));
     let mut late = groups(late, by, pool);
@@ -416,7 +416,7 @@ fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &mut S
     Verdict { outcome: Outcome::NotJudged(Reason::UnknownWaits { goroutines, at_most_ns }), ..judged }
 }
 
-fn forbid(rule: &Rule, census: &Census, pattern: &Regex, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+fn forbid(rule: &Rule, census: &Census, pattern: &Regex, by: &GroupBy, pool: &SymbolPool) -> Verdict {
     let mut matches = Matches::new(std::slice::from_ref(pattern));
     let found: Vec<&Member> = census.members.iter().filter(|member| matches.has(member, pool)).collect();
     let count = found.len() as f64;
@@ -452,7 +452,7 @@ fn unless_unknown(verdict: Verdict, census: &Census) -> Verdict {
 
 /// One offender for each finding and stack, in the order of findings. A finding of the program has one
 /// even where it names no goroutine.
-fn no_findings(rule: &Rule, members: &[Member], died: Option<&Died>, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+fn no_findings(rule: &Rule, members: &[Member], died: Option<&Died>, by: &GroupBy, pool: &SymbolPool) -> Verdict {
     let found = findings::find_in_dead(members.iter().map(|member| Seen::of_member(member, pool)), died);
     let named: FxHashSet<usize> = found.iter().flat_map(|found| &found.positions).copied().collect();
     let mut offenders = Vec::new();

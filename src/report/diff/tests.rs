@@ -30,7 +30,7 @@ fn told(by: &GroupBy, style: TextStyle, write: impl Fn(&mut Vec<u8>, &Subject<'_
     let mut pool = SymbolPool::default();
     let a = Census::of_snapshot(&snapshot(1, 0), "before.json", &mut pool);
     let b = Census::of_snapshot(&snapshot(4, 30), "pid 4242", &mut pool);
-    let diff = Diff::of(&a, &b, by, false, &mut pool);
+    let diff = Diff::of(&a, &b, by, false, &pool);
     let mut out = Vec::new();
     let subject = Subject { a: &a, b: &b, diff: &diff, pool: &pool };
     write(&mut out, &subject, &Options { style, limit: 40, system: false });

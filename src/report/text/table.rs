@@ -210,14 +210,18 @@ fn fit(columns: &[Column], widths: &mut [usize], least: &[usize], limit: usize) 
         left = left.saturating_sub(*given);
         sharers -= 1;
     }
-    order.sort_by_key(|&at| widths.get(at).copied());
-    let mut sharers = order.len();
-    for &at in &order {
+    // Directories say least: they get what nothing else wants.
+    let is_path = |at: &usize| columns.get(*at).is_some_and(|column| column.shrink == Shrink::Path);
+    order.sort_by_key(|at| (is_path(at), widths.get(*at).copied()));
+    let mut paths = order.iter().filter(|at| is_path(at)).count();
+    let mut sharers = order.len() - paths;
+    for at in order {
         let (Some(given), Some(width)) = (given.get(at), widths.get_mut(at)) else { continue };
-        let more = width.saturating_sub(*given).min(left / sharers.max(1));
+        let sharing = if is_path(&at) { &mut paths } else { &mut sharers };
+        let more = width.saturating_sub(*given).min(left / (*sharing).max(1));
         *width = given + more;
         left -= more;
-        sharers -= 1;
+        *sharing = sharing.saturating_sub(1);
     }
 }
 

@@ -182,7 +182,7 @@ mod tests {
             (50, "…/srv.(*S).Run ← pq.(*conn).recv  …/srv/run.go:12"),
             (30, "…/srv.(*S).Run  …/run.go:12"),
             (23, "srv.(*S).Run  run.go:12"),
-            (20, "srv.(*S).Run"),
+            (20, "…/srv.(*S).Run"),
         ] {
             let text = text(&place, room);
             assert!(width(&text) <= room, "{text} in {room}");
