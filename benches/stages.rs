@@ -109,7 +109,7 @@ fn coalesce(bencher: Bencher<'_, '_>, count: usize) {
 #[divan::bench(args = SIZES)]
 fn group_by_place(bencher: Bencher<'_, '_>, count: usize) {
     on(bencher, count, |index, all| {
-        black_box(group(index, &GroupBy::Place(PlaceKind::Current), all, 1_000));
+        black_box(group(index, &GroupBy::Place(PlaceKind::User), all, 1_000));
     });
 }
 
@@ -133,7 +133,7 @@ fn sort(bencher: Bencher<'_, '_>, count: usize) {
     let sort = Sort { key: SortKey::Age, reverse: false };
     on(bencher, count, |index, all| {
         let mut all = all.to_vec();
-        sort.goroutines(index, PlaceKind::Current, &mut all);
+        sort.goroutines(index, PlaceKind::User, &mut all);
         black_box(all);
     });
 }
@@ -142,7 +142,7 @@ fn sort(bencher: Bencher<'_, '_>, count: usize) {
 fn write_summary(bencher: Bencher<'_, '_>, count: usize) {
     let options = SummaryOptions {
         style: TextStyle::default(),
-        place: PlaceKind::Current,
+        place: PlaceKind::User,
         sort: None,
         limit: None,
         list: ListMode::Auto,

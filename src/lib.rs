@@ -6,6 +6,7 @@
 //! * [`image`]: what the binary says
 //! * [`runtime`]: where this version of Go keeps things
 //! * [`capture`]: one walk through them, giving a snapshot
+//! * [`go_names`]: what the name of a Go function says
 //! * [`model`]: the snapshot, pure data
 //! * [`analysis`]: functions of snapshots
 //! * [`report`]: functions of analyses to a writer
@@ -27,6 +28,7 @@ pub mod bytes;
 pub mod capture;
 #[cfg(feature = "cli")]
 pub mod commands;
+pub mod go_names;
 pub mod image;
 pub mod model;
 pub mod new_file;

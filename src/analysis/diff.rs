@@ -7,10 +7,11 @@ use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
 
-use super::census::{Census, Crowd, Key, Member, Relation, crowds};
-use super::same_wait::Between;
-use super::{GroupBy, WaitRange};
-use crate::model::SymbolPool;
+use super::census::{Census, Group, Member, Relation, groups};
+use super::group::Key;
+use super::same_wait::{Between, Wait};
+use super::{GroupBy, PlaceKind, WaitRange};
+use crate::model::{Status, SymbolPool};
 
 /// What happened to a group. In the order in which they are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +87,7 @@ impl Change {
 pub struct StillBlocked {
     /// They, with what they have in common. Their waits are lower bounds: the runtime's own stamp, or
     /// the time between the two where it is known that they have not run.
-    pub crowd: Crowd,
+    pub group: Group,
 }
 
 /// The difference between two censuses.
@@ -109,11 +110,11 @@ pub struct Diff {
 impl Diff {
     /// Compares. With `system` the runtime's own goroutines count too.
     #[must_use]
-    pub fn of(a: &Census, b: &Census, by: &GroupBy, system: bool, pool: &mut SymbolPool) -> Self {
+    pub fn of(a: &Census, b: &Census, by: &GroupBy, system: bool, pool: &SymbolPool) -> Self {
         let relation = a.relation(b);
-        let first = crowds(a.counted(system), by, pool);
-        let second = crowds(b.counted(system), by, pool);
-        let count = |crowds: &[Crowd]| crowds.iter().map(|crowd| crowd.count).sum();
+        let first = groups(a.counted(system), by, pool);
+        let second = groups(b.counted(system), by, pool);
+        let count = |groups: &[Group]| groups.iter().map(|group| group.count).sum();
         let (before, after) = (count(&first), count(&second));
         // Unless they are known to differ, equal pids are taken for one process: cores and partial
         // files may not say when it started.
@@ -135,27 +136,27 @@ impl Diff {
     }
 }
 
-fn changes(first: Vec<Crowd>, second: Vec<Crowd>) -> Vec<Change> {
-    let mut before: FxHashMap<Key, Crowd> = first.into_iter().map(|crowd| (crowd.key, crowd)).collect();
+fn changes(first: Vec<Group>, second: Vec<Group>) -> Vec<Change> {
+    let mut before: FxHashMap<Key, Group> = first.into_iter().map(|group| (group.key, group)).collect();
     let mut changes: Vec<Change> = Vec::with_capacity(second.len());
-    let mut add = |crowd: Crowd, before: u64, after: u64| {
+    let mut add = |group: Group, before: u64, after: u64| {
         changes.push(Change {
-            key: crowd.key,
+            key: group.key,
             fate: ChangeKind::of(before, after),
             before,
             after,
-            wait: crowd.wait,
-            ids: crowd.ids,
-            example: crowd.example,
+            wait: group.wait,
+            ids: group.ids.iter().map(|id| id.0).collect(),
+            example: group.example,
         });
     };
-    for crowd in second {
-        let (was, is) = (before.remove(&crowd.key).map_or(0, |old| old.count), crowd.count);
-        add(crowd, was, is);
+    for group in second {
+        let (was, is) = (before.remove(&group.key).map_or(0, |old| old.count), group.count);
+        add(group, was, is);
     }
-    for (_, crowd) in before {
-        let was = crowd.count;
-        add(crowd, was, 0);
+    for (_, group) in before {
+        let was = group.count;
+        add(group, was, 0);
     }
     changes.sort_unstable_by_key(|change| {
         (change.fate, Reverse(change.delta().abs()), Reverse(change.after), change.example.id)
@@ -163,57 +164,38 @@ fn changes(first: Vec<Crowd>, second: Vec<Crowd>) -> Vec<Change> {
     changes
 }
 
-/// Stamps are rounded where they are written down.
-const SAME_STAMP_NS: i128 = 1_000_000;
-
-fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut SymbolPool) -> Vec<StillBlocked> {
+/// Those that wait where they waited, where nothing says that they went on between.
+fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &SymbolPool) -> Vec<StillBlocked> {
     let before = a.by_id();
     let elapsed = u64::try_from(elapsed_ns).unwrap_or(0);
-    let blocked = [pool.intern_str("waiting"), pool.intern_str("syscall"), pool.intern_str("leaked")];
+    let stacks = a.has_stacks && b.has_stacks;
+    let between = |now: &Member| {
+        let was = before.get(&now.id)?;
+        Some(Wait::of_member(was, stacks).until(&Wait::of_member(now, stacks), elapsed_ns))
+    };
     let both: Vec<Member> = b
         .counted(system)
-        .filter(|now| blocked.contains(&now.state))
-        .filter(|now| before.get(&now.id).is_some_and(|was| is_same_wait(was, now, elapsed_ns)))
-        .map(|now| {
-            let proven = before.get(&now.id).is_some_and(|was| has_not_run(was, now)).then_some(elapsed);
-            Member { wait_ns: now.wait_ns.max(proven), ..*now }
+        .filter(|now| Status::is_blocked_name(pool.str(now.state)))
+        .filter_map(|now| {
+            let between = between(now).filter(|between| *between != Between::Ran)?;
+            // Two readings are too few to believe equal sequence bytes.
+            let proven = (between == Between::Still).then_some(elapsed);
+            Some(Member { wait_ns: now.wait_ns.max(proven), ..*now })
         })
         .collect();
-    let by = if a.has_stacks && b.has_stacks { GroupBy::Stack } else { GroupBy::Place(super::PlaceKind::Current) };
+    let by = if stacks { GroupBy::Stack } else { GroupBy::Place(PlaceKind::User) };
     let mut stayed: Vec<StillBlocked> =
-        crowds(&both, &by, pool).into_iter().map(|crowd| StillBlocked { crowd }).collect();
-    stayed.sort_by_key(|one| Reverse(one.crowd.count));
+        groups(&both, &by, pool).into_iter().map(|group| StillBlocked { group }).collect();
+    stayed.sort_by_key(|one| Reverse(one.group.count));
     stayed
-}
-
-/// Whether it is certain: two readings are too few to believe equal sequence bytes.
-fn has_not_run(was: &Member, now: &Member) -> bool {
-    was.marks.until(now.marks) == Between::Still
-}
-
-/// Whether a goroutine waits where it waited, and nothing says that it went on between: neither the
-/// runtime's stamp, which once set is of one wait only, nor how often it has run.
-fn is_same_wait(was: &Member, now: &Member, elapsed_ns: i128) -> bool {
-    let same_place = was.state == now.state
-        && was.reason == now.reason
-        && was.place == now.place
-        && (was.stack == now.stack || was.stack.is_none() || now.stack.is_none());
-    let same_stamp = match (was.wait_ns, now.wait_ns) {
-        (Some(was), Some(now)) => (i128::from(now) - i128::from(was) - elapsed_ns).abs() <= SAME_STAMP_NS,
-        // It went on, or the collector would not have taken the stamp away.
-        (Some(_), None) => false,
-        (None, _) => true,
-    };
-    let has_run = was.marks.run_seq.zip(now.marks.run_seq).is_some_and(|(was, now)| was != now);
-    same_place && same_stamp && !has_run
 }
 
 #[cfg(test)]
 mod tests {
     use super::{ChangeKind, Diff};
     use crate::analysis::{Census, GroupBy, PlaceKind};
-    use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-    use crate::model::{Snapshot, SymbolPool};
+    use crate::model::testing::{self, GoroutineSpec, SnapshotBuilder, frame};
+    use crate::model::{Goid, Snapshot, SymbolPool};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -234,15 +216,14 @@ mod tests {
     }
 
     fn later(mut snapshot: Snapshot, seconds: u64) -> Snapshot {
-        snapshot.captured_at_unix_ns += seconds * SECOND;
-        snapshot.target.uptime_ns = snapshot.target.uptime_ns.map(|ns| ns + seconds * SECOND);
+        testing::later(&mut snapshot, seconds * SECOND);
         snapshot
     }
 
     fn diff(a: &Snapshot, b: &Snapshot, by: &GroupBy) -> Diff {
         let mut pool = SymbolPool::default();
         let (a, b) = (Census::of_snapshot(a, "a", &mut pool), Census::of_snapshot(b, "b", &mut pool));
-        Diff::of(&a, &b, by, false, &mut pool)
+        Diff::of(&a, &b, by, false, &pool)
     }
 
     #[test]
@@ -267,7 +248,7 @@ mod tests {
             ]),
             5,
         );
-        for by in [GroupBy::Stack, GroupBy::SimilarStack, GroupBy::Place(PlaceKind::Current), GroupBy::Start] {
+        for by in [GroupBy::Stack, GroupBy::SimilarStack, GroupBy::Place(PlaceKind::User), GroupBy::Start] {
             let diff = diff(&a, &b, &by);
             let told: Vec<(ChangeKind, u64, u64)> = diff.changes.iter().map(|c| (c.fate, c.before, c.after)).collect();
             let want = [
@@ -309,8 +290,8 @@ mod tests {
         assert_eq!((diff.relation.same_process, diff.relation.elapsed_ns), (Some(true), 10_000_000_000));
         let stayed = diff.stayed.expect("it is one process");
         assert_eq!(stayed.len(), 1);
-        assert_eq!(stayed[0].crowd.ids, [1, 2]);
-        let wait = stayed[0].crowd.wait.expect("one is stamped");
+        assert_eq!(stayed[0].group.ids, [Goid(1), Goid(2)]);
+        let wait = stayed[0].group.wait.expect("one is stamped");
         assert_eq!(
             (wait.shortest_ns, wait.longest_ns),
             (11 * SECOND, 11 * SECOND),
@@ -318,14 +299,17 @@ mod tests {
         );
         let mut has_run = b.clone();
         has_run.goroutines[0].run_seq = Some(1);
-        assert_eq!(self::diff(&a, &has_run, &GroupBy::Stack).stayed.expect("it is one process")[0].crowd.ids, [2]);
+        assert_eq!(
+            self::diff(&a, &has_run, &GroupBy::Stack).stayed.expect("it is one process")[0].group.ids,
+            [Goid(2)]
+        );
         // The collections' times are gone, and the stamp is the same: it has not run in between.
         let (mut stamped, mut unstamped) = (a.clone(), b.clone());
         for goroutine in stamped.goroutines.iter_mut().chain(&mut unstamped.goroutines) {
             (goroutine.wait_since_ns, goroutine.blocked_before_ns) = (std::num::NonZeroU64::new(5), None);
         }
         let stayed = self::diff(&stamped, &unstamped, &GroupBy::Stack).stayed.expect("it is one process");
-        let wait = stayed[0].crowd.wait.expect("the time between is known");
+        let wait = stayed[0].group.wait.expect("the time between is known");
         assert_eq!((wait.shortest_ns, wait.longest_ns), (10 * SECOND, 10 * SECOND));
     }
 

@@ -2,51 +2,17 @@
 
 use rustc_hash::FxHashMap;
 
-use super::group::Line;
+use super::group::{Facts, Key, Keys, Word};
+use super::place::{Ends, LazyPlaces, Place, PlaceKind, Spot};
 use crate::addr::Addr;
-use crate::model::{FrameId, Goroutine, Snapshot, Stack, StackId, StackState, Status, StrId, Thread};
-
-/// Which place of a goroutine to show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PlaceKind {
-    /// Where it is: the innermost frame that is not the runtime's.
-    #[default]
-    Current,
-    /// Where it is, the runtime's own frames included.
-    Innermost,
-    /// The function that it started in.
-    Start,
-    /// The `go` statement that created it.
-    Creator,
-}
-
-/// A place of a goroutine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
-    /// The place that was asked for.
-    At(FrameId),
-    /// Where it is now is not known (it is running, or moved while it was read); it started here.
-    StartedIn(FrameId),
-    /// Nothing is known.
-    Unknown,
-}
-
-impl Place {
-    /// The frame, whichever it is.
-    #[must_use]
-    pub fn frame(self) -> Option<FrameId> {
-        match self {
-            Self::At(frame) | Self::StartedIn(frame) => Some(frame),
-            Self::Unknown => None,
-        }
-    }
-}
+use crate::model::{FrameId, Goroutine, Snapshot, Stack, Status, StrId, Thread};
 
 /// A snapshot and what is looked up in it over and over.
 #[derive(Debug)]
 pub struct Index<'a> {
     snapshot: &'a Snapshot,
     threads: FxHashMap<Addr, &'a Thread>,
+    places: LazyPlaces,
 }
 
 impl<'a> Index<'a> {
@@ -54,7 +20,7 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let threads = snapshot.threads.iter().map(|thread| (thread.addr, thread)).collect();
-        Self { snapshot, threads }
+        Self { snapshot, threads, places: LazyPlaces::default() }
     }
 
     /// The snapshot.
@@ -88,64 +54,78 @@ impl<'a> Index<'a> {
     /// For how long it has been blocked at least, ns; `None` where that is not known.
     #[must_use]
     pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
-        self.snapshot.wait_ns(goroutine).filter(|_| is_blocked(goroutine))
+        self.snapshot.wait_ns(goroutine).filter(|_| goroutine.status.is_blocked())
     }
 
     /// The time since the runtime's own stamp, ns, as its dumps count it. The stamp outlives the wait,
     /// so it counts only while the goroutine is blocked.
     #[must_use]
     pub fn since_stamp_ns(&self, goroutine: &Goroutine) -> Option<u64> {
-        self.snapshot.since_stamp_ns(goroutine).filter(|_| is_blocked(goroutine))
+        self.snapshot.since_stamp_ns(goroutine).filter(|_| goroutine.status.is_blocked())
     }
 
     /// Its stack, where it is known.
     #[must_use]
     pub fn stack(&self, goroutine: &Goroutine) -> Option<&'a Stack> {
-        match goroutine.stack {
-            StackState::Known(id) => self.snapshot.symbols.stack(id),
-            StackState::NotShown(_) => None,
-        }
+        self.snapshot.symbols.stack(goroutine.stack.known()?)
     }
 
     /// The place of `goroutine` that `kind` asks for.
     #[must_use]
     pub fn place(&self, goroutine: &Goroutine, kind: PlaceKind) -> Place {
+        let at = |frame: Option<FrameId>| frame.map_or(Place::Unknown, |frame| Place::At(Spot::at(frame)));
         let now = match kind {
+            PlaceKind::User => return self.places.of(self.snapshot, Self::ends(goroutine)),
             PlaceKind::Current => goroutine.current.or(goroutine.innermost),
             PlaceKind::Innermost => goroutine.innermost.or(goroutine.current),
-            PlaceKind::Start => return goroutine.start.map_or(Place::Unknown, Place::At),
-            PlaceKind::Creator => return goroutine.creator.map_or(Place::Unknown, Place::At),
+            PlaceKind::Start => return at(goroutine.start),
+            PlaceKind::Creator => return at(goroutine.creator),
         };
         match (now, goroutine.start) {
-            (Some(frame), _) => Place::At(frame),
             (None, Some(frame)) => Place::StartedIn(frame),
-            (None, None) => Place::Unknown,
+            (now, _) => at(now),
         }
     }
 
-    /// The line of source at `frame`.
+    /// What the place of `goroutine` depends on.
     #[must_use]
-    pub fn line(&self, frame: FrameId) -> Option<Line> {
-        let frame = self.snapshot.symbols.frame(frame)?;
-        Some(Line { function: frame.function, file: frame.file, line: frame.line })
+    pub fn ends(goroutine: &Goroutine) -> Ends {
+        Ends {
+            stack: goroutine.stack.known(),
+            current: goroutine.current.or(goroutine.innermost),
+            start: goroutine.start,
+            system: goroutine.system,
+        }
     }
 
-    /// The lines of a stack that a normal traceback shows, innermost first; all of them where it would
-    /// show none.
+    /// What `goroutine` is grouped by.
     #[must_use]
-    pub fn shown_lines(&self, stack: StackId) -> Vec<Line> {
-        let frames = self.snapshot.symbols.stack(stack).map_or(&[][..], |stack| &stack.frames);
-        let all_hidden = frames.iter().all(|frame| frame.hidden);
-        let shown = frames.iter().filter(|frame| all_hidden || !frame.hidden);
-        shown.filter_map(|frame| self.line(frame.frame)).collect()
+    pub fn facts(&self, goroutine: &Goroutine) -> Facts {
+        Facts {
+            state: Word::Status(goroutine.status),
+            reason: goroutine.wait_reason.map(Word::Reason),
+            stack: goroutine.stack.known(),
+            start: goroutine.start,
+            creator: goroutine.creator,
+            labels: goroutine.labels,
+        }
+    }
+
+    /// The key that `keys` give to `goroutine`.
+    pub fn key(&self, keys: &mut Keys<'_>, goroutine: &Goroutine) -> Key {
+        keys.of(&self.facts(goroutine), |kind| self.place(goroutine, kind))
+    }
+
+    /// The frames of a stack that are not the standard library's, innermost first.
+    #[must_use]
+    pub fn user_frames(&self, stack: &Stack) -> Vec<FrameId> {
+        self.places.user_frames(self.snapshot, stack)
     }
 
     /// The value of one of the program's own labels.
     #[must_use]
     pub fn label(&self, goroutine: &Goroutine, key: &str) -> Option<StrId> {
-        let symbols = &self.snapshot.symbols;
-        let label = symbols.labels(goroutine.labels?).iter().find(|label| symbols.str(label.key) == key)?;
-        Some(label.value)
+        self.snapshot.symbols.label(goroutine.labels?, key)
     }
 
     /// Name of the function at `frame`; empty where unknown.
@@ -153,9 +133,4 @@ impl<'a> Index<'a> {
     pub fn function(&self, frame: Option<FrameId>) -> &'a str {
         frame.map_or("", |frame| self.snapshot.symbols.function(frame))
     }
-}
-
-/// Whether it is in a wait or a system call.
-pub(super) fn is_blocked(goroutine: &Goroutine) -> bool {
-    matches!(goroutine.status, Status::Waiting | Status::Syscall | Status::Leaked)
 }

@@ -1,7 +1,7 @@
 //! Since when a goroutine has been in one and the same wait, from reading to reading: the one home of
-//! the rule on what proves that it has not run in between.
+//! the rule on what is the same wait, and on what proves that it has not run in between.
 //!
-//! Two things the runtime keeps speak for it, and they are not worth the same:
+//! It is the same only where state, wait reason and stack are. Two things the runtime keeps speak for it, and they are not worth the same:
 //!
 //! * `g.waitsince`, equal and not zero: a proof. The runtime zeroes it whenever the goroutine runs, sets
 //!   it once in a collection's cycle, and every cycle sets another value.
@@ -15,7 +15,10 @@
 
 use std::num::NonZeroU64;
 
-use crate::model::Goroutine;
+use super::census::Member;
+use super::group::Word;
+use crate::addr::Addr;
+use crate::model::{FrameId, Goroutine, StackState};
 
 /// How many intervals in a row have to agree before equal bytes are believed.
 pub const LEAST_INTERVALS: u8 = 3;
@@ -36,8 +39,87 @@ pub enum Between {
     Still,
     /// Nothing says that it has run, but that may be chance.
     Likely,
-    /// It has run, or nothing is known.
+    /// It has run, or is elsewhere.
     Ran,
+    /// Nothing speaks for it, and nothing against.
+    Unknown,
+}
+
+/// One goroutine in one reading, as far as that says whether another is of the same wait. Ids are those
+/// of one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    state: Word,
+    reason: Option<Word>,
+    /// The g and its stack pointer; `None` where that was not written down.
+    at: Option<(Addr, Addr)>,
+    /// Its stack, or why there is none; `None` where stacks cannot be compared.
+    stack: Option<Option<StackState>>,
+    current: Option<FrameId>,
+    marks: Marks,
+    /// For how long it has been blocked, ns, to go by where there are no marks.
+    wait_ns: Option<u64>,
+}
+
+/// Times are rounded where they are written down, ns.
+const ROUNDING_NS: i128 = 1_000_000;
+
+impl Wait {
+    /// Of a snapshot. Without `stacks`, which is for snapshots of different pools, only the stack pointer
+    /// says where it is.
+    #[must_use]
+    pub fn of(goroutine: &Goroutine, stacks: bool) -> Self {
+        Self {
+            state: Word::Status(goroutine.status),
+            reason: goroutine.wait_reason.map(Word::Reason),
+            at: Some((goroutine.addr, goroutine.sp)),
+            stack: stacks.then_some(Some(goroutine.stack)),
+            current: None,
+            marks: Marks::of(goroutine),
+            wait_ns: None,
+        }
+    }
+
+    /// Of a census. Without `stacks`, which is for a census that has none, its place counts.
+    #[must_use]
+    pub fn of_member(member: &Member, stacks: bool) -> Self {
+        Self {
+            state: Word::Text(member.state),
+            reason: member.reason.map(Word::Text),
+            at: None,
+            stack: stacks.then_some(member.stack.map(StackState::Known)),
+            current: member.current,
+            marks: member.marks,
+            wait_ns: member.wait_ns,
+        }
+    }
+
+    /// What this, and `elapsed_ns` later `now`, say about the time between.
+    #[must_use]
+    pub fn until(&self, now: &Self, elapsed_ns: i128) -> Between {
+        let same_place = self.state == now.state
+            && self.reason == now.reason
+            && self.at.zip(now.at).is_none_or(|(was, now)| was == now)
+            && self.current == now.current
+            && self.stack.zip(now.stack).is_none_or(|(was, now)| was == now);
+        if !same_place {
+            return Between::Ran;
+        }
+        match self.marks.until(now.marks) {
+            Between::Unknown if !self.waits_on(now, elapsed_ns) => Between::Ran,
+            between => between,
+        }
+    }
+
+    /// Whether it can have waited on by the times that it has been blocked for.
+    fn waits_on(&self, now: &Self, elapsed_ns: i128) -> bool {
+        match (self.wait_ns, now.wait_ns) {
+            (Some(was), Some(now)) => (i128::from(now) - i128::from(was) - elapsed_ns).abs() <= ROUNDING_NS,
+            // It went on, or the collector would not have taken the stamp away.
+            (Some(_), None) => false,
+            (None, _) => true,
+        }
+    }
 }
 
 impl Marks {
@@ -52,7 +134,8 @@ impl Marks {
     pub fn until(self, now: Self) -> Between {
         match (self.stamp_ns, now.stamp_ns) {
             // Where running is not counted, a stamp may be left over from an earlier wait.
-            _ if self.run_seq.is_none() || self.run_seq != now.run_seq => Between::Ran,
+            _ if self.run_seq.is_none() || now.run_seq.is_none() => Between::Unknown,
+            _ if self.run_seq != now.run_seq => Between::Ran,
             (Some(was), Some(now)) if was == now => Between::Still,
             // A stamp appears during a wait, but it neither changes nor disappears.
             (Some(_), _) => Between::Ran,
@@ -83,7 +166,7 @@ impl Stillness {
             Between::Still => self,
             Between::Likely if self.passed.saturating_add(1) >= LEAST_INTERVALS => self,
             Between::Likely => Self { since_ns: now_ns, passed: self.passed.saturating_add(1) },
-            Between::Ran => Self::new(now_ns),
+            Between::Ran | Between::Unknown => Self::new(now_ns),
         }
     }
 
@@ -121,8 +204,8 @@ mod tests {
             (marks(7, Some(5)), marks(7, None), Between::Ran),
             (marks(7, Some(5)), marks(7, Some(6)), Between::Ran),
             (marks(7, Some(5)), marks(8, Some(5)), Between::Ran),
-            (uncounted, uncounted, Between::Ran),
-            (uncounted, marks(0, Some(5)), Between::Ran),
+            (uncounted, uncounted, Between::Unknown),
+            (uncounted, marks(0, Some(5)), Between::Unknown),
         ] {
             assert_eq!(was.until(now), want, "{was:?} {now:?}");
         }

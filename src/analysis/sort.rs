@@ -9,7 +9,7 @@ use std::str::FromStr;
 use rustc_hash::FxHashMap;
 
 use super::{Group, Index, PlaceKind};
-use crate::model::{Goroutine, Snapshot, StrId, WaitReasonId};
+use crate::model::{Goroutine, StrId, WaitReasonId};
 
 /// What to order by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +67,7 @@ impl Sort {
     /// Orders positions of goroutines.
     pub fn goroutines(self, index: &Index<'_>, place: PlaceKind, positions: &mut [usize]) {
         let snapshot = index.snapshot();
-        let ranks = Ranks::new(snapshot, self.key);
+        let ranks = Ranks::new(index, place, self.key);
         let key = |&position: &usize| -> (u64, u64, usize) {
             let Some(goroutine) = snapshot.goroutines.get(position) else { return (u64::MAX, u64::MAX, position) };
             let key = match self.key {
@@ -97,11 +97,11 @@ impl Sort {
     /// Orders groups. Ties are in order of the lowest id in them.
     pub fn groups(self, index: &Index<'_>, place: PlaceKind, groups: &mut [Group]) {
         let snapshot = index.snapshot();
-        let ranks = Ranks::new(snapshot, self.key);
+        let ranks = Ranks::new(index, place, self.key);
         let key = |group: &Group| -> u64 {
             let example = snapshot.goroutines.get(group.example);
             match self.key {
-                SortKey::Id => group.lowest_id().0,
+                SortKey::Id => group.lowest.0,
                 SortKey::Age => descending(group.wait.map(|wait| wait.longest_ns)),
                 SortKey::State => example.map_or(u64::MAX, status_rank),
                 SortKey::Reason => ranks.reason(example.and_then(|goroutine| goroutine.wait_reason)),
@@ -110,13 +110,13 @@ impl Sort {
                     ranks.function(frame.and_then(|id| snapshot.symbols.frame(id)).map(|frame| frame.function))
                 }
                 SortKey::Count => descending(Some(group.count)),
-                SortKey::Stack => descending(Some(group.stack_used)),
+                SortKey::Stack => descending(Some(group.details.stack_used)),
             }
         };
         groups.sort_by(|a, b| {
             let order = key(a).cmp(&key(b));
             let order = if self.reverse { order.reverse() } else { order };
-            order.then_with(|| a.lowest_id().cmp(&b.lowest_id())).then_with(|| a.example.cmp(&b.example))
+            order.then_with(|| a.lowest.cmp(&b.lowest)).then_with(|| a.example.cmp(&b.example))
         });
     }
 }
@@ -150,7 +150,8 @@ struct Ranks {
 }
 
 impl Ranks {
-    fn new(snapshot: &Snapshot, key: SortKey) -> Self {
+    fn new(index: &Index<'_>, place: PlaceKind, key: SortKey) -> Self {
+        let snapshot = index.snapshot();
         let mut ranks = Self { functions: FxHashMap::default(), reasons: Vec::new() };
         if key == SortKey::Reason {
             ranks.reasons = (0..snapshot.wait_reasons.len())
@@ -164,11 +165,9 @@ impl Ranks {
             let mut names: Vec<StrId> = Vec::new();
             let mut seen = rustc_hash::FxHashSet::default();
             for goroutine in &snapshot.goroutines {
-                let frames = [goroutine.current, goroutine.innermost, goroutine.start, goroutine.creator];
-                for frame in frames.into_iter().flatten().filter_map(|id| snapshot.symbols.frame(id)) {
-                    if seen.insert(frame.function) {
-                        names.push(frame.function);
-                    }
+                let frame = index.place(goroutine, place).frame().and_then(|id| snapshot.symbols.frame(id));
+                if let Some(frame) = frame.filter(|frame| seen.insert(frame.function)) {
+                    names.push(frame.function);
                 }
             }
             names.sort_by(|a, b| match snapshot.symbols.str(*a).cmp(snapshot.symbols.str(*b)) {
@@ -217,7 +216,7 @@ mod tests {
         let index = Index::new(&snapshot);
         let order = |key, reverse| -> Vec<u64> {
             let mut positions = vec![0, 1, 2, 3];
-            Sort { key, reverse }.goroutines(&index, PlaceKind::Current, &mut positions);
+            Sort { key, reverse }.goroutines(&index, PlaceKind::User, &mut positions);
             positions.into_iter().map(|at| snapshot.goroutines[at].id.0).collect()
         };
         assert_eq!(order(SortKey::Id, false), [3, 5, 7, 9]);

@@ -11,8 +11,8 @@ use super::selection::IdRange;
 use super::source::{Depth, Freeze, Place, TargetSpec};
 use super::streams::ColourChoice;
 use crate::analysis::filter::HELP as FILTER_HELP;
-use crate::analysis::{PlaceKind, SortKey};
-use crate::top::grouping::Grouping;
+use crate::analysis::{GroupBy, PlaceKind, SortKey};
+use crate::top::grouping;
 use crate::top::order::SortName;
 
 /// Below the help of gospy itself.
@@ -140,7 +140,7 @@ const SUMMARY_EXAMPLES: &str = "\
 Examples:
   gospy summary --pid 4242
   gospy summary -p 4242 --filter 'state=waiting and age>5m and not system' --sort age
-  gospy summary -p 4242 --all --pc caller
+  gospy summary -p 4242 --all --pc creator
   gospy summary -p 4242 --json | jq '.goroutines.by_wait_reason'";
 
 const STACK_EXAMPLES: &str = "\
@@ -338,8 +338,9 @@ pub(super) struct SummaryArgs {
     /// A line for each place, however few goroutines there are
     #[arg(long)]
     pub(super) group: bool,
-    /// Which place to show: where it is, where it started, or the go statement that created it
-    #[arg(long, value_name = "PLACE", default_value = "current")]
+    /// Which place to show: where it is in your code, where it is in any but the runtime's, where it
+    /// started, or the go statement that created it
+    #[arg(long, value_name = "PLACE", default_value = "user")]
     pc: PlaceArg,
     /// Show the runtime's own frames as places
     #[arg(long)]
@@ -352,21 +353,26 @@ pub(super) struct SummaryArgs {
 /// `--pc`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PlaceArg {
-    /// Where it is
+    /// Where it is in your code: the innermost frame that is not the standard library's, or that of the
+    /// main module
+    User,
+    /// The innermost frame that is not the runtime's
     Current,
     /// The function that it started in
     Start,
     /// The go statement that created it
-    Caller,
+    #[value(alias = "caller")]
+    Creator,
 }
 
 impl SummaryArgs {
     pub(super) fn place(&self) -> PlaceKind {
         match (self.pc, self.system) {
+            (PlaceArg::User, false) => PlaceKind::User,
             (PlaceArg::Current, false) => PlaceKind::Current,
-            (PlaceArg::Current, true) => PlaceKind::Innermost,
+            (PlaceArg::User | PlaceArg::Current, true) => PlaceKind::Innermost,
             (PlaceArg::Start, _) => PlaceKind::Start,
-            (PlaceArg::Caller, _) => PlaceKind::Creator,
+            (PlaceArg::Creator, _) => PlaceKind::Creator,
         }
     }
 }
@@ -431,8 +437,8 @@ pub(super) struct TopArgs {
     #[arg(long, short, value_name = "DURATION", default_value = "1", value_parser = interval)]
     pub(super) interval: Duration,
     /// Put goroutines together by place, stack, start, creator or label=KEY
-    #[arg(long, value_name = "KEY", default_value = "place", value_parser = |text: &str| text.parse::<Grouping>())]
-    pub(super) group_by: Grouping,
+    #[arg(long, value_name = "KEY", default_value = "place", value_parser = grouping::parse)]
+    pub(super) group_by: GroupBy,
     /// Order: count, change, growth, rate, age, function of groups; id, state, reason, stack of goroutines
     #[arg(long, value_name = "KEY", value_parser = |text: &str| text.parse::<SortName>())]
     pub(super) sort: Option<SortName>,

@@ -22,7 +22,7 @@ pub(super) fn run(
     if arguments.by.is_none() && by != GroupBy::Stack && !global.quiet {
         streams.note("there are no stacks to compare; places are compared. `stack --json` writes stacks");
     }
-    let diff = Diff::of(&a, &b, &by, arguments.system, &mut pool);
+    let diff = Diff::of(&a, &b, &by, arguments.system, &pool);
     let subject = Subject { a: &a, b: &b, diff: &diff, pool: &pool };
     let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
     let options = Options { style: streams.out_style(), limit, system: arguments.system };
@@ -55,7 +55,7 @@ fn grouping(asked: Option<&GroupBy>, both: [&Census; 2]) -> Result<GroupBy, Fail
     let without = both.into_iter().find(|census| !census.has_stacks);
     match (asked, without) {
         (Some(by @ (GroupBy::Stack | GroupBy::SimilarStack)), Some(census)) => {
-            let (name, by) = (&census.name, diff::by_name(by));
+            let (name, by) = (&census.name, by.name());
             let message = format!(
                 "--by {by}: {name} holds no stacks; `gospy stack --json` writes them, and --by place needs none"
             );
@@ -63,6 +63,6 @@ fn grouping(asked: Option<&GroupBy>, both: [&Census; 2]) -> Result<GroupBy, Fail
         }
         (Some(by), _) => Ok(by.clone()),
         (None, None) => Ok(GroupBy::Stack),
-        (None, Some(_)) => Ok(GroupBy::Place(PlaceKind::Current)),
+        (None, Some(_)) => Ok(GroupBy::Place(PlaceKind::User)),
     }
 }

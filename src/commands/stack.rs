@@ -51,14 +51,14 @@ pub(super) fn run(
         let ids = if arguments.list.json { JSON_IDS } else { TEXT_IDS };
         let mut groups = group(&index, &by, &picked, ids);
         let sort = selection.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false });
-        sort.groups(&index, PlaceKind::Current, &mut groups);
+        sort.groups(&index, PlaceKind::User, &mut groups);
         let hidden = groups.split_off(groups.len().min(limit));
         (groups, hidden)
     });
     let (groups, hidden) = groups.unzip();
     if groups.is_none() {
         if let Some(sort) = selection.sort {
-            sort.goroutines(&index, PlaceKind::Current, &mut picked);
+            sort.goroutines(&index, PlaceKind::User, &mut picked);
         }
         picked.truncate(limit);
     }

@@ -51,6 +51,21 @@ impl Status {
         }
     }
 
+    /// Whether it is blocked: in a wait or a system call. The one rule of what counts as that.
+    #[must_use]
+    pub fn is_blocked(self) -> bool {
+        Self::BLOCKED.contains(&self)
+    }
+
+    /// All states that count as blocked.
+    pub const BLOCKED: [Self; 3] = [Self::Waiting, Self::Syscall, Self::Leaked];
+
+    /// Whether a state counts as blocked, by the word for it.
+    #[must_use]
+    pub fn is_blocked_name(name: &str) -> bool {
+        Self::BLOCKED.iter().any(|status| status.name() == name)
+    }
+
     /// Whether this g is nobody: free for reuse.
     #[must_use]
     pub fn is_dead(self) -> bool {
@@ -85,6 +100,17 @@ pub enum StackState {
     Known(StackId),
     /// Not known.
     NotShown(NotShown),
+}
+
+impl StackState {
+    /// The stack, where it is known.
+    #[must_use]
+    pub fn known(self) -> Option<StackId> {
+        match self {
+            Self::Known(stack) => Some(stack),
+            Self::NotShown(_) => None,
+        }
+    }
 }
 
 /// One goroutine. Kept small: there may be a million of them.

@@ -313,6 +313,12 @@ impl SymbolPool {
         self.labels.get(id.0).map_or(&[], Vec::as_slice)
     }
 
+    /// The value that a set of labels has for `key`.
+    #[must_use]
+    pub fn label(&self, id: LabelsId, key: &str) -> Option<StrId> {
+        self.labels(id).iter().find(|label| self.str(label.key) == key).map(|label| label.value)
+    }
+
     /// A chain of ancestors; empty for an id of another pool.
     #[must_use]
     pub fn ancestors(&self, id: AncestorsId) -> &[Ancestor] {

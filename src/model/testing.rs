@@ -102,6 +102,18 @@ pub struct SnapshotBuilder {
     snapshot: Snapshot,
 }
 
+/// Moves a snapshot `ns` later; each goroutine has waited for as long as it was made with.
+pub fn later(snapshot: &mut Snapshot, ns: u64) {
+    snapshot.captured_at_unix_ns = snapshot.captured_at_unix_ns.saturating_add(ns);
+    snapshot.monotonic_ns = snapshot.monotonic_ns.saturating_add(ns);
+    snapshot.target.uptime_ns = snapshot.target.uptime_ns.map(|uptime| uptime.saturating_add(ns));
+    for goroutine in &mut snapshot.goroutines {
+        for moment in [&mut goroutine.wait_since_ns, &mut goroutine.blocked_before_ns] {
+            *moment = moment.map(|then| then.saturating_add(ns));
+        }
+    }
+}
+
 /// `nanotime` of every snapshot made here.
 pub const NOW_NS: u64 = 3_600_000_000_000_000;
 

@@ -6,11 +6,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::clean::clean;
+use super::place::PlaceWords;
 use super::stack_groups::waits;
 use super::text::{Role, TextStyle};
 use crate::analysis::WaitRange;
 use crate::analysis::census::{Census, Member};
-use crate::analysis::names::{minor_of, printed};
+use crate::analysis::place::Place;
+use crate::go_names::{minor_of, printed};
 use crate::model::{FrameId, StackFrame, SymbolPool};
 
 /// A line of source.
@@ -22,6 +24,42 @@ pub struct Line<'a> {
     pub file: Option<&'a str>,
     /// Line in it.
     pub line: Option<u32>,
+}
+
+/// Where a goroutine is in the user's code: the innermost frame that is not the standard library's, or
+/// that of the main module which called it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct UserPlace<'a> {
+    /// Function.
+    pub function: &'a str,
+    /// Source file.
+    pub file: Option<&'a str>,
+    /// Line in it.
+    pub line: Option<u32>,
+    /// The innermost function of another module that it calls; null where it calls none.
+    pub callee: Option<&'a str>,
+    /// The function of the standard library that it is in; null where there is none but the runtime's.
+    pub operation: Option<&'a str>,
+    /// Whether it is only where it started: where it is now is not known.
+    pub started_in: bool,
+}
+
+impl<'a> UserPlace<'a> {
+    /// Of a place.
+    #[must_use]
+    pub fn of(pool: &'a SymbolPool, place: Place) -> Option<Self> {
+        let spot = place.spot()?;
+        let frame = pool.frame(spot.frame)?;
+        let function = |frame: Option<FrameId>| frame.map(|frame| pool.function(frame));
+        Some(Self {
+            function: pool.str(frame.function),
+            file: Some(pool.str(frame.file)).filter(|file| !file.is_empty()),
+            line: Some(frame.line).filter(|line| *line > 0),
+            callee: function(spot.callee),
+            operation: function(spot.operation),
+            started_in: matches!(place, Place::StartedIn(_)),
+        })
+    }
 }
 
 /// A frame of a stack.
@@ -46,8 +84,10 @@ pub struct Example<'a> {
     pub state: &'a str,
     /// Why it waits, in the target's own words.
     pub wait_reason: Option<&'a str>,
-    /// Where it is.
+    /// Where it is: the innermost frame that is not the runtime's.
     pub current: Option<Line<'a>>,
+    /// Where it is in the user's code; null where nothing is known.
+    pub place: Option<UserPlace<'a>>,
     /// The function that it started in.
     pub start: Option<Line<'a>>,
     /// The go statement that created it.
@@ -172,6 +212,22 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// Where a member is in the user's code.
+    #[must_use]
+    pub fn place(&self, member: &Member) -> String {
+        self.place_words(member).map_or_else(|| self.function(None), |words| words.line())
+    }
+
+    /// The same with file and line, for a cell that shrinks as a place.
+    pub(super) fn place_cell(&self, member: &Member) -> String {
+        self.place_words(member).map_or_else(|| self.function(None), |words| words.cell())
+    }
+
+    fn place_words(&self, member: &Member) -> Option<PlaceWords> {
+        let words = PlaceWords::of(self.pool, member.place)?;
+        Some(PlaceWords { function: printed(&words.function, self.minor).into_owned(), ..words })
+    }
+
     /// File and line, where known.
     #[must_use]
     pub fn source(&self, line: Option<FrameId>) -> Option<String> {
@@ -195,8 +251,8 @@ impl<'a> Words<'a> {
                 }
             }
             // Nothing but its ends is known.
-            None if member.place.is_some() && member.place != member.start => {
-                call(format!("{}(...)", self.function(member.place)), member.place);
+            None if member.current.is_some() && member.current != member.start => {
+                call(format!("{}(...)", self.function(member.current)), member.current);
                 call("...".to_owned(), None);
             }
             None => {}
@@ -221,7 +277,7 @@ impl<'a> Words<'a> {
     pub fn lines(&self, member: &Member) -> impl Iterator<Item = (&'a str, u32)> + use<'a> {
         let pool = self.pool;
         let frames = self.frames(member).into_iter().map(|frame| frame.frame);
-        let ends = [member.place.filter(|_| member.stack.is_none()), member.start, member.creator];
+        let ends = [member.current.filter(|_| member.stack.is_none()), member.start, member.creator];
         frames.chain(ends.into_iter().flatten()).filter_map(move |id| {
             let frame = pool.frame(id)?;
             Some((pool.str(frame.file), frame.line)).filter(|(file, _)| !file.is_empty())
@@ -234,7 +290,8 @@ impl<'a> Words<'a> {
             id: member.id,
             state: self.pool.str(member.state),
             wait_reason: member.reason.map(|id| self.pool.str(id)),
-            current: self.line(member.place),
+            current: self.line(member.current),
+            place: UserPlace::of(self.pool, member.place),
             start: self.line(member.start),
             creator: self.line(member.creator),
             frames: frames.map(|stack| {

@@ -16,6 +16,7 @@ pub mod json;
 pub mod labels;
 pub mod matching;
 pub mod members;
+pub(crate) mod place;
 pub mod pprof;
 #[cfg(feature = "cli")]
 pub mod processes;

@@ -43,12 +43,12 @@ pub fn write(
         writeln!(out, "{}", options.style.paint(Role::Strong, &head))?;
         write_ids(out, options.style, group)?;
         if options.labels {
-            for line in labels::lines(&group.labels, &index.snapshot().symbols, group.count) {
+            for line in labels::lines(&group.details.labels, &index.snapshot().symbols, group.count) {
                 writeln!(out, "{}", options.style.paint(Role::Dim, &format!("label {line}")))?;
             }
         }
         traceback.write_body(out, example)?;
-        let parent = example.parent.filter(|_| group.one_parent).map(|id| id.0);
+        let parent = group.details.parent.map(|id| id.0);
         out.write_all(traceback.created_by(example, parent).as_bytes())?;
     }
     if !hidden.is_empty() {

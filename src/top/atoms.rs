@@ -5,29 +5,20 @@
 
 use rustc_hash::FxHashMap;
 
-use super::grouping::{Grouping, Key, Keys};
-use crate::analysis::Index;
+use super::grouping::{GROUPINGS, Key};
+use crate::analysis::group::Keys;
+use crate::analysis::{GroupBy, Index};
 
 /// The keys of a goroutine by each grouping that does not depend on what was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Atom {
-    place: Key,
-    stack: Key,
-    start: Key,
-    creator: Key,
-}
+pub struct Atom([Key; GROUPINGS.len()]);
 
 impl Atom {
-    /// The key by `grouping`; `None` for labels.
+    /// The key by `by`; `None` for one that is not in [`GROUPINGS`].
     #[must_use]
-    pub fn key(&self, grouping: &Grouping) -> Option<Key> {
-        match grouping {
-            Grouping::Place => Some(self.place),
-            Grouping::Stack => Some(self.stack),
-            Grouping::Start => Some(self.start),
-            Grouping::Creator => Some(self.creator),
-            Grouping::Label(_) => None,
-        }
+    pub fn key(&self, by: &GroupBy) -> Option<Key> {
+        let at = GROUPINGS.iter().position(|known| known == by)?;
+        self.0.get(at).copied()
     }
 }
 
@@ -42,12 +33,11 @@ pub fn count(index: &Index<'_>, positions: &[usize]) -> FxHashMap<Atom, u64> {
         let frames = (g.current, g.innermost, g.start, g.creator, g.stack, g.system);
         alike.entry(frames).or_insert((at, 0)).1 += 1;
     }
-    let groupings = [Grouping::Place, Grouping::Stack, Grouping::Start, Grouping::Creator];
-    let [mut place, mut stack, mut start, mut creator] = groupings.each_ref().map(|by| Keys::new(index, by));
+    let mut keys = GROUPINGS.each_ref().map(|by| Keys::lasting(&index.snapshot().symbols, by));
     let mut atoms: FxHashMap<Atom, u64> = FxHashMap::default();
     for (at, count) in alike.into_values() {
         let Some(g) = goroutines.get(at) else { continue };
-        let atom = Atom { place: place.of(g), stack: stack.of(g), start: start.of(g), creator: creator.of(g) };
+        let atom = Atom(keys.each_mut().map(|keys| index.key(keys, g)));
         *atoms.entry(atom).or_default() += count;
     }
     atoms

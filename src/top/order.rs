@@ -4,8 +4,9 @@
 use std::cmp::Ordering;
 use std::str::FromStr;
 
-use super::grouping::{Group, Key, place_of};
-use crate::analysis::{Index, Place, PlaceKind, SortKey};
+use super::grouping::{Group, What};
+use crate::analysis::group::Line;
+use crate::analysis::{Index, PlaceKind, SortKey};
 use crate::model::SymbolPool;
 
 /// What groups are ordered by.
@@ -150,27 +151,23 @@ fn compare_names(index: &Index<'_>, kind: PlaceKind, a: &Group, b: &Group) -> Or
 /// What is shown of a group, for comparing: text of a label, else function, file and line.
 fn name<'a>(index: &Index<'a>, kind: PlaceKind, group: &Group) -> (&'a str, &'a str, u32) {
     let symbols: &'a SymbolPool = &index.snapshot().symbols;
-    match group.key {
-        Key::At(function, file, line) | Key::StartedIn(function, file, line) => {
-            (symbols.str(function), symbols.str(file), line)
-        }
-        Key::Label(value) => (symbols.str(value), "", 0),
-        Key::Nowhere | Key::NoLabel => ("", "", 0),
-        Key::Stack(_) => {
+    let line = match group.key.what {
+        What::Label(value) => return (symbols.str(value), "", 0),
+        What::Lines(_) | What::Stack(_) => {
             let goroutine = index.snapshot().goroutines.get(group.example);
-            let place = goroutine.map_or(Place::Unknown, |goroutine| place_of(index, goroutine, kind));
-            let frame = place.frame().and_then(|frame| symbols.frame(frame));
-            frame.map_or(("", "", 0), |frame| (symbols.str(frame.function), symbols.str(frame.file), frame.line))
+            goroutine.and_then(|goroutine| Line::of(symbols, index.place(goroutine, kind).frame()?))
         }
-    }
+        what => what.line(),
+    };
+    line.map_or(("", "", 0), |line| (symbols.str(line.function), symbols.str(line.file), line.line))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{GROUP_SORTS, GroupSort, Order, SortName, neighbour, sort_groups};
-    use crate::analysis::{Index, PlaceKind, SortKey};
+    use crate::analysis::{GroupBy, Index, PlaceKind, SortKey};
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-    use crate::top::grouping::{Group, Grouping, group};
+    use crate::top::grouping::{Group, group};
     use crate::top::watch::Watch;
 
     #[test]
@@ -183,9 +180,9 @@ mod tests {
         let observed = Watch::default().observe(builder.build());
         let index = Index::new(observed.snapshot());
         let order = |key, reverse| -> Vec<u64> {
-            let mut groups = group(&observed, &index, &Grouping::Place, &[0, 1, 2, 3, 4]);
+            let mut groups = group(&observed, &index, &GroupBy::Place(PlaceKind::User), &[0, 1, 2, 3, 4]);
             let value = |group: &Group| (group.lowest.0 != 5).then_some(group.count as f64);
-            sort_groups(&mut groups, &index, PlaceKind::Current, Order { key, reverse }, value);
+            sort_groups(&mut groups, &index, PlaceKind::User, Order { key, reverse }, value);
             groups.iter().map(|group| group.lowest.0).collect()
         };
         assert_eq!(order(GroupSort::Count, false), [3, 2, 1, 5]);

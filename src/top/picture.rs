@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::atoms::{self, Atom};
-use super::grouping::{Group, Grouping, Key, Keys, group};
+use super::grouping::{Group, Key, group};
 use super::history::{History, SAMPLES, difference};
 use super::order::{GroupSort, Order, sort_groups};
 use super::watch::Observed;
-use crate::analysis::{Filter, Index, Sort, SortKey};
+use crate::analysis::group::Keys;
+use crate::analysis::{Filter, GroupBy, Index, Sort, SortKey};
 use crate::model::{PoolId, Processor, Status, WaitReasonId};
 use crate::report::matching::none_match;
 
@@ -24,7 +25,7 @@ const KEPT_STACKS: usize = 50_000;
 #[derive(Clone, Debug)]
 pub struct Selection {
     /// How to group.
-    pub grouping: Grouping,
+    pub grouping: GroupBy,
     /// Only these.
     pub filter: Option<(String, Filter)>,
     /// Without the runtime's own.
@@ -76,10 +77,10 @@ impl Baseline {
     fn regrouped(&self, selection: &Selection) -> Option<Self> {
         let observed = self.observed.as_ref()?;
         let index = Index::new(observed.snapshot());
-        let mut keys = Keys::new(&index, &selection.grouping);
+        let mut keys = Keys::lasting(&index.snapshot().symbols, &selection.grouping);
         let mut counts: FxHashMap<Key, u64> = FxHashMap::default();
         for goroutine in selection.pick(&index).iter().filter_map(|&at| observed.snapshot().goroutines.get(at)) {
-            *counts.entry(keys.of(goroutine)).or_default() += 1;
+            *counts.entry(index.key(&mut keys, goroutine)).or_default() += 1;
         }
         Some(Self { at_ns: self.at_ns, counts, observed: Some(Arc::clone(observed)) })
     }
@@ -199,7 +200,7 @@ impl Picture {
     pub fn group_again(&mut self, selection: &Selection, memory: &mut Memory) {
         *self = Self::new(Arc::clone(&self.observed), selection);
         self.compare_again(selection, memory);
-        let followed = !matches!(selection.grouping, Grouping::Label(_)) && !memory.atoms.is_empty();
+        let followed = !matches!(selection.grouping, GroupBy::Label(_)) && !memory.atoms.is_empty();
         let summed = || memory.atoms.summed(SAMPLES, |atom| atom.key(&selection.grouping));
         match followed.then(summed).flatten() {
             Some(groups) => memory.groups = groups,
@@ -245,7 +246,7 @@ impl Picture {
             GroupSort::Growth => memory.growth(group).map(|change| change as f64),
             GroupSort::Mark => memory.since_mark(group).map(|change| change as f64),
             GroupSort::Rate => memory.groups.rate(group.key),
-            GroupSort::Age => group.longest.map(|(ns, _)| ns as f64),
+            GroupSort::Age => group.details.longest.map(|(ns, _)| ns as f64),
             GroupSort::Function => None,
         });
     }
@@ -275,16 +276,15 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::{Memory, Picture, Selection};
-    use crate::analysis::{Filter, SortKey};
+    use crate::analysis::{Filter, GroupBy, PlaceKind, SortKey};
     use crate::model::Snapshot;
     use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
-    use crate::top::grouping::Grouping;
     use crate::top::order::{GroupSort, Order};
     use crate::top::watch::Watch;
 
     fn selection() -> Selection {
         Selection {
-            grouping: Grouping::Place,
+            grouping: GroupBy::Place(PlaceKind::User),
             filter: None,
             no_system: false,
             group_order: Order::by(GroupSort::Growth),
@@ -332,7 +332,7 @@ mod tests {
         selection.filter = Some(("id>1009".to_owned(), Filter::parse("id<60 or id>1009").unwrap()));
         picture.select_again(&selection, &mut memory);
         assert_eq!(growths(&mut picture, &selection, &memory), [(21, 21, 6), (50, 0, 0)]);
-        selection.grouping = Grouping::Start;
+        selection.grouping = GroupBy::Start;
         selection.filter = None;
         picture.select_again(&selection, &mut memory);
         assert_eq!(growths(&mut picture, &selection, &memory), [(83, 21, 6)]);

@@ -11,19 +11,21 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::draw::{Lists, Theme, header_lines};
-use super::grouping::{Group, Grouping, Key, Keys};
+use super::grouping::{self, Group, Key, What};
 use super::picture::Picture;
 use super::source::{SnapshotSource, SourceEnd, Successor};
 use super::state::{Event, Row, Settings, State};
 use super::watch::Watch;
 use super::words::state_word;
 use super::worker::cpu_time;
-use crate::analysis::Index;
+use crate::analysis::group::{Keys, Line as SourceLine};
 use crate::analysis::labels::{LabelTally, Labels};
-use crate::model::{FrameId, SymbolPool};
+use crate::analysis::{GroupBy, Index, Place, PlaceKind};
+use crate::model::SymbolPool;
 use crate::report::json::types::Document;
 use crate::report::json::{self, JsonOptions};
 use crate::report::labels::{LabelKey, documents};
+use crate::report::members::UserPlace;
 use crate::report::units::count;
 
 /// How to write.
@@ -265,6 +267,8 @@ struct GroupRow<'a> {
     started_in: bool,
     /// The label's value, where groups are made by label.
     label: Option<&'a str>,
+    /// Where the one with the lowest id is in the user's code.
+    place: Option<UserPlace<'a>>,
     /// How many.
     count: u64,
     /// Change since the refresh before.
@@ -323,7 +327,7 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
         refresh: state.refreshes(),
         interval_ns: u64::try_from(state.actual_interval().as_nanos()).unwrap_or(u64::MAX),
         document: json::document(&index, &[], [(); 0], &options),
-        grouped_by: selection.grouping.name(),
+        grouped_by: grouping::name(&selection.grouping),
         filter: selection.filter.as_ref().map(|(text, _)| text.as_str()),
         group_count: picture.groups.len(),
         groups: picture
@@ -337,14 +341,14 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
 }
 
 /// The labels of the groups that are written.
-fn labels(picture: &Picture, index: &Index<'_>, by: &Grouping) -> FxHashMap<Key, Labels> {
+fn labels(picture: &Picture, index: &Index<'_>, by: &GroupBy) -> FxHashMap<Key, Labels> {
     let goroutines = &index.snapshot().goroutines;
     let mut tallies: FxHashMap<Key, LabelTally> =
         picture.groups.iter().take(JSON_GROUPS).map(|group| (group.key, LabelTally::default())).collect();
-    let mut keys = Keys::new(index, by);
+    let mut keys = Keys::lasting(&index.snapshot().symbols, by);
     let labelled = picture.positions.iter().filter_map(|&at| goroutines.get(at)).filter(|g| g.labels.is_some());
     for goroutine in labelled {
-        if let Some(tally) = tallies.get_mut(&keys.of(goroutine)) {
+        if let Some(tally) = tallies.get_mut(&index.key(&mut keys, goroutine)) {
             tally.add(goroutine.labels);
         }
     }
@@ -354,33 +358,28 @@ fn labels(picture: &Picture, index: &Index<'_>, by: &Grouping) -> FxHashMap<Key,
 fn row<'a>(state: &State, index: &Index<'a>, group: &Group, labels: Labels) -> GroupRow<'a> {
     let symbols: &'a SymbolPool = &index.snapshot().symbols;
     let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
-    let of_frame = |frame: FrameId| {
-        let frame = symbols.frame(frame)?;
-        Some((text(symbols.str(frame.function)), text(symbols.str(frame.file)), frame.line))
+    let example = index.snapshot().goroutines.get(group.example);
+    let place = example.map_or(Place::Unknown, |example| index.place(example, PlaceKind::User));
+    let line = match group.key.what {
+        What::Lines(_) => place.frame().and_then(|frame| SourceLine::of(symbols, frame)),
+        what => what.line(),
     };
-    let (function, file, line) = match group.key {
-        Key::At(function, file, line) | Key::StartedIn(function, file, line) => {
-            (text(symbols.str(function)), text(symbols.str(file)), line)
-        }
-        Key::Stack(_) => {
-            let example = index.snapshot().goroutines.get(group.example);
-            let frame = example.and_then(|goroutine| index.place(goroutine, Default::default()).frame());
-            frame.and_then(of_frame).unwrap_or_default()
-        }
-        Key::Nowhere | Key::Label(_) | Key::NoLabel => (None, None, 0),
-    };
+    let (function, file, line) = line
+        .map_or((None, None, 0), |line| (text(symbols.str(line.function)), text(symbols.str(line.file)), line.line));
     let memory = state.memory();
     GroupRow {
         function,
         file,
         line: (line > 0).then_some(line),
-        started_in: matches!(group.key, Key::StartedIn(..)),
-        label: if let Key::Label(value) = group.key { Some(symbols.str(value)) } else { None },
+        started_in: matches!(group.key.what, What::StartedIn(..)),
+        label: if let What::Label(value) = group.key.what { Some(symbols.str(value)) } else { None },
+        place: UserPlace::of(symbols, place),
         count: group.count,
         change: memory.groups.change(group.key),
         change_since_start: memory.growth(group),
         rate_per_second: memory.groups.rate(group.key),
         states: group
+            .details
             .states
             .iter()
             .map(|&(status, reason, count)| StateRow {
@@ -389,10 +388,10 @@ fn row<'a>(state: &State, index: &Index<'a>, group: &Group, labels: Labels) -> G
                 count,
             })
             .collect(),
-        wait_longest_ns: group.longest.map(|(ns, _)| ns),
-        wait_watched: group.longest.is_some_and(|(_, watched)| watched),
+        wait_longest_ns: group.details.longest.map(|(ns, _)| ns),
+        wait_watched: group.details.longest.is_some_and(|(_, watched)| watched),
         example_id: group.lowest.0,
-        system: group.system,
+        system: group.details.system,
         label_keys: labels.distinct_keys,
         labels: documents(&labels, symbols),
     }

@@ -11,9 +11,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::analysis::findings::{self, Found};
-use crate::analysis::same_wait::{Marks, Stillness};
+use crate::analysis::same_wait::{Stillness, Wait};
 use crate::analysis::{Counts, Index};
-use crate::model::{Goroutine, Snapshot, Status};
+use crate::model::Snapshot;
 
 /// A snapshot with what watching has found: where a wait has been watched for longer than the
 /// runtime tells, that is filled in (`blocked_before_ns`), so that everything that works on waits
@@ -84,6 +84,7 @@ impl Watch {
     pub fn observe(&mut self, mut snapshot: Snapshot) -> Arc<Observed> {
         let now = snapshot.monotonic_ns;
         let last = self.last.take().filter(|last| !has_restarted(&last.snapshot, &snapshot));
+        let then_ns = last.as_ref().map_or(now, |last| last.snapshot.monotonic_ns);
         let same_pool = last.as_ref().is_some_and(|last| last.snapshot.symbols.id() == snapshot.symbols.id());
         let mut before = last
             .iter()
@@ -95,16 +96,16 @@ impl Watch {
             let mut still = Stillness::new(now);
             if !goroutine.status.is_dead() {
                 while before.next_if(|(then, _)| then.id < goroutine.id).is_some() {}
-                if let Some((then, entry)) = before.next_if(|(then, _)| then.id == goroutine.id)
-                    && same_place(then, goroutine, same_pool)
-                {
-                    still = entry.still.then(Marks::of(then).until(Marks::of(goroutine)), now);
+                if let Some((then, entry)) = before.next_if(|(then, _)| then.id == goroutine.id) {
+                    let elapsed = i128::from(now) - i128::from(then_ns);
+                    let between = Wait::of(then, same_pool).until(&Wait::of(goroutine, same_pool), elapsed);
+                    still = entry.still.then(between, now);
                 }
             }
             let since_ns = still.since_ns();
             let read = goroutine.blocked_before_ns;
             let longer = since_ns < now && read.is_none_or(|read| since_ns < read.get());
-            let watched = longer && is_blocked(goroutine);
+            let watched = longer && goroutine.status.is_blocked();
             if watched {
                 goroutine.blocked_before_ns = NonZeroU64::new(since_ns);
             }
@@ -136,19 +137,6 @@ pub fn has_restarted(then: &Snapshot, now: &Snapshot) -> bool {
 pub fn has_started_since(then_ns: u64, now: &Snapshot) -> bool {
     let passed = now.monotonic_ns.saturating_sub(then_ns);
     now.target.uptime_ns.is_some_and(|uptime| uptime < passed)
-}
-
-fn is_blocked(goroutine: &Goroutine) -> bool {
-    matches!(goroutine.status, Status::Waiting | Status::Syscall | Status::Leaked)
-}
-
-/// Whether a goroutine is blocked where it was blocked then, though it may have run in between.
-fn same_place(then: &Goroutine, now: &Goroutine, same_pool: bool) -> bool {
-    then.status == now.status
-        && then.wait_reason == now.wait_reason
-        && then.sp == now.sp
-        && then.addr == now.addr
-        && (!same_pool || then.stack == now.stack)
 }
 
 #[cfg(test)]

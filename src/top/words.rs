@@ -97,7 +97,7 @@ pub fn state_word<'a>(index: &Index<'a>, status: Status, reason: Option<WaitReas
 /// The states of a group's members: `12 select, 3 runnable`, or the word alone where all are alike.
 #[must_use]
 pub fn states(index: &Index<'_>, group: &Group) -> String {
-    match group.states.as_slice() {
+    match group.details.states.as_slice() {
         [(status, reason, _)] => state_word(index, *status, *reason).to_owned(),
         states => {
             let word = |&(status, reason, members)| format!("{} {}", count(members), state_word(index, status, reason));

@@ -58,10 +58,12 @@ strict! {
         state: String,
         #[serde(deserialize_with = "present")] wait_reason: Known<String>,
         #[serde(deserialize_with = "present")] current: Known<Line>,
+        #[serde(deserialize_with = "present")] place: Known<UserPlace>,
         #[serde(deserialize_with = "present")] start: Known<Line>,
         #[serde(deserialize_with = "present")] creator: Known<Line>,
         #[serde(deserialize_with = "present")] frames: Known<Vec<StackLine>>,
     }
+    UserPlace { function: String, #[serde(deserialize_with = "present")] file: Known<String>, #[serde(deserialize_with = "present")] line: Known<u32>, #[serde(deserialize_with = "present")] callee: Known<String>, #[serde(deserialize_with = "present")] operation: Known<String>, started_in: bool, }
     Line { function: String, #[serde(deserialize_with = "present")] file: Known<String>, #[serde(deserialize_with = "present")] line: Known<u32>, }
     StackLine { function: String, #[serde(deserialize_with = "present")] file: Known<String>, #[serde(deserialize_with = "present")] line: Known<u32>, hidden: bool, }
 

@@ -68,6 +68,7 @@ strict! {
         #[serde(deserialize_with = "present")] line: Known<u32>,
         started_in: bool,
         #[serde(deserialize_with = "present")] label: Known<String>,
+        #[serde(deserialize_with = "present")] place: Known<UserPlace>,
         count: u64,
         #[serde(deserialize_with = "present")] change: Known<i64>,
         #[serde(deserialize_with = "present")] change_since_start: Known<i64>,
@@ -252,6 +253,7 @@ strict! {
         #[serde(deserialize_with = "present")] m_id: Known<i64>,
         #[serde(deserialize_with = "present")] thread_id: Known<i32>,
         #[serde(deserialize_with = "present")] parent_id: Known<u64>,
+        #[serde(deserialize_with = "present")] place: Known<UserPlace>,
         #[serde(deserialize_with = "present")] current: Known<Place>,
         #[serde(deserialize_with = "present")] innermost: Known<Place>,
         #[serde(deserialize_with = "present")] start: Known<Place>,
@@ -270,6 +272,14 @@ strict! {
         status: String,
         #[serde(deserialize_with = "present")] used_bytes: Known<u64>,
         #[serde(deserialize_with = "present")] reserved_bytes: Known<u64>,
+    }
+    UserPlace {
+        function: String,
+        #[serde(deserialize_with = "present")] file: Known<String>,
+        #[serde(deserialize_with = "present")] line: Known<u32>,
+        #[serde(deserialize_with = "present")] callee: Known<String>,
+        #[serde(deserialize_with = "present")] operation: Known<String>,
+        started_in: bool,
     }
     Place {
         function: String,
@@ -308,6 +318,7 @@ strict! {
         #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
         wait_known: u64,
         #[serde(deserialize_with = "present")] parent_id: Known<u64>,
+        #[serde(deserialize_with = "present")] place: Known<UserPlace>,
         #[serde(deserialize_with = "present")] current: Known<Place>,
         #[serde(deserialize_with = "present")] start: Known<Place>,
         #[serde(deserialize_with = "present")] creator: Known<Place>,
@@ -416,6 +427,8 @@ fn the_document_has_exactly_these_keys() {
     assert_eq!(first.id, u64::MAX);
     assert_eq!(first.frames.as_ref().unwrap().len(), 3);
     assert_eq!(first.current.as_ref().unwrap().function, "main.inner");
+    let place = first.place.as_ref().unwrap();
+    assert_eq!((place.function.as_str(), place.started_in), ("main.inner", false));
     assert_eq!(first.labels.as_ref().unwrap()["key"], "a\"b\n");
     let c_frames = first.c_frames.as_ref().unwrap();
     assert_eq!(
@@ -449,7 +462,7 @@ fn the_document_has_exactly_these_keys() {
 
 #[test]
 fn refreshes_have_exactly_these_keys() {
-    use gospy::top::grouping::Grouping;
+    use gospy::analysis::{GroupBy, PlaceKind};
     use gospy::top::order::{GroupSort, Order};
     use gospy::top::picture::Selection;
     use gospy::top::source::SourceEnd;
@@ -459,7 +472,7 @@ fn refreshes_have_exactly_these_keys() {
         interval: std::time::Duration::from_millis(1),
         max_cpu: 10.0,
         selection: Selection {
-            grouping: Grouping::Place,
+            grouping: GroupBy::Place(PlaceKind::User),
             filter: Some(("id>0".to_owned(), Filter::parse("id>0").unwrap())),
             no_system: false,
             group_order: Order::by(GroupSort::Count),

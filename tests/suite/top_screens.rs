@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::support::alone;
 use crossterm::event::{KeyCode, KeyEvent};
 use gospy::analysis::{Filter, SortKey};
+use gospy::analysis::{GroupBy, PlaceKind};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use gospy::model::{Goid, Snapshot, Status, WarningCode};
 use gospy::top::draw::{Theme, draw};
-use gospy::top::grouping::Grouping;
 use gospy::top::order::{GroupSort, Order};
 use gospy::top::picture::Selection;
 use gospy::top::source::SourceEnd;
@@ -29,7 +29,7 @@ fn settings() -> Settings {
         interval: Duration::from_secs(1),
         max_cpu: 0.25,
         selection: Selection {
-            grouping: Grouping::Place,
+            grouping: GroupBy::Place(PlaceKind::User),
             filter: None,
             no_system: false,
             group_order: Order::by(GroupSort::Count),
@@ -236,7 +236,7 @@ fn groups_by_stack_and_label() {
     check("groups-by-stack", |size| Screen::shop(size).keys("b"));
     check("groups-by-label", |size| {
         let mut settings = settings();
-        settings.selection.grouping = Grouping::Label("tenant".to_owned());
+        settings.selection.grouping = GroupBy::Label("tenant".to_owned());
         Screen::new(settings, size).take(shop(0)).take(shop(1))
     });
 }

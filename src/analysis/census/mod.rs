@@ -6,15 +6,16 @@
 //! equal id, so that comparing costs no more than comparing numbers. It keeps nothing else of a
 //! snapshot: neither addresses nor sizes, and no statistics.
 
-mod crowd;
+mod groups;
 mod of_snapshot;
 
 use rustc_hash::FxHashMap;
 
-pub use crowd::{Crowd, Key, crowds};
+pub use groups::{Group, groups};
 
 use crate::addr::Addr;
 use crate::analysis::findings::Died;
+use crate::analysis::place::Place;
 use crate::analysis::same_wait::Marks;
 use crate::model::{Frame, FrameId, LabelsId, Language, Stack, StackFrame, StackId, StrId, SymbolPool};
 
@@ -39,7 +40,9 @@ pub struct Member {
     /// Who created it.
     pub parent: Option<u64>,
     /// Where it is: the innermost frame that is not the runtime's.
-    pub place: Option<FrameId>,
+    pub current: Option<FrameId>,
+    /// Where it is in the user's code.
+    pub place: Place,
     /// The function that it started in.
     pub start: Option<FrameId>,
     /// The `go` statement that created it.

@@ -3,9 +3,10 @@
 use rustc_hash::FxHashMap;
 
 use super::{Census, Identity, LongestWaits, Member, WaitBound, intern_line, intern_lines};
+use crate::analysis::Index;
 use crate::analysis::findings::Died;
+use crate::analysis::place::{Place, PlaceKind, Spot};
 use crate::analysis::same_wait::Marks;
-use crate::analysis::{Index, PlaceKind, index};
 use crate::model::{FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool};
 
 impl Census {
@@ -68,11 +69,7 @@ impl<'a> Translation<'a> {
     }
 
     fn member(&mut self, index: &Index<'_>, goroutine: &Goroutine) -> Member {
-        let stack = match goroutine.stack {
-            StackState::Known(id) => self.stack(id),
-            StackState::NotShown(_) => None,
-        };
-        let at = |kind| index.place(goroutine, kind).frame();
+        let stack = goroutine.stack.known().and_then(|id| self.stack(id));
         Member {
             id: goroutine.id.0,
             state: self.to.intern_str(goroutine.status.name()),
@@ -82,7 +79,8 @@ impl<'a> Translation<'a> {
             marks: Marks::of(goroutine),
             system: goroutine.system,
             parent: goroutine.parent.map(|id| id.0),
-            place: at(PlaceKind::Current).and_then(|id| self.line(id)),
+            current: index.place(goroutine, PlaceKind::Current).frame().and_then(|id| self.line(id)),
+            place: self.place(index.place(goroutine, PlaceKind::User)),
             start: goroutine.start.and_then(|id| self.line(id)),
             creator: goroutine.creator.and_then(|id| self.line(id)),
             stack,
@@ -92,11 +90,23 @@ impl<'a> Translation<'a> {
     }
 
     fn wait_at_most_ns(&self, index: &Index<'_>, goroutine: &Goroutine) -> Option<u64> {
-        if !index::is_blocked(goroutine) {
+        if !goroutine.status.is_blocked() {
             return None;
         }
         let unstamped = || WaitBound::unstamped(index.reason(goroutine), index.function(goroutine.start));
         self.longest.of(index.since_stamp_ns(goroutine).map_or_else(unstamped, WaitBound::Stamp))
+    }
+
+    fn place(&mut self, place: Place) -> Place {
+        match place {
+            Place::At(spot) => self.line(spot.frame).map_or(Place::Unknown, |frame| {
+                let (callee, operation) = (spot.callee, spot.operation);
+                let mut line = |frame: Option<FrameId>| frame.and_then(|id| self.line(id));
+                Place::At(Spot { frame, callee: line(callee), operation: line(operation) })
+            }),
+            Place::StartedIn(frame) => self.line(frame).map_or(Place::Unknown, Place::StartedIn),
+            Place::Unknown => Place::Unknown,
+        }
     }
 
     fn line(&mut self, id: FrameId) -> Option<FrameId> {

@@ -7,12 +7,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::growth::{self, LEAST_GROWTH, LEAST_SPAN_S, Rate, Sample};
 use super::{Allowance, Offender, Outcome, Reason, Rule, Rules, Verdict};
-use crate::analysis::census::{Census, Crowd, Key, Member, crowds};
+use crate::analysis::census::{Census, Group, Member, groups};
 use crate::analysis::diff::Diff;
 use crate::analysis::findings::{self, Died, Finding, Seen};
-use crate::analysis::same_wait::Stillness;
+use crate::analysis::group::Key;
+use crate::analysis::same_wait::{Stillness, Wait};
 use crate::analysis::{GroupBy, PlaceKind};
-use crate::model::{FrameId, StackId, SymbolPool};
+use crate::model::{FrameId, StackId, Status, SymbolPool};
 
 /// What groups are told apart by, depending on what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Level {
     fn by(self) -> GroupBy {
         match self {
             Self::Stacks => GroupBy::SimilarStack,
-            Self::Places => GroupBy::Place(PlaceKind::Current),
+            Self::Places => GroupBy::Place(PlaceKind::User),
         }
     }
 }
@@ -68,7 +69,7 @@ impl<'a> Judge<'a> {
     /// Looks at a census; `baseline` is what growth is measured from.
     pub fn look(&mut self, census: &Census, baseline: Option<&Census>, pool: &mut SymbolPool) {
         let counted = self.counted(census, pool);
-        let groups = crowds(&counted.members, &self.level.by(), pool);
+        let groups = groups(&counted.members, &self.level.by(), pool);
         self.watched.add(census, &counted, &groups);
         let waits = self.watched.waits(census, &counted);
         for (at, rule) in self.rules.rules.iter().enumerate() {
@@ -189,11 +190,11 @@ struct Watched {
 struct Series {
     /// Number of the sample and count; samples without the group are left out.
     counts: Vec<(usize, u64)>,
-    latest: Crowd,
+    latest: Group,
 }
 
 impl Watched {
-    fn add(&mut self, census: &Census, counted: &Census, groups: &[Crowd]) {
+    fn add(&mut self, census: &Census, counted: &Census, groups: &[Group]) {
         let now = census.captured_at_unix_ns;
         if self.readings == 0 {
             self.started_unix_ns = now;
@@ -206,15 +207,18 @@ impl Watched {
         let before = std::mem::take(&mut self.still);
         for member in &counted.members {
             let still = match before.get(&member.id) {
-                Some((was, still)) if is_same_place(was, member) => still.then(was.marks.until(member.marks), now),
-                _ => Stillness::new(now),
+                // Without marks, nothing proves that it has not run: the time between does not matter.
+                Some((was, still)) => {
+                    still.then(Wait::of_member(was, true).until(&Wait::of_member(member, true), 0), now)
+                }
+                None => Stillness::new(now),
             };
             self.still.insert(member.id, (*member, still));
         }
     }
 
     /// Puts down how many there are, in all and of each group.
-    fn count(&mut self, now: u64, groups: &[Crowd]) {
+    fn count(&mut self, now: u64, groups: &[Group]) {
         let nth = self.total.len();
         let at_s = std::time::Duration::from_nanos(now.saturating_sub(self.started_unix_ns)).as_secs_f64();
         self.total.push(Sample { at_s, count: groups.iter().map(|group| group.count).sum() });
@@ -278,16 +282,16 @@ impl Watched {
             .filter_map(|series| {
                 let samples = self.series(series);
                 let rate = growth::fit(&samples).filter(|rate| guilty(&samples, rate))?;
-                let crowd = &series.latest;
+                let group = &series.latest;
                 Some(Offender {
-                    count: crowd.count,
+                    count: group.count,
                     before: Some(rate.first),
-                    wait: crowd.wait,
+                    wait: group.wait,
                     rate: Some(rate),
                     finding: None,
                     detail: None,
-                    ids: crowd.ids.clone(),
-                    example: Some(crowd.example),
+                    ids: group.ids.iter().map(|id| id.0).collect(),
+                    example: Some(group.example),
                 })
             })
             .collect();
@@ -322,11 +326,6 @@ impl Watched {
     }
 }
 
-/// Whether it is where it was, though it may have run in between.
-fn is_same_place(was: &Member, now: &Member) -> bool {
-    was.state == now.state && was.reason == now.reason && was.stack == now.stack
-}
-
 /// Which goroutines have a function on the stack, or were created by one, that matches one of some
 /// patterns. Each distinct stack is looked at once.
 #[derive(Debug)]
@@ -344,7 +343,7 @@ impl<'a> Matches<'a> {
         if self.patterns.is_empty() {
             return false;
         }
-        let places = [member.place, member.start, member.creator];
+        let places = [member.current, member.start, member.creator];
         let patterns = self.patterns;
         *self.known.entry((member.stack, places)).or_insert_with(|| {
             let frames = member.stack.and_then(|id| pool.stack(id)).map_or(&[][..], |stack| &stack.frames);
@@ -354,22 +353,22 @@ impl<'a> Matches<'a> {
     }
 }
 
-fn offender(crowd: &Crowd) -> Offender {
+fn offender(group: &Group) -> Offender {
     Offender {
-        count: crowd.count,
+        count: group.count,
         before: None,
-        wait: crowd.wait,
+        wait: group.wait,
         rate: None,
         finding: None,
         detail: None,
-        ids: crowd.ids.clone(),
-        example: Some(crowd.example),
+        ids: group.ids.iter().map(|id| id.0).collect(),
+        example: Some(group.example),
     }
 }
 
 /// The largest first.
-fn by_size(crowds: &[Crowd], guilty: impl Fn(&Crowd) -> bool) -> Vec<Offender> {
-    let mut offenders: Vec<Offender> = crowds.iter().filter(|crowd| guilty(crowd)).map(offender).collect();
+fn by_size(groups: &[Group], guilty: impl Fn(&Group) -> bool) -> Vec<Offender> {
+    let mut offenders: Vec<Offender> = groups.iter().filter(|group| guilty(group)).map(offender).collect();
     offenders.sort_by_key(|offender| Reverse(offender.count));
     offenders
 }
@@ -384,31 +383,30 @@ fn verdict(rule: &Rule, measured: f64, allowed: f64, offenders: Vec<Offender>) -
     Verdict { rule: rule.clone(), outcome, measured, allowed, noticed: None, offenders }
 }
 
-fn max_goroutines(rule: &Rule, groups: &[Crowd], most: u64) -> Verdict {
+fn max_goroutines(rule: &Rule, groups: &[Group], most: u64) -> Verdict {
     let total: u64 = groups.iter().map(|group| group.count).sum();
     let offenders = if total > most { by_size(groups, |_| true) } else { Vec::new() };
     verdict(rule, total as f64, most as f64, offenders)
 }
 
-fn max_group(rule: &Rule, groups: &[Crowd], most: u64) -> Verdict {
+fn max_group(rule: &Rule, groups: &[Group], most: u64) -> Verdict {
     let largest = groups.iter().map(|group| group.count).max().unwrap_or(0);
     verdict(rule, largest as f64, most as f64, by_size(groups, |group| group.count > most))
 }
 
-fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &SymbolPool) -> Verdict {
     let longest = waits.iter().filter_map(|member| member.wait_ns).max().unwrap_or(0);
     let late = waits.iter().filter(|member| member.wait_ns.is_some_and(|ns| ns > most));
-    let mut late = crowds(late, by, pool);
-    late.sort_by_key(|crowd| Reverse(crowd.wait.map(|wait| wait.longest_ns)));
+    let mut late = groups(late, by, pool);
+    late.sort_by_key(|group| Reverse(group.wait.map(|wait| wait.longest_ns)));
     let judged = verdict(rule, longest as f64, most as f64, late.iter().map(offender).collect());
     if judged.fails() {
         return judged;
     }
     // What is known of a wait is how long it is at least: it may be longer than that.
-    let blocked = [pool.intern_str("waiting"), pool.intern_str("syscall"), pool.intern_str("leaked")];
+    let is_blocked = |member: &Member| Status::is_blocked_name(pool.str(member.state));
     let may_be_late = |member: &&Member| member.wait_at_most_ns.is_none_or(|ns| ns > most);
-    let unknown: Vec<&Member> =
-        waits.iter().filter(|member| blocked.contains(&member.state)).filter(may_be_late).collect();
+    let unknown: Vec<&Member> = waits.iter().filter(|member| is_blocked(member)).filter(may_be_late).collect();
     if unknown.is_empty() {
         return judged;
     }
@@ -418,11 +416,11 @@ fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &mut S
     Verdict { outcome: Outcome::NotJudged(Reason::UnknownWaits { goroutines, at_most_ns }), ..judged }
 }
 
-fn forbid(rule: &Rule, census: &Census, pattern: &Regex, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+fn forbid(rule: &Rule, census: &Census, pattern: &Regex, by: &GroupBy, pool: &SymbolPool) -> Verdict {
     let mut matches = Matches::new(std::slice::from_ref(pattern));
     let found: Vec<&Member> = census.members.iter().filter(|member| matches.has(member, pool)).collect();
     let count = found.len() as f64;
-    let judged = verdict(rule, count, 0.0, by_size(&crowds(found, by, pool), |_| true));
+    let judged = verdict(rule, count, 0.0, by_size(&groups(found, by, pool), |_| true));
     if judged.holds() { unless_unknown(judged, census) } else { judged }
 }
 
@@ -454,14 +452,14 @@ fn unless_unknown(verdict: Verdict, census: &Census) -> Verdict {
 
 /// One offender for each finding and stack, in the order of findings. A finding of the program has one
 /// even where it names no goroutine.
-fn no_findings(rule: &Rule, members: &[Member], died: Option<&Died>, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
+fn no_findings(rule: &Rule, members: &[Member], died: Option<&Died>, by: &GroupBy, pool: &SymbolPool) -> Verdict {
     let found = findings::find_in_dead(members.iter().map(|member| Seen::of_member(member, pool)), died);
     let named: FxHashSet<usize> = found.iter().flat_map(|found| &found.positions).copied().collect();
     let mut offenders = Vec::new();
     let mut of_nobody = 0_u32;
     for found in &found {
         let named: Vec<&Member> = found.positions.iter().filter_map(|&at| members.get(at)).collect();
-        let groups = by_size(&crowds(named, by, pool), |_| true);
+        let groups = by_size(&groups(named, by, pool), |_| true);
         let (finding, detail) = (Some(found.finding), &found.detail);
         if groups.is_empty() {
             of_nobody = of_nobody.saturating_add(1);

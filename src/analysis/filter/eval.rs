@@ -65,7 +65,10 @@ fn subjects(field: &TextField, goroutine: &Goroutine, index: &Index<'_>) -> [Opt
     match field {
         TextField::State => one(Some(Subject::Status(goroutine.status))),
         TextField::Reason => one(goroutine.wait_reason.map(Subject::Reason)),
-        TextField::Place => one(frame(index.place(goroutine, PlaceKind::Current).frame())),
+        TextField::Place => {
+            let Some(spot) = index.place(goroutine, PlaceKind::User).spot() else { return one(None) };
+            [frame(Some(spot.frame)), frame(spot.callee), frame(spot.operation), frame(goroutine.current)]
+        }
         TextField::Start => one(frame(goroutine.start)),
         TextField::Creator => one(frame(goroutine.creator)),
         TextField::AnyLabel | TextField::Label(_) => one(goroutine.labels.map(Subject::Labels)),

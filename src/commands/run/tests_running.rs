@@ -6,6 +6,7 @@
 //! `(*T).Parallel`, does not run; one in `(*T).Run` waits for a subtest. The names of subtests are not
 //! on a stack, their functions are.
 
+use crate::analysis::group::Line;
 use crate::analysis::{Index, PlaceKind};
 use crate::model::{Snapshot, StackState};
 use crate::report::clean::clean;
@@ -34,7 +35,9 @@ pub(super) fn tests_running(snapshot: &Snapshot) -> Vec<String> {
         let state = index.reason(goroutine).unwrap_or(goroutine.status.name());
         let wait = index.wait_ns(goroutine).map(|ns| format!(" for at least {}", duration(ns))).unwrap_or_default();
         let mut line = format!("{} (goroutine {}, {state}{wait}", clean(test), goroutine.id.0);
-        if let Some(at) = index.place(goroutine, PlaceKind::Current).frame().and_then(|frame| index.line(frame)) {
+        if let Some(at) =
+            index.place(goroutine, PlaceKind::Current).frame().and_then(|frame| Line::of(&snapshot.symbols, frame))
+        {
             line.push_str(&format!(", at {}:{}", clean(snapshot.symbols.str(at.file)), at.line));
         }
         line.push(')');

@@ -63,9 +63,12 @@ fn places(verdict: &Verdict, words: &Words<'_>, workspace: Option<&Path>) -> Vec
     let mut at: FxHashMap<String, usize> = FxHashMap::default();
     for offender in &verdict.offenders {
         let Some(example) = &offender.example else { continue };
-        let place = example.place.or(example.start).or(example.creator);
-        let mut text = format!("[{}] {}", words.state(example), words.function(place));
-        if let Some(source) = words.source(place) {
+        let (name, line) = match example.place.frame() {
+            Some(frame) => (words.place(example), Some(frame)),
+            None => (words.function(example.creator), example.creator),
+        };
+        let mut text = format!("[{}] {name}", words.state(example));
+        if let Some(source) = words.source(line) {
             text.push_str(&format!(" {}", in_workspace(&source, workspace).unwrap_or(&source)));
         }
         let nth = *at.entry(text.clone()).or_insert(places.len());

@@ -28,7 +28,7 @@ pub fn markdown(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -
     }
     writeln!(out, "\n| change | before | after | | state | where |\n|---:|---:|---:|---|---|---|")?;
     for change in changed.iter().take(options.limit) {
-        let place = subject.key_text(change, &words).unwrap_or_else(|| words.function(change.example.place));
+        let place = subject.key_text(change, &words).unwrap_or_else(|| words.place(&change.example));
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} |",
@@ -47,14 +47,14 @@ pub fn markdown(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -
     }
     for change in changed.iter().take(options.limit) {
         let bracket = words.bracket(&change.example, change.wait, change.before.max(change.after));
-        let title = format!("{} {} {bracket}", signed(change.delta()), words.function(change.example.place));
+        let title = format!("{} {} {bracket}", signed(change.delta()), words.place(&change.example));
         writeln!(out, "\n<details><summary>{}</summary>\n", html(&title))?;
         let text = stack_text("", &words.stack(&change.example));
         let fence = "`".repeat(longest_run(&text, '`').max(2) + 1);
         writeln!(out, "{fence}text\n{text}{fence}\n\n</details>")?;
     }
     if let Some(stayed) = &diff.stayed {
-        let goroutines: u64 = stayed.iter().map(|one| one.crowd.count).sum();
+        let goroutines: u64 = stayed.iter().map(|one| one.group.count).sum();
         let what = counted(goroutines, "goroutine is", "goroutines are");
         writeln!(out, "\n{what} in the same wait in both.")?;
     }

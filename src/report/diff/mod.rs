@@ -19,9 +19,10 @@ use super::json::{SCHEMA_VERSION, schema_of, to_writer};
 use super::members::{Example, Side, Waits, Words};
 use super::text::TextStyle;
 use super::units::{count, duration};
-use crate::analysis::census::{Census, Key};
+use crate::analysis::GroupBy;
+use crate::analysis::census::Census;
 use crate::analysis::diff::{Change, ChangeKind, Diff};
-use crate::analysis::{GroupBy, PlaceKind};
+use crate::analysis::group::{What, Word};
 use crate::model::SymbolPool;
 
 /// A difference and what it is of.
@@ -99,15 +100,20 @@ impl<'a> Subject<'a> {
     /// What the members of a group share, beside their stack.
     fn key_text(&self, change: &Change, words: &Words<'_>) -> Option<String> {
         let clean = |text: &str| super::clean::clean(text).into_owned();
-        match (&self.diff.by, change.key) {
-            (GroupBy::Label(label), Key::Text(Some(value))) => {
-                Some(clean(&format!("{label}={}", self.pool.str(value))))
+        let text = |word: Option<Word>| match word {
+            Some(Word::Text(text)) => Some(clean(self.pool.str(text))),
+            _ => None,
+        };
+        let key = change.key;
+        match (&self.diff.by, key.what) {
+            (GroupBy::Label(label), What::Label(value)) => Some(clean(&format!("{label}={}", self.pool.str(value)))),
+            (GroupBy::Label(label), _) => Some(clean(&format!("without {label}"))),
+            (GroupBy::State, _) => text(key.state),
+            (GroupBy::Reason, _) => Some(text(key.reason).unwrap_or_else(|| "no wait reason".to_owned())),
+            (GroupBy::Start | GroupBy::Creator, _) => {
+                Some(words.function(change.example.place(self.diff.by.place()).frame()))
             }
-            (GroupBy::Label(label), Key::Text(None)) => Some(clean(&format!("without {label}"))),
-            (_, Key::Text(Some(text))) => Some(clean(self.pool.str(text))),
-            (_, Key::Text(None)) => Some("no wait reason".to_owned()),
-            (_, Key::Line(line)) => Some(words.function(line)),
-            (_, Key::Stack(..) | Key::Place(..)) => None,
+            (GroupBy::Stack | GroupBy::SimilarStack | GroupBy::Place(_), _) => None,
         }
     }
 }
@@ -122,21 +128,6 @@ pub(super) fn signed(delta: i128) -> String {
 fn elapsed(ns: i128) -> String {
     let text = duration(u64::try_from(ns.unsigned_abs()).unwrap_or(u64::MAX));
     if ns < 0 { format!("{text} earlier") } else { format!("{text} later") }
-}
-
-/// The word of `--by` for a grouping.
-#[must_use]
-pub fn by_name(by: &GroupBy) -> String {
-    match by {
-        GroupBy::Place(PlaceKind::Current | PlaceKind::Innermost) => "place".to_owned(),
-        GroupBy::Place(PlaceKind::Start) | GroupBy::Start => "start".to_owned(),
-        GroupBy::Place(PlaceKind::Creator) | GroupBy::Creator => "creator".to_owned(),
-        GroupBy::Stack => "stack".to_owned(),
-        GroupBy::SimilarStack => "similar".to_owned(),
-        GroupBy::State => "state".to_owned(),
-        GroupBy::Reason => "reason".to_owned(),
-        GroupBy::Label(key) => format!("label={key}"),
-    }
 }
 
 /// The difference between two readings.
@@ -240,18 +231,18 @@ pub fn json(out: &mut dyn Write, subject: &Subject<'_>) -> io::Result<()> {
         example: words.example(&change.example),
     };
     let stayed = diff.stayed.as_ref().map(|stayed| {
-        let one = |crowd: &crate::analysis::census::Crowd| StayedDocument {
-            count: crowd.count,
-            ids: crowd.ids.clone(),
-            waits: crowd.wait.map(Waits::from),
-            example: words.example(&crowd.example),
+        let one = |group: &crate::analysis::census::Group| StayedDocument {
+            count: group.count,
+            ids: group.ids.iter().map(|id| id.0).collect(),
+            waits: group.wait.map(Waits::from),
+            example: words.example(&group.example),
         };
-        stayed.iter().map(|stayed| one(&stayed.crowd)).collect()
+        stayed.iter().map(|stayed| one(&stayed.group)).collect()
     });
     let document = Document {
         schema_version: SCHEMA_VERSION,
         gospy_version: env!("CARGO_PKG_VERSION"),
-        by: by_name(&diff.by),
+        by: diff.by.name(),
         a: Side::of(a),
         b: Side::of(b),
         relation: RelationDocument {

@@ -1,6 +1,6 @@
-use super::{Options, Subject, by_name, json, markdown, text};
+use super::{Options, Subject, json, markdown, text};
 use crate::analysis::{Census, Diff, GroupBy};
-use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame, later};
 use crate::model::{Snapshot, SymbolPool};
 use crate::report::text::TextStyle;
 
@@ -22,9 +22,7 @@ fn snapshot(leaked: u64, later_s: u64) -> Snapshot {
     for id in 0..leaked {
         builder.add(&spec(10 + id, "example.com/shop/internal/queue.(*Worker[...]).leak", None, "c"));
     }
-    let snapshot = builder.edit();
-    snapshot.captured_at_unix_ns += later_s * 1_000_000_000;
-    snapshot.target.uptime_ns = snapshot.target.uptime_ns.map(|ns| ns + later_s * 1_000_000_000);
+    later(builder.edit(), later_s * 1_000_000_000);
     builder.build()
 }
 
@@ -32,7 +30,7 @@ fn told(by: &GroupBy, style: TextStyle, write: impl Fn(&mut Vec<u8>, &Subject<'_
     let mut pool = SymbolPool::default();
     let a = Census::of_snapshot(&snapshot(1, 0), "before.json", &mut pool);
     let b = Census::of_snapshot(&snapshot(4, 30), "pid 4242", &mut pool);
-    let diff = Diff::of(&a, &b, by, false, &mut pool);
+    let diff = Diff::of(&a, &b, by, false, &pool);
     let mut out = Vec::new();
     let subject = Subject { a: &a, b: &b, diff: &diff, pool: &pool };
     write(&mut out, &subject, &Options { style, limit: 40, system: false });
@@ -84,7 +82,7 @@ fn other_keys_have_a_name() {
     let text = told(&GroupBy::Start, NARROW, |out, subject, options| super::text(out, subject, options).unwrap());
     assert!(text.contains("+3  1 → 4  example.com/shop/internal/queue.(*Worker[...]).leak"), "{text}");
     for name in ["stack", "similar", "place", "start", "creator", "state", "reason", "label=user"] {
-        assert_eq!(by_name(&name.parse().unwrap()), name);
+        assert_eq!(name.parse::<GroupBy>().unwrap().name(), name);
     }
 }
 

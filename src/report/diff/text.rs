@@ -32,13 +32,14 @@ pub fn text(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -> io
     let unchanged: Vec<&Change> = subject.of_fate(ChangeKind::Unchanged).collect();
     if !unchanged.is_empty() {
         let goroutines = unchanged.iter().map(|change| change.after).sum();
-        let beside = format!("{}, {}", groups(unchanged.len()), counted(goroutines, "goroutine", "goroutines"));
+        let beside =
+            format!("{}, {}", number_of_groups(unchanged.len()), counted(goroutines, "goroutine", "goroutines"));
         facts::heading(out, style, "Unchanged", &beside)?;
     }
     stayed(out, subject, options, &words)
 }
 
-fn groups(how_many: usize) -> String {
+fn number_of_groups(how_many: usize) -> String {
     counted(u64::try_from(how_many).unwrap_or(u64::MAX), "group", "groups")
 }
 
@@ -61,7 +62,7 @@ fn section(
         ChangeKind::Unchanged => ("Unchanged", Role::Plain),
     };
     let delta = changes.iter().map(|change| change.delta()).sum();
-    facts::heading(out, style, name, &format!("{}, {}", groups(changes.len()), signed(delta)))?;
+    facts::heading(out, style, name, &format!("{}, {}", number_of_groups(changes.len()), signed(delta)))?;
     for change in changes.iter().take(options.limit) {
         let waited = waits(change.wait, change.before.max(change.after));
         let what = match (subject.key_text(change, words), waited) {
@@ -85,13 +86,13 @@ fn section(
 fn left_out(out: &mut dyn Write, there_are: usize, limit: usize) -> io::Result<()> {
     match there_are.saturating_sub(limit) {
         0 => Ok(()),
-        more => writeln!(out, "  and {} more; --limit 0 shows all", groups(more)),
+        more => writeln!(out, "  and {} more; --limit 0 shows all", number_of_groups(more)),
     }
 }
 
 fn stayed(out: &mut dyn Write, subject: &Subject<'_>, options: &Options, words: &Words<'_>) -> io::Result<()> {
     let Some(stayed) = subject.diff.stayed.as_ref().filter(|stayed| !stayed.is_empty()) else { return Ok(()) };
-    let goroutines = stayed.iter().map(|one| one.crowd.count).sum();
+    let goroutines = stayed.iter().map(|one| one.group.count).sum();
     let goroutines = counted(goroutines, "goroutine", "goroutines");
     let beside = format!("{goroutines}, in the same wait in both as far as is known");
     facts::heading(out, options.style, "Still there", &beside)?;
@@ -103,18 +104,13 @@ fn stayed(out: &mut dyn Write, subject: &Subject<'_>, options: &Options, words: 
     ];
     let row = |at: usize| -> Vec<CellText> {
         let Some(one) = stayed.get(at) else { return Vec::new() };
-        let crowd = &one.crowd;
-        let waited = waits(crowd.wait, crowd.count).unwrap_or_else(|| "?".to_owned());
-        let mut place = words.function(crowd.example.place);
-        if let Some(source) = words.source(crowd.example.place) {
-            place.push(table::PLACE_BREAK);
-            place.push_str(&source);
-        }
+        let group = &one.group;
+        let waited = waits(group.wait, group.count).unwrap_or_else(|| "?".to_owned());
         vec![
-            CellText::new(Role::Strong, count(crowd.count)),
+            CellText::new(Role::Strong, count(group.count)),
             CellText::plain(waited),
-            CellText::plain(words.state(&crowd.example)),
-            CellText::plain(place),
+            CellText::plain(words.state(&group.example)),
+            CellText::plain(words.place_cell(&group.example)),
         ]
     };
     table::write(out, options.style, &columns, stayed.len().min(options.limit), &row)?;

@@ -6,9 +6,11 @@ use super::types::{
     Pause, Place, Processor, Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
 };
 use crate::addr::Addr;
-use crate::analysis::{self, Index, names};
+use crate::analysis::{self, Index, PlaceKind};
+use crate::go_names;
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
 use crate::report::labels;
+use crate::report::members::UserPlace;
 
 /// RFC 3339 in UTC with all nanoseconds.
 pub(crate) fn time(unix_ns: u64) -> String {
@@ -216,7 +218,7 @@ pub(super) fn goroutine<'a>(
     goroutine: &model::Goroutine,
     with_frames: bool,
     shared: &mut SharedJson,
-) -> serde_json::Result<Goroutine<'a, Piece, Piece>> {
+) -> serde_json::Result<Goroutine<'a, Piece, Piece, Piece>> {
     let symbols = &index.snapshot().symbols;
     let thread = index.thread(goroutine);
     let frames = match goroutine.stack {
@@ -224,6 +226,10 @@ pub(super) fn goroutine<'a>(
         _ => None,
     };
     let foreign = goroutine.foreign.filter(|_| with_frames).and_then(|id| symbols.foreign(id));
+    let user = match index.place(goroutine, PlaceKind::User) {
+        analysis::Place::Unknown => None,
+        known => Some(shared.user_place(known, || UserPlace::of(symbols, known))?),
+    };
     let mut place = |frame: Option<FrameId>| -> serde_json::Result<Option<Piece>> {
         frame.map(|frame| shared.place(frame, || place(symbols, Some(frame)))).transpose()
     };
@@ -239,6 +245,7 @@ pub(super) fn goroutine<'a>(
         m_id: thread.map(|thread| thread.id),
         thread_id: thread.and_then(|thread| thread.tid),
         parent_id: goroutine.parent.map(|id| id.0),
+        place: user,
         current: place(goroutine.current.or(goroutine.innermost))?,
         innermost: place(goroutine.innermost)?,
         start: place(goroutine.start)?,
@@ -272,15 +279,16 @@ pub(super) fn group<'a>(index: &Index<'a>, group: &analysis::Group, with_frames:
         wait_shortest_ns: group.wait.map(|wait| wait.shortest_ns),
         wait_longest_ns: group.wait.map(|wait| wait.longest_ns),
         wait_known: group.wait.map_or(0, |wait| wait.known),
-        parent_id: example.parent.filter(|_| group.one_parent).map(|id| id.0),
+        parent_id: group.details.parent.map(|id| id.0),
+        place: UserPlace::of(symbols, index.place(example, PlaceKind::User)),
         current: place(symbols, example.current.or(example.innermost)),
         start: place(symbols, example.start),
         creator: place(symbols, example.creator),
-        stack_used_bytes: group.stack_used,
-        stack_reserved_bytes: group.stack_reserved,
+        stack_used_bytes: group.details.stack_used,
+        stack_reserved_bytes: group.details.stack_reserved,
         frames: with_frames.then(|| frames(index, example)).flatten(),
-        label_keys: group.labels.distinct_keys,
-        labels: labels::documents(&group.labels, symbols),
+        label_keys: group.details.labels.distinct_keys,
+        labels: labels::documents(&group.details.labels, symbols),
     })
 }
 
@@ -333,7 +341,7 @@ fn frames_of<'a>(index: &Index<'a>, stack: &model::Stack) -> Vec<Frame<'a>> {
         let frame = symbols.frame(stack_frame.frame)?;
         let function = symbols.str(frame.function);
         let (package, language) = match frame.language {
-            Language::Go => (names::package(function), "go"),
+            Language::Go => (go_names::package(function), "go"),
             Language::Foreign => (None, "foreign"),
         };
         Some(Frame {

@@ -21,6 +21,7 @@ use crate::analysis::findings::of_snapshot;
 use crate::analysis::group::Group;
 use crate::analysis::{Counts, Index};
 use crate::report::findings;
+use crate::report::members::UserPlace;
 pub(crate) use convert::time;
 pub(crate) use escape::{to_writer, to_writer_pretty};
 use shared::SharedJson;
@@ -56,7 +57,7 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options
 }
 
 /// A goroutine with everything in it; what is written is the same.
-type Whole = Goroutine<'static, Place<'static>, Vec<Frame<'static>>>;
+type Whole = Goroutine<'static, Place<'static>, UserPlace<'static>, Vec<Frame<'static>>>;
 
 /// The JSON Schema of what [`write()`] writes.
 #[must_use]

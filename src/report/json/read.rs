@@ -13,11 +13,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::SCHEMA_VERSION;
-use crate::analysis::Census;
 use crate::analysis::census::{Identity, LongestWaits, Member, WaitBound, intern_line, intern_lines};
 use crate::analysis::findings::Died;
+use crate::analysis::place::{Ends, Places, Spot, learn};
 use crate::analysis::same_wait::Marks;
-use crate::model::{FrameId, Label, SymbolPool};
+use crate::analysis::{self, Census};
+use crate::go_names::Origins;
+use crate::model::{FrameId, Label, Status, SymbolPool};
 
 /// Longest string, number or run of blanks, in bytes. Names in Go programs stay far below.
 const LONGEST_TOKEN: u32 = 1 << 20;
@@ -58,7 +60,7 @@ pub fn read(input: impl Read, name: impl Into<String>, pool: &mut SymbolPool) ->
     if document.grouped && document.members.is_empty() {
         return Err(ReadBackError::Grouped);
     }
-    Ok(document.census(name.into()))
+    Ok(document.census(name.into(), pool))
 }
 
 /// The input within its limits.
@@ -133,6 +135,7 @@ struct Goroutine {
     #[serde(default)]
     system: bool,
     parent_id: Option<u64>,
+    place: Option<UserPlace>,
     current: Option<Place>,
     start: Option<Place>,
     creator: Option<Place>,
@@ -158,6 +161,29 @@ struct Place {
     hidden: bool,
 }
 
+/// Where a goroutine is in the user's code; not in documents of early versions.
+#[derive(Debug, Deserialize)]
+struct UserPlace {
+    #[serde(flatten)]
+    place: Place,
+    callee: Option<String>,
+    operation: Option<String>,
+    #[serde(default)]
+    started_in: bool,
+}
+
+impl UserPlace {
+    fn intern(&self, pool: &mut SymbolPool) -> analysis::Place {
+        let frame = self.place.intern(pool);
+        if self.started_in {
+            return analysis::Place::StartedIn(frame);
+        }
+        let mut function = |name: &Option<String>| name.as_deref().map(|name| intern_line(pool, name, "", 0));
+        let (callee, operation) = (function(&self.callee), function(&self.operation));
+        analysis::Place::At(Spot { frame, callee, operation })
+    }
+}
+
 impl Place {
     fn intern(&self, pool: &mut SymbolPool) -> FrameId {
         intern_line(pool, &self.function, self.file.as_deref().unwrap_or(""), self.line.unwrap_or(0))
@@ -168,8 +194,7 @@ impl Goroutine {
     /// What bounds its wait. The stamp is not in the document, only for how long it is blocked at least.
     fn bound(&self) -> Option<WaitBound> {
         let start = self.start.as_ref().map_or("", |start| &start.function);
-        let blocked = matches!(self.state.as_str(), "waiting" | "syscall" | "leaked");
-        blocked.then(|| match self.wait_ns {
+        Status::is_blocked_name(&self.state).then(|| match self.wait_ns {
             Some(_) => WaitBound::Start,
             None => WaitBound::unstamped(self.wait_reason.as_deref(), start),
         })
@@ -195,7 +220,8 @@ impl Goroutine {
             marks: Marks::default(),
             system: self.system,
             parent: self.parent_id,
-            place: self.current.as_ref().or(self.start.as_ref()).map(|place| place.intern(pool)),
+            current: self.current.as_ref().or(self.start.as_ref()).map(|place| place.intern(pool)),
+            place: self.place.as_ref().map_or(analysis::Place::Unknown, |place| place.intern(pool)),
             start: self.start.as_ref().map(|place| place.intern(pool)),
             creator: self.creator.as_ref().map(|place| place.intern(pool)),
             stack,
@@ -229,13 +255,14 @@ struct Document {
 }
 
 impl Document {
-    fn census(self, name: String) -> Census {
+    fn census(self, name: String, pool: &SymbolPool) -> Census {
         let target = self.target;
         let longest = LongestWaits::new(self.captured_at_unix_ns, self.last_gc, target.uptime_ns);
         let mut members = self.members;
         for (member, bound) in members.iter_mut().zip(&self.bounds) {
             member.wait_at_most_ns = bound.and_then(|bound| longest.of(bound));
         }
+        choose_places(&mut members, &target.module, pool);
         Census {
             name,
             program: Identity {
@@ -255,6 +282,23 @@ impl Document {
             total: self.total.max(u64::try_from(members.len()).unwrap_or(u64::MAX)),
             members,
         }
+    }
+}
+
+/// The places of those that an early version wrote without.
+fn choose_places(members: &mut [Member], module: &Module, pool: &SymbolPool) {
+    if members.iter().all(|member| member.place != analysis::Place::Unknown) {
+        return;
+    }
+    let mut origins = Origins::new(module.path.as_deref(), module.package.as_deref());
+    let stacks = members.iter().filter_map(|member| pool.stack(member.stack?));
+    let _ = stacks.flat_map(|stack| &stack.frames).any(|frame| learn(&mut origins, pool, frame.frame));
+    let mut places = Places::new(origins);
+    for member in members.iter_mut().filter(|member| member.place == analysis::Place::Unknown) {
+        let Member { stack, start, system, .. } = *member;
+        // Without a place of its own, the start stands in for it.
+        let current = member.current.filter(|_| member.current != start || stack.is_some());
+        member.place = places.of(pool, Ends { stack, current, start, system });
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::escape::to_raw;
+use crate::analysis::Place;
 use crate::model::{FrameId, StackId};
 
 /// Bytes that are remembered; what comes behind is made each time.
@@ -22,10 +23,11 @@ impl Serialize for Piece {
     }
 }
 
-/// Places by frame, and lists of frames by stack.
+/// Places by frame or by what they are, and lists of frames by stack.
 #[derive(Debug, Default)]
 pub(super) struct SharedJson {
     places: FxHashMap<FrameId, Piece>,
+    user_places: FxHashMap<Place, Piece>,
     stacks: FxHashMap<StackId, Piece>,
     remembered: usize,
 }
@@ -38,6 +40,15 @@ impl SharedJson {
         make: impl FnOnce() -> T,
     ) -> serde_json::Result<Piece> {
         piece(&mut self.places, &mut self.remembered, frame, make)
+    }
+
+    /// The JSON of what `make` makes of a place in the user's code.
+    pub(super) fn user_place<T: Serialize>(
+        &mut self,
+        place: Place,
+        make: impl FnOnce() -> T,
+    ) -> serde_json::Result<Piece> {
+        piece(&mut self.user_places, &mut self.remembered, place, make)
     }
 
     /// The JSON of what `make` makes of `stack`.

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::report::findings::FindingDocument;
 use crate::report::labels::LabelKey;
+use crate::report::members::UserPlace;
 
 /// One reading of one Go program.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -419,7 +420,7 @@ pub struct Goroutines<'a, L> {
 /// they are better made once than each time.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Goroutine", description = "A goroutine.")]
-pub struct Goroutine<'a, P, F> {
+pub struct Goroutine<'a, P, U, F> {
     /// Its id.
     pub id: u64,
     /// Address of its runtime.g.
@@ -443,6 +444,9 @@ pub struct Goroutine<'a, P, F> {
     pub thread_id: Option<i32>,
     /// Id of the goroutine that created it.
     pub parent_id: Option<u64>,
+    /// Where it is in the user's code, which is what it is shown at and grouped by; null where nothing is
+    /// known. A system goroutine is where it started.
+    pub place: Option<U>,
     /// Where it is: the innermost frame that is not the runtime's.
     pub current: Option<P>,
     /// Where it is, the runtime's frames included.
@@ -564,6 +568,8 @@ pub struct Group<'a> {
     pub wait_known: u64,
     /// The goroutine that created all of them; null where it was not the same one or is unknown.
     pub parent_id: Option<u64>,
+    /// Where one of them is in the user's code.
+    pub place: Option<UserPlace<'a>>,
     /// Where one of them is.
     pub current: Option<Place<'a>>,
     /// The function that one of them started in.

@@ -3,14 +3,15 @@
 use std::io::{self, Write};
 
 use super::facts::{facts, heading, paragraph};
-use super::table::{self, CellText, Column, PLACE_BREAK, Shrink};
+use super::table::{self, CellText, Column, Shrink};
 use super::theme::{Role, TextStyle};
 use super::{ListMode, SummaryOptions};
-use crate::analysis::group::group;
-use crate::analysis::{Counts, Group, GroupBy, Index, Place, PlaceKind, Sort, SortKey};
-use crate::model::{FrameId, Goroutine, NotShown, StackState, Status};
+use crate::analysis::group::{Concentration, group};
+use crate::analysis::{Counts, Group, GroupBy, Index, PlaceKind, Sort, SortKey};
+use crate::model::{Goroutine, NotShown, StackState, Status};
 use crate::report::clean::clean;
 use crate::report::matching::none_match;
+use crate::report::place::PlaceWords;
 use crate::report::units::{age, count, counted};
 
 /// More goroutines than that are shown in groups.
@@ -54,12 +55,7 @@ pub(super) fn write(
         ListMode::Groups => true,
     };
     let mut lines = options.limit.unwrap_or(if grouped { MOST_GROUPS } else { usize::MAX });
-    // The runtime's own are told by what they are, not by where the runtime parked them.
-    let systems_place = if options.place == PlaceKind::Current { PlaceKind::Start } else { options.place };
-    let systems_options = SummaryOptions { place: systems_place, ..options.clone() };
-    for (title, positions, options) in
-        [("The program's own", users, options), ("The runtime's own", systems, &systems_options)]
-    {
+    for (title, positions) in [("The program's own", users), ("The runtime's own", systems)] {
         if positions.is_empty() {
             continue;
         }
@@ -86,7 +82,7 @@ fn write_totals(out: &mut dyn Write, index: &Index<'_>, counts: &Counts, style: 
     let states: Vec<String> = counts
         .by_state
         .iter()
-        .map(|&(status, n)| format!("{} {}", style.paint(status_role(status), &status_name(status)), count(n)))
+        .map(|&(status, n)| format!("{} {}", style.paint(Role::of_state(status), &status_name(status)), count(n)))
         .collect();
     facts(out, style, "by state", &states)?;
     let reasons: Vec<String> = counts
@@ -107,16 +103,6 @@ fn status_name(status: Status) -> String {
     }
 }
 
-fn status_role(status: Status) -> Role {
-    match status {
-        Status::Running | Status::Runnable => Role::Good,
-        Status::Syscall | Status::Waiting => Role::Plain,
-        Status::Leaked | Status::Unknown(_) => Role::Bad,
-        Status::CopyStack | Status::Preempted => Role::Attention,
-        Status::Idle | Status::Dead | Status::DeadExtra => Role::Dim,
-    }
-}
-
 /// Columns shared by goroutines and groups.
 struct Shown<'a> {
     index: &'a Index<'a>,
@@ -127,14 +113,14 @@ struct Shown<'a> {
 impl Shown<'_> {
     fn place_title(&self) -> &'static str {
         match self.place {
-            PlaceKind::Current | PlaceKind::Innermost => "function",
+            PlaceKind::User | PlaceKind::Current | PlaceKind::Innermost => "function",
             PlaceKind::Start => "started in",
             PlaceKind::Creator => "created by",
         }
     }
 
     fn state(&self, goroutine: &Goroutine, mark: &str) -> Vec<CellText> {
-        let role = status_role(goroutine.status);
+        let role = Role::of_state(goroutine.status);
         let reason = self.index.reason(goroutine).map(clean);
         if !self.wide {
             let text = match (goroutine.status, reason) {
@@ -167,33 +153,20 @@ impl Shown<'_> {
 
     /// The function, and its file and line.
     fn place(&self, goroutine: &Goroutine) -> Vec<CellText> {
-        let (frame, note) = match self.index.place(goroutine, self.place) {
-            Place::At(frame) => (Some(frame), ""),
-            Place::StartedIn(frame) => (Some(frame), " (start)"),
-            Place::Unknown => (None, ""),
-        };
-        let function = self.index.function(frame);
-        if function.is_empty() {
+        let place = self.index.place(goroutine, self.place);
+        let Some(mut words) = PlaceWords::of(&self.index.snapshot().symbols, place) else {
             return vec![CellText::new(Role::Dim, "unknown")];
+        };
+        let role = if goroutine.system || words.started_in { Role::Dim } else { Role::Plain };
+        if words.started_in {
+            words.function.push_str(" (start)");
         }
-        let role = if goroutine.system || !note.is_empty() { Role::Dim } else { Role::Plain };
-        let function = format!("{}{note}", clean(function));
         if self.wide {
-            vec![CellText::new(role, function), CellText::new(Role::Dim, self.source(frame))]
+            vec![CellText::new(role, words.call()), CellText::new(Role::Dim, words.source)]
         } else {
-            vec![CellText::new(role, format!("{function}{PLACE_BREAK}{}", self.source(frame)))]
-        }
-    }
-
-    fn source(&self, frame: Option<FrameId>) -> String {
-        let symbols = &self.index.snapshot().symbols;
-        let Some(frame) = frame.and_then(|id| symbols.frame(id)) else { return String::new() };
-        let file = symbols.str(frame.file);
-        let file = if self.wide { file } else { file.rsplit('/').next().unwrap_or(file) };
-        match (file, frame.line) {
-            ("", _) => String::new(),
-            (file, 0) => clean(file).into_owned(),
-            (file, line) => format!("{}:{line}", clean(file)),
+            // A file is known by its name; the room is for the function.
+            let file = words.source.rsplit('/').next().unwrap_or_default().to_owned();
+            vec![CellText::new(role, PlaceWords { source: file, ..words }.cell())]
         }
     }
 }
@@ -270,9 +243,14 @@ fn write_groups(
     let sort = options.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false });
     sort.groups(index, options.place, &mut groups);
     let total = u64::try_from(groups.len()).unwrap_or(u64::MAX);
+    let few = Concentration::of(groups.iter().map(|group| group.count));
     let cut = groups.split_off(groups.len().min(*lines));
     *lines -= groups.len();
     subheading(out, style, &format!("{title} in {}", counted(total, "place", "places")))?;
+    if let Some(few) = few {
+        let places = counted(u64::try_from(few.groups).unwrap_or(u64::MAX), "place holds", "places hold");
+        writeln!(out, "  {}", style.paint(Role::Dim, &format!("{places} {} % of {}", few.percent, count(few.total))))?;
+    }
     let goroutines = &index.snapshot().goroutines;
     let shown = Shown { index, place: options.place, wide: is_wide(style) };
     let any_age = groups.iter().any(|group| group.wait.is_some());

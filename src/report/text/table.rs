@@ -38,6 +38,9 @@ pub(in crate::report) enum Shrink {
     Place,
 }
 
+/// Stands before each remark on a function: what comes last is left out first. No cleaned text has it.
+pub(in crate::report) const REMARK_BREAK: char = '\t';
+
 /// Stands between the parts of a cell that shrinks as [`Shrink::Place`]. No cleaned text has it.
 pub(in crate::report) const PLACE_BREAK: char = '\n';
 
@@ -45,21 +48,24 @@ impl Shrink {
     fn apply(self, text: &str, room: usize) -> Cow<'_, str> {
         match self {
             Self::Never | Self::Wrap => Cow::Borrowed(text),
-            Self::Function => shorten::function_at_any_cost(text, room),
+            Self::Function => call(text, room).unwrap_or_else(|| last_resort(text, room)),
             Self::Path => shorten::path(text, room),
             Self::Words => shorten::words(text, room),
             Self::Place => {
                 let (function, file) = text.split_once(PLACE_BREAK).unwrap_or((text, ""));
                 if file.is_empty() {
-                    return shorten::function_at_any_cost(function, room);
+                    return Self::Function.apply(function, room);
                 }
-                let beside = shorten::function(function, room.saturating_sub(shorten::width(file) + 1));
-                let line = format!("{beside} {file}");
-                if shorten::width(&line) <= room {
-                    return Cow::Owned(line);
+                // Without its directories, a file is still known by its name.
+                for file in [file, file.rsplit('/').next().unwrap_or(file)] {
+                    if let Some(beside) =
+                        room.checked_sub(shorten::width(file) + 1).and_then(|room| call(function, room))
+                    {
+                        return Cow::Owned(format!("{beside} {file}"));
+                    }
                 }
                 let below = shorten::path(file, room.saturating_sub(INDENT));
-                let function = shorten::function_at_any_cost(function, room);
+                let function = Self::Function.apply(function, room);
                 Cow::Owned(format!("{function}{PLACE_BREAK}{:INDENT$}{below}", ""))
             }
         }
@@ -68,7 +74,8 @@ impl Shrink {
     /// Columns that the whole text takes.
     fn natural(self, text: &str) -> usize {
         // The break counts as the space that it may become.
-        shorten::width(text) + usize::from(self == Self::Place && text.contains(PLACE_BREAK))
+        let remarks = text.matches(REMARK_BREAK).count() * shorten::width("\t");
+        (shorten::width(text) - remarks) + usize::from(self == Self::Place && text.contains(PLACE_BREAK))
     }
 
     /// Columns that the text takes when it has given all that it can give.
@@ -81,6 +88,27 @@ impl Shrink {
             Self::Place => self.apply(text, 0).split(PLACE_BREAK).map(shorten::width).max().unwrap_or(0),
         }
     }
+}
+
+/// A function with as many of its remarks as fit into `room` columns, those of the shortened name too;
+/// `None` where not even its name does.
+fn call(text: &str, room: usize) -> Option<Cow<'_, str>> {
+    let mut rest = text;
+    loop {
+        let (function, remarks) = rest.split_once(REMARK_BREAK).unwrap_or((rest, ""));
+        let remarks = remarks.replace(REMARK_BREAK, "");
+        let left = room.checked_sub(shorten::width(&remarks));
+        let shortened = left.map(|left| (shorten::function(function, left), left));
+        if let Some((short, _)) = shortened.filter(|(short, left)| shorten::width(short) <= *left) {
+            return Some(if remarks.is_empty() { short } else { Cow::Owned(format!("{short}{remarks}")) });
+        }
+        (rest, _) = rest.rsplit_once(REMARK_BREAK)?;
+    }
+}
+
+/// A function's name where not even that fits.
+fn last_resort(text: &str, room: usize) -> Cow<'_, str> {
+    shorten::function_at_any_cost(text.split(REMARK_BREAK).next().unwrap_or(text), room)
 }
 
 /// A column.
@@ -182,14 +210,18 @@ fn fit(columns: &[Column], widths: &mut [usize], least: &[usize], limit: usize) 
         left = left.saturating_sub(*given);
         sharers -= 1;
     }
-    order.sort_by_key(|&at| widths.get(at).copied());
-    let mut sharers = order.len();
-    for &at in &order {
+    // Directories say least: they get what nothing else wants.
+    let is_path = |at: &usize| columns.get(*at).is_some_and(|column| column.shrink == Shrink::Path);
+    order.sort_by_key(|at| (is_path(at), widths.get(*at).copied()));
+    let mut paths = order.iter().filter(|at| is_path(at)).count();
+    let mut sharers = order.len() - paths;
+    for at in order {
         let (Some(given), Some(width)) = (given.get(at), widths.get_mut(at)) else { continue };
-        let more = width.saturating_sub(*given).min(left / sharers.max(1));
+        let sharing = if is_path(&at) { &mut paths } else { &mut sharers };
+        let more = width.saturating_sub(*given).min(left / (*sharing).max(1));
         *width = given + more;
         left -= more;
-        sharers -= 1;
+        *sharing = sharing.saturating_sub(1);
     }
 }
 

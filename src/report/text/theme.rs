@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Effects, Style};
 
+use crate::model::Status;
+
 /// How text is to look. Nothing is coloured unless `colour` is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TextStyle {
@@ -32,6 +34,17 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// That of a state, in everything that people read.
+    pub(crate) fn of_state(status: Status) -> Self {
+        match status {
+            Status::Running | Status::Runnable => Self::Good,
+            Status::Syscall | Status::Waiting => Self::Plain,
+            Status::Leaked | Status::Unknown(_) => Self::Bad,
+            Status::CopyStack | Status::Preempted => Self::Attention,
+            Status::Idle | Status::Dead | Status::DeadExtra => Self::Dim,
+        }
+    }
+
     pub(crate) fn style(self) -> Style {
         let coloured = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
         match self {

@@ -5,7 +5,7 @@ use ratatui::text::Line;
 use super::Theme;
 use super::lists::state_tone;
 use super::text::{Part, line, part, parts, pieces_width};
-use crate::model::{PStatus, Snapshot, Status};
+use crate::model::{PStatus, Snapshot};
 use crate::report::clean::clean;
 use crate::report::units::{bytes, count, counted, duration, percent};
 use crate::top::picture::Total;
@@ -127,7 +127,7 @@ fn goroutines(state: &State, room: usize) -> Vec<Piece> {
         part(4, (samples.len() > 1).then(|| piece(Tone::Drawing, sparkline(&samples, columns)))),
     ];
     for (rank, &(status, members)) in (10..).zip(&counts.by_state) {
-        let tone = if status == Status::Waiting { Tone::Plain } else { state_tone(status) };
+        let tone = state_tone(status);
         all.push(part(rank, [piece(tone, count(members)), piece(Tone::Plain, format!(" {}", status.name()))]));
     }
     if counts.system > 0 {

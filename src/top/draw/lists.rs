@@ -1,17 +1,20 @@
 //! Rows of the lists: which columns there are and what is in them.
 
+use std::borrow::Cow;
+
 use ratatui::text::Line;
 
 use super::Theme;
 use super::table::{Column, Fitted, fit};
 use super::text::{function_and_place, line};
 use crate::analysis::findings::Found;
-use crate::analysis::{Index, Place, PlaceKind, SortKey};
-use crate::model::{FrameId, Goid, Goroutine, Processor, Snapshot, Status, Thread};
+use crate::analysis::{GroupBy, Index, PlaceKind, SortKey};
+use crate::model::{Goid, Goroutine, Processor, Snapshot, Status, Thread};
 use crate::report::findings::sentence;
-use crate::report::text::shorten;
+use crate::report::place::PlaceWords;
+use crate::report::text::{Role, shorten};
 use crate::report::units::{age, count, counted};
-use crate::top::grouping::{Group, Grouping, Key, place_of};
+use crate::top::grouping::{Group, What};
 use crate::top::order::GroupSort;
 use crate::top::picture::{Picture, Total};
 use crate::top::state::{Piece, Row, Section, State, Tone, piece, tone_of};
@@ -115,11 +118,11 @@ impl<'a> Lists<'a> {
     pub(crate) fn group_heads(&self) -> Line<'static> {
         let order = self.state.settings().selection.group_order;
         let title = match &self.state.settings().selection.grouping {
-            Grouping::Place => "PLACE",
-            Grouping::Stack => "STACK AT",
-            Grouping::Start => "STARTED IN",
-            Grouping::Creator => "CREATED BY",
-            Grouping::Label(_) => "LABEL",
+            GroupBy::SimilarStack | GroupBy::Stack => "STACK",
+            GroupBy::Start => "STARTED IN",
+            GroupBy::Creator => "CREATED BY",
+            GroupBy::Label(_) => "LABEL",
+            GroupBy::Place(_) | GroupBy::State | GroupBy::Reason => "PLACE",
         };
         let sorted = Some((GroupColumn::Sorted(order.key), order.reverse));
         self.groups.heads(title, sorted, Some(GroupColumn::Sorted(GroupSort::Function)), self.theme)
@@ -132,7 +135,7 @@ impl<'a> Lists<'a> {
         let title = match self.place() {
             PlaceKind::Start => "STARTED IN",
             PlaceKind::Creator => "CREATED BY",
-            PlaceKind::Current | PlaceKind::Innermost => "PLACE",
+            PlaceKind::User | PlaceKind::Current | PlaceKind::Innermost => "PLACE",
         };
         self.goroutines.heads(title, sorted, Some(GoroutineColumn::Sorted(SortKey::Function)), self.theme)
     }
@@ -198,14 +201,14 @@ impl<'a> Lists<'a> {
                 Some(per_second) => vec![piece(rate_tone(per_second), rate(per_second))],
                 None => vec![piece(Tone::Dim, "-")],
             },
-            GroupColumn::Sorted(GroupSort::Age) => wait(group.longest),
+            GroupColumn::Sorted(GroupSort::Age) => wait(group.details.longest),
             GroupColumn::Sorted(GroupSort::Function) => Vec::new(),
             GroupColumn::Trend => {
                 let samples: Vec<u64> = memory.groups.recent(group.key, room).collect();
                 vec![piece(Tone::Drawing, sparkline(&samples, room))]
             }
             GroupColumn::States => {
-                let tone = group.states.first().map_or(Tone::Plain, |&(status, ..)| state_tone(status));
+                let tone = group.details.states.first().map_or(Tone::Plain, |&(status, ..)| state_tone(status));
                 vec![piece(tone, states(&self.index, group))]
             }
         };
@@ -213,42 +216,40 @@ impl<'a> Lists<'a> {
     }
 
     fn group_place(&self, group: &Group, room: usize) -> Vec<Piece> {
-        let symbols = &self.snapshot().symbols;
-        match group.key {
-            Key::At(function, file, line) | Key::StartedIn(function, file, line) => {
-                let place = match symbols.str(file) {
-                    "" => String::new(),
-                    file => format!("{file}:{line}"),
-                };
-                let started = matches!(group.key, Key::StartedIn(..)).then(|| piece(Tone::Dim, "started in "));
-                let room = room.saturating_sub(started.as_ref().map_or(0, |piece| piece.text.len()));
-                let rest = function_and_place(symbols.str(function), &place, room);
-                started.into_iter().chain(rest).collect()
+        let goroutine = self.snapshot().goroutines.get(group.example);
+        match group.key.what {
+            What::Label(value) => vec![piece(Tone::Plain, self.snapshot().symbols.str(value))],
+            What::NoLabel => vec![piece(Tone::Dim, "without this label")],
+            What::Nowhere | What::State => vec![piece(Tone::Dim, "unknown")],
+            What::At(_) | What::StartedIn(_) => {
+                goroutine.map_or_else(Vec::new, |goroutine| self.goroutine_place(goroutine, room))
             }
-            Key::Label(value) => vec![piece(Tone::Plain, symbols.str(value))],
-            Key::NoLabel => vec![piece(Tone::Dim, "without this label")],
-            Key::Nowhere => vec![piece(Tone::Dim, "unknown")],
-            Key::Stack(_) => {
-                let goroutine = self.snapshot().goroutines.get(group.example);
+            What::Lines(_) | What::Stack(_) => {
                 goroutine.map_or_else(Vec::new, |goroutine| self.stack_place(goroutine, room))
             }
         }
     }
 
-    /// The innermost functions of a stack, as many as fit: what tells it from others at the same
-    /// place are its callers.
+    /// The user's functions of a stack with their lines, innermost first, as many as fit: what tells it
+    /// from others at the same place are its callers.
     fn stack_place(&self, goroutine: &Goroutine, room: usize) -> Vec<Piece> {
-        let Some(stack) = self.index.stack(goroutine) else { return self.goroutine_place(goroutine, room) };
-        let all_hidden = stack.frames.iter().all(|frame| frame.hidden);
-        let shown = stack.frames.iter().filter(|frame| all_hidden || !frame.hidden);
+        let frames = self.index.stack(goroutine).map_or_else(Vec::new, |stack| self.index.user_frames(stack));
+        if frames.is_empty() {
+            return self.goroutine_place(goroutine, room);
+        }
+        let symbols = &self.snapshot().symbols;
         let mut pieces: Vec<Piece> = Vec::new();
         let mut left = room;
-        for frame in shown {
+        for frame in frames {
+            let line = match symbols.frame(frame).map_or(0, |frame| frame.line) {
+                0 => String::new(),
+                line => format!(":{line}"),
+            };
             let between = if pieces.is_empty() { 0 } else { 3 };
             // A caller is shown by its whole name or not at all.
-            let most = if pieces.is_empty() { left } else { usize::MAX };
-            let name = short_name(self.snapshot().symbols.function(frame.frame), most);
-            let width = super::text::pieces_width(&name);
+            let most = if pieces.is_empty() { left.saturating_sub(line.len()) } else { usize::MAX };
+            let name = short_name(symbols.function(frame), most);
+            let width = super::text::pieces_width(&name) + line.len();
             if !pieces.is_empty() {
                 if width + between > left {
                     pieces.push(piece(Tone::Dim, " …"));
@@ -257,6 +258,7 @@ impl<'a> Lists<'a> {
                 pieces.push(piece(Tone::Dim, " ← "));
             }
             pieces.extend(name);
+            pieces.push(piece(Tone::Dim, line));
             left = left.saturating_sub(width + between);
         }
         pieces
@@ -287,24 +289,13 @@ impl<'a> Lists<'a> {
     }
 
     fn goroutine_place(&self, goroutine: &Goroutine, room: usize) -> Vec<Piece> {
-        match place_of(&self.index, goroutine, self.place()) {
-            Place::At(frame) => self.frame(frame, room),
-            Place::StartedIn(frame) => {
-                let mut pieces = vec![piece(Tone::Dim, "started in ")];
-                pieces.extend(self.frame(frame, room.saturating_sub(11)));
-                pieces
-            }
-            Place::Unknown => vec![piece(Tone::Dim, "unknown")],
-        }
-    }
-
-    fn frame(&self, frame: FrameId, room: usize) -> Vec<Piece> {
-        let symbols = &self.snapshot().symbols;
-        let place = symbols.frame(frame).map_or_else(String::new, |frame| match symbols.str(frame.file) {
-            "" => String::new(),
-            file => format!("{file}:{}", frame.line),
-        });
-        function_and_place(symbols.function(frame), &place, room)
+        let place = self.index.place(goroutine, self.place());
+        let Some(words) = PlaceWords::of(&self.snapshot().symbols, place) else {
+            return vec![piece(Tone::Dim, "unknown")];
+        };
+        let started = words.started_in.then(|| piece(Tone::Dim, "started in "));
+        let room = room.saturating_sub(started.as_ref().map_or(0, |piece| piece.text.len()));
+        started.into_iter().chain(function_and_place(&words, room)).collect()
     }
 
     fn total(&self, total: Total) -> Line<'static> {
@@ -423,8 +414,9 @@ impl<'a> Lists<'a> {
 
 /// A function without the path of its package.
 fn short_name(function: &str, room: usize) -> Vec<Piece> {
-    let base = function.get(..MAX_NAME).map_or_else(|| shorten::function(function, 0), |_| function.into());
-    function_and_place(&base, "", room)
+    let short = if function.len() > MAX_NAME { Cow::Borrowed(function) } else { shorten::function(function, 0) };
+    let place = PlaceWords { function: short.into_owned(), ..PlaceWords::default() };
+    function_and_place(&place, room)
 }
 
 fn column<C>(kind: C, title: &'static str, width: usize, right: bool, rank: u8) -> Column<C> {
@@ -558,13 +550,9 @@ fn change_tone(total: Total, change: i64) -> Tone {
 }
 
 /// The tone of a state.
+/// That of the summary.
 pub(super) fn state_tone(status: Status) -> Tone {
-    match status {
-        Status::Running | Status::Syscall => Tone::Good,
-        Status::Runnable | Status::Preempted | Status::CopyStack => Tone::Attention,
-        Status::Leaked | Status::Unknown(_) => Tone::Bad,
-        Status::Idle | Status::Waiting | Status::Dead | Status::DeadExtra => Tone::Plain,
-    }
+    Role::of_state(status).into()
 }
 
 fn thread_state(letter: char) -> String {
@@ -585,5 +573,49 @@ fn small_bytes(value: u64, room: usize) -> String {
         ..1_024 => format!("{value} B"),
         1_024..1_048_576 => format!("{}.{}K", value >> 10, ((value & 0x3ff) * 10) >> 10),
         _ => format!("{}M", compact(value >> 20, room.saturating_sub(1))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Role, Status, Theme, state_tone};
+    use ratatui::style::{Color, Modifier};
+
+    #[test]
+    fn a_state_has_one_colour_in_the_summary_and_here() {
+        let all = [
+            Status::Idle,
+            Status::Runnable,
+            Status::Running,
+            Status::Syscall,
+            Status::Waiting,
+            Status::Dead,
+            Status::CopyStack,
+            Status::Preempted,
+            Status::Leaked,
+            Status::DeadExtra,
+            Status::Unknown(77),
+        ];
+        for status in all {
+            let (text, here) = (Role::of_state(status).style(), Theme { colour: true }.style(state_tone(status)));
+            let here_colour = here.fg.map(|colour| match colour {
+                Color::Green => anstyle::AnsiColor::Green,
+                Color::Yellow => anstyle::AnsiColor::Yellow,
+                Color::Red => anstyle::AnsiColor::Red,
+                other => panic!("{status:?} is {other:?}"),
+            });
+            assert_eq!(text.get_fg_color(), here_colour.map(anstyle::Color::Ansi), "{status:?}");
+            let effects = text.get_effects();
+            assert_eq!(
+                effects.contains(anstyle::Effects::BOLD),
+                here.add_modifier.contains(Modifier::BOLD),
+                "{status:?}"
+            );
+            assert_eq!(
+                effects.contains(anstyle::Effects::DIMMED),
+                here.add_modifier.contains(Modifier::DIM),
+                "{status:?}"
+            );
+        }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use header::lines as header_lines;
 pub(crate) use lists::Lists;
 pub use theme::Theme;
 
-use super::grouping::Key;
+use super::grouping::{self, What};
 use super::state::{Page, Piece, State, Tone, View, piece};
 use crate::report::text::shorten;
 use crate::report::units::count;
@@ -150,7 +150,7 @@ fn trail(state: &State, room: usize) -> Vec<Piece> {
     let view = View::ALL.iter().find(|(view, _)| *view == state.view()).map_or("", |(_, name)| name);
     let most = room.saturating_sub(text::width(view) + 3).min(TRAIL);
     let name = match state.page() {
-        Some(Page::Group { key: Key::Label(_) | Key::NoLabel, name }) => name.clone(),
+        Some(Page::Group { key, name }) if matches!(key.what, What::Label(_) | What::NoLabel) => name.clone(),
         Some(Page::Group { name, .. }) => {
             let function = name.split("  ").next().unwrap_or(name);
             shorten::function_at_any_cost(function, most).into_owned()
@@ -174,7 +174,7 @@ fn shown(state: &State) -> Vec<Piece> {
     let mut all = Vec::new();
     match state.view() {
         View::Groups => {
-            let text = format!("{} by {}", number(picture.groups.len()), selection.grouping.name());
+            let text = format!("{} by {}", number(picture.groups.len()), grouping::name(&selection.grouping));
             all.push(part(0, [piece(Tone::Plain, text)]));
         }
         View::Goroutines => all.push(part(0, [piece(Tone::Plain, number(picture.positions.len()))])),

@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::Theme;
 use crate::report::clean::clean;
+use crate::report::place::PlaceWords;
 use crate::report::text::shorten;
 use crate::top::state::{Piece, Tone, piece};
 
@@ -46,22 +47,31 @@ pub(super) fn cut(text: &str, room: usize) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// A function's name and its place within `room` columns: the name first, and of the place what
-/// still fits.
-pub(super) fn function_and_place(function: &str, place: &str, room: usize) -> Vec<Piece> {
-    let (function, place) = (clean(function), clean(place));
-    if function.len() > LONG_NAME {
-        return vec![piece(Tone::Plain, cut(&function, room))];
+/// A place within `room` columns: the function's name first, then file and line, then what it calls, and
+/// the file's directories with what is left.
+pub(super) fn function_and_place(place: &PlaceWords, room: usize) -> Vec<Piece> {
+    let (function, source) = (place.function.as_str(), place.source.as_str());
+    if function.len() > LONG_NAME || source.len() > LONG_NAME {
+        return vec![piece(Tone::Plain, cut(function, room))];
     }
-    let function = shorten::function_at_any_cost(&function, room).into_owned();
-    let left = room.saturating_sub(width(&function));
-    let mut pieces = vec![piece(Tone::Plain, function)];
-    if place.len() <= LONG_NAME && left > 2 {
-        let place = shorten::path(&place, left - 2);
-        if !place.is_empty() && width(&place) + 2 <= left {
-            pieces.push(piece(Tone::Dim, format!("  {place}")));
-        }
+    let file = source.rsplit('/').next().unwrap_or(source);
+    let file_room = if file.is_empty() { 0 } else { width(file) + 2 };
+    let own = width(&shorten::function(function, 0));
+    let mut left = room.saturating_sub(own);
+    let with_file = file_room > 0 && file_room <= left;
+    left = left.saturating_sub(if with_file { file_room } else { 0 });
+    // The last ones are left out first.
+    let remarks =
+        (0..=place.remarks.len()).rev().filter_map(|kept| place.remarks.get(..kept)).map(|kept| kept.concat());
+    let remarks = remarks.into_iter().find(|remarks| width(remarks) <= left).unwrap_or_default();
+    left = left.saturating_sub(width(&remarks));
+    let function = shorten::function_at_any_cost(function, (own + left).min(room)).into_owned();
+    left = (own + left).saturating_sub(width(&function));
+    let mut pieces = vec![piece(Tone::Plain, function), piece(Tone::Dim, remarks)];
+    if with_file {
+        pieces.push(piece(Tone::Dim, format!("  {}", shorten::path(source, left + width(file)))));
     }
+    pieces.retain(|piece| !piece.text.is_empty());
     pieces
 }
 
@@ -129,6 +139,7 @@ pub(super) fn parts(mut parts: Vec<Part>, between: &str, room: usize) -> Vec<Pie
 #[cfg(test)]
 mod tests {
     use super::{cell, cut, function_and_place, part, parts, width};
+    use crate::report::place::PlaceWords;
     use crate::top::draw::Theme;
     use crate::top::state::{Tone, piece};
     use proptest::prelude::*;
@@ -150,15 +161,33 @@ mod tests {
 
     #[test]
     fn places_give_way_to_names() {
-        let text = |room| {
-            let pieces = function_and_place("example.com/app/srv.(*S).Run", "/home/me/app/srv/run.go:12", room);
-            pieces.into_iter().map(|piece| piece.text).collect::<String>()
+        let mut place = PlaceWords {
+            function: "example.com/app/srv.(*S).Run".to_owned(),
+            source: "/home/me/app/srv/run.go:12".to_owned(),
+            ..PlaceWords::default()
         };
-        assert_eq!(text(60), "example.com/app/srv.(*S).Run  /home/me/app/srv/run.go:12");
-        assert_eq!(text(40), "example.com/app/srv.(*S).Run  run.go:12");
-        assert_eq!(text(20), "…/srv.(*S).Run");
-        assert_eq!(text(13), "srv.(*S).Run");
-        assert_eq!(text(11), "….(*S).Run");
+        let text = |place: &PlaceWords, room| {
+            function_and_place(place, room).into_iter().map(|piece| piece.text).collect::<String>()
+        };
+        assert_eq!(text(&place, 60), "example.com/app/srv.(*S).Run  /home/me/app/srv/run.go:12");
+        assert_eq!(text(&place, 40), "example.com/app/srv.(*S).Run  run.go:12");
+        assert_eq!(text(&place, 20), "…/srv.(*S).Run");
+        assert_eq!(text(&place, 13), "srv.(*S).Run");
+        assert_eq!(text(&place, 11), "….(*S).Run");
+        // What it calls gives way to file and line, and comes before the directories.
+        place.remarks = vec![" ← pq.(*conn).recv".to_owned(), " (in net.(*conn).Read)".to_owned()];
+        for (room, want) in [
+            (100, "example.com/app/srv.(*S).Run ← pq.(*conn).recv (in net.(*conn).Read)  /home/me/app/srv/run.go:12"),
+            (70, "…/srv.(*S).Run ← pq.(*conn).recv (in net.(*conn).Read)  …/run.go:12"),
+            (50, "…/srv.(*S).Run ← pq.(*conn).recv  …/srv/run.go:12"),
+            (30, "…/srv.(*S).Run  …/run.go:12"),
+            (23, "srv.(*S).Run  run.go:12"),
+            (20, "…/srv.(*S).Run"),
+        ] {
+            let text = text(&place, room);
+            assert!(width(&text) <= room, "{text} in {room}");
+            assert_eq!(text, want, "{room}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use pages::{Line, Page, Piece, Tone};
 pub(crate) use pages::{piece, tone_of, wrapped};
 pub use rows::{Identity, Row, Section};
 
-use super::grouping::Grouping;
+use super::grouping::GROUPINGS;
 use super::keys::{self, Action, BINDINGS};
 use super::layout::{Layout, PROMPT_LINES};
 use super::order::{GOROUTINE_SORTS, GROUP_SORTS, GroupSort, Order, neighbour};
@@ -441,12 +441,11 @@ impl State {
             }
             Action::Group => {
                 let grouping = &mut self.settings.selection.grouping;
-                *grouping = match grouping {
-                    Grouping::Place => Grouping::Stack,
-                    Grouping::Stack => Grouping::Start,
-                    Grouping::Start => Grouping::Creator,
-                    Grouping::Creator | Grouping::Label(_) => Grouping::Place,
-                };
+                let at = GROUPINGS.iter().position(|by| by == grouping);
+                let next = at.and_then(|at| GROUPINGS.get(at + 1)).or(GROUPINGS.first());
+                if let Some(next) = next {
+                    grouping.clone_from(next);
+                }
                 self.pages.retain(|(page, _)| !matches!(page, Page::Group { .. }));
                 if let Some(picture) = &mut self.picture {
                     picture.group_again(&self.settings.selection, &mut self.memory);

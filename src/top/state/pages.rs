@@ -8,14 +8,16 @@ use std::sync::Arc;
 use super::rows::Row;
 use super::{State, View};
 use crate::analysis::labels::LabelTally;
-use crate::analysis::names::{minor_of, printed};
-use crate::analysis::{Filter, Index, Place, PlaceKind};
+use crate::analysis::{Filter, GroupBy, Index, Place};
+use crate::go_names::{minor_of, printed};
 use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
 use crate::report::findings::sentence;
 use crate::report::labels;
+use crate::report::place::PlaceWords;
+use crate::report::text::Role;
 use crate::report::text::shorten::width;
 use crate::report::units::{age, bytes, count, counted};
-use crate::top::grouping::{Group, Key, place_of};
+use crate::top::grouping::{Group, Key, What};
 use crate::top::history::SAMPLES;
 use crate::top::picture::Total;
 use crate::top::words::{rate, signed, sparkline, states};
@@ -61,6 +63,20 @@ pub enum Tone {
     Bad,
     /// A drawing.
     Drawing,
+}
+
+impl From<Role> for Tone {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Plain => Self::Plain,
+            Role::Heading => Self::Head,
+            Role::Strong => Self::Strong,
+            Role::Dim => Self::Dim,
+            Role::Good => Self::Good,
+            Role::Attention => Self::Attention,
+            Role::Bad => Self::Bad,
+        }
+    }
 }
 
 /// A piece of text.
@@ -143,7 +159,7 @@ impl State {
     #[must_use]
     pub fn name(&self, group: &Group) -> String {
         let Some(index) = self.index() else { return String::new() };
-        group_name(&index, group)
+        group_name(&index, &self.settings.selection.grouping, group)
     }
 
     /// Makes the lines of the page that is open. What is gone keeps its last ones.
@@ -171,7 +187,7 @@ impl State {
         let index = self.index()?;
         let snapshot = index.snapshot();
         let columns = usize::from(self.size.0).saturating_sub(2);
-        let name = group_name(&index, group);
+        let name = group_name(&index, &self.settings.selection.grouping, group);
         let mut lines = match name.split_once("  ") {
             // The place on a line of its own rather than cut.
             Some((function, place)) if width(&name) > columns => {
@@ -184,7 +200,7 @@ impl State {
             format!("{}: {}", counted(group.count, "goroutine", "goroutines"), states(&index, group)),
         ));
         lines.push(line(self.change_pieces(group)));
-        if let Some((ns, watched)) = group.longest {
+        if let Some((ns, watched)) = group.details.longest {
             let how = if watched { "as watched by gospy" } else { "as the collections tell" };
             lines.push(fact("Blocked", format!("≥ {} the longest, {how}", age(ns))));
         }
@@ -335,22 +351,21 @@ impl State {
 }
 
 /// Function and place, or value of the label.
-fn group_name(index: &Index<'_>, group: &Group) -> String {
+fn group_name(index: &Index<'_>, by: &GroupBy, group: &Group) -> String {
     let symbols: &Arc<SymbolPool> = &index.snapshot().symbols;
-    match group.key {
-        Key::At(function, file, line) | Key::StartedIn(function, file, line) => {
-            let started = if matches!(group.key, Key::StartedIn(..)) { "started in " } else { "" };
-            let place =
-                if symbols.str(file).is_empty() { String::new() } else { format!("  {}:{line}", symbols.str(file)) };
-            format!("{started}{}{place}", symbols.str(function))
-        }
-        Key::Nowhere => "an unknown place".to_owned(),
-        Key::Label(value) => symbols.str(value).to_owned(),
-        Key::NoLabel => "no such label".to_owned(),
-        Key::Stack(_) => {
+    match group.key.what {
+        What::Label(value) => symbols.str(value).to_owned(),
+        What::NoLabel => "no such label".to_owned(),
+        What::Nowhere | What::State => "an unknown place".to_owned(),
+        What::At(_) | What::StartedIn(_) | What::Lines(_) | What::Stack(_) => {
             let goroutine = index.snapshot().goroutines.get(group.example);
-            let place = goroutine.map_or(Place::Unknown, |goroutine| place_of(index, goroutine, PlaceKind::Current));
-            place.frame().map_or_else(|| "an unknown stack".to_owned(), |frame| symbols.function(frame).to_owned())
+            let place = goroutine.map_or(Place::Unknown, |goroutine| index.place(goroutine, by.place()));
+            let Some(words) = PlaceWords::of(symbols, place) else { return "an unknown place".to_owned() };
+            let started = if words.started_in { "started in " } else { "" };
+            let is_stack = matches!(group.key.what, What::Lines(_) | What::Stack(_));
+            let source =
+                if is_stack || words.source.is_empty() { String::new() } else { format!("  {}", words.source) };
+            format!("{started}{}{source}", words.line())
         }
     }
 }

@@ -4,8 +4,9 @@
 use super::pages::Page;
 use super::{State, View};
 use crate::analysis::Index;
+use crate::analysis::group::Keys;
 use crate::model::{Goid, Status, WaitReasonId};
-use crate::top::grouping::{Key, Keys};
+use crate::top::grouping::Key;
 use crate::top::picture::Total;
 
 /// A part of a page with columns of its own.
@@ -158,13 +159,13 @@ impl State {
         let Some(picture) = &self.picture else { return Vec::new() };
         let selection = &self.settings.selection;
         let index = Index::new(picture.observed.snapshot());
-        let mut keys = Keys::new(&index, &selection.grouping);
+        let mut keys = Keys::lasting(&index.snapshot().symbols, &selection.grouping);
         let goroutines = &picture.observed.snapshot().goroutines;
         let mut members: Vec<usize> = picture
             .positions
             .iter()
             .copied()
-            .filter(|&at| goroutines.get(at).is_some_and(|goroutine| keys.of(goroutine) == key))
+            .filter(|&at| goroutines.get(at).is_some_and(|goroutine| index.key(&mut keys, goroutine) == key))
             .collect();
         let order = selection.goroutine_order;
         let sort = crate::analysis::Sort { key: order.key, reverse: order.reverse };

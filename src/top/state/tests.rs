@@ -6,10 +6,9 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{Effect, Event, Identity, Leave, Link, Page, Row, Settings, State, View};
-use crate::analysis::SortKey;
+use crate::analysis::{GroupBy, PlaceKind, SortKey};
 use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use crate::model::{Goid, Snapshot, Status};
-use crate::top::grouping::Grouping;
 use crate::top::order::{GroupSort, Order};
 use crate::top::picture::Selection;
 use crate::top::source::SourceEnd;
@@ -22,7 +21,7 @@ fn settings() -> Settings {
         interval: SECOND,
         max_cpu: 0.25,
         selection: Selection {
-            grouping: Grouping::Place,
+            grouping: GroupBy::Place(PlaceKind::User),
             filter: None,
             no_system: false,
             group_order: Order::by(GroupSort::Count),
@@ -295,11 +294,11 @@ fn views_sorting_and_grouping() {
     script.keys("I");
     assert_eq!(script.groups()[0], "main.wobble");
     script.keys("b");
-    assert_eq!(script.state.settings().selection.grouping, Grouping::Stack);
+    assert_eq!(script.state.settings().selection.grouping, GroupBy::SimilarStack);
     script.keys("bb");
     assert_eq!(script.groups(), ["main.main"]);
     script.keys("b");
-    assert_eq!(script.state.settings().selection.grouping, Grouping::Place);
+    assert_eq!(script.state.settings().selection.grouping, GroupBy::Place(PlaceKind::User));
 }
 
 #[test]
