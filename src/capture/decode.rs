@@ -7,9 +7,10 @@ use rustc_hash::FxHashMap;
 use super::fields::{CodeFacts, Odd};
 use super::place;
 use super::read::{Plan, Raw};
-use super::symbolize::{Symbolizer, is_system_start};
+use super::symbolize::Symbolizer;
 use super::unwind::{End, StackNode, Unwinder, Unwound};
 use crate::addr::Addr;
+use crate::go_names::is_system_start;
 use crate::model::{
     FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId, WarningCode, Warnings,
 };
