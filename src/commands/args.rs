@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
 use super::exit;
 use super::selection::IdRange;
-use super::source::{Depth, Freeze, Place, TargetSpec};
+use super::source::{Location, TargetSpec};
 use super::streams::ColourChoice;
 use crate::analysis::filter::HELP as FILTER_HELP;
 use crate::analysis::{PlaceKind, SortKey};
+use crate::capture::{CaptureOptions, FreezeMode};
 use crate::top::grouping::Grouping;
 use crate::top::order::SortName;
 
@@ -208,7 +210,7 @@ pub(super) struct TargetArgs {
     /// without its rights (docs/freeze.md).
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
           requires = "pid")]
-    freeze: Option<Freeze>,
+    freeze: Option<FreezeMode>,
     /// Stop a program that runs under a seccomp filter, too: it is killed if the filter forbids
     /// restart_syscall(2), which the profiles of Docker and Kubernetes allow
     #[arg(long, requires = "freeze")]
@@ -217,26 +219,39 @@ pub(super) struct TargetArgs {
 
 impl TargetArgs {
     pub(super) fn wanted(&self) -> TargetSpec {
-        let wanted = place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref());
+        let wanted = location(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref());
         TargetSpec { freeze_filtered: self.freeze_seccomp, ..wanted }
     }
 
-    pub(super) fn freeze(&self) -> Option<Freeze> {
+    pub(super) fn freeze(&self) -> Option<FreezeMode> {
         self.freeze
     }
 
-    pub(super) fn depth(&self, dead: bool) -> Depth {
-        Depth { stacks: true, c_frames: false, dead, freeze: self.freeze }
+    pub(super) fn options(&self, dead: bool) -> CaptureOptions {
+        CaptureOptions { stacks: true, c_frames: false, dead, freeze: self.freeze }
+    }
+}
+
+impl ValueEnum for FreezeMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Running, Self::All]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Running => PossibleValue::new("running").help("Those that run goroutines, one at a time"),
+            Self::All => PossibleValue::new("all").help("All of them, together"),
+        })
     }
 }
 
 /// One of the two is there: the definitions see to that.
-fn place(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroot: Option<&PathBuf>) -> TargetSpec {
-    let place = match (pid, from) {
-        (Some(pid), _) => Place::Process(pid),
-        (None, from) => Place::File(from.cloned().unwrap_or_default()),
+fn location(pid: Option<i32>, from: Option<&PathBuf>, bin: Option<&PathBuf>, sysroot: Option<&PathBuf>) -> TargetSpec {
+    let location = match (pid, from) {
+        (Some(pid), _) => Location::Process(pid),
+        (None, from) => Location::File(from.cloned().unwrap_or_default()),
     };
-    TargetSpec { place, bin: bin.cloned(), sysroot: sysroot.cloned(), freeze_filtered: false }
+    TargetSpec { location, bin: bin.cloned(), sysroot: sysroot.cloned(), freeze_filtered: false }
 }
 
 #[derive(Args, Debug)]
@@ -293,7 +308,7 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     pub(super) fn wanted(&self) -> Option<TargetSpec> {
         let given = self.pid.is_some() || self.from.is_some();
-        given.then(|| place(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref()))
+        given.then(|| location(self.pid, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref()))
     }
 }
 
@@ -414,8 +429,8 @@ pub(super) struct StackArgs {
 }
 
 impl StackArgs {
-    pub(super) fn depth(&self) -> Depth {
-        Depth { c_frames: self.c_frames || self.list.json, ..self.target.depth(false) }
+    pub(super) fn options(&self) -> CaptureOptions {
+        CaptureOptions { c_frames: self.c_frames || self.list.json, ..self.target.options(false) }
     }
 
     pub(super) fn max_frames(&self) -> Option<usize> {

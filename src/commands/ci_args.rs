@@ -7,11 +7,12 @@ use clap::{Args, ValueHint};
 use nix::sys::signal::Signal;
 use regex::Regex;
 
-use super::snapshots::Given;
-use super::source::{Depth, Freeze, TargetSpec};
+use super::snapshots::Input;
+use super::source::TargetSpec;
 use crate::analysis::GroupBy;
 use crate::analysis::check::Allowance;
 use crate::analysis::quantity::{DURATION_HELP, parse_duration};
+use crate::capture::{CaptureOptions, FreezeMode};
 
 pub(super) const DIFF_EXAMPLES: &str = "\
 Examples:
@@ -108,7 +109,7 @@ pub(super) struct ProcessArgs {
     /// without its rights (docs/freeze.md).
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
           requires = "pid")]
-    freeze: Option<Freeze>,
+    freeze: Option<FreezeMode>,
     /// Stop a program that runs under a seccomp filter, too: it is killed if the filter forbids
     /// restart_syscall(2), which the profiles of Docker and Kubernetes allow
     #[arg(long, requires = "freeze")]
@@ -121,16 +122,16 @@ impl ProcessArgs {
         self.pid.map(|pid| TargetSpec { freeze_filtered: self.freeze_seccomp, ..wanted(pid) })
     }
 
-    pub(super) fn depth(&self) -> Depth {
-        Depth { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
+    pub(super) fn options(&self) -> CaptureOptions {
+        CaptureOptions { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
     }
 
-    fn file(&self, path: &Path) -> Given {
-        Given::File { path: path.to_owned(), bin: self.bin.clone(), sysroot: self.sysroot.clone() }
+    fn file(&self, path: &Path) -> Input {
+        Input::File { path: path.to_owned(), bin: self.bin.clone(), sysroot: self.sysroot.clone() }
     }
 
-    fn given(&self) -> Option<Given> {
-        self.wanted().map(|wanted| Given::Process(wanted, self.depth()))
+    fn given(&self) -> Option<Input> {
+        self.wanted().map(|wanted| Input::Process(wanted, self.options()))
     }
 }
 
@@ -162,7 +163,7 @@ pub(super) struct DiffArgs {
 
 impl DiffArgs {
     /// The two, or what is wrong with what was typed.
-    pub(super) fn both(&self) -> Result<[Given; 2], String> {
+    pub(super) fn both(&self) -> Result<[Input; 2], String> {
         let file = |path: &PathBuf| self.process.file(path);
         match (self.files.as_slice(), self.process.given()) {
             ([a, b], None) if a.as_os_str() == "-" && b.as_os_str() == "-" => Err(READ_TWICE.to_owned()),
@@ -248,7 +249,7 @@ pub(super) struct CheckArgs {
 }
 
 impl CheckArgs {
-    pub(super) fn given(&self) -> Given {
+    pub(super) fn given(&self) -> Input {
         match (&self.from, self.process.given()) {
             (_, Some(process)) => process,
             (from, None) => self.process.file(from.as_deref().unwrap_or(Path::new(""))),
@@ -263,7 +264,7 @@ impl CheckArgs {
     }
 
     /// What growth is measured from.
-    pub(super) fn baseline(&self) -> Option<Given> {
+    pub(super) fn baseline(&self) -> Option<Input> {
         self.baseline.as_deref().map(|path| self.process.file(path))
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::live::{not_opened, target};
-use super::source::{Depth, Source, TargetSpec};
+use super::source::{Source, TargetSpec};
 use super::{Exit, Failure};
 use crate::analysis::Counts;
 use crate::bytes::ByteSource;
+use crate::capture::CaptureOptions;
 use crate::capture::{self, OpenOptions, Session};
 use crate::image::build_info::BuildInfo;
 use crate::image::elf::{Elf, ElfKind};
@@ -85,7 +86,7 @@ fn read(wanted: &TargetSpec, report: &mut Doctor) -> Result<(), Failure> {
     let runtime = session.runtime();
     report.facts = runtime.provenance.iter().map(fact).collect();
     report.warnings = oddities(&runtime.warnings);
-    let snapshot = Source::capture(&mut session, &Depth { stacks: true, ..Depth::default() })?;
+    let snapshot = Source::capture(&mut session, &CaptureOptions { stacks: true, ..CaptureOptions::default() })?;
     let consistency = snapshot.reading.consistency;
     report.reading = Some(Reading {
         backend: snapshot.reading.backend,
@@ -207,6 +208,6 @@ fn goroutines(pid: i32) -> Result<u64, Failure> {
     let target = LiveTarget::open(pid)?;
     let mut session = Session::open(Box::new(target), &OpenOptions::default())
         .map_err(|e| not_opened(e, &TargetSpec::process(pid, None)))?;
-    let snapshot = Source::capture(&mut session, &Depth::default())?;
+    let snapshot = Source::capture(&mut session, &CaptureOptions::default())?;
     Ok(Counts::of(&snapshot).total)
 }

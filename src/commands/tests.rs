@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::source::{Depth, Source, Sources, TargetSpec};
+use super::source::{Source, Sources, TargetSpec};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, Failure, run};
+use crate::capture::CaptureOptions;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{Snapshot, Status};
 use crate::process::recording::ElfImage;
@@ -26,7 +27,11 @@ impl Sources for Fake {
         }
     }
 
-    fn record(&self, wanted: &TargetSpec, _: Option<super::source::Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+    fn record(
+        &self,
+        wanted: &TargetSpec,
+        _: Option<crate::capture::FreezeMode>,
+    ) -> Result<(ElfImage, Snapshot), Failure> {
         Err(Failure::new(Exit::NoProcess, format!("there is no {}", wanted.name())))
     }
 
@@ -62,10 +67,10 @@ impl Sources for Fake {
 }
 
 impl Source for Opened {
-    fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure> {
-        assert!(depth.stacks);
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure> {
+        assert!(options.stacks);
         let mut snapshot = self.0.clone();
-        snapshot.goroutines.retain(|goroutine| depth.dead || !goroutine.status.is_dead());
+        snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
         Ok(snapshot)
     }
 }
@@ -100,7 +105,7 @@ impl Sources for Settling {
     fn record(
         &self,
         wanted: &TargetSpec,
-        freeze: Option<super::source::Freeze>,
+        freeze: Option<crate::capture::FreezeMode>,
     ) -> Result<(ElfImage, Snapshot), Failure> {
         Fake(snapshot(1)).record(wanted, freeze)
     }
@@ -115,7 +120,7 @@ impl Sources for Settling {
 }
 
 impl Source for Readings {
-    fn capture(&mut self, _: &Depth) -> Result<Snapshot, Failure> {
+    fn capture(&mut self, _: &CaptureOptions) -> Result<Snapshot, Failure> {
         let mut snapshot = snapshot(3);
         snapshot.reading.consistency.moving = u64::from(self.0 == 0);
         snapshot.captured_at_unix_ns += self.0 * 1_000_000_000;
