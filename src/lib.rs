@@ -8,6 +8,7 @@
 //! * [`capture`]: one walk through them, giving a snapshot
 //! * [`model`]: the snapshot, pure data
 //! * [`analysis`]: functions of snapshots
+//! * [`inspect`]: which Go programs run, and how reading one would go
 //! * [`report`]: functions of analyses to a writer
 //! * [`top`]: the live view
 //! * [`commands`]: the command line
@@ -22,6 +23,7 @@ pub mod bytes;
 pub mod capture;
 pub mod commands;
 pub mod image;
+pub mod inspect;
 pub mod model;
 pub mod new_file;
 pub mod process;

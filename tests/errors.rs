@@ -80,7 +80,9 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 #[test]
 fn usage_is_status_2() {
     for arguments in [
-        &["summary"][..],
+        &["summary", ""][..],
+        &["check", "--max-group", "1"],
+        &["summary", "0"],
         &["summary", "--pid", "0"],
         &["summary", "--pid", "-1"],
         &["summary", "--pid", "nobody"],
@@ -88,10 +90,13 @@ fn usage_is_status_2() {
         &["stack", "--pid", "1", "--freeze=some"],
         &["stack", "--pid", "1", "--group", "--all"],
         &["stack", "--pid", "1", "--folded", "--json"],
-        &["nonsense"],
+        &["summary", "1", "--pid", "1"],
+        &["help", "nonsense"],
     ] {
         refused(&gospy(arguments), USAGE);
     }
+    // A word that is no command is a program that is not there.
+    refused(&gospy(&["nonsense"]), GONE);
     // What it is filtered by is looked at before the process is.
     for filter in ["stat=waiting", "age>5x", "state=", "((state=waiting)", "func~[", ""] {
         let message = refused(&gospy(&["stack", "--pid", "1", "--filter", filter]), USAGE);
@@ -233,7 +238,7 @@ fn programs_of_somebody_else_are_status_4() {
         let readable: serde_json::Value = serde_json::from_str(&readable.stdout).unwrap();
         let others = readable["processes"].as_array().unwrap().iter().any(|process| !process["goroutines"].is_null());
         assert_eq!(ps.code(), if others { 0 } else { PERMISSION }, "{ps:?}");
-        assert!(ps.stdout.contains("`gospy doctor --pid "), "{ps:?}");
+        assert!(ps.stdout.contains("`gospy doctor "), "{ps:?}");
         (pid(&program), nobody(&["summary", "--pid", &pid(&program)]), Uid::from_raw(0))
     } else {
         ("1".to_owned(), gospy(&["summary", "--pid", "1"]), Uid::from_raw(0))

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use super::input::{Contents, InputFile, not_read};
 use super::source::{Location, Source, Sources, TargetSpec};
-use super::{Exit, Failure, examine};
+use super::{Exit, Failure};
 use crate::capture::{
     CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, record,
 };
+use crate::inspect::Problem;
+use crate::inspect::doctor::Doctor;
+use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
 use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
-use crate::report::doctor::Doctor;
 use crate::report::json::restore;
-use crate::report::processes::Processes;
 use crate::runtime::RuntimeError;
 
 /// The processes of this machine.
@@ -49,11 +50,34 @@ impl Sources for Live {
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
-        examine::doctor(wanted)
+        let Some(wanted) = wanted else { return Ok((Doctor::of_machine()?, Exit::Done)) };
+        let mut report = match &wanted.location {
+            Location::Process(pid) => Doctor::of_process(*pid)?,
+            Location::File(_) => Doctor::of_file(wanted.name())?,
+        };
+        let read = target(wanted).and_then(|(target, bin)| {
+            report.read(target, bin).map_err(|problem| match problem {
+                Problem::Target(error) => error.into(),
+                Problem::Open(error) => not_opened(error, wanted),
+                Problem::Capture(error) => not_captured(error),
+            })
+        });
+        let exit = read.map_or_else(
+            |failure| {
+                report.problem = Some(failure.message().to_owned());
+                failure.exit()
+            },
+            |()| Exit::Done,
+        );
+        Ok((report, exit))
+    }
+
+    fn programs(&self) -> Result<Inventory, Failure> {
+        Ok(Inventory::take()?)
     }
 
     fn processes(&self) -> Result<Processes, Failure> {
-        examine::processes()
+        Ok(Inventory::take()?.counted())
     }
 }
 
@@ -71,6 +95,10 @@ pub(super) fn target(wanted: &TargetSpec) -> Result<Opened, Failure> {
     let path = match &wanted.location {
         Location::Process(pid) => {
             let target = LiveTarget::open(*pid)?.allow_freeze_of_filtered(wanted.freeze_filtered);
+            if wanted.start_ticks.is_some() && wanted.start_ticks != target.process().start_ticks {
+                // The one that was found has ended, and another one has its pid.
+                return Err(TargetError::NoSuchProcess { pid: *pid }.into());
+            }
             return Ok((Box::new(target), wanted.bin.clone()));
         }
         Location::File(path) => path,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Failure;
 use super::input::{Contents, InputFile, not_read};
 use super::live::opened;
-use super::source::{Location, Sources, TargetSpec};
+use super::source::{Sources, TargetSpec};
 use crate::analysis::Census;
 use crate::capture::CaptureOptions;
 use crate::model::SymbolPool;
@@ -44,8 +44,7 @@ impl Input {
                         .map_err(|error| not_read(&name, &error));
                 }
                 let (bin, sysroot) = (bin.clone(), sysroot.clone());
-                let wanted =
-                    TargetSpec { location: Location::File(path.clone()), bin, sysroot, freeze_filtered: false };
+                let wanted = TargetSpec { bin, sysroot, ..TargetSpec::file(path.clone()) };
                 let mut source = match input.is_stream() {
                     true => opened(input, &wanted)?,
                     false => sources.open(&wanted)?,

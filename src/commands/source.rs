@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use super::{Exit, Failure};
 use crate::capture::{CaptureOptions, FreezeMode};
+use crate::inspect::doctor::Doctor;
+use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
 use crate::process::recording::ElfImage;
-use crate::report::doctor::Doctor;
-use crate::report::processes::Processes;
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub struct TargetSpec {
     pub bin: Option<PathBuf>,
     /// A directory with all files that a core file names.
     pub sysroot: Option<PathBuf>,
+    /// When the process was started, clock ticks after boot, where it was found by its name: another
+    /// process that has got its pid since is not meant.
+    pub start_ticks: Option<u64>,
     /// Whether it may be stopped though its system calls are filtered.
     pub freeze_filtered: bool,
 }
@@ -37,7 +40,13 @@ impl TargetSpec {
     /// A running process.
     #[must_use]
     pub fn process(pid: i32, bin: Option<PathBuf>) -> Self {
-        Self { location: Location::Process(pid), bin, sysroot: None, freeze_filtered: false }
+        Self { location: Location::Process(pid), bin, sysroot: None, start_ticks: None, freeze_filtered: false }
+    }
+
+    /// A capture or a core file.
+    #[must_use]
+    pub fn file(path: PathBuf) -> Self {
+        Self { location: Location::File(path), ..Self::process(0, None) }
     }
 
     /// Its pid, if it runs.
@@ -79,7 +88,13 @@ pub trait Sources {
     /// When not even that can be told.
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure>;
 
-    /// Lists the Go programs that run.
+    /// Lists what runs, without reading any of it.
+    ///
+    /// # Errors
+    /// When processes cannot be listed.
+    fn programs(&self) -> Result<Inventory, Failure>;
+
+    /// Lists the Go programs that run, with their goroutines counted.
     ///
     /// # Errors
     /// When processes cannot be listed.

@@ -16,6 +16,7 @@
 pub mod access;
 mod blocked;
 pub mod capture_file;
+pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod coalesce;
@@ -23,6 +24,7 @@ pub mod core;
 pub mod fake;
 pub mod file_bytes;
 mod freeze;
+pub mod hostname;
 pub mod live;
 pub mod maps;
 pub mod memory;
