@@ -59,12 +59,11 @@ fn similar(word: &OsStr, gospy: &clap::Command) -> Option<String> {
         return None;
     }
     let name = match error.get(ContextKind::SuggestedSubcommand)? {
-        // The most similar is the last.
-        ContextValue::Strings(names) => names.last()?,
+        // The most similar is the last. One letter, an alias, is similar to much.
+        ContextValue::Strings(names) => names.iter().rfind(|name| name.len() > 1)?,
         ContextValue::String(name) => name,
         _ => return None,
     };
-    // It may be an alias of one letter.
     gospy.find_subcommand(name).map(|command| command.get_name().to_owned())
 }
 
@@ -100,6 +99,8 @@ mod tests {
         }
         let similar = |word: &str| expand(vec!["gospy".into(), word.into()], &gospy).similar_command;
         assert_eq!(similar("sumary").as_deref(), Some("summary"));
-        assert_eq!(similar("prometheus"), None);
+        for other in ["prometheus", "nosuch", "shopweb", "x"] {
+            assert_eq!(similar(other), None, "{other}");
+        }
     }
 }

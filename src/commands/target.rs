@@ -146,6 +146,11 @@ impl Finder<'_, '_> {
             }
             several => {
                 let what = counted(several.len() as u64, "program matches", "programs match");
+                let is_hidden = |one: &&Process| all.hidden.iter().any(|hidden| hidden.pid == one.pid);
+                if several.iter().all(is_hidden) {
+                    let message = format!("{what} {}, and none is readable (try sudo)", clean(name));
+                    return Err(Failure::new(Exit::Permission, message));
+                }
                 self.choose(several, &format!("{what} {}", clean(name)))
             }
         }

@@ -174,6 +174,10 @@ fn nobody_is_said_with_what_was_perhaps_meant() {
     }
     // What is not readable is opened where its name is exactly that, to say why.
     assert!(gospy_on(&machine, None, "secret").err.starts_with("gospy: opened process 5000060"));
+    machine.0.hidden.push(process(BASE + 61, "secret"));
+    let ran = gospy_on(&machine, Some("1\n"), "secret");
+    let none = "gospy: 2 programs match secret, and none is readable (try sudo)\n";
+    assert_eq!((ran.exit, ran.err.as_str()), (Exit::Permission, none));
     machine.0.programs.clear();
     assert_eq!(gospy_on(&machine, None, "summary").exit, Exit::Permission);
     machine.0.hidden.clear();

@@ -11,7 +11,7 @@ use super::text::{CellText, Column, Role, Shrink, TextStyle, facts, table};
 use super::units::{bytes, count, duration};
 use crate::inspect::doctor::{Doctor, Program, Reading};
 
-/// What `--json` prints: the report, and what wrote it.
+/// What `gospy doctor --json` prints: the report, and what wrote it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(title = "gospy doctor")]
 struct Document<'a> {

@@ -11,7 +11,7 @@ use super::text::{CellText, Column, Role, Shrink, TextStyle, table};
 use super::units::{count, counted};
 use crate::inspect::processes::{Process, Processes};
 
-/// What `--json` prints: the list, and what wrote it.
+/// What `gospy ps --json` prints: the list, and what wrote it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(title = "gospy ps")]
 struct Document<'a> {
