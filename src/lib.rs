@@ -9,6 +9,7 @@
 //! * [`go_names`]: what the name of a Go function says
 //! * [`model`]: the snapshot, pure data
 //! * [`analysis`]: functions of snapshots
+//! * [`inspect`]: which Go programs run, and how reading one would go
 //! * [`report`]: functions of analyses to a writer
 //! * [`top`]: the live view
 //! * [`commands`]: the command line
@@ -30,6 +31,7 @@ pub mod capture;
 pub mod commands;
 pub mod go_names;
 pub mod image;
+pub mod inspect;
 pub mod model;
 pub mod new_file;
 pub mod process;

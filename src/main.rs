@@ -1,6 +1,6 @@
 //! The `gospy` program; everything it does is in the library.
 
-use std::io;
+use std::io::{self, BufReader};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     // the signal is received is all that is wanted; without it, no more than that is lost.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     // Not locked: a panic on another thread has to be able to give the terminal back.
-    let (mut out, mut err) = (io::stdout(), io::stderr());
-    let mut streams = Streams::of_process(&mut out, &mut err);
+    let (mut out, mut err, mut input) = (io::stdout(), io::stderr(), BufReader::new(io::stdin()));
+    let mut streams = Streams::of_process(&mut out, &mut err, &mut input);
     gospy::commands::run(std::env::args_os(), &Live, &mut streams).into()
 }

@@ -12,7 +12,7 @@ pub struct OpenOptions {
 }
 
 /// What a capture is to hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CaptureOptions {
     /// Stacks too.
     pub stacks: bool,

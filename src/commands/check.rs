@@ -6,7 +6,7 @@ use super::ci_args::CheckArgs;
 use super::diff::{complete, is_whole};
 use super::files::{report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
-use super::snapshots::{Given, name_of};
+use super::snapshots::{Input, name_of};
 use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
@@ -192,7 +192,7 @@ fn judge(
     pool: &mut SymbolPool,
 ) -> Result<Judged, Failure> {
     let given = arguments.given();
-    let (Some(watch), Given::Process(wanted, depth)) = (watch, &given) else {
+    let (Some(watch), Input::Process(wanted, options)) = (watch, &given) else {
         let latest = given.census(sources, pool)?;
         check_baseline(&latest, baseline, arguments.force)?;
         let mut judge = Judge::new(rules, Level::of(baseline.into_iter().chain([&latest])));
@@ -207,7 +207,7 @@ fn judge(
     let (mut first_at, mut first_uptime_ns, mut latest, mut incomplete) = (None, None, None, None);
     for nth in 0..watch.samples {
         std::thread::sleep(watch.due(nth).saturating_sub(started.elapsed()));
-        let snapshot = source.capture(depth).map_err(|failure| ended_early(&failure, nth, watch.samples))?;
+        let snapshot = source.capture(options).map_err(|failure| ended_early(&failure, nth, watch.samples))?;
         let census = Census::of_snapshot(&snapshot, name_of(wanted), pool);
         if first_at.is_none() {
             check_baseline(&census, baseline, arguments.force)?;

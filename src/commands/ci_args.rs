@@ -7,49 +7,29 @@ use clap::{Args, ValueHint};
 use nix::sys::signal::Signal;
 use regex::Regex;
 
-use super::snapshots::Given;
-use super::source::{Depth, Freeze, TargetSpec};
+use super::snapshots::Input;
+use super::source::TargetSpec;
+use super::target::{Finder, Found, RunningArgs, Word};
+use super::{Exit, Failure, completion};
 use crate::analysis::GroupBy;
 use crate::analysis::check::Allowance;
 use crate::analysis::quantity::{DURATION_HELP, parse_duration};
+use crate::capture::{CaptureOptions, FreezeMode};
 
 pub(super) const DIFF_EXAMPLES: &str = "\
 Examples:
-  gospy stack --pid 4242 --json > before.json
-  gospy diff before.json --pid 4242
+  gospy stack 4242 --json > before.json
+  gospy diff before.json 4242
   gospy diff before.json after.json --by place
-  gospy diff before.json after.json --markdown | gh pr comment --body-file -
-  gospy diff monday.json tuesday.json --json | jq '.changes[] | select(.delta > 10)'";
+  gospy diff web-1 web-2
+  gospy diff before.json after.json --json | jq '.changes[] | select(.delta > 10)'";
 
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
-  gospy check --pid 4242 --max-goroutines 500 --max-wait 5m --allow '^net/http\\.\\(\\*Server\\)\\.Serve$'
-  gospy check --pid 4242 --watch 30s
-  gospy check --pid 4242 --baseline before.json --max-growth 10%
-  gospy check --from after.json --forbid-function 'main\\.transfer' --junit gospy.xml
-
-Growth:
-  --max-growth with --baseline compares the number of goroutines with that of the baseline. With
-  --watch, every group with the same stack, and all goroutines together, are sampled and a rate is
-  fitted: the median of the slopes between all pairs of samples (Theil-Sen), with its 99.99 %
-  confidence interval. Growth is steady when the whole interval is above 0, the lowest sample rises
-  from quarter to quarter of the watch, each quarter lies as a whole above the one before the last,
-  the highest sample still rises in the last quarter, and the fitted growth is 5 goroutines or more.
-  It fails when it exceeds --max-growth (0 unless
-  given; a percentage is of all goroutines at the start). A load that goes up and down does not.
-
-  What neither grows steadily nor can be said not to is not judged, and that is no pass (status 8): a
-  group that rises by less than 5, or only since a part of the watch, as a pool does that still fills;
-  a watch of less than 2 seconds; a load that is so noisy that growth by 10 goroutines (or a tenth of
-  all, or what --max-growth allows) would not show. A rule that holds says which growth would have
-  shown. Watch for longer than the program takes to warm up.
-
-Waits:
-  The runtime only stamps a wait at a garbage collection after it began, so it is only known how long a
-  wait is at least and at most; --watch also knows it of goroutines that have not run for three intervals
-  and longer. --max-wait fails when the least is too long, and is not judged while the most is: since the
-  stamp, the last collection, or the start of the program.
-  Nor does it fail for a program that is stopped, which makes everybody wait.";
+  gospy check 4242 --watch 30s
+  gospy check 4242 --max-goroutines 500 --max-wait 5m --no-findings
+  gospy check 4242 --baseline before.json --max-growth 10%
+  gospy check --from after.json --forbid-function 'main\\.transfer'";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -57,22 +37,14 @@ Examples:
   gospy run --timeout 10m --dump stacks.txt -- ./server
   gospy run --capture-every 30s --output captures -- ./server
   gospy run --capture-on USR1 --output captures -- ./server
-  gospy run --capture-every 2s --no-findings --max-goroutines 500 -- ./service --self-test
+  gospy run --capture-every 2s --no-findings -- ./service --self-test";
 
-Rules:
-  Those of `gospy check`, judged of each capture and of each Go program that the command is or starts;
-  of several captures, the worst counts. With --capture-every, a program is also judged as soon as it
-  runs. --max-growth is measured from the first capture of a program. It is enough that one program has
-  a required function. Which programs were judged, and what fails with its stacks, is said on standard
-  error when the command has ended. What happens after the last reading of a program is not seen. With
-  --strict, an incomplete reading makes the rules not judged (status 8).";
-
-const READ_TWICE: &str = "standard input can be read only once: name a file";
+const READ_TWICE: &str = "standard input can be read only once: use a file";
 
 /// A time to wait for, ns.
 pub(super) fn duration(text: &str) -> Result<u64, String> {
     match wait(text)? {
-        0 => Err("it has to be longer than 0".to_owned()),
+        0 => Err("it must be longer than 0".to_owned()),
         ns => Ok(ns),
     }
 }
@@ -87,90 +59,129 @@ fn allowance(text: &str) -> Result<Allowance, String> {
 
 /// What a process is read with.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Program")]
 pub(super) struct ProcessArgs {
-    /// Process to read
-    #[arg(long, short, value_name = "PID", value_hint = ValueHint::Other, value_parser = clap::value_parser!(i32).range(1..))]
-    pub(super) pid: Option<i32>,
-    /// Binary of the same build with symbols, for a program that has none; of a core file, the
-    /// program's own file when it is not where it was
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    bin: Option<PathBuf>,
-    /// Directory with all files that a core file names
-    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
-    sysroot: Option<PathBuf>,
-    /// Stop threads for a moment, to have the stacks of running goroutines too
+    #[command(flatten)]
+    running: RunningArgs,
+    /// Binary with symbols, for a stripped program
     ///
-    /// `running` stops threads that run goroutines, one at a time, for less than a millisecond each; `all`
-    /// stops the whole program at one moment, for some milliseconds. No signal is sent or lost, the kernel
-    /// lets everything run on when gospy ends or takes too long, and threads that sleep in a system call
-    /// that would fail with EINTR are left asleep. What is left: now and then such a call fails all the
-    /// same; a program that starts a set-user-ID program just then, stopped without root, starts it
-    /// without its rights (docs/freeze.md).
-    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
-          requires = "pid")]
-    freeze: Option<Freeze>,
-    /// Stop a program that runs under a seccomp filter, too: it is killed if the filter forbids
-    /// restart_syscall(2), which the profiles of Docker and Kubernetes allow
-    #[arg(long, requires = "freeze")]
+    /// It has to be of the same build. For a core file: the program's own file, where that has moved.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
+    bin: Option<PathBuf>,
+    /// Directory with the files that a core file names
+    #[arg(long, hide_short_help = true, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    sysroot: Option<PathBuf>,
+    /// Stop threads briefly for exact stacks: running, all
+    ///
+    /// `gospy help freeze` describes what it does and what it risks.
+    #[arg(long, hide_short_help = true, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running")]
+    freeze: Option<FreezeMode>,
+    /// Freeze a program under a seccomp filter, too
+    ///
+    /// The program is killed if the filter forbids restart_syscall(2), which the profiles of Docker and
+    /// Kubernetes allow.
+    #[arg(long, requires = "freeze", hide_short_help = true)]
     freeze_seccomp: bool,
 }
 
 impl ProcessArgs {
     pub(super) fn wanted(&self) -> Option<TargetSpec> {
-        let wanted = |pid| TargetSpec::process(pid, self.bin.clone());
-        self.pid.map(|pid| TargetSpec { freeze_filtered: self.freeze_seccomp, ..wanted(pid) })
+        self.running.process().map(|(pid, start_ticks)| self.process(pid, start_ticks))
     }
 
-    pub(super) fn depth(&self) -> Depth {
-        Depth { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
+    fn process(&self, pid: i32, start_ticks: Option<u64>) -> TargetSpec {
+        let freeze_filtered = self.freeze_seccomp;
+        TargetSpec { freeze_filtered, start_ticks, ..TargetSpec::process(pid, self.bin.clone()) }
     }
 
-    fn file(&self, path: &Path) -> Given {
-        Given::File { path: path.to_owned(), bin: self.bin.clone(), sysroot: self.sysroot.clone() }
+    pub(super) fn options(&self) -> CaptureOptions {
+        CaptureOptions { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
     }
 
-    fn given(&self) -> Option<Given> {
-        self.wanted().map(|wanted| Given::Process(wanted, self.depth()))
+    fn file(&self, path: &Path) -> Input {
+        Input::File { path: path.to_owned(), bin: self.bin.clone(), sysroot: self.sysroot.clone() }
+    }
+
+    fn given(&self) -> Option<Input> {
+        self.wanted().map(|wanted| Input::Process(wanted, self.options()))
     }
 }
 
 #[derive(Args, Debug)]
 pub(super) struct DiffArgs {
-    /// What to compare, the earlier one first: captures, core files, or what `stack --json` and
-    /// `summary --json` write; - for standard input. With --pid one file, and the process as it is now
-    #[arg(value_name = "FILE", required = true, num_args = 1..=2, value_hint = ValueHint::FilePath)]
-    files: Vec<PathBuf>,
+    /// Two files, pids or names; - for stdin
+    ///
+    /// The earlier one first. Files are captures, core files, and what `stack --json` and `summary --json`
+    /// write. What is not a file is the pid or the name of a running program.
+    #[arg(value_name = "FILE|TARGET", help_heading = None::<&str>, required = true, num_args = 1..=2, value_hint = ValueHint::FilePath)]
+    operands: Vec<PathBuf>,
+    /// The running programs among them, in their places.
+    #[arg(skip)]
+    running: Vec<Option<Found>>,
     #[command(flatten)]
     process: ProcessArgs,
-    /// What groups have in common: stack, similar (stacks that differ only within the runtime),
-    /// place, start, creator, state, reason, label=KEY
-    #[arg(long, value_name = "KEY")]
+    /// Group by stack, place, … (gospy help keys)
+    #[arg(help_heading = "Display", long, value_name = "KEY")]
     pub(super) by: Option<GroupBy>,
-    /// Count and show the runtime's own goroutines and frames too
-    #[arg(long)]
+    /// Include the runtime's own goroutines
+    #[arg(help_heading = "Display", long)]
     pub(super) system: bool,
-    /// Show at most this many groups in a section; 0 for no limit
-    #[arg(long, value_name = "N", default_value_t = 40)]
+    /// Show at most N groups per section; 0 for all
+    #[arg(help_heading = "Display", long, value_name = "N", default_value_t = 40)]
     pub(super) limit: usize,
-    /// Markdown, to paste into a pull request
-    #[arg(long, conflicts_with = "json")]
+    /// Markdown, for a pull request
+    #[arg(help_heading = "Display", long, conflicts_with = "json")]
     pub(super) markdown: bool,
     /// One JSON object instead of text
-    #[arg(long, short)]
+    #[arg(help_heading = "Display", long, short)]
     pub(super) json: bool,
 }
 
 impl DiffArgs {
     /// The two, or what is wrong with what was typed.
-    pub(super) fn both(&self) -> Result<[Given; 2], String> {
-        let file = |path: &PathBuf| self.process.file(path);
-        match (self.files.as_slice(), self.process.given()) {
-            ([a, b], None) if a.as_os_str() == "-" && b.as_os_str() == "-" => Err(READ_TWICE.to_owned()),
-            ([a, b], None) => Ok([file(a), file(b)]),
-            ([a], Some(now)) => Ok([file(a), now]),
-            ([_], None) => Err("a second file, or --pid for the process as it is now, is missing".to_owned()),
-            _ => Err("two files and --pid are three things to compare: leave one out".to_owned()),
+    pub(super) fn both(&self) -> Result<[Input; 2], String> {
+        let inputs = self.operands.iter().enumerate().map(|(at, path)| match self.running.get(at).copied().flatten() {
+            Some(found) => {
+                let wanted = self.process.process(found.pid, found.start_ticks);
+                Input::Process(wanted, self.process.options())
+            }
+            None => self.process.file(path),
+        });
+        let inputs: Vec<Input> = inputs.chain(self.process.given()).collect();
+        let frozen = self.process.freeze.is_some() && !inputs.iter().any(|input| matches!(input, Input::Process(..)));
+        let from_stdin = |input: &&Input| matches!(input, Input::File { path, .. } if path.as_os_str() == "-");
+        if inputs.iter().filter(from_stdin).count() > 1 {
+            return Err(READ_TWICE.to_owned());
         }
+        match <[Input; 2]>::try_from(inputs) {
+            Ok(_) if frozen => Err("--freeze stops a running program, and both of these are files".to_owned()),
+            Ok(both) => Ok(both),
+            Err(inputs) if inputs.len() < 2 => Err("give a second file or running program to compare with".to_owned()),
+            Err(_) => Err("these are three things to compare: leave one out".to_owned()),
+        }
+    }
+
+    /// Finds the running programs: what is a file is one, and what has a slash can be nothing else.
+    pub(super) fn look_up(&mut self, finder: &mut Finder<'_, '_>) -> Result<(), Failure> {
+        if self.operands.len() + usize::from(self.process.running.is_given()) != 2 {
+            // Said by `both`.
+            return Ok(());
+        }
+        self.process.running.look_up(None, finder)?;
+        for path in &self.operands {
+            let word = path.to_str().filter(|word| *word != "-" && !word.contains('/') && !path.exists());
+            let usage = |problem: &str| Failure::new(Exit::Usage, format!("{}: {problem}", path.display()));
+            let word = word.map(str::parse::<Word>).transpose().map_err(usage)?;
+            let found = word.map(|word| finder.by_word(&word)).transpose();
+            self.running.push(found.map_err(|failure| match failure.exit() {
+                Exit::NoProcess => {
+                    let message = format!("{}: there is no such file, and {}", path.display(), failure.message());
+                    Failure::new(Exit::Error, message)
+                }
+                _ => failure,
+            })?);
+        }
+        Ok(())
     }
 }
 
@@ -181,74 +192,87 @@ pub(super) struct RuleArgs {
     /// At most N goroutines
     #[arg(long, value_name = "N")]
     pub(super) max_goroutines: Option<u64>,
-    /// At most N (or N%) more goroutines than in the baseline; with `check --watch`, no group may grow
-    /// steadily by more
+    /// At most N (or N%) more than baseline
+    ///
+    /// With `check --watch`, no group may grow steadily by more; `gospy help rules` has the details.
     #[arg(long, value_name = "N|N%", value_parser = allowance)]
     pub(super) max_growth: Option<Allowance>,
-    /// At most N goroutines with the same stack
+    /// At most N with the same stack
     #[arg(long, value_name = "N")]
     pub(super) max_group: Option<u64>,
-    /// No goroutine is blocked for longer
+    /// No goroutine blocked for longer
     #[arg(long, value_name = "DURATION", value_parser = wait)]
     pub(super) max_wait: Option<u64>,
-    /// No goroutine has such a function on its stack
-    #[arg(long, value_name = "REGEX")]
+    /// No goroutine in such a function
+    #[arg(long, hide_short_help = true, value_name = "REGEX")]
     pub(super) forbid_function: Vec<Regex>,
-    /// Some goroutine has such a function on its stack
-    #[arg(long, value_name = "REGEX")]
+    /// At least one goroutine in such a function
+    #[arg(long, hide_short_help = true, value_name = "REGEX")]
     pub(super) require_function: Vec<Regex>,
-    /// Nothing is wrong with any goroutine for certain: none that can never go on, has waited for a
-    /// lock for a minute, or ends the program
+    /// No definite problems
+    ///
+    /// No goroutine is blocked forever, has waited for a lock for a minute, or ends the program.
     #[arg(long)]
     pub(super) no_findings: bool,
-    /// Leave out goroutines with such a function on their stack, or created by one
+    /// Ignore goroutines in or created by it
     #[arg(long, value_name = "REGEX")]
     pub(super) allow: Vec<Regex>,
-    /// The same from a file: a regular expression a line; # begins a comment
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// The same, one regex per line
+    ///
+    /// A # begins a comment.
+    #[arg(long, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) allow_file: Vec<PathBuf>,
-    /// Count the runtime's own goroutines too
-    #[arg(long)]
+    /// Include the runtime's own goroutines
+    #[arg(long, hide_short_help = true)]
     pub(super) system: bool,
 }
 
 #[derive(Args, Debug)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["pid", "from"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["target", "pid", "name", "from"])))]
 pub(super) struct CheckArgs {
+    /// Pid or name of a running Go program
+    #[arg(value_name = "TARGET", help_heading = None::<&str>, value_hint = ValueHint::Other, add = completion::targets())]
+    target: Option<Word>,
     #[command(flatten)]
     process: ProcessArgs,
-    /// File to read in the place of a process: a capture, a core file, or what `stack --json` writes;
-    /// - for standard input
+    /// Read a capture, core file or JSON; - for stdin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["freeze", "watch"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     pub(super) rules: RuleArgs,
-    /// File to measure growth from: a capture, a core file, or what `stack --json` writes
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "max_growth")]
+    /// File to measure growth from
+    #[arg(help_heading = "Sampling and output", long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "max_growth")]
     pub(super) baseline: Option<PathBuf>,
-    /// Go on when the baseline is of another program
-    #[arg(long, requires = "baseline")]
+    /// Accept a baseline of another program
+    #[arg(help_heading = "Sampling and output", long, hide_short_help = true, requires = "baseline")]
     pub(super) force: bool,
-    /// Sample the process for that long, and fail when goroutines grow steadily
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// Sample for so long; fail on steady growth
+    #[arg(help_heading = "Sampling and output", long, value_name = "DURATION", value_parser = duration)]
     pub(super) watch: Option<u64>,
-    /// Time between samples; a thirtieth of the watch unless given
-    #[arg(long, short, value_name = "DURATION", value_parser = duration, requires = "watch")]
+    /// Time between samples [default: watch/30]
+    #[arg(help_heading = "Sampling and output", long, hide_short_help = true, short, value_name = "DURATION", value_parser = duration, requires = "watch")]
     pub(super) interval: Option<u64>,
     /// One JSON object instead of text
-    #[arg(long, short)]
+    #[arg(help_heading = "Sampling and output", long, short)]
     pub(super) json: bool,
-    /// Write JUnit XML to a file too, for its owner alone. A regular file of one's own, as an earlier run
-    /// left it, is replaced, and nothing else
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Write JUnit XML to a file too
+    ///
+    /// For its owner alone. A regular file of your own is replaced, and nothing else.
+    #[arg(help_heading = "Sampling and output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) junit: Option<PathBuf>,
-    /// Annotate the run on GitHub Actions; done without asking where GITHUB_ACTIONS is true
-    #[arg(long)]
+    /// Annotate the run on GitHub Actions
+    ///
+    /// The default where GITHUB_ACTIONS is true.
+    #[arg(help_heading = "Sampling and output", long, hide_short_help = true)]
     pub(super) github: bool,
 }
 
 impl CheckArgs {
-    pub(super) fn given(&self) -> Given {
+    pub(super) fn look_up(&mut self, finder: &mut Finder<'_, '_>) -> Result<(), Failure> {
+        self.process.running.look_up(self.target.as_ref(), finder)
+    }
+
+    pub(super) fn given(&self) -> Input {
         match (&self.from, self.process.given()) {
             (_, Some(process)) => process,
             (from, None) => self.process.file(from.as_deref().unwrap_or(Path::new(""))),
@@ -263,7 +287,7 @@ impl CheckArgs {
     }
 
     /// What growth is measured from.
-    pub(super) fn baseline(&self) -> Option<Given> {
+    pub(super) fn baseline(&self) -> Option<Input> {
         self.baseline.as_deref().map(|path| self.process.file(path))
     }
 }
@@ -272,8 +296,8 @@ fn signal(text: &str) -> Result<Signal, String> {
     let name = text.to_ascii_uppercase();
     let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
     match name.parse::<Signal>() {
-        Ok(Signal::SIGKILL | Signal::SIGSTOP) => Err("nobody can receive this one".to_owned()),
-        Ok(Signal::SIGCHLD) => Err("this one tells that the command has ended".to_owned()),
+        Ok(Signal::SIGKILL | Signal::SIGSTOP) => Err("a process cannot catch this one".to_owned()),
+        Ok(Signal::SIGCHLD) => Err("this one reports the end of the command".to_owned()),
         Ok(signal) => Ok(signal),
         Err(_) => Err("signals have names like USR1 or SIGUSR1".to_owned()),
     }
@@ -281,28 +305,29 @@ fn signal(text: &str) -> Result<Signal, String> {
 
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
-    /// Give up on the command after this time: print all its stacks, then end it
+    /// Print its stacks and end it after this time
     #[arg(long, short, value_name = "DURATION", value_parser = duration)]
     pub(super) timeout: Option<u64>,
-    /// From SIGTERM, when it is given up on, to SIGKILL
+    /// Time from SIGTERM to SIGKILL
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s", requires = "timeout")]
     pub(super) grace: u64,
-    /// Where to write the stacks of a command that was given up on; standard error unless given. A regular
-    /// file of one's own is replaced, and nothing else
+    /// Write these stacks to a file, not stderr
+    ///
+    /// A regular file of your own is replaced, and nothing else.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "timeout")]
     pub(super) dump: Option<PathBuf>,
-    /// Take a capture at intervals: it is written into --output, and judged by the rules
+    /// Take captures at intervals
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) capture_every: Option<u64>,
-    /// Take a capture at this signal, which is then not passed on
+    /// Take a capture on this signal
     #[arg(long, value_name = "SIGNAL", value_parser = signal)]
     pub(super) capture_on: Option<Signal>,
-    /// Directory for captures; it is made if need be
+    /// Directory for captures, created if missing
     #[arg(long, short, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     pub(super) output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) rules: RuleArgs,
     /// The command and its arguments
-    #[arg(value_name = "COMMAND", required = true, num_args = 1.., last = true, value_hint = ValueHint::CommandWithArguments)]
+    #[arg(value_name = "COMMAND", help_heading = None::<&str>, required = true, num_args = 1.., last = true, value_hint = ValueHint::CommandWithArguments)]
     pub(super) command: Vec<OsString>,
 }

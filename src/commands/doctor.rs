@@ -5,15 +5,11 @@ use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure};
 use crate::report::doctor;
-use crate::report::json::to_writer;
 
 pub(super) fn run(arguments: &DoctorArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
     let (report, exit) = sources.examine(arguments.wanted().as_ref())?;
     if arguments.json {
-        streams.finish(|out| {
-            to_writer(out, &report)?;
-            writeln!(out)
-        })?;
+        streams.finish(|out| doctor::json(out, &report))?;
     } else {
         let style = streams.out_style();
         streams.finish(|out| doctor::write(out, style, &report))?;

@@ -33,9 +33,9 @@ pub enum Exit {
 
 /// What each status means, for `--help` and the manual pages.
 const STATUSES: &[(u8, &str)] = &[
-    (0, "done (also when the reader of a pipe went away)"),
+    (0, "success, also after a closed pipe"),
     (1, "error"),
-    (2, "wrong usage"),
+    (2, "usage error"),
     (3, "no such process, or it ended while it was read"),
     (4, "no permission; the message says which, and what to do"),
     (5, "not a Go program, or a version of Go that cannot be read"),
@@ -47,14 +47,14 @@ const STATUSES: &[(u8, &str)] = &[
 
 /// What `run` ends with beside the status of its command.
 const OF_RUN: &[(&str, &str)] = &[
-    ("", "that of the command; 128 + N when signal N ended it"),
+    ("", "that of the command; 128 + N if signal N ended it"),
     ("7", "the command ended with 0, but a rule does not hold"),
     ("8", "the command ended with 0 and no rule failed, but one could not be judged"),
     ("124", "it did not end within --timeout"),
     ("125", "gospy run itself failed"),
     ("126", "the command cannot be executed"),
-    ("127", "there is no such command"),
-    ("2", "wrong usage"),
+    ("127", "command not found"),
+    ("2", "usage error"),
 ];
 
 /// The statuses of a command and what they mean, in the order in which they are shown. Only `check`

@@ -1,4 +1,4 @@
-//! What is made from the definitions themselves: completions, manual pages, the JSON Schema.
+//! What is made from the definitions themselves: manual pages and the JSON Schemas.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,13 +12,6 @@ use super::{Exit, Failure, exit};
 use crate::new_file::{Directory, Goal, PUBLIC, Replace};
 use crate::report::{captures, check, diff, doctor, json, processes};
 use crate::top::stream;
-
-pub(super) fn completions(shell: clap_complete::Shell, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "gospy", &mut script);
-    streams.finish(|out| out.write_all(&script))?;
-    Ok(Exit::Done)
-}
 
 pub(super) fn man(directory: Option<&Path>, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
     let pages = pages();

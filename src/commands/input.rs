@@ -27,7 +27,7 @@ const MOST_STREAMED: u64 = 4 << 30;
 const HEAD: usize = MAGIC.len();
 
 /// A file or stream, open, and its first bytes.
-pub(super) struct Input {
+pub(super) struct InputFile {
     /// What it is called in messages.
     pub(super) name: String,
     /// What is in it.
@@ -48,7 +48,7 @@ pub(super) enum Contents {
     Unknown,
 }
 
-impl Input {
+impl InputFile {
     /// Opens `path`; `-` is standard input.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let name = if is_dash(path) { "standard input".to_owned() } else { path.display().to_string() };

@@ -3,20 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::input::{Contents, Input, not_read};
-use super::source::{Depth, Freeze, Place, Source, Sources, TargetSpec};
-use super::{Exit, Failure, examine};
+use super::input::{Contents, InputFile, not_read};
+use super::source::{Location, Source, Sources, TargetSpec};
+use super::{Exit, Failure};
 use crate::capture::{
     CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, record,
 };
+use crate::inspect::Problem;
+use crate::inspect::doctor::Doctor;
+use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
 use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
-use crate::report::doctor::Doctor;
 use crate::report::json::restore;
-use crate::report::processes::Processes;
 use crate::runtime::RuntimeError;
 
 /// The processes of this machine.
@@ -25,16 +26,16 @@ pub struct Live;
 
 impl Sources for Live {
     fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
-        match &wanted.place {
-            Place::File(path) => opened(Input::open(path)?, wanted),
-            Place::Process(_) => session(target(wanted)?, wanted),
+        match &wanted.location {
+            Location::File(path) => opened(InputFile::open(path)?, wanted),
+            Location::Process(_) => session(target(wanted)?, wanted),
         }
     }
 
-    fn record(&self, wanted: &TargetSpec, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+    fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), Failure> {
         let (target, _) = target(wanted)?;
         let start = target.process().start_ticks;
-        let recorded = record(target, freeze.map(mode)).map_err(|error| match error {
+        let recorded = record(target, freeze).map_err(|error| match error {
             RecordError::Open(error) => not_opened(error, wanted),
             RecordError::Capture(error) => not_captured(error),
             RecordError::Target(error) => error.into(),
@@ -49,30 +50,40 @@ impl Sources for Live {
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
-        examine::doctor(wanted)
+        let Some(wanted) = wanted else { return Ok((Doctor::of_machine()?, Exit::Done)) };
+        let mut report = match &wanted.location {
+            Location::Process(pid) => Doctor::of_process(*pid)?,
+            Location::File(_) => Doctor::of_file(wanted.name())?,
+        };
+        let read = target(wanted).and_then(|(target, bin)| {
+            report.read(target, bin).map_err(|problem| match problem {
+                Problem::Target(error) => error.into(),
+                Problem::Open(error) => not_opened(error, wanted),
+                Problem::Capture(error) => not_captured(error),
+            })
+        });
+        let exit = read.map_or_else(
+            |failure| {
+                report.problem = Some(failure.message().to_owned());
+                failure.exit()
+            },
+            |()| Exit::Done,
+        );
+        Ok((report, exit))
+    }
+
+    fn programs(&self) -> Result<Inventory, Failure> {
+        Ok(Inventory::take()?)
     }
 
     fn processes(&self) -> Result<Processes, Failure> {
-        examine::processes()
+        Ok(Inventory::take()?.counted())
     }
 }
 
 impl Source for Session {
-    fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure> {
-        let options = CaptureOptions {
-            stacks: depth.stacks,
-            dead: depth.dead,
-            c_frames: depth.c_frames,
-            freeze: depth.freeze.map(mode),
-        };
-        Self::capture(self, &options).map_err(not_captured)
-    }
-}
-
-fn mode(freeze: Freeze) -> FreezeMode {
-    match freeze {
-        Freeze::Running => FreezeMode::Running,
-        Freeze::All => FreezeMode::All,
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure> {
+        Self::capture(self, options).map_err(not_captured)
     }
 }
 
@@ -81,14 +92,18 @@ type Opened = (Box<dyn Target>, Option<PathBuf>);
 
 /// Opens what there is memory of: a process, a capture or a core file.
 pub(super) fn target(wanted: &TargetSpec) -> Result<Opened, Failure> {
-    let path = match &wanted.place {
-        Place::Process(pid) => {
+    let path = match &wanted.location {
+        Location::Process(pid) => {
             let target = LiveTarget::open(*pid)?.allow_freeze_of_filtered(wanted.freeze_filtered);
+            if wanted.start_ticks.is_some() && wanted.start_ticks != target.process().start_ticks {
+                // The one that was found has ended, and another one has its pid.
+                return Err(TargetError::NoSuchProcess { pid: *pid }.into());
+            }
             return Ok((Box::new(target), wanted.bin.clone()));
         }
-        Place::File(path) => path,
+        Location::File(path) => path,
     };
-    let input = Input::open(path)?;
+    let input = InputFile::open(path)?;
     if input.contents == Contents::Json {
         let name = &input.name;
         let message = format!(
@@ -101,7 +116,7 @@ pub(super) fn target(wanted: &TargetSpec) -> Result<Opened, Failure> {
 }
 
 /// A file whose contents are memory.
-fn memory(input: Input, path: &Path, wanted: &TargetSpec) -> Result<Opened, Failure> {
+fn memory(input: InputFile, path: &Path, wanted: &TargetSpec) -> Result<Opened, Failure> {
     let options = CoreOptions { bin: wanted.bin.clone(), sysroot: wanted.sysroot.clone() };
     let name = input.name.clone();
     let target = match input.is_stream() {
@@ -119,8 +134,8 @@ fn memory(input: Input, path: &Path, wanted: &TargetSpec) -> Result<Opened, Fail
 }
 
 /// What can be shown of a file.
-pub(super) fn opened(input: Input, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
-    let Place::File(path) = &wanted.place else { return session(target(wanted)?, wanted) };
+pub(super) fn opened(input: InputFile, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
+    let Location::File(path) = &wanted.location else { return session(target(wanted)?, wanted) };
     if input.contents != Contents::Json {
         return session(memory(input, path, wanted)?, wanted);
     }
@@ -138,9 +153,9 @@ fn session((target, bin): Opened, wanted: &TargetSpec) -> Result<Box<dyn Source>
 struct Restored(Snapshot);
 
 impl Source for Restored {
-    fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure> {
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure> {
         let mut snapshot = self.0.clone();
-        snapshot.goroutines.retain(|goroutine| depth.dead || !goroutine.status.is_dead());
+        snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
         Ok(snapshot)
     }
 }
@@ -156,9 +171,9 @@ fn not_captured(error: CaptureError) -> Failure {
 
 pub(super) fn not_opened(error: OpenError, wanted: &TargetSpec) -> Failure {
     let not_go = |text: String, next: &str| Failure::new(Exit::NotGo, format!("{}: {text}\n{next}", wanted.name()));
-    let (other, argument) = match &wanted.place {
-        Place::Process(pid) => ("`gospy ps` lists the Go programs that run here", format!("--pid {pid}")),
-        Place::File(path) => {
+    let (other, argument) = match &wanted.location {
+        Location::Process(pid) => ("`gospy ps` lists the Go programs that run here", format!("--pid {pid}")),
+        Location::File(path) => {
             ("captures and core files of Go programs can be read", format!("--from {}", path.display()))
         }
     };

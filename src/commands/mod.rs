@@ -8,12 +8,13 @@ mod args;
 mod capture;
 mod check;
 mod ci_args;
+mod completion;
 mod diff;
 mod doctor;
-mod examine;
 mod exit;
 mod files;
 mod generated;
+mod help;
 mod input;
 pub mod live;
 mod ps;
@@ -21,23 +22,29 @@ mod rules;
 mod run;
 mod save;
 mod selection;
+mod shorthand;
 mod snapshots;
 pub mod source;
 mod stack;
 pub mod streams;
 mod summary;
+mod target;
+#[cfg(test)]
+mod target_tests;
 #[cfg(test)]
 mod tests;
 mod top;
+mod topics;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::FromArgMatches as _;
 
 use args::{Cli, Command, Global};
 pub use exit::{Exit, Failure};
 use source::Sources;
 use streams::Streams;
+use target::Finder;
 
 /// Runs the command that `arguments` (the program's name first) ask for.
 pub fn run<I, T>(arguments: I, sources: &dyn Sources, streams: &mut Streams<'_>) -> Exit
@@ -46,10 +53,24 @@ where
     T: Into<OsString> + Clone,
 {
     let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-    let exit = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => {
+    let mut definitions = help::definitions(&arguments);
+    if let Some(shell) = completion::asking(streams) {
+        return match completion::answer(&shell, &arguments, definitions, streams) {
+            Ok(exit) => exit,
+            Err(failure) => {
+                failure.print(streams);
+                failure.exit()
+            }
+        };
+    }
+    let expanded = shorthand::expand(arguments.clone(), &definitions);
+    let parsed = definitions.try_get_matches_from_mut(expanded.arguments);
+    let cli =
+        parsed.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definitions)));
+    let exit = match cli {
+        Ok(mut cli) => {
             streams.choose_colour(cli.global.colour());
-            match command(&cli, sources, streams) {
+            match command(&mut cli, expanded.similar_command, sources, streams) {
                 Ok(exit) => exit,
                 Err(failure) => {
                     failure.print(streams);
@@ -62,7 +83,7 @@ where
     if exit == Exit::Usage
         && let Some(mode) = detached_freeze(&arguments)
     {
-        streams.note(&format!("--freeze takes its value behind an equals sign: --freeze={mode}"));
+        streams.note(&format!("--freeze takes its value after an equals sign: --freeze={mode}"));
     }
     exit
 }
@@ -76,18 +97,27 @@ fn detached_freeze(arguments: &[OsString]) -> Option<&str> {
     modes.into_iter().find(|mode| matches!(*mode, "all" | "running"))
 }
 
-fn command(cli: &Cli, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
-    match &cli.command {
-        Command::Summary(arguments) => summary::run(arguments, &cli.global, sources, streams),
-        Command::Stack(arguments) => stack::run(arguments, &cli.global, sources, streams),
-        Command::Capture(arguments) => capture::run(arguments, &cli.global, sources, streams),
+fn command(
+    cli: &mut Cli,
+    similar_command: Option<String>,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Failure> {
+    let Some(command) = &mut cli.command else { return ps::overview(sources, streams) };
+    command.look_up(&mut Finder { sources, streams, quiet: cli.global.quiet, similar_command })?;
+    let global = &cli.global;
+    match command {
+        Command::Summary(arguments) => summary::run(arguments, global, sources, streams),
+        Command::Stack(arguments) => stack::run(arguments, global, sources, streams),
+        Command::Capture(arguments) => capture::run(arguments, global, sources, streams),
         Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),
-        Command::Diff(arguments) => diff::run(arguments, &cli.global, sources, streams),
-        Command::Check(arguments) => check::run(arguments, &cli.global, sources, streams),
-        Command::Run(arguments) => run::run(arguments, &cli.global, sources, streams),
-        Command::Completions { shell } => generated::completions(*shell, streams),
+        Command::Diff(arguments) => diff::run(arguments, global, sources, streams),
+        Command::Check(arguments) => check::run(arguments, global, sources, streams),
+        Command::Run(arguments) => run::run(arguments, global, sources, streams),
+        Command::Help { topic } => help::help(topic.as_deref(), streams),
+        Command::Completions { shell } => completion::script(*shell, streams),
         Command::Man { directory } => generated::man(directory.as_deref(), streams),
         Command::Schema { of } => generated::schema(*of, streams),
     }

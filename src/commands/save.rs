@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::capture::description;
 use super::live::Live;
-use super::source::{Freeze, Place, Sources, TargetSpec};
+use super::source::{Location, Sources, TargetSpec};
 use crate::analysis::Index;
+use crate::capture::FreezeMode;
 use crate::model::Snapshot;
 use crate::new_file::{Goal, NewFileError, Replace};
 use crate::process::capture_file;
@@ -18,15 +19,15 @@ const MAX_NAMES: u32 = 99;
 
 /// Writes a capture of the program as it is now. Where it has ended, or is not to be read now, what was
 /// read of it last is written as JSON, which can be shown with --from too. Nothing is ever replaced.
-pub(super) fn save(wanted: TargetSpec, freeze: Option<Freeze>) -> Save {
+pub(super) fn save(wanted: TargetSpec, freeze: Option<FreezeMode>) -> Save {
     Arc::new(move |shown: &Snapshot, live: bool| {
-        let now = match wanted.place {
+        let now = match wanted.location {
             // It may be another process by now: one that came back.
-            Place::Process(_) => live.then(|| TargetSpec {
+            Location::Process(_) => live.then(|| TargetSpec {
                 freeze_filtered: wanted.freeze_filtered,
                 ..TargetSpec::process(shown.target.pid, None)
             }),
-            Place::File(_) => Some(wanted.clone()),
+            Location::File(_) => Some(wanted.clone()),
         };
         let written = match now.and_then(|wanted| Live.record(&wanted, freeze).ok()) {
             Some((image, snapshot)) => new_file(&snapshot, "capture").and_then(|goal| {

@@ -58,7 +58,7 @@ impl Selection {
         let sort = match arguments.sort {
             Some(key) => Some(Sort { key, reverse: arguments.reverse }),
             None if arguments.reverse => {
-                return Err(Failure::new(Exit::Usage, "--reverse needs an order to turn round: give --sort KEY too"));
+                return Err(Failure::new(Exit::Usage, "--reverse needs an order: add --sort KEY"));
             }
             None => None,
         };

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use super::input::{Contents, Input, not_read};
+use super::input::{Contents, InputFile, not_read};
 use super::live::opened;
-use super::source::{Depth, Place, Sources, TargetSpec};
+use super::source::{Sources, TargetSpec};
 use crate::analysis::Census;
+use crate::capture::CaptureOptions;
 use crate::model::SymbolPool;
 use crate::report::json::read;
 
@@ -14,15 +15,15 @@ const STANDARD_INPUT: &str = "standard input";
 
 /// Where a reading comes from.
 #[derive(Clone, Debug)]
-pub(super) enum Given {
+pub(super) enum Input {
     /// A file that holds one: a capture, a core file, or JSON; `-` for standard input. Of a core file
     /// `bin` and `sysroot` say where the program's files are.
     File { path: PathBuf, bin: Option<PathBuf>, sysroot: Option<PathBuf> },
     /// A process now.
-    Process(TargetSpec, Depth),
+    Process(TargetSpec, CaptureOptions),
 }
 
-impl Given {
+impl Input {
     /// What it is called.
     pub(super) fn name(&self) -> String {
         match self {
@@ -36,23 +37,23 @@ impl Given {
     pub(super) fn census(&self, sources: &dyn Sources, pool: &mut SymbolPool) -> Result<Census, Failure> {
         match self {
             Self::File { path, bin, sysroot } => {
-                let input = Input::open(path)?;
+                let input = InputFile::open(path)?;
                 let name = input.name.clone();
                 if input.contents != Contents::Memory {
                     return read::read(input.into_reader(), name.as_str(), pool)
                         .map_err(|error| not_read(&name, &error));
                 }
                 let (bin, sysroot) = (bin.clone(), sysroot.clone());
-                let wanted = TargetSpec { place: Place::File(path.clone()), bin, sysroot, freeze_filtered: false };
+                let wanted = TargetSpec { bin, sysroot, ..TargetSpec::file(path.clone()) };
                 let mut source = match input.is_stream() {
                     true => opened(input, &wanted)?,
                     false => sources.open(&wanted)?,
                 };
-                let depth = Depth { stacks: true, ..Depth::default() };
-                Ok(Census::of_snapshot(&source.capture(&depth)?, name, pool))
+                let options = CaptureOptions { stacks: true, ..CaptureOptions::default() };
+                Ok(Census::of_snapshot(&source.capture(&options)?, name, pool))
             }
-            Self::Process(wanted, depth) => {
-                let snapshot = sources.open(wanted)?.capture(depth)?;
+            Self::Process(wanted, options) => {
+                let snapshot = sources.open(wanted)?.capture(options)?;
                 Ok(Census::of_snapshot(&snapshot, name_of(wanted), pool))
             }
         }

@@ -5,27 +5,31 @@
 use std::path::PathBuf;
 
 use super::{Exit, Failure};
+use crate::capture::{CaptureOptions, FreezeMode};
+use crate::inspect::doctor::Doctor;
+use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
 use crate::process::recording::ElfImage;
-use crate::report::doctor::Doctor;
-use crate::report::processes::Processes;
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetSpec {
     /// Where it is.
-    pub place: Place,
+    pub location: Location,
     /// A binary of the same build with symbols; of a core file, the program's own file.
     pub bin: Option<PathBuf>,
     /// A directory with all files that a core file names.
     pub sysroot: Option<PathBuf>,
+    /// When the process was started, clock ticks after boot, where it was found by its name: another
+    /// process that has got its pid since is not meant.
+    pub start_ticks: Option<u64>,
     /// Whether it may be stopped though its system calls are filtered.
     pub freeze_filtered: bool,
 }
 
 /// Where a program is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// It runs, with this pid.
     Process(i32),
     /// In a capture or a core file.
@@ -36,48 +40,32 @@ impl TargetSpec {
     /// A running process.
     #[must_use]
     pub fn process(pid: i32, bin: Option<PathBuf>) -> Self {
-        Self { place: Place::Process(pid), bin, sysroot: None, freeze_filtered: false }
+        Self { location: Location::Process(pid), bin, sysroot: None, start_ticks: None, freeze_filtered: false }
+    }
+
+    /// A capture or a core file.
+    #[must_use]
+    pub fn file(path: PathBuf) -> Self {
+        Self { location: Location::File(path), ..Self::process(0, None) }
     }
 
     /// Its pid, if it runs.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
-        match self.place {
-            Place::Process(pid) => Some(pid),
-            Place::File(_) => None,
+        match self.location {
+            Location::Process(pid) => Some(pid),
+            Location::File(_) => None,
         }
     }
 
     /// What it is called in messages.
     #[must_use]
     pub fn name(&self) -> String {
-        match &self.place {
-            Place::Process(pid) => format!("process {pid}"),
-            Place::File(path) => path.display().to_string(),
+        match &self.location {
+            Location::Process(pid) => format!("process {pid}"),
+            Location::File(path) => path.display().to_string(),
         }
     }
-}
-
-/// Which threads to stop for an exact picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Freeze {
-    /// Those that run goroutines, one at a time
-    Running,
-    /// All of them, together
-    All,
-}
-
-/// What to read of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Whether to unwind stacks.
-    pub stacks: bool,
-    /// Whether to tell what goroutines do in C.
-    pub c_frames: bool,
-    /// Whether to list dead goroutines.
-    pub dead: bool,
-    /// Whether and what to stop.
-    pub freeze: Option<Freeze>,
 }
 
 /// Opens programs, and says what there is.
@@ -92,7 +80,7 @@ pub trait Sources {
     ///
     /// # Errors
     /// With the reason, what to do, and the status to end with.
-    fn record(&self, wanted: &TargetSpec, freeze: Option<Freeze>) -> Result<(ElfImage, Snapshot), Failure>;
+    fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), Failure>;
 
     /// Finds out how reading one would go, or what this machine allows, and the status to end with.
     ///
@@ -100,7 +88,13 @@ pub trait Sources {
     /// When not even that can be told.
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure>;
 
-    /// Lists the Go programs that run.
+    /// Lists what runs, without reading any of it.
+    ///
+    /// # Errors
+    /// When processes cannot be listed.
+    fn programs(&self) -> Result<Inventory, Failure>;
+
+    /// Lists the Go programs that run, with their goroutines counted.
     ///
     /// # Errors
     /// When processes cannot be listed.
@@ -113,5 +107,5 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// With the reason, what to do, and the status to end with.
-    fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure>;
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure>;
 }

@@ -36,7 +36,7 @@ pub(super) fn run(
     let profile = arguments.pprof.as_deref().filter(|path| !is_dash(path));
     let profile = profile.map(|path| report_file("--pprof", path)).transpose()?;
     let mut source = sources.open(&arguments.target.wanted())?;
-    let snapshot = source.capture(&arguments.depth())?;
+    let snapshot = source.capture(&arguments.options())?;
     let index = Index::new(&snapshot);
     let mut picked = selection.pick(&index);
     let with_system = arguments.system || arguments.list.json || selection.names_ids();

@@ -1,6 +1,6 @@
 //! Standard output and error: width, colour, and what happens when nobody reads.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::{Exit, Failure};
@@ -29,6 +29,8 @@ pub struct Environment {
     pub dumb: bool,
     /// `COLUMNS`.
     pub columns: Option<usize>,
+    /// `GOSPY_COMPLETE`: the shell that asks for completions.
+    pub complete: Option<String>,
     /// `GITHUB_ACTIONS` is true.
     pub github: bool,
     /// `GITHUB_WORKSPACE`: the checkout.
@@ -46,6 +48,7 @@ impl Environment {
             force: set("CLICOLOR_FORCE").is_some() && !is("CLICOLOR_FORCE", "0"),
             dumb: is("TERM", "dumb") || is("CLICOLOR", "0"),
             columns: std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()),
+            complete: super::completion::shell_of_environment(),
             github: is("GITHUB_ACTIONS", "true"),
             workspace: set("GITHUB_WORKSPACE").map(PathBuf::from),
         }
@@ -68,6 +71,10 @@ pub struct Streams<'a> {
     pub out: &'a mut dyn Write,
     /// Messages.
     pub err: &'a mut dyn Write,
+    /// Answers to questions; files that are named `-` are not read from here.
+    pub input: &'a mut dyn BufRead,
+    /// Whether a question can be answered.
+    pub in_is_terminal: bool,
     /// Whether the answer goes to a terminal.
     pub out_is_terminal: bool,
     /// Whether messages go to a terminal.
@@ -85,11 +92,15 @@ const NARROWEST: usize = 40;
 
 impl<'a> Streams<'a> {
     /// The process's own.
-    pub fn of_process(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        let columns = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    pub fn of_process(out: &'a mut dyn Write, err: &'a mut dyn Write, input: &'a mut dyn BufRead) -> Self {
+        let columns = terminal_size::terminal_size_of(io::stdout())
+            .or_else(|| terminal_size::terminal_size_of(io::stderr()))
+            .map(|(width, _)| usize::from(width.0));
         Self {
             out,
             err,
+            input,
+            in_is_terminal: io::stdin().is_terminal(),
             out_is_terminal: io::stdout().is_terminal(),
             err_is_terminal: io::stderr().is_terminal(),
             columns: columns.filter(|columns| *columns > 0),
@@ -111,6 +122,12 @@ impl<'a> Streams<'a> {
             width: columns.map(|columns| columns.max(NARROWEST)),
             colour: self.environment.colours(self.choice, self.out_is_terminal),
         }
+    }
+
+    /// How a list on standard error is to look.
+    pub(super) fn err_style(&self) -> TextStyle {
+        let columns = if self.err_is_terminal { self.columns.or(Some(80)) } else { self.environment.columns };
+        TextStyle { width: columns.map(|columns| columns.max(NARROWEST)), colour: self.err_colour() }
     }
 
     pub(super) fn err_colour(&self) -> bool {

@@ -21,7 +21,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let selection = Selection::new(&arguments.list)?;
     let mut source = sources.open(&arguments.target.wanted())?;
-    let snapshot = source.capture(&arguments.target.depth(arguments.show_dead))?;
+    let snapshot = source.capture(&arguments.target.options(arguments.show_dead))?;
     let index = Index::new(&snapshot);
     let mut picked = selection.pick(&index);
     let place = arguments.place();

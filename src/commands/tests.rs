@@ -2,14 +2,15 @@
 
 use std::io::{self, Write};
 
-use super::source::{Depth, Source, Sources, TargetSpec};
+use super::source::{Source, Sources, TargetSpec};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, Failure, run};
+use crate::capture::CaptureOptions;
+use crate::inspect::doctor::{Check, Doctor};
+use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{Snapshot, Status};
 use crate::process::recording::ElfImage;
-use crate::report::doctor::{Check, Doctor};
-use crate::report::processes::{Process, Processes};
 
 /// DEL, C1, bidirectional controls, and characters that cannot be seen, in and beyond the first plane.
 const HOSTILE: &str = "\u{7f}\u{9b}2J\u{202e}\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
@@ -26,7 +27,11 @@ impl Sources for Fake {
         }
     }
 
-    fn record(&self, wanted: &TargetSpec, _: Option<super::source::Freeze>) -> Result<(ElfImage, Snapshot), Failure> {
+    fn record(
+        &self,
+        wanted: &TargetSpec,
+        _: Option<crate::capture::FreezeMode>,
+    ) -> Result<(ElfImage, Snapshot), Failure> {
         Err(Failure::new(Exit::NoProcess, format!("there is no {}", wanted.name())))
     }
 
@@ -34,15 +39,12 @@ impl Sources for Fake {
         let check =
             Check { name: "process_vm_readv".into(), passed: Some(false), value: format!("refused\u{1b}{HOSTILE}") };
         let exit = if wanted.is_some() { Exit::Permission } else { Exit::Done };
-        Ok((
-            Doctor {
-                gospy_version: "0",
-                pid: wanted.and_then(TargetSpec::pid),
-                access: vec![check],
-                ..Default::default()
-            },
-            exit,
-        ))
+        Ok((Doctor { pid: wanted.and_then(TargetSpec::pid), access: vec![check], ..Default::default() }, exit))
+    }
+
+    fn programs(&self) -> Result<Inventory, Failure> {
+        let programs = self.processes()?.processes;
+        Ok(Inventory { programs, ..Inventory::default() })
     }
 
     fn processes(&self) -> Result<Processes, Failure> {
@@ -57,15 +59,15 @@ impl Sources for Fake {
             ..Default::default()
         };
         let processes = vec![process(4242, None), process(4243, Some("no permission\nadvice"))];
-        Ok(Processes { schema_version: 1, gospy_version: "0", processes, hidden: 2, refused: Some(4243) })
+        Ok(Processes { processes, hidden: 2, refused: Some(4243) })
     }
 }
 
 impl Source for Opened {
-    fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure> {
-        assert!(depth.stacks);
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure> {
+        assert!(options.stacks);
         let mut snapshot = self.0.clone();
-        snapshot.goroutines.retain(|goroutine| depth.dead || !goroutine.status.is_dead());
+        snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
         Ok(snapshot)
     }
 }
@@ -100,7 +102,7 @@ impl Sources for Settling {
     fn record(
         &self,
         wanted: &TargetSpec,
-        freeze: Option<super::source::Freeze>,
+        freeze: Option<crate::capture::FreezeMode>,
     ) -> Result<(ElfImage, Snapshot), Failure> {
         Fake(snapshot(1)).record(wanted, freeze)
     }
@@ -109,13 +111,17 @@ impl Sources for Settling {
         Fake(snapshot(1)).examine(wanted)
     }
 
+    fn programs(&self) -> Result<Inventory, Failure> {
+        Fake(snapshot(1)).programs()
+    }
+
     fn processes(&self) -> Result<Processes, Failure> {
         Fake(snapshot(1)).processes()
     }
 }
 
 impl Source for Readings {
-    fn capture(&mut self, _: &Depth) -> Result<Snapshot, Failure> {
+    fn capture(&mut self, _: &CaptureOptions) -> Result<Snapshot, Failure> {
         let mut snapshot = snapshot(3);
         snapshot.reading.consistency.moving = u64::from(self.0 == 0);
         snapshot.captured_at_unix_ns += self.0 * 1_000_000_000;
@@ -139,6 +145,8 @@ fn gospy_from(sources: &dyn Sources, terminal: bool, line: &str) -> Ran {
     let mut streams = Streams {
         out: &mut out,
         err: &mut err,
+        input: &mut io::empty(),
+        in_is_terminal: false,
         out_is_terminal: terminal,
         err_is_terminal: false,
         columns: Some(80),
@@ -164,7 +172,20 @@ fn exit_statuses() {
         ("dump -p 4242 --strict", Exit::Done),
         ("--help", Exit::Done),
         ("--version", Exit::Done),
-        ("", Exit::Usage),
+        ("", Exit::Done),
+        ("4242", Exit::Done),
+        ("-q --strict 4242 --all", Exit::Done),
+        ("shop", Exit::Usage),
+        ("check", Exit::Usage),
+        ("0", Exit::Usage),
+        ("summary 99999999999", Exit::Usage),
+        ("summary 4242 --pid 4242", Exit::Usage),
+        ("doctor 4242", Exit::Permission),
+        ("diff 4242 4242", Exit::Done),
+        ("diff 4242", Exit::Usage),
+        ("diff 4242 4242 -p 4242", Exit::Usage),
+        ("ps --sort goroutines --reverse", Exit::Done),
+        ("ps --sort colour", Exit::Usage),
         ("summary", Exit::Usage),
         ("summary -p 0", Exit::Usage),
         ("summary -p 4242 --sort colour", Exit::Usage),
@@ -172,7 +193,7 @@ fn exit_statuses() {
         ("summary -p 4242 --reverse", Exit::Usage),
         ("stack -p 4242 --folded --json", Exit::Usage),
         ("stack -p 4242 --max-frames 0", Exit::Usage),
-        ("nonsense", Exit::Usage),
+        ("nonsense", Exit::NoProcess),
         ("summary -p 1", Exit::NoProcess),
         ("stack -p 4242 -g 1,99", Exit::Error),
         ("stack -p 4242 -g 2-9", Exit::Done),
@@ -345,7 +366,7 @@ fn a_freeze_that_is_typed_as_two_words_is_explained() {
         let ran = gospy(line);
         assert_eq!(ran.exit, Exit::Usage, "{line}");
         let mode = if line.contains("all") { "all" } else { "running" };
-        assert!(ran.err.ends_with(&format!("behind an equals sign: --freeze={mode}\n")), "{line}: {}", ran.err);
+        assert!(ran.err.ends_with(&format!("after an equals sign: --freeze={mode}\n")), "{line}: {}", ran.err);
     }
     assert!(!gospy("stack -p 4242 --freeze=some").err.contains("equals sign"));
 }
@@ -398,28 +419,15 @@ fn pages() -> Vec<(String, String)> {
 #[test]
 fn every_manual_page_has_its_exit_statuses() {
     let pages = pages();
-    assert_eq!(pages.len(), 13, "gospy and its commands: {:?}", pages.iter().map(|page| &page.0).collect::<Vec<_>>());
+    assert_eq!(pages.len(), 14, "gospy and its commands: {:?}", pages.iter().map(|page| &page.0).collect::<Vec<_>>());
     for (name, text) in &pages {
         let (before, statuses) = text.split_once(".SH \"EXIT STATUS\"\n").unwrap_or_else(|| panic!("{name}: {text}"));
         assert!(!before.contains("Exit status"), "{name}: twice");
         let judges = matches!(name.as_str(), "gospy.1" | "gospy-check.1" | "gospy-run.1");
         assert_eq!(statuses.contains("\\fB8\\fR"), judges, "{name}: {statuses}");
         assert_eq!(statuses.contains("\\fB124\\fR"), name == "gospy-run.1", "{name}");
-        assert!(statuses.contains("\\fB2\\fR\nwrong usage"), "{name}: {statuses}");
+        assert!(statuses.contains("\\fB2\\fR\nusage error"), "{name}: {statuses}");
     }
-    for command in ["check", "run"] {
-        assert!(gospy(&format!("{command} --help")).out.contains("\n  8    "), "{command}");
-    }
-}
-
-#[test]
-fn shells_do_not_complete_files_for_pids() {
-    let script = gospy("completions zsh").out;
-    let lines: Vec<&str> = script.lines().filter(|line| line.contains("PID") && line.contains("--pid=")).collect();
-    assert!(
-        lines.len() >= 6 && lines.iter().all(|line| !line.contains("_files") && !line.contains(":_default")),
-        "{lines:?}"
-    );
 }
 
 #[test]
@@ -456,6 +464,8 @@ fn a_closed_pipe_is_a_success_and_a_full_disk_is_not() {
             let mut streams = Streams {
                 out: &mut Broken(kind),
                 err: &mut err,
+                input: &mut io::empty(),
+                in_is_terminal: false,
                 out_is_terminal: false,
                 err_is_terminal: false,
                 columns: None,
@@ -494,20 +504,35 @@ fn colour_follows_the_rules() {
 
 #[test]
 fn every_command_has_examples_and_a_manual_page() {
-    let top = gospy("--help").out;
-    assert!(top.contains("Exit status:") && top.contains("6    the answer is incomplete"));
-    for command in ["summary", "stack", "ps", "doctor", "diff", "check", "run", "completions", "man", "schema"] {
-        let help = gospy(&format!("{command} --help")).out;
-        assert!(help.contains("Examples:\n  gospy ") && help.contains(&format!("\n  gospy {command}")), "{help}");
+    let statuses = gospy("help exit").out;
+    assert!(statuses.contains("Exit status:") && statuses.contains("6    the answer is incomplete"), "{statuses}");
+    assert!(statuses.contains("\n  8    ") && statuses.contains("124"), "{statuses}");
+    let commands = ["summary", "stack", "ps", "doctor", "diff", "check", "run", "completions", "man", "schema", "help"];
+    for command in commands {
+        let long = gospy(&format!("{command} --help")).out;
+        assert!(long.contains("Examples:\n  ") && long.contains(&format!("gospy {command}")), "{long}");
+        assert_eq!(gospy(&format!("help {command}")).out, long, "{command}");
+        assert!(gospy(&format!("{command} -h")).out.lines().count() <= long.lines().count(), "{command}");
     }
-    for command in ["stack", "diff", "check"] {
-        let help = gospy(&format!("{command} --help")).out;
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(help.contains("for less than a millisecond each") && !help.contains("microseconds"), "{help}");
+    assert_eq!(gospy("help").out, gospy("--help").out);
+    for (line, parts) in [
+        ("help freeze", &["for less than a millisecond each", "--freeze-seccomp"][..]),
+        ("help rules", &["highest sample still rises in the last quarter", "gospy run"]),
+        ("help filter", &["a regular expression, found anywhere", "Examples:"]),
+        ("help keys", &["label=KEY"]),
+        ("help targets", &["--name 4242"]),
+        ("help formats", &["NO_COLOR"]),
+        ("summary --help", &["--freeze-seccomp", "--show-dead"]),
+        ("summary -h", &["More options: --help"]),
+    ] {
+        let ran = gospy(line);
+        let text = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(ran.exit == Exit::Done && parts.iter().all(|part| text.contains(part)), "{line}: {}", ran.out);
     }
-    let growth = gospy("check --help").out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(growth.contains("the highest sample still rises in the last quarter"), "{growth}");
-    assert!(gospy("summary --help").out.contains("a regular expression, found anywhere"));
+    assert!(!gospy("summary -h").out.contains("--freeze-seccomp"));
+    let unknown = gospy("help colour");
+    assert_eq!(unknown.exit, Exit::Usage);
+    assert!(unknown.err.contains("there is no help on colour: the topics are filter, keys"), "{}", unknown.err);
     let directory = tempfile::tempdir().expect("a directory");
     assert_eq!(gospy(&format!("man {}", directory.path().display())).exit, Exit::Done);
     assert!(directory.path().join("gospy-stack.1").exists());
@@ -517,8 +542,13 @@ fn every_command_has_examples_and_a_manual_page() {
 #[test]
 fn processes_and_facts_are_shown_harmlessly() {
     let ps = gospy("ps").out;
-    assert!(ps.contains("`gospy doctor --pid 4243` says what is missing"), "{ps}");
-    assert!(ps.contains("1,234") && ps.contains("4243: no permission") && ps.contains("2 more processes"), "{ps}");
+    assert!(ps.contains("`gospy doctor 4243` shows which permission is missing"), "{ps}");
+    assert!(
+        ps.contains("1,234")
+            && ps.contains("4243: no permission")
+            && ps.contains("2 more processes are not readable (try sudo)"),
+        "{ps}"
+    );
     let doctor = gospy("doctor -p 4242").out;
     assert!(doctor.contains("refused\\x1b"), "{doctor}");
     assert!(!ps.contains('\u{1b}') && !doctor.contains('\u{1b}'));

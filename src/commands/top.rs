@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::args::TopArgs;
 use super::live::Live;
-use super::source::{Depth, Source, Sources, TargetSpec};
+use super::source::{Source, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, selection};
 use crate::analysis::SortKey;
+use crate::capture::CaptureOptions;
 use crate::model::Snapshot;
 use crate::process::proc_dir::ProcDir;
 use crate::process::process_list::ProcessList;
@@ -27,18 +28,18 @@ const FILE_COLUMNS: u16 = 160;
 pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
     let mut settings = settings(arguments)?;
     let wanted = arguments.target.wanted();
-    let depth = arguments.target.depth(false);
+    let options = arguments.target.options(false);
     let source = sources.open(&wanted)?;
     let successor = match wanted.pid() {
-        Some(pid) if arguments.wait => Some(SameName::of(pid, wanted.bin.clone(), depth)?),
+        Some(pid) if arguments.wait => Some(SameName::of(pid, wanted.bin.clone(), options)?),
         _ => None,
     };
     let source: Box<dyn SnapshotSource> = match wanted.pid() {
-        Some(pid) => Box::new(Opened::new(source, pid, depth, wanted.clone())),
+        Some(pid) => Box::new(Opened::new(source, pid, options, wanted.clone())),
         // What cannot be read of a file now cannot be read later either.
         None => {
             let mut source = source;
-            Box::new(Recorded(Some(source.capture(&depth)?)))
+            Box::new(Recorded(Some(source.capture(&options)?)))
         }
     };
     let successor = successor.map(|successor| -> Box<dyn Successor> { Box::new(successor) });
@@ -46,7 +47,7 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
     let style = streams.out_style();
     if streams.out_is_terminal && io::stdin().is_terminal() && !arguments.once && !arguments.json {
         let theme = Theme { colour: style.colour };
-        let save = super::save::save(wanted, depth.freeze);
+        let save = super::save::save(wanted, options.freeze);
         return match crate::top::run::run(source, successor, settings, theme, save) {
             Ok(Leave::Done) => Ok(Exit::Done),
             Ok(Leave::Ended(text)) => Err(Failure::new(Exit::NoProcess, text)),
@@ -117,7 +118,7 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
 /// An opened program, read again and again.
 struct Opened {
     source: Box<dyn Source>,
-    depth: Depth,
+    options: CaptureOptions,
     wanted: TargetSpec,
     /// The process, with when it was started, in clock ticks after boot: another one may get its pid.
     process: Option<(i32, u64)>,
@@ -133,7 +134,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 impl SnapshotSource for Opened {
     fn next(&mut self) -> Result<Snapshot, SourceEnd> {
-        let snapshot = match self.source.capture(&self.depth) {
+        let snapshot = match self.source.capture(&self.options) {
             Ok(snapshot) => snapshot,
             Err(failure) if failure.exit() == Exit::NoProcess => match self.executed() {
                 Some(snapshot) => snapshot,
@@ -153,9 +154,9 @@ impl SnapshotSource for Opened {
 }
 
 impl Opened {
-    fn new(source: Box<dyn Source>, pid: i32, depth: Depth, wanted: TargetSpec) -> Self {
+    fn new(source: Box<dyn Source>, pid: i32, options: CaptureOptions, wanted: TargetSpec) -> Self {
         let started = ProcDir::open(pid).and_then(|dir| dir.stat()).ok().map(|stat| stat.starttime);
-        Self { source, depth, wanted, process: started.map(|started| (pid, started)), last_ns: None }
+        Self { source, options, wanted, process: started.map(|started| (pid, started)), last_ns: None }
     }
 
     /// What the process is now, when the program that it was is gone; `None` once the process is.
@@ -183,7 +184,7 @@ impl Opened {
     /// addresses. Otherwise the old one stays: what it has learned is worth keeping.
     fn reopen(&mut self) -> Option<Snapshot> {
         let mut source = Live.open(&self.wanted).ok()?;
-        let snapshot = source.capture(&self.depth).ok()?;
+        let snapshot = source.capture(&self.options).ok()?;
         if self.last_ns.is_some_and(|last_ns| !has_started_since(last_ns, &snapshot)) {
             return None;
         }
@@ -206,19 +207,19 @@ impl SnapshotSource for Recorded {
 struct SameName {
     pid: i32,
     bin: Option<PathBuf>,
-    depth: Depth,
+    options: CaptureOptions,
     exe: Option<String>,
     comm: String,
     start_ticks: u64,
 }
 
 impl SameName {
-    fn of(pid: i32, bin: Option<PathBuf>, depth: Depth) -> Result<Self, Failure> {
+    fn of(pid: i32, bin: Option<PathBuf>, options: CaptureOptions) -> Result<Self, Failure> {
         let unknown = |error: io::Error| Failure::new(Exit::Error, format!("--wait: /proc/{pid}: {error}"));
         let dir = ProcDir::open(pid).map_err(unknown)?;
         let stat = dir.stat().map_err(unknown)?;
         let exe = dir.exe().ok().map(|(exe, _)| exe);
-        Ok(Self { pid, bin, depth, exe, comm: stat.comm, start_ticks: stat.starttime })
+        Ok(Self { pid, bin, options, exe, comm: stat.comm, start_ticks: stat.starttime })
     }
 }
 
@@ -239,6 +240,6 @@ impl Successor for SameName {
         // One that has only just been started cannot be read yet; it is found again the next time.
         let source = Live.open(&wanted).ok()?;
         (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
-        Some(Box::new(Opened::new(source, newest.pid, self.depth, wanted)))
+        Some(Box::new(Opened::new(source, newest.pid, self.options, wanted)))
     }
 }

@@ -17,6 +17,7 @@
 pub mod access;
 mod blocked;
 pub mod capture_file;
+pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod coalesce;
@@ -28,6 +29,7 @@ pub mod fake;
 pub mod file_bytes;
 mod freeze;
 mod frozen;
+pub mod hostname;
 pub mod live;
 pub mod maps;
 pub mod memory;

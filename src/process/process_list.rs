@@ -61,12 +61,19 @@ impl ProcessEntry {
     /// # Errors
     /// The kernel's; `NotFound` when the process is not there any more.
     pub fn executable(&self) -> io::Result<Arc<dyn ByteSource>> {
+        Ok(Arc::new(FileBytes::from_file(self.directory()?.file("exe")?)?))
+    }
+
+    /// Its directory in `/proc`, and no other process's, though it has ended.
+    ///
+    /// # Errors
+    /// The kernel's; `NotFound` when the process is not there any more.
+    pub fn directory(&self) -> io::Result<ProcDir> {
         let dir = ProcDir::open(self.pid)?;
-        let file = FileBytes::from_file(dir.file("exe")?)?;
         if dir.stat()?.starttime != self.start_ticks {
             return Err(io::Error::new(io::ErrorKind::NotFound, "its pid belongs to another process now"));
         }
-        Ok(Arc::new(file))
+        Ok(dir)
     }
 
     /// Whether it runs still.

@@ -1,4 +1,4 @@
-//! What `gospy capture --json` says of the files that it has written.
+//! What `gospy capture --json` reports of the files that it has written.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! What `gospy doctor` says: what was found, how, and what is missing. It is what a bug report needs.
+//! The report of `gospy doctor`: what was found, how, and what is missing. It is what a bug report needs.
 
 use std::io::{self, Write};
 
@@ -6,139 +6,37 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::clean::clean;
+use super::json::{SCHEMA_VERSION, schema_of, to_writer};
 use super::text::{CellText, Column, Role, Shrink, TextStyle, facts, table};
 use super::units::{bytes, count, duration};
+use crate::inspect::doctor::{Doctor, Program, Reading};
 
-/// Everything that it found out.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+/// What `gospy doctor --json` prints: the report, and what wrote it.
+#[derive(Serialize, JsonSchema)]
 #[schemars(title = "gospy doctor")]
-pub struct Doctor {
+struct Document<'a> {
     /// Raised only by a change that breaks readers.
-    pub schema_version: u32,
+    schema_version: u32,
     /// Version of gospy.
-    pub gospy_version: &'static str,
-    /// Kernel and its release.
-    pub kernel: String,
-    /// The machine, as the kernel calls it.
-    pub machine: String,
-    /// The process that was looked at; null for a file or this machine alone.
-    pub pid: Option<i32>,
-    /// The capture or core file that was looked at; null for a process or this machine alone.
-    pub file: Option<String>,
-    /// What reading depends on.
-    pub access: Vec<Check>,
-    /// Why it is refused and what to do; null where it is not.
-    pub refusal: Option<Refusal>,
-    /// The program; null where it did not come to that.
-    pub program: Option<Program>,
-    /// Where each fact came from, in the order in which they were worked out.
-    pub facts: Vec<Fact>,
-    /// One reading; null where it did not come to that.
-    pub reading: Option<Reading>,
-    /// What was odd.
-    pub warnings: Vec<Oddity>,
-    /// Why it cannot be read; null where it can.
-    pub problem: Option<String>,
+    gospy_version: &'static str,
+    #[serde(flatten)]
+    doctor: &'a Doctor,
 }
 
-/// One check.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Check {
-    /// What was looked at.
-    pub name: String,
-    /// Whether it is as reading wants it; null for what decides nothing by itself.
-    pub passed: Option<bool>,
-    /// What was found.
-    pub value: String,
-}
-
-/// Why reading is refused.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Refusal {
-    /// The check that failed, and on what.
-    pub reason: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-/// The program.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct Program {
-    /// Path of the executable.
-    pub exe: String,
-    /// The library that holds the Go program, when it is not the executable.
-    pub library: Option<String>,
-    /// Version of Go.
-    pub go_version: Option<String>,
-    /// GOARCH.
-    pub arch: &'static str,
-    /// Go's build id.
-    pub build_id: Option<String>,
-    /// Main module and its version.
-    pub module: Option<String>,
-    /// Build settings.
-    pub settings: Vec<String>,
-    /// Whether it can be loaded anywhere.
-    pub position_independent: bool,
-    /// What was added to its addresses, `0x…`.
-    pub load_bias: String,
-    /// Whether it has a symbol table.
-    pub symtab: bool,
-    /// Whether it has DWARF.
-    pub dwarf: bool,
-    /// Where its function table is, `0x…` as linked.
-    pub pclntab: String,
-    /// The file that `--bin` named.
-    pub symbol_file: Option<String>,
-}
-
-/// Where a fact came from.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Fact {
-    /// The fact.
-    pub name: String,
-    /// Its source.
-    pub source: String,
-    /// What agrees with it.
-    pub cross_checks: Vec<String>,
-}
-
-/// A reading.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct Reading {
-    /// How memory was read. Open enumeration.
-    pub backend: &'static str,
-    /// How long it took, ns.
-    pub duration_ns: u64,
-    /// System calls.
-    pub syscalls: u64,
-    /// Bytes.
-    pub bytes: u64,
-    /// Goroutines that were read and validated.
-    pub validated: u64,
-    /// Goroutines that changed on every try.
-    pub moving: u64,
-    /// Goroutines that could not be read.
-    pub unreadable: u64,
-    /// Whether everything that was asked for was found.
-    pub complete: bool,
-}
-
-/// A warning.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Oddity {
-    /// A stable code. Open enumeration.
-    pub code: &'static str,
-    /// The first of its kind.
-    pub message: String,
-    /// How often.
-    pub count: u64,
+/// Writes it as one JSON object on one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn json(out: &mut dyn Write, doctor: &Doctor) -> io::Result<()> {
+    let gospy_version = env!("CARGO_PKG_VERSION");
+    to_writer(out, &Document { schema_version: SCHEMA_VERSION, gospy_version, doctor })?;
+    writeln!(out)
 }
 
 /// The JSON Schema of what `--json` prints.
 #[must_use]
 pub fn schema() -> schemars::Schema {
-    super::json::schema_of::<Doctor>()
+    schema_of::<Document<'_>>()
 }
 
 /// Writes it for people.
@@ -147,16 +45,16 @@ pub fn schema() -> schemars::Schema {
 /// Those of `out`.
 pub fn write(out: &mut dyn Write, style: TextStyle, doctor: &Doctor) -> io::Result<()> {
     let on = format!("on {} ({})", clean(&doctor.kernel), clean(&doctor.machine));
-    writeln!(out, "{}  {on}", style.paint(Role::Strong, &format!("gospy {}", doctor.gospy_version)))?;
+    writeln!(out, "{}  {on}", style.paint(Role::Strong, concat!("gospy ", env!("CARGO_PKG_VERSION"))))?;
     write_access(out, style, doctor)?;
     if let Some(program) = &doctor.program {
         write_program(out, style, program)?;
     }
     if !doctor.facts.is_empty() {
-        facts::heading(out, style, "Found", "what, by which means, and what agrees")?;
+        facts::heading(out, style, "Found", "facts, their sources, and what agrees")?;
         let columns = [
             Column::left("what"),
-            Column::shrinking("found in", Shrink::Wrap),
+            Column::shrinking("source", Shrink::Wrap),
             Column::shrinking("agrees with", Shrink::Wrap),
         ];
         table::write(out, style, &columns, doctor.facts.len(), &|at| {

@@ -242,7 +242,7 @@ fn rules_that_make_no_sense_are_named() {
     let allow = allow.display().to_string();
     for (args, code, told) in [
         (vec!["--pid", "1"], 2, "there is no rule to check"),
-        (vec!["--max-group", "1"], 2, "<--pid <PID>|--from <FILE>>"),
+        (vec!["--max-group", "1"], 2, "<TARGET|--pid <PID>|--name <NAME>|--from <FILE>>"),
         (vec!["--pid", "1", "--from", "x", "--max-group", "1"], 2, "cannot be used with"),
         (vec!["--pid", "1", "--max-group", "-1"], 2, "unexpected argument '-1'"),
         (vec!["--pid", "1", "--max-group", "x"], 2, "invalid value 'x' for '--max-group <N>'"),

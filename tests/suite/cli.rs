@@ -1,15 +1,19 @@
 //! The program itself: statuses, streams, and a first look at a live program.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{gospy, gospy_with, live};
+use crate::support::{Running, gospy, gospy_with, live, live_program};
 
 #[test]
 fn what_is_wrong_is_told_once_with_its_status() {
     let own = std::process::id().to_string();
     for (args, code, told) in [
-        (vec![], 2, "Usage: gospy"),
-        (vec!["summary"], 2, "--pid <PID>"),
+        (vec!["summary", ""], 2, "give a pid or a name"),
+        (vec!["check"], 2, "--pid <PID>"),
+        (vec!["summary", "no-such-program"], 3, "no Go program is called no-such-program"),
+        (vec!["sumary"], 3, "a similar command: gospy summary"),
+        (vec!["4194305"], 3, "there is no process 4194305"),
         (vec!["summary", "--pid", "x"], 2, "invalid value 'x'"),
         (vec!["summary", "--pid", "4194305"], 3, "there is no process 4194305"),
         (vec!["stack", "--pid", own.as_str()], 5, "is not a Go program"),
@@ -114,4 +118,106 @@ fn a_live_program_is_summarised() {
     assert_eq!((&entry["goroutines"], &entry["stripped"]), (&total.into(), &true.into()));
     let doctor = gospy(&["doctor", "-p", &pid]).ok();
     assert!(doctor.contains("table of go1.26.6") && doctor.contains("runtime.allgs"), "{doctor}");
+}
+
+/// The live program under a name of its own, so that nothing else on the machine is called so.
+fn start_as(directory: &Path, name: &str) -> Running {
+    let path: PathBuf = directory.join(name);
+    std::fs::copy(live_program(), &path).unwrap();
+    let mut command = Command::new(&path);
+    command.arg("idle");
+    let mut running = Running::spawn(command);
+    running.wait_ready();
+    running
+}
+
+#[test]
+fn programs_are_found_by_their_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("shop-server-{}", std::process::id());
+    let one = start_as(directory.path(), &name);
+    let pid = one.pid().to_string();
+    for args in
+        [vec![name.as_str()], vec!["summary", &name], vec!["summary", "--name", &name], vec![&pid], vec!["-p", &pid]]
+    {
+        let output = gospy(&args);
+        assert_eq!(output.stderr, "", "{args:?}");
+        assert!(output.stdout.contains(&format!("pid {pid} ")), "{args:?}: {}", output.stdout);
+    }
+    // By the start of its name, it is named.
+    let output = gospy(&["stack", &name[..name.len() - 1]]);
+    assert_eq!(output.stderr, format!("gospy: {name}, pid {pid}\n"));
+    assert!(gospy(&["doctor", &name]).ok().contains("runtime.allgs"));
+    assert!(gospy(&["check", &name, "--max-goroutines", "1000"]).ok().contains(&name));
+    let capture = directory.path().join("x.capture").display().to_string();
+    gospy(&["capture", &name, "-o", &capture, "-q"]).ok();
+    assert!(gospy(&["diff", &capture, &name]).ok().contains(&pid));
+    let overview = gospy(&[]).ok();
+    assert!(overview.contains(&pid) && overview.contains("gospy top "), "{overview}");
+
+    let two = start_as(directory.path(), &format!("{name}-b"));
+    let ambiguous = gospy(&["top", &name[..name.len() - 1], "--once"]);
+    assert_eq!((ambiguous.code(), ambiguous.stdout.as_str()), (2, ""), "{ambiguous:?}");
+    for pid in [&pid, &two.pid().to_string()] {
+        assert!(ambiguous.stderr.contains(pid.as_str()), "{ambiguous:?}");
+    }
+    // The whole name means the one.
+    assert_eq!(gospy(&["stack", &name]).stderr, "");
+    drop(one);
+    let ended = gospy(&["summary", &name, "--strict"]);
+    assert!(ended.stderr.starts_with(&format!("gospy: {name}-b, pid {}\n", two.pid())), "{ended:?}");
+    drop(two);
+    assert_eq!(gospy(&["summary", &name]).code(), 3);
+    // gospy is a program too, though not one of Go.
+    assert_eq!(gospy(&["summary", "gospy"]).code(), 3);
+}
+
+/// What bash offers at the end of a line.
+fn bash_offers(line: &[&str]) -> Vec<String> {
+    let script = gospy(&["completions", "bash"]).ok();
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gospy"), directory.path().join("gospy")).unwrap();
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    let words: Vec<String> = line.iter().map(|word| format!("'{word}'")).collect();
+    let program = format!(
+        "{script}\nCOMP_WORDS=({}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; COMP_LINE=\"${{COMP_WORDS[*]}}\"\n\
+         COMP_POINT=${{#COMP_LINE}}\n$(complete -p gospy | sed 's/.*-F \\([^ ]*\\).*/\\1/') gospy \"${{COMP_WORDS[-1]}}\" ''\n\
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.join(" ")
+    );
+    let output = Command::new("bash").args(["--norc", "-c", &program]).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn shells_offer_pids_and_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("cellar-{}", std::process::id());
+    let program = start_as(directory.path(), &name);
+    let pid = program.pid().to_string();
+    let hostile = start_as(directory.path(), "a$(touch pwned);b");
+    for line in [&["gospy", ""][..], &["gospy", "summary", ""], &["gospy", "top", ""], &["gospy", "check", ""]] {
+        let offers = bash_offers(line);
+        assert!(offers.contains(&name) && offers.contains(&pid), "{line:?}: {offers:?}");
+        assert!(offers.contains(&hostile.pid().to_string()), "{offers:?}");
+        assert!(offers.iter().all(|offer| !offer.contains("touch")), "{offers:?}");
+    }
+    let begun = bash_offers(&["gospy", "stack", "cella"]);
+    assert!(!begun.is_empty() && begun.iter().all(|offer| offer.starts_with("cellar-")), "{begun:?}");
+    let pids = bash_offers(&["gospy", "summary", "--pid", ""]);
+    assert!(pids.contains(&pid) && pids.iter().all(|offer| offer.parse::<u32>().is_ok()), "{pids:?}");
+    let names = bash_offers(&["gospy", "summary", "--name", ""]);
+    assert!(names.contains(&name) && !names.contains(&pid), "{names:?}");
+    assert!(bash_offers(&["gospy", ""]).contains(&"summary".to_owned()));
+    assert!(bash_offers(&["gospy", "help", "fil"]).contains(&"filter".to_owned()));
+    for shell in ["zsh", "fish"] {
+        // What these show of a pid is its name.
+        let output = gospy_with(&["--", "gospy", "summary", "--pid", ""], |command| {
+            command.env("GOSPY_COMPLETE", shell).env("_CLAP_COMPLETE_INDEX", "3");
+        });
+        let line = output.ok().lines().find(|line| line.starts_with(&pid)).map(str::to_owned).unwrap();
+        assert!(line.contains(&name), "{shell}: {line}");
+        assert!(gospy(&["completions", shell]).ok().contains("GOSPY_COMPLETE"));
+    }
 }

@@ -117,8 +117,8 @@ fn what_cannot_be_compared_is_refused() {
     let good = path("good.json", r#"{"schema_version":1,"goroutines":{"list":[]}}"#);
     let folder = directory.path().display().to_string();
     for (args, code, told) in [
-        (vec!["diff"], 2, "<FILE>"),
-        (vec!["diff", &good], 2, "a second file, or --pid"),
+        (vec!["diff"], 2, "<FILE|TARGET>"),
+        (vec!["diff", &good], 2, "give a second file or running program"),
         (vec!["diff", &good, &good, "--pid", "1"], 2, "leave one out"),
         (vec!["diff", "-", "-"], 2, "standard input can be read only once"),
         (vec!["diff", &good, &good, "--by", "colour"], 2, "cannot group by `colour`"),

@@ -53,7 +53,9 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 #[test]
 fn usage_is_status_2() {
     for arguments in [
-        &["summary"][..],
+        &["summary", ""][..],
+        &["check", "--max-group", "1"],
+        &["summary", "0"],
         &["summary", "--pid", "0"],
         &["summary", "--pid", "-1"],
         &["summary", "--pid", "nobody"],
@@ -61,10 +63,13 @@ fn usage_is_status_2() {
         &["stack", "--pid", "1", "--freeze=some"],
         &["stack", "--pid", "1", "--group", "--all"],
         &["stack", "--pid", "1", "--folded", "--json"],
-        &["nonsense"],
+        &["summary", "1", "--pid", "1"],
+        &["help", "nonsense"],
     ] {
         refused(&gospy(arguments), USAGE);
     }
+    // A word that is no command is a program that is not there.
+    refused(&gospy(&["nonsense"]), GONE);
     // What it is filtered by is looked at before the process is.
     for filter in ["stat=waiting", "age>5x", "state=", "((state=waiting)", "func~[", ""] {
         let message = refused(&gospy(&["stack", "--pid", "1", "--filter", filter]), USAGE);

@@ -33,8 +33,8 @@ fn statuses_pass_through() {
     for (args, told) in [
         (vec!["run"], "<COMMAND>"),
         (vec!["run", "--timeout", "5x", "--", "true"], "invalid value '5x' for '--timeout <DURATION>'"),
-        (vec!["run", "--timeout", "0", "--", "true"], "it has to be longer than 0"),
-        (vec!["run", "--capture-on", "KILL", "-o", "x", "--", "true"], "nobody can receive this one"),
+        (vec!["run", "--timeout", "0", "--", "true"], "it must be longer than 0"),
+        (vec!["run", "--capture-on", "KILL", "-o", "x", "--", "true"], "a process cannot catch this one"),
         (vec!["run", "--capture-on", "FUSS", "-o", "x", "--", "true"], "invalid value 'FUSS'"),
         (vec!["run", "--capture-every", "1s", "--", "true"], "captures need --output <DIRECTORY>"),
         (

@@ -22,27 +22,28 @@ use crate::model::Goroutine;
 
 /// The text that help shows below `--filter`.
 pub const HELP: &str = "\
-FIELD OPERATOR VALUE, combined by and, or, not and parentheses. A bare word means that a
-function on the stack contains it.
+FIELD OPERATOR VALUE, combined by and, or, not and parentheses. A bare word
+means that a function on the stack contains it.
 
   state    running, runnable, syscall, waiting, ... as the runtime calls them
-  reason   why it waits, in the runtime's words: \"chan receive\", select, \"IO wait\"
+  reason   why it waits, in the runtime's words: select, \"chan receive\"
   func     any function on its stack
   place    where it is: function, or file:line
   file     file:line of any frame on its stack
   start    the function that it started in
   creator  the function that created it
-  label    the program's pprof labels as key=value; label.KEY is one label's value
-  age      how long it has been blocked at least: 30s, 5m, 1h30m; a number alone is seconds
-  id, parent, m, thread, bubble      numbers: its id, its creator's, its M's, its thread's
+  label    pprof labels as key=value; label.KEY is one label's value
+  age      how long it has been blocked at least: 30s, 5m, 1h30m
+  id, parent, m, thread, bubble   numbers: its id, its creator's, its M's, …
   stack    bytes of stack in use: 64KB, 1MB
-  system, locked                     alone: it is the runtime's own; locked to its thread
+  system, locked                  alone: the runtime's own; locked to its thread
 
-  =  !=    the whole text, or the number     ~  !~    a regular expression, found anywhere
+  =  !=    the whole text, or the number
+  ~  !~    a regular expression, found anywhere
   <  <=  >  >=    numbers, ages and sizes
 
-Capitals count only where the text that you give has one. Quote what has spaces: reason=\"IO wait\".
-A comparison with a number that is not known is false.";
+Capitals count only where the text that you give has one. Quote what has
+spaces: reason=\"IO wait\". A comparison with an unknown number is false.";
 
 /// Longest expression, in bytes.
 const MAX_LENGTH: usize = 16 * 1024;

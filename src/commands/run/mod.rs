@@ -25,11 +25,12 @@ use super::capture::description;
 use super::ci_args::RunArgs;
 use super::files::{make_directory, report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
-use super::source::{Depth, Freeze, Sources, TargetSpec};
+use super::source::{Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Index;
 use crate::analysis::check::Rules;
+use crate::capture::{CaptureOptions, FreezeMode};
 use crate::model::Snapshot;
 use crate::new_file::{Directory, Goal};
 use crate::process::capture_file;
@@ -293,12 +294,12 @@ impl Runner<'_, '_> {
             // A stop shows running goroutines too, but is not worth to lose the others. What a filter of
             // its system calls may do to it then is no loss: it is about to be ended.
             let filtered = TargetSpec { freeze_filtered: true, ..wanted.clone() };
-            self.snapshot(&filtered, Some(Freeze::All)).or_else(|_| self.snapshot(wanted, None))
+            self.snapshot(&filtered, Some(FreezeMode::All)).or_else(|_| self.snapshot(wanted, None))
         })
     }
 
-    fn snapshot(&self, wanted: &TargetSpec, freeze: Option<Freeze>) -> Result<Snapshot, Failure> {
-        self.sources.open(wanted)?.capture(&Depth { stacks: true, dead: false, freeze, c_frames: false })
+    fn snapshot(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<Snapshot, Failure> {
+        self.sources.open(wanted)?.capture(&CaptureOptions { stacks: true, dead: false, freeze, c_frames: false })
     }
 
     /// Of every Go program: judges it where there are rules, and writes it where there is a directory.

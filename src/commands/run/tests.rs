@@ -17,6 +17,7 @@ use crate::process::child;
 const SECOND: u64 = 1_000_000_000;
 
 #[derive(Parser)]
+#[command(disable_help_flag = true)]
 struct Line {
     #[command(flatten)]
     global: Global,
@@ -43,6 +44,8 @@ fn told(judges: Judges<'_>, options: &[&str]) -> (Outcome, String) {
     let mut streams = Streams {
         out: &mut out,
         err: &mut err,
+        input: &mut std::io::empty(),
+        in_is_terminal: false,
         out_is_terminal: false,
         err_is_terminal: false,
         columns: None,

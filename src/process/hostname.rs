@@ -1,0 +1,82 @@
+//! Names of hosts as processes see them: that of a container, and in Kubernetes that of the pod.
+//!
+//! The kernel shows the name of a UTS namespace only to who is in it (uts_namespaces(7)), so a thread of
+//! gospy's own enters the namespace, asks and ends. That takes `CAP_SYS_ADMIN`, and changes nothing in the
+//! namespace; nothing in the container's files is read, which it could have made into anything.
+
+use std::ffi::OsString;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::utsname::uname;
+use rustc_hash::FxHashMap;
+
+use super::proc_dir::ProcDir;
+
+/// Names of UTS namespaces, each asked for once.
+#[derive(Debug, Default)]
+pub struct Hostnames {
+    own: Option<OsString>,
+    known: FxHashMap<OsString, Option<String>>,
+}
+
+impl Hostnames {
+    /// None known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let own = std::fs::read_link("/proc/self/ns/uts").ok().map(std::path::PathBuf::into_os_string);
+        Self { own, known: FxHashMap::default() }
+    }
+
+    /// What the process of `dir` takes for the name of its host; `None` where that is the namespace of
+    /// gospy itself, whose name says nothing of the process, and where it is refused.
+    pub fn of(&mut self, dir: &ProcDir) -> Option<String> {
+        let namespace = dir.link("ns/uts").ok()?;
+        if self.own.as_ref() == Some(&namespace) {
+            return None;
+        }
+        self.known.entry(namespace).or_insert_with(|| name_in_namespace_of(dir)).clone()
+    }
+}
+
+fn name_in_namespace_of(dir: &ProcDir) -> Option<String> {
+    let namespace = dir.file("ns/uts").ok()?;
+    // The namespace is that of a thread, and this thread's ends with it.
+    let entered = std::thread::Builder::new().name("uts".to_owned()).spawn(move || {
+        setns(namespace, CloneFlags::CLONE_NEWUTS).ok()?;
+        let name = uname().ok()?.nodename().to_string_lossy().into_owned();
+        Some(name).filter(|name| !name.is_empty())
+    });
+    entered.ok()?.join().ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn the_name_of_another_namespace_is_known_and_ours_stays() {
+        let name = || uname().unwrap().nodename().to_owned();
+        let own = name();
+        let mut child = Command::new("unshare")
+            .args(["--uts", "sh", "-c", "hostname pod-7f9c && echo ready && exec sleep 100"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();
+        let mut hostnames = Hostnames::new();
+        let found = if line.trim() == "ready" { hostnames.of(&dir) } else { Some("not allowed here".to_owned()) };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Who may not make a namespace may not enter one either.
+        let expected = if nix::unistd::geteuid().is_root() { "pod-7f9c" } else { "not allowed here" };
+        assert_eq!(found.as_deref(), Some(expected));
+        assert_eq!(name(), own);
+        let me = ProcDir::open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert_eq!(Hostnames::new().of(&me), None);
+    }
+}
