@@ -8,6 +8,7 @@
 //! * [`capture`]: one walk through them, giving a snapshot
 //! * [`model`]: the snapshot, pure data
 //! * [`analysis`]: functions of snapshots
+//! * [`sampling`]: snapshots of a program, one after the other
 //! * [`report`]: functions of analyses to a writer
 //! * [`top`]: the live view
 //! * [`commands`]: the command line
@@ -27,4 +28,5 @@ pub mod new_file;
 pub mod process;
 pub mod report;
 pub mod runtime;
+pub mod sampling;
 pub mod top;

@@ -462,12 +462,13 @@ fn the_document_has_exactly_these_keys() {
 
 #[test]
 fn refreshes_have_exactly_these_keys() {
+    use gospy::sampling::source::SourceEnd;
+    use gospy::top::event::Settings;
     use gospy::top::grouping::Grouping;
     use gospy::top::order::{GroupSort, Order};
-    use gospy::top::picture::Selection;
-    use gospy::top::source::SourceEnd;
-    use gospy::top::state::{Settings, View};
     use gospy::top::stream::{Format, run};
+    use gospy::top::tab::Tab;
+    use gospy::top::view::Selection;
     let settings = Settings {
         interval: std::time::Duration::from_millis(1),
         max_cpu: 10.0,
@@ -481,7 +482,7 @@ fn refreshes_have_exactly_these_keys() {
         iterations: None,
         wait: false,
         recorded: false,
-        view: View::Groups,
+        tab: Tab::Groups,
     };
     // Of one session, so that ids mean the same in all of them.
     let first = snapshot();

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::group::Line;
+use super::wait::{Wait, WaitSource, WatchedWaits};
 use crate::addr::Addr;
 use crate::model::{FrameId, Goroutine, Snapshot, Stack, StackId, StackState, Status, StrId, Thread};
 
@@ -46,6 +47,7 @@ impl Place {
 #[derive(Debug)]
 pub struct Index<'a> {
     snapshot: &'a Snapshot,
+    waits: Option<&'a WatchedWaits>,
     threads: FxHashMap<Addr, &'a Thread>,
 }
 
@@ -54,7 +56,13 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let threads = snapshot.threads.iter().map(|thread| (thread.addr, thread)).collect();
-        Self { snapshot, threads }
+        Self { snapshot, waits: None, threads }
+    }
+
+    /// The same, with waits that were measured beside the snapshot.
+    #[must_use]
+    pub fn with_waits(snapshot: &'a Snapshot, waits: &'a WatchedWaits) -> Self {
+        Self { waits: Some(waits), ..Self::new(snapshot) }
     }
 
     /// The snapshot.
@@ -88,7 +96,30 @@ impl<'a> Index<'a> {
     /// For how long it has been blocked at least, ns; `None` where that is not known.
     #[must_use]
     pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
-        self.snapshot.wait_ns(goroutine).filter(|_| is_blocked(goroutine))
+        self.wait(goroutine).map(|wait| wait.at_least_ns)
+    }
+
+    /// The same, with how it is known: the longer of what the collections show and what was measured.
+    #[must_use]
+    pub fn wait(&self, goroutine: &Goroutine) -> Option<Wait> {
+        if !is_blocked(goroutine) {
+            return None;
+        }
+        let estimated = self.snapshot.wait_ns(goroutine);
+        let since = self.waits.and_then(|waits| waits.since_ns(goroutine.id));
+        let measured = since.map(|since| self.snapshot.monotonic_ns.saturating_sub(since));
+        match (estimated, measured) {
+            (estimated, Some(ns)) if estimated.is_none_or(|known| known < ns) => {
+                Some(Wait { at_least_ns: ns, source: WaitSource::Watched })
+            }
+            (estimated, _) => estimated.map(|ns| Wait { at_least_ns: ns, source: WaitSource::Gc }),
+        }
+    }
+
+    /// The waits that were measured, if any were.
+    #[must_use]
+    pub fn watched_waits(&self) -> Option<&'a WatchedWaits> {
+        self.waits
     }
 
     /// The time since the runtime's own stamp, ns, as its dumps count it. The stamp outlives the wait,

@@ -16,7 +16,9 @@ pub mod labels;
 pub mod names;
 pub mod quantity;
 pub mod same_wait;
+pub mod series;
 pub mod sort;
+pub mod wait;
 
 pub use census::Census;
 pub use counts::Counts;
@@ -25,3 +27,4 @@ pub use filter::{Filter, FilterError};
 pub use group::{Group, GroupBy, GroupKey, WaitRange};
 pub use index::{Index, Place, PlaceKind};
 pub use sort::{Sort, SortKey};
+pub use wait::{Wait, WaitSource};

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use rustc_hash::FxHashMap;
 
-use super::watch::Observed;
+use crate::analysis::series::Observed;
 use crate::analysis::{Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, StackId, StackState, Status, StrId, WaitReasonId};
 
@@ -220,9 +220,9 @@ pub fn group(observed: &Observed, index: &Index<'_>, by: &Grouping, positions: &
 mod tests {
     use super::{Group, Grouping, Key, group};
     use crate::analysis::Index;
+    use crate::analysis::series::Watching;
     use crate::model::Status;
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-    use crate::top::watch::Watch;
 
     fn groups(by: &Grouping) -> Vec<Group> {
         let mut builder = SnapshotBuilder::new();
@@ -251,8 +251,8 @@ mod tests {
                 frames: vec![frame("main.worker", "/app/w.go", 7)],
                 ..Default::default()
             });
-        let observed = Watch::default().observe(builder.build());
-        let index = Index::new(observed.snapshot());
+        let observed = Watching::default().observe(builder.build());
+        let index = observed.index();
         group(&observed, &index, by, &[0, 1, 2, 3, 4])
     }
 

@@ -5,12 +5,12 @@ use std::cmp::Reverse;
 use regex::Regex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::growth::{self, LEAST_GROWTH, LEAST_SPAN_S, Rate, Sample};
 use super::{Allowance, Offender, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Crowd, Key, Member, crowds};
 use crate::analysis::diff::Diff;
 use crate::analysis::findings::{self, Died, Finding, Seen};
 use crate::analysis::same_wait::Stillness;
+use crate::analysis::series::growth::{self, LEAST_GROWTH, LEAST_SPAN_S, Rate, Sample};
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::{FrameId, StackId, SymbolPool};
 

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthChar;
 use super::Theme;
 use crate::report::clean::clean;
 use crate::report::text::shorten;
-use crate::top::state::{Piece, Tone, piece};
+use crate::top::piece::{Piece, Tone, piece};
 
 /// Names longer than this, in bytes, are not shortened at places that make sense but simply cut.
 const LONG_NAME: usize = 2_048;
@@ -130,7 +130,7 @@ pub(super) fn parts(mut parts: Vec<Part>, between: &str, room: usize) -> Vec<Pie
 mod tests {
     use super::{cell, cut, function_and_place, part, parts, width};
     use crate::top::draw::Theme;
-    use crate::top::state::{Tone, piece};
+    use crate::top::piece::{Tone, piece};
     use proptest::prelude::*;
 
     #[test]
