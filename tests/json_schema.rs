@@ -259,6 +259,8 @@ strict! {
         state: String,
         #[serde(deserialize_with = "present")] wait_reason: Known<String>,
         #[serde(deserialize_with = "present")] wait_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] wait_source: Known<String>,
+        #[serde(deserialize_with = "present")] wait_at_most_ns: Known<u64>,
         system: bool,
         locked: bool,
         scan: bool,
@@ -320,6 +322,7 @@ strict! {
         #[serde(deserialize_with = "present")] wait_shortest_ns: Known<u64>,
         #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
         wait_known: u64,
+        wait_watched: u64,
         #[serde(deserialize_with = "present")] parent_id: Known<u64>,
         #[serde(deserialize_with = "present")] current: Known<Place>,
         #[serde(deserialize_with = "present")] start: Known<Place>,
@@ -462,7 +465,7 @@ fn the_document_has_exactly_these_keys() {
 
 #[test]
 fn refreshes_have_exactly_these_keys() {
-    use gospy::sampling::source::SourceEnd;
+    use gospy::sampling::{Sampler, SourceEnd};
     use gospy::top::event::Settings;
     use gospy::top::grouping::Grouping;
     use gospy::top::order::{GroupSort, Order};
@@ -492,7 +495,8 @@ fn refreshes_have_exactly_these_keys() {
     let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(another_run), Ok(first.clone()), Ok(first)];
     let source = move || left.pop().unwrap_or(Err(SourceEnd::Finished));
     let mut out = Vec::new();
-    let outcome = run(&mut out, Box::new(source), None, settings, Format::Json).unwrap();
+    let mut sampler = Sampler::new(Box::new(source));
+    let outcome = run(&mut out, &mut sampler, settings, Format::Json).unwrap();
     assert_eq!(outcome.refreshes, 3);
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<&str> = text.lines().collect();

@@ -176,7 +176,7 @@ fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &mut Sym
         .filter(|now| before.get(&now.id).is_some_and(|was| is_same_wait(was, now, elapsed_ns)))
         .map(|now| {
             let proven = before.get(&now.id).is_some_and(|was| has_not_run(was, now)).then_some(elapsed);
-            Member { wait_ns: now.wait_ns.max(proven), ..*now }
+            now.measured(proven)
         })
         .collect();
     let by = if a.has_stacks && b.has_stacks { GroupBy::Stack } else { GroupBy::Place(super::PlaceKind::Current) };
@@ -198,7 +198,7 @@ fn is_same_wait(was: &Member, now: &Member, elapsed_ns: i128) -> bool {
         && was.reason == now.reason
         && was.place == now.place
         && (was.stack == now.stack || was.stack.is_none() || now.stack.is_none());
-    let same_stamp = match (was.wait_ns, now.wait_ns) {
+    let same_stamp = match (was.wait_ns(), now.wait_ns()) {
         (Some(was), Some(now)) => (i128::from(now) - i128::from(was) - elapsed_ns).abs() <= SAME_STAMP_NS,
         // It went on, or the collector would not have taken the stamp away.
         (Some(_), None) => false,

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use rustc_hash::FxHashMap;
 
 use super::labels::{LabelTally, Labels};
-use super::{Index, Place, PlaceKind};
+use super::{Age, Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, StackId, StackState, Status, StrId, WaitReasonId};
 
 /// How to put goroutines together.
@@ -97,16 +97,20 @@ pub struct WaitRange {
     pub longest_ns: u64,
     /// Members whose wait is known.
     pub known: u64,
+    /// Of these, members whose wait was measured by reading more than once.
+    pub watched: u64,
 }
 
 impl WaitRange {
     /// Widens `range` by one more wait, where it is known.
-    pub fn include(range: &mut Option<Self>, wait_ns: Option<u64>) {
-        let Some(ns) = wait_ns else { return };
-        let wait = range.get_or_insert(Self { shortest_ns: ns, longest_ns: ns, known: 0 });
+    pub fn include(range: &mut Option<Self>, age: Option<Age>) {
+        let Some(age) = age else { return };
+        let ns = age.at_least_ns;
+        let wait = range.get_or_insert(Self { shortest_ns: ns, longest_ns: ns, known: 0, watched: 0 });
         wait.shortest_ns = wait.shortest_ns.min(ns);
         wait.longest_ns = wait.longest_ns.max(ns);
         wait.known += 1;
+        wait.watched += u64::from(age.is_measured());
     }
 }
 
@@ -181,7 +185,7 @@ pub fn group(index: &Index<'_>, by: &GroupBy, positions: &[usize], max_ids: usiz
             group.ids.push(goroutine.id);
         }
         labels.add(goroutine.labels);
-        WaitRange::include(&mut group.wait, index.wait_ns(goroutine));
+        WaitRange::include(&mut group.wait, index.age(goroutine));
     }
     for (group, labels) in groups.iter_mut().zip(labels) {
         group.labels = labels.finish(&snapshot.symbols);

@@ -2,10 +2,11 @@
 
 use rustc_hash::FxHashMap;
 
+use super::age::Age;
+use super::census::{LongestWaits, WaitBound};
 use super::group::Line;
-use super::wait::{Wait, WaitSource, WatchedWaits};
 use crate::addr::Addr;
-use crate::model::{FrameId, Goroutine, Snapshot, Stack, StackId, StackState, Status, StrId, Thread};
+use crate::model::{FrameId, Goroutine, Snapshot, Stack, StackId, StackState, Status, StrId, Thread, WatchedWaits};
 
 /// Which place of a goroutine to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -96,30 +97,31 @@ impl<'a> Index<'a> {
     /// For how long it has been blocked at least, ns; `None` where that is not known.
     #[must_use]
     pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
-        self.wait(goroutine).map(|wait| wait.at_least_ns)
+        self.age(goroutine).map(|age| age.at_least_ns)
     }
 
     /// The same, with how it is known: the longer of what the collections show and what was measured.
     #[must_use]
-    pub fn wait(&self, goroutine: &Goroutine) -> Option<Wait> {
+    pub fn age(&self, goroutine: &Goroutine) -> Option<Age> {
         if !is_blocked(goroutine) {
             return None;
         }
         let estimated = self.snapshot.wait_ns(goroutine);
-        let since = self.waits.and_then(|waits| waits.since_ns(goroutine.id));
+        let since = self.waits.unwrap_or(&self.snapshot.watched).since_ns(goroutine.id);
         let measured = since.map(|since| self.snapshot.monotonic_ns.saturating_sub(since));
-        match (estimated, measured) {
-            (estimated, Some(ns)) if estimated.is_none_or(|known| known < ns) => {
-                Some(Wait { at_least_ns: ns, source: WaitSource::Watched })
-            }
-            (estimated, _) => estimated.map(|ns| Wait { at_least_ns: ns, source: WaitSource::Gc }),
-        }
+        Age::of(estimated, measured)
     }
 
-    /// The waits that were measured, if any were.
+    /// For how long it can have been blocked at most, ns: see [`LongestWaits`]. `None` where that is not
+    /// known, and unless it is blocked.
     #[must_use]
-    pub fn watched_waits(&self) -> Option<&'a WatchedWaits> {
-        self.waits
+    pub fn wait_at_most_ns(&self, goroutine: &Goroutine) -> Option<u64> {
+        if !is_blocked(goroutine) {
+            return None;
+        }
+        let unstamped = || WaitBound::unstamped(self.reason(goroutine), self.function(goroutine.start));
+        let bound = self.since_stamp_ns(goroutine).map_or_else(unstamped, WaitBound::Stamp);
+        LongestWaits::of_snapshot(self.snapshot).of(bound)
     }
 
     /// The time since the runtime's own stamp, ns, as its dumps count it. The stamp outlives the wait,
@@ -187,6 +189,6 @@ impl<'a> Index<'a> {
 }
 
 /// Whether it is in a wait or a system call.
-pub(super) fn is_blocked(goroutine: &Goroutine) -> bool {
+pub(crate) fn is_blocked(goroutine: &Goroutine) -> bool {
     matches!(goroutine.status, Status::Waiting | Status::Syscall | Status::Leaked)
 }

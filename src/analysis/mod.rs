@@ -4,6 +4,7 @@
 //! in the number of goroutines (sorting apart): what depends on names is worked out once for each
 //! distinct name or stack, and goroutines are compared by ids.
 
+pub mod age;
 pub mod census;
 pub mod check;
 pub mod counts;
@@ -18,8 +19,8 @@ pub mod quantity;
 pub mod same_wait;
 pub mod series;
 pub mod sort;
-pub mod wait;
 
+pub use age::{Age, AgeSource};
 pub use census::Census;
 pub use counts::Counts;
 pub use diff::Diff;
@@ -27,4 +28,3 @@ pub use filter::{Filter, FilterError};
 pub use group::{Group, GroupBy, GroupKey, WaitRange};
 pub use index::{Index, Place, PlaceKind};
 pub use sort::{Sort, SortKey};
-pub use wait::{Wait, WaitSource};

@@ -242,6 +242,7 @@ impl Session {
             goroutines,
             dead_goroutines: read.collected.dead,
             wait_reasons: self.runtime.wait_reasons.clone(),
+            watched: Default::default(),
             death: read.death,
             symbols: Arc::new(self.pool.view()),
             warnings,

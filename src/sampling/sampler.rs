@@ -7,7 +7,15 @@ use std::time::{Duration, Instant};
 use super::cpu::cpu_time;
 use super::pacer::Pacer;
 use super::source::{SnapshotSource, SourceEnd, Successor};
+use crate::analysis::same_wait::LEAST_INTERVALS;
 use crate::analysis::series::{Observed, Watching};
+
+/// Into so many intervals the time is divided for which waits are watched.
+const WATCH_PARTS: u32 = 8;
+/// Shortest interval of these.
+const SHORTEST: Duration = Duration::from_millis(20);
+/// Longest interval of these: it must be noticed when a goroutine runs.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// How often a successor is looked for.
 pub const LOOK: Duration = Duration::from_millis(500);
@@ -66,21 +74,41 @@ impl<'a, E> Sampler<'a, E> {
         self.watching.latest()
     }
 
-    /// Reads as often as `pacer` says, sleeping in between, until `visit` has seen enough.
+    /// Reads as often as `pacer` says, sleeping in between, until `visit` has seen enough; gives what that
+    /// breaks off with.
     ///
     /// # Errors
     /// The first one of the source.
-    pub fn stream(&mut self, pacer: &mut Pacer, mut visit: impl FnMut(Sample) -> ControlFlow<()>) -> Result<(), E> {
+    pub fn stream<T>(&mut self, pacer: &mut Pacer, mut visit: impl FnMut(Sample) -> ControlFlow<T>) -> Result<T, E> {
         let started = Instant::now();
         loop {
             std::thread::sleep(pacer.due().saturating_sub(started.elapsed()));
             pacer.begin(started.elapsed());
             let sample = self.read()?;
             pacer.end(sample.cost);
-            if visit(sample).is_break() {
-                return Ok(());
+            if let ControlFlow::Break(seen) = visit(sample) {
+                return Ok(seen);
             }
         }
+    }
+
+    /// Measures the ages of waits: reads until a goroutine that has not run since the first readings has
+    /// been watched for `least`, and gives the latest snapshot. It takes a third more than that, since the
+    /// first three readings only make sure that nothing runs.
+    ///
+    /// # Errors
+    /// The first one of the source.
+    pub fn watch(&mut self, least: Duration) -> Result<Arc<Observed>, E> {
+        let interval = (least / WATCH_PARTS).clamp(SHORTEST, LONGEST);
+        let parts = least.as_nanos().div_ceil(interval.as_nanos().max(1));
+        // What counts is the time from the third reading on, which may be late by half an interval.
+        let readings = u32::try_from(parts).unwrap_or(u32::MAX).saturating_add(1 + u32::from(LEAST_INTERVALS) + 1);
+        let mut pacer = Pacer::times(readings, interval).with_jitter();
+        let mut seen = 0;
+        self.stream(&mut pacer, |sample| {
+            seen += 1;
+            if seen >= readings { ControlFlow::Break(sample.observed) } else { ControlFlow::Continue(()) }
+        })
     }
 
     /// Whether somebody looks for a successor.
@@ -125,6 +153,23 @@ mod tests {
         snapshot
     }
 
+    /// However the time is divided, it is measured whole: the first three readings and what they come late
+    /// by do not count.
+    #[test]
+    fn a_watch_measures_at_least_as_long_as_it_is_asked_to() {
+        for least in [20, 100, 333] {
+            let started = std::time::Instant::now();
+            let source = move || {
+                let mut now = snapshot(0);
+                now.monotonic_ns += u64::try_from(started.elapsed().as_nanos()).unwrap();
+                Ok::<_, ()>(now)
+            };
+            let observed = Sampler::new(Box::new(source)).watch(Duration::from_millis(least)).unwrap();
+            let age = observed.index().age(&observed.snapshot().goroutines[0]).expect("it has not run");
+            assert!(age.is_measured() && age.at_least_ns >= least * 1_000_000, "{least} ms: {age:?}");
+        }
+    }
+
     #[test]
     fn samples_are_streamed_until_the_visitor_has_enough() {
         let mut nth = 0;
@@ -143,7 +188,7 @@ mod tests {
         assert_eq!((streamed, pacer.begun()), (Ok(()), 5));
         assert_eq!(ages, [None, None, None, Some(1), Some(2)]);
         assert_eq!(sampler.latest().map(|latest| latest.snapshot().monotonic_ns), Some(NOW_NS + 5_000_000_000));
-        let streamed = sampler.stream(&mut pacer, |_| ControlFlow::Continue(()));
+        let streamed = sampler.stream(&mut pacer, |_| ControlFlow::<()>::Continue(()));
         assert_eq!(streamed, Err("it has ended"));
     }
 }

@@ -219,7 +219,6 @@ pub fn group(observed: &Observed, index: &Index<'_>, by: &Grouping, positions: &
 #[cfg(test)]
 mod tests {
     use super::{Group, Grouping, Key, group};
-    use crate::analysis::Index;
     use crate::analysis::series::Watching;
     use crate::model::Status;
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};

@@ -169,7 +169,7 @@ fn name<'a>(index: &Index<'a>, kind: PlaceKind, group: &Group) -> (&'a str, &'a 
 mod tests {
     use super::{GROUP_SORTS, GroupSort, Order, SortName, neighbour, sort_groups};
     use crate::analysis::series::Watching;
-    use crate::analysis::{Index, PlaceKind, SortKey};
+    use crate::analysis::{PlaceKind, SortKey};
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
     use crate::top::grouping::{Group, Grouping, group};
 

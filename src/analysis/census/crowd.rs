@@ -54,7 +54,7 @@ pub fn crowds<'a>(members: impl IntoIterator<Item = &'a Member>, by: &GroupBy, p
         if crowd.ids.len() < IDS {
             crowd.ids.push(member.id);
         }
-        WaitRange::include(&mut crowd.wait, member.wait_ns);
+        WaitRange::include(&mut crowd.wait, member.age);
     }
     crowds
 }

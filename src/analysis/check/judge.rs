@@ -233,7 +233,7 @@ impl Watched {
             let (_, still) = self.still.get(&member.id).filter(|_| member.reason.is_some())?;
             Some(census.captured_at_unix_ns.saturating_sub(still.since_ns())).filter(|ns| *ns > 0)
         };
-        counted.members.iter().map(|member| Member { wait_ns: member.wait_ns.max(seen(member)), ..*member }).collect()
+        counted.members.iter().map(|member| member.measured(seen(member))).collect()
     }
 
     fn steady_growth(&self, rule: &Rule, allowed: Allowance) -> Verdict {
@@ -396,8 +396,8 @@ fn max_group(rule: &Rule, groups: &[Crowd], most: u64) -> Verdict {
 }
 
 fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &mut SymbolPool) -> Verdict {
-    let longest = waits.iter().filter_map(|member| member.wait_ns).max().unwrap_or(0);
-    let late = waits.iter().filter(|member| member.wait_ns.is_some_and(|ns| ns > most));
+    let longest = waits.iter().filter_map(Member::wait_ns).max().unwrap_or(0);
+    let late = waits.iter().filter(|member| member.wait_ns().is_some_and(|ns| ns > most));
     let mut late = crowds(late, by, pool);
     late.sort_by_key(|crowd| Reverse(crowd.wait.map(|wait| wait.longest_ns)));
     let judged = verdict(rule, longest as f64, most as f64, late.iter().map(offender).collect());

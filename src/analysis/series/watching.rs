@@ -14,9 +14,8 @@ use super::same_run::has_restarted;
 use crate::analysis::findings::{self, Found};
 use crate::analysis::index::is_blocked;
 use crate::analysis::same_wait::{Marks, Stillness};
-use crate::analysis::wait::WatchedWaits;
 use crate::analysis::{Counts, Index};
-use crate::model::{Goroutine, Snapshot};
+use crate::model::{Goroutine, Snapshot, WatchedWaits};
 
 /// A snapshot, and what the ones before it say about its waits.
 #[derive(Clone, Debug)]
@@ -86,7 +85,8 @@ impl Watching {
             .filter(|(goroutine, _)| !goroutine.status.is_dead())
             .peekable();
         let mut still_since = Vec::with_capacity(snapshot.goroutines.len());
-        let mut waits = WatchedWaits::default();
+        // Those of a snapshot that was written down hold still.
+        let mut waits = snapshot.watched.clone();
         for goroutine in &snapshot.goroutines {
             let mut still = Stillness::new(now);
             if !goroutine.status.is_dead() {
@@ -99,7 +99,8 @@ impl Watching {
             }
             let since_ns = still.since_ns();
             let longer = goroutine.blocked_before_ns.is_none_or(|known| since_ns < known.get());
-            if since_ns < now && longer && is_blocked(goroutine) {
+            let known = waits.since_ns(goroutine.id);
+            if since_ns < now && longer && known.is_none_or(|known| since_ns < known) && is_blocked(goroutine) {
                 waits.insert(goroutine.id, since_ns);
             }
             still_since.push(still);
@@ -138,7 +139,7 @@ fn same_place(then: &Goroutine, now: &Goroutine, same_pool: bool) -> bool {
 mod tests {
     use super::Watching;
     use crate::analysis::Index;
-    use crate::analysis::wait::WaitSource;
+    use crate::analysis::age::AgeSource;
     use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
     use crate::model::{Snapshot, Status};
 
@@ -170,10 +171,10 @@ mod tests {
         let goroutines = observed.snapshot().goroutines.iter().enumerate();
         goroutines
             .map(|(at, g)| {
-                let wait = index.wait(g);
-                let watched = wait.is_some_and(|wait| wait.source == WaitSource::Watched);
+                let age = index.age(g);
+                let watched = age.is_some_and(|age| age.source == AgeSource::Watched);
                 assert_eq!(watched, observed.is_watched(at));
-                (wait.map(|wait| wait.at_least_ns / SECOND), watched)
+                (age.map(|age| age.at_least_ns / SECOND), watched)
             })
             .collect()
     }

@@ -183,12 +183,17 @@ impl State {
 
     pub(super) fn unmark(&mut self) {
         self.memory.mark = None;
+        self.leave_mark_order();
+        self.arrange();
+    }
+
+    /// The order that was there before the mark.
+    pub(super) fn leave_mark_order(&mut self) {
         let order = &mut self.settings.selection.group_order;
         let before = self.order_before_mark.take();
         if order.key == GroupSort::Mark {
             *order = before.unwrap_or(Order::by(GroupSort::Count));
         }
-        self.arrange();
     }
 
     pub(super) fn select_again(&mut self) {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::State;
 use super::rows::Row;
+use crate::analysis::age::why_unknown;
+use crate::analysis::index::is_blocked;
 use crate::analysis::labels::LabelTally;
 use crate::analysis::names::{minor_of, printed};
 use crate::analysis::series::history::SAMPLES;
-use crate::analysis::{Filter, Index, Place, PlaceKind};
+use crate::analysis::{AgeSource, Filter, Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
 use crate::report::findings::sentence;
 use crate::report::labels;
@@ -217,7 +219,6 @@ impl State {
     }
 
     fn goroutine_lines(&self, id: Goid) -> Option<Vec<Line>> {
-        let view = self.view.as_ref()?;
         let index = self.index()?;
         let snapshot = index.snapshot();
         let at = snapshot.goroutines.iter().position(|goroutine| goroutine.id == id && !goroutine.status.is_dead())?;
@@ -232,13 +233,19 @@ impl State {
             let why = index.reason(goroutine).unwrap_or("for a reason that the runtime does not name");
             lines.push(fact("Waits", why));
         }
-        if let Some(ns) = index.wait_ns(goroutine) {
-            let how = if view.observed.is_watched(at) {
-                "found so at each refresh, and it has not run in between"
-            } else {
-                "as the collections tell"
-            };
-            lines.push(fact("Blocked", format!("≥ {}, {how}", age(ns))));
+        match index.age(goroutine) {
+            Some(known) => {
+                let how = match known.source {
+                    AgeSource::Watched => "found so at each refresh, and it has not run in between",
+                    AgeSource::Gc => "as the collections tell",
+                };
+                lines.push(fact("Blocked", format!("≥ {}, {how}", age(known.at_least_ns))));
+            }
+            None if is_blocked(goroutine) => {
+                let why = why_unknown(snapshot);
+                lines.extend(why.map(|why| fact("Blocked", format!("for how long is unknown: {why}"))));
+            }
+            None => {}
         }
         if let Some(thread) = index.thread(goroutine) {
             let tid = thread.tid.map_or_else(String::new, |tid| format!(", thread {tid}"));

@@ -79,6 +79,10 @@ impl State {
         self.view = Some(view);
         if let Some(carried) = carried {
             self.take_over(&carried);
+            if self.memory.mark.is_none() {
+                // It was of the other names.
+                self.leave_mark_order();
+            }
         }
         self.refreshes += 1;
         self.arrange();
@@ -119,6 +123,8 @@ impl State {
         self.view = None;
         self.memory = Memory::default();
         self.pages.clear();
+        // What was selected are groups and goroutines of the other run.
+        self.cursors = Default::default();
         self.has_findings = false;
         if self.tab == Tab::Findings {
             self.tab = Tab::Groups;

@@ -597,3 +597,85 @@ fn the_view_of_findings_is_there_once_there_is_one() {
     script.apply(Event::Returned);
     assert_eq!((script.state.tab(), script.state.tabs().len()), (Tab::Groups, 4));
 }
+
+/// The same program in a pool that numbers names differently, as a session starts one when it has met
+/// more names than it keeps.
+fn renumbered(second: u64) -> Snapshot {
+    let mut builder = SnapshotBuilder::of_new_session();
+    let mut add = |count: u64, function, first: u64, reason| {
+        for id in first..first + count {
+            let frames = vec![frame("runtime.gopark", "/go/proc.go", 1), frame(function, "/app/x.go", 1)];
+            builder.add(&GoroutineSpec { id, frames, reason: Some(reason), ..Default::default() });
+        }
+    };
+    // In another order: the ids that names had are those of others now.
+    add(10 + second * 3, "main.leak", 1_000, "chan send");
+    add(30, "main.wobble", 100, "chan receive");
+    add(50, "main.steady", 1, "select");
+    let mut snapshot = builder.build();
+    snapshot.goroutines.sort_by_key(|goroutine| goroutine.id);
+    snapshot.monotonic_ns = NOW_NS + second * 1_000_000_000;
+    snapshot
+}
+
+#[test]
+fn names_that_are_numbered_anew_change_nothing_of_what_is_selected_or_open() {
+    for open in [false, true] {
+        let mut script = Script::new(settings());
+        script.seconds(0..3);
+        let before = script.state.view().unwrap().observed.snapshot().symbols.id();
+        let selected = |script: &Script| {
+            let state = &script.state;
+            let row = state.rows()[state.cursor().at];
+            let Row::Group(at) = row else { panic!("{row:?}") };
+            state.name(&state.view().unwrap().groups[at])
+        };
+        script.press(KeyCode::Down).press(KeyCode::Down);
+        assert!(selected(&script).starts_with("main.leak"));
+        script.keys("m");
+        if open {
+            script.press(KeyCode::Enter);
+        }
+        script.at = Duration::from_secs(3);
+        script.apply(Event::Tick).take(renumbered(3), Duration::from_millis(10));
+        assert_ne!(script.state.view().unwrap().observed.snapshot().symbols.id(), before);
+        // Counts of the other pool are not compared with these.
+        assert_eq!(script.state.memory().groups.len(), 1);
+        assert!(script.state.memory().mark.is_none());
+        assert_eq!(script.state.settings().selection.group_order, Order::by(GroupSort::Count));
+        assert_eq!(script.state.restarts(), 0);
+        if open {
+            assert!(matches!(script.state.page(), Some(Page::Group { name, .. }) if name.starts_with("main.leak")));
+            let members = script.state.rows().iter().filter(|row| matches!(row, Row::Goroutine(_))).count();
+            assert_eq!(members, 19);
+            script.keys("\u{1b}");
+        }
+        assert!(selected(&script).starts_with("main.leak"), "{}", selected(&script));
+    }
+}
+
+#[test]
+fn a_wait_that_is_unknown_says_why() {
+    let mut script = Script::new(settings());
+    let mut none = snapshot(0);
+    for goroutine in &mut none.goroutines {
+        (goroutine.blocked_before_ns, goroutine.wait_since_ns) = (None, None);
+    }
+    let page = |script: &mut Script, cycles, second: u64| {
+        let mut snapshot = none.clone();
+        snapshot.monotonic_ns += second * 1_000_000_000;
+        snapshot.gc.as_mut().unwrap().cycles = cycles;
+        script.at = Duration::from_secs(second);
+        script.apply(Event::Tick).take(snapshot, Duration::ZERO);
+        if script.state.page().is_none() {
+            script.keys("2\n");
+        }
+        let text = |line: &super::Line| line.pieces.iter().map(|piece| piece.text.as_str()).collect::<String>();
+        script.state.lines().iter().map(text).find(|line| line.starts_with("Blocked"))
+    };
+    assert_eq!(page(&mut script, 0, 0).as_deref(), Some("Blocked  for how long is unknown: no GC yet"));
+    assert_eq!(page(&mut script, 5, 1), None);
+    page(&mut script, 5, 2);
+    let watched = page(&mut script, 5, 3).expect("three intervals agree");
+    assert_eq!(watched, "Blocked  ≥ 1s, found so at each refresh, and it has not run in between");
+}
