@@ -372,9 +372,9 @@ fn ages_are_measured_in_a_program_that_never_collected() {
         assert!((1_500_000_000..=most).contains(&least), "{least} of {most}");
         assert!((least..=most + 1_000_000_000).contains(&at_most), "{at_most} of {most}");
     }
-    // It waits where it waited, and has run in between.
+    // It waits where it waited, but runs once a second: it never has waited for longer.
     for ticks in waiting_for("chan receive") {
-        assert!(ticks["wait_ns"].is_null() && ticks["wait_source"].is_null(), "{ticks}");
+        assert!(ticks["wait_ns"].as_u64().is_none_or(|ns| ns < 1_100_000_000), "{ticks}");
     }
 
     // The file says the same later, and is enough to judge by.

@@ -8,7 +8,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Late {
     /// They are left out: the next one follows at once, and the interval counts from it.
-    LeftOut,
+    LeftOut {
+        /// Whether readings come up to half an interval late, by turns, and never closer than an interval.
+        jitter: bool,
+    },
     /// They are made up for, one straight after the other: a number of readings in a given time.
     MadeUp {
         /// Whether readings come up to half an interval late, by turns.
@@ -41,7 +44,7 @@ impl Pacer {
         Self {
             interval,
             max_cpu: None,
-            late: Late::LeftOut,
+            late: Late::LeftOut { jitter: false },
             cost: None,
             nth: 0,
             base: Duration::ZERO,
@@ -57,14 +60,14 @@ impl Pacer {
         Self { late, ..Self::every(interval) }
     }
 
-    /// The same, each but the first and the last up to half an interval late, by turns: readings at even
-    /// distances would take a load that has nearly their rhythm for one that grows, and a goroutine that
+    /// The same, each up to half an interval late, by turns, but the first one and the last of a number of
+    /// readings: readings at even distances would take a load that has nearly their rhythm for one that grows, and a goroutine that
     /// runs in their rhythm for one that does not run.
     #[must_use]
     pub fn with_jitter(self) -> Self {
         let late = match self.late {
             Late::MadeUp { last, .. } => Late::MadeUp { jitter: true, last },
-            Late::LeftOut => Late::LeftOut,
+            Late::LeftOut { .. } => Late::LeftOut { jitter: true },
         };
         Self { late, ..self }
     }
@@ -90,8 +93,9 @@ impl Pacer {
     /// A reading begins now, due or not.
     pub fn begin(&mut self, now: Duration) {
         let late = now.saturating_sub(self.due);
+        let closer = self.late != Late::LeftOut { jitter: true };
         // What is a little late does not delay the others.
-        self.base = if now >= self.due && late < self.actual_interval() { self.due } else { now };
+        self.base = if closer && now >= self.due && late < self.actual_interval() { self.due } else { now };
         self.nth = self.nth.saturating_add(1);
         self.plan();
     }
@@ -105,13 +109,21 @@ impl Pacer {
 
     fn plan(&mut self) {
         self.due = match self.late {
-            Late::LeftOut => self.base.saturating_add(self.actual_interval()),
+            Late::LeftOut { jitter } => {
+                let interval = self.actual_interval();
+                let delay = if jitter { self.delay() } else { 0.0 };
+                self.base.saturating_add(interval).saturating_add(interval.mul_f64(delay))
+            }
             Late::MadeUp { jitter, last } => {
-                let delay =
-                    if jitter && self.nth < last { (f64::from(self.nth) * GOLDEN_RATIO).fract() / 2.0 } else { 0.0 };
+                let delay = if jitter && self.nth < last { self.delay() } else { 0.0 };
                 self.interval.saturating_mul(self.nth).saturating_add(self.interval.mul_f64(delay))
             }
         };
+    }
+
+    /// By which part of an interval the next reading is late, 0 to a half.
+    fn delay(&self) -> f64 {
+        (f64::from(self.nth) * GOLDEN_RATIO).fract() / 2.0
     }
 
     /// No reading before that.
@@ -214,6 +226,19 @@ mod tests {
         pacer.begin(ms(320));
         pacer.end(ms(0));
         assert_eq!((pacer.actual_interval(), pacer.cpu_share()), (ms(100), Some(0.15)));
+    }
+
+    #[test]
+    fn readings_with_jitter_that_are_not_made_up_for_are_never_close() {
+        let mut pacer = Pacer::every(ms(100)).with_jitter();
+        let mut before = None;
+        for late in [0, 0, 90, 0, 500, 0, 0] {
+            let now = pacer.due() + ms(late);
+            pacer.begin(now);
+            assert!(before.is_none_or(|before| now >= before + ms(100)), "{before:?} {now:?}");
+            assert!(pacer.due() <= now + ms(150), "{now:?} {:?}", pacer.due());
+            before = Some(now);
+        }
     }
 
     #[test]

@@ -93,21 +93,27 @@ impl<'a, E> Sampler<'a, E> {
     }
 
     /// Measures the ages of waits: reads until a goroutine that has not run since the first readings has
-    /// been watched for `least`, and gives the latest snapshot. It takes a third more than that, since the
-    /// first three readings only make sure that nothing runs.
+    /// been watched for `least`, and gives the latest snapshot. It takes about a quarter longer, since the first
+    /// three readings only make sure that nothing runs. No two readings are close, as an interval in which
+    /// nothing could run says nothing.
     ///
     /// # Errors
     /// The first one of the source.
     pub fn watch(&mut self, least: Duration) -> Result<Arc<Observed>, E> {
         let interval = (least / WATCH_PARTS).clamp(SHORTEST, LONGEST);
         let parts = least.as_nanos().div_ceil(interval.as_nanos().max(1));
-        // What counts is the time from the third reading on, which may be late by half an interval.
-        let readings = u32::try_from(parts).unwrap_or(u32::MAX).saturating_add(1 + u32::from(LEAST_INTERVALS) + 1);
-        let mut pacer = Pacer::times(readings, interval).with_jitter();
-        let mut seen = 0;
-        self.stream(&mut pacer, |sample| {
+        // What counts is the time from the third reading on.
+        let uncounted = u128::from(LEAST_INTERVALS);
+        let (mut seen, mut counted_from) = (0, None);
+        self.stream(&mut Pacer::every(interval).with_jitter(), |sample| {
             seen += 1;
-            if seen >= readings { ControlFlow::Break(sample.observed) } else { ControlFlow::Continue(()) }
+            let now = sample.observed.snapshot().monotonic_ns;
+            if seen == uncounted {
+                counted_from = Some(now);
+            }
+            let measured = counted_from.map_or(0, |from| u128::from(now.saturating_sub(from)));
+            let is_enough = measured >= least.as_nanos() || seen >= uncounted.saturating_add(parts);
+            if is_enough { ControlFlow::Break(sample.observed) } else { ControlFlow::Continue(()) }
         })
     }
 

@@ -221,7 +221,8 @@ fn ages_say_how_they_are_known() {
     snapshot.goroutines[1].blocked_before_ns = std::num::NonZeroU64::new(snapshot.monotonic_ns - 3 * MINUTE);
     let text = written(&snapshot, &waits, ListMode::Each, true);
     let age = |text: &str, first: &str| {
-        let row = text.lines().find(|line| line.trim_start().starts_with(first)).map(str::to_owned);
+        let mut rows = text.lines().filter(|line| line.contains("main.wait"));
+        let row = rows.find(|line| line.trim_start().starts_with(first)).map(str::to_owned);
         row.unwrap_or_else(|| panic!("no row {first}: {text}"))
     };
     assert!(age(&text, "1 ").contains("Lock  2m watched  main.wait"), "{text}");

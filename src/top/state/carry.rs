@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::State;
-use super::pages::{Page, group_name};
+use super::page::Page;
+use super::pages::group_name;
 use super::rows::Identity;
 use crate::analysis::series::Observed;
 use crate::top::grouping::Key;

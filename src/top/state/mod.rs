@@ -7,6 +7,7 @@
 mod acting;
 mod carry;
 mod cursor;
+mod page;
 mod pages;
 mod reading;
 mod rows;
@@ -16,7 +17,7 @@ mod tests;
 use std::time::Duration;
 
 pub use cursor::Cursor;
-pub use pages::{Line, Page};
+pub use page::{Line, Page};
 pub use reading::Link;
 pub use rows::{Identity, Row, Section};
 

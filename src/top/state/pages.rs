@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::State;
+use super::page::{Line, Page};
 use super::rows::Row;
 use crate::analysis::age::why_unknown;
 use crate::analysis::index::is_blocked;
@@ -28,31 +29,6 @@ use crate::top::words::{rate, signed, sparkline, states};
 const MAX_PAGES: usize = 32;
 /// Frames of a stack that are shown.
 const MAX_FRAMES: usize = 1_000;
-
-/// A page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Page {
-    /// A group.
-    Group {
-        /// Which.
-        key: Key,
-        /// Its name, as the target has it.
-        name: String,
-    },
-    /// A goroutine.
-    Goroutine(Goid),
-    /// A finding, by its code.
-    Finding(&'static str),
-}
-
-/// A line of a page.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
-    /// What it says.
-    pub pieces: Vec<Piece>,
-    /// The goroutine that it leads to.
-    pub link: Option<Goid>,
-}
 
 fn line(pieces: impl IntoIterator<Item = Piece>) -> Line {
     Line { pieces: pieces.into_iter().collect(), link: None }

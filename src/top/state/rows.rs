@@ -2,7 +2,7 @@
 //! a list of a million goroutines costs no more than its screenful.
 
 use super::State;
-use super::pages::Page;
+use super::page::Page;
 use crate::model::{Goid, Status, WaitReasonId};
 use crate::top::grouping::{Key, Keys};
 use crate::top::tab::Tab;
