@@ -608,7 +608,8 @@ fn renumbered(second: u64) -> Snapshot {
             builder.add(&GoroutineSpec { id, frames, reason: Some(reason), ..Default::default() });
         }
     };
-    // In another order: the ids that names had are those of others now.
+    // In another order, and behind another one: the ids that names had are those of others now.
+    add(1, "main.first", 5_000, "select");
     add(10 + second * 3, "main.leak", 1_000, "chan send");
     add(30, "main.wobble", 100, "chan receive");
     add(50, "main.steady", 1, "select");
@@ -621,6 +622,8 @@ fn renumbered(second: u64) -> Snapshot {
 #[test]
 fn names_that_are_numbered_anew_change_nothing_of_what_is_selected_or_open() {
     for open in [false, true] {
+        // From here on, names are numbered as `snapshot` meets them.
+        drop(SnapshotBuilder::of_new_session());
         let mut script = Script::new(settings());
         script.seconds(0..3);
         let before = script.state.view().unwrap().observed.snapshot().symbols.id();
@@ -632,13 +635,19 @@ fn names_that_are_numbered_anew_change_nothing_of_what_is_selected_or_open() {
         };
         script.press(KeyCode::Down).press(KeyCode::Down);
         assert!(selected(&script).starts_with("main.leak"));
-        script.keys("m");
+        let key_of_leak = |script: &Script| {
+            let groups = &script.state.view().unwrap().groups;
+            groups.iter().find(|group| script.state.name(group).starts_with("main.leak")).unwrap().key
+        };
+        let key_before = key_of_leak(&script);
+        script.keys("d");
         if open {
             script.press(KeyCode::Enter);
         }
         script.at = Duration::from_secs(3);
         script.apply(Event::Tick).take(renumbered(3), Duration::from_millis(10));
         assert_ne!(script.state.view().unwrap().observed.snapshot().symbols.id(), before);
+        assert_ne!(key_of_leak(&script), key_before, "else this shows nothing");
         // Counts of the other pool are not compared with these.
         assert_eq!(script.state.memory().groups.len(), 1);
         assert!(script.state.memory().mark.is_none());
