@@ -10,6 +10,7 @@
 //! * [`model`]: the snapshot, pure data
 //! * [`analysis`]: functions of snapshots
 //! * [`inspect`]: which Go programs run, and how reading one would go
+//! * [`sampling`]: snapshots of a program, one after the other
 //! * [`report`]: functions of analyses to a writer
 //! * [`top`]: the live view
 //! * [`commands`]: the command line
@@ -37,5 +38,6 @@ pub mod new_file;
 pub mod process;
 pub mod report;
 pub mod runtime;
+pub mod sampling;
 #[cfg(feature = "top")]
 pub mod top;

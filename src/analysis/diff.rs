@@ -180,7 +180,7 @@ fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &SymbolP
             let between = between(now).filter(|between| *between != Between::Ran)?;
             // Two readings are too few to believe equal sequence bytes.
             let proven = (between == Between::Still).then_some(elapsed);
-            Some(Member { wait_ns: now.wait_ns.max(proven), ..*now })
+            Some(now.measured(proven))
         })
         .collect();
     let by = if stacks { GroupBy::Stack } else { GroupBy::Place(PlaceKind::User) };

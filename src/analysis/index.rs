@@ -2,15 +2,18 @@
 
 use rustc_hash::FxHashMap;
 
+use super::age::Age;
+use super::census::{LongestWaits, WaitBound};
 use super::group::{Facts, Key, Keys, Word};
 use super::place::{Ends, LazyPlaces, Place, PlaceKind, Spot};
 use crate::addr::Addr;
-use crate::model::{FrameId, Goroutine, Snapshot, Stack, Status, StrId, Thread};
+use crate::model::{FrameId, Goroutine, Snapshot, Stack, Status, StrId, Thread, WatchedWaits};
 
 /// A snapshot and what is looked up in it over and over.
 #[derive(Debug)]
 pub struct Index<'a> {
     snapshot: &'a Snapshot,
+    waits: Option<&'a WatchedWaits>,
     threads: FxHashMap<Addr, &'a Thread>,
     places: LazyPlaces,
 }
@@ -20,7 +23,13 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let threads = snapshot.threads.iter().map(|thread| (thread.addr, thread)).collect();
-        Self { snapshot, threads, places: LazyPlaces::default() }
+        Self { snapshot, waits: None, threads, places: LazyPlaces::default() }
+    }
+
+    /// The same, with waits that were measured beside the snapshot.
+    #[must_use]
+    pub fn with_waits(snapshot: &'a Snapshot, waits: &'a WatchedWaits) -> Self {
+        Self { waits: Some(waits), ..Self::new(snapshot) }
     }
 
     /// The snapshot.
@@ -54,7 +63,31 @@ impl<'a> Index<'a> {
     /// For how long it has been blocked at least, ns; `None` where that is not known.
     #[must_use]
     pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
-        self.snapshot.wait_ns(goroutine).filter(|_| goroutine.status.is_blocked())
+        self.age(goroutine).map(|age| age.at_least_ns)
+    }
+
+    /// The same, with how it is known: the longer of what the collections show and what was measured.
+    #[must_use]
+    pub fn age(&self, goroutine: &Goroutine) -> Option<Age> {
+        if !goroutine.status.is_blocked() {
+            return None;
+        }
+        let estimated = self.snapshot.wait_ns(goroutine);
+        let since = self.waits.unwrap_or(&self.snapshot.watched).since_ns(goroutine.id);
+        let measured = since.map(|since| self.snapshot.monotonic_ns.saturating_sub(since));
+        Age::of(estimated, measured)
+    }
+
+    /// For how long it can have been blocked at most, ns: see [`LongestWaits`]. `None` where that is not
+    /// known, and unless it is blocked.
+    #[must_use]
+    pub fn wait_at_most_ns(&self, goroutine: &Goroutine) -> Option<u64> {
+        if !goroutine.status.is_blocked() {
+            return None;
+        }
+        let unstamped = || WaitBound::unstamped(self.reason(goroutine), self.function(goroutine.start));
+        let bound = self.since_stamp_ns(goroutine).map_or_else(unstamped, WaitBound::Stamp);
+        LongestWaits::of_snapshot(self.snapshot).of(bound)
     }
 
     /// The time since the runtime's own stamp, ns, as its dumps count it. The stamp outlives the wait,

@@ -4,6 +4,7 @@
 //! in the number of goroutines (sorting apart): what depends on names is worked out once for each
 //! distinct name or stack, and goroutines are compared by ids.
 
+pub mod age;
 pub mod census;
 pub mod check;
 pub mod counts;
@@ -16,8 +17,10 @@ pub mod labels;
 pub mod place;
 pub mod quantity;
 pub mod same_wait;
+pub mod series;
 pub mod sort;
 
+pub use age::{Age, AgeSource};
 pub use census::Census;
 pub use counts::Counts;
 pub use diff::Diff;

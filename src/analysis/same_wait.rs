@@ -90,7 +90,7 @@ impl Wait {
             stack: stacks.then_some(member.stack.map(StackState::Known)),
             current: member.current,
             marks: member.marks,
-            wait_ns: member.wait_ns,
+            wait_ns: member.wait_ns(),
         }
     }
 

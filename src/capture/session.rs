@@ -190,6 +190,7 @@ impl Session {
             goroutines,
             dead_goroutines: read.collected.dead,
             wait_reasons: self.opened.runtime.wait_reasons.clone(),
+            watched: Default::default(),
             death: read.death,
             symbols: Arc::new(self.pool.view()),
             warnings,

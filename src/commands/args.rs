@@ -190,6 +190,7 @@ Examples:
   gospy summary prometheus
   gospy summary 4242 --filter 'state=waiting and age>5m' --sort age
   gospy summary 4242 --all --pc creator
+  gospy summary 4242 --watch 2s
   gospy summary 4242 --json | jq '.goroutines.by_wait_reason'";
 
 const STACK_EXAMPLES: &str = "\
@@ -451,6 +452,13 @@ pub(super) struct SummaryArgs {
     /// Show dead goroutines too
     #[arg(long, short = 'd', hide_short_help = true)]
     pub(super) show_dead: bool,
+    /// Read for that long and a little more, to measure for how long goroutines have been blocked
+    ///
+    /// Without it, ages are estimated from the timestamps of garbage collections, and a program that has not
+    /// collected yet has none. Read more than once, a goroutine that has not run in between has waited for
+    /// the whole time at least. Ages that were measured are marked as watched.
+    #[arg(long, value_name = "DURATION", value_parser = watch, requires = "pid")]
+    pub(super) watch: Option<Duration>,
 }
 
 /// `--pc`
@@ -579,6 +587,14 @@ pub(super) struct TopArgs {
 const SHORTEST: Duration = Duration::from_millis(50);
 /// Longest interval.
 const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// Shortest and longest time that `summary --watch` measures.
+const WATCH: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+
+fn watch(text: &str) -> Result<Duration, String> {
+    let watch = duration(text).map(Duration::from_nanos)?;
+    if WATCH.contains(&watch) { Ok(watch) } else { Err("it has to be from 100ms to 1h".to_owned()) }
+}
 
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text).map(Duration::from_nanos)?;

@@ -13,6 +13,7 @@ use crate::process::capture_file::{self, Description, WriteError};
 use crate::report::captures::{self, Captured, Captures};
 use crate::report::json::time;
 use crate::report::units::{bytes, counted};
+use crate::sampling::Pacer;
 
 pub(super) fn run(
     arguments: &CaptureArgs,
@@ -25,12 +26,11 @@ pub(super) fn run(
         return to_stdout(arguments, global, sources, streams);
     }
     let (count, interval) = (arguments.repeat.unwrap_or(1), Duration::from_nanos(arguments.interval.unwrap_or(0)));
-    let started = Instant::now();
+    let (started, mut pacer) = (Instant::now(), Pacer::times(count, interval));
     let mut captures = Vec::new();
     for number in 1..=count {
-        // By the clock, so that the time that a capture takes does not add up.
-        let due = started + interval.saturating_mul(number - 1);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        std::thread::sleep(pacer.due().saturating_sub(started.elapsed()));
+        pacer.begin(started.elapsed());
         let path = match arguments.repeat {
             Some(count) => numbered(&arguments.output, number, count),
             None => arguments.output.clone(),

@@ -1,6 +1,7 @@
 //! `gospy check`
 
-use std::time::{Duration, Instant, SystemTime};
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime};
 
 use super::ci_args::CheckArgs;
 use super::diff::{complete, is_whole};
@@ -11,12 +12,13 @@ use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Census;
-use crate::analysis::check::growth::LEAST_SAMPLES;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
+use crate::analysis::series::growth::LEAST_SAMPLES;
 use crate::model::SymbolPool;
 use crate::new_file::Goal;
 use crate::report::check::{self, Options, Origin, Subject};
 use crate::report::units::{count, duration};
+use crate::sampling::{Pacer, Sampler};
 
 pub(super) fn run(
     arguments: &CheckArgs,
@@ -162,12 +164,8 @@ impl Watch {
         Ok(Self { interval: Duration::from_nanos(interval), samples: u32::try_from(samples).unwrap_or(u32::MAX) })
     }
 
-    /// When a sample is due, after the first. Up to half an interval late, by turns: samples at even
-    /// distances would take a load that has nearly their rhythm for one that grows.
-    fn due(&self, nth: u32) -> Duration {
-        let last = self.samples.saturating_sub(1);
-        let late = if nth == last { 0.0 } else { (f64::from(nth) * 0.618_033_988_75).fract() / 2.0 };
-        self.interval * nth + self.interval.mul_f64(late)
+    fn pacer(&self) -> Pacer {
+        Pacer::times(self.samples, self.interval).with_jitter()
     }
 }
 
@@ -203,14 +201,14 @@ fn judge(
     };
     let mut source = sources.open(wanted)?;
     let mut judge = Judge::new(rules, Level::of(baseline));
-    let started = Instant::now();
-    let (mut first_at, mut first_uptime_ns, mut latest, mut incomplete) = (None, None, None, None);
-    for nth in 0..watch.samples {
-        std::thread::sleep(watch.due(nth).saturating_sub(started.elapsed()));
-        let snapshot = source.capture(options).map_err(|failure| ended_early(&failure, nth, watch.samples))?;
-        let census = Census::of_snapshot(&snapshot, name_of(wanted), pool);
+    let (mut first_at, mut first_uptime_ns, mut incomplete, mut seen) = (None, None, None, 0);
+    let mut sampler = Sampler::new(Box::new(move || source.capture(options)));
+    let streamed = sampler.stream(&mut watch.pacer(), |sample| {
+        let census = Census::of_index(&sample.observed.index(), name_of(wanted), pool);
         if first_at.is_none() {
-            check_baseline(&census, baseline, arguments.force)?;
+            if let Err(failure) = check_baseline(&census, baseline, arguments.force) {
+                return ControlFlow::Break(Err(failure));
+            }
             first_uptime_ns = census.program.uptime_ns;
         }
         first_at.get_or_insert(census.captured_at_unix_ns);
@@ -218,9 +216,10 @@ fn judge(
         if incomplete.is_none() && !is_whole(&census) {
             incomplete = Some(census.clone());
         }
-        latest = Some(census);
-    }
-    let latest = latest.ok_or_else(|| Failure::new(Exit::Error, "nothing was sampled"))?;
+        seen += 1;
+        if seen < watch.samples { ControlFlow::Continue(()) } else { ControlFlow::Break(Ok(census)) }
+    });
+    let latest = streamed.map_err(|failure| ended_early(&failure, seen, watch.samples))??;
     let watched_ns = latest.captured_at_unix_ns.saturating_sub(first_at.unwrap_or_default());
     let samples = usize::try_from(watch.samples).unwrap_or(usize::MAX);
     Ok(Judged { verdicts: judge.verdicts(), latest, incomplete, first_uptime_ns, samples, watched_ns })
@@ -313,11 +312,16 @@ mod tests {
     fn samples_are_spread_and_end_on_time() {
         let watch = Watch::new(30_000_000_000, None).expect("it is long enough");
         assert_eq!((watch.samples, watch.interval), (31, Duration::from_secs(1)));
-        let due: Vec<Duration> = (0..31).map(|nth| watch.due(nth)).collect();
+        let mut pacer = watch.pacer();
+        let mut due = || {
+            let due = pacer.due();
+            pacer.begin(due);
+            due
+        };
+        let due: Vec<Duration> = (0..31).map(|_| due()).collect();
         assert!(due.is_sorted() && due[0].is_zero() && due[30] == Duration::from_secs(30), "{due:?}");
-        let gaps: Vec<Duration> = due.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(500)), "{gaps:?}");
-        assert!(gaps.iter().any(|gap| *gap > Duration::from_millis(1_150)), "{gaps:?}");
+        let late = |at: u32| due[at as usize].saturating_sub(Duration::from_secs(at.into()));
+        assert!((1..30).any(|at| late(at) > Duration::from_millis(400)), "{due:?}");
     }
 
     #[test]

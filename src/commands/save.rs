@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::capture::description;
 use super::live::Live;
 use super::source::{Location, Sources, TargetSpec};
-use crate::analysis::Index;
+use crate::analysis::series::Observed;
 use crate::capture::FreezeMode;
 use crate::model::Snapshot;
 use crate::new_file::{Goal, NewFileError, Replace};
@@ -20,7 +20,8 @@ const MAX_NAMES: u32 = 99;
 /// Writes a capture of the program as it is now. Where it has ended, or is not to be read now, what was
 /// read of it last is written as JSON, which can be shown with --from too. Nothing is ever replaced.
 pub(super) fn save(wanted: TargetSpec, freeze: Option<FreezeMode>) -> Save {
-    Arc::new(move |shown: &Snapshot, live: bool| {
+    Arc::new(move |observed: &Observed, live: bool| {
+        let shown = observed.snapshot();
         let now = match wanted.location {
             // It may be another process by now: one that came back.
             Location::Process(_) => live.then(|| TargetSpec {
@@ -35,7 +36,7 @@ pub(super) fn save(wanted: TargetSpec, freeze: Option<FreezeMode>) -> Save {
                 goal.write(|out| capture_file::write_to(out, &image, Some(&description))).map(|_| goal)
             }),
             None => new_file(shown, "json").and_then(|goal| {
-                let index = Index::new(shown);
+                let index = observed.index();
                 let all: Vec<usize> = (0..shown.goroutines.len()).collect();
                 let options = JsonOptions { frames: true, ..JsonOptions::default() };
                 goal.write(|mut out| json::write(&mut out, &index, &all, &options)).map(|_| goal)

@@ -9,6 +9,7 @@ use crate::analysis::group::group;
 use crate::analysis::{GroupBy, Index, Sort, SortKey};
 use crate::report::json::{self, JsonOptions};
 use crate::report::text::{self, ListMode, SummaryOptions};
+use crate::sampling::Sampler;
 
 /// Ids of a group that JSON tells.
 pub(super) const JSON_IDS: usize = 1_000;
@@ -21,8 +22,19 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let selection = Selection::new(&arguments.list)?;
     let mut source = sources.open(&arguments.target.wanted())?;
-    let snapshot = source.capture(&arguments.target.options(arguments.show_dead))?;
-    let index = Index::new(&snapshot);
+    let options = arguments.target.options(arguments.show_dead);
+    let (watched, once);
+    let index = match arguments.watch {
+        Some(watch) => {
+            watched = Sampler::new(Box::new(move || source.capture(&options))).watch(watch)?;
+            watched.index()
+        }
+        None => {
+            once = source.capture(&options)?;
+            Index::new(&once)
+        }
+    };
+    let snapshot = index.snapshot();
     let mut picked = selection.pick(&index);
     let place = arguments.place();
     if arguments.list.json {
@@ -55,9 +67,10 @@ pub(super) fn run(
                 (false, false) => ListMode::Auto,
             },
             filter: selection.filter.clone(),
+            can_watch: arguments.target.wanted().pid().is_some() && arguments.watch.is_none(),
         };
         streams.finish(|out| text::summary(out, &index, &picked, &options))?;
     }
-    selection.missing(&snapshot)?;
-    verdict(&snapshot, global.strict)
+    selection.missing(snapshot)?;
+    verdict(snapshot, global.strict)
 }

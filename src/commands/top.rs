@@ -1,26 +1,24 @@
 //! `gospy top`
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use super::args::TopArgs;
 use super::live::Live;
-use super::source::{Source, Sources, TargetSpec};
+use super::source::{Location, Source, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, selection};
 use crate::analysis::SortKey;
 use crate::capture::CaptureOptions;
 use crate::model::Snapshot;
-use crate::process::proc_dir::ProcDir;
-use crate::process::process_list::ProcessList;
+use crate::sampling::follow::{Followed, Opener, SameName};
+use crate::sampling::{Sampler, SnapshotSource, SourceEnd, Successor};
 use crate::top::draw::Theme;
+use crate::top::event::{Leave, Settings};
 use crate::top::order::{GroupSort, Order, SortName};
-use crate::top::picture::Selection;
-use crate::top::source::{SnapshotSource, SourceEnd, Successor};
-use crate::top::state::{Leave, Settings, View};
 use crate::top::stream::{self, Format};
-use crate::top::watch::has_started_since;
+use crate::top::tab::Tab;
+use crate::top::view::Selection;
 
 /// Columns of text that goes to a file or a pipe.
 const FILE_COLUMNS: u16 = 160;
@@ -30,25 +28,29 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
     let wanted = arguments.target.wanted();
     let options = arguments.target.options(false);
     let source = sources.open(&wanted)?;
-    let successor = match wanted.pid() {
-        Some(pid) if arguments.wait => Some(SameName::of(pid, wanted.bin.clone(), options)?),
+    let opener: Arc<dyn Opener> = Arc::new(Processes { wanted: wanted.clone(), options });
+    let successor: Option<Box<dyn Successor>> = match wanted.pid() {
+        Some(pid) if arguments.wait => {
+            let unknown = |error: io::Error| Failure::new(Exit::Error, format!("--wait: /proc/{pid}: {error}"));
+            Some(Box::new(SameName::of(Arc::clone(&opener), pid).map_err(unknown)?))
+        }
         _ => None,
     };
     let source: Box<dyn SnapshotSource> = match wanted.pid() {
-        Some(pid) => Box::new(Opened::new(source, pid, options, wanted.clone())),
+        Some(pid) => Box::new(Followed::new(opener, read_from(source, options, wanted.clone()), pid)),
         // What cannot be read of a file now cannot be read later either.
         None => {
             let mut source = source;
             Box::new(Recorded(Some(source.capture(&options)?)))
         }
     };
-    let successor = successor.map(|successor| -> Box<dyn Successor> { Box::new(successor) });
+    let sampler = Sampler::new(source).with_successor(successor);
 
     let style = streams.out_style();
     if streams.out_is_terminal && io::stdin().is_terminal() && !arguments.once && !arguments.json {
         let theme = Theme { colour: style.colour };
         let save = super::save::save(wanted, options.freeze);
-        return match crate::top::run::run(source, successor, settings, theme, save) {
+        return match crate::top::run::run(sampler, settings, theme, save) {
             Ok(Leave::Done) => Ok(Exit::Done),
             Ok(Leave::Ended(text)) => Err(Failure::new(Exit::NoProcess, text)),
             Ok(Leave::Signal(signal)) => {
@@ -68,9 +70,9 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
         let width = style.width.and_then(|width| u16::try_from(width).ok()).unwrap_or(FILE_COLUMNS);
         Format::Text { width, colour: style.colour }
     };
-    let mut outcome = None;
+    let (mut outcome, mut sampler) = (None, sampler);
     streams.finish(|out| {
-        outcome = Some(stream::run(out, source, successor, settings, format)?);
+        outcome = Some(stream::run(out, &mut sampler, settings, format)?);
         Ok(())
     })?;
     match outcome {
@@ -111,85 +113,33 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
         iterations: if arguments.once { Some(1) } else { arguments.iterations },
         wait: arguments.wait,
         recorded,
-        view: if sort.groups.is_none() { View::Goroutines } else { View::Groups },
+        tab: if sort.groups.is_none() { Tab::Goroutines } else { Tab::Groups },
     })
 }
 
-/// An opened program, read again and again.
-struct Opened {
-    source: Box<dyn Source>,
-    options: CaptureOptions,
+/// Opens processes of this machine for the live view.
+struct Processes {
     wanted: TargetSpec,
-    /// The process, with when it was started, in clock ticks after boot: another one may get its pid.
-    process: Option<(i32, u64)>,
-    /// When it was last read, by the target's `nanotime`.
-    last_ns: Option<u64>,
+    options: CaptureOptions,
 }
 
-/// How often, and after which pauses, a process that has executed another program is looked at again
-/// until the runtime of that one has started.
-const LOOKS: usize = 40;
-const LOOKS_AT_A_ZOMBIE: usize = 4;
-const PAUSE: Duration = Duration::from_millis(50);
-
-impl SnapshotSource for Opened {
-    fn next(&mut self) -> Result<Snapshot, SourceEnd> {
-        let snapshot = match self.source.capture(&self.options) {
-            Ok(snapshot) => snapshot,
-            Err(failure) if failure.exit() == Exit::NoProcess => match self.executed() {
-                Some(snapshot) => snapshot,
-                None => return Err(SourceEnd::Ended(format!("{} has ended", self.wanted.name()))),
-            },
-            Err(failure) => match self.reopen() {
-                Some(snapshot) => snapshot,
-                None => {
-                    let text = failure.message().lines().next().unwrap_or_default().to_owned();
-                    return Err(SourceEnd::Failed(text));
-                }
-            },
-        };
-        self.last_ns = Some(snapshot.monotonic_ns);
-        Ok(snapshot)
+impl Opener for Processes {
+    fn open(&self, pid: i32) -> Result<Box<dyn SnapshotSource>, SourceEnd> {
+        let wanted = TargetSpec { location: Location::Process(pid), ..self.wanted.clone() };
+        let source = Live.open(&wanted).map_err(|failure| source_end(&failure, &wanted))?;
+        Ok(read_from(source, self.options, wanted))
     }
 }
 
-impl Opened {
-    fn new(source: Box<dyn Source>, pid: i32, options: CaptureOptions, wanted: TargetSpec) -> Self {
-        let started = ProcDir::open(pid).and_then(|dir| dir.stat()).ok().map(|stat| stat.starttime);
-        Self { source, options, wanted, process: started.map(|started| (pid, started)), last_ns: None }
-    }
+/// An opened program as a source of snapshots.
+fn read_from(mut source: Box<dyn Source>, options: CaptureOptions, wanted: TargetSpec) -> Box<dyn SnapshotSource> {
+    Box::new(move || source.capture(&options).map_err(|failure| source_end(&failure, &wanted)))
+}
 
-    /// What the process is now, when the program that it was is gone; `None` once the process is.
-    fn executed(&mut self) -> Option<Snapshot> {
-        for look in 0..LOOKS {
-            let (pid, started) = self.process?;
-            let stat = ProcDir::open(pid).and_then(|dir| dir.stat()).ok()?;
-            // Amid an execve by another thread, the main one is a zombie for a moment.
-            let has_ended = matches!(stat.state, 'Z' | 'X') && look >= LOOKS_AT_A_ZOMBIE;
-            if stat.starttime != started || has_ended {
-                return None;
-            }
-            if look > 0 {
-                std::thread::sleep(PAUSE);
-            }
-            let snapshot = self.reopen();
-            if snapshot.is_some() {
-                return snapshot;
-            }
-        }
-        None
-    }
-
-    /// Opens the process anew, in case that it has executed another program since, or itself at other
-    /// addresses. Otherwise the old one stays: what it has learned is worth keeping.
-    fn reopen(&mut self) -> Option<Snapshot> {
-        let mut source = Live.open(&self.wanted).ok()?;
-        let snapshot = source.capture(&self.options).ok()?;
-        if self.last_ns.is_some_and(|last_ns| !has_started_since(last_ns, &snapshot)) {
-            return None;
-        }
-        self.source = source;
-        Some(snapshot)
+fn source_end(failure: &Failure, wanted: &TargetSpec) -> SourceEnd {
+    match failure.exit() {
+        Exit::NoProcess => SourceEnd::Ended(format!("{} has ended", wanted.name())),
+        _ => SourceEnd::Failed(failure.message().lines().next().unwrap_or_default().to_owned()),
     }
 }
 
@@ -199,47 +149,5 @@ struct Recorded(Option<Snapshot>);
 impl SnapshotSource for Recorded {
     fn next(&mut self) -> Result<Snapshot, SourceEnd> {
         self.0.take().ok_or(SourceEnd::Finished)
-    }
-}
-
-/// Finds a process that was started from the same file, or has the same name, after the one that
-/// was looked at.
-struct SameName {
-    pid: i32,
-    bin: Option<PathBuf>,
-    options: CaptureOptions,
-    exe: Option<String>,
-    comm: String,
-    start_ticks: u64,
-}
-
-impl SameName {
-    fn of(pid: i32, bin: Option<PathBuf>, options: CaptureOptions) -> Result<Self, Failure> {
-        let unknown = |error: io::Error| Failure::new(Exit::Error, format!("--wait: /proc/{pid}: {error}"));
-        let dir = ProcDir::open(pid).map_err(unknown)?;
-        let stat = dir.stat().map_err(unknown)?;
-        let exe = dir.exe().ok().map(|(exe, _)| exe);
-        Ok(Self { pid, bin, options, exe, comm: stat.comm, start_ticks: stat.starttime })
-    }
-}
-
-impl Successor for SameName {
-    fn find(&mut self) -> Option<Box<dyn SnapshotSource>> {
-        let candidates = ProcessList::new().ok()?.filter(|process| {
-            let same = match (&self.exe, &process.exe) {
-                (Some(then), Some(now)) => then == now,
-                _ => self.comm == process.comm,
-            };
-            same && !process.kernel_thread
-                && !matches!(process.state, 'Z' | 'X')
-                && (process.start_ticks, process.pid) != (self.start_ticks, self.pid)
-                && process.start_ticks >= self.start_ticks
-        });
-        let newest = candidates.max_by_key(|process| (process.start_ticks, process.pid))?;
-        let wanted = TargetSpec::process(newest.pid, self.bin.clone());
-        // One that has only just been started cannot be read yet; it is found again the next time.
-        let source = Live.open(&wanted).ok()?;
-        (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
-        Some(Box::new(Opened::new(source, newest.pid, self.options, wanted)))
     }
 }

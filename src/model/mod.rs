@@ -14,6 +14,7 @@ mod target_info;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod warning;
+mod watched;
 
 pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
@@ -24,6 +25,7 @@ pub use pool::{
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};
 pub use warning::{Warning, WarningCode, Warnings};
+pub use watched::WatchedWaits;
 
 use std::sync::Arc;
 
@@ -57,6 +59,9 @@ pub struct Snapshot {
     pub dead_goroutines: u64,
     /// `runtime.waitReasonStrings` as read from the target.
     pub wait_reasons: Vec<String>,
+    /// Waits that were measured when a snapshot was written down that this was made from; none in one that
+    /// was read just now.
+    pub watched: WatchedWaits,
     /// How the program died; `None` for one that lives, or lived when its core file was made.
     pub death: Option<Death>,
     /// Names, places and stacks. Snapshots of one session share them: ids mean the same in all whose

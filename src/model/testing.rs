@@ -140,6 +140,7 @@ impl SnapshotBuilder {
             goroutines: Vec::new(),
             dead_goroutines: 3,
             wait_reasons: vec![String::new()],
+            watched: Default::default(),
             death: None,
             symbols: Arc::default(),
             warnings: Warnings::default(),

@@ -105,11 +105,18 @@ pub struct Waits {
     pub longest_ns: u64,
     /// How many are known.
     pub known: u64,
+    /// Of these, how many were measured by reading the program more than once.
+    pub watched: u64,
 }
 
 impl From<WaitRange> for Waits {
     fn from(range: WaitRange) -> Self {
-        Self { shortest_ns: range.shortest_ns, longest_ns: range.longest_ns, known: range.known }
+        Self {
+            shortest_ns: range.shortest_ns,
+            longest_ns: range.longest_ns,
+            known: range.known,
+            watched: range.watched,
+        }
     }
 }
 

@@ -63,13 +63,19 @@ pub fn write(
     Ok(())
 }
 
-/// `≥ 1m2s`, or `≥ 5s to 1m2s` where they differ, and of how many of `members` that is known.
+/// `≥ 1m2s`, or `≥ 5s to 1m2s` where they differ, of how many of `members` that is known, and of how
+/// many it was measured: `≥ 2s, watched`.
 pub(super) fn waits(wait: Option<WaitRange>, members: u64) -> Option<String> {
     let wait = wait?;
     let (least, most) = (age(wait.shortest_ns), age(wait.longest_ns));
     let range = if least == most { most } else { format!("{least} to {most}") };
-    let known = if wait.known < members { format!(" ({} known)", count(wait.known)) } else { String::new() };
-    Some(format!("≥ {range}{known}"))
+    let all_watched = wait.watched == wait.known;
+    let known = (wait.known < members).then(|| format!("{} known", count(wait.known)));
+    let watched = (wait.watched > 0 && !all_watched).then(|| format!("{} watched", count(wait.watched)));
+    let beside: Vec<String> = known.into_iter().chain(watched).collect();
+    let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join(", ")) };
+    let how = if all_watched { ", watched" } else { "" };
+    Some(format!("≥ {range}{how}{beside}"))
 }
 
 /// The ids that are known, runs of them as `18-21`, as many as fit a line.

@@ -2,8 +2,8 @@
 //! group is the same from one refresh to the next. States are counted inside it. What they have in
 //! common, and how they are grouped, is [`crate::analysis::group`]'s.
 
-use super::watch::Observed;
 use crate::analysis::group::{self, GroupBy, Keys, gather, items};
+use crate::analysis::series::Observed;
 use crate::analysis::{Index, PlaceKind};
 use crate::model::{Status, WaitReasonId};
 
@@ -80,10 +80,10 @@ pub fn group(observed: &Observed, index: &Index<'_>, by: &GroupBy, positions: &[
 #[cfg(test)]
 mod tests {
     use super::{GROUPINGS, Group, What, group, name, parse};
-    use crate::analysis::{GroupBy, Index};
+    use crate::analysis::GroupBy;
+    use crate::analysis::series::Watching;
     use crate::model::Status;
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-    use crate::top::watch::Watch;
 
     fn groups(by: &GroupBy) -> Vec<Group> {
         let mut builder = SnapshotBuilder::new();
@@ -112,8 +112,8 @@ mod tests {
                 frames: vec![frame("main.worker", "/app/w.go", 7)],
                 ..Default::default()
             });
-        let observed = Watch::default().observe(builder.build());
-        let index = Index::new(observed.snapshot());
+        let observed = Watching::default().observe(builder.build());
+        let index = observed.index();
         group(&observed, &index, by, &[0, 1, 2, 3, 4])
     }
 

@@ -2,7 +2,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::state::View;
+use super::tab::Tab;
 
 /// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Action {
     Filter,
     /// Close what is open, or clear the filter.
     Back,
-    /// Hold the picture, or let it go on.
+    /// Hold the view, or let it go on.
     Pause,
     /// Read now.
     Refresh,
@@ -34,11 +34,11 @@ pub enum Action {
     /// Look into the selected row.
     Open,
     /// The view behind this one.
-    NextView,
+    NextTab,
     /// The view before this one.
-    PreviousView,
+    PreviousTab,
     /// One view.
-    Show(View),
+    Show(Tab),
     /// Sort by the column to the left.
     SortLeft,
     /// Sort by the column to the right.
@@ -173,13 +173,13 @@ pub const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('r')], Action::Refresh, "read now", ""),
     bind(&[c('+'), c('=')], Action::Slower, "a longer interval", ""),
     bind(&[c('-')], Action::Faster, "a shorter interval", ""),
-    bind(&[key(KeyCode::Tab)], Action::NextView, "next view", "view"),
-    bind(&[key(KeyCode::BackTab)], Action::PreviousView, "view before", ""),
-    bind(&[c('1')], Action::Show(View::Groups), "groups", ""),
-    bind(&[c('2')], Action::Show(View::Goroutines), "goroutines", ""),
-    bind(&[c('3')], Action::Show(View::States), "states and wait reasons over time", ""),
-    bind(&[c('4')], Action::Show(View::Scheduler), "Ps and Ms: who runs what", ""),
-    bind(&[c('5')], Action::Show(View::Findings), "findings: what is wrong for certain, once there is something", ""),
+    bind(&[key(KeyCode::Tab)], Action::NextTab, "next view", "view"),
+    bind(&[key(KeyCode::BackTab)], Action::PreviousTab, "view before", ""),
+    bind(&[c('1')], Action::Show(Tab::Groups), "groups", ""),
+    bind(&[c('2')], Action::Show(Tab::Goroutines), "goroutines", ""),
+    bind(&[c('3')], Action::Show(Tab::States), "states and wait reasons over time", ""),
+    bind(&[c('4')], Action::Show(Tab::Scheduler), "Ps and Ms: who runs what", ""),
+    bind(&[c('5')], Action::Show(Tab::Findings), "findings: what is wrong for certain, once there is something", ""),
     bind(&[key(KeyCode::Up), c('k')], Action::Up, "row up", ""),
     bind(&[key(KeyCode::Down), c('j')], Action::Down, "row down", ""),
     bind(&[key(KeyCode::PageUp), ctrl('b')], Action::PageUp, "page up", ""),

@@ -1,25 +1,22 @@
 //! The live view: a state, the events that change it, and a pure drawing function.
 //!
-//! It stands beside the commands: [`state`] decides, [`draw`] shows, [`worker`] reads on a thread
-//! of its own, [`terminal`] keeps the terminal, [`stream`] does without one. Neither state nor
-//! drawing knows where snapshots come from ([`source`]), what time it is, or that there is a
-//! terminal, so both are tested as functions.
+//! It stands beside the commands: [`state`] decides, [`draw`] shows, [`crate::sampling`] reads on a
+//! thread of its own, [`terminal`] keeps the terminal, [`stream`] does without one. Neither state nor
+//! drawing knows where snapshots come from, what time it is, or that there is a terminal, so both are tested as functions.
 
 pub mod atoms;
 pub mod draw;
+pub mod event;
 pub mod grouping;
-pub mod history;
 pub mod keys;
 pub mod layout;
 pub mod order;
-pub mod picture;
+pub mod piece;
 pub mod prompt;
 pub mod run;
-pub mod source;
 pub mod state;
 pub mod stream;
+pub mod tab;
 pub mod terminal;
-
-pub mod watch;
+pub mod view;
 pub mod words;
-pub mod worker;

@@ -165,10 +165,10 @@ fn name<'a>(index: &Index<'a>, kind: PlaceKind, group: &Group) -> (&'a str, &'a 
 #[cfg(test)]
 mod tests {
     use super::{GROUP_SORTS, GroupSort, Order, SortName, neighbour, sort_groups};
-    use crate::analysis::{GroupBy, Index, PlaceKind, SortKey};
+    use crate::analysis::series::Watching;
+    use crate::analysis::{GroupBy, PlaceKind, SortKey};
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
     use crate::top::grouping::{Group, group};
-    use crate::top::watch::Watch;
 
     #[test]
     fn equal_values_are_in_order_of_name_either_way() {
@@ -177,8 +177,8 @@ mod tests {
             let frames = vec![frame(function, "/x.go", 1)];
             builder.add(&GoroutineSpec { id, frames, ..Default::default() });
         }
-        let observed = Watch::default().observe(builder.build());
-        let index = Index::new(observed.snapshot());
+        let observed = Watching::default().observe(builder.build());
+        let index = observed.index();
         let order = |key, reverse| -> Vec<u64> {
             let mut groups = group(&observed, &index, &GroupBy::Place(PlaceKind::User), &[0, 1, 2, 3, 4]);
             let value = |group: &Group| (group.lowest.0 != 5).then_some(group.count as f64);

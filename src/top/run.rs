@@ -1,17 +1,18 @@
 //! The loop on a terminal: waits for events, applies them, does what they ask for, draws.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::draw::Theme;
-use super::source::{SnapshotSource, Successor};
-use super::state::{Effect, Event, Leave, Settings, State};
+use super::event::{Effect, Event, Leave, Settings};
+use super::state::State;
 use super::terminal::{Listeners, Screen};
-use super::worker::Worker;
-use crate::model::Snapshot;
+use crate::analysis::series::Observed;
+use crate::sampling::{Monitor, Sampler};
 
 /// Longest time between two looks at the clock: banners tell how long something takes.
 const TICK: Duration = Duration::from_millis(500);
@@ -20,7 +21,7 @@ const BATCH: usize = 256;
 
 /// Writes the program that a snapshot is of to a file, or with `false` the snapshot itself, and says where
 /// that is or why it is not.
-pub type Save = Arc<dyn Fn(&Snapshot, bool) -> Result<PathBuf, String> + Send + Sync>;
+pub type Save = Arc<dyn Fn(&Observed, bool) -> Result<PathBuf, String> + Send + Sync>;
 
 enum Message {
     Event(Event),
@@ -39,24 +40,22 @@ impl From<io::Error> for Message {
     }
 }
 
-/// Shows `source` on the terminal until somebody leaves.
+/// Shows what `sampler` reads on the terminal until somebody leaves.
 ///
 /// # Errors
 /// Those of the terminal, which is given back in any case.
-pub fn run(
-    source: Box<dyn SnapshotSource>,
-    successor: Option<Box<dyn Successor>>,
-    settings: Settings,
-    theme: Theme,
-    save: Save,
-) -> io::Result<Leave> {
+pub fn run(sampler: Sampler<'static>, settings: Settings, theme: Theme, save: Save) -> io::Result<Leave> {
     let (sender, messages) = channel::<Message>();
-    let worker = Worker::start(source, successor, sender.clone())?;
+    let reports = sender.clone();
+    let monitor = Monitor::start(sampler, move |report| match reports.send(Message::Event(report.into())) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    })?;
     let mut screen = Screen::open()?;
     let listeners = Listeners::start(sender.clone())?;
     let (width, height) = screen.size()?;
     let state = State::new(settings, width, height);
-    let outcome = App { state, theme, worker, sender, save, started: Instant::now() }.run(&mut screen, &messages);
+    let outcome = App { state, theme, monitor, sender, save, started: Instant::now() }.run(&mut screen, &messages);
     drop(listeners);
     drop(screen);
     outcome
@@ -65,7 +64,7 @@ pub fn run(
 struct App {
     state: State,
     theme: Theme,
-    worker: Worker,
+    monitor: Monitor,
     sender: Sender<Message>,
     save: Save,
     started: Instant,
@@ -77,7 +76,7 @@ impl App {
             return Ok(leave);
         }
         loop {
-            if self.worker.has_ended() {
+            if self.monitor.has_ended() {
                 return Err(io::Error::other("the thread that reads has ended"));
             }
             screen.draw(&self.state, self.theme)?;
@@ -109,7 +108,7 @@ impl App {
     fn apply(&mut self, event: Event, screen: &mut Screen) -> io::Result<Option<Leave>> {
         for effect in self.state.apply(self.started.elapsed(), event) {
             match effect {
-                Effect::Read => self.worker.read(),
+                Effect::Read => self.monitor.read(),
                 Effect::Redraw => screen.clear()?,
                 Effect::Suspend => {
                     screen.suspend()?;
@@ -120,7 +119,7 @@ impl App {
                     let (sender, save) = (self.sender.clone(), Arc::clone(&self.save));
                     // A large program takes a while to write.
                     std::thread::Builder::new().name("gospy-writer".to_owned()).spawn(move || {
-                        let saved = save(&shown.as_read(), live).map(|path| path.display().to_string());
+                        let saved = save(&shown, live).map(|path| path.display().to_string());
                         let _ = sender.send(Event::Saved(saved).into());
                     })?;
                 }

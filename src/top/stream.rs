@@ -1,7 +1,8 @@
 //! The live view without a terminal: one block of text a refresh, or one JSON object on one line.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
+use std::time::Instant;
 
 use anstyle::{AnsiColor, Effects};
 use ratatui::style::{Color, Modifier};
@@ -11,13 +12,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::draw::{Lists, Theme, header_lines};
+use super::event::{Event, Settings};
 use super::grouping::{self, Group, Key, What};
-use super::picture::Picture;
-use super::source::{SnapshotSource, SourceEnd, Successor};
-use super::state::{Event, Row, Settings, State};
-use super::watch::Watch;
+use super::state::{Row, State};
+use super::view::View;
 use super::words::state_word;
-use super::worker::cpu_time;
 use crate::analysis::group::{Keys, Line as SourceLine};
 use crate::analysis::labels::{LabelTally, Labels};
 use crate::analysis::{GroupBy, Index, Place, PlaceKind};
@@ -27,6 +26,7 @@ use crate::report::json::{self, JsonOptions};
 use crate::report::labels::{LabelKey, documents};
 use crate::report::members::UserPlace;
 use crate::report::units::count;
+use crate::sampling::{Sampler, SourceEnd};
 
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,6 @@ const TEXT_GROUPS: usize = 40;
 const JSON_GROUPS: usize = 1_000;
 /// Readings that may fail one after the other.
 const MAX_FAILURES: u32 = 10;
-/// How often a successor is looked for.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,36 +58,32 @@ pub struct Outcome {
     pub end: Option<SourceEnd>,
 }
 
-/// Writes refreshes of `source` until there are enough (`settings.iterations`), it ends, or `out`
+/// Writes refreshes of what `sampler` reads until there are enough (`settings.iterations`), it ends, or `out`
 /// does.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn run(
-    out: &mut dyn Write,
-    mut source: Box<dyn SnapshotSource>,
-    mut successor: Option<Box<dyn Successor>>,
-    settings: Settings,
-    format: Format,
-) -> io::Result<Outcome> {
+pub fn run(out: &mut dyn Write, sampler: &mut Sampler<'_>, settings: Settings, format: Format) -> io::Result<Outcome> {
     let (width, colour) = match format {
         Format::Text { width, colour } => (width, colour),
         Format::Json => (u16::MAX, false),
     };
     let iterations = settings.iterations.unwrap_or(u64::MAX);
     let mut state = State::new(settings, width, u16::MAX);
-    let mut watch = Watch::default();
-    let (started, mut cpu, mut failures, mut restarts) = (Instant::now(), cpu_time(), 0, 0);
+    let (started, mut failures, mut restarts) = (Instant::now(), 0, 0);
     loop {
-        let began = started.elapsed();
-        match source.next() {
-            Ok(snapshot) => {
+        // There are no keys here; all that can come back is a wish to read.
+        if state.apply(started.elapsed(), Event::Tick).is_empty() {
+            let Some(wake) = state.wake_at() else {
+                return Ok(Outcome { refreshes: state.refreshes(), end: None });
+            };
+            std::thread::sleep(wake.saturating_sub(started.elapsed()));
+            continue;
+        }
+        match sampler.read() {
+            Ok(sample) => {
                 failures = 0;
-                let observed = watch.observe(snapshot);
-                let now = cpu_time();
-                let cost = now.saturating_sub(std::mem::replace(&mut cpu, now));
-                // There are no keys here; all that can come back is a wish to read.
-                state.apply(began, Event::Snapshot { observed, cost });
+                state.apply(started.elapsed(), Event::Snapshot(sample));
                 if std::mem::replace(&mut restarts, state.restarts()) != state.restarts() {
                     write_restart(out, format, &state)?;
                 }
@@ -106,25 +100,20 @@ pub fn run(
                 failures += 1;
                 write_end(out, format, &end)?;
                 out.flush()?;
-                match (&end, &mut successor) {
-                    (SourceEnd::Ended(_), Some(successor)) => {
-                        source = loop {
-                            match successor.find() {
-                                Some(source) => break source,
-                                None => std::thread::sleep(LOOK),
-                            }
-                        };
-                        watch.reset();
+                state.apply(started.elapsed(), Event::SourceEnd(end.clone()));
+                let pause = |pause| {
+                    std::thread::sleep(pause);
+                    ControlFlow::Continue(())
+                };
+                match &end {
+                    SourceEnd::Ended(_) if sampler.wait_for_successor(pause) => {
                         state.apply(started.elapsed(), Event::Returned);
-                        continue;
                     }
-                    (SourceEnd::Failed(_), _) if failures < MAX_FAILURES && iterations > 1 => {}
+                    SourceEnd::Failed(_) if failures < MAX_FAILURES && iterations > 1 => {}
                     _ => return Ok(Outcome { refreshes: state.refreshes(), end: Some(end) }),
                 }
             }
         }
-        let next = began + state.actual_interval();
-        std::thread::sleep(next.saturating_sub(started.elapsed()));
     }
 }
 
@@ -137,11 +126,11 @@ fn write_text(out: &mut dyn Write, state: &State, theme: Theme) -> io::Result<()
     for line in header_lines(state, theme, room) {
         write_line(out, &line, theme)?;
     }
-    for found in state.picture().map_or(&[][..], |picture| picture.observed.findings()) {
+    for found in state.view().map_or(&[][..], |view| view.observed.findings()) {
         write_line(out, &lists.alarm(found), theme)?;
     }
     writeln!(out)?;
-    let nothing = state.picture().map_or(&[][..], |picture| &picture.nothing);
+    let nothing = state.view().map_or(&[][..], |view| &view.nothing);
     for text in nothing {
         writeln!(out, "{text}")?;
     }
@@ -191,7 +180,7 @@ fn ansi(style: ratatui::style::Style) -> anstyle::Style {
 }
 
 fn write_restart(out: &mut dyn Write, format: Format, state: &State) -> io::Result<()> {
-    let pid = state.picture().map_or(0, |picture| picture.observed.snapshot().target.pid);
+    let pid = state.view().map_or(0, |view| view.observed.snapshot().target.pid);
     let reason = format!("process {pid} is a new run of the program: all counts start again");
     match format {
         Format::Text { .. } => writeln!(out, "\n{reason}"),
@@ -317,11 +306,11 @@ fn write_record(out: &mut dyn Write, record: &Record<'_, [(); 0]>) -> io::Result
 }
 
 fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
-    let Some(picture) = state.picture() else { return Ok(()) };
+    let Some(view) = state.view() else { return Ok(()) };
     let selection = &state.settings().selection;
-    let index = Index::new(picture.observed.snapshot());
-    let matching = u64::try_from(picture.positions.len()).ok();
-    let mut labels = labels(picture, &index, &selection.grouping);
+    let index = view.observed.index();
+    let matching = u64::try_from(view.positions.len()).ok();
+    let mut labels = labels(view, &index, &selection.grouping);
     let options = JsonOptions { matching, ..JsonOptions::default() };
     let refresh = Refresh {
         refresh: state.refreshes(),
@@ -329,8 +318,8 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
         document: json::document(&index, &[], [(); 0], &options),
         grouped_by: grouping::name(&selection.grouping),
         filter: selection.filter.as_ref().map(|(text, _)| text.as_str()),
-        group_count: picture.groups.len(),
-        groups: picture
+        group_count: view.groups.len(),
+        groups: view
             .groups
             .iter()
             .take(JSON_GROUPS)
@@ -341,12 +330,12 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
 }
 
 /// The labels of the groups that are written.
-fn labels(picture: &Picture, index: &Index<'_>, by: &GroupBy) -> FxHashMap<Key, Labels> {
+fn labels(view: &View, index: &Index<'_>, by: &GroupBy) -> FxHashMap<Key, Labels> {
     let goroutines = &index.snapshot().goroutines;
     let mut tallies: FxHashMap<Key, LabelTally> =
-        picture.groups.iter().take(JSON_GROUPS).map(|group| (group.key, LabelTally::default())).collect();
+        view.groups.iter().take(JSON_GROUPS).map(|group| (group.key, LabelTally::default())).collect();
     let mut keys = Keys::lasting(&index.snapshot().symbols, by);
-    let labelled = picture.positions.iter().filter_map(|&at| goroutines.get(at)).filter(|g| g.labels.is_some());
+    let labelled = view.positions.iter().filter_map(|&at| goroutines.get(at)).filter(|g| g.labels.is_some());
     for goroutine in labelled {
         if let Some(tally) = tallies.get_mut(&index.key(&mut keys, goroutine)) {
             tally.add(goroutine.labels);

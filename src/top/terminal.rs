@@ -21,7 +21,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::draw::{Theme, draw};
-use super::state::{Event, State};
+use super::event::Event;
+use super::state::State;
 use crate::process::await_none_held;
 
 /// How often the thread for keys looks whether it is still wanted.
@@ -66,7 +67,7 @@ impl Screen {
             // Some other thread has panicked; what it says is not to be drawn over.
             return Err(io::Error::other("the terminal was given back"));
         }
-        // Terminals that know these marks show the picture in one go; the others ignore them.
+        // Terminals that know these marks show the view in one go; the others ignore them.
         queue!(stdout(), BeginSynchronizedUpdate)?;
         let drawn = self.terminal.draw(|frame| draw(frame, state, theme)).map(|_| ());
         execute!(stdout(), EndSynchronizedUpdate)?;

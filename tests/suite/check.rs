@@ -320,3 +320,74 @@ fn the_job_of_the_documentation_fails_on_a_leak_only() {
     let (code, told, _, _keep) = job("deadlock", "");
     assert_eq!(code, Some(0), "{told}");
 }
+
+/// A program that has never collected has stamped no wait: reading it more than once measures them, and
+/// nothing of what runs in between. How long it can be is bounded by when we started it.
+#[test]
+fn ages_are_measured_in_a_program_that_never_collected() {
+    let started = std::time::Instant::now();
+    let running = Fixture::new("fx", "1.26.6", Mode::Sw).env("GOGC", "off").run(&["deadlock"]);
+    let pid = running.pid().to_string();
+    let text = gospy(&["summary", "--pid", &pid]).ok();
+    assert!(text.contains("ages         unknown: no GC yet (--watch 2s measures them)\n"), "{text}");
+    let text = gospy(&["summary", "--pid", &pid, "--watch", "1s"]).ok();
+    let age_of = |text: &str| {
+        let row = text.lines().find(|line| line.contains("sync.Mutex.Lock  "));
+        row.unwrap_or_else(|| panic!("no lock is waited for: {text}")).to_owned()
+    };
+    assert!(age_of(&text).contains("s watched") && !text.contains("unknown: no GC"), "{text}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("watched.json");
+    let json = gospy(&["summary", "--pid", &pid, "--watch", "1500ms", "--json"]).ok();
+    std::fs::write(&file, &json).unwrap();
+    let most = u64::try_from(started.elapsed().as_nanos()).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(document["gc"]["cycles"], 0);
+    let goroutines = document["goroutines"]["list"].as_array().unwrap();
+    let waiting_for = |reason: &'static str| goroutines.iter().filter(move |g| g["wait_reason"] == reason);
+    assert_eq!(waiting_for("sync.Mutex.Lock").count(), 2);
+    for goroutine in waiting_for("sync.Mutex.Lock") {
+        assert_eq!(goroutine["wait_source"], "watched", "{goroutine}");
+        let (least, at_most) = (goroutine["wait_ns"].as_u64().unwrap(), goroutine["wait_at_most_ns"].as_u64().unwrap());
+        assert!((1_500_000_000..=most).contains(&least), "{least} of {most}");
+        assert!((least..=most + 1_000_000_000).contains(&at_most), "{at_most} of {most}");
+    }
+    // It waits where it waited, but runs once a second: it never has waited for longer.
+    for ticks in waiting_for("chan receive") {
+        assert!(ticks["wait_ns"].as_u64().is_none_or(|ns| ns < 1_100_000_000), "{ticks}");
+    }
+
+    // The file says the same later, and is enough to judge by.
+    let file = file.display().to_string();
+    let text = gospy(&["summary", "--from", &file]).ok();
+    assert!(age_of(&text).contains("s watched"), "{text}");
+    let check = |most: &str| gospy(&["check", "--from", &file, "--max-wait", most]);
+    assert_eq!((check("1s").code(), check("1h").code()), (7, 0));
+    let watched = gospy(&["check", "--pid", &pid, "--watch", "2s", "--max-wait", "1s"]);
+    assert_eq!(watched.code(), 7, "{watched:?}");
+    let bracket = watched.stdout.lines().find(|line| line.contains("[sync.Mutex.Lock, ≥ "));
+    assert!(bracket.is_some_and(|line| line.ends_with("s, watched]")), "{}", watched.stdout);
+}
+
+/// What a document says of how long a wait can be is what it was when it was written: without it, nothing
+/// but the start of the program would bound a wait that has a stamp.
+#[test]
+fn a_file_says_for_how_long_goroutines_can_have_waited() {
+    let mut running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let pid = running.pid().to_string();
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    // The first collection stamps nothing; the third makes the waits known.
+    for _ in 0..3 {
+        running.ask("gc");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("now.json").display().to_string();
+    std::fs::write(&file, gospy(&["stack", "--pid", &pid, "--json"]).ok()).unwrap();
+    // 1 s is added for the collection's own time.
+    let check = ["check", "--max-wait", "2s", "--allow", r"^main\.main$", "--json"];
+    let [live, from] = [["--pid", &pid], ["--from", &file]].map(|of| found(&gospy(&[&check[..], &of].concat())));
+    assert_eq!(live["rules"][0]["outcome"], from["rules"][0]["outcome"], "{live}\n{from}");
+    assert_eq!(live["rules"][0]["not_judged"], from["rules"][0]["not_judged"], "{live}\n{from}");
+    assert_eq!(from["rules"][0]["passed"], true, "{from}");
+}

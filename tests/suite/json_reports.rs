@@ -52,7 +52,7 @@ strict! {
         example: Example,
     }
     Stayed { count: u64, ids: Vec<u64>, #[serde(deserialize_with = "present")] waits: Known<Waits>, example: Example, }
-    Waits { shortest_ns: u64, longest_ns: u64, known: u64, }
+    Waits { shortest_ns: u64, longest_ns: u64, known: u64, watched: u64, }
     Example {
         id: u64,
         state: String,

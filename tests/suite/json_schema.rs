@@ -247,6 +247,8 @@ strict! {
         state: String,
         #[serde(deserialize_with = "present")] wait_reason: Known<String>,
         #[serde(deserialize_with = "present")] wait_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] wait_source: Known<String>,
+        #[serde(deserialize_with = "present")] wait_at_most_ns: Known<u64>,
         system: bool,
         locked: bool,
         scan: bool,
@@ -317,6 +319,7 @@ strict! {
         #[serde(deserialize_with = "present")] wait_shortest_ns: Known<u64>,
         #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
         wait_known: u64,
+        wait_watched: u64,
         #[serde(deserialize_with = "present")] parent_id: Known<u64>,
         #[serde(deserialize_with = "present")] place: Known<UserPlace>,
         #[serde(deserialize_with = "present")] current: Known<Place>,
@@ -463,11 +466,12 @@ fn the_document_has_exactly_these_keys() {
 #[test]
 fn refreshes_have_exactly_these_keys() {
     use gospy::analysis::{GroupBy, PlaceKind};
+    use gospy::sampling::{Sampler, SourceEnd};
+    use gospy::top::event::Settings;
     use gospy::top::order::{GroupSort, Order};
-    use gospy::top::picture::Selection;
-    use gospy::top::source::SourceEnd;
-    use gospy::top::state::{Settings, View};
     use gospy::top::stream::{Format, run};
+    use gospy::top::tab::Tab;
+    use gospy::top::view::Selection;
     let settings = Settings {
         interval: std::time::Duration::from_millis(1),
         max_cpu: 10.0,
@@ -481,7 +485,7 @@ fn refreshes_have_exactly_these_keys() {
         iterations: None,
         wait: false,
         recorded: false,
-        view: View::Groups,
+        tab: Tab::Groups,
     };
     // Of one session, so that ids mean the same in all of them.
     let first = snapshot();
@@ -491,7 +495,8 @@ fn refreshes_have_exactly_these_keys() {
     let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(another_run), Ok(first.clone()), Ok(first)];
     let source = move || left.pop().unwrap_or(Err(SourceEnd::Finished));
     let mut out = Vec::new();
-    let outcome = run(&mut out, Box::new(source), None, settings, Format::Json).unwrap();
+    let mut sampler = Sampler::new(Box::new(source));
+    let outcome = run(&mut out, &mut sampler, settings, Format::Json).unwrap();
     assert_eq!(outcome.refreshes, 3);
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<&str> = text.lines().collect();

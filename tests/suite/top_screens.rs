@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use crate::support::alone;
 use crossterm::event::{KeyCode, KeyEvent};
+use gospy::analysis::series::Watching;
 use gospy::analysis::{Filter, SortKey};
 use gospy::analysis::{GroupBy, PlaceKind};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use gospy::model::{Goid, Snapshot, Status, WarningCode};
+use gospy::sampling::Sample;
+use gospy::sampling::source::SourceEnd;
 use gospy::top::draw::{Theme, draw};
+use gospy::top::event::{Event, Settings};
 use gospy::top::order::{GroupSort, Order};
-use gospy::top::picture::Selection;
-use gospy::top::source::SourceEnd;
-use gospy::top::state::{Event, Settings, State, View};
-use gospy::top::watch::Watch;
+use gospy::top::state::State;
+use gospy::top::tab::Tab;
+use gospy::top::view::Selection;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -38,7 +41,7 @@ fn settings() -> Settings {
         iterations: None,
         wait: false,
         recorded: false,
-        view: View::Groups,
+        tab: Tab::Groups,
     }
 }
 
@@ -123,19 +126,19 @@ fn shop(second: u64) -> Snapshot {
 /// A state at a size, with what feeds it.
 struct Screen {
     state: State,
-    watch: Watch,
+    watch: Watching,
     at: Duration,
 }
 
 impl Screen {
     fn new(settings: Settings, (width, height): (u16, u16)) -> Self {
-        Self { state: State::new(settings, width, height), watch: Watch::default(), at: Duration::ZERO }
+        Self { state: State::new(settings, width, height), watch: Watching::default(), at: Duration::ZERO }
     }
 
     fn take(mut self, snapshot: Snapshot) -> Self {
         self.state.apply(self.at, Event::Tick);
         let observed = self.watch.observe(snapshot);
-        self.state.apply(self.at, Event::Snapshot { observed, cost: Duration::from_millis(12) });
+        self.state.apply(self.at, Event::Snapshot(Sample { observed, cost: Duration::from_millis(12) }));
         self.at += Duration::from_secs(1);
         self
     }
@@ -331,7 +334,7 @@ fn banners() {
         let mut screen = Screen::new(settings(), size);
         screen.state.apply(screen.at, Event::Tick);
         let observed = screen.watch.observe(shop(0));
-        screen.event(Event::Snapshot { observed, cost: Duration::from_millis(800) })
+        screen.event(Event::Snapshot(Sample { observed, cost: Duration::from_millis(800) }))
     });
 }
 

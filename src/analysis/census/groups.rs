@@ -18,7 +18,7 @@ pub fn groups<'a>(members: impl IntoIterator<Item = &'a Member>, by: &GroupBy, p
     let items = members.into_iter().map(|member| Item {
         key: keys.of(&member.facts(), |kind| member.place(kind)),
         id: Goid(member.id),
-        wait_ns: member.wait_ns,
+        age: member.age,
         example: *member,
     });
     gather(items, IDS, |_, _| {})

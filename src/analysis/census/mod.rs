@@ -17,7 +17,8 @@ use crate::addr::Addr;
 use crate::analysis::findings::Died;
 use crate::analysis::place::Place;
 use crate::analysis::same_wait::Marks;
-use crate::model::{Frame, FrameId, LabelsId, Language, Stack, StackFrame, StackId, StrId, SymbolPool};
+use crate::analysis::{Age, AgeSource};
+use crate::model::{Frame, FrameId, LabelsId, Language, Snapshot, Stack, StackFrame, StackId, StrId, SymbolPool};
 
 /// One goroutine. All ids are those of the pool that the census was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,8 @@ pub struct Member {
     pub state: StrId,
     /// Why it waits.
     pub reason: Option<StrId>,
-    /// For how long it has been blocked at least, ns; `None` where the runtime has not said.
-    pub wait_ns: Option<u64>,
+    /// For how long it has been blocked at least; `None` where that is not known.
+    pub age: Option<Age>,
     /// For how long it can have been blocked at most, ns: see [`LongestWaits`]. `None` where that is not
     /// known, and unless it is blocked.
     pub wait_at_most_ns: Option<u64>,
@@ -53,6 +54,22 @@ pub struct Member {
     pub labels: Option<LabelsId>,
     /// The value of the panic that it is in.
     pub panic: Option<StrId>,
+}
+
+impl Member {
+    /// For how long it has been blocked at least, ns.
+    #[must_use]
+    pub fn wait_ns(&self) -> Option<u64> {
+        self.age.map(|age| age.at_least_ns)
+    }
+
+    /// The same goroutine, of which it was measured that it has been blocked for as long, ns.
+    #[must_use]
+    pub fn measured(&self, wait_ns: Option<u64>) -> Self {
+        let known = self.age;
+        let age = wait_ns.filter(|&ns| known.is_none_or(|known| known.at_least_ns < ns));
+        Self { age: age.map(|ns| Age { at_least_ns: ns, source: AgeSource::Watched }).or(known), ..*self }
+    }
 }
 
 /// Which program it was, as far as was written down.
@@ -198,6 +215,19 @@ impl LongestWaits {
     pub fn new(now_unix_ns: u64, last_gc: Option<(u64, u32)>, uptime_ns: Option<u64>) -> Self {
         let stamped = last_gc.filter(|(at, cycles)| *at > 0 && *cycles >= 2);
         Self { since_gc_ns: stamped.map(|(at, _)| now_unix_ns.saturating_sub(at)), uptime_ns }
+    }
+
+    /// Of the program that a snapshot is of.
+    #[must_use]
+    pub fn of_snapshot(snapshot: &Snapshot) -> Self {
+        let last_gc = snapshot.gc.as_ref().and_then(|gc| Some((gc.last_unix_ns?, gc.cycles)));
+        Self::new(snapshot.captured_at_unix_ns, last_gc, snapshot.target.uptime_ns)
+    }
+
+    /// How old the stamp of a goroutine is at least that can have been blocked for `at_most_ns`, ns.
+    #[must_use]
+    pub fn stamp_ns(at_most_ns: u64) -> Option<u64> {
+        at_most_ns.checked_sub(Self::COLLECTION_NS)
     }
 
     /// Of one goroutine, ns; `None` where nothing bounds it.

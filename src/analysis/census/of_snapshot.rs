@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Census, Identity, LongestWaits, Member, WaitBound, intern_line, intern_lines};
+use super::{Census, Identity, Member, intern_line, intern_lines};
 use crate::analysis::Index;
 use crate::analysis::findings::Died;
 use crate::analysis::place::{Place, PlaceKind, Spot};
@@ -14,16 +14,17 @@ impl Census {
     /// once.
     #[must_use]
     pub fn of_snapshot(snapshot: &Snapshot, name: impl Into<String>, pool: &mut SymbolPool) -> Self {
+        Self::of_index(&Index::new(snapshot), name, pool)
+    }
+
+    /// The same, with waits that were measured.
+    #[must_use]
+    pub fn of_index(index: &Index<'_>, name: impl Into<String>, pool: &mut SymbolPool) -> Self {
+        let snapshot = index.snapshot();
         let target = &snapshot.target;
-        let index = Index::new(snapshot);
-        let longest = LongestWaits::new(
-            snapshot.captured_at_unix_ns,
-            snapshot.gc.as_ref().and_then(|gc| Some((gc.last_unix_ns?, gc.cycles))),
-            target.uptime_ns,
-        );
-        let mut translation = Translation::new(&snapshot.symbols, pool, longest);
+        let mut translation = Translation::new(&snapshot.symbols, pool);
         let alive = || snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead());
-        let members: Vec<Member> = alive().map(|goroutine| translation.member(&index, goroutine)).collect();
+        let members: Vec<Member> = alive().map(|goroutine| translation.member(index, goroutine)).collect();
         Self {
             name: name.into(),
             program: Identity {
@@ -53,19 +54,11 @@ struct Translation<'a> {
     lines: FxHashMap<FrameId, Option<FrameId>>,
     stacks: FxHashMap<StackId, Option<StackId>>,
     labels: FxHashMap<LabelsId, LabelsId>,
-    longest: LongestWaits,
 }
 
 impl<'a> Translation<'a> {
-    fn new(from: &'a SymbolPool, to: &'a mut SymbolPool, longest: LongestWaits) -> Self {
-        Self {
-            from,
-            to,
-            lines: FxHashMap::default(),
-            stacks: FxHashMap::default(),
-            labels: FxHashMap::default(),
-            longest,
-        }
+    fn new(from: &'a SymbolPool, to: &'a mut SymbolPool) -> Self {
+        Self { from, to, lines: FxHashMap::default(), stacks: FxHashMap::default(), labels: FxHashMap::default() }
     }
 
     fn member(&mut self, index: &Index<'_>, goroutine: &Goroutine) -> Member {
@@ -74,8 +67,8 @@ impl<'a> Translation<'a> {
             id: goroutine.id.0,
             state: self.to.intern_str(goroutine.status.name()),
             reason: index.reason(goroutine).map(|text| self.to.intern_str(text)),
-            wait_ns: index.wait_ns(goroutine),
-            wait_at_most_ns: self.wait_at_most_ns(index, goroutine),
+            age: index.age(goroutine),
+            wait_at_most_ns: index.wait_at_most_ns(goroutine),
             marks: Marks::of(goroutine),
             system: goroutine.system,
             parent: goroutine.parent.map(|id| id.0),
@@ -87,14 +80,6 @@ impl<'a> Translation<'a> {
             labels: goroutine.labels.map(|id| self.labels(id)),
             panic: goroutine.panic.map(|id| self.to.intern_str(self.from.str(id))),
         }
-    }
-
-    fn wait_at_most_ns(&self, index: &Index<'_>, goroutine: &Goroutine) -> Option<u64> {
-        if !goroutine.status.is_blocked() {
-            return None;
-        }
-        let unstamped = || WaitBound::unstamped(index.reason(goroutine), index.function(goroutine.start));
-        self.longest.of(index.since_stamp_ns(goroutine).map_or_else(unstamped, WaitBound::Stamp))
     }
 
     fn place(&mut self, place: Place) -> Place {

@@ -5,13 +5,13 @@ use std::cmp::Reverse;
 use regex::Regex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::growth::{self, LEAST_GROWTH, LEAST_SPAN_S, Rate, Sample};
 use super::{Allowance, Offender, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Group, Member, groups};
 use crate::analysis::diff::Diff;
 use crate::analysis::findings::{self, Died, Finding, Seen};
 use crate::analysis::group::Key;
 use crate::analysis::same_wait::{Stillness, Wait};
+use crate::analysis::series::growth::{self, LEAST_GROWTH, LEAST_SPAN_S, Rate, Sample};
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::{FrameId, StackId, Status, SymbolPool};
 
@@ -237,7 +237,7 @@ impl Watched {
             let (_, still) = self.still.get(&member.id).filter(|_| member.reason.is_some())?;
             Some(census.captured_at_unix_ns.saturating_sub(still.since_ns())).filter(|ns| *ns > 0)
         };
-        counted.members.iter().map(|member| Member { wait_ns: member.wait_ns.max(seen(member)), ..*member }).collect()
+        counted.members.iter().map(|member| member.measured(seen(member))).collect()
     }
 
     fn steady_growth(&self, rule: &Rule, allowed: Allowance) -> Verdict {
@@ -395,8 +395,8 @@ fn max_group(rule: &Rule, groups: &[Group], most: u64) -> Verdict {
 }
 
 fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &SymbolPool) -> Verdict {
-    let longest = waits.iter().filter_map(|member| member.wait_ns).max().unwrap_or(0);
-    let late = waits.iter().filter(|member| member.wait_ns.is_some_and(|ns| ns > most));
+    let longest = waits.iter().filter_map(Member::wait_ns).max().unwrap_or(0);
+    let late = waits.iter().filter(|member| member.wait_ns().is_some_and(|ns| ns > most));
     let mut late = groups(late, by, pool);
     late.sort_by_key(|group| Reverse(group.wait.map(|wait| wait.longest_ns)));
     let judged = verdict(rule, longest as f64, most as f64, late.iter().map(offender).collect());

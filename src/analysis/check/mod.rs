@@ -4,7 +4,6 @@
 //! seen: a census, one to compare with, or a series of them. Nothing here reads a program or decides
 //! what a failure means to the caller.
 
-pub mod growth;
 mod judge;
 #[cfg(test)]
 mod tests;
@@ -16,7 +15,7 @@ pub use judge::{Judge, Level};
 use super::WaitRange;
 use super::census::Member;
 use super::findings::Finding;
-use growth::Rate;
+use crate::analysis::series::growth::Rate;
 
 /// How much growth is allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -228,7 +228,7 @@ fn readings_that_lack_something_prove_nothing() {
         let members = members.map(|m| if of(m) { Member { wait_at_most_ns: ns, ..*m } } else { *m }).collect();
         Census { members, ..whole.clone() }
     };
-    let unstamped = |member: &Member| member.wait_ns.is_none();
+    let unstamped = |member: &Member| member.wait_ns().is_none();
     let minutes = |most: u64| Rule::MaxWait(most * 60 * SECOND);
     let bounded = at_most(Some(120 * SECOND), unstamped);
     let unbounded = at_most(None, unstamped);
@@ -237,7 +237,7 @@ fn readings_that_lack_something_prove_nothing() {
     assert_eq!(one(minutes(5), &longer, &mut pool), unknown(2, Some(600 * SECOND)));
     assert_eq!(one(minutes(5), &unbounded, &mut pool), unknown(2, None));
     // Those that are known to wait for 90 s may have waited for longer.
-    let stamped = at_most(Some(400 * SECOND), |member| member.wait_ns.is_some());
+    let stamped = at_most(Some(400 * SECOND), |member| member.wait_ns().is_some());
     assert_eq!(one(minutes(5), &stamped, &mut pool), unknown(5, Some(400 * SECOND)));
     assert_eq!(one(minutes(1), &unbounded, &mut pool), Outcome::Fails, "one that is known is too long");
     // Everybody waits in a program that is stopped.

@@ -119,7 +119,7 @@ impl<'a> Seen<'a> {
             id: member.id,
             state: pool.str(member.state),
             reason: member.reason.map(|id| pool.str(id)),
-            wait_ns: member.wait_ns,
+            wait_ns: member.wait_ns(),
             system: member.system,
             panic: member.panic.map(|id| pool.str(id)),
             start: member.start,

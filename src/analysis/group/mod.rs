@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 
 pub use key::{Facts, GroupBy, Key, Keys, Line, What, Word};
 
-use super::Index;
 use super::labels::{LabelTally, Labels};
+use super::{Age, Index};
 use crate::model::Goid;
 
 /// Shortest and longest known wait in a group.
@@ -20,16 +20,20 @@ pub struct WaitRange {
     pub longest_ns: u64,
     /// Members whose wait is known.
     pub known: u64,
+    /// Of these, members whose wait was measured by reading more than once.
+    pub watched: u64,
 }
 
 impl WaitRange {
     /// Widens `range` by one more wait, where it is known.
-    pub fn include(range: &mut Option<Self>, wait_ns: Option<u64>) {
-        let Some(ns) = wait_ns else { return };
-        let wait = range.get_or_insert(Self { shortest_ns: ns, longest_ns: ns, known: 0 });
+    pub fn include(range: &mut Option<Self>, age: Option<Age>) {
+        let Some(age) = age else { return };
+        let ns = age.at_least_ns;
+        let wait = range.get_or_insert(Self { shortest_ns: ns, longest_ns: ns, known: 0, watched: 0 });
         wait.shortest_ns = wait.shortest_ns.min(ns);
         wait.longest_ns = wait.longest_ns.max(ns);
         wait.known += 1;
+        wait.watched += u64::from(age.is_measured());
     }
 }
 
@@ -74,7 +78,7 @@ pub struct Item<E> {
     /// Its id.
     pub id: Goid,
     /// For how long it has been blocked at least, ns.
-    pub wait_ns: Option<u64>,
+    pub age: Option<Age>,
     /// What stands for it.
     pub example: E,
 }
@@ -89,7 +93,7 @@ pub fn gather<E: Copy, D: Default>(
 ) -> Vec<Group<E, D>> {
     let mut groups: Vec<Group<E, D>> = Vec::new();
     let mut places: FxHashMap<Key, usize> = FxHashMap::default();
-    for Item { key, id, wait_ns, example } in items {
+    for Item { key, id, age, example } in items {
         let at = *places.entry(key).or_insert(groups.len());
         if at == groups.len() {
             let (ids, details) = (Vec::new(), D::default());
@@ -103,7 +107,7 @@ pub fn gather<E: Copy, D: Default>(
         if group.ids.len() < max_ids {
             group.ids.push(id);
         }
-        WaitRange::include(&mut group.wait, wait_ns);
+        WaitRange::include(&mut group.wait, age);
         add(group, example);
     }
     groups
@@ -118,7 +122,7 @@ pub fn items<'a>(
     positions.iter().filter_map(move |&position| {
         let goroutine = index.snapshot().goroutines.get(position)?;
         let key = index.key(&mut keys, goroutine);
-        Some(Item { key, id: goroutine.id, wait_ns: index.wait_ns(goroutine), example: position })
+        Some(Item { key, id: goroutine.id, age: index.age(goroutine), example: position })
     })
 }
 

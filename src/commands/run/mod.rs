@@ -39,6 +39,7 @@ use crate::process::recording::ElfImage;
 use crate::report::clean::clean;
 use crate::report::traceback::{self, TracebackOptions};
 use crate::report::units::{bytes, counted, duration};
+use crate::sampling::Pacer;
 use command::Command;
 use judges::{Judges, Occasion};
 use newcomers::Newcomers;
@@ -89,8 +90,15 @@ pub(super) fn run(
         judges: rules.as_ref().map(|rules| Judges::new(rules, arguments.capture_every)),
         newcomers: (rules.is_some() && arguments.capture_every.is_some()).then(|| Newcomers::new(now)),
         written: 0,
-        every: arguments.capture_every.map(Duration::from_nanos),
-        next_capture: arguments.capture_every.map(|ns| now + Duration::from_nanos(ns)),
+        started: now,
+        pacer: arguments.capture_every.map(|ns| {
+            let every = Duration::from_nanos(ns);
+            let mut pacer = Pacer::every(every);
+            pacer.set_due(every);
+            pacer
+        }),
+        freeze: arguments.freeze,
+        freeze_filtered: arguments.freeze_seccomp,
         give_up_at: arguments.timeout.and_then(|ns| now.checked_add(Duration::from_nanos(ns))),
     };
     let watched = runner.watch(arguments, &signals).map_err(failed);
@@ -122,6 +130,10 @@ fn rules(arguments: &RunArgs, strict: bool) -> Result<Option<Rules>, Failure> {
         (_, false, Some(_)) => usage(
             "--output is where captures are written: give --capture-every <DURATION> or --capture-on <SIGNAL> too",
         ),
+        (true, false, _) if arguments.freeze.is_some() => usage(
+            "--freeze is about captures: give --capture-every <DURATION> or --capture-on <SIGNAL> (the stacks that are \
+             printed at --timeout are always read with the program stopped)",
+        ),
         (true, _, _) if strict => usage("--strict is about the readings that rules judge: give a rule too"),
         (none, _, _) => Ok((!none).then_some(rules)),
     }
@@ -148,8 +160,11 @@ struct Runner<'a, 'b> {
     judges: Option<Judges<'a>>,
     newcomers: Option<Newcomers>,
     written: u32,
-    every: Option<Duration>,
-    next_capture: Option<Instant>,
+    started: Instant,
+    pacer: Option<Pacer>,
+    /// Which threads to stop for a capture.
+    freeze: Option<FreezeMode>,
+    freeze_filtered: bool,
     give_up_at: Option<Instant>,
 }
 
@@ -165,16 +180,15 @@ impl Runner<'_, '_> {
                 self.dump(arguments);
                 return self.end(Duration::from_nanos(arguments.grace), signals);
             }
-            if let (Some(at), Some(every)) = (self.next_capture, self.every)
-                && at <= now
-            {
+            let elapsed = now.saturating_duration_since(self.started);
+            if let Some(pacer) = self.pacer.as_mut().filter(|pacer| pacer.due() <= elapsed) {
+                pacer.begin(elapsed);
                 self.take_captures();
-                // One that took longer than the interval is not made up for.
-                self.next_capture = Some((at + every).max(Instant::now()));
             }
             self.greet();
             let look = self.newcomers.as_ref().map(|newcomers| newcomers.next);
-            let due = [self.give_up_at, self.next_capture, look].into_iter().flatten().min();
+            let next_capture = self.pacer.as_ref().and_then(|pacer| self.started.checked_add(pacer.due()));
+            let due = [self.give_up_at, next_capture, look].into_iter().flatten().min();
             let now = Instant::now();
             match signals.next(due.map(|due| due.saturating_duration_since(now))) {
                 Some(received) if Some(received.signal) == arguments.capture_on => self.take_captures(),
@@ -192,14 +206,13 @@ impl Runner<'_, '_> {
     fn greet(&mut self) {
         let (Some(mut newcomers), Some(mut judges)) = (self.newcomers.take(), self.judges.take()) else { return };
         if newcomers.next <= Instant::now() {
-            let present =
-                newcomers.look(&self.family, |pid| match self.snapshot(&TargetSpec::process(pid, None), None) {
-                    Ok(snapshot) => {
-                        judges.look(&snapshot, Occasion::Start);
-                        true
-                    }
-                    Err(_) => false,
-                });
+            let present = newcomers.look(&self.family, |pid| match self.capture(&TargetSpec::process(pid, None)) {
+                Ok(snapshot) => {
+                    judges.look(&snapshot, Occasion::Start);
+                    true
+                }
+                Err(_) => false,
+            });
             judges.see(present.into_iter().map(|(pid, _)| pid), SystemTime::now());
         }
         (self.newcomers, self.judges) = (Some(newcomers), Some(judges));
@@ -298,6 +311,15 @@ impl Runner<'_, '_> {
         })
     }
 
+    /// To be judged, with the threads stopped that were asked for.
+    fn capture(&self, wanted: &TargetSpec) -> Result<Snapshot, Failure> {
+        self.snapshot(&self.freezable(wanted), self.freeze)
+    }
+
+    fn freezable(&self, wanted: &TargetSpec) -> TargetSpec {
+        TargetSpec { freeze_filtered: self.freeze_filtered, ..wanted.clone() }
+    }
+
     fn snapshot(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<Snapshot, Failure> {
         self.sources.open(wanted)?.capture(&CaptureOptions { stacks: true, dead: false, freeze, c_frames: false })
     }
@@ -309,10 +331,10 @@ impl Runner<'_, '_> {
         let read = each(&self.family.living(), |wanted| {
             let (image, snapshot) = match &self.output {
                 Some(directory) => {
-                    let (image, snapshot) = self.sources.record(wanted, None)?;
+                    let (image, snapshot) = self.sources.record(&self.freezable(wanted), self.freeze)?;
                     (Some((image, directory)), snapshot)
                 }
-                None => (None, self.snapshot(wanted, None)?),
+                None => (None, self.capture(wanted)?),
             };
             // First: that it cannot be written is no reason not to see what is wrong.
             if let Some(judges) = &mut judges {

@@ -4,11 +4,11 @@
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
 use rustc_hash::FxHashMap;
 
 use super::tree::{Born, Family};
 use crate::process::proc_dir::ProcDir;
+use crate::sampling::cpu::cpu_time;
 
 /// How often it is looked who is new.
 const LOOK: Duration = Duration::from_millis(20);
@@ -45,7 +45,7 @@ impl Newcomers {
     /// Calls `read` with each process that is to be read now; it says whether that went well. Gives all who
     /// are there.
     pub(super) fn look(&mut self, family: &Family, mut read: impl FnMut(i32) -> bool) -> Vec<Born> {
-        let (began, used) = (Instant::now(), processor_time());
+        let (began, used) = (Instant::now(), cpu_time());
         let present = family.living();
         self.known.retain(|born, _| present.contains(born));
         for &born in &present {
@@ -68,14 +68,9 @@ impl Newcomers {
             attempt.wait *= 2;
         }
         // Not by the clock: on a machine that is busy with others, nothing would be read at all.
-        self.next = Instant::now() + LOOK.max(processor_time().saturating_sub(used) * SHARE);
+        self.next = Instant::now() + LOOK.max(cpu_time().saturating_sub(used) * SHARE);
         present
     }
-}
-
-/// What this process has used.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
 /// Whether a process has only been forked, and is about to become another one: it has its parent's

@@ -22,9 +22,9 @@ use super::members::{Example, Side, Waits, Words};
 use super::text::TextStyle;
 use super::units::{count, counted, duration};
 use crate::analysis::census::Census;
-use crate::analysis::check::growth::{self, CONFIDENCE, LEAST_SAMPLES};
 use crate::analysis::check::{Offender, Outcome, Reason, Rule, Verdict};
 use crate::analysis::findings::Finding;
+use crate::analysis::series::growth::{self, CONFIDENCE, LEAST_SAMPLES};
 use crate::model::SymbolPool;
 
 /// Groups of offenders that are told in text, JUnit and annotations.

@@ -221,6 +221,7 @@ pub(super) fn goroutine<'a>(
 ) -> serde_json::Result<Goroutine<'a, Piece, Piece, Piece>> {
     let symbols = &index.snapshot().symbols;
     let thread = index.thread(goroutine);
+    let age = index.age(goroutine);
     let frames = match goroutine.stack {
         StackState::Known(id) if with_frames => Some(shared.stack(id, || frames(index, goroutine))?),
         _ => None,
@@ -238,7 +239,9 @@ pub(super) fn goroutine<'a>(
         address: address(goroutine.addr),
         state: goroutine.status.name(),
         wait_reason: index.reason(goroutine),
-        wait_ns: index.wait_ns(goroutine),
+        wait_ns: age.map(|age| age.at_least_ns),
+        wait_source: age.map(|age| age.source.name()),
+        wait_at_most_ns: index.wait_at_most_ns(goroutine),
         system: goroutine.system,
         locked: goroutine.locked,
         scan: goroutine.scan,
@@ -279,6 +282,7 @@ pub(super) fn group<'a>(index: &Index<'a>, group: &analysis::Group, with_frames:
         wait_shortest_ns: group.wait.map(|wait| wait.shortest_ns),
         wait_longest_ns: group.wait.map(|wait| wait.longest_ns),
         wait_known: group.wait.map_or(0, |wait| wait.known),
+        wait_watched: group.wait.map_or(0, |wait| wait.watched),
         parent_id: group.details.parent.map(|id| id.0),
         place: UserPlace::of(symbols, index.place(example, PlaceKind::User)),
         current: place(symbols, example.current.or(example.innermost)),

@@ -17,7 +17,7 @@ use crate::analysis::census::{Identity, LongestWaits, Member, WaitBound, intern_
 use crate::analysis::findings::Died;
 use crate::analysis::place::{Ends, Places, Spot, learn};
 use crate::analysis::same_wait::Marks;
-use crate::analysis::{self, Census};
+use crate::analysis::{self, Age, Census};
 use crate::go_names::Origins;
 use crate::model::{FrameId, Label, Status, SymbolPool};
 
@@ -132,6 +132,8 @@ struct Goroutine {
     state: String,
     wait_reason: Option<String>,
     wait_ns: Option<u64>,
+    wait_source: Option<String>,
+    wait_at_most_ns: Option<u64>,
     #[serde(default)]
     system: bool,
     parent_id: Option<u64>,
@@ -190,8 +192,17 @@ impl Place {
     }
 }
 
+/// The age of a wait as a document has it.
+pub(super) fn age(wait_ns: Option<u64>, source: Option<&str>) -> Option<Age> {
+    match source {
+        Some("watched") => Age::of(None, wait_ns),
+        _ => Age::of(wait_ns, None),
+    }
+}
+
 impl Goroutine {
-    /// What bounds its wait. The stamp is not in the document, only for how long it is blocked at least.
+    /// What bounds its wait. The stamp is not in the document: where that does not say
+    /// itself for how long it is blocked at most, only for how long at least is known.
     fn bound(&self) -> Option<WaitBound> {
         let start = self.start.as_ref().map_or("", |start| &start.function);
         Status::is_blocked_name(&self.state).then(|| match self.wait_ns {
@@ -215,8 +226,8 @@ impl Goroutine {
             id: self.id,
             state: pool.intern_str(&self.state),
             reason: self.wait_reason.as_deref().map(|text| pool.intern_str(text)),
-            wait_ns: self.wait_ns,
-            wait_at_most_ns: None,
+            age: age(self.wait_ns, self.wait_source.as_deref()),
+            wait_at_most_ns: self.wait_at_most_ns,
             marks: Marks::default(),
             system: self.system,
             parent: self.parent_id,
@@ -260,7 +271,8 @@ impl Document {
         let longest = LongestWaits::new(self.captured_at_unix_ns, self.last_gc, target.uptime_ns);
         let mut members = self.members;
         for (member, bound) in members.iter_mut().zip(&self.bounds) {
-            member.wait_at_most_ns = bound.and_then(|bound| longest.of(bound));
+            // Documents of earlier versions do not say.
+            member.wait_at_most_ns = member.wait_at_most_ns.or_else(|| bound.and_then(|bound| longest.of(bound)));
         }
         choose_places(&mut members, &target.module, pool);
         Census {
@@ -488,12 +500,9 @@ mod tests {
         let mut pool = SymbolPool::default();
         let direct = Census::of_snapshot(&snapshot, "a", &mut pool);
         let back = read(document(&snapshot, true).as_slice(), "b", &mut pool).unwrap();
-        // The document does not say whether they have run, nor how old stamps are.
-        let unknown = |member: &Member| Member {
-            marks: Marks::default(),
-            wait_at_most_ns: member.wait_at_most_ns.and(snapshot.target.uptime_ns),
-            ..*member
-        };
+        // The document does not say whether they have run.
+        let unknown = |member: &Member| Member { marks: Marks::default(), ..*member };
+        assert!(direct.members[0].wait_at_most_ns.is_some_and(|ns| Some(ns) < snapshot.target.uptime_ns));
         assert_eq!(direct.members.iter().map(unknown).collect::<Vec<_>>(), back.members);
         assert_eq!(direct.program, back.program);
         assert_eq!((direct.captured_at_unix_ns, direct.total), (back.captured_at_unix_ns, back.total));

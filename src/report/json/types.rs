@@ -432,6 +432,12 @@ pub struct Goroutine<'a, P, U, F> {
     /// For how long it has been blocked at least, ns. The runtime only knows it from the first
     /// collection after it blocked.
     pub wait_ns: Option<u64>,
+    /// How wait_ns is known: gc, estimated from the timestamps of garbage collections; watched, measured
+    /// by reading the program more than once. Null where wait_ns is. Open enumeration.
+    pub wait_source: Option<&'static str>,
+    /// For how long it can have been blocked at most, ns; null where nothing bounds it, and unless it is
+    /// blocked.
+    pub wait_at_most_ns: Option<u64>,
     /// Whether it is the runtime's own.
     pub system: bool,
     /// Whether it is locked to its thread.
@@ -566,6 +572,8 @@ pub struct Group<'a> {
     pub wait_longest_ns: Option<u64>,
     /// How many waits are known.
     pub wait_known: u64,
+    /// Of these, how many were measured by reading the program more than once.
+    pub wait_watched: u64,
     /// The goroutine that created all of them; null where it was not the same one or is unknown.
     pub parent_id: Option<u64>,
     /// Where one of them is in the user's code.

@@ -6,8 +6,9 @@ use super::facts::{facts, heading, paragraph};
 use super::table::{self, CellText, Column, Shrink};
 use super::theme::{Role, TextStyle};
 use super::{ListMode, SummaryOptions};
+use crate::analysis::age::why_unknown;
 use crate::analysis::group::{Concentration, group};
-use crate::analysis::{Counts, Group, GroupBy, Index, PlaceKind, Sort, SortKey};
+use crate::analysis::{Age, Counts, Group, GroupBy, Index, PlaceKind, Sort, SortKey};
 use crate::model::{Goroutine, NotShown, StackState, Status};
 use crate::report::clean::clean;
 use crate::report::matching::none_match;
@@ -31,7 +32,7 @@ pub(super) fn write(
     options: &SummaryOptions,
 ) -> io::Result<()> {
     let style = options.style;
-    write_totals(out, index, counts, style)?;
+    write_totals(out, index, counts, options)?;
     match &options.filter {
         Some((text, filter)) if selected.is_empty() => {
             writeln!(out)?;
@@ -69,7 +70,8 @@ pub(super) fn write(
     Ok(())
 }
 
-fn write_totals(out: &mut dyn Write, index: &Index<'_>, counts: &Counts, style: TextStyle) -> io::Result<()> {
+fn write_totals(out: &mut dyn Write, index: &Index<'_>, counts: &Counts, options: &SummaryOptions) -> io::Result<()> {
+    let style = options.style;
     let mut beside = vec![count(counts.total)];
     if counts.total > 0 {
         beside.push(format!("{} of the program", count(counts.user())));
@@ -93,7 +95,20 @@ fn write_totals(out: &mut dyn Write, index: &Index<'_>, counts: &Counts, style: 
             None => format!("reason {} {}", reason.0, count(n)),
         })
         .collect();
-    facts(out, style, "waiting for", &reasons)
+    facts(out, style, "waiting for", &reasons)?;
+    facts(out, style, "ages", &unknown_ages(index, options.can_watch))
+}
+
+/// Why no age is known of any wait, where there is one and the reason is known.
+fn unknown_ages(index: &Index<'_>, can_watch: bool) -> Vec<String> {
+    let goroutines = &index.snapshot().goroutines;
+    let mut blocked = goroutines.iter().filter(|goroutine| goroutine.status.is_blocked()).peekable();
+    if blocked.peek().is_none() || blocked.any(|goroutine| index.age(goroutine).is_some()) {
+        return Vec::new();
+    }
+    let Some(why) = why_unknown(index.snapshot()) else { return Vec::new() };
+    let advice = if can_watch { " (--watch 2s measures them)" } else { "" };
+    vec![format!("unknown: {why}{advice}")]
 }
 
 fn status_name(status: Status) -> String {
@@ -211,7 +226,7 @@ fn write_each(
             let mut cells = vec![CellText::plain(goroutine.id.0.to_string())];
             cells.extend(shown.state(goroutine, mark(goroutine)));
             if any_age {
-                cells.push(CellText::plain(index.wait_ns(goroutine).map_or(String::new(), age)));
+                cells.push(CellText::plain(index.age(goroutine).map_or(String::new(), known)));
             }
             if any_m {
                 let m = index.thread(goroutine).map_or(String::new(), |thread| thread.id.to_string());
@@ -286,13 +301,23 @@ fn write_groups(
     more(out, style, hidden, &text)
 }
 
-/// `2m`, or `2m–5m12s` where the members differ.
+/// What marks an age that was measured.
+const WATCHED: &str = " watched";
+
+/// `2m`, or `2m watched` where it was measured.
+fn known(wait: Age) -> String {
+    let how = if wait.is_measured() { WATCHED } else { "" };
+    format!("{}{how}", age(wait.at_least_ns))
+}
+
+/// `2m`, or `2m–5m12s` where the members differ; with the mark where some were measured.
 fn wait(group: &Group) -> String {
     match group.wait {
         None => String::new(),
         Some(wait) => {
             let (least, most) = (age(wait.shortest_ns), age(wait.longest_ns));
-            if least == most { most } else { format!("{least}–{most}") }
+            let how = if wait.watched > 0 { WATCHED } else { "" };
+            if least == most { format!("{most}{how}") } else { format!("{least}–{most}{how}") }
         }
     }
 }

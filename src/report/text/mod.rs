@@ -57,6 +57,8 @@ pub struct SummaryOptions {
     pub limit: Option<usize>,
     /// Lines for goroutines or for groups.
     pub list: ListMode,
+    /// Whether the ages of waits could be measured by reading more than once, and were not.
+    pub can_watch: bool,
     /// The filter as it was typed and understood, where there is one.
     pub filter: Option<(String, Filter)>,
 }

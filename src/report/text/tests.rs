@@ -1,6 +1,6 @@
 use super::*;
-use crate::model::Snapshot;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+use crate::model::{Snapshot, WatchedWaits};
 use crate::model::{Status, WarningCode};
 
 const MINUTE: u64 = 60_000_000_000;
@@ -192,4 +192,44 @@ fn without_a_width_nothing_is_shortened() {
     assert!(text.contains(
         "/go/pkg/mod/github.com/prometheus/client_golang@v1.22.0/prometheus/internal/collector/registry.go:455"
     ));
+}
+
+/// Ages that are unknown say why where that is known, and those that were measured look different.
+#[test]
+fn ages_say_how_they_are_known() {
+    let mut builder = SnapshotBuilder::new();
+    for id in 1..=3 {
+        let frames = vec![frame("main.wait", "/app/w.go", 3)];
+        builder.add(&GoroutineSpec { id, reason: Some("sync.Mutex.Lock"), frames, ..Default::default() });
+    }
+    builder.edit().gc.as_mut().expect("it has statistics").cycles = 0;
+    let mut snapshot = builder.build();
+    let written = |snapshot: &Snapshot, waits: &WatchedWaits, list, can_watch| {
+        let options = SummaryOptions { list, can_watch, ..at(100) };
+        let mut out = Vec::new();
+        summary(&mut out, &Index::with_waits(snapshot, waits), &[0, 1, 2], &options).expect("a Vec takes all");
+        String::from_utf8(out).expect("it is text")
+    };
+    let none = WatchedWaits::default();
+    let text = written(&snapshot, &none, ListMode::Each, true);
+    assert!(text.contains("  ages         unknown: no GC yet (--watch 2s measures them)\n"), "{text}");
+    let text = written(&snapshot, &none, ListMode::Each, false);
+    assert!(text.contains("unknown: no GC yet\n") && !text.contains("--watch"), "{text}");
+
+    let mut waits = WatchedWaits::default();
+    waits.insert(snapshot.goroutines[0].id, snapshot.monotonic_ns - 2 * MINUTE);
+    snapshot.goroutines[1].blocked_before_ns = std::num::NonZeroU64::new(snapshot.monotonic_ns - 3 * MINUTE);
+    let text = written(&snapshot, &waits, ListMode::Each, true);
+    let age = |text: &str, first: &str| {
+        let mut rows = text.lines().filter(|line| line.contains("main.wait"));
+        let row = rows.find(|line| line.trim_start().starts_with(first)).map(str::to_owned);
+        row.unwrap_or_else(|| panic!("no row {first}: {text}"))
+    };
+    assert!(age(&text, "1 ").contains("Lock  2m watched  main.wait"), "{text}");
+    assert!(age(&text, "2 ").contains("        3m  main.wait"), "{text}");
+    assert!(!text.contains("unknown"), "{text}");
+    // A lock that was watched for a minute is a finding, though the program has never collected.
+    assert!(text.contains("long_lock_wait"), "{text}");
+    let text = written(&snapshot, &waits, ListMode::Groups, true);
+    assert!(text.contains("2m–3m watched"), "{text}");
 }

@@ -9,8 +9,9 @@ use super::text::{cut, line, part, parts, width};
 use crate::report::clean::clean;
 use crate::report::units::duration;
 use crate::top::keys::{Action, BINDINGS, Binding, PROMPT_BINDINGS, needs_change};
+use crate::top::piece::{Piece, Tone, piece};
 use crate::top::prompt::Prompt;
-use crate::top::state::{Link, Piece, State, Tone, piece};
+use crate::top::state::{Link, State};
 
 /// Draws it, and says where the cursor is to be.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Option<(u16, u16)> {

@@ -8,19 +8,20 @@ use super::text::{Part, line, part, parts, pieces_width};
 use crate::model::{PStatus, Snapshot};
 use crate::report::clean::clean;
 use crate::report::units::{bytes, count, counted, duration, percent};
-use crate::top::picture::Total;
-use crate::top::state::{Link, Piece, State, Tone, piece};
+use crate::top::piece::{Piece, Tone, piece};
+use crate::top::state::{Link, State};
+use crate::top::view::Total;
 use crate::top::words::{rate, sparkline};
 
 const BETWEEN: &str = " · ";
 
 /// The lines of the header, the most important first; as many as are asked for are shown.
 pub(crate) fn lines(state: &State, theme: Theme, room: usize) -> Vec<Line<'static>> {
-    let Some(picture) = state.picture() else {
+    let Some(view) = state.view() else {
         let text = if matches!(state.link(), Link::Live) { "reading …" } else { "nothing was read" };
         return vec![line(&[piece(Tone::Dim, text)], room, theme)];
     };
-    let snapshot = picture.observed.snapshot();
+    let snapshot = view.observed.snapshot();
     [
         program(state, snapshot, room),
         goroutines(state, room),
@@ -109,8 +110,8 @@ fn percent_short(share: f64) -> String {
 }
 
 fn goroutines(state: &State, room: usize) -> Vec<Piece> {
-    let Some(picture) = state.picture() else { return Vec::new() };
-    let counts = picture.observed.counts();
+    let Some(view) = state.view() else { return Vec::new() };
+    let counts = view.observed.counts();
     let totals = &state.memory().totals;
     let columns = if room >= 110 { 30 } else { 16 };
     let samples: Vec<u64> = totals.recent(Total::All, columns).collect();

@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, Clear, Widget};
 use super::text::{line, width};
 use super::{Theme, put};
 use crate::top::keys::{BINDINGS, Binding, PROMPT_BINDINGS, names};
-use crate::top::state::{Piece, Tone, piece};
+use crate::top::piece::{Piece, Tone, piece};
 
 /// What the columns mean, by head.
 const COLUMNS: &[(&str, &str)] = &[

@@ -16,8 +16,9 @@ use crate::report::text::{Role, shorten};
 use crate::report::units::{age, count, counted};
 use crate::top::grouping::{Group, What};
 use crate::top::order::GroupSort;
-use crate::top::picture::{Picture, Total};
-use crate::top::state::{Piece, Row, Section, State, Tone, piece, tone_of};
+use crate::top::piece::{Piece, Tone, piece, tone_of};
+use crate::top::state::{Row, Section, State};
+use crate::top::view::{Total, View};
 use crate::top::words::{compact, compact_signed, rate, sparkline, states};
 
 /// From this many columns on, there is room for longer states and trends.
@@ -79,7 +80,7 @@ enum FindingColumn {
 /// Draws rows of one screen.
 pub(crate) struct Lists<'a> {
     state: &'a State,
-    picture: &'a Picture,
+    view: &'a View,
     index: Index<'a>,
     theme: Theme,
     room: usize,
@@ -92,13 +93,13 @@ pub(crate) struct Lists<'a> {
 }
 
 impl<'a> Lists<'a> {
-    /// For rows of `room` columns; `None` before there is a picture.
+    /// For rows of `room` columns; `None` before there is a view.
     pub(crate) fn new(state: &'a State, theme: Theme, room: usize) -> Option<Self> {
-        let picture = state.picture()?;
+        let view = state.view()?;
         Some(Self {
             state,
-            picture,
-            index: Index::new(picture.observed.snapshot()),
+            view,
+            index: view.observed.index(),
             theme,
             room,
             groups: group_columns(state, room),
@@ -153,12 +154,12 @@ impl<'a> Lists<'a> {
     pub(crate) fn row(&self, row: Row) -> Line<'static> {
         let snapshot = self.snapshot();
         let made = match row {
-            Row::Group(at) => self.picture.groups.get(at).map(|group| self.group(group)),
+            Row::Group(at) => self.view.groups.get(at).map(|group| self.group(group)),
             Row::Goroutine(at) => snapshot.goroutines.get(at).map(|goroutine| self.goroutine(at, goroutine)),
             Row::Total(total) => Some(self.total(total)),
             Row::Processor(at) => snapshot.processors.get(at).map(|processor| self.processor(processor)),
             Row::Thread(at) => snapshot.threads.get(at).map(|thread| self.thread(thread)),
-            Row::Finding(at) => self.picture.observed.findings().get(at).map(|found| self.finding(found)),
+            Row::Finding(at) => self.view.observed.findings().get(at).map(|found| self.finding(found)),
             Row::Line(at) => self.state.lines().get(at).map(|text| line(&text.pieces, self.room, self.theme)),
             Row::Head(section) => Some(self.section(section)),
         };
@@ -274,7 +275,7 @@ impl<'a> Lists<'a> {
                 vec![piece(Tone::Plain, self.index.reason(goroutine).unwrap_or_default())]
             }
             GoroutineColumn::Sorted(SortKey::Age) => {
-                wait(self.index.wait_ns(goroutine).map(|ns| (ns, self.picture.observed.is_watched(at))))
+                wait(self.index.wait_ns(goroutine).map(|ns| (ns, self.view.observed.is_watched(at))))
             }
             GoroutineColumn::Sorted(SortKey::Stack) => {
                 goroutine.stack_used().map_or_else(Vec::new, |used| vec![piece(Tone::Plain, small_bytes(used, room))])
@@ -312,7 +313,7 @@ impl<'a> Lists<'a> {
             }],
             TotalColumn::Count => vec![piece(if now > 0 { Tone::Strong } else { Tone::Dim }, compact(now, room))],
             TotalColumn::Share => {
-                let all = self.picture.observed.counts().total.max(1);
+                let all = self.view.observed.counts().total.max(1);
                 vec![piece(Tone::Plain, format!("{:.1} %", now as f64 * 100.0 / all as f64))]
             }
             TotalColumn::Change => match totals.change(total) {

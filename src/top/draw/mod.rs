@@ -1,4 +1,4 @@
-//! The picture on the screen: a pure function of the state.
+//! The screen: a pure function of the state.
 
 mod footer;
 mod header;
@@ -19,7 +19,9 @@ pub(crate) use lists::Lists;
 pub use theme::Theme;
 
 use super::grouping::{self, What};
-use super::state::{Page, Piece, State, Tone, View, piece};
+use super::piece::{Piece, Tone, piece};
+use super::state::{Page, State};
+use super::tab::Tab;
 use crate::report::text::shorten;
 use crate::report::units::count;
 use text::{part, parts, pieces_width};
@@ -63,15 +65,15 @@ fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
     let layout = state.layout();
     let room = usize::from(layout.body.width);
     let Some(lists) = Lists::new(state, theme, room) else { return };
-    match (state.page(), state.view()) {
-        (None, View::Groups) => put(buffer, layout.heads, &[lists.group_heads()]),
-        (None, View::Goroutines) => put(buffer, layout.heads, &[lists.goroutine_heads()]),
+    match (state.page(), state.tab()) {
+        (None, Tab::Groups) => put(buffer, layout.heads, &[lists.group_heads()]),
+        (None, Tab::Goroutines) => put(buffer, layout.heads, &[lists.goroutine_heads()]),
         _ => {}
     }
     if state.rows().is_empty() {
-        let nothing = state.picture().map_or(&[][..], |picture| &picture.nothing);
-        let lines: Vec<Line<'_>> = match (state.view(), nothing) {
-            (View::Findings, _) => {
+        let nothing = state.view().map_or(&[][..], |view| &view.nothing);
+        let lines: Vec<Line<'_>> = match (state.tab(), nothing) {
+            (Tab::Findings, _) => {
                 vec![text::line(&[piece(Tone::Dim, "nothing is wrong for certain now")], room, theme)]
             }
             (_, []) => vec![text::line(&[piece(Tone::Dim, "there are no goroutines")], room, theme)],
@@ -99,21 +101,21 @@ fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
 
 /// A sentence over as many lines as it takes.
 fn wrapped(sentence: &str, room: usize, theme: Theme) -> Vec<Line<'static>> {
-    let lines = super::state::wrapped(sentence, room);
+    let lines = super::piece::wrapped(sentence, room);
     lines.into_iter().map(|text| text::line(&[piece(Tone::Attention, text)], room, theme)).collect()
 }
 
-/// Names of the views, or what is open; to the right, what is shown.
+/// Names of the tabs, or what is open; to the right, what is shown.
 fn tabs(state: &State, room: usize) -> Vec<Piece> {
     let right = shown(state);
     let right_width = pieces_width(&right);
-    let full = views(state, true);
+    let full = tab_pieces(state, true);
     let mut left = if state.page().is_some() {
         trail(state, room)
     } else if pieces_width(&full) + 2 + right_width <= room || room >= 60 {
         full
     } else {
-        views(state, false)
+        tab_pieces(state, false)
     };
     let used = pieces_width(&left);
     let right_room = room.saturating_sub(used + 2);
@@ -125,16 +127,16 @@ fn tabs(state: &State, room: usize) -> Vec<Piece> {
     left
 }
 
-fn views(state: &State, names: bool) -> Vec<Piece> {
+fn tab_pieces(state: &State, names: bool) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let found = state.picture().is_some_and(|picture| !picture.observed.findings().is_empty());
-    for &(view, name) in state.views() {
+    let found = state.view().is_some_and(|view| !view.observed.findings().is_empty());
+    for &(tab, name) in state.tabs() {
         if !pieces.is_empty() {
             pieces.push(piece(Tone::Plain, "  "));
         }
-        let number = view.number();
-        let tone = if view == View::Findings && found { Tone::Bad } else { Tone::Dim };
-        if view == state.view() {
+        let number = tab.number();
+        let tone = if tab == Tab::Findings && found { Tone::Bad } else { Tone::Dim };
+        if tab == state.tab() {
             pieces.push(piece(Tone::Head, format!("[{number} {name}]")));
         } else if names {
             pieces.push(piece(tone, format!("{number} {name}")));
@@ -147,8 +149,8 @@ fn views(state: &State, names: bool) -> Vec<Piece> {
 
 /// `Groups › main.worker`
 fn trail(state: &State, room: usize) -> Vec<Piece> {
-    let view = View::ALL.iter().find(|(view, _)| *view == state.view()).map_or("", |(_, name)| name);
-    let most = room.saturating_sub(text::width(view) + 3).min(TRAIL);
+    let tab = Tab::ALL.iter().find(|(tab, _)| *tab == state.tab()).map_or("", |(_, name)| name);
+    let most = room.saturating_sub(text::width(tab) + 3).min(TRAIL);
     let name = match state.page() {
         Some(Page::Group { key, name }) if matches!(key.what, What::Label(_) | What::NoLabel) => name.clone(),
         Some(Page::Group { name, .. }) => {
@@ -160,28 +162,28 @@ fn trail(state: &State, room: usize) -> Vec<Piece> {
         None => String::new(),
     };
     let name = crate::report::clean::clean(&name).into_owned();
-    vec![piece(Tone::Dim, format!("{view} › ")), piece(Tone::Head, text::cut(&name, most))]
+    vec![piece(Tone::Dim, format!("{tab} › ")), piece(Tone::Head, text::cut(&name, most))]
 }
 
 /// How many there are, of what.
 fn shown(state: &State) -> Vec<Piece> {
-    let Some(picture) = state.picture() else { return Vec::new() };
+    let Some(view) = state.view() else { return Vec::new() };
     if state.page().is_some() {
         return vec![piece(Tone::Dim, "Esc goes back")];
     }
     let selection = &state.settings().selection;
     let number = |n: usize| count(u64::try_from(n).unwrap_or(u64::MAX));
     let mut all = Vec::new();
-    match state.view() {
-        View::Groups => {
-            let text = format!("{} by {}", number(picture.groups.len()), grouping::name(&selection.grouping));
+    match state.tab() {
+        Tab::Groups => {
+            let text = format!("{} by {}", number(view.groups.len()), grouping::name(&selection.grouping));
             all.push(part(0, [piece(Tone::Plain, text)]));
         }
-        View::Goroutines => all.push(part(0, [piece(Tone::Plain, number(picture.positions.len()))])),
-        View::Findings => all.push(part(0, [piece(Tone::Plain, number(picture.observed.findings().len()))])),
-        View::States | View::Scheduler => {}
+        Tab::Goroutines => all.push(part(0, [piece(Tone::Plain, number(view.positions.len()))])),
+        Tab::Findings => all.push(part(0, [piece(Tone::Plain, number(view.observed.findings().len()))])),
+        Tab::States | Tab::Scheduler => {}
     }
-    if matches!(state.view(), View::Groups | View::Goroutines) {
+    if matches!(state.tab(), Tab::Groups | Tab::Goroutines) {
         if let Some((filter, _)) = &selection.filter {
             let filter = crate::report::clean::clean(filter);
             all.push(part(0, [piece(Tone::Attention, format!("filter {}", text::cut(&filter, 40)))]));

@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 
 use super::Theme;
 use super::text::cell;
-use crate::top::state::{Piece, Tone, piece};
+use crate::top::piece::{Piece, Tone, piece};
 
 /// A column of fixed width. Widths do not depend on what is in the column, so that nothing jumps
 /// from one refresh to the next.
@@ -87,7 +87,7 @@ impl<C: Copy + PartialEq> Fitted<C> {
 mod tests {
     use super::{Column, fit};
     use crate::top::draw::Theme;
-    use crate::top::state::{Tone, piece};
+    use crate::top::piece::{Tone, piece};
 
     #[test]
     fn columns_give_way_to_the_last_one() {

@@ -10,7 +10,7 @@ use super::Theme;
 use crate::report::clean::clean;
 use crate::report::place::PlaceWords;
 use crate::report::text::shorten;
-use crate::top::state::{Piece, Tone, piece};
+use crate::top::piece::{Piece, Tone, piece};
 
 /// Names longer than this, in bytes, are not shortened at places that make sense but simply cut.
 const LONG_NAME: usize = 2_048;
@@ -141,7 +141,7 @@ mod tests {
     use super::{cell, cut, function_and_place, part, parts, width};
     use crate::report::place::PlaceWords;
     use crate::top::draw::Theme;
-    use crate::top::state::{Tone, piece};
+    use crate::top::piece::{Tone, piece};
     use proptest::prelude::*;
 
     #[test]

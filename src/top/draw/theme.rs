@@ -2,7 +2,7 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-use crate::top::state::Tone;
+use crate::top::piece::Tone;
 
 /// Colours or none. Only the terminal's own sixteen are used, so that its theme applies and any
 /// terminal has them.

@@ -1,7 +1,7 @@
 //! Which row is selected, and which rows can be seen.
 
+use super::State;
 use super::rows::{Identity, Row};
-use super::{State, View};
 use crate::top::keys::Action;
 
 /// A place in a list. The selection is a thing, not a number of a row: it stays with the thing
@@ -22,7 +22,7 @@ impl State {
     pub fn cursor(&self) -> Cursor {
         match self.pages.last() {
             Some((_, cursor)) => *cursor,
-            None => self.cursors.get(self.view.position()).copied().unwrap_or_default(),
+            None => self.cursors.get(self.tab.position()).copied().unwrap_or_default(),
         }
     }
 
@@ -30,7 +30,7 @@ impl State {
         match self.pages.last_mut() {
             Some((_, place)) => *place = cursor,
             None => {
-                if let Some(place) = self.cursors.get_mut(self.view.position()) {
+                if let Some(place) = self.cursors.get_mut(self.tab.position()) {
                     *place = cursor;
                 }
             }
@@ -100,17 +100,9 @@ impl State {
         self.set_cursor(cursor);
     }
 
-    /// Whether this view's cursor stays with a thing.
+    /// Whether this tab's cursor stays with a thing.
     #[must_use]
     pub fn follows(&self) -> bool {
         self.cursor().selected.is_some()
-    }
-}
-
-impl View {
-    /// The view with this number, from 1.
-    #[must_use]
-    pub fn number(self) -> usize {
-        self.position() + 1
     }
 }

@@ -4,161 +4,34 @@
 //! the target are events, each with the time at which it happened; what is to be done about them
 //! comes back as effects. Nothing here reads, draws, sleeps or asks for the time.
 
+mod acting;
+mod carry;
 mod cursor;
+mod page;
 mod pages;
+mod reading;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crossterm::event::{KeyEvent, KeyModifiers};
-
 pub use cursor::Cursor;
-pub use pages::{Line, Page, Piece, Tone};
-pub(crate) use pages::{piece, tone_of, wrapped};
+pub use page::{Line, Page};
+pub use reading::Link;
 pub use rows::{Identity, Row, Section};
 
-use super::grouping::GROUPINGS;
-use super::keys::{self, Action, BINDINGS};
+use super::event::{Effect, Event, Leave, Settings};
 use super::layout::{Layout, PROMPT_LINES};
-use super::order::{GOROUTINE_SORTS, GROUP_SORTS, GroupSort, Order, neighbour};
-use super::picture::{Memory, Picture, Selection};
-use super::prompt::{Answer, Prompt};
-use super::source::SourceEnd;
-use super::watch::{Observed, has_restarted};
+use super::order::{GroupSort, Order};
+use super::prompt::Prompt;
+use super::tab::Tab;
+use super::view::{Memory, View};
 use crate::analysis::Index;
-
-/// A view.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum View {
-    /// Groups of goroutines.
-    #[default]
-    Groups,
-    /// Goroutines, one by one.
-    Goroutines,
-    /// States and wait reasons over time.
-    States,
-    /// Ps and Ms.
-    Scheduler,
-    /// What is wrong for certain; there only once there is something.
-    Findings,
-}
-
-impl View {
-    /// All of them with their titles.
-    pub const ALL: &'static [(Self, &'static str)] = &[
-        (Self::Groups, "Groups"),
-        (Self::Goroutines, "Goroutines"),
-        (Self::States, "States"),
-        (Self::Scheduler, "Ps & Ms"),
-        (Self::Findings, "Findings"),
-    ];
-
-    fn position(self) -> usize {
-        Self::ALL.iter().position(|(view, _)| *view == self).unwrap_or(0)
-    }
-}
-
-/// How to look.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Wanted time from one reading to the next.
-    pub interval: Duration,
-    /// Share of one core that gospy may use, 0 to 1.
-    pub max_cpu: f64,
-    /// What to show, and in which order.
-    pub selection: Selection,
-    /// Leave after so many refreshes.
-    pub iterations: Option<u64>,
-    /// Whether somebody looks for a successor of a target that has ended.
-    pub wait: bool,
-    /// Whether it is a recording: one reading, with which nothing can be compared.
-    pub recorded: bool,
-    /// The view to start with.
-    pub view: View,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A key was pressed.
-    Key(KeyEvent),
-    /// The terminal has this size now: columns, lines.
-    Resize(u16, u16),
-    /// Time has passed.
-    Tick,
-    /// A reading succeeded.
-    Snapshot {
-        /// What it found.
-        observed: Arc<Observed>,
-        /// CPU time that gospy used since the reading before.
-        cost: Duration,
-    },
-    /// A reading failed.
-    SourceEnd(SourceEnd),
-    /// The target is back as another process.
-    Returned,
-    /// A snapshot was written, or not.
-    Saved(Result<String, String>),
-    /// A signal asks to leave.
-    Terminate(i32),
-    /// A signal asks to stop (SIGTSTP).
-    Stop,
-}
-
-/// Something to be done.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Read the target.
-    Read,
-    /// Write the program to a file: as it is now where it is live and the view follows it, or else what
-    /// is shown.
-    Save {
-        /// What is shown.
-        shown: Arc<Observed>,
-        /// Whether the view follows the program.
-        live: bool,
-    },
-    /// Stop, and come back later.
-    Suspend,
-    /// Clear the terminal before it is drawn.
-    Redraw,
-    /// Leave.
-    Leave(Leave),
-}
-
-/// Why to leave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leave {
-    /// The target ended before anything was shown; what is known of it.
-    Ended(String),
-    /// Somebody wants to, or there are enough refreshes.
-    Done,
-    /// A signal.
-    Signal(i32),
-}
-
-/// How the target is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// It can be read.
-    Live,
-    /// It has ended; what is known of it.
-    Ended(String),
-    /// There is no more of the recording.
-    Finished,
-    /// The latest reading failed.
-    Failing(String),
-}
+use crate::sampling::Pacer;
 
 /// For how long a notice stays.
 const NOTICE: Duration = Duration::from_secs(4);
-/// Intervals that the keys go through, ms.
-const INTERVALS_MS: &[u64] = &[100, 200, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 30_000, 60_000];
-/// Wait after a reading that failed.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The live view.
 #[derive(Clone, Debug)]
@@ -166,10 +39,10 @@ pub struct State {
     settings: Settings,
     size: (u16, u16),
     now: Duration,
-    view: View,
-    cursors: [Cursor; View::ALL.len()],
+    tab: Tab,
+    cursors: [Cursor; Tab::ALL.len()],
     pages: Vec<(Page, Cursor)>,
-    picture: Option<Picture>,
+    view: Option<View>,
     memory: Memory,
     rows: Vec<Row>,
     lines: Vec<Line>,
@@ -188,8 +61,7 @@ pub struct State {
     reading_since: Option<Duration>,
     /// Whether it is to be shown though paused.
     reading_forced: bool,
-    next_reading: Duration,
-    cost: Duration,
+    pacer: Pacer,
 }
 
 impl State {
@@ -197,13 +69,14 @@ impl State {
     #[must_use]
     pub fn new(settings: Settings, width: u16, height: u16) -> Self {
         Self {
-            view: settings.view,
+            tab: settings.tab,
+            pacer: Pacer::every(settings.interval).with_max_cpu(settings.max_cpu),
             settings,
             size: (width, height),
             now: Duration::ZERO,
             cursors: Default::default(),
             pages: Vec::new(),
-            picture: None,
+            view: None,
             memory: Memory::default(),
             rows: Vec::new(),
             lines: Vec::new(),
@@ -218,8 +91,6 @@ impl State {
             restarts: 0,
             reading_since: None,
             reading_forced: false,
-            next_reading: Duration::ZERO,
-            cost: Duration::ZERO,
         }
     }
 
@@ -237,7 +108,7 @@ impl State {
                 self.arrange();
             }
             Event::Tick => {}
-            Event::Snapshot { observed, cost } => self.snapshot(observed, cost, &mut effects),
+            Event::Snapshot(sample) => self.snapshot(sample, &mut effects),
             Event::SourceEnd(end) => self.source_end(end, &mut effects),
             Event::Returned => self.returned(),
             Event::Saved(Ok(path)) => self.tell(format!("written to {path}")),
@@ -251,311 +122,17 @@ impl State {
         effects
     }
 
-    /// When something will have to be done even if nothing happens; `None` while a reading goes on
-    /// or none is wanted.
-    #[must_use]
-    pub fn wake_at(&self) -> Option<Duration> {
-        let reading = (self.reading_since.is_none() && !self.paused && self.can_read()).then_some(self.next_reading);
-        let notice = self.notice.as_ref().map(|(_, until)| *until);
-        [reading, notice].into_iter().flatten().min()
-    }
-
-    fn can_read(&self) -> bool {
-        matches!(self.link, Link::Live | Link::Failing(_)) && !(self.settings.recorded && self.picture.is_some())
-    }
-
-    fn wants_reading(&self) -> bool {
-        self.reading_since.is_none() && !self.paused && self.can_read() && self.now >= self.next_reading
-    }
-
-    fn read(&mut self, forced: bool, effects: &mut Vec<Effect>) {
-        self.reading_forced |= forced;
-        if self.reading_since.is_none() {
-            self.reading_since = Some(self.now);
-            effects.push(Effect::Read);
-        }
-    }
-
-    fn snapshot(&mut self, observed: Arc<Observed>, cost: Duration, effects: &mut Vec<Effect>) {
-        let started = self.reading_since.take().unwrap_or(self.now);
-        // Half of the old, half of the new: one slow reading does not slow down the next ten.
-        self.cost = if self.refreshes == 0 { cost } else { (self.cost + cost) / 2 };
-        self.next_reading = started + self.actual_interval();
-        self.link = Link::Live;
-        let forced = std::mem::take(&mut self.reading_forced);
-        if self.paused && !forced && self.picture.is_some() {
-            return;
-        }
-        let previous = self.picture.take();
-        let restarted = previous.as_ref().is_some_and(|p| has_restarted(p.observed.snapshot(), observed.snapshot()));
-        if restarted {
-            // In the same process: it has executed itself, or another program.
-            self.forget();
-        }
-        let previous = previous.filter(|_| !restarted);
-        let picture = Picture::next(observed, previous.as_ref(), &self.settings.selection, &mut self.memory);
-        self.has_findings |= !picture.observed.findings().is_empty();
-        self.picture = Some(picture);
-        self.refreshes += 1;
-        self.arrange();
-        if self.settings.iterations.is_some_and(|most| self.refreshes >= most) {
-            effects.push(Effect::Leave(Leave::Done));
-        }
-    }
-
-    fn source_end(&mut self, end: SourceEnd, effects: &mut Vec<Effect>) {
-        self.reading_since = None;
-        self.reading_forced = false;
-        self.link = match end {
-            SourceEnd::Ended(text) => {
-                if self.refreshes == 0 && !self.settings.wait {
-                    // There is nothing that could still be looked at.
-                    effects.push(Effect::Leave(Leave::Ended(text.clone())));
-                }
-                Link::Ended(text)
-            }
-            SourceEnd::Finished => Link::Finished,
-            SourceEnd::Failed(text) => {
-                self.next_reading = self.now + self.actual_interval().max(RETRY);
-                Link::Failing(text)
-            }
-        };
-    }
-
-    fn returned(&mut self) {
-        self.link = Link::Live;
-        self.forget();
-        self.reading_since = None;
-        self.next_reading = self.now;
-        self.arrange();
-    }
-
-    /// Another run of the program: nothing that was counted before compares with it.
-    fn forget(&mut self) {
-        self.picture = None;
-        self.memory = Memory::default();
-        self.pages.clear();
-        self.has_findings = false;
-        if self.view == View::Findings {
-            self.view = View::Groups;
-        }
-        if let Some(order) = self.order_before_mark.take() {
-            self.settings.selection.group_order = order;
-        }
-        self.restarts += 1;
-        self.tell("the program has restarted: all counts start again".to_owned());
-    }
-
-    fn tell(&mut self, text: String) {
+    pub(super) fn tell(&mut self, text: String) {
         self.notice = Some((text, self.now + NOTICE));
     }
 
-    /// The interval that keeps gospy below its share of a core.
-    #[must_use]
-    pub fn actual_interval(&self) -> Duration {
-        let least = self.cost.as_secs_f64() / self.settings.max_cpu.max(0.001);
-        self.settings.interval.max(Duration::try_from_secs_f64(least).unwrap_or(Duration::MAX))
-    }
-
-    fn key(&mut self, key: &KeyEvent, effects: &mut Vec<Effect>) {
-        if let Some(prompt) = &mut self.prompt {
-            match prompt.press(key) {
-                Answer::Open => {}
-                Answer::Cancelled => self.prompt = None,
-                Answer::Accepted(filter) => {
-                    self.prompt = None;
-                    self.settings.selection.filter = filter;
-                    self.select_again();
-                }
-            }
-            self.settle();
-            return;
-        }
-        let Some(action) = keys::action(BINDINGS, key) else {
-            // Any other key closes the help.
-            self.help = None;
-            return;
-        };
-        if let Some(scroll) = self.help {
-            // Any key closes it, `q` too; Ctrl-C leaves from everywhere.
-            let leaves = action == Action::Quit && key.modifiers.contains(KeyModifiers::CONTROL);
-            self.help = match action {
-                Action::Down => Some(scroll.saturating_add(1)),
-                Action::Up => Some(scroll.saturating_sub(1)),
-                Action::PageDown => Some(scroll.saturating_add(self.size.1 / 2)),
-                Action::PageUp => Some(scroll.saturating_sub(self.size.1 / 2)),
-                _ => None,
-            };
-            if !leaves && !matches!(action, Action::Suspend | Action::Redraw) {
-                return;
-            }
-        }
-        self.act(action, effects);
-    }
-
-    fn act(&mut self, action: Action, effects: &mut Vec<Effect>) {
-        if self.settings.recorded && keys::needs_change(action) {
-            self.tell("this is a recording: it does not change".to_owned());
-            return;
-        }
-        match action {
-            Action::Quit => effects.push(Effect::Leave(match &self.link {
-                Link::Ended(text) if self.refreshes == 0 => Leave::Ended(text.clone()),
-                _ => Leave::Done,
-            })),
-            Action::Suspend => effects.push(Effect::Suspend),
-            Action::Redraw => effects.push(Effect::Redraw),
-            Action::Help => self.help = Some(0),
-            Action::Filter => {
-                let text = self.settings.selection.filter.as_ref().map_or("", |(text, _)| text);
-                self.prompt = Some(Prompt::new(text));
-                self.settle();
-            }
-            Action::Back => self.back(),
-            Action::Pause => {
-                self.paused = !self.paused;
-                self.next_reading = self.next_reading.max(self.now);
-            }
-            Action::Refresh => {
-                if self.can_read() {
-                    self.read(true, effects);
-                }
-            }
-            Action::Up | Action::Down | Action::PageUp | Action::PageDown | Action::First | Action::Last => {
-                self.move_cursor(action);
-            }
-            Action::Open => self.open(),
-            Action::NextView => self.show(self.view.position() + 1),
-            Action::PreviousView => self.show(self.view.position() + self.views().len() - 1),
-            Action::Show(View::Findings) if !self.has_findings => self.tell("there are no findings".to_owned()),
-            Action::Show(view) => self.show(view.position()),
-            Action::SortLeft => self.sort(false),
-            Action::SortRight => self.sort(true),
-            Action::Invert => {
-                let selection = &mut self.settings.selection;
-                match self.view {
-                    View::Goroutines => selection.goroutine_order.reverse = !selection.goroutine_order.reverse,
-                    _ => selection.group_order.reverse = !selection.group_order.reverse,
-                }
-                self.arrange();
-            }
-            Action::Group => {
-                let grouping = &mut self.settings.selection.grouping;
-                let at = GROUPINGS.iter().position(|by| by == grouping);
-                let next = at.and_then(|at| GROUPINGS.get(at + 1)).or(GROUPINGS.first());
-                if let Some(next) = next {
-                    grouping.clone_from(next);
-                }
-                self.pages.retain(|(page, _)| !matches!(page, Page::Group { .. }));
-                if let Some(picture) = &mut self.picture {
-                    picture.group_again(&self.settings.selection, &mut self.memory);
-                }
-                self.arrange();
-            }
-            Action::System => {
-                self.settings.selection.no_system = !self.settings.selection.no_system;
-                self.select_again();
-            }
-            Action::Mark => self.mark(),
-            Action::Unmark => self.unmark(),
-            Action::Slower => self.step_interval(true),
-            Action::Faster => self.step_interval(false),
-            Action::Save => {
-                if let Some(picture) = &self.picture {
-                    let live = self.link == Link::Live && !self.paused;
-                    effects.push(Effect::Save { shown: Arc::clone(&picture.observed), live });
-                }
-            }
-        }
-    }
-
-    fn back(&mut self) {
-        if self.pages.pop().is_none() && self.settings.selection.filter.take().is_some() {
-            self.select_again();
-        } else {
-            self.arrange();
-        }
-    }
-
-    fn show(&mut self, position: usize) {
-        self.pages.clear();
-        let views = self.views();
-        self.view = views.get(position % views.len().max(1)).map_or(View::Groups, |(view, _)| *view);
-        self.arrange();
-    }
-
-    fn sort(&mut self, right: bool) {
-        let recorded = self.settings.recorded;
-        let selection = &mut self.settings.selection;
-        match self.view {
-            View::Groups => {
-                let marked = self.memory.mark.is_some();
-                let order = &mut selection.group_order;
-                let before = order.key;
-                order.key = neighbour(GROUP_SORTS, order.key, right);
-                // Columns that are not there are passed over.
-                while (order.key == GroupSort::Mark && !marked) || (recorded && order.key.is_of_change()) {
-                    let next = neighbour(GROUP_SORTS, order.key, right);
-                    if next == order.key {
-                        order.key = before;
-                        break;
-                    }
-                    order.key = next;
-                }
-            }
-            View::Goroutines => {
-                let order = &mut selection.goroutine_order;
-                order.key = neighbour(GOROUTINE_SORTS, order.key, right);
-            }
-            View::States | View::Scheduler | View::Findings => {}
-        }
-        self.arrange();
-    }
-
-    fn mark(&mut self) {
-        let Some(picture) = &self.picture else { return };
-        picture.mark(&mut self.memory);
-        let order = &mut self.settings.selection.group_order;
-        if order.key != GroupSort::Mark {
-            self.order_before_mark = Some(*order);
-        }
-        *order = Order::by(GroupSort::Mark);
-        self.arrange();
-        self.tell("marked: groups are sorted by what has grown since".to_owned());
-    }
-
-    fn unmark(&mut self) {
-        self.memory.mark = None;
-        let order = &mut self.settings.selection.group_order;
-        let before = self.order_before_mark.take();
-        if order.key == GroupSort::Mark {
-            *order = before.unwrap_or(Order::by(GroupSort::Count));
-        }
-        self.arrange();
-    }
-
-    fn step_interval(&mut self, slower: bool) {
-        let now = self.settings.interval;
-        let mut steps = INTERVALS_MS.iter().map(|&ms| Duration::from_millis(ms));
-        let step = if slower { steps.find(|step| *step > now) } else { steps.rfind(|step| *step < now) };
-        self.settings.interval = step.unwrap_or(now);
-        self.next_reading = self.next_reading.min(self.now + self.actual_interval());
-    }
-
-    fn select_again(&mut self) {
-        if let Some(picture) = &mut self.picture {
-            picture.select_again(&self.settings.selection, &mut self.memory);
-        }
-        self.arrange();
-    }
-
-    /// Puts the picture into order and makes the rows of what is open.
-    fn arrange(&mut self) {
+    /// Puts the view into order and makes the rows of what is open.
+    pub(super) fn arrange(&mut self) {
         let selection = &self.settings.selection;
-        if let Some(picture) = &mut self.picture {
-            match (self.view, self.pages.is_empty()) {
-                (View::Groups, true) => picture.sort_groups(selection, &self.memory),
-                (View::Goroutines, true) => picture.sort_goroutines(selection),
+        if let Some(view) = &mut self.view {
+            match (self.tab, self.pages.is_empty()) {
+                (Tab::Groups, true) => view.sort_groups(selection, &self.memory),
+                (Tab::Goroutines, true) => view.sort_goroutines(selection),
                 _ => {}
             }
         }
@@ -577,22 +154,22 @@ impl State {
             Some(prompt) if prompt.error().is_some() => PROMPT_LINES,
             _ => 1,
         };
-        let has_heads = self.pages.is_empty() && matches!(self.view, View::Groups | View::Goroutines);
+        let has_heads = self.pages.is_empty() && matches!(self.tab, Tab::Groups | Tab::Goroutines);
         Layout::new(self.size.0, self.size.1, has_heads, footer)
     }
 
     /// The view that is open, below any pages.
     #[must_use]
-    pub fn view(&self) -> View {
-        self.view
+    pub fn tab(&self) -> Tab {
+        self.tab
     }
 
     /// The views that there are, with their titles.
     #[must_use]
-    pub fn views(&self) -> &'static [(View, &'static str)] {
-        match View::ALL.split_last() {
+    pub fn tabs(&self) -> &'static [(Tab, &'static str)] {
+        match Tab::ALL.split_last() {
             Some((_, without)) if !self.has_findings => without,
-            _ => View::ALL,
+            _ => Tab::ALL,
         }
     }
 
@@ -602,10 +179,10 @@ impl State {
         &self.settings
     }
 
-    /// The picture, once there is one.
+    /// The view, once there is one.
     #[must_use]
-    pub fn picture(&self) -> Option<&Picture> {
-        self.picture.as_ref()
+    pub fn view(&self) -> Option<&View> {
+        self.view.as_ref()
     }
 
     /// What is remembered.
@@ -632,7 +209,7 @@ impl State {
         &self.link
     }
 
-    /// Whether the picture is held.
+    /// Whether the view is held.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused
@@ -668,21 +245,7 @@ impl State {
         self.restarts
     }
 
-    /// Share of a core that gospy uses, 0 to 1; `None` before the first refresh.
-    #[must_use]
-    pub fn own_cpu(&self) -> Option<f64> {
-        let share = self.cost.as_secs_f64() / self.actual_interval().as_secs_f64();
-        (self.refreshes > 0 && share.is_finite()).then_some(share)
-    }
-
-    /// For how long the reading that goes on has taken, if it takes longer than it should.
-    #[must_use]
-    pub fn slow_reading(&self) -> Option<Duration> {
-        let taken = self.now.saturating_sub(self.reading_since?);
-        (taken > Duration::from_secs(1) && taken > self.actual_interval()).then_some(taken)
-    }
-
-    fn index(&self) -> Option<Index<'_>> {
-        self.picture.as_ref().map(|picture| Index::new(picture.observed.snapshot()))
+    pub(super) fn index(&self) -> Option<Index<'_>> {
+        self.view.as_ref().map(|view| view.observed.index())
     }
 }

@@ -5,102 +5,30 @@
 
 use std::sync::Arc;
 
+use super::State;
+use super::page::{Line, Page};
 use super::rows::Row;
-use super::{State, View};
+use crate::analysis::age::why_unknown;
 use crate::analysis::labels::LabelTally;
-use crate::analysis::{Filter, GroupBy, Index, Place};
+use crate::analysis::series::history::SAMPLES;
+use crate::analysis::{AgeSource, Filter, GroupBy, Index, Place};
 use crate::go_names::{minor_of, printed};
 use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
 use crate::report::findings::sentence;
 use crate::report::labels;
 use crate::report::place::PlaceWords;
-use crate::report::text::Role;
 use crate::report::text::shorten::width;
 use crate::report::units::{age, bytes, count, counted};
 use crate::top::grouping::{Group, Key, What};
-use crate::top::history::SAMPLES;
-use crate::top::picture::Total;
+use crate::top::piece::{Piece, Tone, piece, tone_of, wrapped};
+use crate::top::tab::Tab;
+use crate::top::view::Total;
 use crate::top::words::{rate, signed, sparkline, states};
 
 /// Pages that can be open on top of each other.
 const MAX_PAGES: usize = 32;
 /// Frames of a stack that are shown.
 const MAX_FRAMES: usize = 1_000;
-
-/// A page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Page {
-    /// A group.
-    Group {
-        /// Which.
-        key: Key,
-        /// Its name, as the target has it.
-        name: String,
-    },
-    /// A goroutine.
-    Goroutine(Goid),
-    /// A finding, by its code.
-    Finding(&'static str),
-}
-
-/// How a piece of text is to look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
-    /// As it is.
-    #[default]
-    Plain,
-    /// Head of something.
-    Head,
-    /// What the reader came for.
-    Strong,
-    /// What matters less.
-    Dim,
-    /// Runs, or is fewer than before.
-    Good,
-    /// Wants a look, or is more than before.
-    Attention,
-    /// Is wrong.
-    Bad,
-    /// A drawing.
-    Drawing,
-}
-
-impl From<Role> for Tone {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Plain => Self::Plain,
-            Role::Heading => Self::Head,
-            Role::Strong => Self::Strong,
-            Role::Dim => Self::Dim,
-            Role::Good => Self::Good,
-            Role::Attention => Self::Attention,
-            Role::Bad => Self::Bad,
-        }
-    }
-}
-
-/// A piece of text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Piece {
-    /// What it says.
-    pub text: String,
-    /// How it looks.
-    pub tone: Tone,
-}
-
-/// A piece of text.
-pub(crate) fn piece(tone: Tone, text: impl Into<String>) -> Piece {
-    Piece { text: text.into(), tone }
-}
-
-/// A line of a page.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
-    /// What it says.
-    pub pieces: Vec<Piece>,
-    /// The goroutine that it leads to.
-    pub link: Option<Goid>,
-}
 
 fn line(pieces: impl IntoIterator<Item = Piece>) -> Line {
     Line { pieces: pieces.into_iter().collect(), link: None }
@@ -115,16 +43,14 @@ impl State {
     /// Opens what is selected.
     pub(super) fn open(&mut self) {
         let Some(row) = self.rows.get(self.cursor().at).copied() else { return };
-        let Some(picture) = &self.picture else { return };
-        let snapshot = picture.observed.snapshot();
+        let Some(view) = &self.view else { return };
+        let snapshot = view.observed.snapshot();
         let page = match row {
-            Row::Group(at) => {
-                picture.groups.get(at).map(|group| Page::Group { key: group.key, name: self.name(group) })
-            }
+            Row::Group(at) => view.groups.get(at).map(|group| Page::Group { key: group.key, name: self.name(group) }),
             Row::Goroutine(at) => snapshot.goroutines.get(at).map(|goroutine| Page::Goroutine(goroutine.id)),
             Row::Processor(at) => snapshot.processors.get(at).and_then(|p| p.running).map(Page::Goroutine),
             Row::Thread(at) => snapshot.threads.get(at).and_then(|m| m.goroutine).map(Page::Goroutine),
-            Row::Finding(at) => picture.observed.findings().get(at).map(|found| Page::Finding(found.finding.code())),
+            Row::Finding(at) => view.observed.findings().get(at).map(|found| Page::Finding(found.finding.code())),
             Row::Line(at) => self.lines.get(at).and_then(|line| line.link).map(Page::Goroutine),
             Row::Total(total) => return self.open_total(total),
             Row::Head(_) => None,
@@ -144,13 +70,13 @@ impl State {
             Total::All => return,
             Total::State(status) => format!("state={}", status.name()),
             Total::Reason(reason) => {
-                let text = self.picture.as_ref().and_then(|p| p.observed.snapshot().wait_reason(reason));
+                let text = self.view.as_ref().and_then(|p| p.observed.snapshot().wait_reason(reason));
                 text.map_or_else(String::new, |text| format!("reason=\"{text}\""))
             }
         };
         if let Ok(filter) = Filter::parse(&text) {
             self.settings.selection.filter = Some((text, filter));
-            self.view = View::Goroutines;
+            self.tab = Tab::Goroutines;
             self.select_again();
         }
     }
@@ -182,8 +108,8 @@ impl State {
     }
 
     fn group_lines(&self, key: Key) -> Option<Vec<Line>> {
-        let picture = self.picture.as_ref()?;
-        let group = picture.groups.iter().find(|group| group.key == key)?;
+        let view = self.view.as_ref()?;
+        let group = view.groups.iter().find(|group| group.key == key)?;
         let index = self.index()?;
         let snapshot = index.snapshot();
         let columns = usize::from(self.size.0).saturating_sub(2);
@@ -236,7 +162,7 @@ impl State {
 
     fn finding_lines(&self, code: &str) -> Option<Vec<Line>> {
         let index = self.index()?;
-        let findings = self.picture.as_ref()?.observed.findings();
+        let findings = self.view.as_ref()?.observed.findings();
         let found = findings.iter().find(|found| found.finding.code() == code)?;
         let columns = usize::from(self.size.0).saturating_sub(2);
         let mut lines = vec![line([piece(Tone::Strong, code)])];
@@ -259,7 +185,7 @@ impl State {
             pieces.push(piece(tone_of(change), signed(change)));
             pieces.push(piece(Tone::Plain, format!(" {what}")));
         };
-        let now = self.picture.as_ref().map_or(0, |picture| picture.observed.snapshot().monotonic_ns);
+        let now = self.view.as_ref().map_or(0, |view| view.observed.snapshot().monotonic_ns);
         let ago = |at: Option<u64>| at.map_or_else(String::new, |at| format!(" ({})", age(now.saturating_sub(at))));
         let memory = &self.memory;
         add(memory.since_mark(group), format!("since mark{}", ago(memory.mark.as_ref().map(|mark| mark.at_ns))));
@@ -269,7 +195,6 @@ impl State {
     }
 
     fn goroutine_lines(&self, id: Goid) -> Option<Vec<Line>> {
-        let picture = self.picture.as_ref()?;
         let index = self.index()?;
         let snapshot = index.snapshot();
         let at = snapshot.goroutines.iter().position(|goroutine| goroutine.id == id && !goroutine.status.is_dead())?;
@@ -284,13 +209,19 @@ impl State {
             let why = index.reason(goroutine).unwrap_or("for a reason that the runtime does not name");
             lines.push(fact("Waits", why));
         }
-        if let Some(ns) = index.wait_ns(goroutine) {
-            let how = if picture.observed.is_watched(at) {
-                "found so at each refresh, and it has not run in between"
-            } else {
-                "as the collections tell"
-            };
-            lines.push(fact("Blocked", format!("≥ {}, {how}", age(ns))));
+        match index.age(goroutine) {
+            Some(known) => {
+                let how = match known.source {
+                    AgeSource::Watched => "found so at each refresh, and it has not run in between",
+                    AgeSource::Gc => "as the collections tell",
+                };
+                lines.push(fact("Blocked", format!("≥ {}, {how}", age(known.at_least_ns))));
+            }
+            None if goroutine.status.is_blocked() => {
+                let why = why_unknown(snapshot);
+                lines.extend(why.map(|why| fact("Blocked", format!("for how long is unknown: {why}"))));
+            }
+            None => {}
         }
         if let Some(thread) = index.thread(goroutine) {
             let tid = thread.tid.map_or_else(String::new, |tid| format!(", thread {tid}"));
@@ -351,7 +282,7 @@ impl State {
 }
 
 /// Function and place, or value of the label.
-fn group_name(index: &Index<'_>, by: &GroupBy, group: &Group) -> String {
+pub(super) fn group_name(index: &Index<'_>, by: &GroupBy, group: &Group) -> String {
     let symbols: &Arc<SymbolPool> = &index.snapshot().symbols;
     match group.key.what {
         What::Label(value) => symbols.str(value).to_owned(),
@@ -431,21 +362,6 @@ fn creator_lines(snapshot: &Snapshot, goroutine: &Goroutine, columns: usize) -> 
     frames_lines(&[[format!("created by {function}"), place]], columns)
 }
 
-/// Words on lines of so many columns, as far as words fit.
-pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(last) if width(last) + 1 + width(word) <= columns => {
-                last.push(' ');
-                last.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 /// Each frame on one line with the places in a column, or on two where that is too wide.
 fn frames_lines(frames: &[[String; 2]], columns: usize) -> Vec<Line> {
     let widest =
@@ -464,13 +380,4 @@ fn frames_lines(frames: &[[String; 2]], columns: usize) -> Vec<Line> {
         }
     }
     lines
-}
-
-/// More is worth a look, fewer is well.
-pub(crate) fn tone_of(change: i64) -> Tone {
-    match change {
-        1.. => Tone::Attention,
-        0 => Tone::Dim,
-        _ => Tone::Good,
-    }
 }

@@ -1,13 +1,13 @@
 //! The rows of what is open. They hold positions only; their text is made when it is drawn, so that
 //! a list of a million goroutines costs no more than its screenful.
 
-use super::pages::Page;
-use super::{State, View};
-use crate::analysis::Index;
+use super::State;
+use super::page::Page;
 use crate::analysis::group::Keys;
 use crate::model::{Goid, Status, WaitReasonId};
 use crate::top::grouping::Key;
-use crate::top::picture::Total;
+use crate::top::tab::Tab;
+use crate::top::view::Total;
 
 /// A part of a page with columns of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Section {
 /// A row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// A group, by its position in the picture.
+    /// A group, by its position in the view.
     Group(usize),
     /// A goroutine, by its position in the snapshot.
     Goroutine(usize),
@@ -39,7 +39,7 @@ pub enum Row {
     Processor(usize),
     /// An M, by its position in the snapshot.
     Thread(usize),
-    /// A finding, by its position in the picture.
+    /// A finding, by its position in the view.
     Finding(usize),
     /// A line of text of a page.
     Line(usize),
@@ -72,16 +72,16 @@ impl State {
     /// What `row` stands for.
     #[must_use]
     pub fn identity(&self, row: &Row) -> Option<Identity> {
-        let picture = self.picture.as_ref()?;
-        let snapshot = picture.observed.snapshot();
+        let view = self.view.as_ref()?;
+        let snapshot = view.observed.snapshot();
         Some(match *row {
-            Row::Group(at) => Identity::Group(picture.groups.get(at)?.key),
+            Row::Group(at) => Identity::Group(view.groups.get(at)?.key),
             Row::Goroutine(at) => Identity::Goroutine(snapshot.goroutines.get(at)?.id),
             Row::Total(Total::State(status)) => Identity::State(status),
             Row::Total(Total::Reason(reason)) => Identity::Reason(reason),
             Row::Processor(at) => Identity::Processor(snapshot.processors.get(at)?.id),
             Row::Thread(at) => Identity::Thread(snapshot.threads.get(at)?.id),
-            Row::Finding(at) => Identity::Finding(picture.observed.findings().get(at)?.finding.code()),
+            Row::Finding(at) => Identity::Finding(view.observed.findings().get(at)?.finding.code()),
             Row::Line(at) => Identity::Line(at),
             Row::Total(Total::All) | Row::Head(_) => return None,
         })
@@ -90,7 +90,7 @@ impl State {
     pub(super) fn make_rows(&mut self) {
         self.make_lines();
         let rows = match self.page() {
-            None => self.view_rows(),
+            None => self.tab_rows(),
             Some(page) => {
                 let lines = (0..self.lines.len()).map(Row::Line);
                 let members = match page {
@@ -105,13 +105,13 @@ impl State {
         self.rows = rows;
     }
 
-    fn view_rows(&self) -> Vec<Row> {
-        let Some(picture) = &self.picture else { return Vec::new() };
-        let snapshot = picture.observed.snapshot();
-        match self.view {
-            View::Groups => (0..picture.groups.len()).map(Row::Group).collect(),
-            View::Goroutines => picture.positions.iter().map(|&at| Row::Goroutine(at)).collect(),
-            View::States => {
+    fn tab_rows(&self) -> Vec<Row> {
+        let Some(view) = &self.view else { return Vec::new() };
+        let snapshot = view.observed.snapshot();
+        match self.tab {
+            Tab::Groups => (0..view.groups.len()).map(Row::Group).collect(),
+            Tab::Goroutines => view.positions.iter().map(|&at| Row::Goroutine(at)).collect(),
+            Tab::States => {
                 let totals = &self.memory.totals;
                 let mut states: Vec<Status> = Vec::new();
                 let mut reasons: Vec<WaitReasonId> = Vec::new();
@@ -132,14 +132,14 @@ impl State {
                 let states = [Row::Head(Section::States)].into_iter().chain(states);
                 states.chain([Row::Head(Section::Reasons)]).chain(reasons).collect()
             }
-            View::Scheduler => {
+            Tab::Scheduler => {
                 let processors = (0..snapshot.processors.len()).map(Row::Processor);
                 let processors = [Row::Head(Section::Processors)].into_iter().chain(processors);
                 let threads = (0..snapshot.threads.len()).map(Row::Thread);
                 processors.chain([Row::Head(Section::Threads)]).chain(threads).collect()
             }
-            View::Findings => {
-                let findings = (0..picture.observed.findings().len()).map(Row::Finding);
+            Tab::Findings => {
+                let findings = (0..view.observed.findings().len()).map(Row::Finding);
                 let head = (findings.len() > 0).then_some(Row::Head(Section::Findings));
                 head.into_iter().chain(findings).collect()
             }
@@ -148,7 +148,7 @@ impl State {
 
     /// Positions of the goroutines that a finding names, whatever the filter says.
     fn named(&self, code: &str) -> Vec<usize> {
-        let findings = self.picture.as_ref().map_or(&[][..], |picture| picture.observed.findings());
+        let findings = self.view.as_ref().map_or(&[][..], |view| view.observed.findings());
         let found = findings.iter().find(|found| found.finding.code() == code);
         found.map_or_else(Vec::new, |found| found.positions.clone())
     }
@@ -156,12 +156,12 @@ impl State {
     /// Positions of the members of a group that match the filter, in the order of the goroutines'
     /// view.
     pub(super) fn members(&self, key: Key) -> Vec<usize> {
-        let Some(picture) = &self.picture else { return Vec::new() };
+        let Some(view) = &self.view else { return Vec::new() };
         let selection = &self.settings.selection;
-        let index = Index::new(picture.observed.snapshot());
+        let index = view.observed.index();
         let mut keys = Keys::lasting(&index.snapshot().symbols, &selection.grouping);
-        let goroutines = &picture.observed.snapshot().goroutines;
-        let mut members: Vec<usize> = picture
+        let goroutines = &view.observed.snapshot().goroutines;
+        let mut members: Vec<usize> = view
             .positions
             .iter()
             .copied()

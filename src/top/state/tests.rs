@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::{Effect, Event, Identity, Leave, Link, Page, Row, Settings, State, View};
+use super::{Effect, Event, Identity, Leave, Link, Page, Row, Settings, State, Tab};
+use crate::analysis::series::{Observed, Watching};
 use crate::analysis::{GroupBy, PlaceKind, SortKey};
 use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use crate::model::{Goid, Snapshot, Status};
+use crate::sampling::Sample;
+use crate::sampling::source::SourceEnd;
 use crate::top::order::{GroupSort, Order};
-use crate::top::picture::Selection;
-use crate::top::source::SourceEnd;
-use crate::top::watch::{Observed, Watch};
+use crate::top::view::Selection;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -30,7 +31,7 @@ fn settings() -> Settings {
         iterations: None,
         wait: false,
         recorded: false,
-        view: View::Groups,
+        tab: Tab::Groups,
     }
 }
 
@@ -61,14 +62,19 @@ fn snapshot(second: u64) -> Snapshot {
 /// A state with what feeds it.
 struct Script {
     state: State,
-    watch: Watch,
+    watch: Watching,
     at: Duration,
     effects: Vec<Effect>,
 }
 
 impl Script {
     fn new(settings: Settings) -> Self {
-        Self { state: State::new(settings, 80, 24), watch: Watch::default(), at: Duration::ZERO, effects: Vec::new() }
+        Self {
+            state: State::new(settings, 80, 24),
+            watch: Watching::default(),
+            at: Duration::ZERO,
+            effects: Vec::new(),
+        }
     }
 
     fn apply(&mut self, event: Event) -> &mut Self {
@@ -82,7 +88,7 @@ impl Script {
 
     fn take(&mut self, snapshot: Snapshot, cost: Duration) -> &mut Self {
         let observed = self.observe(snapshot);
-        self.apply(Event::Snapshot { observed, cost })
+        self.apply(Event::Snapshot(Sample { observed, cost }))
     }
 
     /// A whole refresh at each of these seconds.
@@ -122,17 +128,15 @@ impl Script {
     }
 
     fn groups(&self) -> Vec<String> {
-        let picture = self.state.picture().expect("a picture");
-        picture.groups.iter().map(|group| self.state.name(group).split("  ").next().unwrap().to_owned()).collect()
+        let view = self.state.view().expect("a view");
+        view.groups.iter().map(|group| self.state.name(group).split("  ").next().unwrap().to_owned()).collect()
     }
 
     fn selected(&self) -> String {
         let cursor = self.state.cursor();
         match self.state.rows().get(cursor.at) {
             Some(Row::Group(at)) => self.groups()[*at].clone(),
-            Some(Row::Goroutine(at)) => {
-                self.state.picture().unwrap().observed.snapshot().goroutines[*at].id.0.to_string()
-            }
+            Some(Row::Goroutine(at)) => self.state.view().unwrap().observed.snapshot().goroutines[*at].id.0.to_string(),
             other => format!("{other:?}"),
         }
     }
@@ -150,7 +154,7 @@ fn a_mark_brings_the_leak_to_the_top() {
     assert_eq!(script.groups(), ["main.wobble", "main.steady", "main.leak"]);
     script.keys("d").seconds(4..9);
     assert_eq!(script.groups()[0], "main.leak");
-    let (group, memory) = (&script.state.picture().unwrap().groups[0], script.state.memory());
+    let (group, memory) = (&script.state.view().unwrap().groups[0], script.state.memory());
     assert_eq!((memory.since_mark(group), memory.growth(group)), (Some(15), Some(24)));
     assert!((memory.groups.rate(group.key).unwrap() - 3.0).abs() < 0.01);
     script.keys("D");
@@ -269,7 +273,7 @@ fn a_state_opens_as_a_filter() {
         script.keys("j");
     }
     script.keys("\n");
-    assert_eq!(script.state.view(), View::Goroutines);
+    assert_eq!(script.state.tab(), Tab::Goroutines);
     assert_eq!(
         script.state.settings().selection.filter.as_ref().map(|(text, _)| text.as_str()),
         Some("reason=\"select\"")
@@ -281,11 +285,11 @@ fn a_state_opens_as_a_filter() {
 fn views_sorting_and_grouping() {
     let mut script = Script::new(settings());
     script.seconds(0..1).press(KeyCode::Tab);
-    assert_eq!(script.state.view(), View::Goroutines);
+    assert_eq!(script.state.tab(), Tab::Goroutines);
     script.keys("I");
     assert_eq!(script.selected(), "1009");
     script.press(KeyCode::BackTab).press(KeyCode::BackTab);
-    assert_eq!(script.state.view(), View::Scheduler);
+    assert_eq!(script.state.tab(), Tab::Scheduler);
     script.keys("1>>>");
     // Without a mark its column is passed over.
     assert_eq!(script.state.settings().selection.group_order.key, GroupSort::Rate);
@@ -365,7 +369,7 @@ fn the_end_of_the_target_is_an_event() {
     script.at = 60 * SECOND;
     assert!(!script.apply(Event::Tick).wants_reading());
     assert!(!script.keys("r").wants_reading());
-    // The last picture can still be looked through.
+    // The last view can still be looked through.
     assert_eq!(script.groups().len(), 3);
     script.keys("\n");
     assert!(script.state.page().is_some());
@@ -391,9 +395,9 @@ fn a_successor_starts_anew() {
     script.watch.reset();
     script.at = 9 * SECOND;
     assert!(script.apply(Event::Returned).wants_reading());
-    assert!(script.state.picture().is_none() && script.state.page().is_none());
+    assert!(script.state.view().is_none() && script.state.page().is_none());
     script.take(snapshot(0), Duration::ZERO);
-    let group = &script.state.picture().unwrap().groups[0];
+    let group = &script.state.view().unwrap().groups[0];
     assert_eq!((script.state.memory().growth(group), script.state.memory().since_mark(group)), (Some(0), None));
 }
 
@@ -408,7 +412,7 @@ fn leaving() {
     let mut script = Script::new(settings());
     for key in ["x", "q", "d", "2", "\u{1b}", "?"] {
         assert_eq!(script.keys("?").state.help(), Some(0));
-        assert_eq!((script.keys(key).state.help(), script.left(), script.state.view()), (None, None, View::Groups));
+        assert_eq!((script.keys(key).state.help(), script.left(), script.state.tab()), (None, None, Tab::Groups));
     }
     script.keys("?").apply(Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
     assert_eq!(script.left(), Some(Leave::Done));
@@ -436,7 +440,7 @@ fn a_target_that_ends_before_anything_was_shown_is_left_at_once() {
 fn another_run_in_the_same_process_starts_anew() {
     let mut script = Script::new(settings());
     script.seconds(0..5).keys("d\n");
-    assert!(script.state.memory().growth(&script.state.picture().unwrap().groups[0]).is_some_and(|growth| growth > 0));
+    assert!(script.state.memory().growth(&script.state.view().unwrap().groups[0]).is_some_and(|growth| growth > 0));
     let run = |second, uptime| {
         let mut next = snapshot(second);
         next.target.uptime_ns = Some(uptime);
@@ -449,8 +453,8 @@ fn another_run_in_the_same_process_starts_anew() {
         "{:?}",
         script.state.notice()
     );
-    let (picture, memory) = (script.state.picture().unwrap(), script.state.memory());
-    let group = &picture.groups[0];
+    let (view, memory) = (script.state.view().unwrap(), script.state.memory());
+    let group = &view.groups[0];
     assert_eq!(
         (memory.growth(group), memory.since_mark(group), memory.groups.change(group.key)),
         (Some(0), None, None)
@@ -469,7 +473,7 @@ fn trends_are_there_in_every_grouping() {
     let trend = |script: &Script, name: &str| -> Vec<u64> {
         let groups = script.groups();
         let at = groups.iter().position(|group| group == name).unwrap_or_else(|| panic!("{name} in {groups:?}"));
-        script.state.memory().groups.recent(script.state.picture().unwrap().groups[at].key, 100).collect()
+        script.state.memory().groups.recent(script.state.view().unwrap().groups[at].key, 100).collect()
     };
     let leak: Vec<u64> = (0..8).map(|second| 10 + second * 3).collect();
     let wobble: Vec<u64> = (0..8).map(|second| 30 + (second % 2) * 40).collect();
@@ -480,7 +484,7 @@ fn trends_are_there_in_every_grouping() {
         assert_eq!(trend(script.keys("b"), "main.leak"), leak);
         assert_eq!(trend(script.keys("b"), "main.leak"), leak);
         assert_eq!(trend(script.keys("b"), "main.main"), all);
-        let group = &script.state.picture().unwrap().groups[0];
+        let group = &script.state.view().unwrap().groups[0];
         assert_eq!(script.state.memory().groups.change(group.key), Some(43));
         assert_eq!(script.state.memory().groups.rate(group.key).map(f64::round), Some(5.0));
         script.keys("b");
@@ -517,7 +521,7 @@ fn a_recording_has_nothing_to_compare_with() {
 fn a_filter_that_matches_nothing_says_so() {
     let mut script = Script::new(settings());
     script.seconds(0..1).keys("/func=leak\n");
-    let nothing = |script: &Script| script.state.picture().unwrap().nothing.join("\n");
+    let nothing = |script: &Script| script.state.view().unwrap().nothing.join("\n");
     let want = "no goroutine matches func=leak, of 90\n= needs the whole text; func~leak finds 10 goroutines";
     assert_eq!(nothing(&script), want);
     script.seconds(1..2);
@@ -551,7 +555,7 @@ fn an_empty_target_and_keys_before_there_is_anything() {
     let mut builder = SnapshotBuilder::new();
     builder.add(&GoroutineSpec { id: 0, status: Status::Dead, ..Default::default() });
     script.take(builder.build(), Duration::ZERO).keys(everything);
-    assert!(script.state.picture().unwrap().groups.is_empty());
+    assert!(script.state.view().unwrap().groups.is_empty());
 }
 
 #[test]
@@ -569,10 +573,10 @@ fn the_view_of_findings_is_there_once_there_is_one() {
     };
     let mut script = Script::new(settings());
     script.take(stuck(0, &[]), SECOND).keys("5");
-    assert_eq!((script.state.view(), script.state.notice()), (View::Groups, Some("there are no findings")));
-    assert_eq!(script.press(KeyCode::BackTab).state.view(), View::Scheduler);
+    assert_eq!((script.state.tab(), script.state.notice()), (Tab::Groups, Some("there are no findings")));
+    assert_eq!(script.press(KeyCode::BackTab).state.tab(), Tab::Scheduler);
     script.take(stuck(1, &[7, 8]), SECOND).press(KeyCode::Tab);
-    assert_eq!(script.state.view(), View::Findings);
+    assert_eq!(script.state.tab(), Tab::Findings);
     assert_eq!(script.state.identity(&script.state.rows()[1]), Some(Identity::Finding("nil_channel")));
     script.press(KeyCode::Enter);
     assert_eq!(script.state.page(), Some(&Page::Finding("nil_channel")));
@@ -588,7 +592,98 @@ fn the_view_of_findings_is_there_once_there_is_one() {
     script.take(stuck(3, &[]), SECOND).press(KeyCode::Esc);
     assert_eq!((script.state.page(), members(&script)), (Some(&Page::Finding("nil_channel")), 0));
     script.press(KeyCode::Esc);
-    assert_eq!((script.state.view(), script.state.rows().len()), (View::Findings, 0));
+    assert_eq!((script.state.tab(), script.state.rows().len()), (Tab::Findings, 0));
     script.apply(Event::Returned);
-    assert_eq!((script.state.view(), script.state.views().len()), (View::Groups, 4));
+    assert_eq!((script.state.tab(), script.state.tabs().len()), (Tab::Groups, 4));
+}
+
+/// The same program in a pool that numbers names differently, as a session starts one when it has met
+/// more names than it keeps.
+fn renumbered(second: u64) -> Snapshot {
+    let mut builder = SnapshotBuilder::of_new_session();
+    let mut add = |count: u64, function, first: u64, reason| {
+        for id in first..first + count {
+            let frames = vec![frame("runtime.gopark", "/go/proc.go", 1), frame(function, "/app/x.go", 1)];
+            builder.add(&GoroutineSpec { id, frames, reason: Some(reason), ..Default::default() });
+        }
+    };
+    // In another order, and behind another one: the ids that names had are those of others now.
+    add(1, "main.first", 5_000, "select");
+    add(10 + second * 3, "main.leak", 1_000, "chan send");
+    add(30, "main.wobble", 100, "chan receive");
+    add(50, "main.steady", 1, "select");
+    let mut snapshot = builder.build();
+    snapshot.goroutines.sort_by_key(|goroutine| goroutine.id);
+    snapshot.monotonic_ns = NOW_NS + second * 1_000_000_000;
+    snapshot
+}
+
+#[test]
+fn names_that_are_numbered_anew_change_nothing_of_what_is_selected_or_open() {
+    for open in [false, true] {
+        // From here on, names are numbered as `snapshot` meets them.
+        drop(SnapshotBuilder::of_new_session());
+        let mut script = Script::new(settings());
+        script.seconds(0..3);
+        let before = script.state.view().unwrap().observed.snapshot().symbols.id();
+        let selected = |script: &Script| {
+            let state = &script.state;
+            let row = state.rows()[state.cursor().at];
+            let Row::Group(at) = row else { panic!("{row:?}") };
+            state.name(&state.view().unwrap().groups[at])
+        };
+        script.press(KeyCode::Down).press(KeyCode::Down);
+        assert!(selected(&script).starts_with("main.leak"));
+        let key_of_leak = |script: &Script| {
+            let groups = &script.state.view().unwrap().groups;
+            groups.iter().find(|group| script.state.name(group).starts_with("main.leak")).unwrap().key
+        };
+        let key_before = key_of_leak(&script);
+        script.keys("d");
+        if open {
+            script.press(KeyCode::Enter);
+        }
+        script.at = Duration::from_secs(3);
+        script.apply(Event::Tick).take(renumbered(3), Duration::from_millis(10));
+        assert_ne!(script.state.view().unwrap().observed.snapshot().symbols.id(), before);
+        assert_ne!(key_of_leak(&script), key_before, "else this shows nothing");
+        // Counts of the other pool are not compared with these.
+        assert_eq!(script.state.memory().groups.len(), 1);
+        assert!(script.state.memory().mark.is_none());
+        assert_eq!(script.state.settings().selection.group_order, Order::by(GroupSort::Count));
+        assert_eq!(script.state.restarts(), 0);
+        if open {
+            assert!(matches!(script.state.page(), Some(Page::Group { name, .. }) if name.starts_with("main.leak")));
+            let members = script.state.rows().iter().filter(|row| matches!(row, Row::Goroutine(_))).count();
+            assert_eq!(members, 19);
+            script.keys("\u{1b}");
+        }
+        assert!(selected(&script).starts_with("main.leak"), "{}", selected(&script));
+    }
+}
+
+#[test]
+fn a_wait_that_is_unknown_says_why() {
+    let mut script = Script::new(settings());
+    let mut none = snapshot(0);
+    for goroutine in &mut none.goroutines {
+        (goroutine.blocked_before_ns, goroutine.wait_since_ns) = (None, None);
+    }
+    let page = |script: &mut Script, cycles, second: u64| {
+        let mut snapshot = none.clone();
+        snapshot.monotonic_ns += second * 1_000_000_000;
+        snapshot.gc.as_mut().unwrap().cycles = cycles;
+        script.at = Duration::from_secs(second);
+        script.apply(Event::Tick).take(snapshot, Duration::ZERO);
+        if script.state.page().is_none() {
+            script.keys("2\n");
+        }
+        let text = |line: &super::Line| line.pieces.iter().map(|piece| piece.text.as_str()).collect::<String>();
+        script.state.lines().iter().map(text).find(|line| line.starts_with("Blocked"))
+    };
+    assert_eq!(page(&mut script, 0, 0).as_deref(), Some("Blocked  for how long is unknown: no GC yet"));
+    assert_eq!(page(&mut script, 5, 1), None);
+    page(&mut script, 5, 2);
+    let watched = page(&mut script, 5, 3).expect("three intervals agree");
+    assert_eq!(watched, "Blocked  ≥ 1s, found so at each refresh, and it has not run in between");
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::super::read::unix_ns;
+use super::super::read::{age, unix_ns};
 use super::types::{Ancestor, CFrame, Gc, Goroutine, Heap, Place, Processor, Reading, Sched, Target, Thread, Warning};
 use crate::addr::{Addr, Arch};
+use crate::analysis::Age;
+use crate::analysis::census::{LongestWaits, WaitBound};
 use crate::model::{
     self, AncestorsId, Consistency, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, FreezeInfo, GcPhase,
     GcStats, Goid, HeapStats, Label, Language, ModuleInfo, NotShown, PStatus, Provenance, Scheduler, Snapshot, Stack,
-    StackFrame, StackId, StackState, Status, SymbolPool, TargetInfo, WaitReasonId, WarningCode, Warnings,
+    StackFrame, StackId, StackState, Status, SymbolPool, TargetInfo, WaitReasonId, WarningCode, Warnings, WatchedWaits,
 };
 use crate::process::Backend;
 use crate::runtime::version::GoVersionSource;
@@ -20,6 +22,14 @@ use crate::runtime::version::GoVersionSource;
 const STACK_LO: u64 = 1 << 32;
 /// Most different wait reasons; the runtime numbers them with a byte.
 const MAX_REASONS: usize = 255;
+
+/// What is known of a goroutine once everything has been read.
+#[derive(Debug)]
+struct Later {
+    m: Option<i64>,
+    age: Option<Age>,
+    at_most_ns: Option<u64>,
+}
 
 /// What was read back so far.
 #[derive(Default)]
@@ -36,7 +46,7 @@ pub(super) struct Restored {
     threads: Vec<model::Thread>,
     goroutines: Vec<model::Goroutine>,
     /// For each goroutine the id of its M, and how long it has waited.
-    later: Vec<(Option<i64>, Option<u64>)>,
+    later: Vec<Later>,
     total: u64,
     dead: u64,
     wait_reasons: Vec<String>,
@@ -257,7 +267,11 @@ impl Restored {
         let bytes = goroutine.stack;
         let hi = bytes.reserved_bytes.or(bytes.used_bytes).and_then(|len| STACK_LO.checked_add(len));
         let sp = hi.zip(bytes.used_bytes).and_then(|(hi, used)| hi.checked_sub(used));
-        self.later.push((goroutine.m_id, goroutine.wait_ns));
+        self.later.push(Later {
+            m: goroutine.m_id,
+            age: age(goroutine.wait_ns, goroutine.wait_source.as_deref()),
+            at_most_ns: goroutine.wait_at_most_ns,
+        });
         self.goroutines.push(model::Goroutine {
             id: Goid(goroutine.id),
             addr: address(&goroutine.address),
@@ -294,15 +308,36 @@ impl Restored {
 
     pub(super) fn finish(mut self) -> Snapshot {
         // The runtime's clock is not in the document. Waits count from any.
-        let longest = self.later.iter().filter_map(|(_, wait)| *wait).max().unwrap_or(0);
+        let waits = self.later.iter().flat_map(|later| [later.age.map(|age| age.at_least_ns), later.at_most_ns]);
+        let longest = waits.flatten().max().unwrap_or(0);
         let monotonic_ns = self.captured_at_unix_ns.max(longest).saturating_add(1);
         let ms: FxHashMap<i64, Addr> = self.threads.iter().map(|thread| (thread.id, thread.addr)).collect();
-        for (goroutine, (m, wait)) in self.goroutines.iter_mut().zip(&self.later) {
-            goroutine.m = m.and_then(|id| ms.get(&id)).copied();
-            goroutine.blocked_before_ns =
-                wait.and_then(|wait| monotonic_ns.checked_sub(wait)).and_then(NonZeroU64::new);
-            // What is shown as minutes is at least as long as that.
-            goroutine.wait_since_ns = goroutine.blocked_before_ns;
+        let last_gc = self.gc.as_ref().and_then(|gc| Some((gc.last_unix_ns?, gc.cycles)));
+        let uptime_ns = self.target.uptime_ns;
+        let unstamped = LongestWaits::new(self.captured_at_unix_ns, last_gc, uptime_ns).of(WaitBound::Collection);
+        let mut watched = WatchedWaits::default();
+        for (goroutine, later) in self.goroutines.iter_mut().zip(&self.later) {
+            goroutine.m = later.m.and_then(|id| ms.get(&id)).copied();
+            let since = |ns: u64| monotonic_ns.checked_sub(ns).and_then(NonZeroU64::new);
+            match later.age {
+                Some(age) if age.is_measured() => {
+                    if let Some(since) = since(age.at_least_ns) {
+                        watched.insert(goroutine.id, since.get());
+                    }
+                }
+                Some(age) => {
+                    goroutine.blocked_before_ns = since(age.at_least_ns);
+                    // It is not in the document, but what follows from it; what is shown as minutes is at least
+                    // as long as the wait.
+                    let stamp_ns = later.at_most_ns.and_then(LongestWaits::stamp_ns);
+                    goroutine.wait_since_ns = since(stamp_ns.unwrap_or(0).max(age.at_least_ns));
+                }
+                // A stamp of which it is not known when it was set bounds it from above.
+                None => {
+                    let stamped = later.at_most_ns.filter(|&ns| Some(ns) != unstamped && Some(ns) != uptime_ns);
+                    goroutine.wait_since_ns = stamped.and_then(LongestWaits::stamp_ns).and_then(since);
+                }
+            }
         }
         // Whatever order they were asked for in.
         self.goroutines.sort_by_key(|goroutine| (goroutine.status.is_dead(), goroutine.id, goroutine.addr));
@@ -323,6 +358,7 @@ impl Restored {
             goroutines: self.goroutines,
             dead_goroutines: self.dead,
             wait_reasons: self.wait_reasons,
+            watched,
             death: self.death.map(|death| model::Death { process: self.target.pid, ..death }),
             target: self.target,
             symbols: Arc::new(self.symbols),

@@ -7,7 +7,7 @@ use crate::addr::Addr;
 use crate::analysis::Index;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{
-    Death, DeathKind, DeathSignal, Goid, PanicValue, Snapshot, StackKind, StackState, Status, WarningCode,
+    Death, DeathKind, DeathSignal, Goid, PanicValue, Snapshot, StackKind, StackState, Status, WarningCode, WatchedWaits,
 };
 use crate::report::json::read::ReadBackError;
 use crate::report::json::{JsonOptions, write};
@@ -181,4 +181,54 @@ proptest! {
         }
         prop_assert!(snapshot(&bytes[..cut]).is_err());
     }
+}
+
+/// Ages come back as they were written: how long at least and at most, and how that is known. A document
+/// that is written again is the same.
+#[test]
+fn ages_come_back() {
+    let mut builder = SnapshotBuilder::new();
+    for id in 1..=5 {
+        builder.add(&GoroutineSpec { id, reason: Some("sync.Mutex.Lock"), ..Default::default() });
+    }
+    let mut read = builder.build();
+    let second = 1_000_000_000;
+    let since = |ns: u64| std::num::NonZeroU64::new(read.monotonic_ns - ns);
+    let (long, short) = (since(90 * second), since(40 * second));
+    // Blocked for 40 s at least, with a stamp of 90 s ago; a stamp of which nothing else is known; one that
+    // was measured; nothing.
+    (read.goroutines[0].blocked_before_ns, read.goroutines[0].wait_since_ns) = (short, long);
+    read.goroutines[1].wait_since_ns = long;
+    let mut waits = WatchedWaits::default();
+    waits.insert(Goid(3), read.monotonic_ns - 5 * second);
+    let json = |index: &Index<'_>| {
+        let mut out = Vec::new();
+        write(&mut out, index, &[0, 1, 2, 3, 4], &JsonOptions::default()).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let written = json(&Index::with_waits(&read, &waits));
+    let document: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let ages = |at: usize| {
+        let goroutine = &document["goroutines"]["list"][at];
+        let ns = |key: &str| goroutine[key].as_u64().map(|ns| ns / second);
+        (ns("wait_ns"), goroutine["wait_source"].as_str(), ns("wait_at_most_ns"))
+    };
+    let unstamped = ages(3).2;
+    assert_eq!(ages(0), (Some(40), Some("gc"), Some(91)));
+    assert_eq!(ages(1), (None, None, Some(91)));
+    assert_eq!(ages(2), (Some(5), Some("watched"), unstamped));
+    assert_eq!(ages(3), (None, None, unstamped));
+    assert!(unstamped.is_some_and(|most| most != 91));
+    let back = snapshot(written.as_bytes()).unwrap();
+    assert_eq!(back.goroutines[2].blocked_before_ns, None);
+    let again: serde_json::Value = serde_json::from_str(&json(&Index::new(&back))).unwrap();
+    for at in 0..5 {
+        for key in ["wait_ns", "wait_source", "wait_at_most_ns"] {
+            let of = |document: &serde_json::Value| document["goroutines"]["list"][at][key].clone();
+            assert_eq!(of(&document), of(&again), "{key} of goroutine {}", at + 1);
+        }
+    }
+    // In the live view too.
+    let observed = crate::analysis::series::Watching::default().observe(back);
+    assert!(observed.is_watched(2) && !observed.is_watched(0));
 }

@@ -186,6 +186,8 @@ pub(super) struct Goroutine {
     pub(super) state: String,
     pub(super) wait_reason: Option<String>,
     pub(super) wait_ns: Option<u64>,
+    pub(super) wait_source: Option<String>,
+    pub(super) wait_at_most_ns: Option<u64>,
     #[serde(default)]
     pub(super) system: bool,
     #[serde(default)]

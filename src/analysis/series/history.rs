@@ -1,4 +1,4 @@
-//! How counts went over the latest refreshes.
+//! How counts went over the latest snapshots.
 //!
 //! Everything here is bounded: [`SAMPLES`] samples a series, [`MAX_SERIES`] series, and a series
 //! whose thing has been gone for [`GONE_AFTER`] refreshes is dropped. What cannot be followed has no
@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
+
+use super::growth::{difference, slope};
 
 /// Samples that a series keeps.
 pub const SAMPLES: usize = 300;
@@ -178,32 +180,6 @@ fn push(samples: &mut VecDeque<u64>, sample: u64) {
         samples.pop_front();
     }
     samples.push_back(sample);
-}
-
-/// `a - b` without overflow.
-#[must_use]
-pub fn difference(a: u64, b: u64) -> i64 {
-    let size = i64::try_from(a.abs_diff(b)).unwrap_or(i64::MAX);
-    if a >= b { size } else { -size }
-}
-
-/// Least squares over (ns, count), newest first, in counts a second.
-fn slope(samples: impl Iterator<Item = (u64, u64)>) -> Option<f64> {
-    let (mut n, mut sum_t, mut sum_c, mut sum_tt, mut sum_tc) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    let mut newest = None;
-    for (time, count) in samples {
-        let (time_0, count_0) = *newest.get_or_insert((time, count));
-        // Counted from the newest, so that no digits are lost.
-        let t = -(time_0.saturating_sub(time) as f64) / 1e9;
-        let c = difference(count, count_0) as f64;
-        n += 1.0;
-        sum_t += t;
-        sum_c += c;
-        sum_tt += t * t;
-        sum_tc += t * c;
-    }
-    let spread = n * sum_tt - sum_t * sum_t;
-    (n >= 2.0 && spread > 0.0).then(|| (n * sum_tc - sum_t * sum_c) / spread)
 }
 
 #[cfg(test)]

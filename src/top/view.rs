@@ -7,19 +7,13 @@ use rustc_hash::FxHashMap;
 
 use super::atoms::{self, Atom};
 use super::grouping::{Group, Key, group};
-use super::history::{History, SAMPLES, difference};
 use super::order::{GroupSort, Order, sort_groups};
-use super::watch::Observed;
 use crate::analysis::group::Keys;
+use crate::analysis::series::history::SAMPLES;
+use crate::analysis::series::{Baseline, History, Observed};
 use crate::analysis::{Filter, GroupBy, Index, Sort, SortKey};
 use crate::model::{PoolId, Processor, Status, WaitReasonId};
 use crate::report::matching::none_match;
-
-/// Goroutines up to which a baseline keeps its snapshot, so that it can be grouped and filtered anew.
-/// Beyond, it keeps counts only.
-const KEPT_GOROUTINES: usize = 200_000;
-/// Distinct stacks, likewise.
-const KEPT_STACKS: usize = 50_000;
 
 /// What to show of a snapshot.
 #[derive(Clone, Debug)]
@@ -53,41 +47,19 @@ impl Selection {
     }
 }
 
-/// Counts of a moment to compare with.
-#[derive(Clone, Debug)]
-pub struct Baseline {
-    /// When, by the target's `nanotime`.
-    pub at_ns: u64,
-    counts: FxHashMap<Key, u64>,
-    observed: Option<Arc<Observed>>,
-}
+/// Goroutines up to which groups by all groupings are counted at once, so that trends go on in another
+/// grouping.
+const COUNTED_BY_ALL: usize = 200_000;
 
-impl Baseline {
-    fn of(picture: &Picture) -> Self {
-        let snapshot = picture.observed.snapshot();
-        let keep = snapshot.goroutines.len() <= KEPT_GOROUTINES && snapshot.symbols.stack_count() <= KEPT_STACKS;
-        Self {
-            at_ns: snapshot.monotonic_ns,
-            counts: picture.groups.iter().map(|group| (group.key, group.count)).collect(),
-            observed: keep.then(|| Arc::clone(&picture.observed)),
-        }
+/// The counts of a moment in the groups of these settings.
+fn counts_of(observed: &Observed, selection: &Selection) -> FxHashMap<Key, u64> {
+    let index = observed.index();
+    let mut keys = Keys::lasting(&index.snapshot().symbols, &selection.grouping);
+    let mut counts: FxHashMap<Key, u64> = FxHashMap::default();
+    for goroutine in selection.pick(&index).iter().filter_map(|&at| observed.snapshot().goroutines.get(at)) {
+        *counts.entry(index.key(&mut keys, goroutine)).or_default() += 1;
     }
-
-    /// The same moment in other groups; `None` where too little of it was kept.
-    fn regrouped(&self, selection: &Selection) -> Option<Self> {
-        let observed = self.observed.as_ref()?;
-        let index = Index::new(observed.snapshot());
-        let mut keys = Keys::lasting(&index.snapshot().symbols, &selection.grouping);
-        let mut counts: FxHashMap<Key, u64> = FxHashMap::default();
-        for goroutine in selection.pick(&index).iter().filter_map(|&at| observed.snapshot().goroutines.get(at)) {
-            *counts.entry(index.key(&mut keys, goroutine)).or_default() += 1;
-        }
-        Some(Self { at_ns: self.at_ns, counts, observed: Some(Arc::clone(observed)) })
-    }
-
-    fn change(&self, group: &Group) -> i64 {
-        difference(group.count, self.counts.get(&group.key).copied().unwrap_or(0))
-    }
+    counts
 }
 
 /// What is counted over all goroutines.
@@ -111,9 +83,9 @@ pub struct Memory {
     /// Of totals.
     pub totals: History<Total>,
     /// The first refresh.
-    pub start: Option<Baseline>,
+    pub start: Option<Baseline<Key>>,
     /// The mark.
-    pub mark: Option<Baseline>,
+    pub mark: Option<Baseline<Key>>,
     /// The Ps of the refresh before, with its time and the CPU time used until then.
     pub before: Option<Before>,
     /// What the keys above belong to.
@@ -133,7 +105,7 @@ pub struct Before {
 
 /// One refresh as it is shown.
 #[derive(Clone, Debug)]
-pub struct Picture {
+pub struct View {
     /// What was read.
     pub observed: Arc<Observed>,
     /// Goroutines to show, in order; ordered only where asked for.
@@ -144,9 +116,9 @@ pub struct Picture {
     pub nothing: Vec<String>,
 }
 
-impl Picture {
+impl View {
     fn new(observed: Arc<Observed>, selection: &Selection) -> Self {
-        let index = Index::new(observed.snapshot());
+        let index = observed.index();
         let positions = selection.pick(&index);
         let groups = group(&observed, &index, &selection.grouping, &positions);
         let nothing = match &selection.filter {
@@ -180,9 +152,9 @@ impl Picture {
         let totals = totals.chain(counts.by_state.iter().map(|&(status, count)| (Total::State(status), count)));
         let totals = totals.chain(counts.by_wait_reason.iter().map(|&(id, count)| (Total::Reason(id), count)));
         memory.totals.record(snapshot.monotonic_ns, totals);
-        let picture = Self::new(observed, selection);
-        picture.remember(memory);
-        picture
+        let view = Self::new(observed, selection);
+        view.remember(memory);
+        view
     }
 
     /// The same refresh of other goroutines. What is remembered of groups starts anew, the baselines
@@ -212,28 +184,33 @@ impl Picture {
         }
     }
 
+    fn baseline(&self) -> Baseline<Key> {
+        Baseline::new(&self.observed, self.groups.iter().map(|group| (group.key, group.count)))
+    }
+
     fn compare_again(&self, selection: &Selection, memory: &mut Memory) {
-        memory.start = memory.start.as_ref().and_then(|start| start.regrouped(selection));
-        memory.mark = memory.mark.as_ref().map(|mark| mark.regrouped(selection).unwrap_or_else(|| Baseline::of(self)));
+        let again = |baseline: &Baseline<Key>| baseline.recount(|observed| counts_of(observed, selection));
+        memory.start = memory.start.as_ref().and_then(again);
+        memory.mark = memory.mark.as_ref().map(|mark| again(mark).unwrap_or_else(|| self.baseline()));
     }
 
     fn remember(&self, memory: &mut Memory) {
         let at_ns = self.observed.snapshot().monotonic_ns;
         memory.groups.record(at_ns, self.groups.iter().map(|group| (group.key, group.count)));
-        if self.positions.len() <= KEPT_GOROUTINES {
+        if self.positions.len() <= COUNTED_BY_ALL {
             let index = Index::new(self.observed.snapshot());
             memory.atoms.record(at_ns, atoms::count(&index, &self.positions));
         } else {
             memory.atoms.clear();
         }
         if memory.start.is_none() {
-            memory.start = Some(Baseline::of(self));
+            memory.start = Some(self.baseline());
         }
     }
 
     /// Makes this refresh the mark.
     pub fn mark(&self, memory: &mut Memory) {
-        memory.mark = Some(Baseline::of(self));
+        memory.mark = Some(self.baseline());
     }
 
     /// Puts groups into order.
@@ -263,24 +240,24 @@ impl Memory {
     /// Change of a group since the first refresh; `None` at that.
     #[must_use]
     pub fn growth(&self, group: &Group) -> Option<i64> {
-        self.start.as_ref().map(|start| start.change(group))
+        self.start.as_ref().map(|start| start.change(group.key, group.count))
     }
 
     /// Change of a group since the mark, if there is one.
     #[must_use]
     pub fn since_mark(&self, group: &Group) -> Option<i64> {
-        self.mark.as_ref().map(|mark| mark.change(group))
+        self.mark.as_ref().map(|mark| mark.change(group.key, group.count))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Memory, Picture, Selection};
+    use super::{Memory, Selection, View};
+    use crate::analysis::series::Watching;
     use crate::analysis::{Filter, GroupBy, PlaceKind, SortKey};
     use crate::model::Snapshot;
     use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
     use crate::top::order::{GroupSort, Order};
-    use crate::top::watch::Watch;
 
     fn selection() -> Selection {
         Selection {
@@ -311,47 +288,47 @@ mod tests {
 
     #[test]
     fn growth_is_exact_whatever_the_settings() {
-        let (mut watch, mut memory, mut selection) = (Watch::default(), Memory::default(), selection());
-        let mut picture = None;
+        let (mut watch, mut memory, mut selection) = (Watching::default(), Memory::default(), selection());
+        let mut view = None;
         for second in 0..8 {
-            let next = Picture::next(watch.observe(snapshot(second)), picture.as_ref(), &selection, &mut memory);
+            let next = View::next(watch.observe(snapshot(second)), view.as_ref(), &selection, &mut memory);
             if second == 5 {
                 next.mark(&mut memory);
             }
-            picture = Some(next);
+            view = Some(next);
         }
-        let mut picture = picture.unwrap();
-        let growths = |picture: &mut Picture, selection: &Selection, memory: &Memory| -> Vec<(u64, i64, i64)> {
-            picture.sort_groups(selection, memory);
+        let mut view = view.unwrap();
+        let growths = |view: &mut View, selection: &Selection, memory: &Memory| -> Vec<(u64, i64, i64)> {
+            view.sort_groups(selection, memory);
             let change = |group| (memory.growth(group).unwrap(), memory.since_mark(group).unwrap());
-            picture.groups.iter().map(|group| (group.count, change(group).0, change(group).1)).collect()
+            view.groups.iter().map(|group| (group.count, change(group).0, change(group).1)).collect()
         };
-        assert_eq!(growths(&mut picture, &selection, &memory), [(31, 21, 6), (2, 0, 0), (50, 0, 0)]);
-        assert_eq!(memory.groups.rate(picture.groups[0].key).map(f64::round), Some(3.0));
+        assert_eq!(growths(&mut view, &selection, &memory), [(31, 21, 6), (2, 0, 0), (50, 0, 0)]);
+        assert_eq!(memory.groups.rate(view.groups[0].key).map(f64::round), Some(3.0));
         // A filter that cuts through a group: both sides of the comparison are filtered.
         selection.filter = Some(("id>1009".to_owned(), Filter::parse("id<60 or id>1009").unwrap()));
-        picture.select_again(&selection, &mut memory);
-        assert_eq!(growths(&mut picture, &selection, &memory), [(21, 21, 6), (50, 0, 0)]);
+        view.select_again(&selection, &mut memory);
+        assert_eq!(growths(&mut view, &selection, &memory), [(21, 21, 6), (50, 0, 0)]);
         selection.grouping = GroupBy::Start;
         selection.filter = None;
-        picture.select_again(&selection, &mut memory);
-        assert_eq!(growths(&mut picture, &selection, &memory), [(83, 21, 6)]);
+        view.select_again(&selection, &mut memory);
+        assert_eq!(growths(&mut view, &selection, &memory), [(83, 21, 6)]);
         selection.no_system = true;
-        picture.select_again(&selection, &mut memory);
-        assert_eq!(growths(&mut picture, &selection, &memory), [(81, 21, 6)]);
+        view.select_again(&selection, &mut memory);
+        assert_eq!(growths(&mut view, &selection, &memory), [(81, 21, 6)]);
     }
 
     #[test]
     fn a_new_pool_starts_anew() {
-        let (mut watch, mut memory, selection) = (Watch::default(), Memory::default(), selection());
-        let first = Picture::next(watch.observe(snapshot(0)), None, &selection, &mut memory);
+        let (mut watch, mut memory, selection) = (Watching::default(), Memory::default(), selection());
+        let first = View::next(watch.observe(snapshot(0)), None, &selection, &mut memory);
         let mut builder = SnapshotBuilder::of_new_session();
         // As many names and more as there were, so that only the identity tells the pools apart.
         for line in 1..20 {
             let frames = vec![frame("main.other", "/y.go", line), frame("main.main", "/y.go", line)];
             builder.add(&GoroutineSpec { id: line.into(), frames, ..Default::default() });
         }
-        let second = Picture::next(watch.observe(builder.build()), Some(&first), &selection, &mut memory);
+        let second = View::next(watch.observe(builder.build()), Some(&first), &selection, &mut memory);
         assert_eq!(memory.growth(&second.groups[0]), Some(0));
         assert_eq!(memory.groups.len(), 1);
     }

@@ -1,5 +1,4 @@
-//! Where the live view gets its snapshots from: a running process, or anything else that can be
-//! read once or more often.
+//! Where snapshots come from: a running process, or anything else that can be read once or more often.
 
 use crate::model::Snapshot;
 
@@ -15,23 +14,23 @@ pub enum SourceEnd {
 }
 
 /// Gives snapshots of one program, one after the other. Ids in them (stacks, frames, names) mean
-/// the same for as long as the number of stacks in their pools does not shrink.
-pub trait SnapshotSource: Send {
+/// the same in all whose pools have the same [identity](crate::model::SymbolPool::id).
+pub trait SnapshotSource<E = SourceEnd>: Send {
     /// Reads the program now.
     ///
     /// # Errors
     /// When it has ended or could not be read.
-    fn next(&mut self) -> Result<Snapshot, SourceEnd>;
+    fn next(&mut self) -> Result<Snapshot, E>;
 }
 
-impl<F: FnMut() -> Result<Snapshot, SourceEnd> + Send> SnapshotSource for F {
-    fn next(&mut self) -> Result<Snapshot, SourceEnd> {
+impl<E, F: FnMut() -> Result<Snapshot, E> + Send> SnapshotSource<E> for F {
+    fn next(&mut self) -> Result<Snapshot, E> {
         self()
     }
 }
 
-/// Looks for what takes the place of a program that has ended (`--wait`).
-pub trait Successor: Send {
+/// Looks for what takes the place of a program that has ended.
+pub trait Successor<E = SourceEnd>: Send {
     /// The program, if it is back. Called again and again, so it has to be cheap.
-    fn find(&mut self) -> Option<Box<dyn SnapshotSource>>;
+    fn find(&mut self) -> Option<Box<dyn SnapshotSource<E>>>;
 }

@@ -1,47 +1,49 @@
-//! What only shows from one refresh to the next: for how long a goroutine has been found at the
-//! same place without having run.
+//! For how long goroutines have been found in the same wait without having run.
 //!
-//! The runtime tells only by its collections how long a goroutine has been blocked, so in a program
+//! The runtime only shows by its collections how long a goroutine has been blocked, so in a program
 //! that collects rarely most waits are unknown. The time since gospy first found the goroutine
 //! blocked as it is now is a lower bound too, one that grows with watching; what proves that it has not
 //! run in between is said in [`crate::analysis::same_wait`]. Both lists are in order of id, so the
-//! comparison is one walk along both: linear, and nothing is kept but the latest refresh.
+//! comparison is one walk along both: linear, and nothing is kept but the latest snapshot.
+//!
+//! What was measured is an overlay ([`WatchedWaits`]); the snapshot stays as it was read.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use super::same_run::has_restarted;
 use crate::analysis::findings::{self, Found};
 use crate::analysis::same_wait::{Stillness, Wait};
 use crate::analysis::{Counts, Index};
-use crate::model::Snapshot;
+use crate::model::{Snapshot, WatchedWaits};
 
-/// A snapshot with what watching has found: where a wait has been watched for longer than the
-/// runtime tells, that is filled in (`blocked_before_ns`), so that everything that works on waits
-/// works on these too.
+/// A snapshot, and what the ones before it say about its waits.
 #[derive(Clone, Debug)]
 pub struct Observed {
     snapshot: Snapshot,
+    waits: WatchedWaits,
     counts: Counts,
     findings: Vec<Found>,
-    /// One for each goroutine, by position.
-    seen: Vec<Seen>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    /// Since when it is as it is now, by the target's `nanotime`.
-    still: Stillness,
-    /// Whether its wait is known from watching.
-    watched: bool,
-    /// What was read, in the place of which that was put.
-    read: Option<NonZeroU64>,
+    /// Since when each goroutine is as it is now, by position; times are the target's `nanotime`.
+    still: Vec<Stillness>,
 }
 
 impl Observed {
-    /// The snapshot, with watched waits filled in.
+    /// The snapshot, as it was read.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// The waits that were measured: those that are longer than the runtime knows.
+    #[must_use]
+    pub fn waits(&self) -> &WatchedWaits {
+        &self.waits
+    }
+
+    /// The snapshot with the look-ups of an analysis, measured waits included.
+    #[must_use]
+    pub fn index(&self) -> Index<'_> {
+        Index::with_waits(&self.snapshot, &self.waits)
     }
 
     /// Totals.
@@ -50,73 +52,72 @@ impl Observed {
         &self.counts
     }
 
-    /// What is wrong for certain, watched waits considered.
+    /// Findings, measured waits considered.
     #[must_use]
     pub fn findings(&self) -> &[Found] {
         &self.findings
     }
 
-    /// Whether the wait of the goroutine at `position` is known from watching.
+    /// Whether the wait of the goroutine at `position` was measured.
     #[must_use]
     pub fn is_watched(&self, position: usize) -> bool {
-        self.seen.get(position).is_some_and(|seen| seen.watched)
-    }
-
-    /// The snapshot as it was read, without what was filled in.
-    #[must_use]
-    pub fn as_read(&self) -> Snapshot {
-        let mut snapshot = self.snapshot.clone();
-        for (goroutine, seen) in snapshot.goroutines.iter_mut().zip(&self.seen) {
-            goroutine.blocked_before_ns = seen.read;
-        }
-        snapshot
+        let goroutine = self.snapshot.goroutines.get(position);
+        goroutine.is_some_and(|goroutine| self.waits.since_ns(goroutine.id).is_some())
     }
 }
 
 /// Compares each snapshot with the one before.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct Watching {
     last: Option<Arc<Observed>>,
 }
 
-impl Watch {
-    /// Takes in the next snapshot of the same program.
-    pub fn observe(&mut self, mut snapshot: Snapshot) -> Arc<Observed> {
+impl Watching {
+    /// Takes in the next snapshot of the same program. One of another run of it starts anew.
+    pub fn observe(&mut self, snapshot: Snapshot) -> Arc<Observed> {
         let now = snapshot.monotonic_ns;
         let last = self.last.take().filter(|last| !has_restarted(&last.snapshot, &snapshot));
         let then_ns = last.as_ref().map_or(now, |last| last.snapshot.monotonic_ns);
         let same_pool = last.as_ref().is_some_and(|last| last.snapshot.symbols.id() == snapshot.symbols.id());
         let mut before = last
             .iter()
-            .flat_map(|last| last.snapshot.goroutines.iter().zip(&last.seen))
+            .flat_map(|last| last.snapshot.goroutines.iter().zip(&last.still))
             .filter(|(goroutine, _)| !goroutine.status.is_dead())
             .peekable();
-        let mut seen = Vec::with_capacity(snapshot.goroutines.len());
-        for goroutine in &mut snapshot.goroutines {
+        let mut still_since = Vec::with_capacity(snapshot.goroutines.len());
+        // Those of a snapshot that was written down hold still.
+        let mut waits = snapshot.watched.clone();
+        for goroutine in &snapshot.goroutines {
             let mut still = Stillness::new(now);
             if !goroutine.status.is_dead() {
                 while before.next_if(|(then, _)| then.id < goroutine.id).is_some() {}
-                if let Some((then, entry)) = before.next_if(|(then, _)| then.id == goroutine.id) {
+                if let Some((then, was_still)) = before.next_if(|(then, _)| then.id == goroutine.id) {
                     let elapsed = i128::from(now) - i128::from(then_ns);
                     let between = Wait::of(then, same_pool).until(&Wait::of(goroutine, same_pool), elapsed);
-                    still = entry.still.then(between, now);
+                    still = was_still.then(between, now);
                 }
             }
             let since_ns = still.since_ns();
-            let read = goroutine.blocked_before_ns;
-            let longer = since_ns < now && read.is_none_or(|read| since_ns < read.get());
-            let watched = longer && goroutine.status.is_blocked();
-            if watched {
-                goroutine.blocked_before_ns = NonZeroU64::new(since_ns);
+            let longer = goroutine.blocked_before_ns.is_none_or(|known| since_ns < known.get());
+            let known = waits.since_ns(goroutine.id);
+            let longest = longer && known.is_none_or(|known| since_ns < known);
+            if since_ns < now && longest && goroutine.status.is_blocked() {
+                waits.insert(goroutine.id, since_ns);
             }
-            seen.push(Seen { still, watched, read });
+            still_since.push(still);
         }
         drop(before);
         let counts = Counts::of(&snapshot);
-        let findings = findings::of_snapshot(&Index::new(&snapshot));
-        let observed = Arc::new(Observed { snapshot, counts, findings, seen });
+        let findings = findings::of_snapshot(&Index::with_waits(&snapshot, &waits));
+        let observed = Arc::new(Observed { snapshot, waits, counts, findings, still: still_since });
         self.last = Some(Arc::clone(&observed));
         observed
+    }
+
+    /// The latest snapshot, if there was one.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Arc<Observed>> {
+        self.last.as_ref()
     }
 
     /// Forgets the program: what comes next is another one.
@@ -125,24 +126,11 @@ impl Watch {
     }
 }
 
-/// Whether another run of the program has begun in the same process between two of its snapshots
-/// (`execve`): its runtime started after the first of them was taken.
-#[must_use]
-pub fn has_restarted(then: &Snapshot, now: &Snapshot) -> bool {
-    now.target.pid != then.target.pid || has_started_since(then.monotonic_ns, now)
-}
-
-/// Whether the runtime of the program started after `then_ns`, by the clock of the snapshot.
-#[must_use]
-pub fn has_started_since(then_ns: u64, now: &Snapshot) -> bool {
-    let passed = now.monotonic_ns.saturating_sub(then_ns);
-    now.target.uptime_ns.is_some_and(|uptime| uptime < passed)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Watch;
+    use super::Watching;
     use crate::analysis::Index;
+    use crate::analysis::age::AgeSource;
     use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
     use crate::model::{Snapshot, Status};
 
@@ -168,17 +156,24 @@ mod tests {
     }
 
     /// Waits in seconds, and whether they are gospy's.
-    fn waits(watch: &mut Watch, snapshot: Snapshot) -> Vec<(Option<u64>, bool)> {
+    fn waits(watch: &mut Watching, snapshot: Snapshot) -> Vec<(Option<u64>, bool)> {
         let observed = watch.observe(snapshot);
-        let index = Index::new(observed.snapshot());
+        let index = observed.index();
         let goroutines = observed.snapshot().goroutines.iter().enumerate();
-        goroutines.map(|(at, g)| (index.wait_ns(g).map(|ns| ns / SECOND), observed.is_watched(at))).collect()
+        goroutines
+            .map(|(at, g)| {
+                let age = index.age(g);
+                let watched = age.is_some_and(|age| age.source == AgeSource::Watched);
+                assert_eq!(watched, observed.is_watched(at));
+                (age.map(|age| age.at_least_ns / SECOND), watched)
+            })
+            .collect()
     }
 
     #[test]
     fn waits_grow_with_watching() {
         use Status::{Running, Waiting};
-        let mut watch = Watch::default();
+        let mut watch = Watching::default();
         let first = [(1, Waiting, 0, None), (2, Waiting, 7, None), (4, Running, 0, None)];
         for second in [0, 10, 20] {
             assert_eq!(waits(&mut watch, at(second, &first)), [(None, false), (None, false), (None, false)]);
@@ -197,7 +192,7 @@ mod tests {
 
     #[test]
     fn chance_is_no_wait() {
-        let mut watch = Watch::default();
+        let mut watch = Watching::default();
         for (second, seq) in (0..).zip([1, 3, 3, 4, 4, 4]) {
             assert_eq!(waits(&mut watch, at(second, &[(1, Status::Waiting, seq, None)])), [(None, false)], "{second}");
         }
@@ -205,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_may_have_run_uncounted_has_no_wait() {
-        let mut watch = Watch::default();
+        let mut watch = Watching::default();
         let coroutine = |seconds| {
             let mut snapshot = at(seconds, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, None)]);
             snapshot.goroutines[0].run_seq = None;
@@ -219,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_longer_of_two_lower_bounds_counts() {
-        let mut watch = Watch::default();
+        let mut watch = Watching::default();
         for second in [0, 1, 2] {
             watch.observe(at(second, &[(1, Status::Waiting, 0, None)]));
         }
@@ -232,21 +227,57 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_can_be_had_back() {
-        let mut watch = Watch::default();
+    fn what_was_measured_is_not_written_into_the_snapshot() {
+        let mut watch = Watching::default();
         for second in [0, 1, 2] {
             watch.observe(at(second, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, Some(5))]));
         }
         let observed = watch.observe(at(9, &[(1, Status::Waiting, 0, None), (2, Status::Waiting, 0, Some(5))]));
-        assert!(observed.snapshot().goroutines[0].blocked_before_ns.is_some());
-        let read = observed.as_read();
-        assert_eq!(read.goroutines[0].blocked_before_ns, None);
-        assert!(read.goroutines[1].blocked_before_ns.is_some());
+        let goroutines = &observed.snapshot().goroutines;
+        assert_eq!(goroutines[0].blocked_before_ns, None);
+        assert_eq!(observed.waits().since_ns(goroutines[0].id), Some(NOW_NS + 2 * SECOND));
+        assert_eq!(observed.waits().len(), 1, "the runtime knows more of the other one");
+        assert_eq!(Index::new(&observed.snapshot).wait_ns(&goroutines[0]), None);
+        assert_eq!(observed.index().wait_ns(&goroutines[0]), Some(7 * SECOND));
+    }
+
+    #[test]
+    fn stacks_of_two_pools_are_not_compared() {
+        // A session that was opened anew numbers the same stacks differently: here, one comes first that
+        // was not there before.
+        let reading = |second: u64, anew: bool| {
+            let mut builder = if anew { SnapshotBuilder::of_new_session() } else { SnapshotBuilder::new() };
+            if anew {
+                builder.add(&GoroutineSpec {
+                    id: 9,
+                    status: Status::Waiting,
+                    frames: vec![frame("main.other", "/o.go", 1)],
+                    ..Default::default()
+                });
+            }
+            let frames = vec![frame("main.work", "/w.go", 3)];
+            builder.add(&GoroutineSpec { id: 1, status: Status::Waiting, frames, ..Default::default() });
+            let mut snapshot = builder.build();
+            snapshot.goroutines.sort_by_key(|goroutine| goroutine.id);
+            let first = &mut snapshot.goroutines[0];
+            (first.run_seq, first.sp.0, first.addr.0) = (Some(0), 0x10_0000, 0x200);
+            snapshot.monotonic_ns = NOW_NS + second * SECOND;
+            snapshot
+        };
+        let mut watch = Watching::default();
+        for second in [0, 1, 2] {
+            watch.observe(reading(second, false));
+        }
+        let anew = reading(32, true);
+        let before = watch.latest().expect("one was taken in").snapshot();
+        assert_ne!(before.symbols.id(), anew.symbols.id());
+        assert_ne!(before.goroutines[0].stack, anew.goroutines[0].stack, "else this shows nothing");
+        assert_eq!(waits(&mut watch, anew)[0], (Some(30), true));
     }
 
     #[test]
     fn another_run_in_the_same_process_starts_anew() {
-        let mut watch = Watch::default();
+        let mut watch = Watching::default();
         let run = |second, started: u64| {
             let mut snapshot = at(second, &[(1, Status::Waiting, 0, None)]);
             snapshot.target.uptime_ns = Some((second - started) * SECOND);
@@ -265,7 +296,7 @@ mod tests {
 
     #[test]
     fn another_program_starts_anew() {
-        let mut watch = Watch::default();
+        let mut watch = Watching::default();
         for second in [0, 1, 2, 3] {
             watch.observe(at(second, &[(1, Status::Waiting, 0, None)]));
         }

@@ -1,0 +1,18 @@
+//! Functions of snapshots over time: for how long goroutines have been in the same wait, how counts
+//! went, and whether they grow.
+//!
+//! Whatever compares two snapshots asks first whether they are of the same run of the program
+//! ([`same_run`]), and compares ids of names, places and stacks only where both have the same pool
+//! ([`crate::model::SymbolPool::id`]). Nothing here reads, sleeps or asks for the time: that is
+//! [`crate::sampling`]'s.
+
+pub mod baseline;
+pub mod growth;
+pub mod history;
+pub mod same_run;
+pub mod watching;
+
+pub use baseline::Baseline;
+pub use history::History;
+pub use same_run::{has_restarted, has_started_since};
+pub use watching::{Observed, Watching};

@@ -1,0 +1,95 @@
+//! What happens to the live view, what is to be done about it, and how it is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossterm::event::KeyEvent;
+
+use super::tab::Tab;
+use super::view::Selection;
+use crate::analysis::series::Observed;
+use crate::sampling::{Report, Sample, SourceEnd};
+
+/// How to look.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Wanted time from one reading to the next.
+    pub interval: Duration,
+    /// Share of one core that gospy may use, 0 to 1.
+    pub max_cpu: f64,
+    /// What to show, and in which order.
+    pub selection: Selection,
+    /// Leave after so many refreshes.
+    pub iterations: Option<u64>,
+    /// Whether somebody looks for a successor of a target that has ended.
+    pub wait: bool,
+    /// Whether it is a recording: one reading, with which nothing can be compared.
+    pub recorded: bool,
+    /// The tab to start with.
+    pub tab: Tab,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A key was pressed.
+    Key(KeyEvent),
+    /// The terminal has this size now: columns, lines.
+    Resize(u16, u16),
+    /// Time has passed.
+    Tick,
+    /// A reading succeeded.
+    Snapshot(Sample),
+    /// A reading failed.
+    SourceEnd(SourceEnd),
+    /// The target is back as another process.
+    Returned,
+    /// A snapshot was written, or not.
+    Saved(Result<String, String>),
+    /// A signal asks to leave.
+    Terminate(i32),
+    /// A signal asks to stop (SIGTSTP).
+    Stop,
+}
+
+/// Something to be done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Read the target.
+    Read,
+    /// Write the program to a file: as it is now where it is live and the view follows it, or else what
+    /// is shown.
+    Save {
+        /// What is shown.
+        shown: Arc<Observed>,
+        /// Whether the view follows the program.
+        live: bool,
+    },
+    /// Stop, and come back later.
+    Suspend,
+    /// Clear the terminal before it is drawn.
+    Redraw,
+    /// Leave.
+    Leave(Leave),
+}
+
+/// Why to leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The target ended before anything was shown; what is known of it.
+    Ended(String),
+    /// Somebody wants to, or there are enough refreshes.
+    Done,
+    /// A signal.
+    Signal(i32),
+}
+
+impl From<Report> for Event {
+    fn from(report: Report) -> Self {
+        match report {
+            Report::Sample(sample) => Self::Snapshot(sample),
+            Report::End(end) => Self::SourceEnd(end),
+            Report::Returned => Self::Returned,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The tabs of the live view.
+
+/// One of the lists that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tab {
+    /// Groups of goroutines.
+    #[default]
+    Groups,
+    /// Goroutines, one by one.
+    Goroutines,
+    /// States and wait reasons over time.
+    States,
+    /// Ps and Ms.
+    Scheduler,
+    /// What is wrong for certain; there only once there is something.
+    Findings,
+}
+
+impl Tab {
+    /// All of them with their titles.
+    pub const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Groups, "Groups"),
+        (Self::Goroutines, "Goroutines"),
+        (Self::States, "States"),
+        (Self::Scheduler, "Ps & Ms"),
+        (Self::Findings, "Findings"),
+    ];
+
+    /// Its place among them, from 0.
+    #[must_use]
+    pub fn position(self) -> usize {
+        Self::ALL.iter().position(|(tab, _)| *tab == self).unwrap_or(0)
+    }
+
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.position() + 1
+    }
+}
