@@ -7,7 +7,7 @@
 //! that has nothing but the standard library's frames has the outermost of them; a system goroutine,
 //! which all wait in the same function, the function that it started in.
 
-use std::cell::{OnceCell, RefCell};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 
@@ -271,19 +271,21 @@ pub fn learn(origins: &mut Origins, pool: &SymbolPool, frame: FrameId) -> bool {
 
 /// The places of a snapshot, worked out when they are asked for.
 #[derive(Debug, Default)]
-pub(super) struct LazyPlaces(OnceCell<RefCell<Places>>);
+pub(super) struct LazyPlaces(OnceLock<Mutex<Places>>);
 
 impl LazyPlaces {
     pub(super) fn of(&self, snapshot: &Snapshot, ends: Ends) -> Place {
-        self.places(snapshot).borrow_mut().of(&snapshot.symbols, ends)
+        self.places(snapshot).of(&snapshot.symbols, ends)
     }
 
     pub(super) fn user_frames(&self, snapshot: &Snapshot, stack: &Stack) -> Vec<FrameId> {
-        self.places(snapshot).borrow_mut().user_frames(&snapshot.symbols, stack)
+        self.places(snapshot).user_frames(&snapshot.symbols, stack)
     }
 
-    fn places(&self, snapshot: &Snapshot) -> &RefCell<Places> {
-        self.0.get_or_init(|| RefCell::new(Places::new(origins_of(snapshot))))
+    fn places(&self, snapshot: &Snapshot) -> MutexGuard<'_, Places> {
+        let places = self.0.get_or_init(|| Mutex::new(Places::new(origins_of(snapshot))));
+        // What is remembered is whole at any time.
+        places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

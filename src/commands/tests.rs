@@ -351,6 +351,44 @@ fn groups_as_json() {
     }
 }
 
+/// A system goroutine is where it started, whoever shows it: they all wait in one function.
+#[test]
+fn a_system_goroutine_is_at_one_place_everywhere() {
+    let mut builder = SnapshotBuilder::new();
+    let frames = ["runtime.gopark", "runtime.bgsweep", "runtime.gcenable.gowrap1"];
+    let frames = frames.map(|function| frame(function, "/usr/local/go/src/runtime/mgc.go", 300)).to_vec();
+    builder.add(&GoroutineSpec { id: 3, reason: Some("GC sweep wait"), frames, system: true, ..Default::default() });
+    let snapshot = builder.build();
+    for line in
+        ["summary -p 4242", "summary -p 4242 --group", "top -p 4242 --once", "top -p 4242 --once --group-by stack"]
+    {
+        let text = gospy_on(snapshot.clone(), false, line).out;
+        assert!(
+            text.contains("runtime.bgsweep") && !text.contains("gopark") && !text.contains("gowrap"),
+            "{line}: {text}"
+        );
+    }
+    let json =
+        |line: &str| serde_json::from_str::<serde_json::Value>(&gospy_on(snapshot.clone(), false, line).out).unwrap();
+    let listed = &json("summary -p 4242 --json")["goroutines"]["list"][0];
+    assert_eq!(
+        (&listed["place"]["function"], &listed["current"]["function"]),
+        (&"runtime.bgsweep".into(), &"runtime.gopark".into())
+    );
+    assert_eq!(json("summary -p 4242 --json --group")["goroutines"]["groups"][0]["place"], listed["place"]);
+    let group = &json("top -p 4242 --json --once")["groups"][0];
+    assert_eq!((&group["place"], &group["function"]), (&listed["place"], &"runtime.bgsweep".into()));
+}
+
+#[test]
+fn the_creator_has_an_older_name() {
+    let shown = |line: &str| gospy_on(snapshot(3), false, line);
+    let creator = shown("summary -p 4242 --all --pc creator");
+    assert_eq!(creator.exit, Exit::Done);
+    assert_eq!(shown("summary -p 4242 --all --pc caller").out, creator.out);
+    assert!(creator.out.contains("created by"), "{}", creator.out);
+}
+
 #[test]
 fn unknown_ids_are_told_with_what_is_known() {
     let ran = gospy("stack -p 4242 -g 3,99,100");
