@@ -9,6 +9,7 @@ mod blocked;
 mod close;
 mod core_clock;
 mod death;
+mod error;
 mod fields;
 mod follow;
 mod foreign;
@@ -26,6 +27,7 @@ mod still;
 pub mod symbolize;
 pub mod unwind;
 
+pub use error::SourceError;
 pub use freeze::FreezeMode;
 pub use program::{Program, ProgramError, SymbolFile};
 pub use record::{RecordError, record};
