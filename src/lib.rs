@@ -12,8 +12,42 @@
 //! * [`inspect`]: which Go programs run, and how reading one would go
 //! * [`sampling`]: snapshots of a program, one after the other
 //! * [`report`]: functions of analyses to a writer
-//! * [`top`]: the live view
-//! * [`commands`]: the command line
+//! * `top`: the live view
+//! * `commands`: the command line
+//!
+//! # As a library
+//!
+//! A target is opened, a session finds the Go program in it, and each capture is a snapshot: plain data, of
+//! which [`analysis`] knows what is asked most and [`report`] writes JSON, pprof profiles and tracebacks.
+//! `examples/library.rs` does it for running processes, too ([`process::live::LiveTarget`]).
+//!
+//! ```
+//! use gospy::analysis::Index;
+//! use gospy::capture::{CaptureOptions, OpenOptions, Session};
+//! use gospy::process::core::{CoreOptions, CoreTarget};
+//! use gospy::report::{pprof, traceback};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = "fixtures/captures/tiny-1.26.6-amd64.capture";
+//! let target = CoreTarget::open(file.as_ref(), &CoreOptions::default())?;
+//! let mut session = Session::open(Box::new(target), &OpenOptions::default())?;
+//! let snapshot = session.capture(&CaptureOptions { stacks: true, ..CaptureOptions::default() })?;
+//!
+//! let index = Index::new(&snapshot);
+//! let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
+//! let options = traceback::TracebackOptions::for_version(&snapshot.target.go_version);
+//! let mut text = Vec::new();
+//! traceback::write_all(&mut text, &index, &all, options)?;
+//! assert!(String::from_utf8(text)?.contains("main.receive"));
+//! let samples = pprof::write(&mut Vec::new(), &index, &all, pprof::Samples::Each)?;
+//! assert_eq!(samples, 7);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Errors of all layers have a kind ([`capture::SourceError::kind`]). The command line and the live view are
+//! the features `cli` and `top`, on by default; without them neither is built, nor what only they need. The
+//! feature `testing` has made-up processes and snapshots for tests.
 //!
 //! Everything that is read from a target is treated as hostile: lengths, loops and depths are
 //! bounded, arithmetic is checked, and one odd goroutine is a warning in the answer, never a

@@ -33,7 +33,7 @@ mod testing;
 pub mod unwind;
 
 pub use crate::runtime::program::{Program, ProgramError, SymbolFile};
-pub use errors::{CaptureError, OpenError};
+pub use errors::{CaptureError, OpenError, SourceError};
 pub use options::{CaptureOptions, FreezeMode, OpenOptions};
 pub use record::{RecordError, record};
 pub use session::Session;

@@ -1,7 +1,7 @@
 //! How a command ends.
 
 use super::streams::Streams;
-use crate::process::{ReadError, TargetError};
+use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
 
 /// Exit statuses; scripts rely on them. A Ctrl-C ends the program by its signal, which a shell
@@ -146,22 +146,21 @@ impl Failure {
     }
 }
 
+/// The one place where a kind of error becomes a status.
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Gone => Self::NoProcess,
+            ErrorKind::Denied => Self::Permission,
+            ErrorKind::NotGo => Self::NotGo,
+            ErrorKind::Unsupported | ErrorKind::Damaged | ErrorKind::Read => Self::Error,
+        }
+    }
+}
+
 impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
-        let exit = match &error {
-            TargetError::NoSuchProcess { .. }
-            | TargetError::Replaced { .. }
-            | TargetError::Read(ReadError::Gone { .. }) => Exit::NoProcess,
-            TargetError::Permission { .. } | TargetError::Read(ReadError::Denied { .. }) => Exit::Permission,
-            TargetError::NotReadable { ended: true, .. } => Exit::NoProcess,
-            TargetError::NotReadable { .. } => Exit::NotGo,
-            TargetError::Read(ReadError::Io(_) | ReadError::Damaged { .. })
-            | TargetError::Traced { .. }
-            | TargetError::ProcFs(_)
-            | TargetError::Filtered { .. }
-            | TargetError::Io { .. }
-            | TargetError::Unsupported(_) => Exit::Error,
-        };
+        let exit = error.kind().into();
         let message = match exit {
             Exit::NoProcess => format!("{error}\n`gospy ps` lists the Go programs that run here"),
             _ => error.to_string(),

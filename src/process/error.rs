@@ -107,3 +107,52 @@ pub enum TargetError {
     #[error("{0}")]
     Unsupported(String),
 }
+
+/// Of what kind an error is, wherever it comes from: what who meets it can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There is no such process, or it ended or became another program.
+    Gone,
+    /// The kernel does not permit it; the text says what would.
+    Denied,
+    /// It is no Go program, or of a version that cannot be read.
+    NotGo,
+    /// It is of a kind that cannot be read so, or cannot do what was asked.
+    Unsupported,
+    /// A file that is not, or not any more, what was written.
+    Damaged,
+    /// Reading it failed.
+    Read,
+}
+
+impl ReadError {
+    /// Of what kind it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gone { .. } => ErrorKind::Gone,
+            Self::Denied { .. } => ErrorKind::Denied,
+            Self::Damaged { .. } => ErrorKind::Damaged,
+            Self::Io(_) => ErrorKind::Read,
+        }
+    }
+}
+
+impl TargetError {
+    /// Of what kind it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchProcess { .. } | Self::Replaced { .. } | Self::NotReadable { ended: true, .. } => {
+                ErrorKind::Gone
+            }
+            Self::Permission { .. } => ErrorKind::Denied,
+            // A kernel thread, or a thread that is no process.
+            Self::NotReadable { .. } => ErrorKind::NotGo,
+            Self::Read(error) => error.kind(),
+            Self::Traced { .. } | Self::Filtered { .. } | Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::ProcFs(_) | Self::Io { .. } => ErrorKind::Read,
+        }
+    }
+}

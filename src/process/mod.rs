@@ -45,7 +45,7 @@ mod target;
 pub use description::{
     BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, ThreadInfo, Tid, Usage,
 };
-pub use error::{ReadError, TargetError};
+pub use error::{ErrorKind, ReadError, TargetError};
 pub use freeze::await_none_held;
 pub use frozen::{Broken, FreezeOptions, FreezeWhich, Frozen};
 pub use remember::unlogged;

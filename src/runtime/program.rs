@@ -16,7 +16,7 @@ use crate::image::pclntab::{Header, Pclntab};
 use crate::model::TextMapping;
 use crate::process::file_bytes::FileBytes;
 use crate::process::remember::{Finding, damaged, remembered};
-use crate::process::{Mapping, ReadError, Target, TargetError};
+use crate::process::{ErrorKind, Mapping, ReadError, Target, TargetError};
 
 /// A Go program that was found in a target.
 #[derive(Debug)]
@@ -122,6 +122,23 @@ pub enum ProgramError {
         /// The build id of the process's own file.
         expected: String,
     },
+}
+
+impl ProgramError {
+    /// Of what kind it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Target(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+            Self::Elf { .. } | Self::NotGo { .. } | Self::NoModuleData { .. } | Self::NotMapped { .. } => {
+                ErrorKind::NotGo
+            }
+            Self::SymbolFile { .. } => ErrorKind::Read,
+            Self::SymbolFileElf { .. } => ErrorKind::Damaged,
+            Self::OtherProgram { .. } => ErrorKind::Unsupported,
+        }
+    }
 }
 
 /// Largest part of one writable segment that is searched for moduledata, bytes.

@@ -27,7 +27,10 @@ pub(super) struct FromDwarf(pub(super) Option<(LayoutTable, Variables)>);
 
 /// Where functions start, and their code, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Functions(pub(super) BTreeMap<String, (LinkAddr, Vec<u8>)>);
+pub(super) struct Functions(pub(super) BTreeMap<String, Code>);
+
+/// Where a function starts, and its code.
+type Code = (LinkAddr, Vec<u8>);
 
 /// What a search through the data found, and what speaks for it.
 pub(super) struct Searched(pub(super) Vec<(Global, Located)>);
@@ -118,7 +121,7 @@ impl Finding for Functions {
 }
 
 /// A name and its NUL, an address of eight bytes, a length of four, and the code.
-fn function(bytes: &[u8]) -> Option<(String, (LinkAddr, Vec<u8>), &[u8])> {
+fn function(bytes: &[u8]) -> Option<(String, Code, &[u8])> {
     let (name, rest) = bytes.split_at_checked(memchr::memchr(0, bytes)?)?;
     let len = usize::try_from(rest.u32_at(9)?).ok()?;
     let end = 13_usize.checked_add(len)?;

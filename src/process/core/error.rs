@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::process::ErrorKind;
 use crate::process::capture_file::CaptureFileError;
 
 /// Why a core file cannot be read.
@@ -46,4 +47,16 @@ pub enum CoreError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+impl CoreError {
+    /// Of what kind it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::Capture(CaptureFileError::Io(_)) => ErrorKind::Read,
+            Self::NotCore { .. } | Self::Capture(CaptureFileError::Version { .. }) => ErrorKind::Unsupported,
+            Self::Headers { .. } | Self::Attachment { .. } | Self::Note { .. } | Self::Capture(_) => ErrorKind::Damaged,
+        }
+    }
 }

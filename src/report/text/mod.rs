@@ -15,7 +15,8 @@ mod scheduler;
 pub(crate) mod shorten;
 #[cfg(feature = "cli")]
 pub(super) mod table;
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
+#[cfg(feature = "cli")]
 mod tests;
 mod theme;
 
