@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::support::compare::by_id;
+use crate::support::process::Killed;
 use crate::support::real::Real;
 use crate::support::refusal::{ERROR, INCOMPLETE, NOT_GO, PERMISSION, refused};
 use crate::support::{Fixture, Mode, Running, VERSIONS, gospy, gospy_with, write_program};
@@ -254,14 +255,4 @@ fn an_incomplete_answer_is_status_6_where_that_is_asked_for() {
     let output = gospy(&["summary", "--strict", "--pid", &target]);
     assert_eq!(output.code(), INCOMPLETE, "{}", output.stderr);
     assert!(!output.stdout.is_empty());
-}
-
-/// A child that is no fixture, killed and reaped at the end.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

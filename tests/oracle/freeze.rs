@@ -2,24 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::snapshots::{frozen, session};
 use crate::support::compare::{compare_dumps, physical_text};
 use crate::support::freeze::runs;
 use crate::support::{ChainRule, DumpGoroutine, Fixture, Mode, Running, gospy, matrix};
-use gospy::capture::{CaptureOptions, FreezeMode, OpenOptions, Session};
-use gospy::model::{Snapshot, StackState, Status};
-use gospy::process::live::LiveTarget;
+use gospy::capture::FreezeMode;
+use gospy::model::{StackState, Status};
 use serde_json::Value;
 
 const BOTH: [FreezeMode; 2] = [FreezeMode::Running, FreezeMode::All];
-
-fn session(program: &Running) -> Session {
-    let target = LiveTarget::open(program.pid()).unwrap();
-    Session::open(Box::new(target), &OpenOptions::default()).unwrap()
-}
-
-fn freeze(session: &mut Session, mode: FreezeMode) -> Snapshot {
-    session.capture(&CaptureOptions { stacks: true, freeze: Some(mode), ..CaptureOptions::default() }).unwrap()
-}
 
 fn pid(program: &Running) -> String {
     program.pid().to_string()
@@ -32,10 +23,10 @@ fn running_goroutines_have_stacks_that_can_be() {
     let tally = matrix(&[Mode::Default, Mode::Sw, Mode::CgoPieSw], |version, mode, tally| {
         let mut program = Fixture::start("fx", version, mode, &["churn", "-goroutines", "200", "-busy", "3"]);
         let rule = ChainRule::from_truth(&program.ask("truth"));
-        let mut session = session(&program);
+        let mut session = session(program.pid());
         let (mut running, mut known) = (0, 0);
         for freeze_mode in BOTH.repeat(4) {
-            let snapshot = freeze(&mut session, freeze_mode);
+            let snapshot = frozen(&mut session, freeze_mode);
             let symbols = &snapshot.symbols;
             for goroutine in &snapshot.goroutines {
                 let is_running = goroutine.status == Status::Running;

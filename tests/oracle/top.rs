@@ -1,5 +1,6 @@
 //! `gospy top` on programs that become others.
 
+use crate::support::process::Killed;
 use crate::support::{Fixture, Mode};
 
 #[test]
@@ -39,15 +40,5 @@ fn executes_itself(mode: Mode) {
     for group in first["groups"].as_array().unwrap() {
         assert!(group["change"].is_null() && group["rate_per_second"].is_null(), "{group}");
         assert_eq!(group["change_since_start"], 0, "{group}");
-    }
-}
-
-/// Kills it in the end.
-struct Killed(std::process::Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

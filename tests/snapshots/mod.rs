@@ -13,14 +13,26 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use gospy::capture::{CaptureOptions, OpenOptions, Session};
+use gospy::capture::{CaptureOptions, FreezeMode, OpenOptions, Session};
 use gospy::model::{FrameId, Goroutine, Snapshot, StackState};
 use gospy::process::Target;
+use gospy::process::live::LiveTarget;
 
 /// Opens a target and captures everything of it.
 pub fn snapshot(target: Box<dyn Target>) -> Snapshot {
     let mut session = Session::open(target, &OpenOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     session.capture(&everything()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Opens a running process.
+pub fn session(pid: i32) -> Session {
+    let target = Box::new(LiveTarget::open(pid).unwrap());
+    Session::open(target, &OpenOptions::default()).unwrap()
+}
+
+/// Captures all stacks while the program stands still.
+pub fn frozen(session: &mut Session, mode: FreezeMode) -> Snapshot {
+    session.capture(&CaptureOptions { stacks: true, freeze: Some(mode), ..CaptureOptions::default() }).unwrap()
 }
 
 pub fn everything() -> CaptureOptions {

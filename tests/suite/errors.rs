@@ -4,50 +4,26 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::live::other_build;
+use crate::support::process::Killed;
 use crate::support::refusal::{ERROR, GONE, NOT_GO, USAGE, refused};
-use crate::support::{Fixture, Running, gospy, gospy_with, live, live_bytes, write_program};
+use crate::support::{Fixture, Running, gospy, gospy_with, live, live_bytes, until, write_program};
 use nix::sys::signal::Signal;
 
-/// A child that is no fixture, killed and reaped at the end.
-struct Other(Child);
-
-impl Other {
-    fn spawn(command: &mut Command) -> Other {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Other(child)
-    }
-
-    fn pid(&self) -> String {
-        self.0.id().to_string()
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn start(command: &mut Command) -> Killed {
+    Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 fn pid(program: &Running) -> String {
     program.pid().to_string()
 }
 
-fn sleeper() -> Other {
-    Other::spawn(Command::new("sleep").arg("1000"))
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        sleep(Duration::from_millis(1));
-    }
+fn sleeper() -> Killed {
+    start(Command::new("sleep").arg("1000"))
 }
 
 #[test]
@@ -84,18 +60,18 @@ fn processes_that_are_not_there_are_status_3() {
         let message = refused(&gospy(&["summary", "--pid", &pid.to_string()]), GONE);
         assert!(message.contains(&pid.to_string()) && message.contains("gospy ps"), "{message}");
     }
-    let mut zombie = Other::spawn(&mut Command::new("true"));
-    let stat = format!("/proc/{}/stat", zombie.pid());
-    wait_until("a zombie", || std::fs::read_to_string(&stat).unwrap().contains(") Z "));
-    let message = refused(&gospy(&["stack", "--pid", &zombie.pid()]), GONE);
+    let mut zombie = start(&mut Command::new("true"));
+    let stat = format!("/proc/{}/stat", zombie.0.id());
+    until("a zombie", || std::fs::read_to_string(&stat).unwrap().contains(") Z ").then_some(()));
+    let message = refused(&gospy(&["stack", "--pid", &zombie.0.id().to_string()]), GONE);
     assert!(message.contains("zombie"), "{message}");
     zombie.0.wait().unwrap();
-    refused(&gospy(&["stack", "--pid", &zombie.pid()]), GONE);
+    refused(&gospy(&["stack", "--pid", &zombie.0.id().to_string()]), GONE);
 }
 
 #[test]
 fn programs_that_are_not_go_are_status_5() {
-    let message = refused(&gospy(&["summary", "--pid", &sleeper().pid()]), NOT_GO);
+    let message = refused(&gospy(&["summary", "--pid", &sleeper().0.id().to_string()]), NOT_GO);
     assert!(message.contains("is not a Go program"), "{message}");
 }
 

@@ -5,24 +5,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::snapshots::{frozen, session};
 use crate::support::freeze::{is_traced, runs};
 use crate::support::{Fixture, Running, gospy, live, live_program};
-use gospy::capture::{CaptureOptions, FreezeMode, OpenOptions, Session};
-use gospy::model::Snapshot;
-use gospy::process::live::LiveTarget;
+use gospy::capture::FreezeMode;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-
-fn session(program: &Running) -> Session {
-    let target = LiveTarget::open(program.pid()).unwrap();
-    Session::open(Box::new(target), &OpenOptions::default()).unwrap()
-}
-
-fn freeze(session: &mut Session, mode: FreezeMode) -> Snapshot {
-    session.capture(&CaptureOptions { stacks: true, freeze: Some(mode), ..CaptureOptions::default() }).unwrap()
-}
 
 fn pid(program: &Running) -> String {
     program.pid().to_string()
@@ -137,10 +127,10 @@ fn a_freeze_of_many_threads_and_goroutines_is_short() {
     let fixture = Fixture::of(&live_program()).env("GOMAXPROCS", "64");
     let mut program = fixture.run(&["many", "10000"]);
     let threads = program.thread_states().len();
-    let mut session = session(&program);
+    let mut session = session(program.pid());
     let mut best = Duration::MAX;
     for _ in 0..TRIES {
-        let snapshot = freeze(&mut session, FreezeMode::All);
+        let snapshot = frozen(&mut session, FreezeMode::All);
         assert!(snapshot.goroutines.len() > 10_000);
         best = best.min(Duration::from_nanos(snapshot.reading.freeze.unwrap().stopped_ns));
         if best < BAR {

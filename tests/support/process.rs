@@ -14,6 +14,16 @@ const READY: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(120);
 const EXIT: Duration = Duration::from_secs(120);
 
+/// A child that is no fixture, killed and reaped when dropped.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A child process, killed and reaped when dropped.
 pub struct Running {
     child: Child,
