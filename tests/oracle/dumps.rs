@@ -73,7 +73,7 @@ fn stacks_are_those_of_sigquit() {
 fn the_standard_library_is_what_go_list_says() {
     let mut listed = std::collections::BTreeSet::new();
     for version in VERSIONS {
-        let toolchain = support::fixture::script("toolchain", &[version]);
+        let toolchain = crate::support::fixture::script("toolchain", &[version]);
         let scratch = tempfile::tempdir().unwrap();
         let mut command = std::process::Command::new(toolchain.join("bin/go"));
         command.args(["list", "std"]).env("GOTOOLCHAIN", "local").env("GOROOT", &toolchain).current_dir("/");
@@ -83,6 +83,6 @@ fn the_standard_library_is_what_go_list_says() {
         assert!(packages.lines().count() > 200, "{version}: {packages}");
         listed.extend(packages.lines().map(str::to_owned));
     }
-    let checked_in: Vec<&str> = include_str!("../src/go_names/standard_packages.txt").lines().collect();
+    let checked_in: Vec<&str> = include_str!("../../src/go_names/standard_packages.txt").lines().collect();
     assert_eq!(Vec::from_iter(&listed), Vec::from_iter(&checked_in));
 }

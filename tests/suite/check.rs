@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Output, gospy, gospy_with, live, live_program};
+use crate::support::{Fixture, Output, gospy, gospy_with, live, live_program};
 
 /// What `check` found, whatever its status.
 fn found(output: &Output) -> serde_json::Value {
@@ -326,7 +326,7 @@ fn the_job_of_the_documentation_fails_on_a_leak_only() {
 #[test]
 fn ages_are_measured_in_a_program_that_never_collected() {
     let started = std::time::Instant::now();
-    let running = Fixture::new("fx", "1.26.6", Mode::Sw).env("GOGC", "off").run(&["deadlock"]);
+    let running = Fixture::of(&live_program()).env("GOGC", "off").run(&["deadlock"]);
     let pid = running.pid().to_string();
     let text = gospy(&["summary", "--pid", &pid]).ok();
     assert!(text.contains("ages         unknown: no GC yet (--watch 2s measures them)\n"), "{text}");
@@ -374,7 +374,7 @@ fn ages_are_measured_in_a_program_that_never_collected() {
 /// but the start of the program would bound a wait that has a stamp.
 #[test]
 fn a_file_says_for_how_long_goroutines_can_have_waited() {
-    let mut running = Fixture::start("fx", "1.26.6", Mode::Sw, &["deadlock"]);
+    let mut running = live(&["deadlock"]);
     let pid = running.pid().to_string();
     std::thread::sleep(std::time::Duration::from_millis(2_500));
     // The first collection stamps nothing; the third makes the waits known.

@@ -275,15 +275,15 @@ fn rules_that_could_not_be_judged() {
 /// A running goroutine may be in any function, and a freeze shows in which.
 #[test]
 fn a_freeze_shows_what_runs_to_the_rules() {
-    let busy = format!("{} idle -busy 1", fx());
+    let busy = format!("{} idle -busy 1", live());
     let forbid = ["--forbid-function", r"^main\.nothing$"];
-    let output = judged("2", &busy, &forbid);
+    let output = judged(2, &busy, &forbid);
     assert_eq!(output.code(), 8, "{output:?}");
     assert!(output.stderr.contains(" running; --freeze shows "), "{}", output.stderr);
-    let output = judged("2", &busy, &[&["--freeze=all"], &forbid[..]].concat());
+    let output = judged(2, &busy, &[&["--freeze=all"], &forbid[..]].concat());
     assert_eq!(output.code(), 0, "{output:?}");
     let spins = ["--freeze=all", "--forbid-function", r"^main\."];
-    assert_eq!(judged("2", &busy, &spins).code(), 7);
+    assert_eq!(judged(2, &busy, &spins).code(), 7);
     let output = gospy(&["run", "--freeze", "--timeout", "1s", "--", "true"]);
     assert_eq!(output.code(), 2, "{output:?}");
     assert!(output.stderr.contains("--freeze is about captures: give --capture-every"), "{}", output.stderr);
