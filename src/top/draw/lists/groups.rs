@@ -1,0 +1,165 @@
+//! Groups of goroutines.
+
+use ratatui::text::Line;
+
+use super::super::table::{Fitted, fit};
+use super::super::text::{function_and_place, pieces_width};
+use super::{Lists, STATE, WIDE, column, least, state_tone, wait};
+use crate::model::Goroutine;
+use crate::report::text::shorten;
+use crate::top::grouping::{Group, Grouping, Key};
+use crate::top::order::GroupSort;
+use crate::top::state::{Piece, State, Tone, piece, tone_of};
+use crate::top::words::{compact, compact_signed, rate, sparkline, states};
+
+/// Names longer than this, in bytes, are not shortened at places that make sense.
+const MAX_NAME: usize = 2_048;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroupColumn {
+    Sorted(GroupSort),
+    Trend,
+    States,
+}
+
+impl Lists<'_> {
+    /// The heads of the columns of groups.
+    pub(crate) fn group_heads(&self) -> Line<'static> {
+        let order = self.state.settings().selection.group_order;
+        let title = match &self.state.settings().selection.grouping {
+            Grouping::Place => "PLACE",
+            Grouping::Stack => "STACK AT",
+            Grouping::Start => "STARTED IN",
+            Grouping::Creator => "CREATED BY",
+            Grouping::Label(_) => "LABEL",
+        };
+        let sorted = Some((GroupColumn::Sorted(order.key), order.reverse));
+        self.groups.heads(title, sorted, Some(GroupColumn::Sorted(GroupSort::Function)), self.theme)
+    }
+
+    pub(super) fn group(&self, group: &Group) -> Line<'static> {
+        let memory = self.state.memory();
+        let change = |change: Option<i64>, room| match change {
+            Some(change) => vec![piece(tone_of(change), compact_signed(change, room))],
+            None => vec![piece(Tone::Dim, "-")],
+        };
+        let cells = |column, room| match column {
+            GroupColumn::Sorted(GroupSort::Count) => vec![piece(Tone::Strong, compact(group.count, room))],
+            GroupColumn::Sorted(GroupSort::Change) => change(memory.groups.change(group.key), room),
+            GroupColumn::Sorted(GroupSort::Growth) => change(memory.growth(group), room),
+            GroupColumn::Sorted(GroupSort::Mark) => change(memory.since_mark(group), room),
+            GroupColumn::Sorted(GroupSort::Rate) => match memory.groups.rate(group.key) {
+                Some(per_second) => vec![piece(rate_tone(per_second), rate(per_second))],
+                None => vec![piece(Tone::Dim, "-")],
+            },
+            GroupColumn::Sorted(GroupSort::Age) => wait(group.longest),
+            GroupColumn::Sorted(GroupSort::Function) => Vec::new(),
+            GroupColumn::Trend => {
+                let samples: Vec<u64> = memory.groups.recent(group.key, room).collect();
+                vec![piece(Tone::Drawing, sparkline(&samples, room))]
+            }
+            GroupColumn::States => {
+                let tone = group.states.first().map_or(Tone::Plain, |&(status, ..)| state_tone(status));
+                vec![piece(tone, states(&self.index, group))]
+            }
+        };
+        self.groups.row(cells, |room| self.group_place(group, room), self.theme)
+    }
+
+    fn group_place(&self, group: &Group, room: usize) -> Vec<Piece> {
+        let symbols = &self.snapshot().symbols;
+        match group.key {
+            Key::At(function, file, line) | Key::StartedIn(function, file, line) => {
+                let place = match symbols.str(file) {
+                    "" => String::new(),
+                    file => format!("{file}:{line}"),
+                };
+                let started = matches!(group.key, Key::StartedIn(..)).then(|| piece(Tone::Dim, "started in "));
+                let room = room.saturating_sub(started.as_ref().map_or(0, |piece| piece.text.len()));
+                let rest = function_and_place(symbols.str(function), &place, room);
+                started.into_iter().chain(rest).collect()
+            }
+            Key::Label(value) => vec![piece(Tone::Plain, symbols.str(value))],
+            Key::NoLabel => vec![piece(Tone::Dim, "without this label")],
+            Key::Nowhere => vec![piece(Tone::Dim, "unknown")],
+            Key::Stack(_) => {
+                let goroutine = self.snapshot().goroutines.get(group.example);
+                goroutine.map_or_else(Vec::new, |goroutine| self.stack_place(goroutine, room))
+            }
+        }
+    }
+
+    /// The innermost functions of a stack, as many as fit: what tells it from others at the same
+    /// place are its callers.
+    fn stack_place(&self, goroutine: &Goroutine, room: usize) -> Vec<Piece> {
+        let Some(stack) = self.index.stack(goroutine) else { return self.goroutine_place(goroutine, room) };
+        let all_hidden = stack.frames.iter().all(|frame| frame.hidden);
+        let shown = stack.frames.iter().filter(|frame| all_hidden || !frame.hidden);
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut left = room;
+        for frame in shown {
+            let between = if pieces.is_empty() { 0 } else { 3 };
+            // A caller is shown by its whole name or not at all.
+            let most = if pieces.is_empty() { left } else { usize::MAX };
+            let name = short_name(self.snapshot().symbols.function(frame.frame), most);
+            let width = pieces_width(&name);
+            if !pieces.is_empty() {
+                if width + between > left {
+                    pieces.push(piece(Tone::Dim, " …"));
+                    break;
+                }
+                pieces.push(piece(Tone::Dim, " ← "));
+            }
+            pieces.extend(name);
+            left = left.saturating_sub(width + between);
+        }
+        pieces
+    }
+}
+
+/// A function without the path of its package.
+fn short_name(function: &str, room: usize) -> Vec<Piece> {
+    let base = function.get(..MAX_NAME).map_or_else(|| shorten::function(function, 0), |_| function.into());
+    function_and_place(&base, "", room)
+}
+
+pub(super) fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
+    use GroupColumn::{Sorted, States, Trend};
+    let sorted = state.settings().selection.group_order.key;
+    let marked = state.memory().mark.is_some();
+    let wide = room >= WIDE;
+    let sortable = |key: GroupSort, title, width, rank| {
+        let rank = if key == sorted { 0 } else { rank };
+        column(Sorted(key), title, width, true, rank)
+    };
+    if state.settings().recorded {
+        // Nothing that takes a second reading.
+        let columns = vec![
+            sortable(GroupSort::Count, "COUNT", 7, 0),
+            column(States, "STATES", if wide { 26 } else { STATE }, false, 4),
+            sortable(GroupSort::Age, "WAIT", 7, 3),
+        ];
+        return fit(columns, room, least(room));
+    }
+    let mut columns = vec![sortable(GroupSort::Count, "COUNT", 7, 0)];
+    columns.push(sortable(GroupSort::Change, "±LAST", 6, 6));
+    columns.push(sortable(GroupSort::Growth, "±START", 8, if marked { 8 } else { 1 }));
+    if marked {
+        columns.push(sortable(GroupSort::Mark, "±MARK", 8, 1));
+    }
+    columns.push(sortable(GroupSort::Rate, "RATE", 9, 2));
+    columns.push(column(Trend, "TREND", if wide { 20 } else { 10 }, false, 7));
+    columns.push(column(States, "STATES", if wide { 26 } else { STATE }, false, 4));
+    columns.push(sortable(GroupSort::Age, "WAIT", 7, 3));
+    fit(columns, room, least(room))
+}
+
+fn rate_tone(per_second: f64) -> Tone {
+    if per_second >= 0.005 {
+        Tone::Attention
+    } else if per_second <= -0.005 {
+        Tone::Good
+    } else {
+        Tone::Dim
+    }
+}
