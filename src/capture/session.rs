@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -28,7 +28,9 @@ use crate::image::pclntab::Pclntab;
 use crate::model::{
     Death, FreezeInfo, Goroutine, ModuleInfo, Reading, Snapshot, SymbolPool, TargetInfo, WarningCode, Warnings,
 };
-use crate::process::{Backend, Broken, Clock, Ended, Limitation, ReadError, Target, TargetError, TargetExt, Usage};
+use crate::process::{
+    Backend, Broken, Clock, Ended, Limitation, ReadError, Resources, Target, TargetError, TargetExt, Usage,
+};
 use crate::runtime::symbols::Global;
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoRuntime, LocateOptions, RuntimeError};
@@ -106,6 +108,8 @@ pub struct Session {
     pool: SymbolPool,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
     max_pool: usize,
+    /// The interval that the program's use of CPU time is to be known of.
+    cpu_interval: Duration,
 }
 
 /// Beyond this many frames of distinct stacks, a new capture starts with nothing remembered, so that
@@ -143,7 +147,7 @@ impl Session {
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
         let (c_stacks, pool) = (CStacks::default(), SymbolPool::default());
-        Ok(Self { target, program, runtime, decoder, c_stacks, pool, max_pool: MAX_POOL })
+        Ok(Self { target, program, runtime, decoder, c_stacks, pool, max_pool: MAX_POOL, cpu_interval: Duration::ZERO })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -171,15 +175,24 @@ impl Session {
         &self.runtime
     }
 
+    /// From now on, a capture takes so long that the program's use of CPU time is known of an interval of
+    /// `least`, which begins with the capture before, or with the opening of the target. By default nothing
+    /// is waited for, and the use is unknown when captures follow each other too fast.
+    pub fn measure_cpu(&mut self, least: Duration) {
+        self.cpu_interval = least;
+    }
+
     /// Reads the target once.
     ///
     /// # Errors
     /// When it has ended, cannot be read any more, or cannot be stopped though that was asked for.
     pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
-        let started = Instant::now();
-        let stats = self.target.stats();
         // A process that was stopped before is for a moment not, right after a freeze.
         let usage = self.target.usage();
+        // A stop must not be a part of the interval; anything else is what the wait is used for.
+        let before = options.freeze.is_some().then(|| self.target.resources(self.cpu_interval));
+        let started = Instant::now();
+        let stats = self.target.stats();
         if self.decoder.remembered() > MAX_REMEMBERED || self.pool.bytes() > self.max_pool {
             self.pool = SymbolPool::default();
             self.decoder = Self::decoder(&self.program, &self.runtime);
@@ -193,6 +206,8 @@ impl Session {
             // Nothing failed, and what was read may be of either program.
             return Err(ReadError::Gone { pid: self.target.process().pid }.into());
         }
+        let duration = started.elapsed();
+        let resources = before.unwrap_or_else(|| self.target.resources(self.cpu_interval));
         let mut clock = read.clock;
         let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {
@@ -215,7 +230,7 @@ impl Session {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
         }
         let after = self.target.stats();
-        let target = self.target_info(&read.state, usage, clock.monotonic_ns);
+        let target = self.target_info(&read.state, usage, resources, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
         blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         sort(&mut goroutines);
@@ -226,7 +241,7 @@ impl Session {
             target,
             reading: Reading {
                 backend: self.target.backend().name(),
-                duration_ns: u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+                duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
                 syscalls: after.syscalls.saturating_sub(stats.syscalls),
                 bytes: after.bytes.saturating_sub(stats.bytes),
                 freeze: read.freeze,
@@ -433,7 +448,7 @@ impl Session {
         Ok(())
     }
 
-    fn target_info(&self, state: &SchedulerState, usage: Usage, monotonic_ns: u64) -> TargetInfo {
+    fn target_info(&self, state: &SchedulerState, usage: Usage, resources: Resources, monotonic_ns: u64) -> TargetInfo {
         let process = self.target.process();
         let runtime = &self.runtime;
         TargetInfo {
@@ -453,6 +468,7 @@ impl Session {
             process_state: usage.state,
             cpu_ns: usage.cpu_ns,
             rss_bytes: usage.rss_bytes,
+            resources,
         }
     }
 }

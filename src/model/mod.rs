@@ -24,6 +24,8 @@ pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Schedule
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};
 pub use warning::{Warning, WarningCode, Warnings};
 
+pub use crate::process::Resources;
+
 use std::sync::Arc;
 
 use crate::addr::Addr;

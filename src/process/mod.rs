@@ -10,12 +10,14 @@
 //! * [`recording`] and [`capture_file`]: writing a capture, and its format
 //! * [`access`]: every check that reading a process depends on, and how it went
 //! * [`process_list`]: which processes there are
+//! * [`resources`]: CPU now, limits of cgroups, descriptors
 //! * [`coalesce`]: many small pieces read in few calls, whatever the target
 //! * [`fake`]: a test double
 
 pub mod access;
 mod blocked;
 pub mod capture_file;
+mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod coalesce;
@@ -30,9 +32,11 @@ pub mod permission;
 pub mod proc_dir;
 pub mod process_list;
 pub mod recording;
+pub mod resources;
 mod syscalls;
 
 pub use freeze::await_none_held;
+pub use resources::Resources;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,6 +226,8 @@ pub struct ProcessInfo {
     pub rss_bytes: Option<u64>,
     /// CPU time used so far, user and system, ns.
     pub cpu_ns: Option<u64>,
+    /// What it used and was allowed to use, where that was recorded.
+    pub resources: Resources,
 }
 
 /// What a process uses at one moment, as the kernel says.
@@ -476,6 +482,14 @@ pub trait Target: Send + Sync {
     fn usage(&self) -> Usage {
         let process = self.process();
         Usage { state: process.state, rss_bytes: process.rss_bytes, cpu_ns: process.cpu_ns }
+    }
+
+    /// What it uses and may use. The interval of its CPU time begins where that of the call before ended,
+    /// or with the opening of the target; it has `least` at least, which a live target is waited for. As
+    /// recorded, unless the target lives.
+    fn resources(&self, least: Duration) -> Resources {
+        let _ = least;
+        self.process().resources
     }
 
     /// The instruction set, where the target itself says.
