@@ -84,12 +84,97 @@ fn closed_pipes_full_disks_and_colour() {
     assert!(!refused.stderr.contains('\u{1b}'));
 }
 
+/// CPU time of a process as `stat` counts it, ns.
+fn cpu_by_stat(pid: i32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // Fields 14 and 15, in hundredths of a second, of which the first two are cut off.
+    (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) as f64 * 1e7
+}
+
+#[test]
+fn a_summary_shows_what_the_program_uses() {
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle", "-busy", "1"]);
+    let pid = running.pid().to_string();
+    let (before, started) = (cpu_by_stat(running.pid()), std::time::Instant::now());
+    let mut shares = Vec::new();
+    for _ in 0..5 {
+        let resources = gospy(&["summary", "-p", &pid, "--json"]).json()["target"]["resources"].clone();
+        let number = |key: &str| resources[key].as_u64().unwrap();
+        assert!(number("cpu_interval_ns") >= 100_000_000, "{resources}");
+        shares.push(number("cpu_used_ns") as f64 / number("cpu_interval_ns") as f64);
+        let listed = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        assert_eq!(number("open_fds"), listed as u64);
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        assert_eq!(resources["fd_limit"].as_u64(), line.split_whitespace().nth(3).unwrap().parse().ok());
+    }
+    // The same time as the kernel's other count has it, whatever else this machine does.
+    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+    let by_stat = (cpu_by_stat(running.pid()) - before) / started.elapsed().as_nanos() as f64;
+    assert!((mean - by_stat).abs() < 0.35, "{shares:?}, by stat {by_stat}");
+    let text = gospy(&["summary", "-p", &pid]).ok();
+    assert!(text.lines().any(|line| line.starts_with("  process      CPU ") && line.contains(" % now · ")), "{text}");
+    // A capture keeps what it was.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("capture").display().to_string();
+    gospy(&["capture", "-p", &pid, "-o", &file]).ok();
+    let kept = gospy(&["summary", "--from", &file, "--json"]).json()["target"]["resources"].clone();
+    let now = gospy(&["summary", "-p", &pid, "--json"]).json()["target"]["resources"].clone();
+    assert_eq!((&kept["open_fds"], &kept["fd_limit"]), (&now["open_fds"], &now["fd_limit"]));
+}
+
+/// A cgroup that is removed at the end, when nothing is in it any more.
+struct Cgroup(std::path::PathBuf);
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let removed = (0..50).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::fs::remove_dir(&self.0).is_ok()
+        });
+        if !removed {
+            println!("{} could not be removed", self.0.display());
+        }
+    }
+}
+
+#[test]
+fn a_summary_shows_limits_and_throttling() {
+    let name = format!("gospy-cli-{}", std::process::id());
+    let make = |parent: &str, files: &[(&str, &str)]| {
+        let dir = std::path::Path::new(parent).join(&name);
+        std::fs::create_dir(&dir).ok()?;
+        let made = Cgroup(dir);
+        files.iter().all(|(file, text)| std::fs::write(made.0.join(file), text).is_ok()).then_some(made)
+    };
+    // It takes root, and a hierarchy with the controller of CPU time; where there is none, that is printed.
+    let v1 = || make("/sys/fs/cgroup/cpu", &[("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "25000")]);
+    let Some(cgroup) = v1().or_else(|| make("/sys/fs/cgroup", &[("cpu.max", "25000 100000")])) else {
+        println!("no cgroup can be made here: not tested on one");
+        return;
+    };
+    let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["idle", "-busy", "1"]);
+    std::fs::write(cgroup.0.join("cgroup.procs"), running.pid().to_string()).unwrap();
+    let text = loop {
+        let stat = std::fs::read_to_string(cgroup.0.join("cpu.stat")).unwrap();
+        let throttled = stat.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap();
+        if throttled.parse::<u64>().unwrap() >= 3 {
+            break gospy(&["summary", "-p", &running.pid().to_string()]).ok();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    let limits = text.lines().find(|line| line.starts_with("  limits       CPU 25 % · throttled in ")).unwrap();
+    assert!(limits.contains(" periods for "), "{text}");
+    drop(running);
+}
+
 #[test]
 fn a_live_program_is_summarised() {
     let running = Fixture::start("fx", "1.26.6", Mode::Sw, &["states", "2"]);
     let pid = running.pid().to_string();
     for width in ["80", "140"] {
-        let output = gospy_with(&["summary", "-p", &pid], |command| {
+        let output = gospy_with(&["summary", "-v", "-p", &pid], |command| {
             command.env("COLUMNS", width);
         });
         assert_eq!(output.stderr, "");

@@ -254,6 +254,7 @@ strict! {
         in_cgo: bool,
         #[serde(deserialize_with = "present")] cgo_calls: Known<u64>,
         #[serde(deserialize_with = "present")] locked_goroutine_id: Known<u64>,
+        sysmon: bool,
     }
     Goroutines {
         total: u64,

@@ -229,7 +229,7 @@ fn the_terminal_is_given_back_after_a_signal_and_a_stop() {
     let (rows, cols) = (12, 50);
     top.screen.screen_mut().set_size(rows, cols);
     top.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
-    top.until_text("[1 Groups]");
+    top.until_text("[1:Groups]");
     top.until("a narrow header", |screen| screen.lines().all(|line| line.chars().count() <= 50).then_some(()));
 
     kill(gospy, Signal::SIGTERM).unwrap();
@@ -394,6 +394,9 @@ fn a_recording_is_shown_as_well() {
     assert!(nothing.contains("func~bgsweep finds 1 goroutine\n"), "{nothing}");
     let refused = gospy(&["top", "--from", file, "--sort", "rate"]);
     assert_eq!(refused.status.code(), Some(2));
+    // Hidden unless they are asked for.
+    assert!(!once.contains("runtime.bgsweep"), "{once}");
+    let once = gospy(&["top", "--from", file, "--system"]).ok();
     assert!(once.contains("runtime.bgsweep") && !once.contains("runtime.goexit"), "{once}");
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
     command.args(["top", "--from", file, "-i", "0.2"]);

@@ -17,6 +17,7 @@ pub mod names;
 pub mod quantity;
 pub mod same_wait;
 pub mod sort;
+pub mod sysmon;
 
 pub use census::Census;
 pub use counts::Counts;

@@ -347,6 +347,9 @@ pub(super) struct SummaryArgs {
     /// Show dead goroutines too
     #[arg(long, short = 'd')]
     pub(super) show_dead: bool,
+    /// Show every P and M, though none of them stands out
+    #[arg(long, short)]
+    pub(super) verbose: bool,
 }
 
 /// `--pc`
@@ -439,7 +442,10 @@ pub(super) struct TopArgs {
     /// Only the goroutines for which this holds
     #[arg(long, value_name = "EXPR", long_help = format!("Only the goroutines for which this holds.\n\n{FILTER_HELP}"))]
     pub(super) filter: Option<String>,
-    /// Leave out the runtime's own goroutines
+    /// Show the runtime's own goroutines too
+    #[arg(long, conflicts_with = "no_system")]
+    pub(super) system: bool,
+    /// Leave out the runtime's own goroutines: the default, but for --json
     #[arg(long)]
     pub(super) no_system: bool,
     /// Share of one core that gospy may use, in percent; slower refreshes keep it below

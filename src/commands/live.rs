@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::input::{Contents, Input, not_read};
 use super::source::{Depth, Freeze, Place, Source, Sources, TargetSpec};
@@ -58,6 +59,10 @@ impl Sources for Live {
 }
 
 impl Source for Session {
+    fn measure_cpu(&mut self, least: Duration) {
+        Self::measure_cpu(self, least);
+    }
+
     fn capture(&mut self, depth: &Depth) -> Result<Snapshot, Failure> {
         let options = CaptureOptions {
             stacks: depth.stacks,

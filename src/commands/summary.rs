@@ -1,5 +1,7 @@
 //! `gospy summary`
 
+use std::time::Duration;
+
 use super::args::{Global, SummaryArgs};
 use super::selection::{Selection, verdict};
 use super::source::Sources;
@@ -10,6 +12,9 @@ use crate::analysis::{GroupBy, Index, Sort, SortKey};
 use crate::report::json::{self, JsonOptions};
 use crate::report::text::{self, ListMode, SummaryOptions};
 
+/// What the use of CPU time is measured over. It begins before the program is opened, so that the wait
+/// for its end is shorter.
+const CPU_INTERVAL: Duration = Duration::from_millis(100);
 /// Ids of a group that JSON tells.
 pub(super) const JSON_IDS: usize = 1_000;
 
@@ -21,6 +26,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let selection = Selection::new(&arguments.list)?;
     let mut source = sources.open(&arguments.target.wanted())?;
+    source.measure_cpu(CPU_INTERVAL);
     let snapshot = source.capture(&arguments.target.depth(arguments.show_dead))?;
     let index = Index::new(&snapshot);
     let mut picked = selection.pick(&index);
@@ -55,6 +61,7 @@ pub(super) fn run(
                 (false, false) => ListMode::Auto,
             },
             filter: selection.filter.clone(),
+            verbose: arguments.verbose,
         };
         streams.finish(|out| text::summary(out, &index, &picked, &options))?;
     }

@@ -18,6 +18,7 @@ pub mod members;
 pub mod pprof;
 pub mod processes;
 mod protobuf;
+pub(crate) mod resources;
 pub mod stack_groups;
 #[cfg(test)]
 mod stack_tests;

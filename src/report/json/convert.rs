@@ -208,7 +208,8 @@ pub(super) fn processor(p: &model::Processor) -> Processor {
     }
 }
 
-pub(super) fn thread(m: &model::Thread) -> Thread {
+/// `sysmon` is the id of the M that runs it.
+pub(super) fn thread(m: &model::Thread, sysmon: Option<i64>) -> Thread {
     Thread {
         id: m.id,
         address: address(m.addr),
@@ -221,6 +222,7 @@ pub(super) fn thread(m: &model::Thread) -> Thread {
         in_cgo: m.in_cgo,
         cgo_calls: m.cgo_calls,
         locked_goroutine_id: m.locked_goroutine.map(|id| id.0),
+        sysmon: sysmon == Some(m.id),
     }
 }
 

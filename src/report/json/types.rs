@@ -418,6 +418,8 @@ pub struct Thread {
     pub cgo_calls: Option<u64>,
     /// Id of the goroutine that is locked to it.
     pub locked_goroutine_id: Option<u64>,
+    /// Whether it runs the runtime's monitor, which needs no P.
+    pub sysmon: bool,
 }
 
 /// The goroutines.

@@ -76,8 +76,8 @@ pub(super) fn write(
 fn write_totals(out: &mut dyn Write, index: &Index<'_>, counts: &Counts, style: TextStyle) -> io::Result<()> {
     let mut beside = vec![count(counts.total)];
     if counts.total > 0 {
-        beside.push(format!("{} of the program", count(counts.user())));
-        beside.push(format!("{} of the runtime", count(counts.system)));
+        beside.push(format!("{} user", count(counts.user())));
+        beside.push(format!("{} system", count(counts.system)));
     }
     if counts.dead > 0 {
         beside.push(format!("{} dead", count(counts.dead)));

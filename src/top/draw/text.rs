@@ -13,6 +13,8 @@ use crate::top::state::{Piece, Tone, piece};
 
 /// Names longer than this, in bytes, are not shortened at places that make sense but simply cut.
 const LONG_NAME: usize = 2_048;
+/// Columns of a function's name that are worth showing beside its place.
+const LEAST_NAME: usize = 4;
 
 /// Columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
@@ -46,21 +48,27 @@ pub(super) fn cut(text: &str, room: usize) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// A function's name and its place within `room` columns: the name first, and of the place what
-/// still fits.
+/// A function's name and its place within `room` columns. File and line stay, since they say where to
+/// look: the function gives way first, then the directories of the file have what is left.
 pub(super) fn function_and_place(function: &str, place: &str, room: usize) -> Vec<Piece> {
     let (function, place) = (clean(function), clean(place));
-    if function.len() > LONG_NAME {
+    if place.len() > LONG_NAME || function.len() > LONG_NAME {
         return vec![piece(Tone::Plain, cut(&function, room))];
     }
-    let function = shorten::function_at_any_cost(&function, room).into_owned();
+    let file = width(&shorten::path(&place, 0));
+    let least = if place.is_empty() { 0 } else { file + 2 };
+    let mut function = shorten::function_at_any_cost(&function, room.saturating_sub(least).max(1)).into_owned();
+    if width(&function) + least > room {
+        if room < least + LEAST_NAME && !place.is_empty() {
+            // A few letters say nothing.
+            return vec![piece(Tone::Plain, shorten::path(&place, room))];
+        }
+        function = cut(&function, room.saturating_sub(least)).into_owned();
+    }
     let left = room.saturating_sub(width(&function));
     let mut pieces = vec![piece(Tone::Plain, function)];
-    if place.len() <= LONG_NAME && left > 2 {
-        let place = shorten::path(&place, left - 2);
-        if !place.is_empty() && width(&place) + 2 <= left {
-            pieces.push(piece(Tone::Dim, format!("  {place}")));
-        }
+    if left > 2 && !place.is_empty() {
+        pieces.push(piece(Tone::Dim, format!("  {}", shorten::path(&place, left - 2))));
     }
     pieces
 }
@@ -149,16 +157,20 @@ mod tests {
     }
 
     #[test]
-    fn places_give_way_to_names() {
+    fn file_and_line_are_the_last_to_go() {
         let text = |room| {
             let pieces = function_and_place("example.com/app/srv.(*S).Run", "/home/me/app/srv/run.go:12", room);
             pieces.into_iter().map(|piece| piece.text).collect::<String>()
         };
         assert_eq!(text(60), "example.com/app/srv.(*S).Run  /home/me/app/srv/run.go:12");
         assert_eq!(text(40), "example.com/app/srv.(*S).Run  run.go:12");
-        assert_eq!(text(20), "…/srv.(*S).Run");
-        assert_eq!(text(13), "srv.(*S).Run");
-        assert_eq!(text(11), "….(*S).Run");
+        assert_eq!(text(26), "…/srv.(*S).Run  run.go:12");
+        assert_eq!(text(23), "srv.(*S).Run  run.go:12");
+        assert_eq!(text(21), "….(*S).Run  run.go:12");
+        assert_eq!(text(17), "….(*S…  run.go:12");
+        assert_eq!(text(12), "…/run.go:12");
+        assert_eq!(function_and_place("main.f", "", 20)[0].text, "main.f");
+        assert_eq!(function_and_place("f", "x.go:1", 20)[0].text, "f");
     }
 
     #[test]

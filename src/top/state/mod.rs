@@ -29,6 +29,7 @@ use super::prompt::{Answer, Prompt};
 use super::source::SourceEnd;
 use super::watch::{Observed, has_restarted};
 use crate::analysis::Index;
+use crate::report::resources::limits;
 
 /// A view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -579,7 +580,14 @@ impl State {
             _ => 1,
         };
         let has_heads = self.pages.is_empty() && matches!(self.view, View::Groups | View::Goroutines);
-        Layout::new(self.size.0, self.size.1, has_heads, footer)
+        Layout::new(self.size.0, self.size.1, has_heads, footer, self.more_header_lines())
+    }
+
+    /// Lines of the header that are there only when they say something: findings, and limits.
+    fn more_header_lines(&self) -> u16 {
+        let Some(picture) = &self.picture else { return 0 };
+        let limits = limits(&picture.observed.snapshot().target.resources);
+        u16::from(!picture.observed.findings().is_empty()) + u16::from(!limits.is_empty())
     }
 
     /// The view that is open, below any pages.

@@ -136,8 +136,8 @@ pub(super) fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
         // Nothing that takes a second reading.
         let columns = vec![
             sortable(GroupSort::Count, "COUNT", 7, 0),
-            column(States, "STATES", if wide { 26 } else { STATE }, false, 4),
-            sortable(GroupSort::Age, "WAIT", 7, 3),
+            column(States, "STATES", if wide { 26 } else { STATE }, false, 3),
+            sortable(GroupSort::Age, "WAIT", 7, 2),
         ];
         return fit(columns, room, least(room));
     }
@@ -147,10 +147,10 @@ pub(super) fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
     if marked {
         columns.push(sortable(GroupSort::Mark, "±MARK", 8, 1));
     }
-    columns.push(sortable(GroupSort::Rate, "RATE", 9, 2));
+    columns.push(sortable(GroupSort::Rate, "RATE", 9, 4));
     columns.push(column(Trend, "TREND", if wide { 20 } else { 10 }, false, 7));
-    columns.push(column(States, "STATES", if wide { 26 } else { STATE }, false, 4));
-    columns.push(sortable(GroupSort::Age, "WAIT", 7, 3));
+    columns.push(column(States, "STATES", if wide { 26 } else { STATE }, false, 3));
+    columns.push(sortable(GroupSort::Age, "WAIT", 7, 2));
     fit(columns, room, least(room))
 }
 

@@ -12,6 +12,7 @@ use super::Theme;
 use super::table::{Column, Fitted};
 use super::text::line;
 use crate::analysis::Index;
+use crate::analysis::sysmon::sysmon;
 use crate::model::{Snapshot, Status};
 use crate::report::units::{age, counted};
 use crate::top::picture::Picture;
@@ -41,6 +42,8 @@ pub(crate) struct Lists<'a> {
     processors: Fitted<ProcessorColumn>,
     threads: Fitted<ThreadColumn>,
     findings: Fitted<FindingColumn>,
+    /// Id of the M that runs it.
+    sysmon: Option<i64>,
 }
 
 impl<'a> Lists<'a> {
@@ -59,6 +62,7 @@ impl<'a> Lists<'a> {
             processors: scheduler::processor_columns(room),
             threads: scheduler::thread_columns(room),
             findings: findings::finding_columns(room),
+            sysmon: sysmon(&picture.observed.snapshot().threads),
         })
     }
 
@@ -110,7 +114,7 @@ fn column<C>(kind: C, title: &'static str, width: usize, right: bool, rank: u8) 
 
 /// Room that the last column should have.
 fn least(room: usize) -> usize {
-    (room / 3).clamp(14, 48)
+    (room * 11 / 25).clamp(14, 60)
 }
 
 /// A wait; one that is known from watching has a sign.

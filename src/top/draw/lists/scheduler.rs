@@ -80,6 +80,7 @@ impl Lists<'_> {
             ThreadColumn::Goroutine => optional(m.goroutine.map(|id| id.0)),
             ThreadColumn::Is => {
                 let is = [
+                    (self.sysmon == Some(m.id), "sysmon"),
                     (m.in_cgo, "in C"),
                     (m.spinning, "looks for work"),
                     (m.blocked && m.goroutine.is_none(), "idle"),
