@@ -21,6 +21,7 @@ pub mod analysis;
 pub mod bytes;
 pub mod capture;
 pub mod commands;
+pub mod go_names;
 pub mod image;
 pub mod model;
 pub mod new_file;

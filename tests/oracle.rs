@@ -73,3 +73,22 @@ fn stacks_are_those_of_sigquit() {
     tally.check(1_500 * VERSIONS.len() * MODES.len());
     println!("{} goroutines", goroutines.into_inner());
 }
+
+/// The list that the unit tests of `gospy::go_names` go by is what the toolchains say.
+#[test]
+fn the_standard_library_is_what_go_list_says() {
+    let mut listed = std::collections::BTreeSet::new();
+    for version in VERSIONS {
+        let toolchain = support::fixture::script("toolchain", &[version]);
+        let scratch = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new(toolchain.join("bin/go"));
+        command.args(["list", "std"]).env("GOTOOLCHAIN", "local").env("GOROOT", &toolchain).current_dir("/");
+        let output = command.env("GOCACHE", scratch.path()).env("HOME", scratch.path()).output().unwrap();
+        assert!(output.status.success(), "{version}: {}", String::from_utf8_lossy(&output.stderr));
+        let packages = String::from_utf8(output.stdout).unwrap();
+        assert!(packages.lines().count() > 200, "{version}: {packages}");
+        listed.extend(packages.lines().map(str::to_owned));
+    }
+    let checked_in: Vec<&str> = include_str!("../src/go_names/standard_packages.txt").lines().collect();
+    assert_eq!(Vec::from_iter(&listed), Vec::from_iter(&checked_in));
+}

@@ -13,7 +13,6 @@ pub mod findings;
 pub mod group;
 pub mod index;
 pub mod labels;
-pub mod names;
 pub mod quantity;
 pub mod same_wait;
 pub mod sort;

@@ -21,9 +21,10 @@ use super::fields::{self, CodeFacts, Odd, OddOne, is_dead_for_certain};
 use super::place;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::recording::{Recorded, quiet};
-use super::symbolize::{Symbolizer, is_system_start};
+use super::symbolize::Symbolizer;
 use super::unwind::{End, StackNode, Unwinder, Unwound};
 use crate::addr::Addr;
+use crate::go_names::is_system_start;
 use crate::model::{
     Consistency, FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId,
     WarningCode, Warnings,

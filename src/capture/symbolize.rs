@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::unwind::PhysicalFrame;
 use crate::addr::{Addr, LinkAddr, LoadBias};
+use crate::go_names::is_shown;
 use crate::image::pclntab::{Pclntab, SourceFrame};
 use crate::model::{Frame, FrameId, Language, Stack, StackFrame, StackId, SymbolPool};
 
@@ -150,62 +151,9 @@ fn shown(role: Role, callee: Option<Role>, first: bool) -> bool {
     role.visible || (role.gopanic && !first)
 }
 
-/// Whether a normal traceback of Go 1.`minor` shows a function by its name alone (`showfuncinfo`,
-/// runtime/traceback.go): the runtime's own are hidden unless users call them, or they tell that
-/// finalizers or cleanups are running.
-#[must_use]
-pub fn is_shown(name: &str, minor: u32) -> bool {
-    let context = minor >= 25 && matches!(name, "runtime.runFinalizers" | "runtime.runCleanups");
-    context || (name.contains('.') && (!name.starts_with("runtime.") || is_exported_runtime(minor, name)))
-}
-
-/// Whether a name in package runtime is one that users call (`isExportedRuntime`). Until 1.22 the
-/// first letter decided; from 1.23 on methods count by receiver and name.
-fn is_exported_runtime(minor: u32, name: &str) -> bool {
-    let Some(name) = name.strip_prefix("runtime.") else { return false };
-    let upper = |text: &str| text.starts_with(|c: char| c.is_ascii_uppercase());
-    if minor <= 22 {
-        return upper(name);
-    }
-    match name.rsplit_once('.') {
-        None => upper(name),
-        Some((receiver, method)) => {
-            let receiver = receiver.strip_prefix("(*").and_then(|r| r.strip_suffix(')')).unwrap_or(receiver);
-            upper(method) && (receiver.is_empty() || upper(receiver))
-        }
-    }
-}
-
-/// Whether the runtime counts a goroutine that started in `function` as its own rather than the
-/// program's (`isSystemGoroutine`, runtime/traceback.go), for those kinds that the start function
-/// tells.
-#[must_use]
-pub fn is_system_start(function: &str) -> bool {
-    function.starts_with("runtime.")
-        && !matches!(function, "runtime.main" | "runtime.handleAsyncEvent" | "runtime.corostart")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_traceback_hides() {
-        for (name, minor, want) in [
-            ("main.main", 26, true),
-            ("runtime.gopark", 26, false),
-            ("runtime.GC", 26, true),
-            ("runtime.(*Frames).Next", 22, false),
-            ("runtime.(*Frames).Next", 23, true),
-            ("runtime.(*mheap).Alloc", 26, false),
-            ("runtime.runFinalizers", 25, true),
-            ("runtime.runfinq", 24, false),
-            ("cgocall", 26, false),
-            ("runtime/debug.ReadGCStats", 26, true),
-        ] {
-            assert_eq!(is_shown(name, minor), want, "{name} {minor}");
-        }
-    }
 
     #[test]
     fn wrappers_are_left_out_unless_they_panic() {

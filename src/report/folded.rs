@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::clean::clean;
 use crate::analysis::Index;
-use crate::analysis::names::{minor_of, printed};
+use crate::go_names::{minor_of, printed};
 use crate::model::{FrameId, NotShown, StackState};
 
 /// Writes the stacks of the goroutines at `positions`, in alphabetical order. Frames that a normal

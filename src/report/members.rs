@@ -10,7 +10,7 @@ use super::stack_groups::waits;
 use super::text::{Role, TextStyle};
 use crate::analysis::WaitRange;
 use crate::analysis::census::{Census, Member};
-use crate::analysis::names::{minor_of, printed};
+use crate::go_names::{minor_of, printed};
 use crate::model::{FrameId, StackFrame, SymbolPool};
 
 /// A line of source.

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use super::protobuf::Message;
 use crate::addr::Addr;
 use crate::analysis::Index;
-use crate::analysis::names::{minor_of, printed};
+use crate::go_names::{minor_of, printed};
 use crate::model::{FrameId, Goroutine, LabelsId, Language, StackId, StrId};
 
 /// Field numbers of profile.proto.

@@ -11,8 +11,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::analysis::Index;
-use crate::analysis::names::{minor_of, printed};
-use crate::capture::symbolize::is_shown;
+use crate::go_names::{is_shown, minor_of, printed};
 use crate::model::{
     Ancestor, Frame, FrameId, Goroutine, Language, NotShown, Stack, StackFrame, StackId, StackState, Status,
 };

@@ -6,7 +6,8 @@ use super::types::{
     Pause, Place, Processor, Provenance, Reading, Resources, Sched, StackBytes, Target, Thread, Warning,
 };
 use crate::addr::Addr;
-use crate::analysis::{self, Index, names};
+use crate::analysis::{self, Index};
+use crate::go_names;
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
 use crate::report::labels;
 
@@ -352,7 +353,7 @@ fn frames_of<'a>(index: &Index<'a>, stack: &model::Stack) -> Vec<Frame<'a>> {
         let frame = symbols.frame(stack_frame.frame)?;
         let function = symbols.str(frame.function);
         let (package, language) = match frame.language {
-            Language::Go => (names::package(function), "go"),
+            Language::Go => (go_names::package(function), "go"),
             Language::Foreign => (None, "foreign"),
         };
         Some(Frame {

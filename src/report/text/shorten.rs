@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::analysis::names::{package_end, printed};
+use crate::go_names::{package_end, printed};
 
 /// Columns that `text` takes on a terminal.
 pub(crate) fn width(text: &str) -> usize {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::rows::Row;
 use super::{State, View};
 use crate::analysis::labels::LabelTally;
-use crate::analysis::names::{minor_of, printed};
+use crate::go_names::{minor_of, printed};
 use crate::analysis::{Filter, Index, Place, PlaceKind};
 use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
 use crate::report::findings::sentence;

@@ -1,7 +1,13 @@
-//! What the name of a Go function says.
+//! What the name of a Go function says: its package, whether it is the runtime's own, a wrapper or
+//! exported, and how a traceback prints it.
 //!
 //! Names are kept as the runtime has them; how a traceback prints them differs by Go version, so
-//! what depends on it takes the minor version (26 for go1.26.6).
+//! what depends on it takes the minor version (26 for go1.26.6). Whose code a function is, the
+//! standard library's or the program's, takes its source file too: see [`Origins`].
+
+mod origin;
+
+pub use origin::{Origin, Origins};
 
 use std::borrow::Cow;
 
@@ -122,9 +128,107 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
+/// Whether code is the runtime's: by the name of its package, or because its source is in the
+/// runtime's directory (`time.Sleep` and `sync.runtime_Semacquire` are written there and only bear
+/// other packages' names).
+#[must_use]
+pub fn is_runtime(function: &str, file: &str) -> bool {
+    let by_name =
+        ["runtime.", "runtime/internal/", "internal/runtime/"].iter().any(|prefix| function.starts_with(prefix));
+    let Some((dir, _)) = file.rsplit_once('/') else { return by_name };
+    // The second form is what -trimpath leaves.
+    by_name || dir.ends_with("/src/runtime") || dir == "runtime"
+}
+
+/// Whether a normal traceback of Go 1.`minor` shows a function by its name alone (`showfuncinfo`,
+/// runtime/traceback.go): the runtime's own are hidden unless users call them, or they mean that
+/// finalizers or cleanups are running.
+#[must_use]
+pub fn is_shown(name: &str, minor: u32) -> bool {
+    let context = minor >= 25 && matches!(name, "runtime.runFinalizers" | "runtime.runCleanups");
+    context || (name.contains('.') && (!name.starts_with("runtime.") || is_exported_runtime(name, minor)))
+}
+
+/// Whether a name in package runtime is one that users call (`isExportedRuntime`). Until 1.22 the
+/// first letter decided; from 1.23 on methods count by receiver and name.
+#[must_use]
+pub fn is_exported_runtime(name: &str, minor: u32) -> bool {
+    let Some(name) = name.strip_prefix("runtime.") else { return false };
+    let upper = |text: &str| text.starts_with(|c: char| c.is_ascii_uppercase());
+    if minor <= 22 {
+        return upper(name);
+    }
+    match name.rsplit_once('.') {
+        None => upper(name),
+        Some((receiver, method)) => {
+            let receiver = receiver.strip_prefix("(*").and_then(|r| r.strip_suffix(')')).unwrap_or(receiver);
+            upper(method) && (receiver.is_empty() || upper(receiver))
+        }
+    }
+}
+
+/// Whether the runtime counts a goroutine that started in `function` as its own rather than the
+/// program's (`isSystemGoroutine`, runtime/traceback.go), for those kinds that the start function
+/// decides.
+#[must_use]
+pub fn is_system_start(function: &str) -> bool {
+    function.starts_with("runtime.")
+        && !matches!(function, "runtime.main" | "runtime.handleAsyncEvent" | "runtime.corostart")
+}
+
+/// Whether a function is the compiler's wrapper of the call in a `go` statement (`main.main.gowrap1`,
+/// cmd/compile `closureName`, 1.22 on).
+#[must_use]
+pub fn is_go_wrapper(function: &str) -> bool {
+    let own = function.rsplit_once('.').map_or(function, |(_, own)| own);
+    own.strip_prefix("gowrap").is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{minor_of, package, printed};
+    use super::{is_go_wrapper, is_runtime, is_shown, minor_of, package, printed};
+
+    #[test]
+    fn the_runtimes_own_by_name_or_directory() {
+        assert!(is_runtime("runtime.gopark", "/usr/lib/go/src/runtime/proc.go"));
+        assert!(is_runtime("time.Sleep", "runtime/time.go"));
+        assert!(is_runtime("internal/runtime/syscall.Syscall6", "internal/runtime/syscall/asm.s"));
+        assert!(!is_runtime("sync.(*Mutex).Lock", "/usr/lib/go/src/sync/mutex.go"));
+        assert!(!is_runtime("k8s.io/util/runtime.Must", "k8s.io/util/runtime/runtime.go"));
+        assert!(!is_runtime("main.main", "main.go"));
+    }
+
+    #[test]
+    fn what_a_traceback_hides() {
+        for (name, minor, want) in [
+            ("main.main", 26, true),
+            ("runtime.gopark", 26, false),
+            ("runtime.GC", 26, true),
+            ("runtime.(*Frames).Next", 22, false),
+            ("runtime.(*Frames).Next", 23, true),
+            ("runtime.(*mheap).Alloc", 26, false),
+            ("runtime.runFinalizers", 25, true),
+            ("runtime.runfinq", 24, false),
+            ("cgocall", 26, false),
+            ("runtime/debug.ReadGCStats", 26, true),
+        ] {
+            assert_eq!(is_shown(name, minor), want, "{name} {minor}");
+        }
+    }
+
+    #[test]
+    fn wrappers_of_go_statements() {
+        for (name, want) in [
+            ("main.main.gowrap1", true),
+            ("net/http.(*Server).Serve.gowrap3", true),
+            ("main.gowrap", false),
+            ("main.gowrapper", false),
+            ("main.main.func1", false),
+            ("gowrap.com/x.f", false),
+        ] {
+            assert_eq!(is_go_wrapper(name), want, "{name}");
+        }
+    }
 
     #[test]
     fn versions() {
