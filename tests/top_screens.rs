@@ -292,6 +292,7 @@ fn findings() {
 #[test]
 fn a_group() {
     check("group", |size| Screen::shop(size).keys("j\n"));
+    check("group-unfolded", |size| Screen::shop(size).keys("j\nf"));
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn limits_and_throttling_of_a_process_in_a_cgroup() {
         return;
     }
     let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-    let mut outcome = || {
+    let outcome = || {
         for (made, _) in [&cpu, &memory].into_iter().flatten() {
             write(made.dir.join("cgroup.procs"), child.id().to_string()).map_err(|e| e.to_string())?;
         }

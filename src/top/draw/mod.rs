@@ -202,7 +202,8 @@ fn shown(state: &State) -> Vec<Part> {
     };
     if let Some((filter, _)) = &selection.filter {
         let filter = crate::report::clean::clean(filter);
-        let (tone, head) = if is_selected { (Tone::Attention, "filter") } else { (Tone::Dim, "filter not applied here:") };
+        let (tone, head) =
+            if is_selected { (Tone::Attention, "filter") } else { (Tone::Dim, "filter not applied here:") };
         all.push(part(0, [piece(tone, format!("{head} {}", text::cut(&filter, 40)))]));
     }
     let hidden = picture.observed.counts().system;

@@ -5,6 +5,7 @@
 //! comes back as effects. Nothing here reads, draws, sleeps or asks for the time.
 
 mod cursor;
+mod fold;
 mod pages;
 mod rows;
 #[cfg(test)]
@@ -179,6 +180,8 @@ pub struct State {
     link: Link,
     paused: bool,
     help: Option<u16>,
+    /// Whether stacks of groups are shown with all frames of libraries.
+    unfolded: bool,
     prompt: Option<Prompt>,
     notice: Option<(String, Duration)>,
     order_before_mark: Option<Order<GroupSort>>,
@@ -212,6 +215,7 @@ impl State {
             link: Link::Live,
             paused: false,
             help: None,
+            unfolded: false,
             prompt: None,
             notice: None,
             order_before_mark: None,
@@ -457,6 +461,10 @@ impl State {
             Action::System => {
                 self.settings.selection.no_system = !self.settings.selection.no_system;
                 self.select_again();
+            }
+            Action::Fold => {
+                self.unfolded = !self.unfolded;
+                self.arrange();
             }
             Action::Mark => self.mark(),
             Action::Unmark => self.unmark(),
