@@ -170,7 +170,8 @@ fn sysmon_is_where_gdb_finds_it() {
         let mut wanted = Vec::new();
         for line in text.lines() {
             if let Some((_, rest)) = line.split_once("(LWP ").filter(|_| line.starts_with("Thread ")) {
-                thread = rest.split(')').next().unwrap().parse::<i64>().unwrap();
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                thread = digits.parse::<i64>().unwrap();
             } else if line.contains("runtime.sysmon") {
                 wanted.push(thread);
             }

@@ -407,7 +407,7 @@ fn a_recording_is_shown_as_well() {
     top.press("d");
     top.until_text("this is a recording: it does not change");
     top.press("2");
-    top.until_text("[2 Goroutines]");
+    top.until_text("[2:Goroutines]");
     top.press("q");
     assert!(top.end().success());
     top.is_restored();

@@ -69,7 +69,7 @@ fn write_gc(out: &mut dyn Write, style: TextStyle, gc: &GcStats, now_unix_ns: u6
         pauses.push(format!("latest {}", latest.join(", ")));
     }
     facts(out, style, "pauses", &pauses)?;
-    let mut settings = vec![format!("{} of CPU", percent(gc.cpu_fraction))];
+    let mut settings = vec![format!("{} of CPU since start", percent(gc.cpu_fraction))];
     settings.extend(gc.gc_percent.map(|percent| match percent {
         ..0 => "GOGC off".to_owned(),
         percent => format!("GOGC {percent}"),

@@ -63,7 +63,12 @@ pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], optio
     let style = options.style;
     let findings = findings::of_snapshot(index);
     program::name(out, style, snapshot)?;
-    if let Some(headline) = super::findings::headline(&findings, index) {
+    // The cause of death has a section of its own, right below.
+    let others = match findings.split_first() {
+        Some((first, others)) if first.finding.code() == findings::DIED.code() => others,
+        _ => &findings,
+    };
+    if let Some(headline) = super::findings::headline(others, index) {
         facts::paragraph(out, style, Role::Bad, &headline)?;
     }
     program::facts_of(out, style, snapshot)?;

@@ -169,7 +169,8 @@ fn doing(m: &Thread, sysmon: Option<i64>) -> String {
     if m.spinning {
         words.push("looking for work".to_owned());
     }
-    if m.blocked {
+    // The monitor has nothing to do now and then, and is never there for work.
+    if m.blocked && sysmon != Some(m.id) {
         words.push("parked".to_owned());
     }
     if m.in_cgo {

@@ -229,7 +229,7 @@ fn heap(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
             part(1, gc.map(|gc| piece(Tone::Plain, format!("GC {}", count(u64::from(gc.cycles)))))),
             part(2, phase.map(|phase| piece(Tone::Attention, format!("in {}", phase.name())))),
             part(3, pause.map(|pause| piece(Tone::Plain, format!("pause {}", duration(pause.duration_ns))))),
-            part(4, gc.map(|gc| piece(Tone::Plain, format!("GC CPU {}", percent(gc.cpu_fraction))))),
+            part(4, gc.map(|gc| piece(Tone::Plain, format!("GC CPU {} since start", percent(gc.cpu_fraction))))),
             part(5, gc.and_then(|gc| (gc.enabled == Some(false)).then(|| piece(Tone::Attention, "GC is off")))),
         ],
         room,

@@ -207,7 +207,7 @@ fn shown(state: &State) -> Vec<Part> {
         all.push(part(0, [piece(tone, format!("{head} {}", text::cut(&filter, 40)))]));
     }
     let hidden = picture.observed.counts().system;
-    if selection.no_system && is_selected && hidden > 0 {
+    if selection.no_system && is_selected && hidden > 0 && state.page().is_none() {
         all.push(part(4, [piece(Tone::Dim, format!("{} system hidden: S", count(hidden)))]));
     }
     if state.follows() && state.page().is_none() {

@@ -83,7 +83,7 @@ impl Lists<'_> {
                     (self.sysmon == Some(m.id), "sysmon"),
                     (m.in_cgo, "in C"),
                     (m.spinning, "looks for work"),
-                    (m.blocked && m.goroutine.is_none(), "idle"),
+                    (m.blocked && m.goroutine.is_none() && self.sysmon != Some(m.id), "idle"),
                     (m.locked_goroutine.is_some(), "locked"),
                 ];
                 let is: Vec<&str> = is.into_iter().filter(|(holds, _)| *holds).map(|(_, what)| what).collect();
