@@ -147,6 +147,7 @@ fn write_summary(bencher: Bencher<'_, '_>, count: usize) {
         limit: None,
         list: ListMode::Auto,
         filter: None,
+        verbose: false,
     };
     on(bencher, count, |index, all| text::summary(&mut std::io::sink(), index, all, &options).unwrap());
 }

@@ -1,5 +1,8 @@
 //! The program itself: statuses, streams, and a first look at a live program.
 
+// A test that cannot go on fails, and a panic is how.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
 #[path = "support/mod.rs"]
 mod support;
 
