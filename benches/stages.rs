@@ -148,6 +148,7 @@ fn write_summary(bencher: Bencher<'_, '_>, count: usize) {
         list: ListMode::Auto,
         filter: None,
         can_watch: false,
+        verbose: false,
     };
     on(bencher, count, |index, all| text::summary(&mut std::io::sink(), index, all, &options).unwrap());
 }

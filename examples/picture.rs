@@ -1,9 +1,11 @@
-//! A picture of what a command shows on a terminal: `picture COLUMNSxROWS OUT.svg STEPS -- COMMAND…`.
+//! A picture of what a command shows on a terminal:
+//! `picture COLUMNSxROWS OUT.svg STEPS [TEXT=NOTE]… -- COMMAND…`.
 //!
 //! STEPS are keys and times, with spaces between them: `3s d 5s` waits three seconds, presses `d`,
-//! waits five seconds, and then the picture is taken. The command is ended afterwards. The README's
-//! picture of `gospy top` was made with it, of the fixture `fx leak -rate 10 -busy 1`:
-//! `picture 112x20 docs/top.svg "8s d 8s" -- target/release/gospy top --pid PID`.
+//! waits five seconds, and then the picture is taken. The command is ended afterwards. The first place that
+//! shows TEXT is underlined and numbered, and NOTE stands below the picture under that number. The README's
+//! picture of `gospy top` was made with it, of the fixture `fx leak -rate 10 -busy 1`; `examples/top-picture.sh`
+//! has the whole command.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -16,6 +18,10 @@ use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 /// Pixels of one cell, and of the edge around the screen.
 const CELL: (f32, f32) = (8.4, 18.0);
 const EDGE: f32 = 12.0;
+/// Columns to the right of a screen with notes, in pixels.
+const MARGIN: f32 = 20.0;
+/// Colour of notes.
+const NOTE: &str = "#e8a15c";
 const FONT: &str = "DejaVu Sans Mono, Menlo, Consolas, monospace";
 const BACKGROUND: &str = "#16181d";
 const FOREGROUND: &str = "#d5d8df";
@@ -29,15 +35,17 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().with_context(|| format!("missing: {what}"));
     let size = next("COLUMNSxROWS")?;
-    let (out, steps, separator) = (next("OUT.svg")?, next("STEPS")?, next("--")?);
+    let (out, steps) = (next("OUT.svg")?, next("STEPS")?);
+    let notes: Vec<String> = arguments.by_ref().take_while(|argument| argument != "--").collect();
+    let notes: Option<Vec<(&str, &str)>> = notes.iter().map(|note| note.split_once('=')).collect();
     let command: Vec<String> = arguments.collect();
-    if separator != "--" || command.is_empty() {
-        bail!("usage: picture COLUMNSxROWS OUT.svg STEPS -- COMMAND…");
-    }
+    let Some(notes) = notes.filter(|_| !command.is_empty()) else {
+        bail!("usage: picture COLUMNSxROWS OUT.svg STEPS [TEXT=NOTE]… -- COMMAND…");
+    };
     let (cols, rows) = size.split_once('x').context("the size is COLUMNSxROWS")?;
     let (cols, rows) = (cols.parse()?, rows.parse()?);
     let screen = show(&command, (cols, rows), &steps)?;
-    std::fs::write(&out, svg(&screen, (cols, rows))).with_context(|| format!("cannot write {out}"))
+    std::fs::write(&out, svg(&screen, (cols, rows), &notes)?).with_context(|| format!("cannot write {out}"))
 }
 
 /// Runs a command on a terminal of its own, and gives what is on the screen after all steps.
@@ -117,8 +125,61 @@ fn colour(colour: vt100::Color) -> Option<String> {
     }
 }
 
-fn svg(screen: &vt100::Screen, (cols, rows): (u16, u16)) -> String {
-    let (width, height) = (f32::from(cols) * CELL.0 + 2.0 * EDGE, f32::from(rows) * CELL.1 + 2.0 * EDGE);
+/// Where a text is on the screen: column, row and length. Every character of it takes one column.
+fn find(screen: &vt100::Screen, (cols, rows): (u16, u16), text: &str) -> Option<(u16, u16, u16)> {
+    let wanted: Vec<String> = text.chars().map(String::from).collect();
+    (0..rows).find_map(|row| {
+        let cells: Vec<&str> = (0..cols).map(|col| screen.cell(row, col).map_or("", |cell| cell.contents())).collect();
+        let cells: Vec<&str> = cells.into_iter().map(|cell| if cell.is_empty() { " " } else { cell }).collect();
+        let at = cells.windows(wanted.len()).position(|window| window.iter().eq(&wanted))?;
+        Some((u16::try_from(at).ok()?, row, u16::try_from(wanted.len()).ok()?))
+    })
+}
+
+/// A number in a circle around a point.
+fn number(out: &mut String, number: usize, (x, y): (f32, f32)) {
+    let _ = writeln!(
+        out,
+        "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"8\" fill=\"{NOTE}\"/><text x=\"{x:.1}\" y=\"{:.1}\" \
+         fill=\"{BACKGROUND}\" font-size=\"11\" font-weight=\"bold\" text-anchor=\"middle\">{number}</text>",
+        y + 4.0
+    );
+}
+
+/// Underlines and numbers what there are notes on, and writes them below the screen.
+fn annotate(
+    out: &mut String,
+    screen: &vt100::Screen,
+    (cols, rows): (u16, u16),
+    notes: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    for (at, (text, note)) in notes.iter().enumerate() {
+        let Some((col, row, length)) = find(screen, (cols, rows), text) else {
+            bail!("{text:?} is not on the screen");
+        };
+        let (x, y) = (EDGE + f32::from(col) * CELL.0, EDGE + f32::from(row + 1) * CELL.1 - 1.5);
+        let end = x + f32::from(length) * CELL.0;
+        let edge = EDGE + f32::from(cols) * CELL.0 + MARGIN / 2.0;
+        let _ = writeln!(
+            out,
+            "<path d=\"M{x:.1} {y:.1}H{end:.1}\" stroke=\"{NOTE}\" stroke-width=\"1.5\"/>\
+             <path d=\"M{end:.1} {y:.1}H{edge:.1}\" stroke=\"{NOTE}\" stroke-width=\"0.7\" stroke-dasharray=\"1 4\"/>"
+        );
+        number(out, at + 1, (edge, y - 6.0));
+        let line = EDGE + (f32::from(rows) + at as f32 + 1.0) * CELL.1;
+        number(out, at + 1, (EDGE + 8.0, line + 4.5));
+        let note = note.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{NOTE}\">{note}</text>", EDGE + 24.0, line + 9.5);
+    }
+    Ok(())
+}
+
+fn svg(screen: &vt100::Screen, (cols, rows): (u16, u16), notes: &[(&str, &str)]) -> anyhow::Result<String> {
+    let (mut width, mut height) = (f32::from(cols) * CELL.0 + 2.0 * EDGE, f32::from(rows) * CELL.1 + 2.0 * EDGE);
+    if !notes.is_empty() {
+        width += MARGIN;
+        height += (notes.len() as f32 + 1.0) * CELL.1;
+    }
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.1} {height:.1}\" font-family=\"{FONT}\" \
          font-size=\"14\">\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n"
@@ -161,6 +222,7 @@ fn svg(screen: &vt100::Screen, (cols, rows): (u16, u16)) -> String {
             );
         }
     }
+    annotate(&mut out, screen, (cols, rows), notes)?;
     out.push_str("</svg>\n");
-    out
+    Ok(out)
 }

@@ -19,6 +19,7 @@ pub mod quantity;
 pub mod same_wait;
 pub mod series;
 pub mod sort;
+pub mod sysmon;
 
 pub use age::{Age, AgeSource};
 pub use census::Census;

@@ -127,7 +127,8 @@ impl CaptureError {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::session::{OpenOptions, Session};
+    use super::super::options::OpenOptions;
+    use super::super::session::Session;
     use super::*;
     use crate::addr::{Addr, Arch};
     use crate::process::core::{CoreOptions, CoreTarget};

@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -43,6 +43,8 @@ pub struct Session {
     pool: SymbolPool,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
     max_pool: usize,
+    /// The interval that the program's use of CPU time is to be known of.
+    cpu_interval: Duration,
 }
 
 /// What a session was opened on, apart from what captures change.
@@ -86,7 +88,7 @@ impl Session {
         let decoder = Self::decoder(&program, &runtime);
         let (c_stacks, pool) = (CStacks::default(), SymbolPool::default());
         let opened = Opened { target, program, runtime };
-        Ok(Self { opened, decoder, c_stacks, pool, max_pool: MAX_POOL })
+        Ok(Self { opened, decoder, c_stacks, pool, max_pool: MAX_POOL, cpu_interval: Duration::ZERO })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -120,15 +122,24 @@ impl Session {
         &self.opened.runtime
     }
 
+    /// From now on, a capture takes so long that the program's use of CPU time is known of an interval of
+    /// `least`, which begins with the capture before, or with the opening of the target. By default nothing
+    /// is waited for, and the use is unknown when captures follow each other too fast.
+    pub fn measure_cpu(&mut self, least: Duration) {
+        self.cpu_interval = least;
+    }
+
     /// Reads the target once.
     ///
     /// # Errors
     /// When it has ended, cannot be read any more, or cannot be stopped though that was asked for.
     pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
-        let started = Instant::now();
-        let stats = self.opened.target.stats();
         // A process that was stopped before is for a moment not, right after a freeze.
         let usage = self.opened.target.usage();
+        // A stop must not be a part of the interval; anything else is what the wait is used for.
+        let before = options.freeze.is_some().then(|| self.opened.target.resources(self.cpu_interval));
+        let started = Instant::now();
+        let stats = self.opened.target.stats();
         if self.decoder.remembered() > MAX_REMEMBERED || self.pool.bytes() > self.max_pool {
             self.pool = SymbolPool::default();
             self.decoder = Self::decoder(&self.opened.program, &self.opened.runtime);
@@ -142,6 +153,8 @@ impl Session {
             // Nothing failed, and what was read may be of either program.
             return Err(ReadError::Gone { pid: self.opened.target.process().pid }.into());
         }
+        let duration = started.elapsed();
+        let resources = before.unwrap_or_else(|| self.opened.target.resources(self.cpu_interval));
         let mut clock = read.clock;
         let mut both_clocks = clock;
         if clock.monotonic_ns == 0 {
@@ -163,7 +176,7 @@ impl Session {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
         }
         let after = self.opened.target.stats();
-        let target = target_info(self.process(), &read.state, usage, clock.monotonic_ns);
+        let target = target_info(self.process(), &read.state, usage, resources, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
         blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         sort(&mut goroutines);
@@ -174,7 +187,7 @@ impl Session {
             target,
             reading: Reading {
                 backend: self.opened.target.backend().name(),
-                duration_ns: u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+                duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
                 syscalls: after.syscalls.saturating_sub(stats.syscalls),
                 bytes: after.bytes.saturating_sub(stats.bytes),
                 freeze: read.freeze,

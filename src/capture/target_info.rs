@@ -3,7 +3,7 @@
 use super::scheduler::SchedulerState;
 use crate::image::build_info::BuildInfo;
 use crate::model::{ModuleInfo, TargetInfo};
-use crate::process::Usage;
+use crate::process::{Resources, Usage};
 use crate::runtime::GoProcess;
 
 /// Of `process`, whose scheduler was in this state at the time `monotonic_ns` of its own clock.
@@ -11,6 +11,7 @@ pub(super) fn target_info(
     process: GoProcess<'_>,
     state: &SchedulerState,
     usage: Usage,
+    resources: Resources,
     monotonic_ns: u64,
 ) -> TargetInfo {
     let GoProcess { target, program, runtime } = process;
@@ -32,6 +33,7 @@ pub(super) fn target_info(
         process_state: usage.state,
         cpu_ns: usage.cpu_ns,
         rss_bytes: usage.rss_bytes,
+        resources,
     }
 }
 

@@ -452,6 +452,9 @@ pub(super) struct SummaryArgs {
     /// Show dead goroutines too
     #[arg(long, short = 'd', hide_short_help = true)]
     pub(super) show_dead: bool,
+    /// Show every P and M, though none of them stands out
+    #[arg(long, short)]
+    pub(super) verbose: bool,
     /// Read for that long and a little more, to measure for how long goroutines have been blocked
     ///
     /// Without it, ages are estimated from the timestamps of garbage collections, and a program that has not
@@ -563,7 +566,10 @@ pub(super) struct TopArgs {
     /// Only matching goroutines (gospy help filter)
     #[arg(help_heading = "Display", long, value_name = "EXPR", long_help = format!("Only matching goroutines.\n\n{FILTER_HELP}"))]
     pub(super) filter: Option<String>,
-    /// Hide the runtime's own goroutines
+    /// Show the runtime's own goroutines too
+    #[arg(help_heading = "Display", long, conflicts_with = "no_system")]
+    pub(super) system: bool,
+    /// Hide the runtime's own goroutines (default, except with --json)
     #[arg(help_heading = "Display", long)]
     pub(super) no_system: bool,
     /// CPU limit of gospy, % of a core [default: 25]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::input::{Contents, InputFile, not_read};
 use super::source::{Location, Source, Sources, TargetSpec};
@@ -82,6 +83,10 @@ impl Sources for Live {
 }
 
 impl Source for Session {
+    fn measure_cpu(&mut self, least: Duration) {
+        Self::measure_cpu(self, least);
+    }
+
     fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure> {
         Self::capture(self, options).map_err(not_captured)
     }

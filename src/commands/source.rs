@@ -3,6 +3,7 @@
 //! Commands see these traits, so that they run on hand-made snapshots in tests.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Exit, Failure};
 use crate::capture::{CaptureOptions, FreezeMode};
@@ -103,6 +104,12 @@ pub trait Sources {
 
 /// An opened program.
 pub trait Source: Send {
+    /// From now on, a reading takes as long as it takes to know the use of CPU time over `least`; of what
+    /// does not run, nothing is measured.
+    fn measure_cpu(&mut self, least: Duration) {
+        let _ = least;
+    }
+
     /// Reads it.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! `gospy summary`
 
+use std::time::Duration;
+
 use super::args::{Global, SummaryArgs};
 use super::selection::{Selection, verdict};
 use super::source::Sources;
@@ -11,6 +13,9 @@ use crate::report::json::{self, JsonOptions};
 use crate::report::text::{self, ListMode, SummaryOptions};
 use crate::sampling::Sampler;
 
+/// What the use of CPU time is measured over. It begins before the program is opened, so that the wait
+/// for its end is shorter.
+const CPU_INTERVAL: Duration = Duration::from_millis(100);
 /// Ids of a group that JSON tells.
 pub(super) const JSON_IDS: usize = 1_000;
 
@@ -22,6 +27,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let selection = Selection::new(&arguments.list)?;
     let mut source = sources.open(&arguments.target.wanted())?;
+    source.measure_cpu(CPU_INTERVAL);
     let options = arguments.target.options(arguments.show_dead);
     let (watched, once);
     let index = match arguments.watch {
@@ -68,6 +74,7 @@ pub(super) fn run(
             },
             filter: selection.filter.clone(),
             can_watch: arguments.target.wanted().pid().is_some() && arguments.watch.is_none(),
+            verbose: arguments.verbose,
         };
         streams.finish(|out| text::summary(out, &index, &picked, &options))?;
     }

@@ -106,7 +106,7 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
         selection: Selection {
             grouping: arguments.group_by.clone(),
             filter,
-            no_system: arguments.no_system,
+            no_system: arguments.no_system || !(arguments.system || arguments.json),
             group_order: Order::by(sort.groups.unwrap_or_default()),
             goroutine_order: Order::by(sort.goroutines.unwrap_or(SortKey::Id)),
         },

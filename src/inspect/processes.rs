@@ -15,7 +15,7 @@ use crate::capture::{CaptureOptions, OpenOptions, Session};
 use crate::image::build_info::BuildInfo;
 use crate::image::elf::Elf;
 use crate::process::TargetError;
-use crate::process::cgroup;
+use crate::process::container;
 use crate::process::hostname::Hostnames;
 use crate::process::live::LiveTarget;
 use crate::process::proc_dir;
@@ -219,7 +219,7 @@ impl Program {
         let module = self.info.as_ref().and_then(super::module_of);
         let dir = entry.directory().ok();
         let cgroup = dir.as_ref().and_then(|dir| dir.text("cgroup").ok());
-        let container = cgroup.as_deref().and_then(cgroup::container);
+        let container = cgroup.as_deref().and_then(container::container);
         let hostname = dir.as_ref().and_then(|dir| hostnames.of(dir));
         let (container, pod_uid) = container.map_or((None, None), |found| (Some(found.id), found.pod_uid));
         Process {

@@ -27,6 +27,8 @@ pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, 
 pub use warning::{Warning, WarningCode, Warnings};
 pub use watched::WatchedWaits;
 
+pub use crate::process::Resources;
+
 use std::sync::Arc;
 
 use crate::addr::Addr;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::addr::Addr;
+use crate::process::Resources;
 
 /// The module that a program was built from (`runtime/debug.BuildInfo.Main`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct TargetInfo {
     pub cpu_ns: Option<u64>,
     /// Resident memory, bytes.
     pub rss_bytes: Option<u64>,
+    /// What it uses of what it may use.
+    pub resources: Resources,
 }
 
 /// Where a fact came from, in words for people: "code of runtime.allgadd, 19 of 19 votes".

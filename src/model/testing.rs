@@ -10,8 +10,8 @@ use std::num::NonZeroU64;
 
 use super::{
     Consistency, Frame, FrameId, GcPhase, GcStats, Goid, Goroutine, HeapStats, Label, Language, ModuleInfo, NotShown,
-    PStatus, Pause, Processor, Provenance, Reading, Scheduler, Snapshot, Stack, StackFrame, StackState, Status,
-    SymbolPool, TargetInfo, TextMapping, Thread, WaitReasonId, Warnings,
+    PStatus, Pause, Processor, Provenance, Reading, Resources, Scheduler, Snapshot, Stack, StackFrame, StackState,
+    Status, SymbolPool, TargetInfo, TextMapping, Thread, WaitReasonId, Warnings,
 };
 use crate::addr::Addr;
 
@@ -302,6 +302,19 @@ fn target() -> TargetInfo {
         process_state: Some('S'),
         cpu_ns: Some(62_500_000_000),
         rss_bytes: Some(88_408_064),
+        resources: Resources {
+            cpu_used_ns: Some(60_000_000),
+            cpu_interval_ns: Some(120_000_000),
+            cpu_quota_us: Some(200_000),
+            cpu_period_us: Some(100_000),
+            cpu_periods: Some(41_000),
+            cpu_throttled_periods: Some(312),
+            cpu_throttled_ns: Some(4_100_000_000),
+            memory_limit_bytes: Some(512 << 20),
+            memory_used_bytes: Some(120 << 20),
+            open_fds: Some(37),
+            fd_limit: Some(1_024),
+        },
     }
 }
 

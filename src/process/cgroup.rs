@@ -1,114 +1,247 @@
-//! The container that a process runs in, as the path of its control group shows.
+//! The limits of the cgroups that a process is in, of version 2 and version 1.
 //!
-//! Container runtimes and systemd put ids into the names of the directories: Docker, containerd, CRI-O,
-//! Podman, Kubernetes, LXC and systemd-nspawn are known, with the drivers `cgroupfs` and `systemd`, in
-//! the hierarchies of cgroup v1 and v2 (cgroups(7)). The names that people give to containers are not in
-//! there. Whoever may create control groups chooses what they are called: nothing here is proof of
-//! anything.
+//! `/proc/PID/cgroup` names the cgroups as seen from gospy's own cgroup namespace, and so does the root of
+//! each cgroup mount in a mountinfo; both are compared, and what is left is the way from the mount to the
+//! cgroup. Where gospy's own mounts do not show it (gospy in another container), those of the process do,
+//! through `/proc/PID/root`. A limit of any group further up holds as well: the tightest is taken.
+//!
+//! What a process has mounted is its own matter: a directory is believed only if it lies on a cgroup file system,
+//! where all files are the kernel's.
 
-/// A container, as the kernel's tables show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
-    /// Its id, 64 hexadecimal digits as a rule; with LXC and systemd-nspawn its name.
-    pub id: String,
-    /// The uid of its pod of Kubernetes.
-    pub pod_uid: Option<String>,
+use std::io::{BufReader, Read as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, fstatfs};
+use procfs::process::MountInfo;
+use procfs::{FromBufRead as _, ProcessCGroups};
+
+use super::proc_dir::ProcDir;
+use super::resources::Resources;
+
+/// Most bytes that are taken of a mountinfo; hosts of many containers have thousands of lines.
+const MOUNTINFO: u64 = 8 << 20;
+/// Most bytes that are taken of a file of a cgroup.
+const FILE: u64 = 64 * 1024;
+/// Levels of cgroups that are looked at, from the process up.
+const LEVELS: usize = 64;
+/// From here on, a limit of version 1 is none: the kernel's own is the largest multiple of a page.
+const UNLIMITED: u64 = 1 << 62;
+
+/// A version of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
 }
 
-/// Fewest digits of an id: those that this is too short for might be names.
-const LEAST_DIGITS: usize = 32;
-
-/// The innermost container that a `/proc/PID/cgroup` names.
-#[must_use]
-pub fn container(cgroup: &str) -> Option<Container> {
-    cgroup.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':');
-        of_path(fields.nth(2)?)
-    })
-}
-
-fn of_path(path: &str) -> Option<Container> {
-    let parts: Vec<&str> = path.split('/').collect();
-    let (at, id) = parts.iter().enumerate().rev().find_map(|(at, part)| {
-        let above = at.checked_sub(1).and_then(|above| parts.get(above)).copied();
-        Some((at, id(part, above)?))
-    })?;
-    let pod_uid = parts.iter().take(at.saturating_add(1)).rev().find_map(|part| pod_uid(part));
-    Some(Container { id, pod_uid })
-}
-
-fn id(part: &str, above: Option<&str>) -> Option<String> {
-    let name = part.strip_suffix(".scope").or(part.strip_suffix(".service")).unwrap_or(part);
-    let digits = name.rsplit([':', '-']).next().unwrap_or(name);
-    let is_id = digits.len() >= LEAST_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let made_by = name.strip_suffix(digits).unwrap_or_default();
-    // Those of Podman's monitor, and of systemd's own units, are no containers.
-    let is_container = made_by.is_empty() && above.is_some_and(|above| !above.is_empty())
-        || ["docker-", "libpod-", "crio-", "containerd-", ":"].iter().any(|by| made_by.ends_with(by));
-    if is_id && is_container {
-        return Some(digits.to_owned());
+impl Version {
+    fn magic(self) -> FsType {
+        match self {
+            Self::V1 => CGROUP_SUPER_MAGIC,
+            Self::V2 => CGROUP2_SUPER_MAGIC,
+        }
     }
-    let machine = name.strip_prefix("machine-").filter(|_| above == Some("machine.slice"));
-    let lxc = part.strip_prefix("lxc.payload.").or_else(|| (above == Some("lxc")).then_some(part));
-    let name = machine.or(name.strip_prefix("systemd-nspawn@")).map(unescaped).or(lxc.map(str::to_owned));
-    name.filter(|name| !name.is_empty())
 }
 
-/// `pod` and its uid, with `_` for `-` where systemd names the directory.
-fn pod_uid(part: &str) -> Option<String> {
-    let name = part.split(':').next().unwrap_or(part);
-    let name = name.strip_suffix(".slice").unwrap_or(name);
-    let uid = name.rsplit_once("-pod").map_or_else(|| name.strip_prefix("pod"), |(_, uid)| Some(uid))?;
-    let uid = uid.replace('_', "-");
-    let is_uid = uid.len() >= LEAST_DIGITS && uid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    is_uid.then_some(uid)
+/// A cgroup of the process in one hierarchy: where it is mounted, and which of the mount it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    version: Version,
+    /// Where the hierarchy is mounted, as gospy can open it.
+    mount: PathBuf,
+    /// The cgroup below it.
+    path: PathBuf,
 }
 
-/// Without systemd's escapes, of which `\x2d` for a hyphen is the one that names of machines have.
-fn unescaped(name: &str) -> String {
-    name.replace("\\x2d", "-")
+#[derive(Debug, Default)]
+struct Found {
+    cpu: Option<Group>,
+    memory: Option<Group>,
+}
+
+/// The cgroups of one process, looked for again only when it has moved.
+#[derive(Debug, Default)]
+pub(super) struct Cgroups {
+    found: Mutex<Option<(String, Arc<Found>)>>,
+}
+
+impl Cgroups {
+    /// Sets what is limited and counted by cgroups.
+    pub(super) fn read(&self, dir: &ProcDir, out: &mut Resources) {
+        let Ok(listed) = dir.text("cgroup") else { return };
+        let found = self.find(dir, listed);
+        if let Some(group) = &found.cpu {
+            cpu(group.version, levels(group), out);
+        }
+        if let Some(group) = &found.memory {
+            memory(group.version, levels(group), out);
+        }
+    }
+
+    fn find(&self, dir: &ProcDir, listed: String) -> Arc<Found> {
+        let known = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((of, found)) = known
+            && of == listed
+        {
+            return found;
+        }
+        let found = Arc::new(find(dir, &listed));
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some((listed, Arc::clone(&found)));
+        found
+    }
+}
+
+fn find(dir: &ProcDir, listed: &str) -> Found {
+    let Ok(groups) = ProcessCGroups::from_buf_read(listed.as_bytes()) else { return Found::default() };
+    let own = ProcDir::open(i32::try_from(std::process::id()).unwrap_or_default()).map(|own| mounts(&own));
+    let own = own.unwrap_or_default();
+    let theirs = mounts(dir);
+    let root = PathBuf::from(format!("/proc/{}/root", dir.pid()));
+    let group = |controller: &str| {
+        // A controller is in one hierarchy: in one of version 1, or else in that of version 2.
+        let by_version_1 = groups.0.iter().find(|group| group.controllers.iter().any(|name| name == controller));
+        let (version, group) = match by_version_1 {
+            Some(group) => (Version::V1, group),
+            None => (Version::V2, groups.0.iter().find(|group| group.hierarchy == 0)?),
+        };
+        let place = |mounts: &[MountInfo], root: &Path| {
+            mounts.iter().find_map(|mount| {
+                let is_it = match version {
+                    Version::V1 => mount.fs_type == "cgroup" && mount.super_options.contains_key(controller),
+                    Version::V2 => mount.fs_type == "cgroup2",
+                };
+                let path = is_it.then(|| below(&unescaped(&mount.root), &group.pathname)).flatten()?;
+                let mount_point = unescaped(&mount.mount_point.to_string_lossy());
+                let mount = root.join(Path::new(&mount_point).strip_prefix("/").ok()?);
+                Some(Group { version, mount, path })
+            })
+        };
+        place(&own, Path::new("/")).or_else(|| place(&theirs, &root))
+    };
+    Found { cpu: group("cpu"), memory: group("memory") }
+}
+
+/// The cgroup mounts of a process.
+fn mounts(dir: &ProcDir) -> Vec<MountInfo> {
+    let mut text = Vec::new();
+    let read = dir.file("mountinfo").and_then(|file| BufReader::new(file).take(MOUNTINFO).read_to_end(&mut text));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let of_cgroups = text.lines().filter(|line| line.contains(" - cgroup"));
+    // A line that cannot be parsed hides no other.
+    of_cgroups.filter_map(|line| MountInfo::from_line(line).ok()).collect()
+}
+
+/// The way from `root`, the cgroup that is mounted, to `cgroup`; `None` when that is not below it.
+fn below(root: &str, cgroup: &str) -> Option<PathBuf> {
+    let rest = Path::new(cgroup).strip_prefix(root).ok()?;
+    // What is left must not lead out again: `/..` is a cgroup outside of gospy's namespace.
+    rest.components().all(|part| matches!(part, Component::Normal(_))).then(|| rest.to_owned())
+}
+
+/// A path of mountinfo, in which blanks and backslashes are written as octal numbers.
+fn unescaped(path: &str) -> String {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        let number = behind.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        match number.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(number) => {
+                out.push(number);
+                rest = behind.get(3..).unwrap_or_default();
+            }
+            None => {
+                out.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// An open directory of a cgroup.
+struct Level(OwnedFd);
+
+impl Level {
+    fn open(version: Version, path: &Path) -> Option<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(path, flags, Mode::empty()).ok()?;
+        (fstatfs(&directory).ok()?.filesystem_type() == version.magic()).then_some(Self(directory))
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = std::fs::File::from(openat(self.0.as_fd(), name, flags, Mode::empty()).ok()?);
+        let mut bytes = Vec::new();
+        file.take(FILE).read_to_end(&mut bytes).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    /// A file of one number; of a word (`max`), and of less than 0, there is none.
+    fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.trim().parse().ok()
+    }
+
+    /// A line of a file of names and numbers.
+    fn named(&self, file: &str, name: &str) -> Option<u64> {
+        let text = self.text(file)?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    }
+}
+
+/// The cgroup and those above it, as far as the mount shows them.
+fn levels(group: &Group) -> impl Iterator<Item = Level> + '_ {
+    let paths = group.path.ancestors().take(LEVELS);
+    paths.filter_map(|path| Level::open(group.version, &group.mount.join(path)))
+}
+
+fn cpu(version: Version, levels: impl Iterator<Item = Level>, out: &mut Resources) {
+    /// Quota and period, µs.
+    fn limit(version: Version, level: &Level) -> Option<(u64, u64)> {
+        let (quota, period) = match version {
+            Version::V2 => {
+                let text = level.text("cpu.max")?;
+                let (quota, period) = text.trim().split_once(' ')?;
+                (quota.parse().ok()?, period.parse().ok()?)
+            }
+            Version::V1 => (level.number("cpu.cfs_quota_us")?, level.number("cpu.cfs_period_us")?),
+        };
+        (period > 0).then_some((quota, period))
+    }
+    let limited = levels.filter_map(|level| limit(version, &level).map(|limit| (limit, level)));
+    // a/b < c/d, in whole numbers.
+    let tighter =
+        |(a, b): (u64, u64), (c, d): (u64, u64)| u128::from(a) * u128::from(d) < u128::from(c) * u128::from(b);
+    let tightest = limited.reduce(|best, other| if tighter(other.0, best.0) { other } else { best });
+    let Some(((quota, period), level)) = tightest else { return };
+    (out.cpu_quota_us, out.cpu_period_us) = (Some(quota), Some(period));
+    out.cpu_periods = level.named("cpu.stat", "nr_periods");
+    out.cpu_throttled_periods = level.named("cpu.stat", "nr_throttled");
+    out.cpu_throttled_ns = match version {
+        Version::V1 => level.named("cpu.stat", "throttled_time"),
+        Version::V2 => level.named("cpu.stat", "throttled_usec").map(|us| us.saturating_mul(1_000)),
+    };
+}
+
+fn memory(version: Version, levels: impl Iterator<Item = Level>, out: &mut Resources) {
+    let (limit, used) = match version {
+        Version::V1 => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        Version::V2 => ("memory.max", "memory.current"),
+    };
+    // That of the process itself comes first; without any limit it is the one that counts.
+    let limit_of = |level: &Level| level.number(limit).filter(|limit| *limit < UNLIMITED);
+    let limited = levels.map(|level| (limit_of(&level), level));
+    let Some((limit, level)) = limited.min_by_key(|(limit, _)| limit.unwrap_or(u64::MAX)) else { return };
+    out.memory_limit_bytes = limit;
+    out.memory_used_bytes = level.number(used);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn containers_of_every_kind() {
-        let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-        let inner = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
-        let uid = "6a2c8d4e-0b1f-4c3d-9e8a-7f6b5c4d3e2f";
-        let flat = uid.replace('-', "_");
-        let of_file = "0123456789abcdef0123456789abcdef";
-        let burstable = format!("kubepods-burstable-pod{flat}.slice");
-        for line in [
-            "0::/",
-            "",
-            "nonsense",
-            "0::/user.slice/user-1000.slice/session-3.scope",
-            "0::/system.slice/prometheus.service",
-            &format!("0::/{id}"),
-            &format!("0::/machine.slice/libpod-conmon-{id}.scope"),
-            "0::/machine.slice/machine-.scope",
-        ] {
-            assert_eq!(container(line), None, "{line}");
-        }
-        for (line, wanted, pod_uid) in [
-            (format!("0::/system.slice/docker-{id}.scope"), id, None),
-            (format!("0::/../../docker-{id}.scope/init"), id, None),
-            (format!("12:pids:/docker/{id}"), id, None),
-            (format!("3:cpu,cpuacct:/\n2:pids:/docker/{id}/docker/{inner}"), inner, None),
-            (format!("0::/machine.slice/libpod-{id}.scope/container"), id, None),
-            (format!("1:name=systemd:/kubepods/burstable/pod{uid}/{id}"), id, Some(uid)),
-            (format!("0::/kubepods.slice/{burstable}/cri-containerd-{id}.scope"), id, Some(uid)),
-            (format!("0::/kubepods.slice/kubepods-pod{of_file}.slice/crio-{id}.scope"), id, Some(of_file)),
-            (format!("0::/system.slice/containerd.service/{burstable}:cri-containerd:{id}"), id, Some(uid)),
-            ("0::/lxc.payload.web/system.slice/nginx.service".to_owned(), "web", None),
-            ("4:cpu:/lxc/web".to_owned(), "web", None),
-            ("0::/machine.slice/machine-my\\x2dbox.scope/payload".to_owned(), "my-box", None),
-        ] {
-            let wanted = Container { id: wanted.to_owned(), pod_uid: pod_uid.map(str::to_owned) };
-            assert_eq!(container(&line), Some(wanted), "{line}");
-        }
-    }
-}
+#[path = "cgroup_tests.rs"]
+mod tests;

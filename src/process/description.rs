@@ -1,6 +1,7 @@
 //! What is said of a process besides its memory: who it is, its threads, what is mapped, registers, signals
 //! and clocks, in the words of the kernel.
 
+use super::resources::Resources;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 
@@ -163,6 +164,8 @@ pub struct ProcessInfo {
     pub rss_bytes: Option<u64>,
     /// CPU time used so far, user and system, ns.
     pub cpu_ns: Option<u64>,
+    /// What it used and was allowed to use, where that was recorded.
+    pub resources: Resources,
 }
 
 /// What a process uses at one moment, as the kernel says.

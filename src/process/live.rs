@@ -25,9 +25,10 @@ use super::memory::Memory;
 use super::permission;
 use super::presence::{has_live_thread, refuse_unreadable, refused_or};
 use super::proc_dir::{self, Identity, ProcDir, means_gone, means_refused};
+use super::resources::Meter;
 use super::{
     Backend, BlockedThread, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
-    ReadStats, Target, TargetError, ThreadInfo, Tid, Usage,
+    ReadStats, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -43,6 +44,7 @@ pub struct LiveTarget {
     arch: Option<Arch>,
     memory: Memory,
     monotonic: MonotonicOffset,
+    meter: Meter,
     /// Whether it may be frozen though its system calls are filtered.
     freeze_filtered: bool,
 }
@@ -98,11 +100,13 @@ impl LiveTarget {
             state: Some(stat.state),
             rss_bytes: Some(stat.rss.saturating_mul(procfs::page_size())),
             cpu_ns: Some(ticks_to_ns(stat.utime.saturating_add(stat.stime))),
+            resources: Resources::default(),
         };
+        let meter = Meter::start(pid);
         let arch = exe.as_ref().ok().and_then(|file| elf_arch(file.as_ref()));
         let exe = exe.map_err(|e| (e.kind(), e.to_string()));
         let monotonic = MonotonicOffset::of(&dir);
-        Ok(Self { dir, identity, process, exe, arch, memory, monotonic, freeze_filtered: false })
+        Ok(Self { dir, identity, process, exe, arch, memory, monotonic, meter, freeze_filtered: false })
     }
 
     /// Allows to freeze it though its system calls are filtered (seccomp). A thread that sleeps for a
@@ -223,6 +227,10 @@ impl Target for LiveTarget {
             rss_bytes: Some(stat.rss.saturating_mul(procfs::page_size())),
             cpu_ns: Some(ticks_to_ns(stat.utime.saturating_add(stat.stime))),
         }
+    }
+
+    fn resources(&self, least: Duration) -> Resources {
+        self.meter.read(&self.dir, least)
     }
 
     fn arch(&self) -> Option<Arch> {

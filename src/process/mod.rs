@@ -11,16 +11,18 @@
 //!   searches and of attempts
 //! * [`access`]: every check that reading a process depends on, and how it went
 //! * [`process_list`]: which processes there are
+//! * [`resources`]: CPU now, limits of cgroups, descriptors
 //! * [`coalesce`]: many small pieces read in few calls, whatever the target
 //! * [`fake`]: a test double
 
 pub mod access;
 mod blocked;
 pub mod capture_file;
-pub mod cgroup;
+mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod coalesce;
+pub mod container;
 pub mod core;
 mod description;
 mod error;
@@ -39,6 +41,7 @@ pub mod proc_dir;
 pub mod process_list;
 pub mod recording;
 pub mod remember;
+pub mod resources;
 mod syscalls;
 mod target;
 
@@ -49,4 +52,5 @@ pub use error::{ErrorKind, ReadError, TargetError};
 pub use freeze::await_none_held;
 pub use frozen::{Broken, FreezeOptions, FreezeWhich, Frozen};
 pub use remember::unlogged;
+pub use resources::Resources;
 pub use target::{Backend, Limitation, ReadStats, Recorder, Remembered, Target, TargetExt};

@@ -2,12 +2,14 @@
 //! of what records it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::description::{
     BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, ThreadInfo, Tid, Usage,
 };
 use super::error::{ReadError, TargetError};
 use super::frozen::{FreezeOptions, FreezeWhich, Frozen};
+use super::resources::Resources;
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
 
@@ -98,6 +100,14 @@ pub trait Target: Send + Sync {
     fn usage(&self) -> Usage {
         let process = self.process();
         Usage { state: process.state, rss_bytes: process.rss_bytes, cpu_ns: process.cpu_ns }
+    }
+
+    /// What it uses and may use. The interval of its CPU time begins where that of the call before ended,
+    /// or with the opening of the target; it has `least` at least, which a live target is waited for. As
+    /// recorded, unless the target lives.
+    fn resources(&self, least: Duration) -> Resources {
+        let _ = least;
+        self.process().resources
     }
 
     /// The instruction set, where the target itself says.

@@ -2,14 +2,16 @@
 
 use std::io::{self, Write};
 
+use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::clean::clean;
-use super::text::{Role, TextStyle, facts};
-use super::units::count;
+use super::text::{Role, TextStyle, facts, shorten};
+use super::units::{count, counted};
 use crate::analysis::Index;
 use crate::analysis::findings::{Finding, Found};
+use crate::model::{StackId, StackState};
 
 /// Ids shown of one finding.
 const TEXT_IDS: usize = 8;
@@ -92,7 +94,70 @@ pub fn documents(findings: &[Found], index: &Index<'_>) -> Vec<FindingDocument> 
     findings.iter().map(document).collect()
 }
 
-/// A section of a summary; nothing at all if there are no findings.
+/// `2 findings: ` and the first of them; `None` where there is none.
+#[must_use]
+pub fn headline(findings: &[Found], index: &Index<'_>) -> Option<String> {
+    let first = findings.first()?;
+    Some(format!("{}: {}", counted(number(findings.len()), "finding", "findings"), sentence(first, index)))
+}
+
+/// Frames that are shown with a finding.
+const FRAMES: usize = 8;
+
+/// The stack that most of the goroutines of a finding have, and how many have it.
+fn commonest_stack(found: &Found, index: &Index<'_>) -> Option<(usize, usize)> {
+    let goroutines = &index.snapshot().goroutines;
+    let mut counts: FxHashMap<StackId, (usize, usize)> = FxHashMap::default();
+    for &at in &found.positions {
+        if let Some(StackState::Known(id)) = goroutines.get(at).map(|goroutine| goroutine.stack) {
+            counts.entry(id).or_insert((0, at)).0 += 1;
+        }
+    }
+    counts.into_values().max_by_key(|&(same, at)| (same, std::cmp::Reverse(at))).map(|(same, at)| (at, same))
+}
+
+/// The stack of a finding, below it: a frame a line.
+fn stack(out: &mut dyn Write, style: TextStyle, found: &Found, index: &Index<'_>) -> io::Result<()> {
+    let Some((at, same)) = commonest_stack(found, index) else { return Ok(()) };
+    let Some(goroutine) = index.snapshot().goroutines.get(at) else { return Ok(()) };
+    let Some(stack) = index.stack(goroutine) else { return Ok(()) };
+    if found.positions.len() > 1 {
+        let of = found.positions.len();
+        let whose = if same == of { "all of them".to_owned() } else { format!("{} of them", count(number(same))) };
+        writeln!(out, "      {}", style.paint(Role::Dim, &format!("{whose}, as goroutine {}:", goroutine.id.0)))?;
+    }
+    let symbols = &index.snapshot().symbols;
+    let all_hidden = stack.frames.iter().all(|frame| frame.hidden);
+    let shown: Vec<_> = stack.frames.iter().filter(|frame| all_hidden || !frame.hidden).collect();
+    let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(6));
+    for frame in shown.iter().take(FRAMES) {
+        let function = clean(symbols.function(frame.frame));
+        let place = symbols.frame(frame.frame).map_or_else(String::new, |frame| match symbols.str(frame.file) {
+            "" => String::new(),
+            file => format!("{}:{}", clean(file), frame.line),
+        });
+        // The place as well as can be beside its function, which gives way first.
+        let least = shorten::width(&shorten::path(&place, 0));
+        let function = shorten::function_at_any_cost(&function, room.saturating_sub(least + 2));
+        let left = room.saturating_sub(shorten::width(&function) + 2);
+        write!(out, "      {}", shorten::words(&function, room))?;
+        if left > 0 && !place.is_empty() {
+            let place = shorten::path(&place, left);
+            write!(out, "  {}", style.paint(Role::Dim, &shorten::words(&place, left)))?;
+        }
+        writeln!(out)?;
+    }
+    match shown.len().saturating_sub(FRAMES) {
+        0 => Ok(()),
+        more => {
+            let more = counted(number(more), "more frame", "more frames");
+            let text = format!("… and {more}: gospy stack --goid {}", goroutine.id.0);
+            writeln!(out, "      {}", style.paint(Role::Dim, &text))
+        }
+    }
+}
+
+/// A section of a summary; nothing at all where there is nothing to tell.
 pub(super) fn section(out: &mut dyn Write, style: TextStyle, findings: &[Found], index: &Index<'_>) -> io::Result<()> {
     if findings.is_empty() {
         return Ok(());
@@ -109,6 +174,10 @@ pub(super) fn section(out: &mut dyn Write, style: TextStyle, findings: &[Found],
             }
         }
         facts::paragraph(out, style, Role::Bad, &text)?;
+        // The cause of death has a section of its own, with its stack.
+        if !found.finding.is_of_program() {
+            stack(out, style, found, index)?;
+        }
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub mod pprof;
 #[cfg(feature = "cli")]
 pub mod processes;
 mod protobuf;
+pub(crate) mod resources;
 pub mod stack_groups;
 #[cfg(test)]
 mod stack_tests;

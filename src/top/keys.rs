@@ -49,6 +49,8 @@ pub enum Action {
     Group,
     /// Hide or show the runtime's own goroutines.
     System,
+    /// Show the frames of libraries in the stacks of groups, or put them together.
+    Fold,
     /// Compare with now from here on.
     Mark,
     /// Forget the mark.
@@ -187,6 +189,7 @@ pub const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('g'), key(KeyCode::Home)], Action::First, "to the top, and stay there", ""),
     bind(&[c('G'), key(KeyCode::End)], Action::Last, "to the bottom", ""),
     bind(&[c('S')], Action::System, "hide or show the runtime's own goroutines", ""),
+    bind(&[c('f')], Action::Fold, "unfold or fold the library frames in the stack of a group", ""),
     bind(&[c('w')], Action::Save, "write a capture (when paused, JSON)", "write"),
     bind(&[ctrl('l')], Action::Redraw, "draw everything again", ""),
     bind(&[ctrl('z')], Action::Suspend, "suspend gospy; fg brings it back", ""),

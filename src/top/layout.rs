@@ -21,15 +21,16 @@ pub struct Layout {
 pub const PROMPT_LINES: u16 = 4;
 
 impl Layout {
-    /// For a screen of this size. The footer has `footer` lines if there is room.
+    /// For a screen of this size. The footer has `footer` lines if there is room, and the header `more` than
+    /// it has otherwise.
     #[must_use]
-    pub fn new(width: u16, height: u16, has_heads: bool, footer: u16) -> Self {
+    pub fn new(width: u16, height: u16, has_heads: bool, footer: u16, more: u16) -> Self {
         let header = match height {
             ..=5 => 0,
             6..=9 => 1,
-            10..=13 => 2,
-            14..=19 => 4,
-            _ => 5,
+            10..=13 => 2 + more.min(1),
+            14..=19 => 4 + more.min(1),
+            _ => 5 + more,
         };
         let mut rest = Rect::new(0, 0, width, height);
         let mut take = |lines: u16| {
@@ -55,8 +56,8 @@ mod tests {
     #[test]
     fn parts_cover_the_screen_at_any_size() {
         for height in 0..60 {
-            for footer in [1, 4] {
-                let layout = Layout::new(80, height, true, footer);
+            for (footer, more) in [(1, 0), (1, 2), (4, 1)] {
+                let layout = Layout::new(80, height, true, footer, more);
                 let parts = [layout.header, layout.tabs, layout.heads, layout.body, layout.footer];
                 let mut y = 0;
                 for part in parts {
@@ -66,6 +67,6 @@ mod tests {
                 assert_eq!(y, height);
             }
         }
-        assert_eq!(Layout::new(40, 10, true, 1).body.height, 5);
+        assert_eq!(Layout::new(40, 10, true, 1, 0).body.height, 5);
     }
 }

@@ -332,6 +332,8 @@ fn a_death_is_reported_everywhere() {
         let dead = die("1.26.6", Mode::Sw, way, None);
         let summary = gospy(&["summary", "--from", dead.core()]).ok();
         assert!(summary.contains(&format!("\nCause of death\n  {headline}\n")), "{summary}");
+        // Told once: the line of findings says what comes besides.
+        assert!(!summary.contains(" finding: the program died"), "{summary}");
         let check = gospy(&["check", "--from", dead.core(), "--no-findings"]);
         assert_eq!(check.code(), 7, "{check:?}");
         assert!(check.stdout.contains(&format!("--no-findings: the program died: {headline}")), "{}", check.stdout);

@@ -143,6 +143,37 @@ fn gdb_reads_threads_and_memory() {
     assert_eq!(all as u64, counted);
 }
 
+/// The thread that executes `runtime.sysmon`, by gdb.
+#[test]
+fn sysmon_is_where_gdb_finds_it() {
+    for (version, mode) in [("1.19", Mode::Default), ("1.26.6", Mode::Cgo), ("1.27.3", Mode::Default)] {
+        let binary = Fixture::build("fx", version, mode);
+        let running = Fixture::start("fx", version, mode, &["states", "1"]);
+        let json = gospy(&["summary", "--json", "--pid", &running.pid().to_string()]).json();
+        let threads = json["threads"].as_array().unwrap();
+        let found: Vec<i64> = threads
+            .iter()
+            .filter(|m| m["sysmon"].as_bool().unwrap())
+            .map(|m| m["thread_id"].as_i64().unwrap())
+            .collect();
+        let mut command = Command::new(need("gdb", "gdb"));
+        command.args(["-q", "-nx", "-batch", "-ex", "thread apply all backtrace 20", "-p"]);
+        let text = said(command.arg(running.pid().to_string()).arg(&binary));
+        let mut thread = 0;
+        let mut wanted = Vec::new();
+        for line in text.lines() {
+            if let Some((_, rest)) = line.split_once("(LWP ").filter(|_| line.starts_with("Thread ")) {
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                thread = digits.parse::<i64>().unwrap();
+            } else if line.contains("runtime.sysmon") {
+                wanted.push(thread);
+            }
+        }
+        assert_eq!(found, wanted, "{version}: {text}");
+        assert_eq!(wanted.len(), 1, "{version}: {text}");
+    }
+}
+
 /// Delve reads the runtime by itself: its goroutines and where they are have to be those of gospy.
 #[test]
 fn delve_lists_the_same_goroutines() {

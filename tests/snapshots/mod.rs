@@ -113,6 +113,7 @@ pub fn goroutines(snapshot: &Snapshot) -> BTreeMap<u64, String> {
 pub fn rest(snapshot: &Snapshot) -> String {
     let mut target = snapshot.target.clone();
     (target.process_state, target.rss_bytes, target.cpu_ns, target.uptime_ns) = (None, None, None, None);
+    target.resources = Default::default();
     let mut threads = snapshot.threads.clone();
     for thread in &mut threads {
         thread.state = None;

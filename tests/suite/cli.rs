@@ -85,12 +85,52 @@ fn closed_pipes_full_disks_and_colour() {
     assert!(!refused.stderr.contains('\u{1b}'));
 }
 
+/// CPU time of a process as `stat` counts it, ns.
+fn cpu_by_stat(pid: i32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // Fields 14 and 15, in hundredths of a second, of which the first two are cut off.
+    (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) as f64 * 1e7
+}
+
+#[test]
+fn a_summary_shows_what_the_program_uses() {
+    let running = live(&["idle", "-busy", "1"]);
+    let pid = running.pid().to_string();
+    let (before, started) = (cpu_by_stat(running.pid()), std::time::Instant::now());
+    let mut shares = Vec::new();
+    for _ in 0..5 {
+        let resources = gospy(&["summary", "-p", &pid, "--json"]).json()["target"]["resources"].clone();
+        let number = |key: &str| resources[key].as_u64().unwrap();
+        assert!(number("cpu_interval_ns") >= 100_000_000, "{resources}");
+        shares.push(number("cpu_used_ns") as f64 / number("cpu_interval_ns") as f64);
+        let listed = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        assert_eq!(number("open_fds"), listed as u64);
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        assert_eq!(resources["fd_limit"].as_u64(), line.split_whitespace().nth(3).unwrap().parse().ok());
+    }
+    // The same time as the kernel's other count has it, whatever else this machine does.
+    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+    let by_stat = (cpu_by_stat(running.pid()) - before) / started.elapsed().as_nanos() as f64;
+    assert!((mean - by_stat).abs() < 0.35, "{shares:?}, by stat {by_stat}");
+    let text = gospy(&["summary", "-p", &pid]).ok();
+    assert!(text.lines().any(|line| line.starts_with("  process      CPU ") && line.contains(" % now · ")), "{text}");
+    // A capture keeps what it was.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("capture").display().to_string();
+    gospy(&["capture", "-p", &pid, "-o", &file]).ok();
+    let kept = gospy(&["summary", "--from", &file, "--json"]).json()["target"]["resources"].clone();
+    let now = gospy(&["summary", "-p", &pid, "--json"]).json()["target"]["resources"].clone();
+    assert_eq!((&kept["open_fds"], &kept["fd_limit"]), (&now["open_fds"], &now["fd_limit"]));
+}
+
 #[test]
 fn a_live_program_is_summarised() {
     let running = live(&["states", "2"]);
     let pid = running.pid().to_string();
     for width in ["80", "140"] {
-        let output = gospy_with(&["summary", "-p", &pid], |command| {
+        let output = gospy_with(&["summary", "-v", "-p", &pid], |command| {
             command.env("COLUMNS", width);
         });
         assert_eq!(output.stderr, "");

@@ -99,6 +99,20 @@ strict! {
         #[serde(deserialize_with = "present")] process_state: Known<char>,
         #[serde(deserialize_with = "present")] cpu_ns: Known<u64>,
         #[serde(deserialize_with = "present")] rss_bytes: Known<u64>,
+        resources: Resources,
+    }
+    Resources {
+        #[serde(deserialize_with = "present")] cpu_used_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] cpu_interval_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] cpu_quota_us: Known<u64>,
+        #[serde(deserialize_with = "present")] cpu_period_us: Known<u64>,
+        #[serde(deserialize_with = "present")] cpu_periods: Known<u64>,
+        #[serde(deserialize_with = "present")] cpu_throttled_periods: Known<u64>,
+        #[serde(deserialize_with = "present")] cpu_throttled_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] memory_limit_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] memory_used_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] open_fds: Known<u64>,
+        #[serde(deserialize_with = "present")] fd_limit: Known<u64>,
     }
     Module {
         #[serde(deserialize_with = "present")] package: Known<String>,
@@ -228,6 +242,7 @@ strict! {
         in_cgo: bool,
         #[serde(deserialize_with = "present")] cgo_calls: Known<u64>,
         #[serde(deserialize_with = "present")] locked_goroutine_id: Known<u64>,
+        sysmon: bool,
     }
     Goroutines {
         total: u64,

@@ -224,7 +224,7 @@ fn the_terminal_is_given_back_after_a_signal_and_a_stop() {
     let (rows, cols) = (12, 50);
     top.screen.screen_mut().set_size(rows, cols);
     top.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
-    top.until_text("[1 Groups]");
+    top.until_text("[1:Groups]");
     top.until("a narrow header", |screen| screen.lines().all(|line| line.chars().count() <= 50).then_some(()));
 
     kill(gospy, Signal::SIGTERM).unwrap();
@@ -339,6 +339,9 @@ fn a_recording_is_shown_as_well() {
     assert!(nothing.contains("func~bgsweep finds 1 goroutine\n"), "{nothing}");
     let refused = gospy(&["top", "--from", file, "--sort", "rate"]);
     assert_eq!(refused.status.code(), Some(2));
+    // Hidden unless they are asked for.
+    assert!(!once.contains("runtime.bgsweep"), "{once}");
+    let once = gospy(&["top", "--from", file, "--system"]).ok();
     assert!(once.contains("runtime.bgsweep") && !once.contains("runtime.goexit"), "{once}");
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
     command.args(["top", "--from", file, "-i", "0.2"]);
@@ -349,7 +352,7 @@ fn a_recording_is_shown_as_well() {
     top.press("d");
     top.until_text("this is a recording: it does not change");
     top.press("2");
-    top.until_text("[2 Goroutines]");
+    top.until_text("[2:Goroutines]");
     top.press("q");
     assert!(top.end().success());
     top.is_restored();

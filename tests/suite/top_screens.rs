@@ -25,7 +25,7 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 use unicode_width::UnicodeWidthStr;
 
-const SIZES: [(u16, u16); 3] = [(40, 10), (80, 24), (132, 43)];
+const SIZES: [(u16, u16); 4] = [(40, 10), (60, 18), (80, 24), (132, 43)];
 
 fn settings() -> Settings {
     Settings {
@@ -34,7 +34,7 @@ fn settings() -> Settings {
         selection: Selection {
             grouping: GroupBy::Place(PlaceKind::User),
             filter: None,
-            no_system: false,
+            no_system: true,
             group_order: Order::by(GroupSort::Count),
             goroutine_order: Order::by(SortKey::Id),
         },
@@ -224,6 +224,7 @@ fn check(name: &str, make: impl Fn((u16, u16)) -> Screen) {
 #[test]
 fn groups() {
     check("groups", Screen::shop);
+    check("groups-with-system", |size| Screen::shop(size).keys("S"));
 }
 
 #[test]
@@ -292,6 +293,7 @@ fn findings() {
 #[test]
 fn a_group() {
     check("group", |size| Screen::shop(size).keys("j\n"));
+    check("group-unfolded", |size| Screen::shop(size).keys("j\nf"));
 }
 
 #[test]
@@ -303,6 +305,9 @@ fn a_goroutine() {
 fn a_filter_and_a_bad_one() {
     check("filter", |size| Screen::shop(size).keys("/reason=select or state=runnable\n"));
     check("filter-bad", |size| Screen::shop(size).keys("/reason=select and aeg>5m\n"));
+    // Where it does not apply, the view says so.
+    check("filter-scheduler", |size| Screen::shop(size).keys("/reason=select or state=runnable\n4"));
+    check("filter-group", |size| Screen::shop(size).keys("/reason=select or state=runnable\n\n"));
     check("filter-typed", |size| Screen::shop(size).keys("/func~audit"));
     check("filter-nothing", |size| Screen::shop(size).keys("/creator=audit\n"));
 }

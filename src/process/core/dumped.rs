@@ -66,6 +66,7 @@ impl CoreTarget {
             rss_bytes: None,
             // The main thread has the sum of all.
             cpu_ns: threads.iter().find(|thread| thread.tid == pid).map(|thread| thread.cpu_ns),
+            ..ProcessInfo::default()
         };
         let thread_info =
             |tid: Tid| ThreadInfo { tid, state: None, name: if tid == pid { name.to_owned() } else { String::new() } };

@@ -9,7 +9,7 @@ use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
 use crate::process::{
     Backend, BlockedThread, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Limitation, Mapping, MemRange,
-    ProcessInfo, ReadError, ReadStats, Registers, Remembered, Target, TargetError, ThreadInfo, Tid, Usage,
+    ProcessInfo, ReadError, ReadStats, Registers, Remembered, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 
 /// Called with the ranges of one call in place of the reading, which it does by calling what it is given.
@@ -179,6 +179,10 @@ impl<T: Target> Target for Altered<T> {
 
     fn usage(&self) -> Usage {
         self.inner.usage()
+    }
+
+    fn resources(&self, least: Duration) -> Resources {
+        self.inner.resources(least)
     }
 
     fn arch(&self) -> Option<Arch> {

@@ -211,6 +211,7 @@ fn notes(target: &dyn Target, arch: Arch, state: &State, memory: &[(u64, Box<[u8
         state: usage.state,
         rss_bytes: usage.rss_bytes,
         cpu_ns: usage.cpu_ns,
+        resources: state.resources,
         ..target.process().clone()
     };
     let mut out = Vec::new();

@@ -19,7 +19,7 @@ pub(super) use self::elf_image::Part;
 use self::pieces::Pieces;
 use super::{
     Backend, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Limitation, Mapping, MemRange, ProcessInfo,
-    ReadError, ReadStats, Recorder, Registers, Remembered, Target, TargetError, ThreadInfo, Tid, Usage,
+    ReadError, ReadStats, Recorder, Registers, Remembered, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -42,6 +42,7 @@ struct State {
     threads: Vec<ThreadInfo>,
     clock: Clock,
     usage: Usage,
+    resources: Resources,
     files: Vec<RecordedFile>,
 }
 
@@ -155,6 +156,12 @@ impl Target for RecordingTarget {
         let usage = self.0.inner.usage();
         self.state().usage = usage;
         usage
+    }
+
+    fn resources(&self, least: Duration) -> Resources {
+        let resources = self.0.inner.resources(least);
+        self.state().resources = resources;
+        resources
     }
 
     fn arch(&self) -> Option<Arch> {

@@ -19,6 +19,7 @@ use serde::ser::SerializeSeq;
 
 use crate::analysis::findings::of_snapshot;
 use crate::analysis::group::Group;
+use crate::analysis::sysmon::sysmon;
 use crate::analysis::{Counts, Index};
 use crate::report::findings;
 use crate::report::members::UserPlace;
@@ -89,6 +90,7 @@ pub(crate) fn document<'a, L>(
         *map.entry(status.name()).or_default() += count;
         map
     });
+    let sysmon = sysmon(&snapshot.threads);
     Document {
         schema_version: SCHEMA_VERSION,
         gospy_version: env!("CARGO_PKG_VERSION"),
@@ -100,7 +102,7 @@ pub(crate) fn document<'a, L>(
         gc: snapshot.gc.as_ref().map(convert::gc),
         death: snapshot.death.as_ref().map(|death| convert::death(index, death)),
         processors: snapshot.processors.iter().map(convert::processor).collect(),
-        threads: snapshot.threads.iter().map(convert::thread).collect(),
+        threads: snapshot.threads.iter().map(|m| convert::thread(m, sysmon)).collect(),
         goroutines: Goroutines {
             total: counts.total,
             user: counts.user(),

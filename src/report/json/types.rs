@@ -83,6 +83,36 @@ pub struct Target<'a> {
     pub cpu_ns: Option<u64>,
     /// Resident memory.
     pub rss_bytes: Option<u64>,
+    /// What it uses of what it may use, as the kernel counts it.
+    pub resources: Resources,
+}
+
+/// What a process uses of what it may use. Of several cgroups above each other, the one with the tightest
+/// limit counts.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Resources {
+    /// CPU time used in the latest interval, user and system, ns.
+    pub cpu_used_ns: Option<u64>,
+    /// Length of that interval, ns; null where there was none, or too short a one.
+    pub cpu_interval_ns: Option<u64>,
+    /// cgroup: CPU time allowed in a period, µs; null without a limit.
+    pub cpu_quota_us: Option<u64>,
+    /// cgroup: length of that period, µs.
+    pub cpu_period_us: Option<u64>,
+    /// cgroup: periods so far in which something was able to run (nr_periods).
+    pub cpu_periods: Option<u64>,
+    /// cgroup: of them, those in which the quota ran out (nr_throttled).
+    pub cpu_throttled_periods: Option<u64>,
+    /// cgroup: time that threads were made to wait so far, ns.
+    pub cpu_throttled_ns: Option<u64>,
+    /// cgroup: memory allowed; null without a limit.
+    pub memory_limit_bytes: Option<u64>,
+    /// cgroup: memory used, page cache included.
+    pub memory_used_bytes: Option<u64>,
+    /// Open file descriptors.
+    pub open_fds: Option<u64>,
+    /// Soft limit of open file descriptors; null without a limit.
+    pub fd_limit: Option<u64>,
 }
 
 /// Module and version control.
@@ -389,6 +419,8 @@ pub struct Thread {
     pub cgo_calls: Option<u64>,
     /// Id of the goroutine that is locked to it.
     pub locked_goroutine_id: Option<u64>,
+    /// Whether it runs the runtime's monitor, which needs no P.
+    pub sysmon: bool,
 }
 
 /// The goroutines.

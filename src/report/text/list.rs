@@ -74,8 +74,8 @@ fn write_totals(out: &mut dyn Write, index: &Index<'_>, counts: &Counts, options
     let style = options.style;
     let mut beside = vec![count(counts.total)];
     if counts.total > 0 {
-        beside.push(format!("{} of the program", count(counts.user())));
-        beside.push(format!("{} of the runtime", count(counts.system)));
+        beside.push(format!("{} user", count(counts.user())));
+        beside.push(format!("{} system", count(counts.system)));
     }
     if counts.dead > 0 {
         beside.push(format!("{} dead", count(counts.dead)));

@@ -58,7 +58,7 @@ fn write_gc(out: &mut dyn Write, style: TextStyle, gc: &GcStats, now_unix_ns: u6
     let mut cycles = vec![count(u64::from(gc.cycles)), format!("{} forced", count(u64::from(gc.forced_cycles)))];
     cycles.extend(gc.last_unix_ns.map(|last| format!("last {} ago", duration(now_unix_ns.saturating_sub(last)))));
     cycles.extend(gc.phase.map(|phase| match phase {
-        GcPhase::Off => "none runs now".to_owned(),
+        GcPhase::Off => "not running".to_owned(),
         phase => style.paint(Role::Attention, &format!("now in {}", phase.name())),
     }));
     facts(out, style, "cycles", &cycles)?;
@@ -69,7 +69,7 @@ fn write_gc(out: &mut dyn Write, style: TextStyle, gc: &GcStats, now_unix_ns: u6
         pauses.push(format!("latest {}", latest.join(", ")));
     }
     facts(out, style, "pauses", &pauses)?;
-    let mut settings = vec![format!("{} of CPU", percent(gc.cpu_fraction))];
+    let mut settings = vec![format!("{} of CPU since start", percent(gc.cpu_fraction))];
     settings.extend(gc.gc_percent.map(|percent| match percent {
         ..0 => "GOGC off".to_owned(),
         percent => format!("GOGC {percent}"),

@@ -62,6 +62,8 @@ pub struct SummaryOptions {
     pub can_watch: bool,
     /// The filter as it was typed and understood, where there is one.
     pub filter: Option<(String, Filter)>,
+    /// Whether to show every P and M, though none of them stands out.
+    pub verbose: bool,
 }
 
 #[cfg(feature = "cli")]
@@ -73,14 +75,30 @@ pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], optio
     let snapshot = index.snapshot();
     let counts = Counts::of(snapshot);
     let style = options.style;
-    program::write(out, style, snapshot)?;
+    let findings = findings::of_snapshot(index);
+    program::name(out, style, snapshot)?;
+    // The cause of death has a section of its own, right below.
+    let others = match findings.split_first() {
+        Some((first, others)) if first.finding.code() == findings::DIED.code() => others,
+        _ => &findings,
+    };
+    if let Some(headline) = super::findings::headline(others, index) {
+        facts::paragraph(out, style, Role::Bad, &headline)?;
+    }
+    program::facts_of(out, style, snapshot)?;
     super::death::section(out, style, index)?;
-    scheduler::write(out, style, snapshot)?;
+    let (ps, ms) =
+        (options.verbose || scheduler::ps_stand_out(snapshot), options.verbose || scheduler::ms_stand_out(snapshot));
+    scheduler::write(out, style, snapshot, ps && ms)?;
     memory::write(out, style, snapshot)?;
-    scheduler::write_processors(out, style, &snapshot.processors)?;
-    scheduler::write_threads(out, style, &snapshot.threads)?;
+    if ps {
+        scheduler::write_processors(out, style, &snapshot.processors)?;
+    }
+    if ms {
+        scheduler::write_threads(out, style, &snapshot.threads)?;
+    }
     list::write(out, index, selected, &counts, options)?;
-    super::findings::section(out, style, &findings::of_snapshot(index), index)?;
+    super::findings::section(out, style, &findings, index)?;
     write_warnings(out, style, snapshot)
 }
 

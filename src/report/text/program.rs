@@ -7,22 +7,34 @@ use super::theme::{Role, TextStyle};
 use super::{facts, shorten};
 use crate::model::{ModuleInfo, Reading, Snapshot, TargetInfo};
 use crate::report::clean::clean;
+use crate::report::resources::{self, Fact};
 use crate::report::units::{bytes, count, counted, duration};
 
 /// Longest command line that is shown, in columns.
 const COMMAND: usize = 400;
 
-pub(super) fn write(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Result<()> {
+/// The first line: what it is.
+pub(super) fn name(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Result<()> {
     let target = &snapshot.target;
     let name = target.exe.rsplit('/').next().unwrap_or(&target.exe);
     let mut beside =
         vec![format!("pid {}", target.pid), format!("{} linux/{}", clean(&target.go_version), target.arch)];
     beside.extend(target.uptime_ns.map(|ns| format!("up {}", duration(ns))));
-    writeln!(out, "{}  {}", style.paint(Role::Strong, &clean(name)), beside.join(" · "))?;
+    writeln!(out, "{}  {}", style.paint(Role::Strong, &clean(name)), beside.join(" · "))
+}
 
+/// What else is known of it, and how it was read.
+pub(super) fn facts_of(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Result<()> {
+    let target = &snapshot.target;
     facts(out, style, "program", &[command(target)])?;
     facts(out, style, "module", &module(&target.module))?;
-    facts(out, style, "process", &process(target))?;
+    let painted = |facts: Vec<Fact>| -> Vec<String> {
+        let role = |fact: &Fact| if fact.alarming { Role::Attention } else { Role::Plain };
+        facts.iter().map(|fact| style.paint(role(fact), &fact.text)).collect()
+    };
+    let cpu = painted(resources::cpu(target).into_iter().collect());
+    facts(out, style, "process", &process(target, cpu))?;
+    facts(out, style, "limits", &painted(resources::limits(&target.resources)))?;
     facts(out, style, "read", &reading(&snapshot.reading))
 }
 
@@ -51,12 +63,13 @@ fn module(module: &ModuleInfo) -> Vec<String> {
     facts
 }
 
-fn process(target: &TargetInfo) -> Vec<String> {
-    let mut facts = Vec::new();
+/// `cpu` is its use of CPU time now.
+fn process(target: &TargetInfo, cpu: Vec<String>) -> Vec<String> {
+    let mut facts = cpu;
     facts.extend(target.os_threads.map(|threads| counted(u64::from(threads), "thread", "threads")));
     facts.extend(target.gomaxprocs.map(|procs| format!("GOMAXPROCS {procs}")));
     facts.extend(facts::sized("RSS", target.rss_bytes));
-    facts.extend(target.cpu_ns.map(|ns| format!("CPU {}", duration(ns))));
+    facts.extend(target.cpu_ns.map(|ns| format!("{} of CPU time", duration(ns))));
     facts.extend(target.process_state.and_then(|state| match state {
         'T' | 't' => Some("stopped".to_owned()),
         'Z' => Some("zombie".to_owned()),

@@ -5,14 +5,36 @@ use std::io::{self, Write};
 use super::facts::{facts, heading, named};
 use super::table::{self, CellText, Column};
 use super::theme::{Role, TextStyle};
+use crate::analysis::sysmon::sysmon;
 use crate::model::{PStatus, Processor, Snapshot, Thread};
 use crate::report::units::count;
 
 /// More Ps or Ms than that are cut to those that do something.
 const MOST_ROWS: usize = 24;
 
-pub(super) fn write(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Result<()> {
-    heading(out, style, "Scheduler", "")?;
+/// From this share of the threads that the runtime allows on, they stand out.
+const NEAR: f64 = 0.8;
+
+/// Whether a look at the Ps is worth it: goroutines wait to run, or the world is stopped.
+pub(super) fn ps_stand_out(snapshot: &Snapshot) -> bool {
+    let waits = |p: &Processor| p.run_queue > 0 || matches!(p.status, PStatus::GcStop | PStatus::Unknown(_));
+    let global = snapshot.sched.as_ref().and_then(|sched| sched.global_run_queue).unwrap_or(0);
+    snapshot.death.is_none() && (global > 0 || snapshot.processors.iter().any(waits))
+}
+
+/// Whether a look at the Ms is worth it: there are nearly as many as may be, or the kernel holds one.
+pub(super) fn ms_stand_out(snapshot: &Snapshot) -> bool {
+    let sched = snapshot.sched.as_ref();
+    let near = sched
+        .and_then(|sched| sched.threads.zip(sched.max_threads))
+        .is_some_and(|(threads, limit)| threads as f64 >= limit as f64 * NEAR);
+    near || snapshot.death.is_none() && snapshot.threads.iter().any(|m| matches!(m.state, Some('D' | 'T' | 't' | 'Z')))
+}
+
+/// `all_shown`: whether every P and M is shown below.
+pub(super) fn write(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot, all_shown: bool) -> io::Result<()> {
+    let hint = if all_shown { String::new() } else { style.paint(Role::Dim, "-v shows every P and M") };
+    heading(out, style, "Scheduler", &hint)?;
     let Some(sched) = &snapshot.sched else {
         return facts(out, style, "", &["not found".to_owned()]);
     };
@@ -92,6 +114,7 @@ pub(super) fn write_threads(out: &mut dyn Write, style: TextStyle, threads: &[Th
     if threads.is_empty() {
         return Ok(());
     }
+    let sysmon = sysmon(threads);
     heading(out, style, "Ms", "")?;
     let mut shown: Vec<&Thread> = threads.iter().collect();
     if shown.len() > MOST_ROWS {
@@ -116,7 +139,7 @@ pub(super) fn write_threads(out: &mut dyn Write, style: TextStyle, threads: &[Th
             CellText::new(role, m.state.map_or("-".to_owned(), kernel_state)),
             optional(m.p),
             optional(m.goroutine.map(|id| id.0)),
-            CellText::plain(doing(m)),
+            CellText::plain(doing(m, sysmon)),
         ]
     })?;
     more(out, style, threads.len() - shown.len(), "without a P")
@@ -137,12 +160,17 @@ fn kernel_state(letter: char) -> String {
     }
 }
 
-fn doing(m: &Thread) -> String {
+/// `sysmon` is the id of the M that runs it.
+fn doing(m: &Thread, sysmon: Option<i64>) -> String {
     let mut words = Vec::new();
+    if sysmon == Some(m.id) {
+        words.push("sysmon".to_owned());
+    }
     if m.spinning {
         words.push("looking for work".to_owned());
     }
-    if m.blocked {
+    // The monitor has nothing to do now and then, and is never there for work.
+    if m.blocked && sysmon != Some(m.id) {
         words.push("parked".to_owned());
     }
     if m.in_cgo {

@@ -1,13 +1,15 @@
 //! Tables that fit.
 //!
-//! Widths are worked out over all rows first; then rows go through comfy-table in blocks, so that a
-//! million rows are never held at once.
+//! The widest cell of each column is found over all rows first, and comfy-table arranges the columns by these; then
+//! rows go through it in blocks of the same widths, so that a million rows are never held at once.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, Table, Width};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, ContentLineStyle, Table, Width,
+};
 
 use super::shorten;
 use super::theme::{Role, TextStyle};
@@ -175,7 +177,7 @@ pub(in crate::report) fn write(
                 *width = (*width).max(column.shrink.least(&cell.text)).min(WIDEST);
             }
         }
-        fit(columns, &mut widths, &least, limit);
+        widths = arranged(columns, &widths, &least, limit);
     }
     let mut first = 0;
     loop {
@@ -188,42 +190,53 @@ pub(in crate::report) fn write(
     }
 }
 
-/// Makes the columns that can shrink share what the others leave of `limit`. Each gets its least
-/// width first, then what is left goes round until none wants more. Where even the least widths do
-/// not fit, cells are broken over lines.
-fn fit(columns: &[Column], widths: &mut [usize], least: &[usize], limit: usize) {
-    let gaps = INDENT + GAP * columns.len().saturating_sub(1);
+/// The widths that comfy-table gives the columns within `limit`: columns that cannot shrink have what
+/// they need, the others at least `least` where there is room for that, and share what functions leave.
+///
+/// A block knows its own rows only, so that a table of one row stands for all of them: its cells are as wide
+/// as the widest of each column.
+fn arranged(columns: &[Column], natural: &[usize], least: &[usize], limit: usize) -> Vec<usize> {
+    /// Fills cells, and is counted.
+    const FILLER: char = 'x';
     let shrinks = |column: &Column| column.shrink != Shrink::Never;
-    let rigid: usize =
-        columns.iter().zip(&*widths).filter(|(column, _)| !shrinks(column)).map(|(_, width)| width).sum();
-    let room = limit.saturating_sub(gaps + rigid);
-    // The smallest first, so that what they do not need is there for the others.
-    let mut order: Vec<usize> = (0..columns.len()).collect();
-    order.retain(|&at| columns.get(at).is_some_and(shrinks));
-    order.sort_by_key(|&at| least.get(at).copied());
-    let mut left = room;
-    let mut sharers = order.len();
-    let mut given = vec![0; columns.len()];
-    for &at in &order {
-        let (Some(given), Some(&least)) = (given.get_mut(at), least.get(at)) else { continue };
-        *given = least.min(left / sharers.max(1)).max(1);
-        left = left.saturating_sub(*given);
-        sharers -= 1;
+    let gaps = INDENT + GAP * columns.len().saturating_sub(1);
+    let sum = |widths: &[usize], of: &dyn Fn(&Column) -> bool| -> usize {
+        columns.iter().zip(widths).filter(|(column, _)| of(column)).map(|(_, width)| width).sum()
+    };
+    let room = limit.saturating_sub(gaps + sum(natural, &|column| !shrinks(column)));
+    let shrinking = columns.iter().filter(|column| shrinks(column)).count().max(1);
+    let spare = room.checked_sub(sum(least, &shrinks));
+    let bound = |column: &Column, natural: usize, least: usize| match (spare, column.shrink) {
+        // Names of functions say more than directories do.
+        (Some(spare), Shrink::Function) => natural.min(least + spare),
+        (Some(_), _) => least,
+        (None, _) => least.min((room / shrinking).max(1)),
+    };
+    let mut table = Table::new();
+    table.load_style(NOTHING.content_lines(ContentLineStyle::none().junction(JUNCTION)));
+    table.force_no_tty();
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(limit.saturating_sub(INDENT)).unwrap_or(u16::MAX));
+    table.add_row(natural.iter().map(|&width| String::from(FILLER).repeat(width)));
+    let last = columns.len().saturating_sub(1);
+    let sizes = columns.iter().zip(natural.iter().zip(least));
+    for (at, (column, (&natural, &least))) in sizes.enumerate() {
+        let Some(laid_out) = table.column_mut(at) else { continue };
+        // The junction takes one column of the gap.
+        let padding = if at == last { 0 } else { GAP - 1 };
+        laid_out.set_padding((0, u16::try_from(padding).unwrap_or(0)));
+        let width = |width: usize| Width::Fixed(u16::try_from(width.max(1) + padding).unwrap_or(u16::MAX));
+        laid_out.set_constraint(match shrinks(column) {
+            true => ColumnConstraint::LowerBoundary(width(bound(column, natural, least))),
+            false => ColumnConstraint::Absolute(width(natural)),
+        });
     }
-    // Directories say least: they get what nothing else wants.
-    let is_path = |at: &usize| columns.get(*at).is_some_and(|column| column.shrink == Shrink::Path);
-    order.sort_by_key(|at| (is_path(at), widths.get(*at).copied()));
-    let mut paths = order.iter().filter(|at| is_path(at)).count();
-    let mut sharers = order.len() - paths;
-    for at in order {
-        let (Some(given), Some(width)) = (given.get(at), widths.get_mut(at)) else { continue };
-        let sharing = if is_path(&at) { &mut paths } else { &mut sharers };
-        let more = width.saturating_sub(*given).min(left / (*sharing).max(1));
-        *width = given + more;
-        left -= more;
-        *sharing = sharing.saturating_sub(1);
-    }
+    let first = table.lines().next().unwrap_or_default();
+    first.split(JUNCTION).map(|cell| cell.chars().filter(|&c| c == FILLER).count()).collect()
 }
+
+/// Stands between the columns of a table that is only measured.
+const JUNCTION: char = '|';
 
 fn write_block(
     out: &mut dyn Write,

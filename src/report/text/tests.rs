@@ -1,7 +1,6 @@
 use super::*;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::model::{Snapshot, WatchedWaits};
-use crate::model::{Status, WarningCode};
+use crate::model::{PStatus, Snapshot, Status, WarningCode, WatchedWaits};
 
 const MINUTE: u64 = 60_000_000_000;
 
@@ -125,6 +124,53 @@ fn the_summary_looks_as_it_should() {
         golden(&format!("few-{width}.txt"), &few);
         golden(&format!("many-{width}.txt"), &groups);
     }
+}
+
+#[test]
+fn ps_and_ms_are_shown_when_they_stand_out() {
+    let calm = || {
+        let mut builder = shop();
+        let snapshot = builder.edit();
+        for p in &mut snapshot.processors {
+            p.run_queue = 0;
+        }
+        snapshot.sched.as_mut().unwrap().global_run_queue = Some(0);
+        builder
+    };
+    let shown = |edit: &dyn Fn(&mut Snapshot), verbose: bool| {
+        let mut builder = calm();
+        edit(builder.edit());
+        let text = render(&builder.build(), &SummaryOptions { verbose, ..at(100) });
+        let all = text.contains("\nPs\n") && text.contains("\nMs\n");
+        assert_eq!(text.contains("-v shows every P and M"), !all, "{text}");
+        (text.contains("\nPs\n"), text.contains("\nMs\n"))
+    };
+    assert_eq!(shown(&|_| {}, false), (false, false));
+    assert_eq!(shown(&|_| {}, true), (true, true));
+    assert_eq!(shown(&|s| s.processors[1].run_queue = 1, false), (true, false));
+    assert_eq!(shown(&|s| s.sched.as_mut().unwrap().global_run_queue = Some(1), false), (true, false));
+    assert_eq!(shown(&|s| s.processors[1].status = PStatus::GcStop, false), (true, false));
+    assert_eq!(shown(&|s| s.threads[1].state = Some('D'), false), (false, true));
+    let near = |s: &mut Snapshot| {
+        let sched = s.sched.as_mut().unwrap();
+        (sched.threads, sched.max_threads) = (Some(8_000), Some(10_000));
+    };
+    assert_eq!(shown(&near, false), (false, true));
+    let text = render(&calm().build(), &SummaryOptions { verbose: true, ..at(100) });
+    assert!(text.lines().any(|line| line.starts_with("  1 ") && line.ends_with("  sysmon")), "{text}");
+}
+
+/// Findings stand below the name, before anything else; each with its stack at the end.
+#[test]
+fn findings_come_first() {
+    for width in [60, 80, 120, 200] {
+        let text = render(&many().build(), &at(width));
+        assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("  ! 1 finding: 22 goroutines")), "{text}");
+        let (_, section) = text.split_once("\nFindings\n").unwrap();
+        assert!(section.contains("as goroutine 185:\n") && section.contains("update.go:40"), "{section}");
+        assert!(section.lines().all(|line| shorten::width(line) <= width), "{section}");
+    }
+    assert!(!render(&shop().build(), &at(80)).contains("finding"));
 }
 
 #[test]

@@ -5,8 +5,11 @@ use ratatui::text::Line;
 use super::Theme;
 use super::lists::state_tone;
 use super::text::{Part, line, part, parts, pieces_width};
+use crate::analysis::Index;
 use crate::model::{PStatus, Snapshot};
 use crate::report::clean::clean;
+use crate::report::findings::headline;
+use crate::report::resources;
 use crate::report::units::{bytes, count, counted, duration, percent};
 use crate::top::piece::{Piece, Tone, piece};
 use crate::top::state::{Link, State};
@@ -22,16 +25,38 @@ pub(crate) fn lines(state: &State, theme: Theme, room: usize) -> Vec<Line<'stati
         return vec![line(&[piece(Tone::Dim, text)], room, theme)];
     };
     let snapshot = view.observed.snapshot();
+    let limits = limits(snapshot, room);
     [
-        program(state, snapshot, room),
-        goroutines(state, room),
-        heap(snapshot, room),
-        scheduler(state, snapshot, room),
-        reading(state, snapshot, room),
+        Some(program(state, snapshot, room)),
+        Some(goroutines(state, room)),
+        Some(heap(snapshot, room)),
+        Some(scheduler(snapshot, room)),
+        limits,
+        Some(reading(state, snapshot, room)),
     ]
     .iter()
+    .flatten()
     .map(|pieces| line(pieces, room, theme))
     .collect()
+}
+
+/// What is wrong, on one line; `None` when nothing is.
+pub(super) fn alarm(state: &State, theme: Theme, room: usize) -> Option<Line<'static>> {
+    let observed = &state.view()?.observed;
+    let text = headline(observed.findings(), &Index::new(observed.snapshot()))?;
+    Some(line(&[piece(Tone::Bad, format!("! {text}"))], room, theme))
+}
+
+/// The limits that say something; `None` when none does.
+fn limits(snapshot: &Snapshot, room: usize) -> Option<Vec<Piece>> {
+    let facts = resources::limits(&snapshot.target.resources);
+    // What is alarming is left out last.
+    let parts = (1..).zip(facts).map(|(rank, fact)| match fact.alarming {
+        true => part(rank, [piece(Tone::Attention, fact.text)]),
+        false => part(rank + 10, [piece(Tone::Plain, fact.text)]),
+    });
+    let parts: Vec<Part> = parts.collect();
+    (!parts.is_empty()).then(|| labelled("Limits", parts, room))
 }
 
 fn labelled(label: &str, rest: Vec<Part>, room: usize) -> Vec<Piece> {
@@ -132,12 +157,12 @@ fn goroutines(state: &State, room: usize) -> Vec<Piece> {
         all.push(part(rank, [piece(tone, count(members)), piece(Tone::Plain, format!(" {}", status.name()))]));
     }
     if counts.system > 0 {
-        all.push(part(30, [piece(Tone::Dim, format!("{} of the runtime", count(counts.system)))]));
+        all.push(part(30, [piece(Tone::Dim, format!("{} system", count(counts.system)))]));
     }
     labelled("Goroutines", all, room)
 }
 
-fn scheduler(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
+fn scheduler(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
     let in_use = snapshot.processors.iter().filter(|p| !matches!(p.status, PStatus::Idle | PStatus::Dead)).count();
     let all = snapshot.processors.iter().filter(|p| p.status != PStatus::Dead).count();
     let sched = snapshot.sched.as_ref();
@@ -170,19 +195,15 @@ fn scheduler(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
                     piece(Tone::Plain, format!("{}{idle}", counted(threads, "thread", "threads")))
                 }),
             ),
-            part(1, cpu_share(state, snapshot).map(|share| piece(Tone::Plain, format!("CPU {}", percent(share))))),
+            part(
+                1,
+                resources::cpu(&snapshot.target)
+                    .map(|fact| piece(if fact.alarming { Tone::Attention } else { Tone::Plain }, fact.text)),
+            ),
             part(3, snapshot.target.rss_bytes.map(|rss| piece(Tone::Plain, format!("RSS {}", bytes(rss))))),
         ],
         room,
     )
-}
-
-/// CPU time that the process used since the refresh before, in cores.
-fn cpu_share(state: &State, snapshot: &Snapshot) -> Option<f64> {
-    let before = state.memory().before.as_ref()?;
-    let used = snapshot.target.cpu_ns?.checked_sub(before.cpu_ns?)?;
-    let passed = snapshot.monotonic_ns.checked_sub(before.at_ns).filter(|passed| *passed > 0)?;
-    Some(used as f64 / passed as f64)
 }
 
 fn heap(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
@@ -209,7 +230,7 @@ fn heap(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
             part(1, gc.map(|gc| piece(Tone::Plain, format!("GC {}", count(u64::from(gc.cycles)))))),
             part(2, phase.map(|phase| piece(Tone::Attention, format!("in {}", phase.name())))),
             part(3, pause.map(|pause| piece(Tone::Plain, format!("pause {}", duration(pause.duration_ns))))),
-            part(4, gc.map(|gc| piece(Tone::Plain, format!("GC CPU {}", percent(gc.cpu_fraction))))),
+            part(4, gc.map(|gc| piece(Tone::Plain, format!("GC CPU {} since start", percent(gc.cpu_fraction))))),
             part(5, gc.and_then(|gc| (gc.enabled == Some(false)).then(|| piece(Tone::Attention, "GC is off")))),
         ],
         room,

@@ -24,7 +24,7 @@ use super::state::{Page, State};
 use super::tab::Tab;
 use crate::report::text::shorten;
 use crate::report::units::count;
-use text::{part, parts, pieces_width};
+use text::{Part, part, parts, pieces_width};
 
 /// Columns for the name of what is open.
 const TRAIL: usize = 40;
@@ -34,7 +34,11 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
     let layout = state.layout();
     let area = frame.area();
     let buffer = frame.buffer_mut();
-    let header = header::lines(state, theme, usize::from(layout.header.width));
+    let room = usize::from(layout.header.width);
+    let mut header = header::lines(state, theme, room);
+    if let Some(alarm) = header::alarm(state, theme, room) {
+        header.insert(1.min(header.len()), alarm);
+    }
     put(buffer, layout.header, &header);
     put(
         buffer,
@@ -76,7 +80,14 @@ fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
             (Tab::Findings, _) => {
                 vec![text::line(&[piece(Tone::Dim, "nothing is wrong for certain now")], room, theme)]
             }
-            (_, []) => vec![text::line(&[piece(Tone::Dim, "there are no goroutines")], room, theme)],
+            (_, []) => {
+                let any = state.view().is_some_and(|view| view.observed.counts().total > 0);
+                let text = match any && state.settings().selection.no_system {
+                    true => "all goroutines are the runtime's own: S shows them",
+                    false => "there are no goroutines",
+                };
+                vec![text::line(&[piece(Tone::Dim, text)], room, theme)]
+            }
             (_, lines) => lines.iter().flat_map(|line| wrapped(line, room, theme)).collect(),
         };
         put(buffer, layout.body, &lines);
@@ -107,39 +118,45 @@ fn wrapped(sentence: &str, room: usize, theme: Theme) -> Vec<Line<'static>> {
 
 /// Names of the tabs, or what is open; to the right, what is shown.
 fn tabs(state: &State, room: usize) -> Vec<Piece> {
-    let right = shown(state);
-    let right_width = pieces_width(&right);
-    let full = tab_pieces(state, true);
-    let mut left = if state.page().is_some() {
-        trail(state, room)
-    } else if pieces_width(&full) + 2 + right_width <= room || room >= 60 {
-        full
-    } else {
-        tab_pieces(state, false)
+    let full = match state.page() {
+        Some(_) => trail(state, room),
+        None => tab_pieces(state, true),
     };
+    let right = |left: &[Piece]| parts(shown(state), " · ", room.saturating_sub(pieces_width(left) + 2));
+    let fits = |left: &[Piece], right: &[Piece]| pieces_width(left) + 2 + pieces_width(right) <= room;
+    let mut left = full;
+    let mut shown = right(&left);
+    // A filter has to be seen, and names of views are known by their numbers.
+    let has_filter = state.settings().selection.filter.is_some();
+    if state.page().is_none() && !fits(&left, &shown) && (has_filter || room < 60 || pieces_width(&left) > room) {
+        left = tab_pieces(state, false);
+        shown = right(&left);
+    }
     let used = pieces_width(&left);
-    let right_room = room.saturating_sub(used + 2);
-    if right_room >= 8 {
-        let gap = room.saturating_sub(used + right_width).max(2);
+    if room.saturating_sub(used + 2) >= 8 {
+        let gap = room.saturating_sub(used + pieces_width(&shown)).max(2);
         left.push(piece(Tone::Plain, " ".repeat(gap)));
-        left.extend(right);
+        left.extend(shown);
     }
     left
 }
 
 fn tab_pieces(state: &State, names: bool) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let found = state.view().is_some_and(|view| !view.observed.findings().is_empty());
+    let found = state.view().map_or(0, |view| view.observed.findings().len());
     for &(tab, name) in state.tabs() {
         if !pieces.is_empty() {
             pieces.push(piece(Tone::Plain, "  "));
         }
         let number = tab.number();
-        let tone = if tab == Tab::Findings && found { Tone::Bad } else { Tone::Dim };
+        let (tone, name) = match tab {
+            Tab::Findings if found > 0 => (Tone::Bad, format!("{name} ({found})")),
+            _ => (Tone::Dim, name.to_owned()),
+        };
         if tab == state.tab() {
-            pieces.push(piece(Tone::Head, format!("[{number} {name}]")));
+            pieces.push(piece(Tone::Head, format!("[{number}:{name}]")));
         } else if names {
-            pieces.push(piece(tone, format!("{number} {name}")));
+            pieces.push(piece(tone, format!("{number}:{name}")));
         } else {
             pieces.push(piece(tone, number.to_string()));
         }
@@ -165,35 +182,38 @@ fn trail(state: &State, room: usize) -> Vec<Piece> {
     vec![piece(Tone::Dim, format!("{tab} › ")), piece(Tone::Head, text::cut(&name, most))]
 }
 
-/// How many there are, of what.
-fn shown(state: &State) -> Vec<Piece> {
+/// How many there are, of what; what is left out first has the highest rank.
+fn shown(state: &State) -> Vec<Part> {
     let Some(view) = state.view() else { return Vec::new() };
-    if state.page().is_some() {
-        return vec![piece(Tone::Dim, "Esc goes back")];
-    }
     let selection = &state.settings().selection;
     let number = |n: usize| count(u64::try_from(n).unwrap_or(u64::MAX));
     let mut all = Vec::new();
-    match state.tab() {
-        Tab::Groups => {
+    match (state.page(), state.tab()) {
+        (Some(_), _) => all.push(part(2, [piece(Tone::Dim, "Esc goes back")])),
+        (None, Tab::Groups) => {
             let text = format!("{} by {}", number(view.groups.len()), grouping::name(&selection.grouping));
-            all.push(part(0, [piece(Tone::Plain, text)]));
+            all.push(part(1, [piece(Tone::Plain, text)]));
         }
-        Tab::Goroutines => all.push(part(0, [piece(Tone::Plain, number(view.positions.len()))])),
-        Tab::Findings => all.push(part(0, [piece(Tone::Plain, number(view.observed.findings().len()))])),
-        Tab::States | Tab::Scheduler => {}
+        (None, Tab::Goroutines) => all.push(part(1, [piece(Tone::Plain, number(view.positions.len()))])),
+        (None, Tab::States | Tab::Scheduler | Tab::Findings) => {}
     }
-    if matches!(state.tab(), Tab::Groups | Tab::Goroutines) {
-        if let Some((filter, _)) = &selection.filter {
-            let filter = crate::report::clean::clean(filter);
-            all.push(part(0, [piece(Tone::Attention, format!("filter {}", text::cut(&filter, 40)))]));
-        }
-        if selection.no_system {
-            all.push(part(0, [piece(Tone::Dim, "without the runtime's own")]));
-        }
+    // Which goroutines the rest of the screen is about.
+    let is_selected = match state.page() {
+        Some(page) => matches!(page, Page::Group { .. }),
+        None => matches!(state.tab(), Tab::Groups | Tab::Goroutines),
+    };
+    if let Some((filter, _)) = &selection.filter {
+        let filter = crate::report::clean::clean(filter);
+        let (tone, head) =
+            if is_selected { (Tone::Attention, "filter") } else { (Tone::Dim, "filter not applied here:") };
+        all.push(part(0, [piece(tone, format!("{head} {}", text::cut(&filter, 40)))]));
     }
-    if state.follows() {
-        all.push(part(1, [piece(Tone::Dim, "g: top")]));
+    let hidden = view.observed.counts().system;
+    if selection.no_system && is_selected && hidden > 0 && state.page().is_none() {
+        all.push(part(4, [piece(Tone::Dim, format!("{} system hidden: S", count(hidden)))]));
     }
-    parts(all, " · ", usize::MAX)
+    if state.follows() && state.page().is_none() {
+        all.push(part(3, [piece(Tone::Dim, "g: top")]));
+    }
+    all
 }

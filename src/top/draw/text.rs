@@ -14,6 +14,8 @@ use crate::top::piece::{Piece, Tone, piece};
 
 /// Names longer than this, in bytes, are not shortened at places that make sense but simply cut.
 const LONG_NAME: usize = 2_048;
+/// Columns of a function's name that are worth showing beside its place.
+const LEAST_NAME: usize = 4;
 
 /// Columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
@@ -47,19 +49,29 @@ pub(super) fn cut(text: &str, room: usize) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// A place within `room` columns: the function's name first, then file and line, then what it calls, and
-/// the file's directories with what is left.
+/// A place within `room` columns. File and line stay, since they say where to look: what the function calls
+/// goes first, then the path of the function, then the function; directories of the file have what is left.
 pub(super) fn function_and_place(place: &PlaceWords, room: usize) -> Vec<Piece> {
     let (function, source) = (place.function.as_str(), place.source.as_str());
     if function.len() > LONG_NAME || source.len() > LONG_NAME {
         return vec![piece(Tone::Plain, cut(function, room))];
     }
-    let file = source.rsplit('/').next().unwrap_or(source);
-    let file_room = if file.is_empty() { 0 } else { width(file) + 2 };
+    let file = width(&shorten::path(source, 0));
+    let file_room = if source.is_empty() { 0 } else { file + 2 };
     let own = width(&shorten::function(function, 0));
-    let mut left = room.saturating_sub(own);
-    let with_file = file_room > 0 && file_room <= left;
-    left = left.saturating_sub(if with_file { file_room } else { 0 });
+    if own + file_room > room {
+        if room < file_room + LEAST_NAME && file_room > 0 {
+            // A few letters say nothing.
+            return vec![piece(Tone::Plain, shorten::path(source, room))];
+        }
+        let left = room.saturating_sub(file_room).max(1);
+        let function = cut(&shorten::function_at_any_cost(function, left), left).into_owned();
+        let source = if file_room > 0 { format!("  {}", shorten::path(source, file)) } else { String::new() };
+        let mut pieces = vec![piece(Tone::Plain, function), piece(Tone::Dim, source)];
+        pieces.retain(|piece| !piece.text.is_empty());
+        return pieces;
+    }
+    let mut left = room - own - file_room;
     // The last ones are left out first.
     let remarks =
         (0..=place.remarks.len()).rev().filter_map(|kept| place.remarks.get(..kept)).map(|kept| kept.concat());
@@ -68,8 +80,8 @@ pub(super) fn function_and_place(place: &PlaceWords, room: usize) -> Vec<Piece> 
     let function = shorten::function_at_any_cost(function, (own + left).min(room)).into_owned();
     left = (own + left).saturating_sub(width(&function));
     let mut pieces = vec![piece(Tone::Plain, function), piece(Tone::Dim, remarks)];
-    if with_file {
-        pieces.push(piece(Tone::Dim, format!("  {}", shorten::path(source, left + width(file)))));
+    if file_room > 0 {
+        pieces.push(piece(Tone::Dim, format!("  {}", shorten::path(source, left + file))));
     }
     pieces.retain(|piece| !piece.text.is_empty());
     pieces
@@ -160,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn places_give_way_to_names() {
+    fn file_and_line_are_the_last_to_go() {
         let mut place = PlaceWords {
             function: "example.com/app/srv.(*S).Run".to_owned(),
             source: "/home/me/app/srv/run.go:12".to_owned(),
@@ -171,10 +183,10 @@ mod tests {
         };
         assert_eq!(text(&place, 60), "example.com/app/srv.(*S).Run  /home/me/app/srv/run.go:12");
         assert_eq!(text(&place, 40), "example.com/app/srv.(*S).Run  run.go:12");
-        assert_eq!(text(&place, 20), "…/srv.(*S).Run");
-        assert_eq!(text(&place, 13), "srv.(*S).Run");
-        assert_eq!(text(&place, 11), "….(*S).Run");
-        // What it calls gives way to file and line, and comes before the directories.
+        assert_eq!(text(&place, 21), "….(*S).Run  run.go:12");
+        assert_eq!(text(&place, 17), "….(*S…  run.go:12");
+        assert_eq!(text(&place, 12), "…/run.go:12");
+        // What it calls goes before either, and comes before the directories.
         place.remarks = vec![" ← pq.(*conn).recv".to_owned(), " (in net.(*conn).Read)".to_owned()];
         for (room, want) in [
             (100, "example.com/app/srv.(*S).Run ← pq.(*conn).recv (in net.(*conn).Read)  /home/me/app/srv/run.go:12"),
@@ -182,12 +194,19 @@ mod tests {
             (50, "…/srv.(*S).Run ← pq.(*conn).recv  …/srv/run.go:12"),
             (30, "…/srv.(*S).Run  …/run.go:12"),
             (23, "srv.(*S).Run  run.go:12"),
-            (20, "…/srv.(*S).Run"),
+            (20, "….(*S).R…  run.go:12"),
         ] {
             let text = text(&place, room);
             assert!(width(&text) <= room, "{text} in {room}");
             assert_eq!(text, want, "{room}");
         }
+        let place = |function: &str, source: &str| PlaceWords {
+            function: function.to_owned(),
+            source: source.to_owned(),
+            ..PlaceWords::default()
+        };
+        assert_eq!(text(&place("main.f", ""), 20), "main.f");
+        assert_eq!(text(&place("f", "x.go:1"), 20), "f  x.go:1");
     }
 
     #[test]

@@ -112,6 +112,10 @@ impl State {
                 self.settings.selection.no_system = !self.settings.selection.no_system;
                 self.select_again();
             }
+            Action::Fold => {
+                self.unfolded = !self.unfolded;
+                self.arrange();
+            }
             Action::Mark => self.mark(),
             Action::Unmark => self.unmark(),
             Action::Slower => self.step_interval(true),

@@ -7,6 +7,7 @@
 mod acting;
 mod carry;
 mod cursor;
+mod fold;
 mod page;
 mod pages;
 mod reading;
@@ -28,6 +29,7 @@ use super::prompt::Prompt;
 use super::tab::Tab;
 use super::view::{Memory, View};
 use crate::analysis::Index;
+use crate::report::resources::limits;
 use crate::sampling::Pacer;
 
 /// For how long a notice stays.
@@ -51,6 +53,8 @@ pub struct State {
     link: Link,
     paused: bool,
     help: Option<u16>,
+    /// Whether stacks of groups are shown with all frames of libraries.
+    unfolded: bool,
     prompt: Option<Prompt>,
     notice: Option<(String, Duration)>,
     order_before_mark: Option<Order<GroupSort>>,
@@ -84,6 +88,7 @@ impl State {
             link: Link::Live,
             paused: false,
             help: None,
+            unfolded: false,
             prompt: None,
             notice: None,
             order_before_mark: None,
@@ -155,7 +160,14 @@ impl State {
             _ => 1,
         };
         let has_heads = self.pages.is_empty() && matches!(self.tab, Tab::Groups | Tab::Goroutines);
-        Layout::new(self.size.0, self.size.1, has_heads, footer)
+        Layout::new(self.size.0, self.size.1, has_heads, footer, self.more_header_lines())
+    }
+
+    /// Lines of the header that are there only when they say something: findings, and limits.
+    fn more_header_lines(&self) -> u16 {
+        let Some(view) = &self.view else { return 0 };
+        let limits = limits(&view.observed.snapshot().target.resources);
+        u16::from(!view.observed.findings().is_empty()) + u16::from(!limits.is_empty())
     }
 
     /// The view that is open, below any pages.

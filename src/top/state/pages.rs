@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::State;
+use super::fold::{self, Part, fold};
 use super::page::{Line, Page};
 use super::rows::Row;
 use crate::analysis::age::why_unknown;
@@ -13,7 +14,9 @@ use crate::analysis::labels::LabelTally;
 use crate::analysis::series::history::SAMPLES;
 use crate::analysis::{AgeSource, Filter, GroupBy, Index, Place};
 use crate::go_names::{minor_of, printed};
-use crate::model::{FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool};
+use crate::model::{
+    Frame, FrameId, Goid, Goroutine, NotShown, Snapshot, Stack, StackId, StackState, Status, SymbolPool,
+};
 use crate::report::findings::sentence;
 use crate::report::labels;
 use crate::report::place::PlaceWords;
@@ -155,7 +158,7 @@ impl State {
                 title.push_str(&format!(", which {same} of {} {have} (b: group by stack)", members.len()));
             }
             lines.push(line([piece(Tone::Head, title)]));
-            lines.extend(stack_lines(snapshot, stack, holder, columns));
+            lines.extend(stack_lines(snapshot, stack, holder, columns, !self.unfolded));
         }
         Some(lines)
     }
@@ -264,7 +267,7 @@ impl State {
         }
         lines.push(line([piece(Tone::Head, "Stack")]));
         match goroutine.stack {
-            StackState::Known(stack) => lines.extend(stack_lines(snapshot, stack, goroutine, columns)),
+            StackState::Known(stack) => lines.extend(stack_lines(snapshot, stack, goroutine, columns, false)),
             StackState::NotShown(why) => {
                 lines.push(line([piece(Tone::Dim, not_shown(why))]));
                 lines.extend(creator_lines(snapshot, goroutine, columns));
@@ -325,33 +328,52 @@ fn not_shown(why: NotShown) -> &'static str {
 
 /// Function and place of a frame.
 fn frame_text(snapshot: &Snapshot, frame: FrameId) -> [String; 2] {
-    let symbols = &snapshot.symbols;
-    let minor = minor_of(&snapshot.target.go_version).unwrap_or(u32::MAX);
-    let function = printed(symbols.function(frame), minor).into_owned();
-    let place = symbols.frame(frame).map_or_else(String::new, |frame| match symbols.str(frame.file) {
-        "" => String::new(),
-        file => format!("{file}:{}", frame.line),
-    });
-    [function, place]
+    snapshot.symbols.frame(frame).map_or_else(Default::default, |frame| text_of(snapshot, frame))
 }
 
-/// A stack as a traceback shows it: the runtime's own frames only where there are no others.
-fn stack_lines(snapshot: &Snapshot, stack: StackId, goroutine: &Goroutine, columns: usize) -> Vec<Line> {
+fn text_of(snapshot: &Snapshot, frame: &Frame) -> [String; 2] {
+    let symbols = &snapshot.symbols;
+    let minor = minor_of(&snapshot.target.go_version).unwrap_or(u32::MAX);
+    let place = match symbols.str(frame.file) {
+        "" => String::new(),
+        file => format!("{file}:{}", frame.line),
+    };
+    [printed(symbols.str(frame.function), minor).into_owned(), place]
+}
+
+/// A stack as a traceback shows it: the runtime's own frames only where there are no others. `folded`
+/// puts frames of libraries together.
+fn stack_lines(snapshot: &Snapshot, stack: StackId, goroutine: &Goroutine, columns: usize, folded: bool) -> Vec<Line> {
     let Some(Stack { frames }) = snapshot.symbols.stack(stack) else { return Vec::new() };
     let all_hidden = frames.iter().all(|frame| frame.hidden);
-    let shown: Vec<[String; 2]> = frames
-        .iter()
-        .filter(|frame| all_hidden || !frame.hidden)
-        .take(MAX_FRAMES)
-        .map(|frame| frame_text(snapshot, frame.frame))
-        .collect();
+    let shown: Vec<FrameId> =
+        frames.iter().filter(|frame| all_hidden || !frame.hidden).take(MAX_FRAMES).map(|frame| frame.frame).collect();
     let left_out = frames.len().saturating_sub(shown.len());
     let mut lines = Vec::new();
     if left_out > 0 {
         let text = counted(u64::try_from(left_out).unwrap_or(u64::MAX), "frame", "frames");
         lines.push(line([piece(Tone::Dim, format!("  {text} of the runtime"))]));
     }
-    lines.extend(frames_lines(&shown, columns));
+    let symbols = &snapshot.symbols;
+    let known: Vec<&Frame> = shown.iter().filter_map(|&frame| symbols.frame(frame)).collect();
+    let parts = if folded { fold(snapshot, &known) } else { known.iter().map(|frame| Part::Frame(frame)).collect() };
+    // Frames between folded ones have their places in one column all the same.
+    let texts: Vec<[String; 2]> = parts
+        .iter()
+        .map(|part| match part {
+            Part::Frame(frame) => text_of(snapshot, frame),
+            Part::Library(_) => Default::default(),
+        })
+        .collect();
+    for (part, made) in parts.iter().zip(frames_lines_each(&texts, columns)) {
+        match part {
+            Part::Frame(_) => lines.extend(made),
+            Part::Library(frames) => {
+                let text = format!("  … {} (f unfolds)", fold::text(symbols, frames));
+                lines.push(line([piece(Tone::Dim, text)]));
+            }
+        }
+    }
     lines.extend(creator_lines(snapshot, goroutine, columns));
     lines
 }
@@ -364,20 +386,23 @@ fn creator_lines(snapshot: &Snapshot, goroutine: &Goroutine, columns: usize) -> 
 
 /// Each frame on one line with the places in a column, or on two where that is too wide.
 fn frames_lines(frames: &[[String; 2]], columns: usize) -> Vec<Line> {
+    frames_lines_each(frames, columns).into_iter().flatten().collect()
+}
+
+/// The same, the lines of each frame by themselves.
+fn frames_lines_each(frames: &[[String; 2]], columns: usize) -> Vec<Vec<Line>> {
     let widest =
         |part: usize| frames.iter().filter_map(|frame| frame.get(part)).map(|text| width(text)).max().unwrap_or(0);
     let (functions, places) = (widest(0), widest(1));
     let one_line = 2 + functions + 2 + places <= columns;
-    let mut lines = Vec::new();
-    for [function, place] in frames {
+    let lines = |[function, place]: &[String; 2]| {
         if one_line {
             let room = functions - width(function) + 2;
-            lines
-                .push(line([piece(Tone::Plain, format!("  {function}{:room$}", "")), piece(Tone::Dim, place.clone())]));
-        } else {
-            lines.push(line([piece(Tone::Plain, format!("  {function}"))]));
-            lines.push(line([piece(Tone::Dim, format!("      {place}"))]));
+            let function = piece(Tone::Plain, format!("  {function}{:room$}", ""));
+            return vec![line([function, piece(Tone::Dim, place.clone())])];
         }
-    }
-    lines
+        let place = line([piece(Tone::Dim, format!("      {place}"))]);
+        vec![line([piece(Tone::Plain, format!("  {function}"))]), place]
+    };
+    frames.iter().map(lines).collect()
 }

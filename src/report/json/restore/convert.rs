@@ -6,7 +6,9 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::super::read::{age, unix_ns};
-use super::types::{Ancestor, CFrame, Gc, Goroutine, Heap, Place, Processor, Reading, Sched, Target, Thread, Warning};
+use super::types::{
+    self, Ancestor, CFrame, Gc, Goroutine, Heap, Place, Processor, Reading, Sched, Target, Thread, Warning,
+};
 use crate::addr::{Addr, Arch};
 use crate::analysis::Age;
 use crate::analysis::census::{LongestWaits, WaitBound};
@@ -101,6 +103,7 @@ impl Restored {
             process_state: target.process_state,
             cpu_ns: target.cpu_ns,
             rss_bytes: target.rss_bytes,
+            resources: resources(&target.resources),
         };
     }
 
@@ -468,4 +471,20 @@ fn status(text: &str) -> Status {
 pub(super) fn address(text: &str) -> Addr {
     let digits = text.strip_prefix("0x").unwrap_or_default();
     Addr(u64::from_str_radix(digits, 16).unwrap_or(0))
+}
+
+fn resources(of: &types::Resources) -> model::Resources {
+    model::Resources {
+        cpu_used_ns: of.cpu_used_ns,
+        cpu_interval_ns: of.cpu_interval_ns,
+        cpu_quota_us: of.cpu_quota_us,
+        cpu_period_us: of.cpu_period_us,
+        cpu_periods: of.cpu_periods,
+        cpu_throttled_periods: of.cpu_throttled_periods,
+        cpu_throttled_ns: of.cpu_throttled_ns,
+        memory_limit_bytes: of.memory_limit_bytes,
+        memory_used_bytes: of.memory_used_bytes,
+        open_fds: of.open_fds,
+        fd_limit: of.fd_limit,
+    }
 }

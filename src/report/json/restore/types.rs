@@ -24,6 +24,23 @@ pub(super) struct Target {
     pub(super) process_state: Option<char>,
     pub(super) cpu_ns: Option<u64>,
     pub(super) rss_bytes: Option<u64>,
+    pub(super) resources: Resources,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Resources {
+    pub(super) cpu_used_ns: Option<u64>,
+    pub(super) cpu_interval_ns: Option<u64>,
+    pub(super) cpu_quota_us: Option<u64>,
+    pub(super) cpu_period_us: Option<u64>,
+    pub(super) cpu_periods: Option<u64>,
+    pub(super) cpu_throttled_periods: Option<u64>,
+    pub(super) cpu_throttled_ns: Option<u64>,
+    pub(super) memory_limit_bytes: Option<u64>,
+    pub(super) memory_used_bytes: Option<u64>,
+    pub(super) open_fds: Option<u64>,
+    pub(super) fd_limit: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
