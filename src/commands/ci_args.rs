@@ -322,12 +322,11 @@ pub(super) struct RunArgs {
     /// Take a capture on this signal
     #[arg(long, value_name = "SIGNAL", value_parser = signal)]
     pub(super) capture_on: Option<Signal>,
-    /// Stop threads for a moment when a capture is taken, to have the stacks of running goroutines too: those
-    /// that run goroutines, one at a time (running), or the whole program (all); see `gospy check --help`
-    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running")]
+    /// Stop threads for captures: running, all
+    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running", hide_short_help = true)]
     pub(super) freeze: Option<FreezeMode>,
-    /// Stop a program that runs under a seccomp filter, too: see `gospy check --help`
-    #[arg(long, requires = "freeze")]
+    /// Stop a program with a seccomp filter too
+    #[arg(long, requires = "freeze", hide_short_help = true)]
     pub(super) freeze_seccomp: bool,
     /// Directory for captures, created if missing
     #[arg(long, short, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]

@@ -360,7 +360,12 @@ fn a_system_goroutine_is_at_one_place_everywhere() {
     builder.add(&GoroutineSpec { id: 3, reason: Some("GC sweep wait"), frames, system: true, ..Default::default() });
     let snapshot = builder.build();
     for line in
-        ["summary -p 4242", "summary -p 4242 --group", "top -p 4242 --once", "top -p 4242 --once --group-by stack"]
+        [
+        "summary -p 4242",
+        "summary -p 4242 --group",
+        "top -p 4242 --once --system",
+        "top -p 4242 --once --system --group-by stack",
+    ]
     {
         let text = gospy_on(snapshot.clone(), false, line).out;
         assert!(

@@ -155,12 +155,17 @@ strict! {
     Processes { schema_version: u32, gospy_version: String, processes: Vec<Process>, hidden: u64, }
     Process {
         pid: i32,
+        name: String,
         #[serde(deserialize_with = "present")] uid: Known<u32>,
         #[serde(deserialize_with = "present")] user: Known<String>,
         #[serde(deserialize_with = "present")] go_version: Known<String>,
         #[serde(deserialize_with = "present")] module: Known<String>,
         #[serde(deserialize_with = "present")] version: Known<String>,
         stripped: bool,
+        #[serde(deserialize_with = "present")] container: Known<String>,
+        #[serde(deserialize_with = "present")] pod: Known<String>,
+        #[serde(deserialize_with = "present")] pod_uid: Known<String>,
+        #[serde(deserialize_with = "present")] hostname: Known<String>,
         threads: u64,
         #[serde(deserialize_with = "present")] goroutines: Known<u64>,
         #[serde(deserialize_with = "present")] unreadable: Known<String>,

@@ -178,7 +178,9 @@ fn a_leak_is_found_and_the_end_of_the_target_survived() {
         let (at, line) = row(screen, "main.leakOne")?;
         let rate =
             line.split_whitespace().find_map(|word| word.strip_prefix('+')?.strip_suffix("/s")?.parse::<f64>().ok())?;
-        let mark: u64 = line.split_whitespace().nth(2)?.strip_prefix('+')?.replace(',', "").parse().ok()?;
+        let heads = screen.lines().find(|line| line.contains("COUNT"))?;
+        let column = heads.split_whitespace().position(|word| word.starts_with("±MARK"))?;
+        let mark: u64 = line.split_whitespace().nth(column)?.strip_prefix('+')?.replace(',', "").parse().ok()?;
         (at == 0 && mark >= 60).then_some(rate)
     };
     // It leaks 20 a second, and fewer for moments when the machine has no time for it.

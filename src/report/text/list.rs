@@ -56,7 +56,7 @@ pub(super) fn write(
         ListMode::Groups => true,
     };
     let mut lines = options.limit.unwrap_or(if grouped { MOST_GROUPS } else { usize::MAX });
-    for (title, positions) in [("The program's own", users), ("The runtime's own", systems)] {
+    for (title, positions) in [("User goroutines", users), ("System goroutines", systems)] {
         if positions.is_empty() {
             continue;
         }
