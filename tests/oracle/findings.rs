@@ -42,7 +42,10 @@ fn who_can_never_go_on() {
         assert_eq!(ids(1), named(&["select no cases"]), "{version}");
         if version == "1.26.6" {
             let text = gospy(&["summary", "--pid", &running.pid().to_string()]).ok();
-            assert!(text.contains("\nFindings\n  ! nil_channel: 6 goroutines wait on nil channels"), "{text}");
+            assert!(
+                text.contains("\nFindings\n  ! nil_channel: 6 goroutines are blocked forever on nil channels"),
+                "{text}"
+            );
         }
     }
 }

@@ -58,7 +58,9 @@ impl Running {
     /// This test program again, in a role.
     fn role(role: &str, target: i32) -> Self {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["--exact", role, "--ignored", "--nocapture"]).env("TARGET_PID", target.to_string());
+        command
+            .args(["--exact", &format!("freeze_safety::{role}"), "--ignored", "--nocapture"])
+            .env("TARGET_PID", target.to_string());
         Self::start(&mut command)
     }
 

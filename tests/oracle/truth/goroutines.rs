@@ -102,8 +102,11 @@ pub(crate) fn same(first: &Value, second: &Value, tally: &mut Tally) {
     first.remove(&1);
     for (id, first) in first {
         let Some(second) = second.get(&id) else { continue };
-        for key in
-            first.as_object().unwrap().keys().filter(|key| !["wait_ns", "wait_at_most_ns"].contains(&key.as_str()))
+        for key in first
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| !["wait_ns", "wait_at_most_ns", "wait_source"].contains(&key.as_str()))
         {
             tally.equal(format!("{key} of goroutine {id} in two readings"), &first[key], &second[key]);
         }
