@@ -38,7 +38,7 @@ pub(super) fn run(
         let captured = take(arguments, sources, &path)?;
         if !global.quiet && !arguments.json {
             let what = counted(captured.goroutines, "goroutine", "goroutines");
-            // There is nobody left to tell when stderr is closed.
+            // Nothing more can be done when stderr is closed.
             let _ = writeln!(streams.err, "gospy: {}: {what}, {}", captured.path, bytes(captured.bytes));
         }
         captures.push(captured);

@@ -147,14 +147,14 @@ impl Watch {
             return Err(Failure::new(
                 Exit::Usage,
                 format!(
-                    "--watch {} at an --interval of {} gives {samples} samples; growth cannot be told from fewer than \
+                    "--watch {} at an --interval of {} gives {samples} samples; growth needs at least \
                      {least}: watch for longer, or give a shorter interval",
                     duration(watch_ns),
                     duration(interval)
                 ),
             ));
         }
-        // More than the growth of the largest groups could be told from.
+        // More than the growth of the largest groups needs.
         const MOST: u64 = 1_000_000;
         if samples > MOST {
             let message =
@@ -259,7 +259,7 @@ pub(super) fn shortcomings(census: &Census) -> Vec<String> {
         notes.push(format!("{} is incomplete: some of it could not be read", census.name));
     }
     if !census.has_stacks {
-        notes.push(format!("{} holds no stacks: groups are made and functions looked for by place", census.name));
+        notes.push(format!("{} has no stacks: goroutines are grouped, and functions searched, by place", census.name));
     }
     notes
 }
@@ -273,7 +273,7 @@ fn notes(judged: &Judged, baseline: Option<&Census>) -> Vec<String> {
     let latest = &judged.latest;
     if latest.stopped {
         notes.push(
-            "the program is stopped: every goroutine waits until it goes on (SIGCONT, or its debugger)".to_owned(),
+            "the program is stopped: every goroutine waits until it is continued (SIGCONT, or its debugger)".to_owned(),
         );
     }
     if let Some(baseline) = baseline {
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn a_watch_must_be_long_enough() {
         let error = Watch::new(5_000_000_000, Some(1_000_000_000)).expect_err("6 samples");
-        assert!(error.message().contains("gives 6 samples; growth cannot be told from fewer than 8"), "{error:?}");
+        assert!(error.message().contains("gives 6 samples; growth needs at least 8"), "{error:?}");
         assert_eq!(Watch::new(1_000_000_000, None).expect("100 ms apart").samples, 11);
         assert!(Watch::new(u64::MAX, Some(1)).is_err());
     }

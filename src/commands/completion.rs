@@ -3,7 +3,7 @@
 //! A shell runs gospy with `GOSPY_COMPLETE` set to its own name and the words so far after `--`, as the
 //! script of `gospy completions` makes it do; the answer goes to standard output. Running programs are
 //! offered by name and by pid. A name is only offered where a shell takes it as it is: what a program is
-//! called is the choice of whoever started it.
+//! called is the choice of the user who started it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -34,7 +34,7 @@ pub(super) fn run(
     complete([&a, &b], global.strict)
 }
 
-/// Whether a reading holds all goroutines, and all that was asked for of them.
+/// Whether a snapshot has all goroutines, and everything that was asked for of them.
 pub(super) fn is_whole(census: &Census) -> bool {
     census.complete && !census.is_partial()
 }
@@ -43,7 +43,7 @@ pub(super) fn is_whole(census: &Census) -> bool {
 pub(super) fn complete<'a>(censuses: impl IntoIterator<Item = &'a Census>, strict: bool) -> Result<Exit, Failure> {
     match censuses.into_iter().find(|census| !is_whole(census)) {
         Some(census) if strict => {
-            let message = format!("the answer is incomplete: {} does not hold all goroutines whole", census.name);
+            let message = format!("the answer is incomplete: {} lacks goroutines or parts of them", census.name);
             Err(Failure::new(Exit::Incomplete, message))
         }
         _ => Ok(Exit::Done),
@@ -56,9 +56,8 @@ fn grouping(asked: Option<&GroupBy>, both: [&Census; 2]) -> Result<GroupBy, Fail
     match (asked, without) {
         (Some(by @ (GroupBy::Stack | GroupBy::SimilarStack)), Some(census)) => {
             let (name, by) = (&census.name, by.name());
-            let message = format!(
-                "--by {by}: {name} holds no stacks; `gospy stack --json` writes them, and --by place needs none"
-            );
+            let message =
+                format!("--by {by}: {name} has no stacks; `gospy stack --json` writes them, and --by place needs none");
             Err(Failure::new(Exit::Error, message))
         }
         (Some(by), _) => Ok(by.clone()),

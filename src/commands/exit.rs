@@ -22,9 +22,9 @@ pub enum Exit {
     NotGo,
     /// The answer is incomplete and `--strict` was given.
     Incomplete,
-    /// A rule of `check` or `run` does not hold.
+    /// A rule of `check` or `run` failed.
     Failed,
-    /// All rules that could be judged hold, but some could not: that is no pass.
+    /// No rule failed, but some could not be judged: not a pass.
     NotJudged,
     /// What `run` says of its command: the command's own status, 124 when it was given up on, 125 to
     /// 127 when it could not be run.
@@ -40,7 +40,7 @@ const STATUSES: &[(u8, &str)] = &[
     (4, "no permission; the message says which, and what to do"),
     (5, "not a Go program, or a version of Go that cannot be read"),
     (6, "the answer is incomplete and --strict was given"),
-    (7, "check, run: a rule does not hold"),
+    (7, "check, run: a rule failed"),
     (8, "check, run: no rule failed, but one could not be judged"),
     (130, "Ctrl-C"),
 ];
@@ -48,7 +48,7 @@ const STATUSES: &[(u8, &str)] = &[
 /// What `run` ends with beside the status of its command.
 const OF_RUN: &[(&str, &str)] = &[
     ("", "that of the command; 128 + N if signal N ended it"),
-    ("7", "the command ended with 0, but a rule does not hold"),
+    ("7", "the command exited with 0, but a rule failed"),
     ("8", "the command ended with 0 and no rule failed, but one could not be judged"),
     ("124", "it did not end within --timeout"),
     ("125", "gospy run itself failed"),
@@ -128,7 +128,7 @@ impl Failure {
         self.exit
     }
 
-    /// What to tell.
+    /// The message.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -141,7 +141,7 @@ impl Failure {
         }
         let head = streams.err_paint("gospy:");
         let lines: Vec<_> = self.message.lines().map(clean).collect();
-        // There is nobody left to tell when stderr is closed.
+        // Nothing more can be done when stderr is closed.
         let _ = writeln!(streams.err, "{head} {}", lines.join("\n"));
     }
 }

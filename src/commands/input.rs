@@ -23,7 +23,7 @@ use crate::report::units::bytes;
 const SILENCE: u16 = 1_000;
 /// Most bytes of a capture or core file that are taken from a stream.
 const MOST_STREAMED: u64 = 4 << 30;
-/// Bytes by which files are told apart: those of the longest magic number.
+/// Bytes by which kinds of files are distinguished: those of the longest magic number.
 const HEAD: usize = MAGIC.len();
 
 /// A file or stream, open, and its first bytes.
@@ -37,7 +37,7 @@ pub(super) struct InputFile {
     is_stream: bool,
 }
 
-/// What a file holds, by its first bytes.
+/// The kind of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contents {
     /// A capture or an ELF file.
@@ -131,7 +131,7 @@ fn wait_for(file: &File, name: &str) -> io::Result<()> {
         }
     };
     if wait(PollTimeout::from(SILENCE))? == 0 {
-        // There is nobody left to tell when stderr is closed.
+        // Nothing more can be done when stderr is closed.
         let _ = writeln!(io::stderr(), "gospy: waiting for data from {name}");
         wait(PollTimeout::NONE)?;
     }

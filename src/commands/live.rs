@@ -112,7 +112,7 @@ pub(super) fn target(wanted: &TargetSpec) -> Result<Opened, Failure> {
     if input.contents == Contents::Json {
         let name = &input.name;
         let message = format!(
-            "{name} is a snapshot in JSON: it can be shown, and holds no memory, which this takes\n\
+            "{name} is a snapshot in JSON: it can be shown, but has no memory, which this needs\n\
              name a capture or a core file"
         );
         return Err(Failure::new(Exit::Error, message));

@@ -130,7 +130,7 @@ fn refused(error: &clap::Error, streams: &mut Streams<'_>) -> Exit {
     let text = error.render();
     let text = if colour { text.ansi().to_string() } else { text.to_string() };
     if !asked_for {
-        // There is nobody left to tell when stderr is closed.
+        // Nothing more can be done when stderr is closed.
         let _ = streams.err.write_all(text.as_bytes());
         return Exit::Usage;
     }

@@ -86,8 +86,8 @@ impl Selection {
         !self.ids.is_empty()
     }
 
-    /// An error for ids that were asked for and are nobody's, with what is known of them. A range is
-    /// missing when it holds nobody at all.
+    /// An error for ids that were asked for and do not exist, with what is known of them. A range is
+    /// missing when it has none at all.
     pub(super) fn missing(&self, snapshot: &Snapshot) -> Result<(), Failure> {
         let alive = || snapshot.goroutines.iter().map(|goroutine| goroutine.id.0).filter(|id| *id != 0);
         let missing: Vec<IdRange> = self.ids.iter().copied().filter(|range| !alive().any(|id| range.has(id))).collect();

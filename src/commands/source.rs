@@ -86,7 +86,7 @@ pub trait Sources {
     /// Finds out how reading one would go, or what this machine allows, and the status to end with.
     ///
     /// # Errors
-    /// When not even that can be told.
+    /// When not even that is known.
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure>;
 
     /// Lists what runs, without reading any of it.

@@ -19,7 +19,7 @@ use crate::report::{folded, stack_groups};
 
 /// More goroutines than that are put together on a terminal.
 const MOST_ON_TERMINAL: usize = 60;
-/// Ids of a group that are told in text.
+/// Ids of a group shown in text.
 const TEXT_IDS: usize = 64;
 
 pub(super) fn run(

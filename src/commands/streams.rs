@@ -140,7 +140,7 @@ impl<'a> Streams<'a> {
 
     /// Says something beside the answer.
     pub(super) fn note(&mut self, text: &str) {
-        // There is nobody left to tell when stderr is closed.
+        // Nothing more can be done when stderr is closed.
         let _ = writeln!(self.err, "gospy: {text}");
     }
 

@@ -16,7 +16,7 @@ use crate::sampling::Sampler;
 /// What the use of CPU time is measured over. It begins before the program is opened, so that the wait
 /// for its end is shorter.
 const CPU_INTERVAL: Duration = Duration::from_millis(100);
-/// Ids of a group that JSON tells.
+/// Ids of a group in JSON.
 pub(super) const JSON_IDS: usize = 1_000;
 
 pub(super) fn run(

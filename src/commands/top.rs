@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
             Ok(Leave::Done) => Ok(Exit::Done),
             Ok(Leave::Ended(text)) => Err(Failure::new(Exit::NoProcess, text)),
             Ok(Leave::Signal(signal)) => {
-                // As if it had not been caught: whoever sent it sees that it worked.
+                // As if it had not been caught: the sender sees that it worked.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
                 Ok(Exit::Error)
             }
@@ -97,7 +97,7 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
     }
     let recorded = arguments.target.wanted().pid().is_none();
     if recorded && sort.groups.is_some_and(GroupSort::is_of_change) {
-        let message = "--sort: a file holds one reading, so nothing in it changes; count, age and function are there";
+        let message = "--sort: a file has one snapshot, so nothing changes; use count, age or function";
         return Err(Failure::new(Exit::Usage, message));
     }
     Ok(Settings {

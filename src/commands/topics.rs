@@ -60,7 +60,7 @@ const KEYS: &str = "\
   label=KEY    the value of a pprof label of the program
 
 --pc of summary
-  current, start, creator: which of these places a line shows
+  user, current, start, creator: which of these places a line shows
 
 --reverse reverses the order. --limit 0 shows all.
 Durations: 500ms, 2s, 1m30s, 1.5h; a number alone is seconds.";
@@ -79,12 +79,12 @@ Growth
   percentage is of all goroutines at the start). A load that goes up and down
   does not fail.
 
-  What neither grows steadily nor can be shown not to is not judged (status 8):
-  a group that rises by less than 5, or only during a part of the watch, as a
-  pool does that still fills; a watch of less than 2 seconds; a load so noisy
-  that growth by 10 goroutines (or a tenth of all, or what --max-growth allows)
-  would not show. A rule that holds reports which growth would have shown. Watch
-  for longer than the program takes to warm up.
+  Growth that can be neither shown nor excluded is not judged (status 8): a
+  group that rises by less than 5, or only during part of the watch, like a pool
+  that is still filling; a watch of less than 2 seconds; a load so noisy that
+  growth by 10 goroutines (or a tenth of all, or what --max-growth allows) would
+  go unnoticed. A rule that passes prints how much growth would have been
+  detected. Watch for longer than the program takes to warm up.
 
 Waits
   The runtime stamps a wait only at a garbage collection after it began, so what

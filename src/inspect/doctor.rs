@@ -40,7 +40,7 @@ pub struct Doctor {
     pub facts: Vec<Fact>,
     /// One reading; null where it did not come to that.
     pub reading: Option<Reading>,
-    /// What was odd.
+    /// Warnings.
     pub warnings: Vec<Oddity>,
     /// Why it cannot be read; null where it can.
     pub problem: Option<String>,

@@ -1,7 +1,7 @@
 //! What can be found out without a snapshot to show: which Go programs run, by which names they go, and
 //! how reading one of them would go.
 //!
-//! Inspections are data. Nothing here prints, asks anybody, or knows an exit status; what is found odd
+//! Inspections are data. Nothing here prints, prompts, or knows an exit status; what is found wrong
 //! of one process is a gap in its entry, never the end of a list.
 
 pub mod doctor;

@@ -82,7 +82,7 @@ impl Process {
 pub struct Processes {
     /// The Go programs, by pid unless another order was asked for.
     pub processes: Vec<Process>,
-    /// Processes whose executable is not readable, so that nobody knows what they are.
+    /// Processes whose executable is not readable, so that it is not known what they are.
     pub hidden: u64,
     /// One of those that are not readable, to ask `doctor` about.
     #[serde(skip)]

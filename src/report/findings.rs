@@ -157,7 +157,7 @@ fn stack(out: &mut dyn Write, style: TextStyle, found: &Found, index: &Index<'_>
     }
 }
 
-/// A section of a summary; nothing at all where there is nothing to tell.
+/// A section of a summary; nothing at all if there are no findings.
 pub(super) fn section(out: &mut dyn Write, style: TextStyle, findings: &[Found], index: &Index<'_>) -> io::Result<()> {
     if findings.is_empty() {
         return Ok(());

@@ -75,7 +75,7 @@ pub struct StackLine<'a> {
     pub hidden: bool,
 }
 
-/// One goroutine of a group, without what tells it from the others.
+/// One goroutine of a group, without what distinguishes it from the others.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Example<'a> {
     /// Its id.
@@ -330,7 +330,7 @@ pub struct StackText {
     pub is_source: bool,
 }
 
-/// Writes a stack, each line behind `indent`.
+/// Writes a stack, each line indented by `indent`.
 pub(super) fn write_stack(out: &mut dyn Write, style: TextStyle, indent: &str, stack: &[StackText]) -> io::Result<()> {
     for line in stack {
         if line.is_source {

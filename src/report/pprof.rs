@@ -3,7 +3,7 @@
 //! type, names, files, start lines, addresses and mapping, and goroutines with equal stacks and labels
 //! in one sample. So the two can be compared with `go tool pprof -diff_base`.
 //!
-//! On request there is a sample for each goroutine instead, with what tells it from the others.
+//! On request there is a sample for each goroutine instead, with what distinguishes it from the others.
 
 use std::io::{self, Write};
 

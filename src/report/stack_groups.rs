@@ -1,4 +1,4 @@
-//! Identical stacks, told once.
+//! Identical stacks, shown once.
 //!
 //! A block says how many goroutines share a stack, which, and for how long they have waited, and
 //! then shows it as [`super::traceback`] would. For people; what reads tracebacks wants every
@@ -84,7 +84,7 @@ fn write_ids(out: &mut dyn Write, style: TextStyle, group: &Group) -> io::Result
     ids.sort_unstable();
     let room = style.width.unwrap_or(100).saturating_sub(10);
     let mut text = String::from("ids");
-    let mut told = 0_u64;
+    let mut shown = 0_u64;
     let mut rest = ids.as_slice();
     while let Some(&from) = rest.first() {
         let run = rest.iter().zip(from..).take_while(|(id, wanted)| **id == *wanted).count().max(1);
@@ -94,11 +94,11 @@ fn write_ids(out: &mut dyn Write, style: TextStyle, group: &Group) -> io::Result
             break;
         }
         text.push_str(&part);
-        told += u64::try_from(run).unwrap_or(0);
+        shown += u64::try_from(run).unwrap_or(0);
         rest = rest.get(run..).unwrap_or(&[]);
     }
-    if told < group.count {
-        text.push_str(&format!(" +{}", count(group.count - told)));
+    if shown < group.count {
+        text.push_str(&format!(" +{}", count(group.count - shown)));
     }
     writeln!(out, "{}", style.paint(Role::Dim, &text))
 }

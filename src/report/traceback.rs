@@ -1,7 +1,7 @@
 //! Go's own traceback text, so that everything that reads panics reads this.
 //!
 //! Follows traceback.go of 1.19 to 1.27: `goroutineheader`, `traceback2`, `printcreatedby`,
-//! `printAncestorTraceback`. Arguments are always `...`: nobody outside can know which of the words
+//! `printAncestorTraceback`. Arguments are always `...`: it is not known outside which of the words
 //! are still alive. Frames are never elided unless asked for.
 
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ const REMEMBERED: usize = 64 << 20;
 /// Frames that the runtime keeps of an ancestor (`tracebackInnerFrames`).
 const ANCESTOR_FRAMES: usize = 50;
 
-/// How much to tell.
+/// How much to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracebackOptions {
     /// Everything, as the runtime's traceback level 2 (SIGQUIT): the runtime's own frames, with
@@ -34,7 +34,7 @@ pub struct TracebackOptions {
     pub system: bool,
     /// Most frames of one stack; `None` for all.
     pub max_frames: Option<usize>,
-    /// Whether headers tell the program's own labels, as the runtime does with
+    /// Whether headers have the program's own labels, as the runtime does with
     /// `GODEBUG=tracebacklabels=1`.
     pub labels: bool,
     /// Whether to show what goroutines do in C, which the runtime's own dumps do not.
@@ -70,7 +70,7 @@ impl<'a> Traceback<'a> {
         Self { index, options, bodies: FxHashMap::default(), remembered: 0 }
     }
 
-    /// Writes one goroutine, without an empty line behind it.
+    /// Writes one goroutine, without an empty line after it.
     ///
     /// # Errors
     /// Those of `out`.
@@ -125,7 +125,7 @@ impl<'a> Traceback<'a> {
         head
     }
 
-    /// What stands in brackets behind a goroutine's id, with `waited` as the time.
+    /// What stands in brackets after a goroutine's id, with `waited` as the time.
     pub(super) fn bracket(&self, goroutine: &Goroutine, waited: Option<String>) -> String {
         let mut text = self.bracket_of_group(goroutine, waited);
         if let Some(labels) = goroutine.labels.filter(|_| self.options.labels) {
@@ -296,7 +296,7 @@ impl<'a> Traceback<'a> {
 
     /// `created by`, two lines; nothing where the runtime prints nothing.
     pub(super) fn created_by(&self, goroutine: &Goroutine, parent: Option<u64>) -> String {
-        // The main goroutine was created by the runtime's start, which is nobody's business.
+        // The main goroutine was created by the runtime's start, which is not worth showing.
         if goroutine.id.0 == 1 { String::new() } else { self.creator(goroutine.creator, parent) }
     }
 

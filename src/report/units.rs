@@ -1,7 +1,7 @@
 //! Numbers for people.
 
 /// Nanoseconds in three significant figures or two units: `84 µs`, `3.10 ms`, `5.2 s`, `5m12s`,
-/// `3h12m`, `2d4h`. It rounds down: what is told is always a lower bound.
+/// `3h12m`, `2d4h`. It rounds down: the text is always a lower bound.
 #[must_use]
 pub fn duration(ns: u64) -> String {
     const SECOND: u64 = 1_000_000_000;

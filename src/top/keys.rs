@@ -15,7 +15,7 @@ pub enum Action {
     Filter,
     /// Close what is open, or clear the filter.
     Back,
-    /// Hold the view, or let it go on.
+    /// Pause the view, or resume it.
     Pause,
     /// Read now.
     Refresh,
@@ -33,7 +33,7 @@ pub enum Action {
     Last,
     /// Look into the selected row.
     Open,
-    /// The view behind this one.
+    /// The view before this one.
     NextTab,
     /// The view before this one.
     PreviousTab,
@@ -43,7 +43,7 @@ pub enum Action {
     SortLeft,
     /// Sort by the column to the right.
     SortRight,
-    /// Turn the order round.
+    /// Reverse the order.
     Invert,
     /// Group by something else.
     Group,
@@ -170,8 +170,8 @@ pub const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('b')], Action::Group, "group by place, stack, start function, creator", "group by"),
     bind(&[c('<'), c(',')], Action::SortLeft, "sort by the column to the left", "sort"),
     bind(&[c('>'), c('.')], Action::SortRight, "sort by the column to the right", ""),
-    bind(&[c('I')], Action::Invert, "turn the order round", ""),
-    bind(&[c(' '), c('s')], Action::Pause, "pause, and go on", "pause"),
+    bind(&[c('I')], Action::Invert, "reverse the order", ""),
+    bind(&[c(' '), c('s')], Action::Pause, "pause or resume", "pause"),
     bind(&[c('r')], Action::Refresh, "read now", ""),
     bind(&[c('+'), c('=')], Action::Slower, "a longer interval", ""),
     bind(&[c('-')], Action::Faster, "a shorter interval", ""),
@@ -181,7 +181,7 @@ pub const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('2')], Action::Show(Tab::Goroutines), "goroutines", ""),
     bind(&[c('3')], Action::Show(Tab::States), "states and wait reasons over time", ""),
     bind(&[c('4')], Action::Show(Tab::Scheduler), "Ps and Ms: who runs what", ""),
-    bind(&[c('5')], Action::Show(Tab::Findings), "findings: what is wrong for certain, once there is something", ""),
+    bind(&[c('5')], Action::Show(Tab::Findings), "findings: definite problems", ""),
     bind(&[key(KeyCode::Up), c('k')], Action::Up, "row up", ""),
     bind(&[key(KeyCode::Down), c('j')], Action::Down, "row down", ""),
     bind(&[key(KeyCode::PageUp), ctrl('b')], Action::PageUp, "page up", ""),

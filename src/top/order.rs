@@ -45,7 +45,7 @@ impl GroupSort {
 pub struct Order<K> {
     /// By what.
     pub key: K,
-    /// Whether the key's own direction is turned round.
+    /// Whether the key's own direction is reversed.
     pub reverse: bool,
 }
 

@@ -29,7 +29,7 @@ pub enum Answer {
 }
 
 impl Prompt {
-    /// Starts with `text`, the cursor behind it.
+    /// Starts with `text`, the cursor after it.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self { text: text.to_owned(), cursor: text.len(), error: None }

@@ -14,7 +14,7 @@ use super::terminal::{Listeners, Screen};
 use crate::analysis::series::Observed;
 use crate::sampling::{Monitor, Sampler};
 
-/// Longest time between two looks at the clock: banners tell how long something takes.
+/// Longest time between two looks at the clock: banners show how long something takes.
 const TICK: Duration = Duration::from_millis(500);
 /// Events that are taken in before the screen is drawn once.
 const BATCH: usize = 256;

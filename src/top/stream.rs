@@ -207,7 +207,7 @@ fn write_end(out: &mut dyn Write, format: Format, end: &SourceEnd) -> io::Result
 enum Record<'a, L> {
     /// One refresh.
     Refresh(Box<Refresh<'a, Document<'a, L>>>),
-    /// The program has ended; nothing comes behind it, unless another one is waited for.
+    /// The program has ended; nothing follows, unless another one is waited for.
     End(Reason<'a>),
     /// A reading failed; another is tried.
     Failure(Reason<'a>),

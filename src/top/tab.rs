@@ -12,7 +12,7 @@ pub enum Tab {
     States,
     /// Ps and Ms.
     Scheduler,
-    /// What is wrong for certain; there only once there is something.
+    /// Findings; there only once there are some.
     Findings,
 }
 

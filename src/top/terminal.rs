@@ -175,7 +175,7 @@ impl Listeners {
                     Ok(Input::Key(key)) => Event::Key(key).into(),
                     Ok(Input::Resize(width, height)) => Event::Resize(width, height).into(),
                     Ok(_) => continue,
-                    // Without a terminal there is nobody left to show anything to.
+                    // Without a terminal there is nothing left to draw on.
                     Err(error) => {
                         let _ = events.send(error.into());
                         break;

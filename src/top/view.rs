@@ -47,7 +47,7 @@ impl Selection {
     }
 }
 
-/// Goroutines up to which groups by all groupings are counted at once, so that trends go on in another
+/// Goroutines up to which groups by all groupings are counted at once, so that trends continue in another
 /// grouping.
 const COUNTED_BY_ALL: usize = 200_000;
 
@@ -130,7 +130,7 @@ impl View {
         Self { observed, positions, groups, nothing }
     }
 
-    /// The next refresh of the same program: `previous` is the one that is left behind.
+    /// The next refresh of the same program: `previous` is the one that it replaces.
     #[must_use]
     pub fn next(observed: Arc<Observed>, previous: Option<&Self>, selection: &Selection, memory: &mut Memory) -> Self {
         let snapshot = observed.snapshot();
@@ -167,7 +167,7 @@ impl View {
         self.remember(memory);
     }
 
-    /// The same refresh in other groups, the same goroutines. Trends go on as far as they can be worked
+    /// The same refresh in other groups, the same goroutines. Trends continue as far as they can be worked
     /// out.
     pub fn group_again(&mut self, selection: &Selection, memory: &mut Memory) {
         *self = Self::new(Arc::clone(&self.observed), selection);
@@ -323,7 +323,7 @@ mod tests {
         let (mut watch, mut memory, selection) = (Watching::default(), Memory::default(), selection());
         let first = View::next(watch.observe(snapshot(0)), None, &selection, &mut memory);
         let mut builder = SnapshotBuilder::of_new_session();
-        // As many names and more as there were, so that only the identity tells the pools apart.
+        // As many names and more as there were, so that only the identity distinguishes the pools.
         for line in 1..20 {
             let frames = vec![frame("main.other", "/y.go", line), frame("main.main", "/y.go", line)];
             builder.add(&GoroutineSpec { id: line.into(), frames, ..Default::default() });

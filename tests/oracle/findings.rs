@@ -1,4 +1,4 @@
-//! What is wrong for certain, in programs that are in trouble, and in others where nothing is.
+//! Findings in programs that are in trouble, and in others where nothing is.
 
 use crate::support::core_dump::{killed_for_core, with_core_limit};
 use crate::support::real::{PROGRAMS, Real};

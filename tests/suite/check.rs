@@ -262,11 +262,7 @@ fn rules_that_make_no_sense_are_named() {
             1,
             "--allow-file /nonexistent: No such",
         ),
-        (
-            vec!["--pid", "1", "--watch", "2s", "--interval", "1s"],
-            2,
-            "gives 3 samples; growth cannot be told from fewer",
-        ),
+        (vec!["--pid", "1", "--watch", "2s", "--interval", "1s"], 2, "gives 3 samples; growth needs at least"),
         (vec!["--from", "x", "--watch", "2s", "--max-group", "1"], 2, "'--watch <DURATION>'"),
         (vec!["--pid", "1", "--baseline", "/nonexistent", "--max-growth", "1"], 1, "/nonexistent cannot be read"),
         (vec!["--pid", "1", "--baseline", "x", "--max-group", "1"], 2, "--max-growth"),

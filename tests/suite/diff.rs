@@ -84,7 +84,7 @@ fn files_without_stacks_are_compared_by_place() {
     assert_eq!(output.json()["by"], "place");
     let output = gospy(&["diff", &places, "--pid", &pid, "--by", "stack"]);
     assert_eq!(output.code(), 1);
-    assert!(output.stderr.contains("places.json holds no stacks"), "{}", output.stderr);
+    assert!(output.stderr.contains("places.json has no stacks"), "{}", output.stderr);
 }
 
 #[test]

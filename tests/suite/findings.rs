@@ -1,4 +1,4 @@
-//! What is wrong for certain, as a rule of `check`.
+//! Findings as a rule of `check`.
 
 use crate::support::{gospy, live};
 use serde_json::Value;

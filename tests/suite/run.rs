@@ -227,7 +227,7 @@ fn rules_are_judged_of_each_capture() {
     assert!(output.stderr.contains("main.leakOne(...)"), "{}", output.stderr);
     assert!(output.stdout.starts_with("ready "), "the other stream is the command's: {}", output.stdout);
     let output = judged(2, &leak, &["--max-growth", "50", "--allow", "leakOne"]);
-    assert_eq!((output.code(), output.stderr.contains("1 rule holds in ")), (0, true), "{output:?}");
+    assert_eq!((output.code(), output.stderr.contains("1 rule passed in ")), (0, true), "{output:?}");
     let output = judged(1, &states, &["--no-findings"]);
     assert_eq!(output.code(), 7, "{output:?}");
     assert!(
@@ -300,7 +300,7 @@ fn a_program_that_ends_before_the_first_capture_is_judged_and_named() {
     let rules = ["--capture-every", "60s", "--max-goroutines"];
     let output = gospy(&[&["run"], &rules[..], &["1000", "--", "sh", "-c", &script]].concat());
     assert_eq!(output.code(), 0, "{output:?}");
-    let line = output.stderr.lines().find(|line| line.contains("1 rule holds in 1 reading of pid ")).unwrap();
+    let line = output.stderr.lines().find(|line| line.contains("1 rule passed in 1 snapshot of pid ")).unwrap();
     assert!(line.contains(" (live), the last ") && line.ends_with(" before the command ended"), "{line}");
     let output = gospy(&[&["run"], &rules[..], &["0", "--", "sh", "-c", &script]].concat());
     assert_eq!((output.code(), output.stderr.contains("FAIL  --max-goroutines 0: ")), (7, true), "{output:?}");

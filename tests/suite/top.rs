@@ -186,7 +186,7 @@ fn a_leak_is_found_and_the_end_of_the_target_survived() {
     // It leaks 20 a second, and fewer for moments when the machine has no time for it.
     top.until("the leak at the top, with its rate", |screen| rate(screen).filter(|rate| (18.0..=22.0).contains(rate)));
 
-    // The target ends; the last picture stays.
+    // The target ends; the last snapshot stays.
     drop(target);
     top.until_text("ENDED");
     assert!(row(&top.text(), "main.leakOne").is_some(), "{}", top.text());
@@ -252,7 +252,7 @@ fn it_waits_for_the_program_to_come_back() {
     let mut top = Terminal::top(target.pid(), &["--interval", "0.2", "--wait"]);
     top.until("the groups", |screen| row(screen, "main.leakOne"));
     drop(target);
-    top.until_text("waiting for it to come back");
+    top.until_text("waiting for it to restart");
     let target = start();
     top.until_text(&format!("pid {}", target.pid()));
     top.until("the groups", |screen| row(screen, "main.leakOne"));

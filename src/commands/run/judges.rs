@@ -1,4 +1,4 @@
-//! Rules, judged of every reading of every Go program that the command is or starts.
+//! Rules, applied to every snapshot of every Go program that the command is or starts.
 //!
 //! Each program is judged by itself, but for functions that are required: it is enough that one of
 //! the programs has them.
@@ -49,7 +49,7 @@ struct Program<'a> {
     captures: usize,
     /// When it was there still.
     alive_unix_ns: u64,
-    /// Whether a reading lacked something.
+    /// Whether a snapshot was incomplete.
     incomplete: bool,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum Occasion {
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Whether a rule does not hold.
+    /// Whether a rule failed.
     pub(super) failed: bool,
     /// Whether a rule could not be judged.
     pub(super) unjudged: bool,
@@ -91,7 +91,7 @@ impl<'a> Judges<'a> {
         }
     }
 
-    /// Judges a reading. Growth is measured from the first capture of the same process to later ones.
+    /// Judges a snapshot. Growth is measured from the first capture of the same process to later ones.
     pub(super) fn look(&mut self, snapshot: &Snapshot, occasion: Occasion) {
         let name = format!("pid {}", snapshot.target.pid);
         let is_capture = occasion == Occasion::Capture;
@@ -152,7 +152,7 @@ impl<'a> Judges<'a> {
         if global.strict {
             let incomplete: Vec<&Judged> = judged.iter().filter(|program| program.incomplete).collect();
             outcome.unjudged |= !incomplete.is_empty();
-            name_some(&incomplete, streams, |program| format!("a reading of {program} is incomplete (--strict)"));
+            name_some(&incomplete, streams, |program| format!("a snapshot of {program} is incomplete (--strict)"));
         }
         let mut held = Vec::new();
         for program in &judged {
@@ -170,7 +170,7 @@ impl<'a> Judges<'a> {
 }
 
 impl Program<'_> {
-    /// Judges the latest reading.
+    /// Judges the latest snapshot.
     fn judge(&mut self, is_capture: bool) {
         let latest = &self.latest;
         self.samples += 1;
@@ -226,7 +226,7 @@ fn unix_ns(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Says of which programs all rules hold, so that one that was never seen is missed.
+/// Lists the programs whose rules passed, so that one that was never seen is noticed.
 fn name_judged(held: &[&Judged], streams: &mut Streams<'_>, ended: SystemTime) {
     let held: Vec<&&Judged> = held.iter().filter(|program| !program.verdicts.is_empty()).collect();
     let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -238,15 +238,15 @@ fn name_judged(held: &[&Judged], streams: &mut Streams<'_>, ended: SystemTime) {
             *readings += number(program.samples);
         }
         for (name, (processes, readings)) in programs {
-            let readings = counted(readings, "reading", "readings");
+            let readings = counted(readings, "snapshot", "snapshots");
             let processes = counted(processes, "process", "processes");
-            streams.note(&format!("all rules hold in {readings} of {processes} of {}", clean(name)));
+            streams.note(&format!("all rules passed in {readings} of {processes} of {}", clean(name)));
         }
         return;
     }
     for program in held {
-        let rules = counted(number(program.verdicts.len()), "rule holds", "rules hold");
-        let times = counted(number(program.samples), "reading", "readings");
+        let rules = counted(number(program.verdicts.len()), "rule passed", "rules passed");
+        let times = counted(number(program.samples), "snapshot", "snapshots");
         let name = clean(program.latest.program.name());
         let left = unix_ns(ended).saturating_sub(program.latest.captured_at_unix_ns);
         let last = format!("the last {} before the command ended", duration(left));
@@ -338,7 +338,7 @@ impl Judged {
             _ => Told::Failed,
         };
         let options = Options { style: TextStyle { width: None, colour: streams.err_colour() }, system: false };
-        // There is nobody left to tell when stderr is closed.
+        // Nothing more can be done when stderr is closed.
         let _ = text(&mut *streams.err, &subject, &options);
         if streams.environment.github {
             let _ = github(&mut *streams.err, &subject, streams.environment.workspace.as_deref());

@@ -1,6 +1,6 @@
 //! `gospy run`: a command that is, or starts, a Go program, watched from outside.
 //!
-//! Signals are passed on and its status is ours, unless it is 0 and a rule does not hold. Nothing is
+//! Signals are passed on and its status is ours, unless it is 0 and a rule failed. Nothing is
 //! done to it before its time is over, but that processes which it leaves behind become ours and not
 //! init's (`PR_SET_CHILD_SUBREAPER`) while it runs: so they are judged, ended and reaped with it.
 
@@ -50,7 +50,7 @@ use tree::{Born, Family};
 const TIMED_OUT: Exit = Exit::Command(124);
 /// The status of env(1), timeout(1) and others when they fail themselves.
 const FAILED: Exit = Exit::Command(125);
-/// How often it is looked whether descendants, of which no signal tells, have ended.
+/// How often descendants are checked for having exited: no signal reports that.
 const POLL: Duration = Duration::from_millis(50);
 /// How long after SIGKILL is waited for the last of them. The kernel may keep one that hangs in it.
 const KILLED: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ pub(super) fn run(
     let signals = Signals::block(arguments.capture_on)
         .map_err(|error| Failure::new(FAILED, format!("signals cannot be waited for: {error}")))?;
     let mut family = Family::new();
-    // Where it is refused, what is left behind goes to init, as without us.
+    // Where it is refused, orphans go to init, as without us.
     let _ = set_child_subreaper(true);
     let command = start(arguments, &signals)?;
     family.begin(command.pid());
@@ -272,7 +272,7 @@ impl Runner<'_, '_> {
                 self.streams.note(&format!("tests that were running in pid {}:", snapshot.target.pid));
             }
             for test in tests {
-                // There is nobody left to tell when stderr is closed.
+                // Nothing more can be done when stderr is closed.
                 let _ = writeln!(self.streams.err, "  {test}");
             }
         }
@@ -296,7 +296,7 @@ impl Runner<'_, '_> {
             self.streams.note(&format!("stacks could not be read: {}", clean_lines(problem)));
         }
         if !in_a_file {
-            // There is nobody left to tell when stderr is closed.
+            // Nothing more can be done when stderr is closed.
             let _ = self.streams.err.write_all(&text);
         }
     }

@@ -79,7 +79,7 @@ fn growth_is_not_judged_by_a_helper_alone() {
     let (outcome, text) = judged(SECOND * 3 / 2);
     assert_eq!(outcome, UNJUDGED, "{text}");
     assert!(text.contains("gospy: --max-growth was not judged for pid 11 ("), "{text}");
-    assert!(text.contains("1 rule holds in 2 readings of pid 10 ("), "{text}");
+    assert!(text.contains("1 rule passed in 2 snapshots of pid 10 ("), "{text}");
     let (outcome, text) = judged(SECOND * 95 / 100);
     assert_eq!(outcome, HELD, "{text}");
     assert!(text.contains("gospy: pid 11 ("), "{text}");
@@ -114,7 +114,7 @@ fn an_incomplete_reading_proves_nothing_when_strict() {
     assert_eq!(judged(&[]).0, HELD);
     let (outcome, text) = judged(&["--strict"]);
     assert_eq!(outcome, UNJUDGED);
-    assert!(text.contains("gospy: a reading of pid 10 ("), "{text}");
+    assert!(text.contains("gospy: a snapshot of pid 10 ("), "{text}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which rules hold, which do not, and which could not be judged: as text, JSON, JUnit XML and
+//! Which rules passed, which failed, and which could not be judged: as text, JSON, JUnit XML and
 //! annotations of GitHub Actions.
 
 mod github;
@@ -27,7 +27,7 @@ use crate::analysis::findings::Finding;
 use crate::analysis::series::growth::{self, CONFIDENCE, LEAST_SAMPLES};
 use crate::model::SymbolPool;
 
-/// Groups of offenders that are told in text, JUnit and annotations.
+/// Groups of offenders shown in text, JUnit and annotations.
 const OFFENDERS: usize = 10;
 
 /// A check and what it was of.
@@ -53,7 +53,7 @@ pub struct Subject<'a> {
     pub error: Option<&'a str>,
 }
 
-/// How much to tell.
+/// How much to print.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Width and colour.
@@ -63,7 +63,7 @@ pub struct Options {
 }
 
 impl<'a> Subject<'a> {
-    /// Rules that do not hold.
+    /// Rules that failed.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.verdicts.iter().filter(|verdict| verdict.fails()).count()
@@ -310,7 +310,7 @@ struct Document<'a> {
     schema_version: u32,
     /// Version of the gospy that wrote this.
     gospy_version: &'static str,
-    /// Whether all rules hold. What could not be judged has not passed.
+    /// Whether all rules passed. What could not be judged has not passed.
     passed: bool,
     /// passed, failed, not_judged, or error. Open enumeration.
     outcome: &'static str,
@@ -330,7 +330,7 @@ struct Document<'a> {
     notes: &'a [String],
 }
 
-/// A rule and whether it holds.
+/// A rule and whether it passed.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Rule")]
 struct RuleDocument<'a> {
@@ -339,7 +339,7 @@ struct RuleDocument<'a> {
     name: &'static str,
     /// The rule in words.
     rule: String,
-    /// Whether it holds. What could not be judged has not passed.
+    /// Whether it passed. What could not be judged has not passed.
     passed: bool,
     /// passed, failed or not_judged. Open enumeration.
     outcome: &'static str,
@@ -406,7 +406,7 @@ impl From<growth::Rate> for RateDocument {
     }
 }
 
-/// Offenders of one rule that JSON tells.
+/// Offenders of one rule in JSON.
 const JSON_OFFENDERS: usize = 100;
 
 /// Writes what was found as one JSON object on one line.

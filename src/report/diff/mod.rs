@@ -38,7 +38,7 @@ pub struct Subject<'a> {
     pub pool: &'a SymbolPool,
 }
 
-/// How much to tell.
+/// How much to print.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Width and colour.
@@ -158,7 +158,7 @@ struct Document<'a> {
     notes: Vec<String>,
 }
 
-/// How two readings are related; null where that cannot be told.
+/// How two snapshots are related; null if that is not known.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Relation")]
 struct RelationDocument {

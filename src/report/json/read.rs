@@ -52,7 +52,7 @@ pub fn read(input: impl Read, name: impl Into<String>, pool: &mut SymbolPool) ->
     let mut found_version = None;
     let seed = DocumentSeed { pool, found_version: &mut found_version };
     let result = seed.deserialize(&mut deserializer).and_then(|document| deserializer.end().map(|()| document));
-    // A newer document may look different in any way; the version is the reason to tell.
+    // A newer document may look different in any way; the version is the reason to give.
     if let Some(found) = found_version.filter(|found| *found > u64::from(SCHEMA_VERSION)) {
         return Err(ReadBackError::Newer { found });
     }

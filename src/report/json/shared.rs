@@ -10,7 +10,7 @@ use super::escape::to_raw;
 use crate::analysis::Place;
 use crate::model::{FrameId, StackId};
 
-/// Bytes that are remembered; what comes behind is made each time.
+/// Bytes that are remembered; what comes after is made each time.
 const REMEMBERED: usize = 64 << 20;
 
 /// A piece of JSON.

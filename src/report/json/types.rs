@@ -26,7 +26,7 @@ pub struct Document<'a, L> {
     pub captured_at: String,
     /// What was read.
     pub target: Target<'a>,
-    /// How it was read, and how consistent the picture is.
+    /// How it was read, and how consistent the snapshot is.
     pub reading: Reading<'a>,
     /// The scheduler; null where it was not found.
     pub sched: Option<Sched>,
@@ -42,9 +42,9 @@ pub struct Document<'a, L> {
     pub threads: Vec<Thread>,
     /// The goroutines.
     pub goroutines: Goroutines<'a, L>,
-    /// What is wrong with goroutines for certain; all of them, whatever is listed.
+    /// Definite problems, of all goroutines, whichever are listed.
     pub findings: Vec<FindingDocument>,
-    /// What was odd.
+    /// Warnings.
     pub warnings: Vec<Warning<'a>>,
     /// Whether everything that was asked for is here.
     pub complete: bool,
@@ -628,7 +628,7 @@ pub struct Group<'a> {
     pub labels: Vec<LabelKey<'a>>,
 }
 
-/// Something odd; equal ones are counted.
+/// A warning; equal ones are counted.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Warning<'a> {
     /// A stable code. Open enumeration.

@@ -1,4 +1,4 @@
-//! Headings, and lines of a label with facts behind it.
+//! Headings, and lines of a label with facts after it.
 
 use std::io::{self, Write};
 
@@ -37,7 +37,7 @@ pub(in crate::report) fn facts(out: &mut dyn Write, style: TextStyle, label: &st
                 at += shorten::width(SEPARATOR);
             }
         }
-        // One fact may be longer than a line: it goes on below, from word to word.
+        // One fact may be longer than a line: it continues below, from word to word.
         for (word_at, word) in fact.split(' ').enumerate() {
             let width = visible(word);
             if word_at > 0 && at + 1 + width > room {
@@ -71,12 +71,12 @@ pub(in crate::report) fn paragraph(out: &mut dyn Write, style: TextStyle, role: 
     writeln!(out)
 }
 
-/// `value` with a name behind it, where it is known.
+/// `value` with a name after it, where it is known.
 pub(in crate::report) fn named(value: Option<u64>, name: &str) -> Option<String> {
     value.map(|value| format!("{} {name}", crate::report::units::count(value)))
 }
 
-/// A name with a size behind it, where it is known.
+/// A name with a size after it, where it is known.
 pub(in crate::report) fn sized(name: &str, value: Option<u64>) -> Option<String> {
     value.map(|value| format!("{name} {}", crate::report::units::bytes(value)))
 }
@@ -86,5 +86,5 @@ pub(in crate::report) fn sized(name: &str, value: Option<u64>) -> Option<String>
 fn visible(text: &str) -> usize {
     let mut parts = text.split('\u{1b}');
     let first = parts.next().map_or(0, shorten::width);
-    first + parts.map(|part| part.split_once('m').map_or(0, |(_, behind)| shorten::width(behind))).sum::<usize>()
+    first + parts.map(|part| part.split_once('m').map_or(0, |(_, rest)| shorten::width(rest))).sum::<usize>()
 }

@@ -79,7 +79,7 @@ fn process(target: &TargetInfo, cpu: Vec<String>) -> Vec<String> {
     facts
 }
 
-/// How it was read, and how well the parts of the picture belong together.
+/// How it was read, and how consistent the snapshot is.
 fn reading(reading: &Reading) -> Vec<String> {
     let mut facts = vec![
         format!("in {} by {}", duration(reading.duration_ns), clean(reading.backend)),

@@ -1,6 +1,6 @@
 //! Long names in little room.
 //!
-//! A function's own name is what tells it from others, so it is never cut: only its path is, in the
+//! A function's own name distinguishes it from others, so it is never cut: only its path is, in the
 //! middle. What does not fit even so is given back as long as it has to be.
 
 use std::borrow::Cow;

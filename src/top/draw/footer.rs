@@ -48,7 +48,7 @@ fn banner(state: &State) -> Option<(Tone, String)> {
     }
     match state.link() {
         Link::Ended(text) => {
-            let next = if state.settings().wait { "waiting for it to come back" } else { "this is the last picture" };
+            let next = if state.settings().wait { "waiting for it to restart" } else { "showing the last snapshot" };
             return Some((Tone::Bad, format!("ENDED  {text}; {next} · q quits")));
         }
         Link::Finished => return Some((Tone::Head, "a recording: nothing changes any more · q quits".to_owned())),
@@ -56,7 +56,7 @@ fn banner(state: &State) -> Option<(Tone, String)> {
         Link::Live => {}
     }
     if state.is_paused() {
-        return Some((Tone::Attention, "PAUSED · space goes on · r reads once".to_owned()));
+        return Some((Tone::Attention, "PAUSED · space resumes · r refreshes".to_owned()));
     }
     state.slow_reading().map(|taken| {
         let taken = duration(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX));

@@ -78,7 +78,7 @@ fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
         let nothing = state.view().map_or(&[][..], |view| &view.nothing);
         let lines: Vec<Line<'_>> = match (state.tab(), nothing) {
             (Tab::Findings, _) => {
-                vec![text::line(&[piece(Tone::Dim, "nothing is wrong for certain now")], room, theme)]
+                vec![text::line(&[piece(Tone::Dim, "no findings now")], room, theme)]
             }
             (_, []) => {
                 let any = state.view().is_some_and(|view| view.observed.counts().total > 0);

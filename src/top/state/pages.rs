@@ -130,7 +130,7 @@ impl State {
         ));
         lines.push(line(self.change_pieces(group)));
         if let Some((ns, watched)) = group.details.longest {
-            let how = if watched { "as watched by gospy" } else { "as the collections tell" };
+            let how = if watched { "watched by gospy" } else { "from GC timestamps" };
             lines.push(fact("Blocked", format!("≥ {} the longest, {how}", age(ns))));
         }
         let samples: Vec<u64> = self.memory.groups.recent(key, SAMPLES.min(columns.saturating_sub(9))).collect();
@@ -216,7 +216,7 @@ impl State {
             Some(known) => {
                 let how = match known.source {
                     AgeSource::Watched => "found so at each refresh, and it has not run in between",
-                    AgeSource::Gc => "as the collections tell",
+                    AgeSource::Gc => "from GC timestamps",
                 };
                 lines.push(fact("Blocked", format!("≥ {}, {how}", age(known.at_least_ns))));
             }
