@@ -111,7 +111,8 @@ fn addresses(bytes: &[u8], warnings: &mut Warnings) -> Vec<u64> {
     addrs.dedup();
     if addrs.len() != listed {
         let odd = listed - addrs.len();
-        warnings.add(WarningCode::GoroutineOdd, format!("{odd} entries of runtime.allgs are no addresses of a g"));
+        warnings
+            .add(WarningCode::GoroutineInconsistent, format!("{odd} entries of runtime.allgs are no addresses of a g"));
     }
     addrs
 }

@@ -208,7 +208,8 @@ impl Decoder {
             // be known; that is nothing odd.
             _ if g.status() == Status::Running => self.done(raw.addr, g, plan, NotShown::Running, pool),
             end => {
-                warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
+                warnings
+                    .add(WarningCode::StackMalformed, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
                 Outcome::Torn(NotShown::Unreadable)
             }
         }

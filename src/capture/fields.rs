@@ -227,7 +227,7 @@ pub(super) fn report(
                 (Expected::M, _) if goroutine.m == Some(Addr(odd.value)) => goroutine.m = None,
                 _ => {}
             }
-            warnings.add(WarningCode::GoroutineOdd, odd.sentence(goroutine.id));
+            warnings.add(WarningCode::GoroutineInconsistent, odd.sentence(goroutine.id));
         }
     }
     Ok(())
@@ -239,7 +239,7 @@ pub(super) fn warn_of_twins(goroutines: &[Goroutine], warnings: &mut Warnings) {
         // Of what is no id, it is said anyway.
         if one.id == next.id && (1..MAX_GOID).contains(&one.id.0) && !next.status.is_dead() {
             let message = format!("goroutine {}: another one has the same id, at {}", one.id.0, next.addr);
-            warnings.add(WarningCode::GoroutineOdd, message);
+            warnings.add(WarningCode::GoroutineInconsistent, message);
         }
     }
 }

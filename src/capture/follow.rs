@@ -120,7 +120,7 @@ impl Follow<'_> {
         }
         let Some(form) = self.process.label_form() else {
             let message = "labels are unknown: there is no layout of runtime.hmap, in which this version keeps them";
-            warnings.add(WarningCode::FieldMistrusted, message);
+            warnings.add(WarningCode::FieldRejected, message);
             return Ok(());
         };
         let (mut ids, mut not_read) = (FxHashMap::<u64, Option<LabelsId>>::default(), 0_usize);
@@ -230,7 +230,7 @@ impl Follow<'_> {
             }
             let (id, Lost { field, value, .. }) = (goroutine.id.0, one);
             let message = format!("goroutine {id}: {field} is {value:#x}, which does not point to valid data");
-            warnings.add(WarningCode::GoroutineOdd, message);
+            warnings.add(WarningCode::GoroutineInconsistent, message);
         }
         Ok(())
     }

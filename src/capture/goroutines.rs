@@ -355,7 +355,7 @@ impl Walk<'_> {
                 return Ok(());
             }
             let message = format!("goroutine {}: its state is dead, but its wait reason or its M is still set", g.goid);
-            self.warnings.add(WarningCode::GoroutineOdd, message);
+            self.warnings.add(WarningCode::GoroutineInconsistent, message);
             return Ok(());
         }
         let consistency = &mut self.collected.consistency;

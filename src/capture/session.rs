@@ -169,7 +169,7 @@ impl Session {
         for shortcoming in self.opened.target.shortcomings() {
             match shortcoming {
                 Limitation::Missing(text) => warnings.add(WarningCode::Truncated, text),
-                Limitation::Unproven(text) => warnings.add(WarningCode::ImageOdd, text),
+                Limitation::Unproven(text) => warnings.add(WarningCode::ImageMalformed, text),
             }
         }
         if self.opened.target.backend() == Backend::ProcMem {

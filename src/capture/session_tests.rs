@@ -51,7 +51,7 @@ fn warnings(snapshot: &Snapshot, code: WarningCode) -> Vec<String> {
 }
 
 fn odd(snapshot: &Snapshot) -> Vec<String> {
-    warnings(snapshot, WarningCode::GoroutineOdd)
+    warnings(snapshot, WarningCode::GoroutineInconsistent)
 }
 
 const CAPTURE: &str = "tiny-1.26.6-amd64.capture";

@@ -287,7 +287,7 @@ impl Search<'_> {
             let structure = BALLOTS.iter().find(|ballot| ballot.global == *global).map(|ballot| ballot.structure);
             layout.mistrusted.extend(structure.into_iter().flat_map(|s| outcome.dissent.iter().map(move |f| (s, *f))));
             warnings.add(
-                WarningCode::FieldMistrusted,
+                WarningCode::FieldRejected,
                 format!(
                     "the {source} does not quite fit {}: {} of {} references agree, not those to {}",
                     global.name(),
@@ -313,7 +313,7 @@ impl Search<'_> {
         }
         if self.moves_fields() && !matches!(source, LayoutSource::Dwarf) {
             warnings.add(
-                WarningCode::FieldMistrusted,
+                WarningCode::FieldRejected,
                 format!("{version} was built with experiments that move fields of a P: its timers are not told"),
             );
         }

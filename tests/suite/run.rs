@@ -230,7 +230,11 @@ fn rules_are_judged_of_each_capture() {
     assert_eq!((output.code(), output.stderr.contains("1 rule holds in ")), (0, true), "{output:?}");
     let output = judged(1, &states, &["--no-findings"]);
     assert_eq!(output.code(), 7, "{output:?}");
-    assert!(output.stderr.contains("FAIL  --no-findings: 2 goroutines are blocked forever on nil channels"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("FAIL  --no-findings: 2 goroutines are blocked forever on nil channels"),
+        "{}",
+        output.stderr
+    );
     // The command's own failure says more.
     let output = judged(1, &format!("({states}; exit 9)"), &["--no-findings"]);
     assert_eq!((output.code(), output.stderr.contains("FAIL  --no-findings")), (9, true), "{output:?}");

@@ -26,7 +26,7 @@ const MAX_PS: u64 = 1 << 13;
 pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut Warnings) -> Result<Vec<P>, ReadError> {
     if !layout.trusts("runtime.p", "m") {
         let message = format!("the layout of {} does not fit the Ps; nothing is told of them", layout.table.release);
-        warnings.add(WarningCode::FieldMistrusted, message);
+        warnings.add(WarningCode::FieldRejected, message);
         return Ok(Vec::new());
     }
     let Some(header) = target.read_array::<16>(allp)? else {

@@ -29,7 +29,7 @@ pub fn read_scheduler(
         _ if !trusts(name) => None,
         Ok(value) => Some(value),
         Err(_) => {
-            warnings.add(WarningCode::FieldMistrusted, format!("runtime.sched.{name} is {value}, which cannot be"));
+            warnings.add(WarningCode::FieldRejected, format!("runtime.sched.{name} is {value}, which cannot be"));
             None
         }
     };

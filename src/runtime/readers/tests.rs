@@ -142,7 +142,7 @@ fn ps_say_whose_layout_is_theirs() {
     let mut warnings = Warnings::default();
     let ps = read_ps(&target, Addr(ALLP), &layout, &mut warnings).unwrap();
     assert!(ps.is_empty());
-    assert_eq!(codes(&warnings), [WarningCode::FieldMistrusted]);
+    assert_eq!(codes(&warnings), [WarningCode::FieldRejected]);
     put(&target, SCHED, 48); // goidgen
     let s = read_scheduler(&target, Addr(SCHED), &ps, &layout, &mut warnings).unwrap().unwrap();
     assert_eq!((s.local_run_queues, s.goroutines_created, s.goroutines_created_exact), (None, Some(48), false));
@@ -205,7 +205,7 @@ fn the_scheduler_counts() {
     // A count below zero is not shown as a large one.
     put32(&target, SCHED + 64, u32::MAX);
     let s = read_scheduler(&target, Addr(SCHED), &ps, &layout, &mut warnings).unwrap().unwrap();
-    assert_eq!((s.idle_threads, codes(&warnings)), (None, vec![WarningCode::FieldMistrusted]));
+    assert_eq!((s.idle_threads, codes(&warnings)), (None, vec![WarningCode::FieldRejected]));
     assert_eq!(read_scheduler(&target, Addr(8), &ps, &layout, &mut warnings).unwrap(), None);
 }
 
