@@ -110,9 +110,11 @@ fn addresses(bytes: &[u8], warnings: &mut Warnings) -> Vec<u64> {
     addrs.sort_unstable();
     addrs.dedup();
     if addrs.len() != listed {
-        let odd = listed - addrs.len();
-        warnings
-            .add(WarningCode::GoroutineInconsistent, format!("{odd} entries of runtime.allgs are no addresses of a g"));
+        let invalid = listed - addrs.len();
+        warnings.add(
+            WarningCode::GoroutineInconsistent,
+            format!("{invalid} entries of runtime.allgs are no addresses of a g"),
+        );
     }
     addrs
 }

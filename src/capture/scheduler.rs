@@ -21,7 +21,7 @@ use crate::runtime::symbols::Global;
 /// What was read of the scheduler and the statistics.
 #[derive(Debug, Default)]
 pub(super) struct SchedulerState {
-    /// Every M as it stands in memory.
+    /// Every M as it is in memory.
     pub(super) ms: Vec<M>,
     pub(super) processors: Vec<Processor>,
     pub(super) threads: Vec<Thread>,

@@ -11,7 +11,7 @@ use crate::process::ReadError;
 /// Why a runtime cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// The process could not be looked at.
+    /// The process could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The list of goroutines is empty: `schedinit` has not run yet.
@@ -69,7 +69,7 @@ pub struct GoRuntime {
     pub symbols: Symbols,
     /// Its wait reasons, by number; empty when they were not found.
     pub wait_reasons: Vec<String>,
-    /// What was odd.
+    /// Warnings.
     pub warnings: Warnings,
     /// Where everything came from, for people.
     pub provenance: Vec<Provenance>,

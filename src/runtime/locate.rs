@@ -314,7 +314,7 @@ impl Search<'_> {
         if self.moves_fields() && !matches!(source, LayoutSource::Dwarf) {
             warnings.add(
                 WarningCode::FieldRejected,
-                format!("{version} was built with experiments that move fields of a P: its timers are not told"),
+                format!("{version} was built with experiments that move fields of a P: its timers are unknown"),
             );
         }
         if wait_reasons.is_empty() {

@@ -74,7 +74,7 @@ pub enum ProgramError {
     NotGo {
         /// The executable.
         exe: String,
-        /// How many libraries were looked at.
+        /// How many libraries were searched.
         libraries: usize,
     },
     /// There is a function table, and no moduledata that belongs to it.
@@ -87,8 +87,8 @@ pub enum ProgramError {
         /// Where the function table is.
         header: LinkAddr,
     },
-    /// The mappings do not tell where the file was loaded.
-    #[error("cannot tell where {exe} was loaded: none of its segments is mapped")]
+    /// The mappings do not show where the file was loaded.
+    #[error("cannot determine where {exe} was loaded: none of its segments is mapped")]
     NotMapped {
         /// The executable or library.
         exe: String,
@@ -117,7 +117,7 @@ pub enum ProgramError {
     OtherProgram {
         /// Its path.
         path: PathBuf,
-        /// Its build id, or what stands for it.
+        /// Its build id, or a substitute for it.
         found: String,
         /// The build id of the process's own file.
         expected: String,
@@ -190,7 +190,7 @@ impl Program {
         let libraries = libraries(&mappings, &exe);
         for library in &libraries {
             let Some(first) = library.first() else { continue };
-            // A library that cannot be opened or read is not the one that was looked for.
+            // A library that cannot be opened or read is not the one searched for.
             let Ok(source) = target.mapped_file(first) else { continue };
             let Ok(elf) = Elf::parse(source) else { continue };
             if let Some(mut program) = Self::in_file(target, Arc::new(elf), &first.path, library, None, symbols)? {
@@ -237,7 +237,7 @@ impl Program {
     }
 }
 
-/// A file as it is called in messages: a core file need not tell what its program was started from.
+/// A file as it is called in messages: a core file may not name the executable.
 fn in_words(path: &str) -> String {
     if path.is_empty() { "the executable".to_owned() } else { path.to_owned() }
 }
@@ -317,7 +317,7 @@ fn find_moduledata(
     // In a recording there is nothing around it to be searched.
     let key = format!("moduledata {}", pclntab);
     let Words(found) = remembered(target, &key, |target| {
-        // From 1.26 on it has a section of its own; else it is among the initialised variables.
+        // From 1.26 on it has its own section; else it is among the initialised variables.
         let by_section = elf.section(".go.module").map(|section| (section.addr, section.size));
         let writable = elf.segments().iter().filter(|s| s.writable).map(|s| (s.vaddr, s.file_size));
         for (start, size) in by_section.into_iter().chain(writable) {

@@ -74,7 +74,7 @@ impl Search<'_> {
                 Ok(one(Global::Allp, scan::allp(process, self.words(process, &mut words)?, layout)?))
             })?;
             for (global, located) in found {
-                // In some programs the first one is a copy: it tells nothing about where allp is.
+                // In some programs the first one is a copy: it says nothing about where allp is.
                 if symbols.get(global).is_none_or(|known| known.addr == located.addr) {
                     symbols.add(global, located, warnings);
                 }

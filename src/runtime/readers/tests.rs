@@ -136,7 +136,7 @@ fn ps_say_whose_layout_is_theirs() {
     assert!(!place(&mut layout(19), 48, &[&old]).unwrap());
     // More ids than there were goroutines.
     assert!(!place(&mut layout(26), 47, &[]).unwrap());
-    // Then nothing is told of them, and of what they count.
+    // Then they are not shown, nor what they count.
     let mut layout = layout(26);
     layout.mistrusted.push(("runtime.p", "m"));
     let mut warnings = Warnings::default();
@@ -149,7 +149,7 @@ fn ps_say_whose_layout_is_theirs() {
 }
 
 #[test]
-fn lists_end_whatever_they_hold() {
+fn malformed_lists_end() {
     let (target, layout) = (scheduler(), layout(26));
     let mut warnings = Warnings::default();
     put(&target, M0 + 352, M1);
@@ -163,7 +163,7 @@ fn lists_end_whatever_they_hold() {
 
     let mut warnings = Warnings::default();
     assert!(read_ms(&target, Addr(8), &[], &layout.m, &mut warnings).unwrap().is_empty());
-    put(&target, ALLP, BASE + 0x8_0000); // where there are zeros behind two Ps
+    put(&target, ALLP, BASE + 0x8_0000); // where zeros follow two Ps
     put(&target, BASE + 0x8_0000, P0);
     put(&target, BASE + 0x8_0008, P1);
     put(&target, ALLP + 8, u64::MAX);
@@ -246,7 +246,7 @@ fn the_heap_is_the_sum_of_three_parts_and_of_what_ps_hold() {
     for (at, value) in [(3520, 1), (3528, 2), (3536, 3), (3544, 4), (3552, 5), (3560, 6)] {
         put(&target, MEMSTATS + at, value);
     }
-    // Two pauses, and a ring that has gone round once: the newest is at index 1.
+    // Two pauses, and a ring that has wrapped around once: the newest is at index 1.
     put32(&target, MEMSTATS + 7680, 258); // numgc
     put32(&target, MEMSTATS + 7684, 9); // numforcedgc
     put(&target, MEMSTATS + 3584 + 8, 70); // pause_ns[1]
@@ -307,7 +307,7 @@ fn wait_reasons_are_the_targets_own_words() {
         put(&target, BASE + 16 * n as u64, at);
         put(&target, BASE + 16 * n as u64 + 8, text.len() as u64);
     }
-    // Behind the table is something else.
+    // Other data follow the table.
     put(&target, BASE + 64, 0x1234);
     put(&target, BASE + 72, u64::MAX);
     let read = read_wait_reasons(&target, Addr(BASE), 5).unwrap().unwrap();
