@@ -267,7 +267,7 @@ impl Finding for Words {
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
         let words = bytes.chunks(8).map(|word| word.u64_at(0)).collect::<Option<_>>();
-        words.map(Self).ok_or_else(|| format!("{} bytes are no addresses", bytes.len()))
+        words.map(Self).ok_or_else(|| format!("{} bytes are not a list of addresses", bytes.len()))
     }
 }
 

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_code_contradicts_is_not_told() {
+    fn fields_that_code_contradicts_are_unknown() {
         let layout = |mistrusted: &[(&'static str, &'static str)]| {
             let table = checked_in(26, Arch::Amd64).unwrap();
             Layout { mistrusted: mistrusted.to_vec(), ..Layout::resolve(table).unwrap() }

@@ -171,7 +171,7 @@ fn a_map_that_grows_has_entries_in_two_arrays() {
 }
 
 #[test]
-fn what_makes_no_sense_is_odd_and_hurts_no_other() {
+fn malformed_sets_affect_no_other() {
     const NOWHERE: u64 = 0x10;
     for minor in [23, 27] {
         let mut heap = Heap::default();
