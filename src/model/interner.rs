@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_can_be_gone_on_with() {
+    fn a_view_can_be_appended_to() {
         let mut values = Interner::default();
         for at in 0..1_100 {
             intern(&mut values, &at.to_string());
