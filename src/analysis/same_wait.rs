@@ -235,13 +235,13 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             marks(u8::try_from(state >> 56).unwrap(), None)
         };
-        let (mut pairs, mut believed) = (0, 0);
+        let (mut pairs, mut wrong) = (0, 0);
         for _ in 0..20_000 {
             let readings: Vec<_> = (0..8).map(|_| byte()).collect();
             pairs += readings.windows(2).filter(|pair| pair[0].run_seq == pair[1].run_seq).count();
-            believed += (2..=8).filter(|&until| since(&readings[..until]) < u64::try_from(until - 1).unwrap()).count();
+            wrong += (2..=8).filter(|&until| since(&readings[..until]) < u64::try_from(until - 1).unwrap()).count();
         }
         assert!(pairs > 300, "bytes do agree by chance: {pairs}");
-        assert_eq!((believed, LEAST_INTERVALS), (0, 3));
+        assert_eq!((wrong, LEAST_INTERVALS), (0, 3));
     }
 }

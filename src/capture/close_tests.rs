@@ -68,7 +68,7 @@ fn read(target: &FakeTarget) -> (u64, bool) {
 }
 
 #[test]
-fn stacks_are_read_as_often_as_is_needed_to_believe_them() {
+fn stacks_are_read_as_often_as_their_wait_requires() {
     // The header from which is planned; header, stack, header.
     assert_eq!(read(&process(SELECT)), (1 + 3, true));
     // Header, stack, header, stack, header, stack, header.

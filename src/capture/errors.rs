@@ -32,7 +32,7 @@ pub enum CaptureError {
     Target(#[from] TargetError),
     /// It did not stay stopped while it was read, twice.
     #[error(
-        "process {pid} did not stand still: {broken}\nnothing of what was read is shown; try again, or stop \
+        "process {pid} did not stay stopped: {broken}\nnothing is shown; try again, or stop \
          running threads only, one at a time (--freeze=running)"
     )]
     NotFrozen {

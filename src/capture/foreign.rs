@@ -68,12 +68,12 @@ struct Known {
 }
 
 impl Known {
-    /// Of a thread that waits in the kernel.
+    /// For a thread that waits in the kernel.
     fn blocked(thread: &BlockedThread) -> Self {
         Self { pc: thread.pc.0, sp: thread.sp.0, others: Vec::new() }
     }
 
-    /// Of a thread that stands still.
+    /// For a stopped thread.
     fn stopped(registers: &Registers, numbers: &RegisterNumbers) -> Self {
         let mut others = vec![(numbers.fp, registers.fp.0)];
         others.extend(numbers.link.map(|link| (link, registers.lr.0)));
@@ -311,9 +311,9 @@ impl CStacks {
     fn frame(&self, object: usize, pc: Addr, looked_up: Addr, pool: &mut SymbolPool) -> Option<ForeignFrame> {
         let object = self.objects.get(object)?;
         let named = object.image.as_ref().and_then(|image| image.function(object.bias.unload(looked_up)));
-        let behind = pc.0.wrapping_sub(looked_up.0);
+        let back = pc.0.wrapping_sub(looked_up.0);
         let (function, offset) = match named {
-            Some((name, into)) => (Some(pool.intern_str(&name)), into.wrapping_add(behind)),
+            Some((name, into)) => (Some(pool.intern_str(&name)), into.wrapping_add(back)),
             None => (None, object.bias.unload(pc).0),
         };
         Some(ForeignFrame { function, object: pool.intern_str(&object.path), pc, offset })
@@ -378,8 +378,8 @@ impl<'a> Code<'a> {
     }
 
     fn mapping(&self, pc: u64) -> Option<&'a Mapping> {
-        let behind = self.mappings.partition_point(|mapping| mapping.start.0 <= pc);
-        let mapping = self.mappings.get(behind.checked_sub(1)?)?;
+        let after = self.mappings.partition_point(|mapping| mapping.start.0 <= pc);
+        let mapping = self.mappings.get(after.checked_sub(1)?)?;
         let may_be_code = mapping.exec || (mapping.inode != 0 && !mapping.write);
         (pc < mapping.end.0 && may_be_code).then_some(mapping)
     }

@@ -299,7 +299,7 @@ impl Walk<'_> {
         let (mut left, mut close) = (Vec::new(), Close::default());
         while let Some((window, addrs)) = by_window.pop_first() {
             let plan = Plan { window, ..self.plan.clone() };
-            // The size in bytes stays about the same whatever the window.
+            // The size in bytes stays about the same for any window.
             let per_call = (close::MOST.saturating_mul(WINDOW) / window.max(1)).clamp(1, most);
             let mut still = Vec::new();
             for part in addrs.chunks(per_call) {

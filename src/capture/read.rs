@@ -1,8 +1,8 @@
 //! Reads goroutines in bulk: their headers, the used part of their stacks, and the headers again.
 //!
-//! Whether the target runs or stands still, the bytes are the same kind of bytes; nothing is
-//! decoded here beyond what says which bytes come next. One chunk is read within about a
-//! millisecond, so that few goroutines change in between.
+//! Running or stopped, the target's bytes are the same kind of bytes; nothing is decoded here beyond what
+//! says which bytes come next. One chunk is read within about a millisecond, so that few goroutines change in
+//! between.
 
 use std::sync::Arc;
 
@@ -50,8 +50,7 @@ pub(super) struct Plan {
     /// Whether headers are read again after the stacks. A target that is stopped needs no proof that nothing
     /// moved.
     pub(super) validate: bool,
-    /// Where the stacks of running goroutines start, by the address of the g, when their threads
-    /// stand still.
+    /// Where the stacks of running goroutines start, by the address of the g, when their threads are stopped.
     pub(super) stopped: Arc<FxHashMap<u64, Start>>,
     /// Stacks that a recording keeps apart.
     pub(super) displaced: Arc<Displaced>,

@@ -1,7 +1,7 @@
 //! Everything in a capture but the goroutines: the scheduler, Ps, Ms, heap and collector.
 //!
-//! These are small and read with the mirrors of [`crate::runtime`]; what cannot be found or read is
-//! `None` with a warning, and the rest goes on.
+//! These are small and read with the mirrors of [`crate::runtime`]; what cannot be found or read is `None`
+//! with a warning, and the rest is still read.
 
 use super::errors::CaptureError;
 use crate::addr::Addr;

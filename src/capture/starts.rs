@@ -1,7 +1,7 @@
 //! Where goroutines are that run on stopped or dead threads.
 //!
-//! A process that died of a signal stands still in the handlers of it; where its goroutines were interrupted
-//! is in what the kernel saved for the handlers.
+//! A process that died of a signal is in that signal's handlers; where its goroutines were interrupted is in
+//! what the kernel saved for the handlers.
 
 use rustc_hash::FxHashMap;
 

@@ -60,7 +60,7 @@ pub struct PhysicalFrame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackNode(u32);
 
-/// What came of following a stack.
+/// The result of following a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unwound {
     /// Why it ended.
@@ -115,8 +115,8 @@ struct Node {
     depth: u32,
 }
 
-/// What is looked at each time a frame is met, apart from the rest so that those of a program's
-/// stacks fit into the cache. The rest is at the same index in `Unwinder::nodes`.
+/// What is read each time a frame is met, apart from the rest so that those of a program's stacks fit into
+/// the cache. The rest is at the same index in `Unwinder::nodes`.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     /// As in the frame.
@@ -128,7 +128,7 @@ struct Step {
     kind: StepKind,
 }
 
-/// How to go on from a frame.
+/// How to continue from a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StepKind {
     /// Its return address is right below its top, and there is nothing else to check.

@@ -24,7 +24,7 @@ pub enum Status {
     CopyStack,
     /// Stopped itself for a suspension.
     Preempted,
-    /// Found by the leak detector (1.26 on); blocked for ever.
+    /// Found by the leak detector (1.26 on); blocked forever.
     Leaked,
     /// An unused goroutine for callbacks from C (1.26 on).
     DeadExtra,

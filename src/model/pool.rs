@@ -176,7 +176,7 @@ impl Owns for ForeignStack {
 #[derive(Debug)]
 pub struct SymbolPool {
     id: PoolId,
-    /// Whether it is a read-only view; adding a value makes it a pool of its own.
+    /// Whether it is a read-only view; adding a value makes it a separate pool.
     is_view: bool,
     strings: Interner<Box<str>>,
     frames: Interner<Frame>,
@@ -202,8 +202,8 @@ impl Default for SymbolPool {
 }
 
 impl Clone for SymbolPool {
-    /// A pool with the same values to go on with; ids that either makes from now on mean nothing in the
-    /// other, so the clone has an identity of its own.
+    /// A pool with the same values, to be extended separately; ids that either makes from now on mean nothing
+    /// in the other, so the clone has its own identity.
     fn clone(&self) -> Self {
         Self { id: PoolId::new(), ..self.view() }
     }

@@ -15,7 +15,7 @@ pub enum RuntimeError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The list of goroutines is empty: `schedinit` has not run yet.
-    #[error("the Go runtime of this process has not started: it has no goroutine yet")]
+    #[error("the Go runtime of this process has not started yet: it has no goroutines")]
     NotStarted,
     /// `runtime.allgs` was not found by any means.
     #[error(
@@ -47,7 +47,7 @@ pub enum RuntimeError {
         missing: MissingField,
     },
     /// The version is older than every table.
-    #[error("cannot read this runtime: {version} is too old; go1.18 is the oldest that is tried")]
+    #[error("cannot read this runtime: {version} is too old; the oldest supported version is go1.18")]
     TooOld {
         /// The version.
         version: String,

@@ -300,7 +300,7 @@ impl Search<'_> {
         if let LayoutSource::Nearest { release, .. } = &source {
             warnings.add(
                 WarningCode::NearestLayout,
-                format!("there are no layouts for {version}; those of {release} are used, and pass all checks"),
+                format!("no layouts for {version}; using those of {release}, which pass all checks"),
             );
         }
         if let LayoutSource::Inferred { release, fields } = &source
@@ -308,7 +308,7 @@ impl Search<'_> {
         {
             warnings.add(
                 WarningCode::NearestLayout,
-                format!("no layout fits {version}; that of {release} is used with {} moved", fields.join(", ")),
+                format!("no layout fits {version}; using that of {release} with {} moved", fields.join(", ")),
             );
         }
         if self.moves_fields() && !matches!(source, LayoutSource::Dwarf) {

@@ -29,7 +29,7 @@ pub struct Program {
     pub pclntab: Arc<Pclntab>,
     /// Its moduledata.
     pub module: ModuleData,
-    /// What it says of its build, if anything.
+    /// Its build info, if any.
     pub build_info: Option<BuildInfo>,
     /// Why the build info could not be read, if it is there and damaged.
     pub build_info_error: Option<BuildInfoError>,
@@ -111,7 +111,7 @@ pub enum ProgramError {
     },
     /// `--bin` is another program.
     #[error(
-        "{} is not the program that runs: its Go build id is {found}, the process has {expected}",
+        "{} is not the running program: its Go build id is {found}, the process has {expected}",
         path.display()
     )]
     OtherProgram {

@@ -172,7 +172,7 @@ mod tests {
             unknown(&target, &ps[1..], minor); // no timers
             unknown(&target, &[], minor);
             unknown(&FakeTarget::new(Arch::Amd64), &ps, minor);
-            // A timer of somebody else's.
+            // A timer of another P.
             let owner = u64::from(Evidence::new(&layout(minor)).unwrap().owner);
             target.memory(|memory| memory.put_u64(Addr(HEAP + 0x100 + owner), PS + 0x8000));
             unknown(&target, &ps, minor);

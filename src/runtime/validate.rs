@@ -195,7 +195,7 @@ impl Checker<'_> {
 
     fn check_gs(&self, gs: &[(Addr, G)]) -> Result<(), LayoutMismatch> {
         let gs: Vec<&G> = gs.iter().map(|(_, g)| g).collect();
-        // A g gets an id before anybody can see it, and keeps it when it is dead.
+        // A g gets an id before it is visible, and keeps it when it is dead.
         let has_id = |g: &&&G| (1..MAX_GOID).contains(&g.goid);
         Tally::of(&gs, has_id, |g| g.goid.to_string()).require(7, "g.goid", "a goroutine's id")?;
         let ids: HashSet<u64> = gs.iter().map(|g| g.goid).filter(|id| (1..MAX_GOID).contains(id)).collect();

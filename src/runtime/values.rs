@@ -209,7 +209,7 @@ impl<'a> Values<'a> {
             },
             number => match self.number(number, value.data)? {
                 Some(text) if basic => text,
-                // What has parentheses of its own is given no others.
+                // A text with its own parentheses gets no others.
                 Some(text) if matches!(number, kind::COMPLEX64 | kind::COMPLEX128) => format!("{}{text}", kind.name),
                 Some(text) => format!("{}({text})", kind.name),
                 None => {
@@ -288,7 +288,7 @@ impl<'a> Values<'a> {
         let (operation, path) = (self.string_at(at)?, self.string_at(at.wrapping_add(16))?);
         let (Some(table), Some(data)) = (fields.u64_at(32), fields.u64_at(40)) else { return Ok(None) };
         let Some(kind) = self.target.read_u64(Addr(table.wrapping_add(8)))? else { return Ok(None) };
-        // One within another could go on for ever in hostile memory.
+        // In hostile memory, one within another could go on forever.
         let is_path_error = self.go_type(kind)?.is_none_or(|kind| kind.name == PATH_ERROR);
         let inner = if is_path_error { None } else { self.error_text(Interface { kind, data })? };
         Ok(operation

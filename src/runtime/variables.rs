@@ -115,8 +115,8 @@ impl Search<'_> {
         })
     }
 
-    /// What `search` finds, or found when a recording was made. It looks at much that is nobody's
-    /// business, the environment for one, so a recording gets what was found and nothing else.
+    /// What `search` finds, or found when a recording was made. The search also reads private data, such as
+    /// the environment, so a recording gets only what was found.
     fn searched(
         &self,
         what: &str,

@@ -1,8 +1,8 @@
 //! The version of Go that a program was built with.
 //!
-//! Everything that moves between versions is chosen by the minor version, so this reads it out of whatever
-//! the toolchain wrote: a release, a release with `GOEXPERIMENT`s, a development build. It refuses nothing
-//! but text without a version in it, and it does not judge whether a version is supported.
+//! Everything that moves between versions is chosen by the minor version, so this reads it from whatever the
+//! toolchain wrote: a release, a release with `GOEXPERIMENT`s, a development build. It refuses nothing but
+//! text without a version in it, and it does not judge whether a version is supported.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -93,8 +93,7 @@ impl<'a> GoProcess<'a> {
         Ok(bytes.and_then(|bytes| M::parse(addr, &bytes, layout)))
     }
 
-    /// What reads values of the program, such as those that it panics with; `None` where its layout does
-    /// not tell how.
+    /// Reads values of the program, such as those that it panics with; `None` where its layout is incomplete.
     #[must_use]
     pub fn values(&self) -> Option<Values<'a>> {
         Some(Values::new(self.target, self.runtime.layout.go_type?, self.types()?, self.rules().minor()))

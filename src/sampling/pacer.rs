@@ -99,7 +99,7 @@ impl Pacer {
         self.plan();
     }
 
-    /// A reading has ended, and cost as much CPU time.
+    /// A sample is complete, and cost this much CPU time.
     pub fn end(&mut self, cost: Duration) {
         // Half of the old, half of the new: one slow reading does not slow down the next ten.
         self.cost = Some(self.cost.map_or(cost, |before| before.saturating_add(cost) / 2));

@@ -92,10 +92,10 @@ impl<'a, E> Sampler<'a, E> {
         }
     }
 
-    /// Measures the ages of waits: reads until a goroutine that has not run since the first readings has
-    /// been watched for `least`, and gives the latest snapshot. It takes about a quarter longer, since the first
+    /// Measures the ages of waits: reads until a goroutine that has not run since the first readings has been
+    /// watched for `least`, and gives the latest snapshot. It takes about a quarter longer, since the first
     /// three readings only make sure that nothing runs. No two readings are close, as an interval in which
-    /// nothing could run says nothing.
+    /// nothing could run proves nothing.
     ///
     /// # Errors
     /// The first one of the source.

@@ -20,7 +20,7 @@ use crate::analysis::series::growth::Rate;
 /// How much growth is allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Allowance {
-    /// So many goroutines.
+    /// A number of goroutines.
     Count(u64),
     /// A share of the baseline's goroutines, in percent.
     Percent(f64),

@@ -8,7 +8,7 @@ use crate::model::{NotShown, Snapshot, StackState, SymbolPool};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// So many goroutines in each function, blocked for so long.
+/// Numbers of goroutines by function, and how long they are blocked.
 fn snapshot(groups: &[(&str, u64, Option<u64>)]) -> Snapshot {
     let mut builder = SnapshotBuilder::new();
     let mut id = 0;
@@ -254,7 +254,7 @@ fn growth_of_many_small_groups_is_told_of_all_together() {
     let verdicts = judge(vec![Rule::SteadyGrowth(Allowance::Count(0))], &[], &spread, None);
     let [all] = verdicts[0].offenders.as_slice() else { panic!("{verdicts:?}") };
     assert!(all.example.is_none() && all.rate.is_some_and(|rate| rate.per_second == 3.0));
-    // Half of a series says nothing.
+    // Half of a series proves nothing.
     let half = judge(vec![Rule::SteadyGrowth(Allowance::Count(0))], &[], &spread[..6], None);
     assert_eq!(half[0].outcome, Outcome::NotJudged(Reason::TooFewSamples { samples: 6 }));
 }

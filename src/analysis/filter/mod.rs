@@ -52,7 +52,7 @@ const MAX_LENGTH: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct Filter {
     expr: Expr,
-    /// How many text tests there are; each has a memory of its own in a [`Matcher`].
+    /// How many text tests there are; each has its own cache in a [`Matcher`].
     slots: usize,
     /// The expression with `~` for each `=` that wants a whole text; `None` where there is none.
     with_parts: Option<String>,

@@ -28,8 +28,8 @@ const QUANTILE: f64 = 3.890_591_886;
 const RISES: f64 = 3.0;
 /// The same for its second half, which says whether it rises still: 1 in 40.
 const STILL_RISES: f64 = 2.0;
-/// A load that comes in waves falls back between them, so the lowest samples of so many parts of a
-/// series show a leak below it better than all samples do.
+/// A load that comes in waves falls back between them, so the lowest samples of this many parts of a series
+/// show a leak below it better than all samples do.
 const PARTS: usize = 7;
 /// The same for its second half.
 const LATE_PARTS: usize = 3;

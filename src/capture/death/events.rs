@@ -291,7 +291,7 @@ mod tests {
         };
         const SIGURG: i32 = 23;
         const SIGPROF: i32 = 27;
-        // Preemption, profiling, and a nil dereference that somebody may recover from.
+        // Preemption, profiling, and a nil dereference that may be recovered.
         for (number, inside) in
             [(SIGURG, "runtime.doSigPreempt"), (SIGPROF, "runtime.sigprof"), (11, "runtime.(*sigctxt).preparePanic")]
         {

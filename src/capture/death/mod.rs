@@ -94,8 +94,8 @@ impl Threads {
             certain: certain && whole,
         };
         let Some(Dying { tid, walked, events }) = chosen else {
-            // Nothing of it is on any stack: the kernel ended it in code that is not Go's, or the stacks
-            // are not all there.
+            // Nothing of it is on any stack: the kernel ended it in code that is not Go's, or the stacks are
+            // incomplete.
             let hit = self.threads.iter().find(|(tid, _)| *tid == ended.thread).map(|(_, walked)| walked);
             death.certain = whole && hit.is_some_and(|hit| matches!(hit.entries.first(), Some(Entry::Outside { .. })));
             death.m = hit.and_then(|walked| walked.m).map(|m| m.id);

@@ -162,7 +162,7 @@ impl<'a> Walker<'a> {
         Ok(walked)
     }
 
-    /// Follows one stack, and says where to go on.
+    /// Follows one stack, and returns where to continue.
     fn stretch(&mut self, start: Start, stacks: &Stacks, walked: &mut Walked) -> Result<Option<Start>, ReadError> {
         let sp = start.sp.0;
         let (on, end) = stacks.of(sp);

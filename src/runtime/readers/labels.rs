@@ -1,8 +1,8 @@
 //! The pprof labels of many goroutines.
 //!
 //! They never change once a goroutine has them, so they are read without a stop; but a goroutine may have
-//! dropped them by now, and its memory may be anything. Therefore everything is bounded, and what makes no
-//! sense is kept apart from having none.
+//! dropped them by now, and its memory may be anything. Therefore everything is bounded, and malformed labels
+//! are distinguished from none.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
