@@ -1,5 +1,5 @@
-//! What the name of a Go function says: its package, whether it is the runtime's own, a wrapper or
-//! exported, and how a traceback prints it.
+//! What the name of a Go function shows: its package, whether it is the runtime's own, a wrapper or exported,
+//! and how a traceback prints it.
 //!
 //! Names are kept as the runtime has them; how a traceback prints them differs by Go version, so
 //! what depends on it takes the minor version (26 for go1.26.6). Whose code a function is, the
@@ -14,9 +14,9 @@ use std::borrow::Cow;
 /// The minor version of a Go 1 toolchain: 26 for `go1.26.6`, `go1.26-custom`, `devel go1.26-ab12`.
 #[must_use]
 pub fn minor_of(go_version: &str) -> Option<u32> {
-    let (_, behind) = go_version.split_once("go1.")?;
-    let end = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
-    behind.get(..end)?.parse().ok()
+    let (_, after) = go_version.split_once("go1.")?;
+    let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+    after.get(..end)?.parse().ok()
 }
 
 /// The name as the runtime prints it (traceback.go `printFuncName`, symtab.go `funcNameForPrint`):
@@ -42,7 +42,7 @@ pub fn printed(name: &str, minor: u32) -> Cow<'_, str> {
         return match between_lists(inner) {
             Lists::One => Cow::Owned(format!("{before}[...]{after}")),
             Lists::Two(between) => Cow::Owned(format!("{before}[...]{between}[...]{after}")),
-            Lists::Odd => Cow::Borrowed(name),
+            Lists::Other => Cow::Borrowed(name),
         };
     }
     Cow::Owned(format!("{before}[...]{after}"))
@@ -51,7 +51,7 @@ pub fn printed(name: &str, minor: u32) -> Cow<'_, str> {
 enum Lists<'a> {
     One,
     Two(&'a str),
-    Odd,
+    Other,
 }
 
 /// Whether what is between the first `[` and the last `]` is one list of type arguments or two with
@@ -81,18 +81,18 @@ fn between_lists(inner: &str) -> Lists<'_> {
             _ => {}
         }
     }
-    // Behind the first list of two, the second one's opening bracket is at depth 1 again.
+    // After the first of two lists, the second one's opening bracket is at depth 1 again.
     match (depth, closed, reopened) {
         (1, None, None) => Lists::One,
         (1, Some(closed), Some(reopened)) if reopened > closed => {
-            inner.get(closed + 1..reopened).map_or(Lists::Odd, Lists::Two)
+            inner.get(closed + 1..reopened).map_or(Lists::Other, Lists::Two)
         }
-        _ => Lists::Odd,
+        _ => Lists::Other,
     }
 }
 
-/// Where the package path ends in a function's name: at the first point behind the last slash that
-/// comes before any type argument.
+/// Where the package path ends in a function's name: at the first dot after the last slash that comes before
+/// any type argument.
 #[must_use]
 pub fn package_end(name: &str) -> Option<usize> {
     let plain = name.get(..name.find('[').unwrap_or(name.len()))?;
@@ -100,8 +100,8 @@ pub fn package_end(name: &str) -> Option<usize> {
     plain.get(base..)?.find('.').map(|point| base + point)
 }
 
-/// The package path of a function: `gopkg.in/yaml.v3` for `gopkg.in/yaml%2ev3.(*parser).peek` (the
-/// linker escapes points in the last element); `None` for a name without one.
+/// The package path of a function: `gopkg.in/yaml.v3` for `gopkg.in/yaml%2ev3.(*parser).peek` (the linker
+/// escapes dots in the last element); `None` for a name without one.
 #[must_use]
 pub fn package(name: &str) -> Option<Cow<'_, str>> {
     let path = name.get(..package_end(name)?)?;
@@ -113,13 +113,13 @@ pub fn package(name: &str) -> Option<Cow<'_, str>> {
     }
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        let escaped = match (first, behind) {
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = match (first, after) {
             (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
             _ => None,
         };
         bytes.push(escaped.unwrap_or(first));
-        rest = if escaped.is_some() { behind.get(2..).unwrap_or(&[]) } else { behind };
+        rest = if escaped.is_some() { after.get(2..).unwrap_or(&[]) } else { after };
     }
     Some(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
 }
@@ -128,9 +128,9 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// Whether code is the runtime's: by the name of its package, or because its source is in the
-/// runtime's directory (`time.Sleep` and `sync.runtime_Semacquire` are written there and only bear
-/// other packages' names).
+/// Whether code is the runtime's: by the name of its package, or because its source is in the runtime's
+/// directory (`time.Sleep` and `sync.runtime_Semacquire` are written there and only have other packages'
+/// names).
 #[must_use]
 pub fn is_runtime(function: &str, file: &str) -> bool {
     let by_name =

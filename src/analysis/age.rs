@@ -1,17 +1,17 @@
 //! The age of a wait, for how long a goroutine has been blocked, and how that is known.
 //!
-//! The runtime stamps a wait at a garbage collection after it began, so from one snapshot a wait is
-//! only estimated, and in a program that has not collected yet it is unknown. Who reads a program more
-//! than once measures: a goroutine that was found blocked and has not run since
-//! ([`crate::analysis::series::watching`]). What was measured ([`crate::model::WatchedWaits`]) lies beside the snapshot and is never
-//! written into it.
+//! The runtime stamps a wait at a garbage collection after it began, so from one snapshot a wait is only
+//! estimated, and in a program that has not collected yet it is unknown. Reading a program more than once
+//! measures it: for a goroutine that was found blocked and has not run since
+//! ([`crate::analysis::series::watching`]). What was measured ([`crate::model::WatchedWaits`]) is kept apart
+//! from the snapshot and never written into it.
 
 use crate::model::Snapshot;
 
 /// How the age of a wait is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AgeSource {
-    /// Estimated from the timestamps that garbage collections leave.
+    /// Estimated from GC timestamps.
     Gc,
     /// Measured by reading the program more than once.
     Watched,
@@ -31,14 +31,14 @@ impl AgeSource {
 /// The age of a wait: for how long a goroutine has been blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age {
-    /// At least as long, ns.
+    /// Lower bound, ns.
     pub at_least_ns: u64,
     /// How that is known.
     pub source: AgeSource,
 }
 
 impl Age {
-    /// The longer of what collections show and what was measured; ns both.
+    /// The longer of the GC estimate and the measured age; both in ns.
     #[must_use]
     pub fn of(estimated_ns: Option<u64>, measured_ns: Option<u64>) -> Option<Self> {
         match (estimated_ns, measured_ns) {
@@ -56,8 +56,8 @@ impl Age {
     }
 }
 
-/// Why no age is known of any wait in a snapshot, where the reason is that the program has not collected
-/// enough for that: the first collection stamps nothing. `None` where it has, or nobody knows.
+/// Why no wait in a snapshot has an age, if the reason is too few garbage collections: the first one stamps
+/// nothing. `None` if there were enough, or that is unknown.
 #[must_use]
 pub fn why_unknown(snapshot: &Snapshot) -> Option<&'static str> {
     match snapshot.gc.as_ref()?.cycles {

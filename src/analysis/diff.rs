@@ -1,7 +1,7 @@
-//! What became of the goroutines between two censuses.
+//! Compares the goroutines of two censuses.
 //!
-//! Groups are compared by what their members have in common, goroutines by their ids. Ids are only
-//! compared within one process: those of another run say nothing. Costs are linear.
+//! Groups are compared by what their members have in common, goroutines by their ids. Ids are only compared
+//! within one process: those of another run mean nothing. Costs are linear.
 
 use std::cmp::Reverse;
 
@@ -13,7 +13,7 @@ use super::same_wait::{Between, Wait};
 use super::{GroupBy, PlaceKind, WaitRange};
 use crate::model::{Status, SymbolPool};
 
-/// What happened to a group. In the order in which they are told.
+/// What happened to a group, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
     /// Only in the second.
@@ -29,7 +29,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// All of them, in the order in which they are told.
+    /// All of them, in the order of the report.
     pub const ALL: [Self; 5] = [Self::New, Self::Grown, Self::Gone, Self::Shrunk, Self::Unchanged];
 
     /// The word for it.
@@ -85,8 +85,8 @@ impl Change {
 /// Goroutines that are in both with the same wait.
 #[derive(Clone, Debug)]
 pub struct StillBlocked {
-    /// They, with what they have in common. Their waits are lower bounds: the runtime's own stamp, or
-    /// the time between the two where it is known that they have not run.
+    /// The group, with what its members have in common. Their waits are lower bounds: the runtime's own
+    /// stamp, or the time between the two where it is known that they have not run.
     pub group: Group,
 }
 
@@ -129,7 +129,7 @@ impl Diff {
         }
     }
 
-    /// How many groups have this fate.
+    /// How many groups changed this way.
     #[must_use]
     pub fn groups(&self, fate: ChangeKind) -> usize {
         self.changes.iter().filter(|change| change.fate == fate).count()
@@ -164,7 +164,7 @@ fn changes(first: Vec<Group>, second: Vec<Group>) -> Vec<Change> {
     changes
 }
 
-/// Those that wait where they waited, where nothing says that they went on between.
+/// Those in the same wait, unless something shows that they ran in between.
 fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &SymbolPool) -> Vec<StillBlocked> {
     let before = a.by_id();
     let elapsed = u64::try_from(elapsed_ns).unwrap_or(0);
@@ -178,7 +178,7 @@ fn stayed(a: &Census, b: &Census, elapsed_ns: i128, system: bool, pool: &SymbolP
         .filter(|now| Status::is_blocked_name(pool.str(now.state)))
         .filter_map(|now| {
             let between = between(now).filter(|between| *between != Between::Ran)?;
-            // Two readings are too few to believe equal sequence bytes.
+            // Two samples are too few to rely on equal sequence bytes.
             let proven = (between == Between::Still).then_some(elapsed);
             Some(now.measured(proven))
         })
@@ -250,7 +250,7 @@ mod tests {
         );
         for by in [GroupBy::Stack, GroupBy::SimilarStack, GroupBy::Place(PlaceKind::User), GroupBy::Start] {
             let diff = diff(&a, &b, &by);
-            let told: Vec<(ChangeKind, u64, u64)> = diff.changes.iter().map(|c| (c.fate, c.before, c.after)).collect();
+            let kinds: Vec<(ChangeKind, u64, u64)> = diff.changes.iter().map(|c| (c.fate, c.before, c.after)).collect();
             let want = [
                 (ChangeKind::New, 0, 2),
                 (ChangeKind::Grown, 1, 2),
@@ -258,7 +258,7 @@ mod tests {
                 (ChangeKind::Shrunk, 2, 1),
                 (ChangeKind::Unchanged, 1, 1),
             ];
-            assert_eq!(told, want, "{by:?}");
+            assert_eq!(kinds, want, "{by:?}");
             assert_eq!((diff.before, diff.after), (5, 6), "the runtime's own do not count");
             assert_eq!(diff.changes[0].ids, [5, 6]);
         }
@@ -303,7 +303,7 @@ mod tests {
             self::diff(&a, &has_run, &GroupBy::Stack).stayed.expect("it is one process")[0].group.ids,
             [Goid(2)]
         );
-        // The collections' times are gone, and the stamp is the same: it has not run in between.
+        // The times of collections are not recorded, and the stamp is the same: it has not run in between.
         let (mut stamped, mut unstamped) = (a.clone(), b.clone());
         for goroutine in stamped.goroutines.iter_mut().chain(&mut unstamped.goroutines) {
             (goroutine.wait_since_ns, goroutine.blocked_before_ns) = (std::num::NonZeroU64::new(5), None);

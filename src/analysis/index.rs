@@ -1,4 +1,4 @@
-//! A snapshot with the look-ups that every analysis needs, built once.
+//! A snapshot with the index that every analysis needs, built once.
 
 use rustc_hash::FxHashMap;
 
@@ -19,14 +19,14 @@ pub struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// Builds the look-ups.
+    /// Builds the index.
     #[must_use]
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let threads = snapshot.threads.iter().map(|thread| (thread.addr, thread)).collect();
         Self { snapshot, waits: None, threads, places: LazyPlaces::default() }
     }
 
-    /// The same, with waits that were measured beside the snapshot.
+    /// The same, with measured waits.
     #[must_use]
     pub fn with_waits(snapshot: &'a Snapshot, waits: &'a WatchedWaits) -> Self {
         Self { waits: Some(waits), ..Self::new(snapshot) }
@@ -60,13 +60,13 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// For how long it has been blocked at least, ns; `None` where that is not known.
+    /// How long it has been blocked at least, ns; `None` if unknown.
     #[must_use]
     pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
         self.age(goroutine).map(|age| age.at_least_ns)
     }
 
-    /// The same, with how it is known: the longer of what the collections show and what was measured.
+    /// The same, with its source: the longer of the GC estimate and the measured age.
     #[must_use]
     pub fn age(&self, goroutine: &Goroutine) -> Option<Age> {
         if !goroutine.status.is_blocked() {

@@ -19,7 +19,7 @@ const MAX_VALUES: usize = 100;
 pub struct LabelValues {
     /// The key.
     pub key: StrId,
-    /// Goroutines that have the key, with whatever value.
+    /// Goroutines that have the key, with any value.
     pub members: u64,
     /// How many distinct values there are.
     pub distinct: u64,

@@ -1,4 +1,4 @@
-//! Functions of snapshots: filter, sort, group and count; find what is wrong; compare and judge.
+//! Functions on snapshots: filter, sort, group and count; find problems; compare and judge.
 //!
 //! Nothing here reads a target, formats for people, or knows what a terminal is. Costs are linear
 //! in the number of goroutines (sorting apart): what depends on names is worked out once for each

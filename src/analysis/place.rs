@@ -1,11 +1,11 @@
 //! The place that a goroutine is shown at and grouped by: the user's frame.
 //!
-//! Nearly all goroutines of a server wait in the same few functions of the runtime and the standard
-//! library, which say nothing of what the program does. So its place is the innermost frame that is not
-//! the standard library's; where that is another module's and a frame of the main module is further
-//! out, it is that one, which calls the other. What the standard library does there is a remark. A stack
-//! that has nothing but the standard library's frames has the outermost of them; a system goroutine,
-//! which all wait in the same function, the function that it started in.
+//! Nearly all goroutines of a server wait in the same few functions of the runtime and the standard library,
+//! which show nothing of what the program does. So its place is the innermost frame that is not the standard
+//! library's; where that is another module's and a frame of the main module is further out, it is that one,
+//! which calls the other. What the standard library does there is a remark. A stack that has nothing but the
+//! standard library's frames has the outermost of them; a system goroutine, which all wait in the same
+//! function, the function that it started in.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -77,7 +77,7 @@ pub struct SpotKey {
 pub enum Place {
     /// The place that was asked for.
     At(Spot),
-    /// Where it is now is not known (it is running, or moved while it was read); it started here.
+    /// Its present place is unknown (it is running, or moved while it was read); it started here.
     StartedIn(FrameId),
     /// Nothing is known.
     Unknown,
@@ -187,7 +187,7 @@ impl Places {
 }
 
 /// Of a stack of nothing but the standard library: the outermost of its frames, or where it has only the
-/// runtime's, the outermost of those that says something.
+/// runtime's, the outermost one that is meaningful.
 fn library_place(pool: &SymbolPool, frames: &[StackFrame]) -> Option<Spot> {
     let is_public = |frame: &StackFrame| !frame.hidden && !is_runtime(pool.function(frame.frame));
     if let Some(outermost) = frames.iter().rposition(is_public) {
@@ -224,7 +224,7 @@ fn is_runtime(function: &str) -> bool {
     go_names::package(function).is_none_or(|package| package == "runtime" || package.starts_with("internal/runtime/"))
 }
 
-/// Every stack begins with goexit, and the compiler's wrapper of a `go` statement says less than what it
+/// Every stack begins with goexit, and the compiler's wrapper of a `go` statement means less than what it
 /// calls.
 fn is_own(function: &str) -> bool {
     function != "runtime.goexit" && !go_names::is_go_wrapper(function)

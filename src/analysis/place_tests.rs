@@ -130,7 +130,7 @@ fn wrappers_stand_for_nothing() {
     assert_eq!(text(&snapshot), "net/http.(*Server).Serve");
 }
 
-/// All of them wait in one function of the runtime; where they started says what they are.
+/// All of them wait in one function of the runtime; their start functions identify them.
 #[test]
 fn system_goroutines_are_where_they_started() {
     let functions = ["runtime.gopark", "runtime.bgsweep", "runtime.gcenable.gowrap1", "runtime.goexit"];
@@ -173,7 +173,7 @@ fn groups_are_made_by_the_users_frame() {
     deeper.remove(3);
     let mut add = |id, functions: &[&'static str]| {
         let mut frames = stack("/go/src/", functions);
-        // One line of the program, whatever is further in.
+        // One line of the program, with any frames further in.
         frames.last_mut().unwrap().line = 27;
         builder.add(&GoroutineSpec { id, frames, reason: Some("IO wait"), ..Default::default() });
     };

@@ -25,7 +25,7 @@ const BYTES: &[(&str, u64)] = &[
     ("gib", 1 << 30),
 ];
 
-/// What is said where a duration was not understood.
+/// The error text for a malformed duration.
 pub const DURATION_HELP: &str =
     "a duration is a number with a unit (500ms, 30s, 5m, 1h30m, 2d); a number alone is seconds";
 
@@ -40,11 +40,11 @@ pub fn parse_duration(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total = 0_u64;
     while !rest.is_empty() {
-        let (number, behind) = split_number(rest)?;
-        let end = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
-        let (unit, behind) = behind.split_at_checked(end)?;
+        let (number, after) = split_number(rest)?;
+        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(end)?;
         total = total.checked_add(scaled(number, unit, NS)?)?;
-        rest = behind;
+        rest = after;
     }
     (!text.is_empty()).then_some(total)
 }
@@ -71,7 +71,7 @@ fn scaled(number: &str, unit: &str, units: &[(&str, u64)]) -> Option<u64> {
         ("", _) => 0,
         _ => whole.parse::<u64>().ok()?.checked_mul(factor)?,
     };
-    // Digits beyond the twelfth are less than a nanosecond of a day.
+    // Digits after the twelfth are less than a nanosecond of a day.
     let (fraction, _) = fraction.split_at_checked(12).unwrap_or((fraction, ""));
     let part = match fraction {
         "" => 0,

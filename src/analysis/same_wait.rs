@@ -1,7 +1,8 @@
-//! Since when a goroutine has been in one and the same wait, from reading to reading: the one home of
-//! the rule on what is the same wait, and on what proves that it has not run in between.
+//! Since when a goroutine has been in one and the same wait, from sample to sample: the rule on what is the
+//! same wait, and on what proves that it has not run in between.
 //!
-//! It is the same only where state, wait reason and stack are. Two things the runtime keeps speak for it, and they are not worth the same:
+//! It is the same only where state, wait reason and stack are. Two values that the runtime keeps show it, with
+//! different certainty:
 //!
 //! * `g.waitsince`, equal and not zero: a proof. The runtime zeroes it whenever the goroutine runs, sets
 //!   it once in a collection's cycle, and every cycle sets another value.
@@ -9,9 +10,9 @@
 //!   by chance, 1 time in 256 in each interval in which it has run.
 //!
 //! CPU time could prove the rest (256 departures cost 14 µs at least), but the kernel counts it in ticks of
-//! 10 ms. So equal bytes count only when three intervals in a row agree, and the wait only from the
-//! reading on that three agreeing intervals vouch for: a wait that is reported too long takes three
-//! coincidences in a row (1 in 16.7 million for a goroutine that is always busy).
+//! 10 ms. So equal bytes count only when three intervals in a row agree, and the wait counts from the first
+//! sample that three agreeing intervals confirm: a wait that is reported too long takes three coincidences in
+//! a row (1 in 16.7 million for a goroutine that is always busy).
 
 use std::num::NonZeroU64;
 
@@ -20,7 +21,7 @@ use super::group::Word;
 use crate::addr::Addr;
 use crate::model::{FrameId, Goroutine, StackState};
 
-/// How many intervals in a row have to agree before equal bytes are believed.
+/// How many intervals in a row have to agree before equal bytes count.
 pub const LEAST_INTERVALS: u8 = 3;
 
 /// What the runtime keeps of a goroutine that changes when it runs.
@@ -32,16 +33,16 @@ pub struct Marks {
     pub stamp_ns: Option<u64>,
 }
 
-/// What two readings of one goroutine, at the same place in the same state, say about the time between.
+/// What two samples of one goroutine, at the same place in the same state, show about the time between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Between {
     /// It has not run.
     Still,
-    /// Nothing says that it has run, but that may be chance.
+    /// Nothing shows that it has run, but that may be chance.
     Likely,
     /// It has run, or is elsewhere.
     Ran,
-    /// Nothing speaks for it, and nothing against.
+    /// No evidence either way.
     Unknown,
 }
 
@@ -51,7 +52,7 @@ pub enum Between {
 pub struct Wait {
     state: Word,
     reason: Option<Word>,
-    /// The g and its stack pointer; `None` where that was not written down.
+    /// The g and its stack pointer; `None` where that was not recorded.
     at: Option<(Addr, Addr)>,
     /// Its stack, or why there is none; `None` where stacks cannot be compared.
     stack: Option<Option<StackState>>,
@@ -61,7 +62,7 @@ pub struct Wait {
     wait_ns: Option<u64>,
 }
 
-/// Times are rounded where they are written down, ns.
+/// Times are rounded when they are recorded, ns.
 const ROUNDING_NS: i128 = 1_000_000;
 
 impl Wait {
@@ -94,7 +95,7 @@ impl Wait {
         }
     }
 
-    /// What this, and `elapsed_ns` later `now`, say about the time between.
+    /// What this, and `elapsed_ns` later `now`, show about the time between.
     #[must_use]
     pub fn until(&self, now: &Self, elapsed_ns: i128) -> Between {
         let same_place = self.state == now.state
@@ -115,7 +116,7 @@ impl Wait {
     fn waits_on(&self, now: &Self, elapsed_ns: i128) -> bool {
         match (self.wait_ns, now.wait_ns) {
             (Some(was), Some(now)) => (i128::from(now) - i128::from(was) - elapsed_ns).abs() <= ROUNDING_NS,
-            // It went on, or the collector would not have taken the stamp away.
+            // It has run, or the collector would not have cleared the stamp.
             (Some(_), None) => false,
             (None, _) => true,
         }
@@ -129,7 +130,7 @@ impl Marks {
         Self { run_seq: goroutine.run_seq, stamp_ns: goroutine.wait_since_ns.map(NonZeroU64::get) }
     }
 
-    /// What these, and later those of `now`, say about the time between.
+    /// What these, and later those of `now`, show about the time between.
     #[must_use]
     pub fn until(self, now: Self) -> Between {
         match (self.stamp_ns, now.stamp_ns) {
@@ -148,7 +149,7 @@ impl Marks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stillness {
     since_ns: u64,
-    /// Intervals before `since_ns` in which only the byte spoke for it.
+    /// Intervals before `since_ns` in which only the byte agreed.
     passed: u8,
 }
 
@@ -170,8 +171,8 @@ impl Stillness {
         }
     }
 
-    /// From then on it has not run: the time of a reading, by the clock that the readings were given
-    /// with. That of the latest one says nothing.
+    /// From then on it has not run: the time of a reading, by the clock that the readings were given with.
+    /// That of the latest one means nothing.
     #[must_use]
     pub fn since_ns(self) -> u64 {
         self.since_ns
@@ -214,7 +215,7 @@ mod tests {
     #[test]
     fn equal_bytes_count_after_three_intervals() {
         let same = [marks(7, None); 6];
-        // The latest reading says nothing.
+        // The latest sample shows nothing.
         for readings in 1..=3 {
             assert_eq!(since(&same[..readings]), u64::try_from(readings - 1).unwrap());
         }
@@ -234,13 +235,13 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             marks(u8::try_from(state >> 56).unwrap(), None)
         };
-        let (mut pairs, mut believed) = (0, 0);
+        let (mut pairs, mut wrong) = (0, 0);
         for _ in 0..20_000 {
             let readings: Vec<_> = (0..8).map(|_| byte()).collect();
             pairs += readings.windows(2).filter(|pair| pair[0].run_seq == pair[1].run_seq).count();
-            believed += (2..=8).filter(|&until| since(&readings[..until]) < u64::try_from(until - 1).unwrap()).count();
+            wrong += (2..=8).filter(|&until| since(&readings[..until]) < u64::try_from(until - 1).unwrap()).count();
         }
         assert!(pairs > 300, "bytes do agree by chance: {pairs}");
-        assert_eq!((believed, LEAST_INTERVALS), (0, 3));
+        assert_eq!((wrong, LEAST_INTERVALS), (0, 3));
     }
 }

@@ -59,7 +59,7 @@ impl FromStr for SortKey {
 pub struct Sort {
     /// By what.
     pub key: SortKey,
-    /// Whether the key's own direction is turned round. Ties stay in order of id.
+    /// Whether the key's own direction is reversed. Ties stay in order of id.
     pub reverse: bool,
 }
 
@@ -121,7 +121,7 @@ impl Sort {
     }
 }
 
-/// Largest first, and unknown behind all.
+/// Largest first, unknown last.
 fn descending(value: Option<u64>) -> u64 {
     value.map_or(u64::MAX, |value| (u64::MAX - 1).saturating_sub(value))
 }

@@ -2,7 +2,7 @@
 
 use crate::model::Thread;
 
-/// The id of the M that runs `sysmon`; `None` where none can be it for certain.
+/// The id of the M that runs `sysmon`; `None` unless it is certain.
 ///
 /// `runtime.main` starts it before anything else can start an M (proc.go, 1.19 to 1.27), so that it is the first one
 /// after `m0`, but for the M that programs with cgo hold ready for callbacks: that one has a goroutine locked

@@ -1,9 +1,9 @@
 //! `runtime.allgs`: the addresses of all gs there are.
 //!
-//! gs are never freed and the list only grows, but its array is replaced when it grows, and the
-//! old one becomes garbage. So it is read as the runtime itself reads it without its lock: the
-//! length before the pointer (`allGsSnapshot` and `atomicAllG`, runtime/proc.go), and again behind
-//! the array to see that it was not replaced in between.
+//! gs are never freed and the list only grows, but its array is replaced when it grows, and the old one
+//! becomes garbage. So it is read as the runtime itself reads it without its lock: the length before the
+//! pointer (`allGsSnapshot` and `atomicAllG`, runtime/proc.go), and again after the array to see that it was
+//! not replaced in between.
 
 use super::errors::CaptureError;
 use crate::addr::Addr;
@@ -55,7 +55,10 @@ pub(super) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Ve
             return Ok(addresses(&bytes, warnings));
         }
     }
-    Err(CaptureError::NoGoroutines { at: allgs, what: format!("its array could not be read whole in {TRIES} tries") })
+    Err(CaptureError::NoGoroutines {
+        at: allgs,
+        what: format!("its array could not be read completely in {TRIES} attempts"),
+    })
 }
 
 struct List<'a> {
@@ -85,7 +88,7 @@ impl List<'_> {
         Ok(self.target.read_u64(Addr(self.allgs.0.wrapping_add(16)))?.unwrap_or(0))
     }
 
-    /// The array in pieces, so that a length that is nonsense does not cost its memory first.
+    /// The array in pieces, so that memory is not allocated for a bogus length.
     fn read_array(&self, array: u64, count: usize) -> Result<Option<Vec<u8>>, ReadError> {
         const PIECE: usize = 8 << 20;
         let mut bytes = Vec::new();
@@ -110,8 +113,11 @@ fn addresses(bytes: &[u8], warnings: &mut Warnings) -> Vec<u64> {
     addrs.sort_unstable();
     addrs.dedup();
     if addrs.len() != listed {
-        let odd = listed - addrs.len();
-        warnings.add(WarningCode::GoroutineOdd, format!("{odd} entries of runtime.allgs are no addresses of a g"));
+        let invalid = listed - addrs.len();
+        warnings.add(
+            WarningCode::GoroutineInconsistent,
+            format!("{invalid} entries of runtime.allgs are not addresses of a g"),
+        );
     }
     addrs
 }

@@ -1,4 +1,4 @@
-//! Since when a goroutine has been blocked, for certain.
+//! The latest time by which a goroutine was certainly blocked.
 //!
 //! The runtime stamps `g.waitsince` only when a collection finds a goroutine blocked, and then with
 //! the time at which the collection *before* ended its marking (`markroot`, runtime/mgcmark.go;
@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(second_end_after(650, &ends), NonZeroU64::new(900));
         // By one that has not ended yet.
         assert_eq!(second_end_after(850, &ends), None);
-        // Older than all that are known: any of them is certain, the oldest but one is taken.
+        // Older than all known ends: any of them is certain, the oldest but one is used.
         assert_eq!(second_end_after(1, &ends), NonZeroU64::new(500));
         assert_eq!(second_end_after(1, &[]), None);
     }

@@ -1,11 +1,10 @@
 //! Reads goroutines one by one, each within a microsecond or two.
 //!
-//! The kernel copies the ranges of one call in their order. So what has to be compared lies side by
-//! side in the call, however many goroutines it reads: header, stack, header. Each range costs about
-//! as much as a whole goroutine in bulk, which is why this is for the few: those that were torn when
-//! they were read in bulk, and those whose `g.trackingSeq` proves nothing (see
-//! [`Plan::is_counted`]). Of the latter the stack is read several times, with the header before,
-//! between and after, and believed when all readings are the same.
+//! The kernel copies the ranges of one call in their order. So what has to be compared is adjacent in the
+//! call, however many goroutines it reads: header, stack, header. Each range costs about as much as a whole
+//! goroutine in bulk, which is why this is for the few: those that were torn when they were read in bulk, and
+//! those whose `g.trackingSeq` proves nothing (see [`Plan::is_counted`]). Of the latter the stack is read
+//! several times, with the header before, between and after, and accepted if all reads are the same.
 
 use std::ops::Range;
 
@@ -14,22 +13,21 @@ use crate::addr::Addr;
 use crate::process::remember::Attempt;
 use crate::process::{MemRange, ReadError, Target};
 
-/// How often a stack is read whose goroutine may have run without that being counted. A mixture of
-/// two stacks that is the same each time takes a goroutine that runs and comes to rest again in the
-/// very rhythm of the reader.
+/// How often a stack is read whose goroutine may have run without being counted. To show the same mixture of
+/// two stacks each time, a goroutine would have to run and stop in exactly the rhythm of the reader.
 const LOOKS: usize = 3;
 
 /// Most goroutines that are read together. Their ranges fit into one call (at most 1,024).
 pub(super) const MOST: usize = 64;
 
-/// Memory beyond this is given back when the next goroutines need less, bytes: the longest stack takes
-/// [`LOOKS`] times its length.
+/// Memory beyond this is freed when the next goroutines need less, bytes: the longest stack takes [`LOOKS`]
+/// times its length.
 const MUCH: usize = 16 << 20;
 
 /// The bytes of some goroutines, each read in one go.
 #[derive(Debug, Default)]
 pub(super) struct Close {
-    /// Headers from which is worked out what to read.
+    /// Headers that determine what to read.
     headers: Batch,
     ranges: Vec<MemRange>,
     parts: Vec<Part>,
@@ -91,7 +89,7 @@ impl Close {
         target.read_ranges(&self.ranges, &mut self.buf, &mut self.got)
     }
 
-    /// Works out what to read of one goroutine, from what its header was a moment before.
+    /// Works out what to read of one goroutine, from its header of a moment before.
     fn plan(&mut self, plan: &Plan, addr: Addr, index: usize) {
         let g = plan.parse(self.headers.get(index));
         let stack = g.as_ref().and_then(|g| plan.stack_range(addr, g));
@@ -117,13 +115,13 @@ impl Close {
         place.and_then(|(&start, &got)| self.buf.get(start..)?.get(..got)).unwrap_or_default()
     }
 
-    /// Whether all readings of a goroutine are the same, and what was planned is what had to be read.
+    /// Whether all reads of a goroutine are the same, and the plan covered what had to be read.
     fn is_still(&self, plan: &Plan, one: &Read) -> bool {
         let header = self.bytes(one.ranges.start);
         let Some(g) = plan.parse(header) else { return true };
         let stack = plan.stack_range(one.addr, &g);
         let tick = plan.tick(&g).filter(|_| stack.is_some());
-        // What is not counted now may have been when it was planned.
+        // A wait that is not counted now may have been one that was when it was planned.
         let looks = one.ranges.clone().filter(|&range| self.parts.get(range) == Some(&Part::Stack)).count();
         if stack != one.stack || tick != one.tick || (stack.is_some() && looks < LOOKS && !plan.is_counted(&g)) {
             return false;

@@ -57,7 +57,7 @@ fn process(reason: u8) -> FakeTarget {
     target
 }
 
-/// How many ranges are read of it, and whether it is believed.
+/// How many ranges are read of it, and whether it is accepted.
 fn read(target: &FakeTarget) -> (u64, bool) {
     let plan = plan();
     let mut close = Close::default();
@@ -68,17 +68,17 @@ fn read(target: &FakeTarget) -> (u64, bool) {
 }
 
 #[test]
-fn stacks_are_read_as_often_as_is_needed_to_believe_them() {
+fn stacks_are_read_as_often_as_their_wait_requires() {
     // The header from which is planned; header, stack, header.
     assert_eq!(read(&process(SELECT)), (1 + 3, true));
     // Header, stack, header, stack, header, stack, header.
     assert_eq!(read(&process(COROUTINE)), (1 + 7, true));
-    // A reason that nobody knows is no proof.
+    // An unknown reason is no proof.
     assert_eq!(read(&process(99)), (1 + 7, true));
 }
 
 #[test]
-fn a_stack_that_changes_between_two_readings_is_not_believed() {
+fn a_stack_that_changes_between_two_readings_is_not_accepted() {
     // Reads 2, 4 and 6 are those of the stack.
     for at in 3..=6 {
         let target = process(COROUTINE).at_read(at, |_, memory| {
@@ -96,7 +96,7 @@ fn a_stack_that_changes_between_two_readings_is_not_believed() {
 }
 
 #[test]
-fn one_that_runs_between_two_readings_is_not_believed() {
+fn one_that_runs_between_two_readings_is_not_accepted() {
     let g = layout().g;
     // Read 1 is the first header; it runs during any of them, and waits again.
     for (reason, last) in [(SELECT, 3), (COROUTINE, 7)] {
@@ -121,7 +121,7 @@ fn one_that_runs_between_two_readings_is_not_believed() {
 }
 
 #[test]
-fn what_was_planned_for_another_state_is_not_believed() {
+fn what_was_planned_for_another_state_is_not_accepted() {
     let g = layout().g;
     // It waited in a select when it was planned, and waits as a coroutine when it is read.
     let target = process(SELECT).at_read(1, move |_, memory| {

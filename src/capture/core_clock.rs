@@ -1,13 +1,12 @@
-//! When a process died, by the clock that its own stamps are by. A core file does not say; but the
-//! latest of the stamps in it cannot be later.
+//! When a process died, by the clock of its own stamps. A core file does not record it; but the latest stamp
+//! in it cannot be later.
 
 use crate::model::Goroutine;
 use crate::process::{Clock, ReadError, TargetExt};
 use crate::runtime::GoProcess;
 use crate::runtime::symbols::Global;
 
-/// Stamps beyond this (some 146 years after boot) are no stamps: the runtime keeps `maxint64` for
-/// "never".
+/// Stamps beyond this (some 146 years after boot) are not stamps: the runtime keeps `maxint64` for "never".
 pub(super) const MAX_STAMP: u64 = 1 << 62;
 
 /// The latest stamp that is found, ns by `nanotime`; 0 where there is none.

@@ -1,10 +1,10 @@
-//! From the bytes of one goroutine to what a snapshot has of it, where they can be believed.
+//! From the bytes of one goroutine to its part of a snapshot, if they can be accepted.
 
 use std::num::NonZeroU64;
 
 use rustc_hash::FxHashMap;
 
-use super::fields::{CodeFacts, Odd};
+use super::fields::{BadField, CodeFacts};
 use super::place;
 use super::read::{Plan, Raw};
 use super::symbolize::Symbolizer;
@@ -19,7 +19,7 @@ use crate::runtime::mirror::panic::{Interface, PanicLayout};
 use crate::runtime::readers::panics::newest_on_stack;
 use crate::runtime::rules::{COROUTINE_START, Rules};
 
-/// Decodes goroutines of one program; keeps what it learnt from one capture to the next.
+/// Decodes goroutines of one program; keeps its cache from one capture to the next.
 #[derive(Debug)]
 pub(super) struct Decoder {
     unwinder: Unwinder,
@@ -47,7 +47,7 @@ struct StartFacts {
     coroutine: bool,
 }
 
-/// What few goroutines have: pointers in a g to more, and a field that makes no sense.
+/// What few goroutines have: pointers in a g to more, and an inconsistent field.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extra {
     /// Index in `Collected::goroutines`, once it is there.
@@ -58,29 +58,29 @@ pub(super) struct Extra {
     pub(super) bubble: u64,
     /// `g.ancestors`.
     pub(super) ancestors: u64,
-    /// The value of its newest panic, as long as that is not recovered.
+    /// The value of its newest panic, unless recovered.
     pub(super) panic: Option<Interface>,
-    /// The first field that makes no sense.
-    pub(super) odd: Option<Odd>,
+    /// The first inconsistent field.
+    pub(super) bad: Option<BadField>,
 }
 
 impl Extra {
-    pub(super) fn of(g: &G, odd: Option<Odd>) -> Self {
-        Self { index: 0, labels: g.labels, bubble: g.bubble(), ancestors: g.ancestors, panic: None, odd }
+    pub(super) fn of(g: &G, bad: Option<BadField>) -> Self {
+        Self { index: 0, labels: g.labels, bubble: g.bubble(), ancestors: g.ancestors, panic: None, bad }
     }
 }
 
-/// What came of one goroutine. Not boxed: an allocation for each of a million is felt.
+/// The result of decoding one goroutine. Not boxed: a million allocations are slow.
 pub(super) enum Outcome {
     /// It is decoded.
     Done(Goroutine, Extra),
     /// It is dead.
     Dead(Goroutine),
-    /// It changed while it was read; the reason why its stack cannot be shown should that last.
+    /// It changed while it was read; with the reason why its stack cannot be shown, should it stay so.
     Torn(NotShown),
     /// More of its stack is needed.
     Longer,
-    /// It has to be read by itself.
+    /// It has to be read separately.
     Alone,
 }
 
@@ -104,7 +104,7 @@ impl Decoder {
         }
     }
 
-    /// How much has been learnt, in frames.
+    /// How much is cached, in frames.
     pub(super) fn remembered(&self) -> usize {
         self.unwinder.remembered().saturating_add(self.starts.len()).saturating_add(self.creators.len())
     }
@@ -114,7 +114,7 @@ impl Decoder {
         &mut self.unwinder
     }
 
-    /// Makes symbols available to those who follow other pointers.
+    /// Gives the code that follows other pointers access to symbols.
     pub(super) fn symbolizer(&mut self) -> &mut Symbolizer {
         &mut self.symbolizer
     }
@@ -128,7 +128,7 @@ impl Decoder {
     ) -> Outcome {
         let Some(g) = plan.parse(raw.header) else { return Outcome::Torn(NotShown::Unreadable) };
         let status = g.status();
-        // What stands still is not read at another moment than its thread.
+        // A stopped target and its thread are read at the same moment.
         let is_ending = || !plan.validate && plan.checks.was_on_m(raw.addr.0);
         if status.is_dead() && (g.is_dead_for_certain() || is_ending()) {
             return Outcome::Dead(self.describe(raw.addr, &g, plan, NotShown::NoStack, pool).0);
@@ -144,7 +144,7 @@ impl Decoder {
         }
         let without = match status {
             Status::Running if !plan.stopped.contains_key(&raw.addr.0) => Some(NotShown::Running),
-            // It is being made into another one, unless it stays so.
+            // The g is being reused for another goroutine, unless it stays so.
             Status::Dead | Status::DeadExtra => return Outcome::Torn(NotShown::Unreadable),
             Status::Idle => Some(NotShown::NoStack),
             Status::CopyStack => return Outcome::Torn(NotShown::Moving),
@@ -167,8 +167,8 @@ impl Decoder {
         self.finish(raw, &g, plan, (unwound, panic), pool, warnings)
     }
 
-    /// The value of a goroutine's newest panic, as long as that is not recovered, from the bytes of its
-    /// stack that are believed. Its deferred functions may still be running.
+    /// The value of a goroutine's newest panic, unless recovered, from the validated bytes of its stack. Its
+    /// deferred functions may still be running.
     fn panic_in_flight(&self, g: &G, stack: &[u8], stack_start: u64) -> Option<Interface> {
         if g.panic == 0 {
             return None;
@@ -180,8 +180,8 @@ impl Decoder {
     /// A goroutine without a stack.
     fn done(&mut self, addr: Addr, g: &G, plan: &Plan, why: NotShown, pool: &mut SymbolPool) -> Outcome {
         let (goroutine, code) = self.describe(addr, g, plan, why, pool);
-        let odd = plan.checks.first_odd(g, goroutine.status, code);
-        Outcome::Done(goroutine, Extra::of(g, odd))
+        let bad = plan.checks.first_bad(g, goroutine.status, code);
+        Outcome::Done(goroutine, Extra::of(g, bad))
     }
 
     fn finish(
@@ -197,18 +197,19 @@ impl Decoder {
             let (mut goroutine, code) = self.describe(raw.addr, g, plan, NotShown::NoStack, pool);
             goroutine.sp = Addr(sp);
             self.show(&mut goroutine, node, pool);
-            let odd = plan.checks.first_odd(g, goroutine.status, code);
-            return Outcome::Done(goroutine, Extra { panic, ..Extra::of(g, odd) });
+            let bad = plan.checks.first_bad(g, goroutine.status, code);
+            return Outcome::Done(goroutine, Extra { panic, ..Extra::of(g, bad) });
         }
         match unwound.end {
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
                 Outcome::Longer
             }
-            // Where a running goroutine was stopped, some code of the runtime has no caller that could
-            // be known; that is nothing odd.
+            // Where a running goroutine was stopped, some code of the runtime has no caller that can be
+            // found; that is no problem.
             _ if g.status() == Status::Running => self.done(raw.addr, g, plan, NotShown::Running, pool),
             end => {
-                warnings.add(WarningCode::StackOdd, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
+                warnings
+                    .add(WarningCode::StackMalformed, format!("goroutine {}: its stack ends {}", g.goid, explain(end)));
                 Outcome::Torn(NotShown::Unreadable)
             }
         }
@@ -230,7 +231,7 @@ impl Decoder {
         }
     }
 
-    /// Everything that the header alone tells, and whether its code addresses are some.
+    /// Everything that the header alone shows, and whether its code addresses are valid.
     pub(super) fn describe(
         &mut self,
         addr: Addr,
@@ -251,7 +252,7 @@ impl Decoder {
         let dead = status.is_dead();
         let code = CodeFacts { starts_at_entry: start.is_some(), created_in_code: creator.is_some() };
         let counted = plan.is_counted(g) || (status == Status::Syscall && self.counts_syscalls);
-        // Coroutines run again without the stamp of an earlier wait being taken away.
+        // Coroutines run again without the stamp of an earlier wait being cleared.
         let stamped =
             (plan.is_counted(g) && !coroutine || status == Status::Syscall) && plan.checks.time_can_be(g.waitsince);
         let stack_can_be = g.stack_can_be() || dead;
@@ -266,7 +267,7 @@ impl Decoder {
             run_seq: counted.then_some(g.tracking_seq),
             m: (g.m != 0 && !dead).then_some(Addr(g.m)),
             parent: g.parent_goid.filter(|&id| id != 0 && !dead).map(Goid),
-            // The main goroutine has no creator that anybody would want to see.
+            // The main goroutine's creator is the runtime: not worth showing.
             creator: creator.filter(|_| g.goid != 1 && !dead),
             start: start.filter(|_| !dead),
             innermost: None,

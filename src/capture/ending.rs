@@ -5,12 +5,12 @@ use crate::addr::Addr;
 use crate::process::{ReadError, Target, TargetExt as _};
 use crate::runtime::readers::threads::is_m;
 
-/// Whether the goroutine at `addr`, which says that it is dead and was not for certain when its header
-/// was read as `before`, is being ended by its thread: that is the state for some 100 ns, or for as long
-/// as the thread has no processor. Its M has it as its own until all is cleared (`gdestroy` and
-/// `goexit0`, which call `dropg` last; runtime/proc.go, 1.19 to 1.27).
+/// Whether the goroutine at `addr`, which is marked dead and was certainly not when its header was read as
+/// `before`, is being ended by its thread: that is the state for some 100 ns, or longer while the thread has
+/// no CPU. Its M has it as its own until all is cleared (`gdestroy` and `goexit0`, which call `dropg` last;
+/// runtime/proc.go, 1.19 to 1.27).
 ///
-/// The target is read anew, and what is read is no part of a recording: hand in an unlogged one.
+/// The target is read anew, and what is read is not part of a recording: pass an unlogged one.
 pub(super) fn is_ending(
     target: &dyn Target,
     plan: &Plan,
@@ -19,7 +19,7 @@ pub(super) fn is_ending(
     before: &[u8],
 ) -> Result<bool, ReadError> {
     let Some(g) = plan.parse(before) else { return Ok(false) };
-    // It may have let go of its M already; then that is any of them.
+    // It may have dropped its M already; then that is any of them.
     let named = [g.m];
     let ms: &mut dyn Iterator<Item = u64> =
         if g.m == 0 { &mut plan.checks.ms().iter().copied() } else { &mut named.into_iter() };

@@ -1,7 +1,7 @@
 //! Why a target could not be opened or captured, or a source of snapshots gives none.
 //!
-//! The layers below have errors of their own, which say what they met. Whoever decides by them (what to say
-//! next, whether to look again, how to end) needs to know no more than the kind.
+//! The layers below have their own errors, with the details. Callers that only decide what to do next (what
+//! to print, whether to retry, how to exit) need no more than the kind.
 
 use super::record::RecordError;
 use crate::addr::Addr;
@@ -16,7 +16,7 @@ pub enum OpenError {
     /// There is no Go program in it that could be read.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// Its runtime could not be made sense of.
+    /// Its runtime could not be read.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }
@@ -27,12 +27,12 @@ pub enum CaptureError {
     /// The target could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The target could not be looked into or stopped.
+    /// The target could not be read or stopped.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// It did not stand still for as long as it was read, twice.
+    /// It did not stay stopped while it was read, twice.
     #[error(
-        "process {pid} did not stand still: {broken}\nnothing of what was read is shown; try again, or stop \
+        "process {pid} did not stay stopped: {broken}\nnothing is shown; try again, or stop \
          running threads only, one at a time (--freeze=running)"
     )]
     NotFrozen {
@@ -44,7 +44,7 @@ pub enum CaptureError {
     /// The list of goroutines is not where it should be.
     #[error("the list of goroutines (runtime.allgs at {at}) cannot be read: {what}")]
     NoGoroutines {
-        /// Where it was looked for.
+        /// Where it was searched for.
         at: Addr,
         /// What is there instead.
         what: String,
@@ -55,7 +55,7 @@ pub enum CaptureError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// The process cannot be looked at.
+    /// The process cannot be read.
     #[error(transparent)]
     Target(#[from] TargetError),
     /// The core file or capture cannot be read.
@@ -135,7 +135,7 @@ mod tests {
     use crate::process::fake::FakeTarget;
     use crate::process::live::LiveTarget;
 
-    /// Real failures, each by the way on which it comes.
+    /// Real failures, each on its real path.
     #[test]
     fn kinds_come_up_through_all_layers() {
         let opened = |bytes: Vec<u8>| CoreTarget::from_source(Arc::new(bytes), &CoreOptions::default()).err().unwrap();

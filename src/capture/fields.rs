@@ -1,15 +1,15 @@
-//! Whether what the header of a goroutine holds can be.
+//! Checks whether the fields in a goroutine's header are possible.
 //!
-//! A program may have overwritten its own memory. A field that holds what no runtime writes there is a
-//! warning, one for each goroutine, and is shown as unknown where it can be. What was overwritten with
-//! a value that could be right cannot be found.
+//! A program may have overwritten its own memory. A field with a value that no runtime writes there causes a
+//! warning, one for each goroutine, and is shown as unknown where possible. A plausible wrong value cannot be
+//! detected.
 //!
-//! These are unknown in a healthy program, and no reason for a warning:
+//! These are unknown in a healthy program, and cause no warning:
 //! * the creator and the start function of a goroutine that runs callbacks from C (`oneNewExtraM` in
-//!   runtime/proc.go), which belongs to its thread for good (`lockedm`)
+//!   runtime/proc.go), which belongs to its thread for its whole life (`lockedm`)
 //! * the parent, before Go 1.21 and of goroutines that the runtime itself created at its start
 //! * `waitsince`, until a collection has found the goroutine blocked
-//! * `m`, of all that neither run nor are in system calls
+//! * `m`, of goroutines that are neither running nor in system calls
 //! * `lockedm`, `labels`, `ancestors` and the bubble, of most
 
 use std::sync::Arc;
@@ -28,16 +28,15 @@ use crate::runtime::{GoProcess, MAX_GOID};
 
 const PARENT: &str = "g.parentGoid";
 
-/// By how much a stamp may be later than the clock was when the capture began, ns: longer than any
-/// capture takes.
+/// How much later than the start of the capture a stamp may be, ns: longer than any capture takes.
 const LATER_NS: u64 = 600_000_000_000;
 
-/// What the fields of a goroutine can hold, in this program at this time.
+/// The possible values of a goroutine's fields, in this program at this time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checks {
-    /// The largest id that had been given out when the capture began (`sched.goidgen`).
+    /// The largest id that was assigned when the capture began (`sched.goidgen`).
     max_goid: u64,
-    /// Times of the runtime's `nanotime`: when it started, and the latest that can be.
+    /// Times of the runtime's `nanotime`: when it started, and the latest possible.
     times: (u64, u64),
     /// How many wait reasons there are; 0 where that is unknown.
     wait_reasons: usize,
@@ -45,33 +44,33 @@ pub(super) struct Checks {
     ms: FxHashSet<u64>,
     /// The goroutines that were on them (`m.curg`).
     curgs: FxHashSet<u64>,
-    /// What the program's runtime does.
+    /// The rules of the program's runtime.
     rules: Rules,
 }
 
-/// A field that holds what it cannot.
+/// A field with an impossible value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Odd {
+pub(super) struct BadField {
     /// Its name.
     pub(super) field: &'static str,
     /// What it holds.
     pub(super) value: u64,
-    /// What that is not.
+    /// What was expected.
     pub(super) expected: Expected,
 }
 
 /// What a field should hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// A goroutine's id. It may have been given out after the capture began.
+    /// A goroutine's id. It may have been assigned after the capture began.
     Id,
     /// The address of an M. It may be younger than the list of Ms.
     M,
-    /// Anything else, as a sentence's end.
+    /// Anything else, as the end of a sentence.
     Other(&'static str),
 }
 
-impl Odd {
+impl BadField {
     const fn new(field: &'static str, value: u64, expected: &'static str) -> Self {
         Self { field, value, expected: Expected::Other(expected) }
     }
@@ -79,7 +78,7 @@ impl Odd {
     /// A sentence about the goroutine `id`.
     pub(super) fn sentence(&self, id: Goid) -> String {
         let expected = match self.expected {
-            Expected::Id => "an id that was given out",
+            Expected::Id => "an id that was assigned",
             Expected::M => "the address of an M",
             Expected::Other(text) => text,
         };
@@ -138,7 +137,7 @@ impl Checks {
         self.rules.gives_id_after_state() && g.goid == 0 && g.status() == Status::Runnable
     }
 
-    /// Whether a stamp is one: from after the runtime's start, and not yet to come.
+    /// Whether a stamp is valid: after the runtime's start, and not in the future.
     pub(super) fn time_can_be(&self, stamp: u64) -> bool {
         (self.times.0..=self.times.1).contains(&stamp)
     }
@@ -147,99 +146,99 @@ impl Checks {
         addr == 0 || self.ms.contains(&addr)
     }
 
-    /// The first field of a goroutine that is alive which holds what it cannot, or seems to.
+    /// The first field of a live goroutine with a value that is, or seems, impossible.
     #[inline]
-    pub(super) fn first_odd(&self, g: &G, status: Status, code: CodeFacts) -> Option<Odd> {
+    pub(super) fn first_bad(&self, g: &G, status: Status, code: CodeFacts) -> Option<BadField> {
         let waits = matches!(status, Status::Waiting | Status::Leaked);
         let for_c = g.startpc == 0 && g.lockedm != 0;
         if !g.stack_can_be() {
-            Some(Odd::new("the size of its stack", g.stack_hi.wrapping_sub(g.stack_lo), "the size of a stack"))
+            Some(BadField::new("the size of its stack", g.stack_hi.wrapping_sub(g.stack_lo), "the size of a stack"))
         } else if matches!(status, Status::Unknown(_) | Status::Idle) {
-            Some(Odd::new("g.atomicstatus", g.atomicstatus.into(), "a state of a goroutine"))
+            Some(BadField::new("g.atomicstatus", g.atomicstatus.into(), "a state of a goroutine"))
         } else if waits
             && self.wait_reasons != 0
             && !(usize::from(self.rules.always_has_reason())..self.wait_reasons).contains(&g.waitreason.into())
         {
-            Some(Odd::new("g.waitreason", g.waitreason.into(), "a wait reason"))
+            Some(BadField::new("g.waitreason", g.waitreason.into(), "a wait reason"))
         } else if !for_c && !code.starts_at_entry {
-            Some(Odd::new("g.startpc", g.startpc, "the entry of a function"))
+            Some(BadField::new("g.startpc", g.startpc, "the entry of a function"))
         } else if !(code.created_in_code || (for_c && g.gopc == 0)) {
-            Some(Odd::new("g.gopc", g.gopc, "in a function"))
+            Some(BadField::new("g.gopc", g.gopc, "in a function"))
         } else if g.waitsince != 0 && !self.time_can_be(g.waitsince) {
-            Some(Odd::new("g.waitsince", g.waitsince, "a time since the program started"))
+            Some(BadField::new("g.waitsince", g.waitsince, "a time since the program started"))
         } else if g.m == 0 && matches!(status, Status::Running | Status::Syscall) {
-            Some(Odd::new("g.m", 0, "the address of an M"))
+            Some(BadField::new("g.m", 0, "the address of an M"))
         } else if !self.is_m(g.m) {
-            Some(Odd { field: "g.m", value: g.m, expected: Expected::M })
+            Some(BadField { field: "g.m", value: g.m, expected: Expected::M })
         } else if !self.is_m(g.lockedm) {
-            Some(Odd { field: "g.lockedm", value: g.lockedm, expected: Expected::M })
+            Some(BadField { field: "g.lockedm", value: g.lockedm, expected: Expected::M })
         } else if (g.goid == 0 && !self.is_being_born(g)) || g.goid > self.max_goid {
-            Some(Odd { field: "g.goid", value: g.goid, expected: Expected::Id })
+            Some(BadField { field: "g.goid", value: g.goid, expected: Expected::Id })
         } else {
             let parent = g.parent_goid.filter(|&id| id > self.max_goid || id == g.goid)?;
-            Some(Odd { field: PARENT, value: parent, expected: Expected::Id })
+            Some(BadField { field: PARENT, value: parent, expected: Expected::Id })
         }
     }
 }
 
-/// A goroutine with a field that holds what it cannot, or seems to.
+/// A goroutine with a field whose value is, or seems, impossible.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OddOne {
-    /// Which one, among all that were captured.
+pub(super) struct Suspect {
+    /// Its index among all that were captured.
     pub(super) index: usize,
     /// The field.
-    pub(super) odd: Odd,
+    pub(super) bad: BadField,
 }
 
-/// Warns of those that hold what they cannot. What is younger than the capture's beginning is looked up
-/// first: `max_goid` is `sched.goidgen` as it is now.
+/// Warns of those with impossible values. What is newer than the start of the capture is looked up first:
+/// `max_goid` is the current `sched.goidgen`.
 pub(super) fn report(
     target: &dyn Target,
     layout: &GLayout,
     max_goid: Option<u64>,
-    odd_ones: &[OddOne],
+    suspects: &[Suspect],
     goroutines: &mut [Goroutine],
     warnings: &mut Warnings,
 ) -> Result<(), ReadError> {
     let mut ms: FxHashMap<u64, bool> = FxHashMap::default();
-    for one in odd_ones {
+    for one in suspects {
         let Some(goroutine) = goroutines.get_mut(one.index) else { continue };
-        let odd = &one.odd;
-        let is_right = match odd.expected {
+        let bad = &one.bad;
+        let is_right = match bad.expected {
             Expected::Id => {
-                let given_out = odd.value != 0 && odd.value <= max_goid.unwrap_or(MAX_GOID);
-                given_out && (odd.field != PARENT || odd.value != goroutine.id.0)
+                let assigned = bad.value != 0 && bad.value <= max_goid.unwrap_or(MAX_GOID);
+                assigned && (bad.field != PARENT || bad.value != goroutine.id.0)
             }
-            Expected::M => match ms.get(&odd.value) {
+            Expected::M => match ms.get(&bad.value) {
                 Some(&known) => known,
                 None => {
-                    let is_m = is_m(target, layout, odd.value)?;
-                    ms.insert(odd.value, is_m);
+                    let is_m = is_m(target, layout, bad.value)?;
+                    ms.insert(bad.value, is_m);
                     is_m
                 }
             },
             Expected::Other(_) => false,
         };
         if !is_right {
-            // What makes no sense is unknown.
-            match (odd.expected, odd.field) {
+            // An impossible value is shown as unknown.
+            match (bad.expected, bad.field) {
                 (Expected::Id, PARENT) => goroutine.parent = None,
-                (Expected::M, _) if goroutine.m == Some(Addr(odd.value)) => goroutine.m = None,
+                (Expected::M, _) if goroutine.m == Some(Addr(bad.value)) => goroutine.m = None,
                 _ => {}
             }
-            warnings.add(WarningCode::GoroutineOdd, odd.sentence(goroutine.id));
+            warnings.add(WarningCode::GoroutineInconsistent, bad.sentence(goroutine.id));
         }
     }
     Ok(())
 }
 
-/// Warns of goroutines with an id that another one has. They are in order of id, the dead ones last.
+/// Warns of goroutines that share an id. They are in order of id, the dead ones last.
 pub(super) fn warn_of_twins(goroutines: &[Goroutine], warnings: &mut Warnings) {
     for (one, next) in goroutines.iter().zip(goroutines.iter().skip(1)) {
-        // Of what is no id, it is said anyway.
+        // An invalid id is reported anyway.
         if one.id == next.id && (1..MAX_GOID).contains(&one.id.0) && !next.status.is_dead() {
-            let message = format!("goroutine {}: another one has the same id, at {}", one.id.0, next.addr);
-            warnings.add(WarningCode::GoroutineOdd, message);
+            let message = format!("goroutine {}: another goroutine has the same id, at {}", one.id.0, next.addr);
+            warnings.add(WarningCode::GoroutineInconsistent, message);
         }
     }
 }
@@ -276,66 +275,66 @@ mod tests {
         }
     }
 
-    /// The field that is odd when a waiting goroutine was changed like this.
-    fn odd(change: impl Fn(&mut G)) -> Option<&'static str> {
+    /// The bad field when a waiting goroutine was changed like this.
+    fn bad(change: impl Fn(&mut G)) -> Option<&'static str> {
         let mut g = waiting();
         change(&mut g);
-        checks().first_odd(&g, g.status(), CODE).map(|odd| odd.field)
+        checks().first_bad(&g, g.status(), CODE).map(|bad| bad.field)
     }
 
     #[test]
-    fn what_a_runtime_writes_is_not_odd() {
-        assert_eq!(odd(|_| {}), None);
-        assert_eq!(odd(|g| g.waitsince = 0), None);
-        assert_eq!(odd(|g| g.parent_goid = None), None);
-        assert_eq!(odd(|g| g.parent_goid = Some(0)), None);
-        assert_eq!(odd(|g| (g.atomicstatus, g.m) = (2, 0x7000)), None);
-        assert_eq!(odd(|g| g.lockedm = 0x7000), None);
+    fn what_a_runtime_writes_is_accepted() {
+        assert_eq!(bad(|_| {}), None);
+        assert_eq!(bad(|g| g.waitsince = 0), None);
+        assert_eq!(bad(|g| g.parent_goid = None), None);
+        assert_eq!(bad(|g| g.parent_goid = Some(0)), None);
+        assert_eq!(bad(|g| (g.atomicstatus, g.m) = (2, 0x7000)), None);
+        assert_eq!(bad(|g| g.lockedm = 0x7000), None);
         // Larger ones begin at a page.
-        assert_eq!(odd(|g| (g.stack_lo, g.stack_hi) = (0x6000, 0xe000)), None);
+        assert_eq!(bad(|g| (g.stack_lo, g.stack_hi) = (0x6000, 0xe000)), None);
         // Stale reasons of those that do not wait.
-        assert_eq!(odd(|g| (g.atomicstatus, g.waitreason) = (1, 200)), None);
+        assert_eq!(bad(|g| (g.atomicstatus, g.waitreason) = (1, 200)), None);
         // It runs callbacks from C.
         let mut g = waiting();
         (g.startpc, g.gopc, g.lockedm) = (0, 0, 0x7000);
         let none = CodeFacts { starts_at_entry: false, created_in_code: false };
-        assert_eq!(checks().first_odd(&g, g.status(), none), None);
+        assert_eq!(checks().first_bad(&g, g.status(), none), None);
         g.lockedm = 0;
-        assert_eq!(checks().first_odd(&g, g.status(), none).map(|odd| odd.field), Some("g.startpc"));
+        assert_eq!(checks().first_bad(&g, g.status(), none).map(|bad| bad.field), Some("g.startpc"));
     }
 
     #[test]
-    fn what_no_runtime_writes_is_odd() {
+    fn what_no_runtime_writes_is_rejected() {
         let stack = "the size of its stack";
-        assert_eq!(odd(|g| g.stack_lo = 0), Some(stack));
-        assert_eq!(odd(|g| g.stack_hi = u64::MAX), Some(stack));
-        assert_eq!(odd(|g| g.stack_hi = g.stack_lo), Some(stack));
-        assert_eq!(odd(|g| (g.stack_lo, g.stack_hi) = (0x2100, 0x2900)), Some(stack));
-        assert_eq!(odd(|g| g.stack_lo = 0x2400), Some(stack));
-        assert_eq!(odd(|g| g.atomicstatus = 0), Some("g.atomicstatus"));
-        assert_eq!(odd(|g| g.atomicstatus = 77), Some("g.atomicstatus"));
-        assert_eq!(odd(|g| g.waitreason = 0), Some("g.waitreason"));
-        assert_eq!(odd(|g| g.waitreason = 40), Some("g.waitreason"));
-        assert_eq!(odd(|g| g.waitsince = 999), Some("g.waitsince"));
-        assert_eq!(odd(|g| g.waitsince = u64::MAX), Some("g.waitsince"));
-        assert_eq!(odd(|g| g.atomicstatus = 2), Some("g.m"));
-        assert_eq!(odd(|g| g.m = 8), Some("g.m"));
-        assert_eq!(odd(|g| g.lockedm = 8), Some("g.lockedm"));
-        assert_eq!(odd(|g| g.goid = 0), Some("g.goid"));
-        assert_eq!(odd(|g| g.goid = 101), Some("g.goid"));
-        assert_eq!(odd(|g| g.parent_goid = Some(7)), Some(PARENT));
-        assert_eq!(odd(|g| g.parent_goid = Some(101)), Some(PARENT));
+        assert_eq!(bad(|g| g.stack_lo = 0), Some(stack));
+        assert_eq!(bad(|g| g.stack_hi = u64::MAX), Some(stack));
+        assert_eq!(bad(|g| g.stack_hi = g.stack_lo), Some(stack));
+        assert_eq!(bad(|g| (g.stack_lo, g.stack_hi) = (0x2100, 0x2900)), Some(stack));
+        assert_eq!(bad(|g| g.stack_lo = 0x2400), Some(stack));
+        assert_eq!(bad(|g| g.atomicstatus = 0), Some("g.atomicstatus"));
+        assert_eq!(bad(|g| g.atomicstatus = 77), Some("g.atomicstatus"));
+        assert_eq!(bad(|g| g.waitreason = 0), Some("g.waitreason"));
+        assert_eq!(bad(|g| g.waitreason = 40), Some("g.waitreason"));
+        assert_eq!(bad(|g| g.waitsince = 999), Some("g.waitsince"));
+        assert_eq!(bad(|g| g.waitsince = u64::MAX), Some("g.waitsince"));
+        assert_eq!(bad(|g| g.atomicstatus = 2), Some("g.m"));
+        assert_eq!(bad(|g| g.m = 8), Some("g.m"));
+        assert_eq!(bad(|g| g.lockedm = 8), Some("g.lockedm"));
+        assert_eq!(bad(|g| g.goid = 0), Some("g.goid"));
+        assert_eq!(bad(|g| g.goid = 101), Some("g.goid"));
+        assert_eq!(bad(|g| g.parent_goid = Some(7)), Some(PARENT));
+        assert_eq!(bad(|g| g.parent_goid = Some(101)), Some(PARENT));
         let g = waiting();
-        let field = |code| checks().first_odd(&g, g.status(), code).map(|odd| odd.field);
+        let field = |code| checks().first_bad(&g, g.status(), code).map(|bad| bad.field);
         assert_eq!(field(CodeFacts { starts_at_entry: false, ..CODE }), Some("g.startpc"));
         assert_eq!(field(CodeFacts { created_in_code: false, ..CODE }), Some("g.gopc"));
     }
 
     #[test]
-    fn what_older_runtimes_leave_open_for_a_moment_is_not_odd() {
+    fn what_older_runtimes_leave_unset_for_a_moment_is_accepted() {
         let of = |minor: u32, g: G| {
             let checks = Checks { rules: Rules::of(minor), ..checks() };
-            checks.first_odd(&g, g.status(), CODE).map(|odd| odd.field)
+            checks.first_bad(&g, g.status(), CODE).map(|bad| bad.field)
         };
         let no_reason = G { waitreason: 0, ..waiting() };
         assert_eq!((of(19, no_reason), of(20, no_reason)), (None, None));

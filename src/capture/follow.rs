@@ -1,9 +1,8 @@
-//! What only pointers lead to from a goroutine that was read: labels, bubbles, ancestors, and the values
-//! of panics.
+//! What is reached from a goroutine through pointers only: labels, bubbles, ancestors, and panic values.
 //!
-//! They are followed after the goroutine was believed. One that has run since may have let go of them:
-//! that is no reason for a warning, and a recording says so, since its memory has the goroutine as it was
-//! believed. What is bounded for each goroutine is bounded for all of them too.
+//! They are followed after the goroutine was validated. One that has run since may have dropped them: that is
+//! no reason for a warning, and a recording notes it, since its memory has the goroutine as it was validated.
+//! Limits hold for each goroutine and for all together.
 
 use std::num::NonZeroU64;
 
@@ -23,25 +22,25 @@ use crate::runtime::readers::labels::{Labels, read_labels};
 use crate::runtime::values::Values;
 use crate::runtime::{GoProcess, readers};
 
-/// Ids of bubbles that are believed are below this; they are counted from 1.
+/// Ids of bubbles are accepted below this; they count from 1.
 const MAX_BUBBLE: u64 = 1 << 40;
-/// Most bytes of bubbles that are read in one capture.
+/// Most bytes of bubbles read in one capture.
 const MAX_BUBBLE_BYTES: u64 = 256 << 20;
-/// Most distinct values of panics that are read in one capture.
+/// Most distinct panic values read in one capture.
 const MAX_VALUES: usize = 10_000;
 /// Most bytes of their texts.
 const MAX_TEXTS: usize = 16 << 20;
-/// What stands for a value beyond these.
+/// What is shown for a value beyond these.
 const NOT_READ: &str = "(not read: too many panics)";
 
 /// Follows pointers of one target.
 pub(super) struct Follow<'a> {
     pub(super) process: GoProcess<'a>,
-    /// What a recording says that goroutines had let go of: address of the g, and name of the field.
+    /// Pointers that goroutines had dropped, as a recording notes: address of the g, and name of the field.
     pub(super) let_go: FxHashSet<(u64, String)>,
 }
 
-/// A pointer that led to nothing valid.
+/// A pointer to invalid data.
 struct Lost {
     /// Index of its goroutine.
     index: usize,
@@ -52,8 +51,7 @@ struct Lost {
 }
 
 impl Follow<'_> {
-    /// Follows what there is to follow, and warns of fields that make no sense. `max_goid` is
-    /// `sched.goidgen` as it is now.
+    /// Follows all of them, and warns of inconsistent fields. `max_goid` is the current `sched.goidgen`.
     pub(super) fn all(
         &self,
         decoder: &mut Decoder,
@@ -63,8 +61,8 @@ impl Follow<'_> {
         warnings: &mut Warnings,
     ) -> Result<(), ReadError> {
         let layout = &self.process.runtime.layout;
-        let odd = std::mem::take(&mut collected.odd);
-        fields::report(self.process.target, &layout.g, max_goid, &odd, &mut collected.goroutines, warnings)?;
+        let suspects = std::mem::take(&mut collected.suspects);
+        fields::report(self.process.target, &layout.g, max_goid, &suspects, &mut collected.goroutines, warnings)?;
         let mut extras = std::mem::take(&mut collected.extras);
         self.panics(&extras, pool, collected)?;
         self.drop_let_go(&mut extras, collected);
@@ -87,7 +85,7 @@ impl Follow<'_> {
         Ok(())
     }
 
-    /// Where a recording has it that a pointer was let go of, nothing is followed.
+    /// A pointer that was dropped, as a recording notes, is not followed.
     fn drop_let_go(&self, extras: &mut [Extra], collected: &mut Collected) {
         if self.let_go.is_empty() {
             return;
@@ -119,8 +117,8 @@ impl Follow<'_> {
             return Ok(());
         }
         let Some(form) = self.process.label_form() else {
-            let message = "labels are unknown: there is no layout of runtime.hmap, in which this version keeps them";
-            warnings.add(WarningCode::FieldMistrusted, message);
+            let message = "labels are unknown: no layout of runtime.hmap, where this Go version keeps them";
+            warnings.add(WarningCode::FieldRejected, message);
             return Ok(());
         };
         let (mut ids, mut not_read) = (FxHashMap::<u64, Option<LabelsId>>::default(), 0_usize);
@@ -140,7 +138,7 @@ impl Follow<'_> {
             Labels::Odd => {}
         })?;
         if not_read > 0 {
-            let message = format!("{not_read} of {} sets of labels were not read: there are too many", sets.len());
+            let message = format!("{not_read} of {} label sets were not read: too many", sets.len());
             warnings.add(WarningCode::LimitReached, message);
         }
         let field = (LABELS, layout.g.labels);
@@ -218,7 +216,7 @@ impl Follow<'_> {
         Ok(())
     }
 
-    /// Warns of pointers that led to nothing valid, unless their goroutines have run since and let go of them.
+    /// Warns of pointers to invalid data, unless their goroutines have run since and dropped them.
     fn report_lost(&self, lost: &[Lost], collected: &mut Collected, warnings: &mut Warnings) -> Result<(), ReadError> {
         let budget = Budget { objects: lost.len(), bytes: 8 * lost.len() as u64, depth: 0 };
         let now = Frontier::new(unlogged(self.process.target), budget).words(lost.iter().map(|one| one.at))?;
@@ -230,7 +228,7 @@ impl Follow<'_> {
             }
             let (id, Lost { field, value, .. }) = (goroutine.id.0, one);
             let message = format!("goroutine {id}: {field} is {value:#x}, which does not point to valid data");
-            warnings.add(WarningCode::GoroutineOdd, message);
+            warnings.add(WarningCode::GoroutineInconsistent, message);
         }
         Ok(())
     }
@@ -244,8 +242,8 @@ fn distinct(pointers: impl Iterator<Item = u64>) -> Vec<Addr> {
     distinct
 }
 
-/// Gives each goroutine that has such a pointer what it leads to, and notes those where that is nothing:
-/// `set` says so. A field is its name and its offset in a g.
+/// Gives each goroutine that has such a pointer what it leads to, and notes the invalid ones: `set` returns
+/// which. A field is its name and its offset in a g.
 fn give(
     extras: &[Extra],
     collected: &mut Collected,
@@ -268,7 +266,7 @@ const LABELS: &str = "g.labels";
 const BUBBLE: &str = "g.bubble";
 const ANCESTORS: &str = "g.ancestors";
 
-/// Values of panics in words, each distinct one once.
+/// Panic values as text, each distinct one once.
 struct PanicValues<'a> {
     values: Option<&'a Values<'a>>,
     texts: FxHashMap<(u64, u64), StrId>,
@@ -280,7 +278,7 @@ impl<'a> PanicValues<'a> {
         Self { values, texts: FxHashMap::default(), bytes: 0 }
     }
 
-    /// The value of a panic that is in flight: it is the value itself still, rather than its text.
+    /// The value of a panic in progress: still the value itself, not yet its text.
     fn text(&mut self, value: Interface, pool: &mut SymbolPool) -> Result<Option<StrId>, ReadError> {
         let Some(values) = self.values else { return Ok(None) };
         let key = (value.kind, value.data);

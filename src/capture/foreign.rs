@@ -1,11 +1,11 @@
-//! What goroutines do in C: the frames below a call out of Go.
+//! What goroutines do in C: the frames called from Go.
 //!
-//! C runs on the stack of the scheduler's goroutine (`m.g0`), which `runtime.asmcgocall` switches
-//! to (asm_amd64.s and asm_arm64.s, Go 1.19 to 1.27). It is followed from where the thread is, by
-//! the call frame information of the mapped files, up to that function, where the goroutine's own
-//! stack goes on. Without a stop, only a thread that waits in the kernel says where it is. It
-//! refuses to guess: no scanning for return addresses, no frame pointers that nobody has saved.
-//! Where a caller cannot be known for certain the frames so far are kept, and marked as not all.
+//! C runs on the stack of the scheduler's goroutine (`m.g0`), which `runtime.asmcgocall` switches to
+//! (asm_amd64.s and asm_arm64.s, Go 1.19 to 1.27). It is followed from where the thread is, by the call frame
+//! information of the mapped files, up to that function, where the goroutine's own stack goes on. Without a
+//! stop, only a thread that waits in the kernel shows where it is. It refuses to guess: no scanning for
+//! return addresses, no frame pointers that were not saved. Where a caller cannot be determined, the frames
+//! so far are kept and marked as incomplete.
 
 #[cfg(test)]
 mod tests;
@@ -30,16 +30,16 @@ use crate::runtime::{GoProcess, c_call};
 
 /// Most frames of one C stack.
 const MAX_FRAMES: usize = 256;
-/// Most bytes of one C stack that are looked at, from its stack pointer up.
+/// Most bytes of one C stack that are read, from its stack pointer up.
 const MAX_STACK: u64 = 1 << 20;
-/// Bytes that are looked at of a stack that is not the scheduler's (a signal handler's, or one that
-/// the C code made itself).
+/// Bytes that are read of a stack that is not the scheduler's (a signal handler's, or one that the C code
+/// made itself).
 const OTHER_STACK: usize = 64 << 10;
 /// Most bytes of C stacks that are held at once.
 const MAX_HELD: usize = 64 << 20;
-/// Most files that are remembered.
+/// Most files that are cached.
 const MAX_OBJECTS: usize = 4096;
-/// Most places whose way to the caller is remembered.
+/// Most places whose step to the caller is cached.
 const MAX_STEPS: usize = 1 << 20;
 
 /// A thread in C, as it was read.
@@ -47,9 +47,9 @@ const MAX_STEPS: usize = 1 << 20;
 pub(super) struct InC {
     /// Its M.
     m: M,
-    /// The goroutine on it; its stack pointer tells whether that is the stack that was read.
+    /// The goroutine on it; its stack pointer shows whether that is the stack that was read.
     curg: G,
-    /// `m.g0.sched.sp`: what `asmcgocall` took for the stack of C.
+    /// `m.g0.sched.sp`: where `asmcgocall` started the C stack.
     g0_sp: u64,
     /// Where it is.
     registers: Known,
@@ -68,12 +68,12 @@ struct Known {
 }
 
 impl Known {
-    /// Of a thread that waits in the kernel.
+    /// For a thread that waits in the kernel.
     fn blocked(thread: &BlockedThread) -> Self {
         Self { pc: thread.pc.0, sp: thread.sp.0, others: Vec::new() }
     }
 
-    /// Of a thread that stands still.
+    /// For a stopped thread.
     fn stopped(registers: &Registers, numbers: &RegisterNumbers) -> Self {
         let mut others = vec![(numbers.fp, registers.fp.0)];
         others.extend(numbers.link.map(|link| (link, registers.lr.0)));
@@ -88,21 +88,21 @@ impl Known {
     }
 }
 
-/// Reads the C stacks of those of `ms` that were in C, and still are, in the same call. With
-/// `frozen` their threads stand still, and say where they are even when they do not wait.
+/// Reads the C stacks of those of `ms` that were in C, and still are, in the same call. With `frozen` their
+/// threads are stopped, and show where they are even when they do not wait.
 pub(super) fn read(
     process: GoProcess<'_>,
     ms: &[M],
     frozen: Option<&dyn Frozen>,
     warnings: &mut Warnings,
 ) -> Result<Vec<InC>, ReadError> {
-    // What is read here once more must not take the place of what was believed before.
+    // What is read again here must not replace what was validated before.
     let process = process.unlogged();
     let mut found = Vec::new();
     let mut held = 0_usize;
     for m in ms.iter().filter(|m| m.incgo && m.curg != 0) {
         if held > MAX_HELD {
-            let message = format!("C stacks of more than {MAX_HELD} bytes together: the rest was not read");
+            let message = format!("C stacks of more than {MAX_HELD} bytes in all: the rest was not read");
             warnings.add(WarningCode::LimitReached, message);
             break;
         }
@@ -132,7 +132,7 @@ fn read_one(process: GoProcess<'_>, m: &M, frozen: Option<&dyn Frozen>) -> Resul
     let mut stack = vec![0; len];
     let got = target.read(Addr(registers.sp), &mut stack)?;
     stack.truncate(got);
-    // The same call of C, by the same goroutine, before and behind; and the thread did not move.
+    // The same call of C, by the same goroutine, before and after; and the thread did not move.
     let Some(now) = process.read::<M>(m.addr)? else { return Ok(None) };
     let same_call = now.incgo && (now.curg, now.g0, now.procid, now.ncgocall) == (m.curg, m.g0, m.procid, m.ncgocall);
     if !same_call || Place::of(target, tid, frozen) != Some(place) || curg.status() != Status::Syscall {
@@ -164,7 +164,7 @@ impl Place {
 struct Object {
     path: String,
     bias: LoadBias,
-    /// `None` when the file cannot be had; its name is all that is known then.
+    /// `None` when the file cannot be read; then only its name is known.
     image: Option<Image>,
 }
 
@@ -181,7 +181,7 @@ struct Image {
     elf: Arc<Elf>,
     symbols: Symbols,
     frames: Option<EhFrame>,
-    /// A separate file with symbols, and how much larger its addresses have to be made.
+    /// A separate file with symbols, and the offset to add to its addresses.
     separate: Option<(Arc<Elf>, Symbols, u64)>,
 }
 
@@ -205,7 +205,7 @@ impl Image {
     }
 }
 
-/// Files are told apart by path and inode, and by where they were loaded.
+/// Files are identified by path, inode and load address.
 type ObjectKey = (String, u64, Addr);
 
 /// Unwinds and names; keeps the files that it opened from one capture to the next.
@@ -219,8 +219,8 @@ pub(super) struct CStacks {
 }
 
 impl CStacks {
-    /// Gives the goroutines that were found in C what they do there. Only a goroutine whose Go stack
-    /// is of the same call gets it.
+    /// Adds the C frames to the goroutines that were found in C. Only a goroutine whose Go stack is of the
+    /// same call gets it.
     pub(super) fn attach(
         &mut self,
         process: GoProcess<'_>,
@@ -231,7 +231,7 @@ impl CStacks {
         if found.is_empty() {
             return;
         }
-        // What comes of it is recorded, and not the megabytes of libraries that are searched for it.
+        // The result is recorded, not the megabytes of libraries that are searched for it.
         let process = process.unlogged();
         let target = process.target;
         let Ok(mappings) = target.mappings() else { return };
@@ -259,7 +259,7 @@ impl CStacks {
         let word = |addr: u64| one.stack.u64_at(usize::try_from(addr.checked_sub(one.registers.sp)?).ok()?);
         let mut stack = ForeignStack { frames: Vec::new(), complete: false, syscall: one.syscall };
         let mut now = one.registers.clone();
-        // Whether `pc` is the next instruction, rather than the one behind a call.
+        // Whether `pc` is the next instruction, rather than the one after a call.
         let mut exact = true;
         while stack.frames.len() < MAX_FRAMES {
             if code.is_go(now.pc) {
@@ -284,7 +284,7 @@ impl CStacks {
     fn object(&mut self, code: &Code<'_>, pc: u64) -> Option<usize> {
         let mapping = code.mapping(pc)?;
         let index = self.object_of(code, mapping, pc);
-        // gdb does not say in a core file what was executable of what it left out; the file does.
+        // A core file by gdb does not record which parts that it left out were executable; the file does.
         (mapping.exec || self.objects.get(index)?.has_code_at(pc)).then_some(index)
     }
 
@@ -311,9 +311,9 @@ impl CStacks {
     fn frame(&self, object: usize, pc: Addr, looked_up: Addr, pool: &mut SymbolPool) -> Option<ForeignFrame> {
         let object = self.objects.get(object)?;
         let named = object.image.as_ref().and_then(|image| image.function(object.bias.unload(looked_up)));
-        let behind = pc.0.wrapping_sub(looked_up.0);
+        let back = pc.0.wrapping_sub(looked_up.0);
         let (function, offset) = match named {
-            Some((name, into)) => (Some(pool.intern_str(&name)), into.wrapping_add(behind)),
+            Some((name, into)) => (Some(pool.intern_str(&name)), into.wrapping_add(back)),
             None => (None, object.bias.unload(pc).0),
         };
         Some(ForeignFrame { function, object: pool.intern_str(&object.path), pc, offset })
@@ -327,7 +327,7 @@ impl CStacks {
     }
 }
 
-/// The caller's registers. `None` where there is none or it cannot be known for certain.
+/// The caller's registers. `None` where there is none or it cannot be determined.
 fn caller(
     row: &Row,
     now: &Known,
@@ -348,7 +348,7 @@ fn caller(
         Rule::In(other) => now.get(other, numbers),
         Rule::Unknown => None,
     };
-    // In a register it can only be as long as nobody else was called.
+    // It can be in a register only until another function is called.
     if row.rule(row.return_address) == Rule::Same && !innermost {
         return None;
     }
@@ -378,8 +378,8 @@ impl<'a> Code<'a> {
     }
 
     fn mapping(&self, pc: u64) -> Option<&'a Mapping> {
-        let behind = self.mappings.partition_point(|mapping| mapping.start.0 <= pc);
-        let mapping = self.mappings.get(behind.checked_sub(1)?)?;
+        let after = self.mappings.partition_point(|mapping| mapping.start.0 <= pc);
+        let mapping = self.mappings.get(after.checked_sub(1)?)?;
         let may_be_code = mapping.exec || (mapping.inode != 0 && !mapping.write);
         (pc < mapping.end.0 && may_be_code).then_some(mapping)
     }

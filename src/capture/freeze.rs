@@ -1,6 +1,6 @@
-//! Exact stacks of running goroutines, for which threads have to stand still for a moment.
+//! Exact stacks of running goroutines, for which threads have to be stopped for a moment.
 //!
-//! What is read while they stand is only read; it is decoded when they run again.
+//! During the stop memory is only copied; it is decoded when the threads run again.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::process::{Broken, FreezeWhich, Frozen, ReadError, TargetError};
 use crate::runtime::GoProcess;
 use crate::runtime::mirror::m::M;
 
-/// Stops the threads that run goroutines, one at a time, and puts what they ran into the picture.
+/// Stops the threads that run goroutines, one at a time, and adds the stacks of what they ran to the
+/// snapshot.
 pub(super) fn stop_running(
     walk: &mut Walk<'_>,
     process: GoProcess<'_>,
@@ -82,7 +83,7 @@ fn stop_each(
             // It is looked for again, or stays without a stack.
             Err(_) => continue,
         }
-        // An error in a freeze that was none may be of the change, and says nothing.
+        // An error in a failed freeze may come from the change, and means nothing.
         stopped_chunks.extend(read?);
     }
     Ok(stopped_chunks)
@@ -93,7 +94,7 @@ pub(super) fn stopped(frozen: &dyn Frozen) -> usize {
     frozen.threads().iter().filter(|&&tid| frozen.registers(tid).is_some()).count()
 }
 
-/// Adds one stop to what is told of the freeze: the longest counts.
+/// Adds one stop to the report of the freeze: the longest counts.
 pub(super) fn note(info: &mut FreezeInfo, stopped: std::time::Duration, threads: usize) {
     info.stopped_ns = info.stopped_ns.max(u64::try_from(stopped.as_nanos()).unwrap_or(u64::MAX));
     info.threads = info.threads.saturating_add(u32::try_from(threads).unwrap_or(u32::MAX));

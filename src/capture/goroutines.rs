@@ -1,10 +1,10 @@
 //! Every goroutine of the target: read in bulk, validated, unwound, and the torn ones tried again.
 //!
-//! The target runs on while it is read. A goroutine that waits is believed when its header was the same
-//! before and behind its stack, including the sequence number that the runtime raises each time it
-//! leaves a processor, and when its stack ends where stacks end. One whose sequence number proves
-//! nothing is read by itself, and so is what failed the first time (see [`super::close`]). What fails on
-//! every try is counted and marked as moving; its stack is never shown.
+//! The target runs on while it is read. A goroutine that waits is accepted if its header was the same before
+//! and after its stack, including the sequence number that the runtime increments each time it leaves a P,
+//! and if its stack ends at an outermost function. One whose sequence number proves nothing is read
+//! separately, and so is what failed the first time (see [`super::close`]). What fails on every attempt is
+//! counted and marked as moving; its stack is never shown.
 
 mod replace;
 
@@ -18,7 +18,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::close::{self, Close};
 use super::decode::{Decoder, Extra, Outcome};
 use super::ending::is_ending;
-use super::fields::OddOne;
+use super::fields::Suspect;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::recording::Recorded;
 use crate::addr::Addr;
@@ -26,9 +26,9 @@ use crate::model::{Consistency, Goroutine, NotShown, StackState, Status, SymbolP
 use crate::process::remember::Attempt;
 use crate::process::{ReadError, Target, TargetExt, unlogged};
 
-/// How often torn ones are tried again: how many of them are read together, and how long is waited
-/// before. At first nothing is lost but the moment; then, on a machine with more to do than processors,
-/// the thread that moves it or scans it may be off its processor.
+/// Retries of torn ones: how many are read together, and how long to wait before. The first ones cost next to
+/// nothing; later, on a machine with more work than CPUs, the thread that runs it or scans it may be off its
+/// CPU.
 const RETRIES: [(usize, Duration); 6] = [
     (close::MOST, Duration::ZERO),
     (16, Duration::ZERO),
@@ -37,10 +37,10 @@ const RETRIES: [(usize, Duration); 6] = [
     (1, Duration::from_millis(1)),
     (1, Duration::from_millis(5)),
 ];
-/// First look at a stack: enough for all but a few, and small enough that a chunk stays small.
+/// First read of a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
-/// How many threads read. Reading takes twice as long as decoding, so that with two of them nobody
-/// waits for long.
+/// How many threads read. Reading takes twice as long as decoding, so with two of them the decoder rarely
+/// waits.
 const READERS: usize = 2;
 
 /// What decoding collects besides the goroutines.
@@ -54,12 +54,12 @@ pub(super) struct Collected {
     pub(super) consistency: Consistency,
     /// Pointers that have to be followed, by the index of the goroutine that has them.
     pub(super) extras: Vec<Extra>,
-    /// Goroutines with fields that make no sense, or seem to make none.
-    pub(super) odd: Vec<OddOne>,
+    /// Goroutines with fields that are, or seem, inconsistent.
+    pub(super) suspects: Vec<Suspect>,
     /// Those that were given up, by the address of the g: why, and their ids, where they have one that
     /// can be read.
     given_up: BTreeMap<u64, (NotShown, Option<u64>)>,
-    /// What a recording has to know beyond the memory.
+    /// What a recording needs beyond the memory.
     pub(super) recorded: Recorded,
 }
 
@@ -72,13 +72,13 @@ pub(super) struct Walk<'a> {
     pub(super) pool: &'a mut SymbolPool,
     pub(super) warnings: &'a mut Warnings,
     pub(super) collected: Collected,
-    /// Goroutines that a recording says never held still.
+    /// Goroutines that were moving, as a recording notes.
     pub(super) unsettled: FxHashMap<u64, NotShown>,
-    /// Goroutines that a recording says were just ending.
+    /// Goroutines that were just ending, as a recording notes.
     pub(super) ending: FxHashSet<u64>,
     /// Offset of `m.curg`, in bytes.
     pub(super) curg: u64,
-    /// Indexes of the goroutines by their address, once some are put in place of what was there.
+    /// Indexes of the goroutines by address, once some are replaced.
     pub(super) places: FxHashMap<u64, usize>,
 }
 
@@ -87,7 +87,7 @@ struct Again {
     addr: u64,
     window: usize,
     why: NotShown,
-    /// Whether it was not tried yet, because it has to be read by itself.
+    /// Whether it was not tried yet, because it has to be read separately.
     untried: bool,
 }
 
@@ -110,7 +110,7 @@ impl Walk<'_> {
     fn settle(&mut self, again: Vec<Again>) -> Result<(), ReadError> {
         let (untried, mut torn): (Vec<Again>, Vec<Again>) = again.into_iter().partition(|one| one.untried);
         torn.extend(self.read_closely(untried, close::MOST, true)?);
-        // What stands still for good is tried once more, for those with long stacks.
+        // A target that is stopped for good is read once more, for long stacks.
         let tries = if self.plan.validate { RETRIES.len() } else { 1 };
         for (most, pause) in RETRIES.into_iter().take(tries) {
             if torn.is_empty() {
@@ -123,9 +123,8 @@ impl Walk<'_> {
         self.give_up(torn)
     }
 
-    /// Reads the goroutines at `addrs` into `chunks` without decoding anything, for a target that
-    /// stands still and is not to stand longer than it must. Chunks that were read into before have
-    /// their memory already.
+    /// Reads the goroutines at `addrs` into `chunks` without decoding anything, for a target that is stopped,
+    /// and only as long as it must be. Chunks that were read into before have their memory already.
     pub(super) fn read_all(
         target: &dyn Target,
         plan: &Plan,
@@ -150,7 +149,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Decodes what [`Self::read_all`] read with `plan`; what is torn even so is read again.
+    /// Decodes what [`Self::read_all`] read with `plan`; what is torn all the same is read again.
     pub(super) fn decode_all(&mut self, chunks: &[Chunk], plan: &Plan) -> Result<(), ReadError> {
         let mut again = Vec::new();
         for chunk in chunks {
@@ -159,18 +158,18 @@ impl Walk<'_> {
         self.settle(again)
     }
 
-    /// Whether the goroutine at `addr` runs at this moment.
+    /// Whether the goroutine at `addr` is running now.
     pub(super) fn is_running(&self, addr: u64) -> Result<bool, ReadError> {
         let size = usize::try_from(self.plan.g.size).unwrap_or_default();
         let bytes = unlogged(self.target).read_vec(Addr(addr), size)?;
         Ok(bytes.and_then(|bytes| self.plan.parse(&bytes)).is_some_and(|g| g.status() == Status::Running))
     }
 
-    /// Warns of those that were given up and stayed so.
+    /// Warns of those that were given up.
     pub(super) fn warn_of_given_up(&mut self) {
         for (addr, (why, id)) in std::mem::take(&mut self.collected.given_up) {
             let (code, what) = match why {
-                NotShown::Unreadable => (WarningCode::GoroutineUnreadable, "has a stack that makes no sense"),
+                NotShown::Unreadable => (WarningCode::GoroutineUnreadable, "has a malformed stack"),
                 _ => (WarningCode::GoroutineMoving, "changed on every try"),
             };
             let message = match id {
@@ -196,7 +195,7 @@ impl Walk<'_> {
         let (full, chunks) = sync_channel(CHUNKS);
         let (empty, spare) = sync_channel(CHUNKS);
         for _ in 0..CHUNKS {
-            // There is room for all of them: this cannot block, and fails only without a receiver.
+            // The channel has room for all of them: this cannot block, and fails only without a receiver.
             let _ = empty.try_send(Chunk::new(&[], plan.window));
         }
         let work =
@@ -206,7 +205,7 @@ impl Walk<'_> {
                 let (work, full) = (&work, full.clone());
                 scope.spawn(move || work.read_chunks(&full));
             }
-            // With these gone, however this ends, the readers end too.
+            // Dropping these, however this ends, ends the readers too.
             let (empty, chunks) = (empty, chunks);
             drop(full);
             for result in chunks {
@@ -225,7 +224,7 @@ impl Walk<'_> {
         first_try: bool,
         again: &mut Vec<Again>,
     ) {
-        // Odd stacks of goroutines that are tried again are no news yet.
+        // Malformed stacks of goroutines that are tried again are not reported yet.
         let mut unheard = Warnings::default();
         for raw in raws {
             match self.decoder.decode(&raw, plan, self.pool, &mut unheard) {
@@ -263,15 +262,15 @@ impl Walk<'_> {
     }
 
     fn look_later(&mut self, extra: Extra) {
-        if let Some(odd) = extra.odd {
-            self.collected.odd.push(OddOne { index: extra.index, odd });
+        if let Some(bad) = extra.bad {
+            self.collected.suspects.push(Suspect { index: extra.index, bad });
         }
         if extra.labels != 0 || extra.bubble != 0 || extra.ancestors != 0 || extra.panic.is_some() {
             self.collected.extras.push(extra);
         }
     }
 
-    /// Hands what is believed of a goroutine to the recording that is being made, if one is.
+    /// Passes a validated goroutine to the recording that is being made, if any.
     fn record(&mut self, raw: &Raw<'_>, plan: &Plan, goroutine: &Goroutine) {
         let attempt = Attempt::at(self.target);
         if attempt.accept(raw.addr, raw.header).is_none() {
@@ -290,7 +289,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads goroutines by themselves, at most `most` a call, those with long stacks apart. A stack that
+    /// Reads goroutines one by one, at most `most` a call, those with long stacks separately. A stack that
     /// turns out longer than its window does not use up its tries.
     fn read_closely(&mut self, again: Vec<Again>, most: usize, first_try: bool) -> Result<Vec<Again>, ReadError> {
         let mut by_window: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
@@ -300,7 +299,7 @@ impl Walk<'_> {
         let (mut left, mut close) = (Vec::new(), Close::default());
         while let Some((window, addrs)) = by_window.pop_first() {
             let plan = Plan { window, ..self.plan.clone() };
-            // The size in bytes stays about the same whatever the window.
+            // The size in bytes stays about the same for any window.
             let per_call = (close::MOST.saturating_mul(WINDOW) / window.max(1)).clamp(1, most);
             let mut still = Vec::new();
             for part in addrs.chunks(per_call) {
@@ -318,7 +317,7 @@ impl Walk<'_> {
         Ok(left)
     }
 
-    /// Lists what stayed torn, with what its header says and without a stack.
+    /// Lists what stayed torn, with its header's fields and without a stack.
     fn give_up(&mut self, again: Vec<Again>) -> Result<(), ReadError> {
         let plan = Plan { stacks: false, validate: false, ..self.plan.clone() };
         let why: FxHashMap<u64, NotShown> = again.iter().map(|one| (one.addr, one.why)).collect();
@@ -355,7 +354,7 @@ impl Walk<'_> {
                 return Ok(());
             }
             let message = format!("goroutine {}: its state is dead, but its wait reason or its M is still set", g.goid);
-            self.warnings.add(WarningCode::GoroutineOdd, message);
+            self.warnings.add(WarningCode::GoroutineInconsistent, message);
             return Ok(());
         }
         let consistency = &mut self.collected.consistency;

@@ -1,8 +1,8 @@
 //! One walk through a target: everything that the runtime keeps, as one snapshot.
 //!
-//! Bulk reads and few calls; costs are linear in the number of goroutines. The target runs on while
-//! it is read, so every goroutine is validated (see [`Session::capture`]), and what cannot be had
-//! whole is marked and counted, never guessed. Nothing here decides what is shown.
+//! Bulk reads and few calls; costs are linear in the number of goroutines. The target runs on while it is
+//! read, so every goroutine is validated (see [`Session::capture`]), and what cannot be read completely is
+//! marked and counted, never guessed. Nothing here decides what is shown.
 
 mod allgs;
 mod blocked;

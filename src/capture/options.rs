@@ -1,13 +1,13 @@
-//! What can be asked of a session and of a capture.
+//! Options of a session and of a capture.
 
 use std::path::PathBuf;
 
-/// What opening a target may need.
+/// Options for opening a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     /// A separate file with the program's symbols.
     pub bin: Option<PathBuf>,
-    /// Whether to compare every source of every fact, whatever that costs.
+    /// Whether to compare every source of every fact, at any cost.
     pub thorough: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Reads goroutines in bulk: their headers, the used part of their stacks, and the headers again.
 //!
-//! Whether the target runs or stands still, the bytes are the same kind of bytes; nothing is
-//! decoded here beyond what says which bytes come next. One chunk is read within about a
-//! millisecond, so that few goroutines change in between.
+//! Running or stopped, the target's bytes are the same kind of bytes; nothing is decoded here beyond what
+//! says which bytes come next. One chunk is read within about a millisecond, so that few goroutines change in
+//! between.
 
 use std::sync::Arc;
 
@@ -47,24 +47,23 @@ pub(super) struct Plan {
     pub(super) stacks: bool,
     /// Most bytes of a stack, from its stack pointer up.
     pub(super) window: usize,
-    /// Whether headers are read again behind the stacks. A target that stands still needs no proof
-    /// that nothing moved.
+    /// Whether headers are read again after the stacks. A target that is stopped needs no proof that nothing
+    /// moved.
     pub(super) validate: bool,
-    /// Where the stacks of running goroutines start, by the address of the g, when their threads
-    /// stand still.
+    /// Where the stacks of running goroutines start, by the address of the g, when their threads are stopped.
     pub(super) stopped: Arc<FxHashMap<u64, Start>>,
     /// Stacks that a recording keeps apart.
     pub(super) displaced: Arc<Displaced>,
 }
 
 impl Plan {
-    /// Takes a header apart.
+    /// Parses a header.
     pub(super) fn parse(&self, bytes: &[u8]) -> Option<G> {
         G::parse(Addr(0), bytes, &self.g)
     }
 
-    /// Whether two readings of a header agree in what must not change for a stack to be believed (see
-    /// the notes on consistency in `docs/consistency.md`).
+    /// Whether two reads of a header agree in what must not change for a stack to be accepted (see the notes
+    /// on consistency in `docs/consistency.md`).
     pub(super) fn is_same(&self, before: &[u8], after: &[u8]) -> bool {
         let g = &self.g;
         let same = |at: u32, len: usize| {
@@ -81,32 +80,31 @@ impl Plan {
             && bytes.into_iter().all(|at| same(at, 1))
     }
 
-    /// Whether `g.trackingSeq` proves that a goroutine has not run between two looks at it.
+    /// Whether `g.trackingSeq` proves that a goroutine has not run between two reads.
     ///
-    /// The runtime raises it when a goroutine stops running on its own account, or because its time is
-    /// up (`casgstatus` in runtime/proc.go; 1.19 to 1.27). It does not when a goroutine switches to
-    /// another as a coroutine (`coroswitch_m` in coro.go, 1.22 on), nor when the collector suspends it
-    /// (`preemptPark` in proc.go, `suspendG` and `resumeG` in preempt.go), which leaves it runnable. So
-    /// only who waits, and for a reason that it gave by itself, has stood still for certain.
+    /// The runtime increments it when a goroutine stops running on its own account, or because its time is up
+    /// (`casgstatus` in runtime/proc.go; 1.19 to 1.27). It does not when a goroutine switches to another as a
+    /// coroutine (`coroswitch_m` in coro.go, 1.22 on), nor when the collector suspends it (`preemptPark` in
+    /// proc.go, `suspendG` and `resumeG` in preempt.go), which leaves it runnable. So it proves it only for a
+    /// goroutine that waits, and for a reason that it set itself.
     pub(super) fn is_counted(&self, g: &G) -> bool {
         matches!(g.status(), Status::Waiting | Status::Leaked) && self.counted.contains(g.waitreason)
     }
 
-    /// The part of its stack that is read of a goroutine, where one is wanted and its fields fit
-    /// together.
+    /// The part of a goroutine's stack to read, if stacks are wanted and its fields are consistent.
     pub(super) fn stack_range(&self, addr: Addr, g: &G) -> Option<MemRange> {
         let start = self.start(addr, g).filter(|_| self.stacks)?.sp;
         let len = usize::try_from(g.stack_hi.checked_sub(start.0)?).unwrap_or(usize::MAX).min(self.window);
         Some(MemRange { start, len })
     }
 
-    /// Where the count of system calls is that belongs to a goroutine in one: of its M.
+    /// Where a goroutine in a system call has its count of system calls: in its M.
     pub(super) fn tick(&self, g: &G) -> Option<Addr> {
         (g.syscallsp != 0 && g.m != 0).then(|| Addr(g.m.wrapping_add(self.syscalltick)))
     }
 
-    /// Where the stack of a goroutine starts: where it was parked, or where its thread was stopped.
-    /// `None` where its fields do not fit together, or its stack is its own and moves.
+    /// Where the stack of a goroutine starts: where it was parked, or where its thread was stopped. `None`
+    /// where its fields are inconsistent, or it is running on its own stack.
     pub(super) fn start(&self, addr: Addr, g: &G) -> Option<Start> {
         let start = match g.status() {
             Status::Running => *self.stopped.get(&addr.0)?,
@@ -173,9 +171,9 @@ pub(super) struct Chunk {
 struct Parts {
     stack: Option<u32>,
     stack_start: u64,
-    /// Whether the header was the same behind the stack.
+    /// Whether the header was the same after the stack.
     still: bool,
-    /// Whether it has to be read by itself.
+    /// Whether it has to be read separately.
     alone: bool,
 }
 
@@ -188,7 +186,7 @@ pub(super) struct Raw<'c> {
     pub(super) header: &'c [u8],
     /// Whether it did not change while it was read; true where nothing was to be validated.
     pub(super) still: bool,
-    /// Whether its stack was left out, because it can be believed only when it is read by itself (see
+    /// Whether its stack was left out, because it can be accepted only when it is read separately (see
     /// [`super::close`]).
     pub(super) alone: bool,
     /// Its stack from `stack_start` up; empty where none was wanted.
@@ -234,8 +232,8 @@ impl Chunk {
         Ok(())
     }
 
-    /// Compares what was read before the stacks with what was read behind them, on the thread that
-    /// has just read it: to another one the bytes would be far away.
+    /// Compares what was read before the stacks with what was read after them, on the thread that has just
+    /// read it: its CPU has the bytes in its cache.
     fn compare(&mut self, plan: &Plan) {
         for (index, parts) in self.parts.iter_mut().enumerate() {
             parts.still = plan.is_same(self.before.get(index), self.after.get(index));

@@ -1,4 +1,4 @@
-//! Taking a capture of a target that can be written to a file and read again with the same result.
+//! Takes a capture that can be written to a file and read again with the same result.
 
 use super::errors::{CaptureError, OpenError};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
@@ -16,14 +16,13 @@ pub enum RecordError {
     /// It could not be read.
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    /// What was read could not be put together.
+    /// The recording could not be assembled.
     #[error(transparent)]
     Target(#[from] TargetError),
 }
 
-/// Reads everything of a target that any command asks for: the thorough search for the runtime and
-/// the ordinary one, and one capture with stacks and dead goroutines. The snapshot is what the
-/// recording will give.
+/// Reads everything that any command needs: the thorough search for the runtime and the ordinary one, and one
+/// capture with stacks and dead goroutines. Reading the recording gives the same snapshot.
 ///
 /// # Errors
 /// When it cannot be opened or read, as for [`Session::open`] and [`Session::capture`].

@@ -1,11 +1,11 @@
-//! What a recording holds of a capture besides memory, so that it gives the same answer later.
+//! What a recording holds of a capture besides memory, so that it gives the same results later.
 //!
-//! A recorded goroutine is its header and stack exactly as they were believed. One that never held
-//! still is recorded as such, since whatever bytes were left of it would make up a stack that never
-//! was. Stacks are read one after the other, and one may have moved meanwhile to where another was
-//! read before: then the recording's memory has the later one, and the earlier is kept apart. A
-//! running one whose thread was stopped is recorded with the place where it was. Of C code, what it
-//! did is recorded, and not the libraries that told it.
+//! A recorded goroutine is its header and stack exactly as they were validated. One that was moving is
+//! recorded as such, since its remaining bytes could form a stack that never existed. Stacks are read one
+//! after the other, and one may have moved meanwhile to where another was read before: then the recording's
+//! memory has the later one, and the earlier is kept separately. A running one whose thread was stopped is
+//! recorded with the place where it was. Of C code, the frames are recorded, not the libraries they were
+//! found with.
 
 use std::collections::BTreeMap;
 
@@ -18,15 +18,15 @@ use crate::model::{Consistency, ForeignFrame, ForeignStack, FreezeInfo, Goroutin
 use crate::process::remember::{Accepted, Attempt, Finding, damaged, recall, remember};
 use crate::process::{Backend, ReadError, Target};
 
-/// The key under which it is remembered.
+/// The key under which it is stored.
 const NAME: &str = "goroutines";
 
 /// What is recorded.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Recorded {
-    /// Goroutines that were not believed, by the address of the g, and why.
+    /// Goroutines that were not validated, by address of the g, and why.
     unsettled: Vec<(u64, Unsettled)>,
-    /// Running goroutines whose threads stood still.
+    /// Running goroutines whose threads were stopped.
     starts: Vec<(u64, StoppedAt)>,
     /// Stacks whose place another stack took while the capture was made: address of the g, first
     /// address of the bytes, and the bytes in hexadecimal.
@@ -35,12 +35,11 @@ pub(super) struct Recorded {
     /// What goroutines do in C, by the address of the g.
     #[serde(default)]
     c_stacks: Vec<(u64, CStack)>,
-    /// Goroutines that were just ending: dead, and not all of what they had was cleared. By the address
-    /// of the g.
+    /// Goroutines that were just ending: dead, with fields that were not cleared yet. By address of the g.
     #[serde(default)]
     ending: Vec<u64>,
-    /// Pointers that led to nothing valid, and that their goroutines had let go of when they were looked
-    /// at again: address of the g, and name of the field.
+    /// Pointers to invalid data that their goroutines had dropped when they were read again: address of the
+    /// g, and name of the field.
     #[serde(default)]
     let_go: Vec<(u64, String)>,
     /// Where recorded stacks are, by their first address.
@@ -103,8 +102,8 @@ impl Recorded {
     /// What was recorded of `target`, if that is a recording.
     ///
     /// # Errors
-    /// When it is a recording, and this cannot be understood or is not there: without it goroutines would
-    /// get stacks that never were.
+    /// When it is a recording, and this is malformed or missing: without it goroutines would get stacks that
+    /// never existed.
     pub(super) fn of(target: &dyn Target) -> Result<Option<Self>, ReadError> {
         match recall(target, NAME)? {
             None if target.backend() == Backend::Capture => Err(damaged(NAME, "it is missing")),
@@ -112,13 +111,13 @@ impl Recorded {
         }
     }
 
-    /// Notes a goroutine that was not believed.
+    /// Notes a goroutine that was not validated.
     pub(super) fn add_unsettled(&mut self, addr: Addr, why: NotShown) {
         let why = if why == NotShown::Unreadable { Unsettled::Unreadable } else { Unsettled::Moving };
         self.unsettled.push((addr.0, why));
     }
 
-    /// Notes that goroutines were believed after all.
+    /// Notes that goroutines were validated after all.
     pub(super) fn take_back(&mut self, settled: &FxHashSet<u64>) {
         self.unsettled.retain(|(addr, _)| !settled.contains(addr));
     }
@@ -128,7 +127,7 @@ impl Recorded {
         self.ending.push(addr.0);
     }
 
-    /// Notes that a goroutine has let go of what a field led to.
+    /// Notes that a goroutine has dropped what a field pointed to.
     pub(super) fn add_let_go(&mut self, addr: Addr, field: &str) {
         self.let_go.push((addr.0, field.to_owned()));
     }
@@ -148,7 +147,7 @@ impl Recorded {
         if start == end {
             return;
         }
-        // Those that begin before its end; the nearest of them may end behind its start.
+        // Those that begin before its end; the nearest of them may end after its start.
         while let Some((&first, &place)) = self.stacks.range(..end).next_back().filter(|(_, place)| place.end > start) {
             self.stacks.remove(&first);
             if place.g != g.0 {
@@ -196,7 +195,7 @@ impl Recorded {
         }
     }
 
-    /// Has it remembered by the recording that is being made of `target`, if one is.
+    /// Stores it in the recording that is being made of `target`, if any.
     pub(super) fn leave(mut self, target: &dyn Target, consistency: &Consistency, freeze: Option<&FreezeInfo>) {
         self.retried = consistency.retried;
         self.freeze = freeze.map(|info| Freeze {
@@ -249,7 +248,7 @@ impl Finding for Recorded {
     fn decode(bytes: &[u8]) -> Result<Self, String> {
         let recorded: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         match recorded.displaced.iter().find(|(_, _, bytes)| unhex(bytes).is_none()) {
-            Some((g, _, _)) => Err(format!("the stack of the g at {} has digits that are none", Addr(*g))),
+            Some((g, _, _)) => Err(format!("the stack of the g at {} has invalid hexadecimal digits", Addr(*g))),
             None => Ok(recorded),
         }
     }
@@ -259,7 +258,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `None` when there are other characters than pairs of digits.
+/// `None` unless it consists of pairs of hexadecimal digits.
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pair = |pair: &[u8]| match pair {

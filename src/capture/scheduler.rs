@@ -1,7 +1,7 @@
-//! Everything of a capture but the goroutines: the scheduler, Ps, Ms, heap and collector.
+//! Everything in a capture but the goroutines: the scheduler, Ps, Ms, heap and collector.
 //!
-//! These are small and read with the mirrors of [`crate::runtime`]; what cannot be found or read is
-//! `None` with a warning, and the rest goes on.
+//! These are small and read with the mirrors of [`crate::runtime`]; what cannot be found or read is `None`
+//! with a warning, and the rest is still read.
 
 use super::errors::CaptureError;
 use crate::addr::Addr;
@@ -21,7 +21,7 @@ use crate::runtime::symbols::Global;
 /// What was read of the scheduler and the statistics.
 #[derive(Debug, Default)]
 pub(super) struct SchedulerState {
-    /// Every M as it stands in memory.
+    /// Every M as it is in memory.
     pub(super) ms: Vec<M>,
     pub(super) processors: Vec<Processor>,
     pub(super) threads: Vec<Thread>,
@@ -35,8 +35,7 @@ pub(super) struct SchedulerState {
     pub(super) runtime_init_ns: Option<u64>,
 }
 
-/// Reads it all. `os_threads` are the threads as the kernel tells them, from before they were stopped
-/// where they are.
+/// Reads it all. `os_threads` are the threads as the kernel lists them, from before any were stopped.
 pub(super) fn read(
     process: GoProcess<'_>,
     os_threads: &[ThreadInfo],
@@ -77,7 +76,7 @@ impl Reader<'_> {
     fn place(&self, global: Global, warnings: &mut Warnings) -> Option<Addr> {
         let found = self.process.addr(global);
         if found.is_none() {
-            let message = format!("{} was not found; what it tells is unknown", global.name());
+            let message = format!("{} was not found; what it would show is unknown", global.name());
             warnings.add(WarningCode::SymbolMissing, message);
         }
         found

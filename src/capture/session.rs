@@ -1,4 +1,4 @@
-//! An opened target: what is worked out once, and one capture after the other.
+//! An opened target: what is worked out once, and any number of captures.
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct Session {
     pool: SymbolPool,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
     max_pool: usize,
-    /// The interval that the program's use of CPU time is to be known of.
+    /// The interval over which the program's CPU use is measured.
     cpu_interval: Duration,
 }
 
@@ -60,8 +60,8 @@ impl Opened {
     }
 }
 
-/// Beyond this many frames of distinct stacks, a new capture starts with nothing remembered, so that
-/// a session that goes on for days does not grow without end.
+/// Beyond this many frames of distinct stacks, a new capture starts with nothing remembered, so that a
+/// session of days does not grow without limit.
 const MAX_REMEMBERED: usize = 8 << 20;
 /// Likewise beyond this much memory for texts, labels and stacks, bytes. A snapshot that is kept holds
 /// what it needs of the pool before.
@@ -71,7 +71,7 @@ impl Session {
     /// Finds the Go program in `target` and works out where its runtime keeps things.
     ///
     /// # Errors
-    /// When it is no Go program, or one that cannot be read.
+    /// When it is not a Go program, or one that cannot be read.
     pub fn open(target: Box<dyn Target>, options: &OpenOptions) -> Result<Self, OpenError> {
         let mut program = Program::find(target.as_ref(), options.bin.as_deref())?;
         let options = LocateOptions { thorough: options.thorough };
@@ -122,9 +122,9 @@ impl Session {
         &self.opened.runtime
     }
 
-    /// From now on, a capture takes so long that the program's use of CPU time is known of an interval of
-    /// `least`, which begins with the capture before, or with the opening of the target. By default nothing
-    /// is waited for, and the use is unknown when captures follow each other too fast.
+    /// From now on, a capture takes long enough to measure the program's CPU use over an interval of `least`,
+    /// which begins with the previous capture, or with the opening of the target. By default it does not
+    /// wait, and the CPU use is unknown when captures follow each other too fast.
     pub fn measure_cpu(&mut self, least: Duration) {
         self.cpu_interval = least;
     }
@@ -132,9 +132,9 @@ impl Session {
     /// Reads the target once.
     ///
     /// # Errors
-    /// When it has ended, cannot be read any more, or cannot be stopped though that was asked for.
+    /// When it has ended, cannot be read any more, or could not be stopped as requested.
     pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
-        // A process that was stopped before is for a moment not, right after a freeze.
+        // A process that was stopped before briefly runs right after a freeze.
         let usage = self.opened.target.usage();
         // A stop must not be a part of the interval; anything else is what the wait is used for.
         let before = options.freeze.is_some().then(|| self.opened.target.resources(self.cpu_interval));
@@ -150,7 +150,7 @@ impl Session {
         self.pool = pool;
         let mut read = result?;
         if self.opened.target.is_replaced() {
-            // Nothing failed, and what was read may be of either program.
+            // Nothing failed, but what was read may be from either program.
             return Err(ReadError::Gone { pid: self.opened.target.process().pid }.into());
         }
         let duration = started.elapsed();
@@ -161,15 +161,14 @@ impl Session {
             let (init, goroutines) = (read.state.runtime_init_ns, &read.collected.goroutines);
             both_clocks = core_clock::both_clocks(self.process())?;
             clock.monotonic_ns = core_clock::at_least(self.process(), init, goroutines)?;
-            let message =
-                "the core file does not tell when the process died: uptime and ages are at least what is said";
+            let message = "the core file does not record when the process died: uptime and ages are lower bounds";
             warnings.add(WarningCode::ClockUnknown, message);
         }
         self.record(&mut read)?;
         for shortcoming in self.opened.target.shortcomings() {
             match shortcoming {
                 Limitation::Missing(text) => warnings.add(WarningCode::Truncated, text),
-                Limitation::Unproven(text) => warnings.add(WarningCode::ImageOdd, text),
+                Limitation::Unproven(text) => warnings.add(WarningCode::ImageMalformed, text),
             }
         }
         if self.opened.target.backend() == Backend::ProcMem {
@@ -312,7 +311,7 @@ impl Session {
         Ok(death)
     }
 
-    /// Everything while the whole target stands still; decoding waits until it runs again.
+    /// Reads everything while the whole target is stopped; decoding waits until it runs again.
     fn read_frozen(
         &mut self,
         options: &CaptureOptions,
@@ -346,18 +345,18 @@ impl Session {
         Ok(Read { clock: still.clock, state: still.state, collected, freeze: Some(still.info), death: None })
     }
 
-    /// Where running goroutines were in a process whose threads all stand still for ever.
+    /// Where running goroutines were in a process whose threads are all stopped for good.
     fn stopped_for_good(&self, state: &SchedulerState) -> Result<FxHashMap<u64, Start>, ReadError> {
         starts(self.process(), |tid| self.opened.target.registers(tid), &state.ms)
     }
 
-    /// Leaves with the recording that is being made, if one is, what it has to know of this capture.
+    /// Gives the recording that is being made, if any, what it needs of this capture.
     fn record(&self, read: &mut Read) -> Result<(), ReadError> {
         if self.opened.target.recorder().is_none() {
             return Ok(());
         }
         self.read_new_ms(read)?;
-        // It only grows, and must not be less than the id of a goroutine that was born since the scheduler
+        // It only grows, and must not be less than the id of a goroutine that was created since the scheduler
         // was read.
         let _ = self.process().max_goid()?;
         let recorded = std::mem::take(&mut read.collected.recorded);
@@ -365,8 +364,8 @@ impl Session {
         Ok(())
     }
 
-    /// Reads the Ms that are younger than the list of Ms that was read, and of all the g0: whoever
-    /// opens the recording checks its layout by them.
+    /// Reads the Ms that are newer than the list of Ms that was read, and the g0 of all: opening the
+    /// recording checks its layout by them.
     fn read_new_ms(&self, read: &Read) -> Result<(), ReadError> {
         let (target, layout) = (self.opened.target.as_ref(), &self.opened.runtime.layout);
         let mut g0s: FxHashMap<Addr, u64> = read.state.ms.iter().map(|m| (m.addr, m.g0)).collect();

@@ -1,5 +1,5 @@
-//! Sessions over what was recorded of real programs, with some of it changed, and read as a process
-//! that runs or as one that stands still.
+//! Sessions over recordings of real programs, with some of the memory changed, read as a running process or
+//! as a stopped one.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,7 @@ use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::fake::Altered;
 use crate::runtime::symbols::Global;
 
-/// What a recording holds: where the runtime's variables are, and nothing of what was concluded of
-/// goroutines.
+/// What a recording holds: where the runtime's variables are, and nothing that was derived about goroutines.
 struct Changed(Altered<CoreTarget>);
 
 impl Changed {
@@ -39,7 +38,7 @@ fn everything() -> CaptureOptions {
     CaptureOptions { stacks: true, dead: true, ..CaptureOptions::default() }
 }
 
-/// One that waits, with a stack, and that its runtime needs for nothing.
+/// One that waits, with a stack, and that the runtime does not need.
 fn victim(snapshot: &Snapshot) -> Goroutine {
     let known = |g: &&Goroutine| matches!(g.stack, StackState::Known(_)) && g.status == Status::Waiting && g.id.0 != 1;
     snapshot.goroutines.iter().rfind(known).unwrap().clone()
@@ -50,8 +49,8 @@ fn warnings(snapshot: &Snapshot, code: WarningCode) -> Vec<String> {
     of_code.map(|warning| format!("{warning:?}")).collect()
 }
 
-fn odd(snapshot: &Snapshot) -> Vec<String> {
-    warnings(snapshot, WarningCode::GoroutineOdd)
+fn inconsistent(snapshot: &Snapshot) -> Vec<String> {
+    warnings(snapshot, WarningCode::GoroutineInconsistent)
 }
 
 const CAPTURE: &str = "tiny-1.26.6-amd64.capture";
@@ -66,7 +65,7 @@ fn known(name: &str) -> (Session, Snapshot, Goroutine) {
 }
 
 #[test]
-fn a_pool_that_is_too_large_is_not_gone_on_with() {
+fn a_pool_that_is_too_large_is_replaced() {
     let mut session = Changed::open(CAPTURE, Backend::Core).session();
     let first = session.capture(&everything()).unwrap();
     let second = session.capture(&everything()).unwrap();
@@ -84,7 +83,7 @@ fn a_pool_that_is_too_large_is_not_gone_on_with() {
 
 /// `gdestroy` has set the state, and not yet cleared the rest.
 #[test]
-fn a_goroutine_that_is_just_ending_is_nothing_odd() {
+fn a_goroutine_that_is_just_ending_causes_no_warning() {
     const DEAD: u64 = 6;
     let (session, before, victim) = known(CAPTURE);
     let layout = &session.opened.runtime.layout;
@@ -100,13 +99,13 @@ fn a_goroutine_that_is_just_ending_is_nothing_odd() {
             let after = target.capture();
             let label = format!("{backend:?} {on_m} {m:#x}");
             assert_eq!(after.dead_goroutines, before.dead_goroutines + 1, "{label}");
-            assert_eq!(odd(&after).is_empty(), on_m, "{label}: {:?}", odd(&after));
+            assert_eq!(inconsistent(&after).is_empty(), on_m, "{label}: {:?}", inconsistent(&after));
             assert_eq!(after.is_complete(), on_m, "{label}");
         }
     }
 }
 
-/// What was just ending is no more odd in the recording that was made of it.
+/// A goroutine that was just ending causes no warning in its recording either.
 #[test]
 fn a_recording_has_what_was_concluded_of_pointers_and_of_ending_goroutines() {
     const NOWHERE: u64 = 0x10;
@@ -119,7 +118,7 @@ fn a_recording_has_what_was_concluded_of_pointers_and_of_ending_goroutines() {
         if ending {
             target.put(victim.addr.0 + u64::from(layout.g.atomicstatus), 6, 4);
             target.put(victim.addr.0 + u64::from(layout.g.m), 0, 8);
-            // Only when it is looked at again, so that the recording does not have it.
+            // Only when it is read again, so that the recording does not have it.
             target.0.put_alone(m0 + u64::from(layout.m.curg), victim.addr.0);
         } else {
             target.put(labels, NOWHERE, 8);
@@ -136,15 +135,15 @@ fn a_recording_has_what_was_concluded_of_pointers_and_of_ending_goroutines() {
         let replayed = CoreTarget::open(&path, &CoreOptions::default()).unwrap();
         let mut replayed = Session::open(Box::new(replayed), &OpenOptions::default()).unwrap();
         let replayed = replayed.capture(&everything()).unwrap();
-        assert_eq!(odd(&live).is_empty(), ending || has_run, "{:?}", odd(&live));
-        assert_eq!(odd(&replayed), odd(&live));
+        assert_eq!(inconsistent(&live).is_empty(), ending || has_run, "{:?}", inconsistent(&live));
+        assert_eq!(inconsistent(&replayed), inconsistent(&live));
         assert_eq!(replayed.dead_goroutines, live.dead_goroutines);
     }
 }
 
-/// `newproc1` has made it runnable, and not yet given it its id (until Go 1.23).
+/// `newproc1` has made it runnable, and not yet set its id (until Go 1.23).
 #[test]
-fn a_goroutine_without_an_id_yet_is_moving_and_not_odd() {
+fn a_goroutine_without_an_id_yet_is_moving_and_causes_no_warning() {
     const RUNNABLE: u64 = 1;
     for (name, late) in [("tiny-1.23.9-amd64.capture", true), ("tiny-1.24.11-amd64.capture", false)] {
         let (session, _, victim) = known(name);
@@ -156,16 +155,16 @@ fn a_goroutine_without_an_id_yet_is_moving_and_not_odd() {
             let after = target.capture();
             let one = after.goroutines.iter().find(|g| g.addr == victim.addr).unwrap();
             let moving = late && backend == Backend::Fake;
-            assert_eq!(odd(&after).is_empty(), late, "{name} {backend:?}: {:?}", odd(&after));
+            assert_eq!(inconsistent(&after).is_empty(), late, "{name} {backend:?}: {:?}", inconsistent(&after));
             assert_eq!(one.stack == StackState::NotShown(NotShown::Moving), moving, "{name} {backend:?}");
             assert_eq!((one.id, after.reading.consistency.moving), (Goid(0), u64::from(moving)));
         }
     }
 }
 
-/// The value of a panic is in the frame of `gopanic`, among what was believed of the goroutine.
+/// The value of a panic is in the frame of `gopanic`, in the goroutine's validated stack.
 #[test]
-fn a_panic_is_taken_from_the_stack_that_was_believed() {
+fn a_panic_is_taken_from_the_validated_stack() {
     let (session, _, victim) = known(CAPTURE);
     let (layout, panic) = (&session.opened.runtime.layout, session.opened.runtime.layout.panic.unwrap());
     let size = u64::from(panic.size);
@@ -191,7 +190,7 @@ fn a_panic_is_taken_from_the_stack_that_was_believed() {
     }
 }
 
-/// A goroutine that never held still, and whose thread was stopped later, is one like any other.
+/// A goroutine that was moving, and whose thread was stopped later, is like any other.
 #[test]
 fn what_was_given_up_and_then_read_is_settled() {
     let (mut session, before, victim) = known(CAPTURE);

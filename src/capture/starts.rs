@@ -1,7 +1,7 @@
-//! Where goroutines are that run on threads which stand still: stopped for a moment, or dead.
+//! Where goroutines are that run on stopped or dead threads.
 //!
-//! A process that died of a signal stands still in the handlers of it; where its goroutines were interrupted
-//! is in what the kernel saved for the handlers.
+//! A process that died of a signal is in that signal's handlers; where its goroutines were interrupted is in
+//! what the kernel saved for the handlers.
 
 use rustc_hash::FxHashMap;
 
@@ -32,8 +32,8 @@ pub(super) fn starts(
     Ok(starts)
 }
 
-/// Where the stack of the goroutine on `m` starts. `None` where that cannot be known: in a signal
-/// handler, or on a stack that is nobody's.
+/// Where the stack of the goroutine on `m` starts. `None` where that cannot be known: in a signal handler, or
+/// on an unknown stack.
 fn start(process: GoProcess<'_>, m: &M, registers: &Registers) -> Result<Option<Start>, ReadError> {
     let read = |addr: u64| process.read::<G>(Addr(addr));
     let holds = |g: &Option<G>, sp: u64| g.as_ref().is_some_and(|g| (g.stack_lo..g.stack_hi).contains(&sp));

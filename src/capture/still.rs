@@ -1,7 +1,7 @@
-//! Reading a target while all of it stands still.
+//! Reads a target while all of its threads are stopped.
 //!
-//! What is read then is only read: everything that can be worked out before or after is. What was read
-//! while the target did not stand still after all is thrown away, and read once more.
+//! During the stop memory is only copied; all other work is done before or after. If the target turns out not
+//! to have been stopped throughout, what was read is discarded and read once more.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,10 +26,10 @@ const WINDOW: usize = 1 << 20;
 const TRIES: usize = 2;
 /// How many times longer than before the stop reading may take.
 const SLOWER: u32 = 8;
-/// No target stands still for longer.
+/// No target is stopped for longer.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// What was read of a target that stood still.
+/// What was read from a stopped target.
 pub(super) struct Still {
     pub(super) clock: Clock,
     pub(super) state: SchedulerState,
@@ -41,7 +41,7 @@ pub(super) struct Still {
 }
 
 impl Still {
-    /// Stops the target, reads it, and lets it run on. `plan` says what to read of goroutines.
+    /// Stops the target, reads it, and resumes it. `plan` says what to read of goroutines.
     pub(super) fn read(
         process: GoProcess<'_>,
         plan: &Plan,
@@ -54,10 +54,10 @@ impl Still {
         let mut tries = TRIES;
         loop {
             tries -= 1;
-            let mut odd = warnings.clone();
-            let broken = match reader.stop_and_read(&mut odd)? {
+            let mut attempted = warnings.clone();
+            let broken = match reader.stop_and_read(&mut attempted)? {
                 Ok(still) => {
-                    *warnings = odd;
+                    *warnings = attempted;
                     return Ok(still);
                 }
                 Err(broken) => broken,
@@ -78,7 +78,7 @@ struct Reader<'a> {
     plan: Plan,
     c_frames: bool,
     threads: Vec<ThreadInfo>,
-    /// Read into again and again, as long as what is in them is not wanted.
+    /// Buffers that are reused while their contents are not needed.
     chunks: Vec<Chunk>,
 }
 
@@ -110,15 +110,15 @@ impl Reader<'_> {
             Ok(stood) => stood,
             Err(broken) => return Ok(Err(broken)),
         };
-        // An error in a freeze that was none may be of the change, and says nothing.
+        // An error in a failed freeze may come from the change, and means nothing.
         let (state, plan, in_c) = read?;
         let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
         freeze::note(&mut info, stood, threads);
         Ok(Ok(Still { clock, state, chunks: std::mem::take(&mut self.chunks), plan, in_c, info }))
     }
 
-    /// Reads everything once before the stop, and into the same memory: what the kernel has to find
-    /// and make for it takes longer than the copying. It also shows how long reading takes.
+    /// Reads everything once before the stop, into the same memory: page faults and allocations take longer
+    /// than the copying. It also shows how long reading takes.
     fn prepare(&mut self) -> Result<FreezeOptions, CaptureError> {
         let unlogged = self.process.unlogged();
         let started = Instant::now();
@@ -128,8 +128,8 @@ impl Reader<'_> {
         Walk::read_all(unlogged.target, &self.plan, &addrs, &mut self.chunks)?;
         let usual = FreezeOptions::default();
         let hold = started.elapsed().saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
-        // With nothing to run, an M waits for the network in the scheduler, which has called epoll_wait
-        // again after EINTR in all versions (runtime/netpoll_epoll.go). One that is in C is another's.
+        // With nothing to run, an M waits for the network in the scheduler, which has called epoll_wait again
+        // after EINTR in all versions (runtime/netpoll_epoll.go). One that is in C belongs to other code.
         let idle = state.ms.iter().filter(|m| m.curg == 0 && !m.incgo);
         Ok(FreezeOptions { hold, resilient: idle.filter_map(M::tid).collect() })
     }

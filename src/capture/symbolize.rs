@@ -15,7 +15,7 @@ use crate::image::pclntab::{Pclntab, SourceFrame};
 use crate::model::{Frame, FrameId, Language, Stack, StackFrame, StackId, SymbolPool};
 use crate::runtime::rules::Rules;
 
-/// One logical frame with what the rules want to know of it.
+/// One logical frame with what the rules need.
 #[derive(Clone, Debug)]
 struct Logical {
     id: FrameId,
@@ -101,8 +101,8 @@ impl Symbolizer {
         self.pclntab.is_entry(self.bias.unload(pc)).then(|| self.physical(pool, pc, true)).flatten()
     }
 
-    /// The `go` statement behind which `pc` is the next instruction, by the name of the physical
-    /// function, as the runtime's `created by` has it.
+    /// The `go` statement that `pc` follows, by the name of the physical function, as the runtime's `created
+    /// by` has it.
     pub fn creator(&mut self, pool: &mut SymbolPool, pc: Addr) -> Option<FrameId> {
         self.physical(pool, pc, false)
     }

@@ -1,4 +1,4 @@
-//! What a snapshot says of its process as a whole.
+//! What a snapshot holds on its process as a whole.
 
 use super::scheduler::SchedulerState;
 use crate::image::build_info::BuildInfo;

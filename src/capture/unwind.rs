@@ -1,10 +1,9 @@
 //! From a program counter and a stack pointer to the physical frames of a stack, by the runtime's
 //! own rules (runtime/traceback.go, Go 1.19 to 1.27).
 //!
-//! Works on any memory: a closure gives the words of the stack. It refuses to guess: a stack whose
-//! callers cannot be found for certain ends with the reason, and the caller decides what that
-//! means. Frame pointers are not used; they lose frames after asynchronous preemption and below
-//! callbacks from C.
+//! Works on any memory: a closure gives the words of the stack. It refuses to guess: a stack whose callers
+//! cannot be determined ends with the reason, and the caller decides what that means. Frame pointers are not
+//! used; they lose frames after asynchronous preemption and below callbacks from C.
 
 use std::sync::Arc;
 
@@ -14,8 +13,8 @@ use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
 use crate::image::pclntab::{Function, Pclntab};
 use crate::runtime::rules::Rules;
 
-/// Most physical frames of one stack that are followed. Runaway recursion reaches Go's default limit
-/// of 1 GiB with some ten million frames; a million of them tell what it is.
+/// Most physical frames of one stack that are followed. Runaway recursion reaches Go's default limit of 1 GiB
+/// with some ten million frames; a million of them show what it is.
 const MAX_FRAMES: u32 = 1 << 20;
 
 /// Where to start.
@@ -34,10 +33,9 @@ pub struct Start {
 /// What the first program counter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StartKind {
-    /// Saved when the goroutine was descheduled: behind a call.
+    /// Saved when the goroutine was descheduled: after a call.
     Parked,
-    /// Saved on entry to a system call or to C: behind a call, and the function may have changed SP
-    /// since.
+    /// Saved on entry to a system call or to C: after a call, and the function may have changed SP since.
     Syscall,
     /// Registers of a thread that was interrupted anywhere: the very next instruction.
     Interrupted,
@@ -62,7 +60,7 @@ pub struct PhysicalFrame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackNode(u32);
 
-/// What came of following a stack.
+/// The result of following a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unwound {
     /// Why it ended.
@@ -80,13 +78,13 @@ pub enum End {
     TopFrame,
     /// In a function that has no frame information (race detector, foreign code).
     NoFrameInfo,
-    /// In a function that changes SP as it likes: its caller cannot be known.
+    /// In a function that changes SP freely: its caller is unknown.
     WritesSp,
     /// At a return address of zero.
     NoCaller,
     /// At a program counter that is in no Go function.
     BadPc(u64),
-    /// At a word of the stack that could not be had.
+    /// At a word of the stack that could not be read.
     BadStack(u64),
     /// At a frame that is its own caller.
     Stuck,
@@ -106,8 +104,8 @@ struct PcInfo {
     injected: bool,
 }
 
-/// A frame with all frames inside it. A million goroutines stand on a few thousand different
-/// stacks, so a frame that is met again behind the same inner ones costs a comparison.
+/// A frame with all frames inside it. A million goroutines stand on a few thousand different stacks, so a
+/// frame that is found again after the same inner ones costs a comparison.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     frame: PhysicalFrame,
@@ -117,8 +115,8 @@ struct Node {
     depth: u32,
 }
 
-/// What is looked at each time a frame is met, apart from the rest so that those of a program's
-/// stacks fit into the cache. The rest is at the same index in `Unwinder::nodes`.
+/// What is read each time a frame is met, apart from the rest so that those of a program's stacks fit into
+/// the cache. The rest is at the same index in `Unwinder::nodes`.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     /// As in the frame.
@@ -130,10 +128,10 @@ struct Step {
     kind: StepKind,
 }
 
-/// How to go on from a frame.
+/// How to continue from a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StepKind {
-    /// Its return address is right below its top, and there is nothing else to look out for.
+    /// Its return address is right below its top, and there is nothing else to check.
     Plain,
     /// It is the outermost.
     Top,
@@ -220,7 +218,7 @@ impl Unwinder {
         }
     }
 
-    /// Remembers a frame that was not met before behind these inner ones.
+    /// Stores a frame that was not found before after these inner ones.
     fn add(&mut self, inner: Option<StackNode>, pc: u64, exact: bool, sp_offset: u64) -> Result<StackNode, End> {
         let info = self.look_up(pc).ok_or(End::BadPc(pc))?;
         if !info.has_frame_size {
@@ -276,7 +274,7 @@ impl Unwinder {
         let Start { pc: Addr(mut pc), sp: Addr(mut base), lr: Addr(mut lr), kind } = start;
         let ended = |end, stack, sp| Unwound { end, stack, sp };
         if pc == 0 {
-            // A call of a nil function: its caller is where the story starts.
+            // A call of a nil function: the trace starts at its caller.
             let Some(caller) = word(base) else { return ended(End::BadStack(base), None, base) };
             (pc, lr) = (caller, 0);
             if !link_register {

@@ -618,7 +618,7 @@ fn json_is_safe_to_print() {
         (snapshot.target.exe, snapshot.target.go_version) = (name("/bin/x"), name("go1.26"));
         (snapshot.target.build_id, snapshot.target.cmdline) = (Some(name("id")), vec![name("x")]);
         (snapshot.target.module.path, snapshot.target.module.version) = (Some(name("m")), Some(name("v1")));
-        snapshot.warnings.add(crate::model::WarningCode::StackOdd, name("odd"));
+        snapshot.warnings.add(crate::model::WarningCode::StackMalformed, name("odd"));
         builder.build()
     };
     let directory = tempfile::tempdir().expect("a directory");

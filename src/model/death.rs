@@ -6,18 +6,17 @@ use crate::addr::Addr;
 /// What ended a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeathKind {
-    /// A panic that nobody recovered.
+    /// An unrecovered panic.
     Panic,
     /// An error of the runtime itself (`runtime.throw`).
     Throw,
     /// A mistake of the program that the runtime does not survive (`runtime.fatal`, 1.19 on): a
     /// deadlock, concurrent uses of a map, an unlock of an unlocked mutex.
     Fatal,
-    /// A signal that the runtime took for the end: sent to the program, or a fault in C or in the
-    /// runtime.
+    /// A fatal signal, handled by the runtime: sent to the program, or a fault in C or in the runtime.
     Signal,
-    /// A signal of which the runtime printed nothing: in a thread that Go does not know, in C without
-    /// Go's handlers, or in the handler itself.
+    /// A signal for which the runtime printed nothing: in a thread that Go does not know, in C without Go's
+    /// handlers, or in the handler itself.
     OutsideGo,
 }
 
@@ -68,7 +67,7 @@ pub struct DeathSignal {
     pub number: i32,
     /// `si_code`; `None` where it is not known.
     pub code: Option<i64>,
-    /// The address of the fault; `None` where it was none.
+    /// The address of the fault; `None` for other signals.
     pub addr: Option<Addr>,
     /// The instruction that it hit; `None` where it is not known.
     pub pc: Option<Addr>,
@@ -136,8 +135,8 @@ pub struct PanicValue {
 pub struct Death {
     /// What ended it.
     pub kind: DeathKind,
-    /// What the program printed of it, without the stacks: lines with `\n` between. Empty where it
-    /// printed nothing.
+    /// What the program printed about it, without the stacks: lines with `\n` between. Empty where it printed
+    /// nothing.
     pub text: String,
     /// What `throw` or `fatal` was called with.
     pub message: Option<String>,
@@ -145,8 +144,8 @@ pub struct Death {
     pub panics: Vec<PanicValue>,
     /// The signal that caused it: sent from outside, or the fault that became a panic.
     pub signal: Option<DeathSignal>,
-    /// The signal that the kernel ended it with. A program that dies by itself mostly sends itself
-    /// SIGABRT in the end, whatever the cause.
+    /// The signal that the kernel ended it with. A program that dies by itself mostly sends itself SIGABRT in
+    /// the end, for any cause.
     pub core_signal: DeathSignal,
     /// Its own pid.
     pub process: i32,
@@ -164,16 +163,16 @@ pub struct Death {
     pub stack: Option<StackId>,
     /// Whether `stack` is all of its stack.
     pub stack_complete: bool,
-    /// Whether all of that is certain, and nothing of it likely only.
+    /// Whether all of that is certain; else part of it is only likely.
     pub certain: bool,
 }
 
 impl Death {
-    /// Longest text, in bytes of plain ASCII: what reads JSON back takes strings of 1 MiB, escaped and
-    /// with the note that it was cut.
+    /// Longest text, in bytes of plain ASCII: the JSON reader accepts strings of 1 MiB, escaped and with the
+    /// note that it was cut.
     const LONGEST_TEXT: usize = (512 << 10) - 64;
 
-    /// Cuts a text that is too long for a report, and says so in it. Returns whether it did.
+    /// Cuts a text that is too long for a report, and marks it as cut. Returns whether it did.
     pub fn cut(text: &mut String) -> bool {
         /// Of what may be written as `\ud834\udd73`, where of ASCII `\"` is the longest.
         const ESCAPED: usize = 6;
@@ -193,7 +192,7 @@ impl Death {
         true
     }
 
-    /// The cause on one line, in the words of the runtime where it has any.
+    /// The cause on one line, in the runtime's words where it has any.
     #[must_use]
     pub fn headline(&self) -> String {
         /// Longest line, in characters.
@@ -219,7 +218,7 @@ impl Death {
         self.signal.as_ref().filter(|_| sent).and_then(|signal| signal.sender_pid).filter(|pid| *pid != self.process)
     }
 
-    /// Of a death of which the program printed nothing.
+    /// For a death about which the program printed nothing.
     fn silent(&self) -> String {
         let signal = self.signal.as_ref().unwrap_or(&self.core_signal);
         let words = DeathSignal::words(signal.number).map_or_else(|| signal.name(), str::to_owned);

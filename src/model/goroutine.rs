@@ -24,7 +24,7 @@ pub enum Status {
     CopyStack,
     /// Stopped itself for a suspension.
     Preempted,
-    /// Found by the leak detector (1.26 on); blocked for ever.
+    /// Found by the leak detector (1.26 on); blocked forever.
     Leaked,
     /// An unused goroutine for callbacks from C (1.26 on).
     DeadExtra,
@@ -66,7 +66,7 @@ impl Status {
         Self::BLOCKED.iter().any(|status| status.name() == name)
     }
 
-    /// Whether this g is nobody: free for reuse.
+    /// Whether this g is free for reuse.
     #[must_use]
     pub fn is_dead(self) -> bool {
         matches!(self, Self::Dead | Self::DeadExtra)
@@ -89,7 +89,7 @@ pub enum NotShown {
     Unreadable,
     /// It is dead or not yet born.
     NoStack,
-    /// Nobody asked for stacks.
+    /// Stacks were not requested.
     NotAsked,
 }
 
@@ -130,7 +130,7 @@ pub struct Goroutine {
     /// dumps count minutes from it, though it may lie before the goroutine blocked. `None` for
     /// coroutines too, which may have run since.
     pub wait_since_ns: Option<NonZeroU64>,
-    /// A moment, ns by `nanotime`, at which it was blocked already, for certain.
+    /// A time, ns by `nanotime`, at which it was certainly blocked already.
     pub blocked_before_ns: Option<NonZeroU64>,
     /// `g.trackingSeq`: how often it has stopped running, modulo 256. While it stays the same, the
     /// goroutine has not run. `None` where that proves nothing: while it can run, as a coroutine, when

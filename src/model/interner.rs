@@ -1,7 +1,7 @@
 //! Values that are stored once and named by small numbers.
 //!
-//! Values are only ever appended. They lie in chunks of a fixed size that clones share, so that a clone
-//! costs a pointer for each chunk and not a copy of each value, and appending to one of two clones
+//! Values are only ever appended. They are stored in chunks of a fixed size that clones share, so that a
+//! clone costs a pointer for each chunk and not a copy of each value, and appending to one of two clones
 //! copies one chunk at most. The table that finds a value's number holds numbers only.
 
 use std::borrow::Borrow;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_can_be_gone_on_with() {
+    fn a_view_can_be_appended_to() {
         let mut values = Interner::default();
         for at in 0..1_100 {
             intern(&mut values, &at.to_string());

@@ -1,8 +1,8 @@
 //! The snapshot: pure data about one moment (or nearly one) of a Go program.
 //!
-//! Nothing here can read a process, and nothing knows how anything is shown. Everything unknown
-//! is `None`; everything odd is a [`Warning`] with a stable code. A million goroutines share a few
-//! thousand stacks and names, so those are interned in a [`SymbolPool`] and goroutines hold ids.
+//! Nothing here reads a process or knows how anything is shown. Everything unknown is `None`; every problem
+//! is a [`Warning`] with a stable code. A million goroutines share a few thousand stacks and names, so those
+//! are interned in a [`SymbolPool`] and goroutines hold ids.
 
 mod death;
 mod goroutine;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use crate::addr::Addr;
 
-/// Everything that one reading of a target found.
+/// Everything that one look at a target found.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// When it was taken: ns since the Unix epoch, by the target's clock.
@@ -54,41 +54,40 @@ pub struct Snapshot {
     pub processors: Vec<Processor>,
     /// Every M, in order of id.
     pub threads: Vec<Thread>,
-    /// Every goroutine that is not dead, in order of id; dead ones only where asked for, behind
-    /// the others in order of address.
+    /// Every goroutine that is not dead, in order of id; dead ones only if requested, after the others in
+    /// order of address.
     pub goroutines: Vec<Goroutine>,
     /// How many dead (free) gs there are, whether they are listed or not.
     pub dead_goroutines: u64,
     /// `runtime.waitReasonStrings` as read from the target.
     pub wait_reasons: Vec<String>,
-    /// Waits that were measured when a snapshot was written down that this was made from; none in one that
-    /// was read just now.
+    /// Measured waits of the saved snapshot that this was made from; none in one that was just read.
     pub watched: WatchedWaits,
     /// How the program died; `None` for one that lives, or lived when its core file was made.
     pub death: Option<Death>,
     /// Names, places and stacks. Snapshots of one session share them: ids mean the same in all whose
     /// pools have the same [identity](SymbolPool::id).
     pub symbols: Arc<SymbolPool>,
-    /// What was odd.
+    /// Warnings.
     pub warnings: Warnings,
 }
 
 impl Snapshot {
-    /// Text of a wait reason as the target itself has it.
+    /// Text of a wait reason, from the target's own table.
     #[must_use]
     pub fn wait_reason(&self, id: WaitReasonId) -> Option<&str> {
         self.wait_reasons.get(usize::from(id.0)).map(String::as_str).filter(|s| !s.is_empty())
     }
 
-    /// For how long `goroutine` has been blocked at least, in ns. Only collections tell, so a young
-    /// wait, or one in a program that never collects, is unknown.
+    /// For how long `goroutine` has been blocked at least, in ns. Known from garbage collections only: a
+    /// young wait, or one in a program that never collects, is unknown.
     #[must_use]
     pub fn wait_ns(&self, goroutine: &Goroutine) -> Option<u64> {
         goroutine.blocked_before_ns.map(|before| self.monotonic_ns.saturating_sub(before.get()))
     }
 
-    /// The time from the runtime's own stamp to now, in ns: what its dumps print as minutes. It may be
-    /// longer than the goroutine has been blocked, by up to one collection's distance.
+    /// The time from the runtime's own stamp to now, in ns: what its dumps print as minutes. It may be longer
+    /// than the goroutine has been blocked, by up to the time between two collections.
     #[must_use]
     pub fn since_stamp_ns(&self, goroutine: &Goroutine) -> Option<u64> {
         goroutine.wait_since_ns.map(|since| self.monotonic_ns.saturating_sub(since.get()))

@@ -50,10 +50,10 @@ pub enum Language {
     Foreign,
 }
 
-/// A place in code: one logical frame, that is a function or one that was inlined into it.
+/// A place in code: one logical frame, either a function or a call inlined into it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// Name as the runtime has it, unabridged (`pkg.(*T).Method`, `pkg.F[...]`, `pkg.f.func1`).
+    /// Full name as the runtime has it (`pkg.(*T).Method`, `pkg.F[...]`, `pkg.f.func1`).
     pub function: StrId,
     /// Source file; empty where unknown.
     pub file: StrId,
@@ -61,7 +61,7 @@ pub struct Frame {
     pub line: u32,
     /// Line of its function's `func` keyword, from 1; 0 where unknown (before Go 1.20).
     pub start_line: u32,
-    /// Program counter as it stands in the frame: a return address in all but the innermost.
+    /// Program counter as found in the frame: a return address in all but the innermost.
     pub pc: Addr,
     /// Entry of the physical function that holds it.
     pub entry: Addr,
@@ -95,26 +95,25 @@ pub struct Stack {
 /// A frame below a call out of Go, in code that Go's own tables do not know (C, mostly).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ForeignFrame {
-    /// Name as the symbol table has it; `None` where that has none for this place.
+    /// Name as the symbol table has it; `None` where it has none for this address.
     pub function: Option<StrId>,
     /// Path of the file that the code is in; empty where it is in none.
     pub object: StrId,
     /// Program counter: a return address in all but the innermost frame.
     pub pc: Addr,
-    /// How far the program counter is into the function, or, where its name is not known, which
-    /// address the file has for it; bytes.
+    /// Offset of the program counter in the function, or, where its name is unknown, its address in the file;
+    /// bytes.
     pub offset: u64,
 }
 
-/// What a goroutine that called out of Go does there, innermost frame first. Behind the last one,
-/// its Go stack goes on.
+/// C frames of a goroutine that called out of Go, innermost first. Its Go stack follows the last one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ForeignStack {
     /// Its frames, innermost first.
     pub frames: Vec<ForeignFrame>,
-    /// Whether these are all of them. If not, those between the last one and Go are not known.
+    /// Whether these are all of them. If not, those between the last one and Go are unknown.
     pub complete: bool,
-    /// Number of the system call that the thread waits in, by the table of its architecture.
+    /// Number of the system call that the thread waits in, in its architecture's table.
     pub syscall: Option<u64>,
 }
 
@@ -171,13 +170,13 @@ impl Owns for ForeignStack {
 
 /// Interned values. Ids are only made by the pool that resolves them.
 ///
-/// Values are appended and never change, so an id stays good in everything that has the same
-/// [identity](Self::id). [`Self::view`] is what a snapshot holds: it shares the values that are there
-/// when it is made.
+/// Values are appended and never change, so an id stays valid in everything that has the same
+/// [identity](Self::id). [`Self::view`] is what a snapshot holds: it shares the values that are there when it
+/// is made.
 #[derive(Debug)]
 pub struct SymbolPool {
     id: PoolId,
-    /// Whether it is to be read only, as long as nothing is added to it.
+    /// Whether it is a read-only view; adding a value makes it a separate pool.
     is_view: bool,
     strings: Interner<Box<str>>,
     frames: Interner<Frame>,
@@ -203,8 +202,8 @@ impl Default for SymbolPool {
 }
 
 impl Clone for SymbolPool {
-    /// A pool with the same values to go on with; ids that either makes from now on mean nothing in the
-    /// other, so the clone has an identity of its own.
+    /// A pool with the same values, to be extended separately; ids that either makes from now on mean nothing
+    /// in the other, so the clone has its own identity.
     fn clone(&self) -> Self {
         Self { id: PoolId::new(), ..self.view() }
     }
@@ -233,8 +232,8 @@ impl SymbolPool {
         }
     }
 
-    /// Makes sure that values can be added. A view may be behind the pool that it was made from, so
-    /// what is added to one gets another identity.
+    /// Makes sure that values can be added. A view may lack values that its pool has gained since, so adding
+    /// to one gives it a new identity.
     fn open(&mut self) {
         if std::mem::take(&mut self.is_view) {
             self.id = PoolId::new();
@@ -331,7 +330,7 @@ impl SymbolPool {
         self.frame(id).map_or("", |frame| self.str(frame.function))
     }
 
-    /// Memory that the values take; about, in bytes.
+    /// Memory that the values use, approximately, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         [
@@ -346,7 +345,7 @@ impl SymbolPool {
         .fold(0, usize::saturating_add)
     }
 
-    /// How many distinct stacks there are.
+    /// Number of distinct stacks.
     #[must_use]
     pub fn stack_count(&self) -> usize {
         self.stacks.len()
@@ -373,7 +372,7 @@ mod tests {
             let id = one.id();
             one.intern_str("more");
             assert_eq!(one.id(), id);
-            // The pool itself goes on under its own.
+            // The pool itself keeps its own.
             let before = pool.id();
             pool.intern_str("more");
             assert_eq!(pool.id(), before);

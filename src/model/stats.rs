@@ -12,7 +12,7 @@ pub struct Scheduler {
     pub threads: Option<u64>,
     /// Ms that are idle and wait for work.
     pub idle_threads: Option<u64>,
-    /// Ms that look for work.
+    /// Ms that are looking for work.
     pub spinning_threads: Option<u64>,
     /// Ms that have ended (`nmfreed`).
     pub freed_threads: Option<u64>,
@@ -53,7 +53,7 @@ pub enum PStatus {
 }
 
 impl PStatus {
-    /// The runtime's word without its `_P`.
+    /// The runtime's name without its `_P`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -44,7 +44,7 @@ pub struct TextMapping {
 pub struct TargetInfo {
     /// Its pid at the time.
     pub pid: i32,
-    /// Path of its executable, as the kernel says.
+    /// Path of its executable, as the kernel reports it.
     pub exe: String,
     /// Arguments.
     pub cmdline: Vec<String>,
@@ -52,7 +52,7 @@ pub struct TargetInfo {
     pub build_id: Option<String>,
     /// Where its code is.
     pub text: Option<TextMapping>,
-    /// The toolchain (`go1.26.6`), as the program itself says.
+    /// The toolchain (`go1.26.6`), as the program itself reports it.
     pub go_version: String,
     /// Where that was found.
     pub go_version_source: &'static str,
@@ -74,40 +74,40 @@ pub struct TargetInfo {
     pub cpu_ns: Option<u64>,
     /// Resident memory, bytes.
     pub rss_bytes: Option<u64>,
-    /// What it uses of what it may use.
+    /// What it uses of its limits.
     pub resources: Resources,
 }
 
-/// Where a fact came from, in words for people: "code of runtime.allgadd, 19 of 19 votes".
+/// Where a fact came from, in words: "code of runtime.allgadd, 19 of 19 votes".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Provenance {
     /// Name of the fact (`runtime.allgs`).
     pub name: String,
     /// Its source.
     pub source: String,
-    /// What else agrees; empty when nothing was compared.
+    /// Other sources that agree; empty when nothing was compared.
     pub cross_checks: Vec<String>,
 }
 
-/// How well a snapshot of a running target hangs together.
+/// How consistent a snapshot of a running target is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Consistency {
     /// Goroutines read and validated.
     pub validated: u64,
-    /// Of them, after more than one try.
+    /// Of them, after more than one attempt.
     pub retried: u64,
-    /// Goroutines that changed on every try.
+    /// Goroutines that changed on every attempt to read them.
     pub moving: u64,
-    /// Goroutines whose memory could not be read or made no sense.
+    /// Goroutines whose memory could not be read or was malformed.
     pub unreadable: u64,
 }
 
-/// A freeze that was asked for.
+/// A freeze that was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreezeInfo {
-    /// Whether all threads stood still together, or only those that ran goroutines, one by one.
+    /// Whether all threads were stopped together, or only those that ran goroutines, one by one.
     pub whole_program: bool,
-    /// For how long the target (or its slowest single thread) stood still, ns.
+    /// How long the target (or the thread that was stopped longest) was stopped, ns.
     pub stopped_ns: u64,
     /// How many threads were stopped.
     pub threads: u32,
@@ -126,7 +126,7 @@ pub struct Reading {
     pub bytes: u64,
     /// Whether and how the target was stopped.
     pub freeze: Option<FreezeInfo>,
-    /// How well it hangs together.
+    /// How consistent it is.
     pub consistency: Consistency,
     /// Which table the offsets came from ("table of go1.26", "DWARF", "inferred").
     pub layout: String,

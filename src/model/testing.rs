@@ -1,7 +1,7 @@
 //! Snapshots made by hand, for tests of everything that works on snapshots.
 //!
-//! It has no place in a program: nothing here reads anything, and the numbers are invented. With the feature
-//! `testing` it is there for others' tests too.
+//! Not for use in a program: nothing here reads anything, and the numbers are invented. The feature `testing`
+//! makes it available to other crates' tests.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub fn frame<'a>(function: &'a str, file: &'a str, line: u32) -> FrameSpec<'a> {
     FrameSpec { function, file, line, inlined: false, foreign: false }
 }
 
-/// What to say of a goroutine; the rest follows.
+/// The properties of a goroutine; the rest is derived.
 #[derive(Clone, Debug)]
 pub struct GoroutineSpec<'a> {
     /// Its id.
@@ -148,7 +148,7 @@ impl SnapshotBuilder {
         Self { snapshot }
     }
 
-    /// The snapshot itself, to change what the builder has no word for.
+    /// The snapshot itself, to change what the builder has no method for.
     pub fn edit(&mut self) -> &mut Snapshot {
         &mut self.snapshot
     }

@@ -1,4 +1,4 @@
-//! What was odd, with codes that scripts can rely on.
+//! Warnings about a snapshot, with stable codes that scripts can rely on.
 
 /// A stable code. Codes are added, never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,16 +12,16 @@ pub enum WarningCode {
     SymbolMissing,
     /// Layouts of the nearest known Go version were used.
     NearestLayout,
-    /// A field was not believed because it failed a check.
-    FieldMistrusted,
+    /// A field of a structure failed a check and is not used.
+    FieldRejected,
     /// Some goroutines could not be read.
     GoroutineUnreadable,
-    /// Some goroutines changed on every try.
+    /// Some goroutines changed on every attempt to read them.
     GoroutineMoving,
-    /// A goroutine holds what it cannot, or its fields contradict each other.
-    GoroutineOdd,
-    /// A stack did not end where stacks end.
-    StackOdd,
+    /// A goroutine has impossible field values, or fields that contradict each other.
+    GoroutineInconsistent,
+    /// A stack did not end at an outermost function.
+    StackMalformed,
     /// The list of goroutines or another list was cut at a limit.
     LimitReached,
     /// A P or an M could not be read.
@@ -30,33 +30,33 @@ pub enum WarningCode {
     StatsUnreadable,
     /// Numbers that should agree do not (threads, goroutines).
     CountsDisagree,
-    /// The target's file or module is odd.
-    ImageOdd,
-    /// A freeze was asked for and could not be had.
+    /// The target's executable or module data is malformed.
+    ImageMalformed,
+    /// A freeze was requested and failed.
     NotFrozen,
-    /// A core file or capture is not all there.
+    /// A core file or capture is truncated.
     Truncated,
-    /// When the picture was taken is not known; ages and uptime are at least what is said.
+    /// When the snapshot was taken is unknown; ages and uptime are lower bounds.
     ClockUnknown,
 }
 
 impl WarningCode {
-    /// All of them.
+    /// All codes.
     pub const ALL: [Self; 17] = [
         Self::FallbackBackend,
         Self::SymbolsDisagree,
         Self::SymbolMissing,
         Self::NearestLayout,
-        Self::FieldMistrusted,
+        Self::FieldRejected,
         Self::GoroutineUnreadable,
         Self::GoroutineMoving,
-        Self::GoroutineOdd,
-        Self::StackOdd,
+        Self::GoroutineInconsistent,
+        Self::StackMalformed,
         Self::LimitReached,
         Self::SchedulerPartUnreadable,
         Self::StatsUnreadable,
         Self::CountsDisagree,
-        Self::ImageOdd,
+        Self::ImageMalformed,
         Self::NotFrozen,
         Self::Truncated,
         Self::ClockUnknown,
@@ -70,16 +70,16 @@ impl WarningCode {
             Self::SymbolsDisagree => "symbols_disagree",
             Self::SymbolMissing => "symbol_missing",
             Self::NearestLayout => "nearest_layout",
-            Self::FieldMistrusted => "field_mistrusted",
+            Self::FieldRejected => "field_rejected",
             Self::GoroutineUnreadable => "goroutine_unreadable",
             Self::GoroutineMoving => "goroutine_moving",
-            Self::GoroutineOdd => "goroutine_odd",
-            Self::StackOdd => "stack_odd",
+            Self::GoroutineInconsistent => "goroutine_inconsistent",
+            Self::StackMalformed => "stack_malformed",
             Self::LimitReached => "limit_reached",
             Self::SchedulerPartUnreadable => "scheduler_part_unreadable",
             Self::StatsUnreadable => "stats_unreadable",
             Self::CountsDisagree => "counts_disagree",
-            Self::ImageOdd => "image_odd",
+            Self::ImageMalformed => "image_malformed",
             Self::NotFrozen => "not_frozen",
             Self::Truncated => "truncated",
             Self::ClockUnknown => "clock_unknown",
@@ -93,8 +93,8 @@ impl WarningCode {
             self,
             Self::GoroutineUnreadable
                 | Self::GoroutineMoving
-                | Self::GoroutineOdd
-                | Self::StackOdd
+                | Self::GoroutineInconsistent
+                | Self::StackMalformed
                 | Self::LimitReached
                 | Self::SchedulerPartUnreadable
                 | Self::StatsUnreadable
@@ -109,27 +109,27 @@ impl WarningCode {
 pub struct Warning {
     /// Its code.
     pub code: WarningCode,
-    /// A sentence with the values of the first time.
+    /// What happened, with the values of the first occurrence.
     pub message: String,
-    /// How often it happened.
+    /// Number of occurrences.
     pub count: u64,
 }
 
-/// Warnings in the order of their first time.
+/// Warnings, in the order of their first occurrence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Warnings(Vec<Warning>);
 
-/// How many warnings of one code keep a message of their own.
+/// Number of distinct messages kept per code.
 const DISTINCT_MESSAGES: usize = 8;
 
 impl Warnings {
-    /// Adds a warning. One with the same code and message is counted; beyond eight messages of one
-    /// code, so is any other of that code.
+    /// Adds a warning. A repeated one is counted; after eight distinct messages of one code, further
+    /// ones of that code are counted only.
     pub fn add(&mut self, code: WarningCode, message: impl Into<String>) {
         self.add_many(code, message, 1);
     }
 
-    /// Adds one that happened `count` times.
+    /// Adds a warning that occurred `count` times.
     pub fn add_many(&mut self, code: WarningCode, message: impl Into<String>, count: u64) {
         let message = message.into();
         let of_code = self.0.iter().filter(|w| w.code == code).count();
@@ -141,7 +141,7 @@ impl Warnings {
         }
     }
 
-    /// All of them.
+    /// All warnings.
     pub fn iter(&self) -> std::slice::Iter<'_, Warning> {
         self.0.iter()
     }

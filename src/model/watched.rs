@@ -1,5 +1,5 @@
-//! Waits that were measured by reading a program more than once. They lie beside the goroutines, which
-//! stay as they were read.
+//! Waits that were measured by reading a program more than once. They are kept apart from the goroutines,
+//! which stay as they were read.
 
 use rustc_hash::FxHashMap;
 
@@ -12,7 +12,7 @@ pub struct WatchedWaits {
 }
 
 impl WatchedWaits {
-    /// Puts down that a goroutine has not run since `since_ns`, by the target's `nanotime`.
+    /// Records that a goroutine has not run since `since_ns`, by the target's `nanotime`.
     pub fn insert(&mut self, id: Goid, since_ns: u64) {
         self.since_ns.insert(id, since_ns);
     }
@@ -30,7 +30,7 @@ impl WatchedWaits {
         self.since_ns.len()
     }
 
-    /// Whether none was.
+    /// Whether none were.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.since_ns.is_empty()

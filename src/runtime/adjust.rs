@@ -14,7 +14,7 @@ use crate::addr::Addr;
 use crate::model::Warnings;
 use crate::process::{ReadError, TargetExt as _};
 
-/// `GOEXPERIMENT`s that move fields of a P or an M behind those that can be checked.
+/// `GOEXPERIMENT`s that move fields of a P or an M after those that can be checked.
 const MOVING_EXPERIMENTS: &[&str] =
     &["greenteagc", "nogreenteagc", "pagetrace", "spinbitmutex", "nospinbitmutex", "staticlockranking"];
 
@@ -35,8 +35,8 @@ const _: () = {
 };
 
 impl Search<'_> {
-    /// `m.alllink` and all that is behind `m.ncgocall` moved within the 1.23 and 1.24 releases; the
-    /// code that links a new M says where it is.
+    /// `m.alllink` and all fields after `m.ncgocall` moved within the 1.23 and 1.24 releases; the code that
+    /// links a new M says where it is.
     pub(super) fn place_alllink(&self, table: &mut LayoutTable, source: &mut LayoutSource) {
         const M: &str = "runtime.m";
         if matches!(source, LayoutSource::Dwarf) {
@@ -55,9 +55,9 @@ impl Search<'_> {
     }
 
     /// A version without a table has some structures like one table and some like another: each that
-    /// functions vote on is taken from a table with which they are unanimous, or from the nearest
-    /// one with one change that makes them so. What is returned are the fields of which nobody knows on
-    /// which side of the change they are.
+    /// functions vote on is taken from a table with which they are unanimous, or from the nearest one with
+    /// one change that makes them so. Returns the fields of which it is unknown on which side of the change
+    /// they are.
     pub(super) fn fit_structures(
         &self,
         table: &mut LayoutTable,

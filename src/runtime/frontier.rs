@@ -1,11 +1,11 @@
 //! Following pointers in bulk: the addresses of one kind go in, the bytes of all of them are read in few
 //! calls, and what they hold gives the next addresses.
 //!
-//! A pointer that is followed by itself costs a system call; a hundred thousand of them at a time cost one
-//! for a thousand ranges, and fewer where they lie close together. So nothing here follows one object to its
-//! end: all take the first step, then all take the second.
+//! Following one pointer alone costs a system call; a hundred thousand of them at a time cost one for a
+//! thousand ranges, and fewer where they lie close together. So nothing here follows one object to its end:
+//! all take the first step, then all take the second.
 //!
-//! What is read is bounded in objects, bytes and steps, whatever the memory says; each address is read once;
+//! Reads are bounded in objects, bytes and steps, whatever the memory contains; each address is read once;
 //! and one that cannot be read is simply not among what was found. The target runs on meanwhile. Who needs to
 //! know that nothing moved compares the header that led here once more when the chase is over
 //! ([`Frontier::words`]).
@@ -68,7 +68,7 @@ impl<'a> Frontier<'a> {
     /// For as much as `budget` allows.
     #[must_use]
     pub fn new(target: &'a dyn Target, budget: Budget) -> Self {
-        // A recording is to hold what was asked for, and not what lies in between.
+        // A recording holds what was requested, not what lies in between.
         let gap = if target.recorder().is_some() { 0 } else { CHUNK.gap };
         Self { target, reader: ChunkReader::new(Limits { gap, ..CHUNK }), budget, spent: 0, cut: false }
     }
@@ -89,7 +89,7 @@ impl<'a> Frontier<'a> {
     /// not all bytes are there are left out, and so are those that the budget does not allow.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn ranges(
         &mut self,
         wanted: impl IntoIterator<Item = MemRange>,
@@ -133,7 +133,7 @@ impl<'a> Frontier<'a> {
     /// not read again, and its own successors not either.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn chase<M: Mirror>(
         &mut self,
         layout: &M::Layout,
@@ -168,7 +168,7 @@ impl<'a> Frontier<'a> {
     /// The runtime type `M` at each of `addrs`.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn mirrors<M: Mirror>(
         &mut self,
         layout: &M::Layout,
@@ -182,7 +182,7 @@ impl<'a> Frontier<'a> {
     /// The words at `addrs`, by address.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn words(&mut self, addrs: impl IntoIterator<Item = Addr>) -> Result<FxHashMap<Addr, u64>, ReadError> {
         let mut words = FxHashMap::default();
         let ranges = addrs.into_iter().map(|start| MemRange { start, len: 8 });
@@ -199,7 +199,7 @@ impl<'a> Frontier<'a> {
 /// calls by the number of batches.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn in_batches<T>(
     target: &dyn Target,
     addrs: &[Addr],

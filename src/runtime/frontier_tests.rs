@@ -72,7 +72,7 @@ fn each_address_is_read_once() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_found_and_hurts_nobody() {
+fn what_cannot_be_read_is_not_found_and_affects_no_other() {
     let target = lists(2);
     let nowhere = [8, u64::MAX - 4, BASE + 2 * 4096 - 8];
     let firsts = [BASE, nowhere[0], nowhere[1], nowhere[2], BASE + 4096];
@@ -80,9 +80,9 @@ fn what_cannot_be_read_is_not_found_and_hurts_nobody() {
     assert!(!cut && nowhere.iter().all(|&at| found.get(Addr(at)).is_none()));
     assert!([BASE, BASE + 2000, BASE + 4096 + 2000].iter().all(|&at| found.get(Addr(at)).is_some()));
     // An error of the target ends it.
-    let failing = lists(2).with_hook(|_, _, _| ReadOutcome::Fails(ReadError::Io("odd".into())));
+    let failing = lists(2).with_hook(|_, _, _| ReadOutcome::Fails(ReadError::Io("bad".into())));
     let mut frontier = Frontier::new(&failing, PLENTY);
-    assert_eq!(frontier.mirrors::<Element>(&(), [Addr(BASE)]).unwrap_err(), ReadError::Io("odd".into()));
+    assert_eq!(frontier.mirrors::<Element>(&(), [Addr(BASE)]).unwrap_err(), ReadError::Io("bad".into()));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_batch_that_is_too_much_is_read_in_halves() {
     assert!((1..100).contains(&run(Budget { bytes: 8 * 30, ..PLENTY }, 8 * 90)));
 }
 
-/// A recording has what was asked for, and nothing of what lies in between.
+/// A recording holds what was requested, and nothing in between.
 #[test]
 fn gaps_are_not_recorded() {
     use crate::process::recording::RecordingTarget;

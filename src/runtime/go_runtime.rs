@@ -11,11 +11,11 @@ use crate::process::ReadError;
 /// Why a runtime cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// The process could not be looked at.
+    /// The process could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The list of goroutines is empty: `schedinit` has not run yet.
-    #[error("the Go runtime of this process has not started: it has no goroutine yet")]
+    #[error("the Go runtime of this process has not started yet: it has no goroutines")]
     NotStarted,
     /// `runtime.allgs` was not found by any means.
     #[error(
@@ -47,7 +47,7 @@ pub enum RuntimeError {
         missing: MissingField,
     },
     /// The version is older than every table.
-    #[error("cannot read this runtime: {version} is too old; go1.18 is the oldest that is tried")]
+    #[error("cannot read this runtime: {version} is too old; the oldest supported version is go1.18")]
     TooOld {
         /// The version.
         version: String,
@@ -69,7 +69,7 @@ pub struct GoRuntime {
     pub symbols: Symbols,
     /// Its wait reasons, by number; empty when they were not found.
     pub wait_reasons: Vec<String>,
-    /// What was odd.
+    /// Warnings.
     pub warnings: Warnings,
     /// Where everything came from, for people.
     pub provenance: Vec<Provenance>,

@@ -1,8 +1,8 @@
 //! Finds out where fields are when no table fits.
 //!
-//! Fields move in groups: whatever is inserted into a structure shifts all that is behind it. So one
-//! recognisable field of a group (an anchor) places the group. Only anchors that a dozen goroutines
-//! prove are used, and the result has to pass the same checks as any other layout.
+//! Fields move in groups: whatever is inserted into a structure shifts all fields after it. So one
+//! recognisable field of a group (an anchor) places the group. Only anchors that a dozen goroutines prove are
+//! used, and the result has to pass the same checks as any other layout.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::process::{ReadError, TargetExt as _};
 
-/// Where an anchor may be: first offset and the one behind the last, bytes.
+/// Where an anchor may be: first offset and one past the last, bytes.
 type Window = std::ops::Range<usize>;
 
 /// Where `g.goid` may be.
@@ -85,14 +85,14 @@ impl Checker<'_> {
         place(table, "runtime.g", "goid", WITH_GOID, self.goid(sample));
         place(table, "runtime.g", "gopc", WITH_GOPC, self.gopc(sample));
         place(table, "runtime.g", "syscallsp", &["syscallsp", "syscallpc", "syscallbp"], self.syscallsp(sample));
-        let behind: Vec<String> = table
+        let others: Vec<String> = table
             .structs
             .get("runtime.m")
             .map(|m| m.fields.keys().filter(|field| *field != "g0").cloned().collect())
             .unwrap_or_default();
-        let behind: Vec<&str> = behind.iter().map(String::as_str).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
         let procid = self.procid(sample)?;
-        place(table, "runtime.m", "procid", &behind, procid);
+        place(table, "runtime.m", "procid", &others, procid);
         Ok(moved)
     }
 
@@ -114,7 +114,7 @@ impl Checker<'_> {
         })
     }
 
-    /// An address within a function, and 16 bytes behind it that of a function's first instruction.
+    /// An address within a function, and 16 bytes after it that of a function's first instruction.
     fn gopc(&self, sample: &Sample) -> Option<u32> {
         // The first one was created by assembly, which is no worse but not typical.
         let gs: Vec<&[u8]> = sample.alive().skip(1).map(|(_, b)| b.as_slice()).collect();
@@ -127,7 +127,7 @@ impl Checker<'_> {
         })
     }
 
-    /// 0 in most, and within the stack in some, with an address of code behind it.
+    /// 0 in most, and within the stack in some, with an address of code after it.
     fn syscallsp(&self, sample: &Sample) -> Option<u32> {
         Self::only(SYSCALLSP, |at| {
             let mut set = 0;

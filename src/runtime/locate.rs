@@ -287,7 +287,7 @@ impl Search<'_> {
             let structure = BALLOTS.iter().find(|ballot| ballot.global == *global).map(|ballot| ballot.structure);
             layout.mistrusted.extend(structure.into_iter().flat_map(|s| outcome.dissent.iter().map(move |f| (s, *f))));
             warnings.add(
-                WarningCode::FieldMistrusted,
+                WarningCode::FieldRejected,
                 format!(
                     "the {source} does not quite fit {}: {} of {} references agree, not those to {}",
                     global.name(),
@@ -300,7 +300,7 @@ impl Search<'_> {
         if let LayoutSource::Nearest { release, .. } = &source {
             warnings.add(
                 WarningCode::NearestLayout,
-                format!("there are no layouts for {version}; those of {release} are used, and pass all checks"),
+                format!("no layouts for {version}; using those of {release}, which pass all checks"),
             );
         }
         if let LayoutSource::Inferred { release, fields } = &source
@@ -308,13 +308,13 @@ impl Search<'_> {
         {
             warnings.add(
                 WarningCode::NearestLayout,
-                format!("no layout fits {version}; that of {release} is used with {} moved", fields.join(", ")),
+                format!("no layout fits {version}; using that of {release} with {} moved", fields.join(", ")),
             );
         }
         if self.moves_fields() && !matches!(source, LayoutSource::Dwarf) {
             warnings.add(
-                WarningCode::FieldMistrusted,
-                format!("{version} was built with experiments that move fields of a P: its timers are not told"),
+                WarningCode::FieldRejected,
+                format!("{version} was built with experiments that move fields of a P: its timers are unknown"),
             );
         }
         if wait_reasons.is_empty() {

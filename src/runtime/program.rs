@@ -29,7 +29,7 @@ pub struct Program {
     pub pclntab: Arc<Pclntab>,
     /// Its moduledata.
     pub module: ModuleData,
-    /// What it says of its build, if anything.
+    /// Its build info, if any.
     pub build_info: Option<BuildInfo>,
     /// Why the build info could not be read, if it is there and damaged.
     pub build_info_error: Option<BuildInfoError>,
@@ -74,7 +74,7 @@ pub enum ProgramError {
     NotGo {
         /// The executable.
         exe: String,
-        /// How many libraries were looked at.
+        /// How many libraries were searched.
         libraries: usize,
     },
     /// There is a function table, and no moduledata that belongs to it.
@@ -87,8 +87,8 @@ pub enum ProgramError {
         /// Where the function table is.
         header: LinkAddr,
     },
-    /// The mappings do not tell where the file was loaded.
-    #[error("cannot tell where {exe} was loaded: none of its segments is mapped")]
+    /// The mappings do not show where the file was loaded.
+    #[error("cannot determine where {exe} was loaded: none of its segments is mapped")]
     NotMapped {
         /// The executable or library.
         exe: String,
@@ -111,13 +111,13 @@ pub enum ProgramError {
     },
     /// `--bin` is another program.
     #[error(
-        "{} is not the program that runs: its Go build id is {found}, the process has {expected}",
+        "{} is not the running program: its Go build id is {found}, the process has {expected}",
         path.display()
     )]
     OtherProgram {
         /// Its path.
         path: PathBuf,
-        /// Its build id, or what stands for it.
+        /// Its build id, or a substitute for it.
         found: String,
         /// The build id of the process's own file.
         expected: String,
@@ -190,7 +190,7 @@ impl Program {
         let libraries = libraries(&mappings, &exe);
         for library in &libraries {
             let Some(first) = library.first() else { continue };
-            // A library that cannot be opened or read is not the one that was looked for.
+            // A library that cannot be opened or read is not the one searched for.
             let Ok(source) = target.mapped_file(first) else { continue };
             let Ok(elf) = Elf::parse(source) else { continue };
             if let Some(mut program) = Self::in_file(target, Arc::new(elf), &first.path, library, None, symbols)? {
@@ -237,7 +237,7 @@ impl Program {
     }
 }
 
-/// A file as it is called in messages: a core file need not tell what its program was started from.
+/// A file as it is called in messages: a core file may not name the executable.
 fn in_words(path: &str) -> String {
     if path.is_empty() { "the executable".to_owned() } else { path.to_owned() }
 }
@@ -267,7 +267,7 @@ impl Finding for Words {
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
         let words = bytes.chunks(8).map(|word| word.u64_at(0)).collect::<Option<_>>();
-        words.map(Self).ok_or_else(|| format!("{} bytes are no addresses", bytes.len()))
+        words.map(Self).ok_or_else(|| format!("{} bytes are not a list of addresses", bytes.len()))
     }
 }
 
@@ -317,7 +317,7 @@ fn find_moduledata(
     // In a recording there is nothing around it to be searched.
     let key = format!("moduledata {}", pclntab);
     let Words(found) = remembered(target, &key, |target| {
-        // From 1.26 on it has a section of its own; else it is among the initialised variables.
+        // From 1.26 on it has its own section; else it is among the initialised variables.
         let by_section = elf.section(".go.module").map(|section| (section.addr, section.size));
         let writable = elf.segments().iter().filter(|s| s.writable).map(|s| (s.vaddr, s.file_size));
         for (start, size) in by_section.into_iter().chain(writable) {

@@ -1,6 +1,6 @@
-//! What the runtime does differently from version to version, where no layout tells: in which order it writes
+//! What the runtime does differently from version to version and no layout shows: in which order it writes
 //! fields, what it counts, how it numbers functions, what it prints. Each rule names its source; what it says
-//! of the latest version holds for those to come until somebody looks (`docs/new-go-version.md`).
+//! of the latest version holds for newer ones until reviewed (`docs/new-go-version.md`).
 
 /// The rules of one minor version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt as _;
 use crate::process::{Registers, SignalInfo};
 
-/// Largest stack for signals that is looked through, bytes. The runtime's has 32 KiB, a C thread's own may
-/// have more.
+/// Largest signal stack that is searched, bytes. The runtime's has 32 KiB, a C thread's own may have more.
 pub const MAX_SIGNAL_STACK: u64 = 1 << 20;
 
 /// Bytes from the handler's frame up that [`above_handler`] needs.
@@ -22,7 +21,7 @@ const STACK_AT: usize = 16;
 
 /// The registers that a signal interrupted whose handler runs on the stack at `lo`, `len` bytes long, of
 /// which `stack` is what is above the stack pointer `sp`. `None` where no `ucontext` is there: it begins with
-/// the place and the size of that very stack, which tells it from anything else.
+/// the address and the size of that same stack, which identifies it.
 #[must_use]
 pub fn interrupted(stack: &[u8], sp: u64, lo: u64, len: u64, arch: Arch) -> Option<Registers> {
     let context_at = |at: usize| {
@@ -55,7 +54,7 @@ fn registers(context: &[u8], arch: Arch) -> Option<Registers> {
     let word = |first: usize, index: usize| context.u64_at(first + 8 * index).map(Addr);
     Some(match arch {
         Arch::Amd64 => {
-            /// `gregs`: behind flags, link and stack.
+            /// `gregs`: after flags, link and stack.
             const GREGS: usize = 40;
             Registers {
                 pc: word(GREGS, 16)?,
@@ -66,7 +65,7 @@ fn registers(context: &[u8], arch: Arch) -> Option<Registers> {
             }
         }
         Arch::Arm64 => {
-            // Behind a mask of 128 bytes, aligned to 16, and the address of a fault.
+            // After a mask of 128 bytes, aligned to 16, and the address of a fault.
             const REGS: usize = 176 + 8;
             Registers {
                 pc: word(REGS, 32)?,

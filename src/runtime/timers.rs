@@ -1,7 +1,7 @@
 //! Where a P keeps its timers, when its layout is another version's.
 //!
-//! They are behind buffers that grow from version to version, and most of the time there are none. So
-//! nothing is believed but a timer that names the P that it was found by.
+//! They follow buffers that grow from version to version, and most of the time there are none. So a timer is
+//! accepted only if it names the P that it was found through.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::process::{ReadError, Target};
 /// How far they may have moved either way, bytes; from 1.24 to 1.25 it was 552.
 const WINDOW: u32 = 1024;
 
-/// Longest heap of timers that is believed.
+/// Longest heap of timers that is accepted.
 const MAX_TIMERS: u64 = 1 << 28;
 
 /// What proves where the timers are: offsets as a table has them.
@@ -41,7 +41,7 @@ impl Evidence {
         Some(Self { slice: p.timers_heap?, count: p.timers_len?, owner: timer.ts?, owned: Some(timers) })
     }
 
-    /// How far the timers of `ps` have moved; `None` where no timer tells, or where some P contradicts.
+    /// How far the timers of `ps` have moved; `None` where no timer shows it, or some P contradicts.
     fn shift(&self, target: &dyn Target, ps: &[P]) -> Result<Option<i32>, ReadError> {
         let start = self.slice.min(self.count).saturating_sub(WINDOW);
         let len = self.slice.saturating_add(24).max(self.count.saturating_add(4)) - start + WINDOW;
@@ -93,7 +93,7 @@ impl Evidence {
 /// moved; `None` when nothing proves it.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub(crate) fn place_timers(target: &dyn Target, ps: &[P], layout: &mut Layout) -> Result<Option<i32>, ReadError> {
     /// The program runs on, and timers come and go.
     const TRIES: usize = 3;
@@ -172,7 +172,7 @@ mod tests {
             unknown(&target, &ps[1..], minor); // no timers
             unknown(&target, &[], minor);
             unknown(&FakeTarget::new(Arch::Amd64), &ps, minor);
-            // A timer of somebody else's.
+            // A timer of another P.
             let owner = u64::from(Evidence::new(&layout(minor)).unwrap().owner);
             target.memory(|memory| memory.put_u64(Addr(HEAP + 0x100 + owner), PS + 0x8000));
             unknown(&target, &ps, minor);

@@ -1,10 +1,9 @@
 //! Whether a layout fits the program at hand.
 //!
-//! Before anything is believed, some goroutines, Ms and the scheduler are read with the layout, and
-//! what they hold must make sense: ids that differ, states that exist, program counters that are in
-//! text, entries that are entries. The program runs on meanwhile, and may have overwritten its own
-//! memory, so a few odd ones are allowed, and one of however few; a wrong offset is wrong in all of
-//! them.
+//! Before a layout is accepted, some goroutines, Ms and the scheduler are read with the layout, and what they
+//! hold must make sense: ids that differ, states that exist, program counters that are in text, entries that
+//! are entries. The program runs on meanwhile, and may have overwritten its own memory, so a few wrong ones
+//! are allowed, and one in however small a sample; a wrong offset is wrong in all of them.
 
 use std::collections::HashSet;
 
@@ -23,13 +22,13 @@ use crate::image::pclntab::Pclntab;
 use crate::model::Status;
 use crate::process::{ReadError, Target, TargetExt as _};
 
-/// Goroutines that are looked at.
+/// Goroutines that are checked.
 pub(crate) const SAMPLE: usize = 64;
 
 /// Bytes that are read of each, where they are to be had; more than any known g has.
 const G_BYTES: usize = 512;
 
-/// Goroutine ids that are believed are below this.
+/// Goroutine ids are accepted below this.
 pub(crate) const MAX_GOID: u64 = 1 << 40;
 
 /// Highest thread id that Linux gives (`PID_MAX_LIMIT`).
@@ -113,8 +112,8 @@ impl Tally {
         tally
     }
 
-    /// At least so many eighths are right: 7 allows one in eight, 4 a half. One may be odd in any case,
-    /// where two or more are right.
+    /// At least this many eighths are right: 7 allows one wrong in eight, 4 a half. One may be wrong in any
+    /// case, where two or more are right.
     fn require(self, eighths: usize, field: &'static str, expected: &str) -> Result<(), LayoutMismatch> {
         let all_but_one = self.right >= 2 && self.right + 1 >= self.all;
         if self.right * 8 >= self.all * eighths || all_but_one {
@@ -151,7 +150,7 @@ impl Checker<'_> {
             return Ok(Err(LayoutMismatch {
                 field: "allgs",
                 expected: "a slice of goroutines".to_owned(),
-                found: format!("a length of {} and no memory behind the pointer", sample.len),
+                found: format!("a length of {} and no memory at the pointer", sample.len),
             }));
         }
         if let Err(mismatch) = self.check_module(layout) {
@@ -196,7 +195,7 @@ impl Checker<'_> {
 
     fn check_gs(&self, gs: &[(Addr, G)]) -> Result<(), LayoutMismatch> {
         let gs: Vec<&G> = gs.iter().map(|(_, g)| g).collect();
-        // A g gets an id before anybody can see it, and keeps it when it is dead.
+        // A g gets an id before it is visible, and keeps it when it is dead.
         let has_id = |g: &&&G| (1..MAX_GOID).contains(&g.goid);
         Tally::of(&gs, has_id, |g| g.goid.to_string()).require(7, "g.goid", "a goroutine's id")?;
         let ids: HashSet<u64> = gs.iter().map(|g| g.goid).filter(|id| (1..MAX_GOID).contains(id)).collect();
@@ -307,7 +306,7 @@ impl Checker<'_> {
             let ids: HashSet<i64> = ms.iter().map(|m| m.id).filter(|id| (-1..1 << 32).contains(id)).collect();
             let example = ms.first().map(|m| m.id.to_string());
             Tally { right: ids.len(), all: ms.len(), example }.require(7, "m.id", "small, and different in all Ms")?;
-            // What a g whose own pointer leads nowhere says of its M is no proof of anything.
+            // A g whose own pointer leads nowhere proves nothing about its M.
             let known: HashSet<u64> =
                 gs.iter().filter(|(_, g)| g.m == 0 || real.contains(&g.m)).map(|(addr, _)| addr.0).collect();
             let of_sample: Vec<&&M> = ms.iter().filter(|m| known.contains(&m.curg)).collect();

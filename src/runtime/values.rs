@@ -98,7 +98,7 @@ impl<'a> Values<'a> {
     /// The type at `addr`; `None` where there is none that makes sense.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn go_type(&self, addr: u64) -> Result<Option<GoType>, ReadError> {
         /// The name has a `*` in front that is not a part of it (`TFlagExtraStar`).
         const EXTRA_STAR: u8 = 2;
@@ -146,7 +146,7 @@ impl<'a> Values<'a> {
     /// The string whose header (pointer and length) is at `addr`, as [`Values::string`] gives it.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn string_at(&self, addr: u64) -> Result<Option<(String, bool)>, ReadError> {
         let header: Option<[u8; 16]> = self.target.read_array(Addr(addr))?;
         match header.and_then(|header| header.u64_at(0).zip(header.u64_at(8))) {
@@ -159,7 +159,7 @@ impl<'a> Values<'a> {
     /// exactly that: bytes that are no UTF-8 are replaced. `None` where it is not there.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn string(&self, at: u64, len: u64) -> Result<Option<(String, bool)>, ReadError> {
         let some = usize::try_from(len).unwrap_or(usize::MAX).min(MAX_TEXT);
         let Some(bytes) = self.target.read_vec(Addr(at), some)? else { return Ok(None) };
@@ -184,7 +184,7 @@ impl<'a> Values<'a> {
     /// What the runtime prints for a value that was passed to `panic`.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn panic_value(&self, value: Interface) -> Result<Value, ReadError> {
         if value.kind == 0 {
             return Ok(Value { kind: None, text: "nil".to_owned(), certain: true });
@@ -209,7 +209,7 @@ impl<'a> Values<'a> {
             },
             number => match self.number(number, value.data)? {
                 Some(text) if basic => text,
-                // What has parentheses of its own is given no others.
+                // A text with its own parentheses gets no others.
                 Some(text) if matches!(number, kind::COMPLEX64 | kind::COMPLEX128) => format!("{}{text}", kind.name),
                 Some(text) => format!("{}({text})", kind.name),
                 None => {
@@ -262,7 +262,7 @@ impl<'a> Values<'a> {
     /// a panic is in flight, its value is still the error itself.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn error_text(&self, value: Interface) -> Result<Option<String>, ReadError> {
         let Some(kind) = (match value.kind {
             0 => None,
@@ -288,7 +288,7 @@ impl<'a> Values<'a> {
         let (operation, path) = (self.string_at(at)?, self.string_at(at.wrapping_add(16))?);
         let (Some(table), Some(data)) = (fields.u64_at(32), fields.u64_at(40)) else { return Ok(None) };
         let Some(kind) = self.target.read_u64(Addr(table.wrapping_add(8)))? else { return Ok(None) };
-        // One within another could go on for ever in hostile memory.
+        // In hostile memory, one within another could go on forever.
         let is_path_error = self.go_type(kind)?.is_none_or(|kind| kind.name == PATH_ERROR);
         let inner = if is_path_error { None } else { self.error_text(Interface { kind, data })? };
         Ok(operation
@@ -410,7 +410,7 @@ mod tests {
     fn what_is_not_among_the_types_is_no_type() {
         let string = [0x3010_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat();
         values(26, 24, "string", &[&string[..], b"a"].concat(), |values| {
-            // The very descriptor, for a program whose types begin behind it.
+            // The descriptor itself, for a program whose types begin after it.
             let elsewhere = Values { types: 0x2100..0x3000, ..values.clone() };
             assert!(values.go_type(TYPE).unwrap().is_some() && elsewhere.go_type(TYPE).unwrap().is_none());
             let value = Interface { kind: TYPE, data: 0x3000 };
@@ -428,7 +428,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_stands_there_is_survived(
+        fn arbitrary_memory_is_survived(
             minor in prop_oneof![Just(19_u32), Just(27)],
             kind: u8,
             name in "[a-z.*]{1,40}",

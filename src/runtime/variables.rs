@@ -74,7 +74,7 @@ impl Search<'_> {
                 Ok(one(Global::Allp, scan::allp(process, self.words(process, &mut words)?, layout)?))
             })?;
             for (global, located) in found {
-                // In some programs the first one is a copy: it tells nothing about where allp is.
+                // In some programs the first one is a copy: it says nothing about where allp is.
                 if symbols.get(global).is_none_or(|known| known.addr == located.addr) {
                     symbols.add(global, located, warnings);
                 }
@@ -115,8 +115,8 @@ impl Search<'_> {
         })
     }
 
-    /// What `search` finds, or found when a recording was made. It looks at much that is nobody's
-    /// business, the environment for one, so a recording gets what was found and nothing else.
+    /// What `search` finds, or found when a recording was made. The search also reads private data, such as
+    /// the environment, so a recording gets only what was found.
     fn searched(
         &self,
         what: &str,

@@ -1,9 +1,8 @@
 //! The version of Go that a program was built with.
 //!
-//! Everything that moves between versions is chosen by the minor version, so this reads it out of
-//! whatever the toolchain left: a release, a release with `GOEXPERIMENT`s, a development build. It
-//! refuses nothing but text without a version in it, and it does not judge whether a version is
-//! supported.
+//! Everything that moves between versions is chosen by the minor version, so this reads it from whatever the
+//! toolchain wrote: a release, a release with `GOEXPERIMENT`s, a development build. It refuses nothing but
+//! text without a version in it, and it does not judge whether a version is supported.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -11,7 +10,7 @@ use std::fmt;
 /// Longest version text that is kept, in bytes; the linker writes a few dozen.
 const MAX_TEXT: usize = 256;
 
-/// A version of the Go toolchain, as `runtime.Version` tells it.
+/// A version of the Go toolchain, as `runtime.Version` returns it.
 ///
 /// Ordered by minor version, then development builds, then patch releases.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +74,7 @@ impl GoVersion {
         }
     }
 
-    /// Stands for a version that no text told: the structures look like those of `1.minor`.
+    /// A version that no text states: the structures look like those of `1.minor`.
     #[must_use]
     pub fn inferred(minor: u32) -> Self {
         Self { minor, patch: None, devel: false, experiments: Vec::new(), text: format!("unknown, like go1.{minor}") }
@@ -111,14 +110,14 @@ impl PartialOrd for GoVersion {
     }
 }
 
-/// The decimal number that `text` begins with, and what is behind it.
+/// The decimal number at the start of `text`, and the rest of `text`.
 fn number(text: &str) -> Option<(u32, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end)?;
     Some((digits.parse().ok()?, rest))
 }
 
-/// The list behind `X:`, which ends at the next blank.
+/// The list after `X:`, up to the next blank.
 fn experiments(text: &str) -> Vec<String> {
     let Some((before, list)) = text.split_once("X:") else { return Vec::new() };
     if !before.ends_with([' ', '-']) {

@@ -70,7 +70,7 @@ impl<'a> GoProcess<'a> {
         LabelForm::of(self.rules().minor(), self.runtime.layout.hmap)
     }
 
-    /// Addresses of the descriptors of types in the program; `None` where its layout does not tell.
+    /// Addresses of the descriptors of types in the program; `None` where its layout is unknown.
     #[must_use]
     pub fn types(&self) -> Option<Range<u64>> {
         let (at, module) = (self.layout::<Moduledata>()?, &self.program.module);
@@ -83,18 +83,17 @@ impl<'a> GoProcess<'a> {
         M::layout_in(&self.runtime.layout)
     }
 
-    /// The runtime type `M` at `addr`; `None` for nil, and where it is not all there.
+    /// The runtime type `M` at `addr`; `None` for nil, and where it cannot be read completely.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn read<M: Placed>(&self, addr: Addr) -> Result<Option<M>, ReadError> {
         let Some(layout) = self.layout::<M>().filter(|_| !addr.is_nil()) else { return Ok(None) };
         let bytes = self.target.read_vec(addr, M::size(layout) as usize)?;
         Ok(bytes.and_then(|bytes| M::parse(addr, &bytes, layout)))
     }
 
-    /// What reads values of the program, such as those that it panics with; `None` where its layout does
-    /// not tell how.
+    /// Reads values of the program, such as those that it panics with; `None` where its layout is incomplete.
     #[must_use]
     pub fn values(&self) -> Option<Values<'a>> {
         Some(Values::new(self.target, self.runtime.layout.go_type?, self.types()?, self.rules().minor()))
@@ -104,7 +103,7 @@ impl<'a> GoProcess<'a> {
     /// known.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     pub fn max_goid(&self) -> Result<Option<u64>, ReadError> {
         match self.field(Global::Sched, self.runtime.layout.sched.goidgen) {
             Some(at) => self.target.read_u64(at),

@@ -1,8 +1,8 @@
 //! `runtime.waitReasonStrings`: why goroutines wait, in the words of the very runtime that is read.
 //!
-//! The numbers mean different things from version to version, so nothing here knows any of them
-//! but one: entry 1 has been the same since 1.19, and tells whether this is the table at all. Of the
-//! texts, it knows those that say how far a goroutine's own count can be relied on.
+//! The numbers mean different things from version to version, so nothing here knows any of them but one:
+//! entry 1 has been the same since 1.19, and shows whether this is the table at all. Of the texts, it knows
+//! those that say how far a goroutine's own count can be relied on.
 
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -17,10 +17,9 @@ pub const COROUTINE: &str = "coroutine";
 /// A goroutine that the collector has suspended.
 const PREEMPTED: &str = "preempted";
 
-/// The wait reasons, by number, that a goroutine gave by itself when it stopped running: then
-/// `g.trackingSeq` was raised, and is again before it can wait another time. Neither is so for
-/// coroutines and for those that the collector suspended; for a reason that the table does not have,
-/// nothing is known.
+/// The wait reasons, by number, that a goroutine set itself when it stopped running: then `g.trackingSeq` was
+/// raised, and is again before it can wait another time. Neither is so for coroutines and for those that the
+/// collector suspended; for a reason that the table does not have, nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountedReasons([u64; 4]);
 
@@ -49,18 +48,17 @@ impl CountedReasons {
     }
 }
 
-/// Longest text that is believed, bytes; the longest known has 43.
+/// Longest text that is accepted, bytes; the longest known has 43.
 const MAX_TEXT: u64 = 128;
 
 /// Most entries; `g.waitreason` has 8 bits.
 const MAX_ENTRIES: usize = 256;
 
-/// Reads `count` strings at `addr`. An entry that makes no sense is empty: the table's length
-/// differs between releases of one minor version, and what is behind its end is something else.
-/// `None` when this is not the table.
+/// Reads `count` strings at `addr`. A malformed entry is empty: the table's length differs between releases
+/// of one minor version, and other data follow its end. `None` when this is not the table.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_wait_reasons(target: &dyn Target, addr: Addr, count: usize) -> Result<Option<Vec<String>>, ReadError> {
     let count = count.min(MAX_ENTRIES);
     let mut headers = vec![0; count * 16];

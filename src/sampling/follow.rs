@@ -1,5 +1,4 @@
-//! One process for as long as it lives, through `execve`, and the process that takes its place after its
-//! end.
+//! One process during its life, through `execve`, and the process that replaces it after its end.
 
 use std::io;
 use std::sync::Arc;
@@ -20,8 +19,8 @@ pub trait Opener: Send + Sync {
     fn open(&self, pid: i32) -> Result<Box<dyn SnapshotSource>, SourceEnd>;
 }
 
-/// How often, and after which pauses, a process that has executed another program is looked at again
-/// until the runtime of that one has started.
+/// How often, and after which pauses, a process that has executed another program is read again until the new
+/// program's runtime has started.
 const LOOKS: usize = 40;
 const LOOKS_AT_A_ZOMBIE: usize = 4;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -31,7 +30,7 @@ pub struct Followed {
     opener: Arc<dyn Opener>,
     source: Box<dyn SnapshotSource>,
     pid: i32,
-    /// When it was started, in clock ticks after boot: another process may get its pid.
+    /// When it was started, in clock ticks since boot: another process may get its pid.
     started: Option<u64>,
     /// When it was last read, by the target's `nanotime`.
     last_ns: Option<u64>,
@@ -51,12 +50,12 @@ impl Followed {
         Self { opener, source, pid, started, last_ns: None }
     }
 
-    /// What the process is now, when the program that it was is gone; `None` once the process is.
+    /// What the process is now that its program has been replaced; `None` once the process has ended.
     fn executed(&mut self) -> Option<Snapshot> {
         let started = self.started?;
         for look in 0..LOOKS {
             let stat = ProcDir::open(self.pid).and_then(|dir| dir.stat()).ok()?;
-            // Amid an execve by another thread, the main one is a zombie for a moment.
+            // During an execve by another thread, the main one is a zombie for a moment.
             let has_ended = matches!(stat.state, 'Z' | 'X') && look >= LOOKS_AT_A_ZOMBIE;
             if stat.starttime != started || has_ended {
                 return None;
@@ -72,8 +71,8 @@ impl Followed {
         None
     }
 
-    /// Opens the process anew, in case that it has executed another program since, or itself at other
-    /// addresses. Otherwise the old one stays: what it has learned is worth keeping.
+    /// Reopens the process in case it has executed another program since, or itself at other addresses.
+    /// Otherwise the old one stays, with what it has cached.
     fn reopen(&mut self) -> Option<Snapshot> {
         let mut source = self.opener.open(self.pid).ok()?;
         let snapshot = source.next().ok()?;
@@ -100,8 +99,7 @@ impl SnapshotSource for Followed {
     }
 }
 
-/// Finds a process that was started from the same file, or has the same name, after the one that
-/// was looked at.
+/// Finds a process that was started from the same file, or has the same name, after the one that was read.
 pub struct SameName {
     opener: Arc<dyn Opener>,
     pid: i32,
@@ -142,7 +140,7 @@ impl Successor for SameName {
                 && process.start_ticks >= self.start_ticks
         });
         let newest = candidates.max_by_key(|process| (process.start_ticks, process.pid))?;
-        // One that has only just been started cannot be read yet; it is found again the next time.
+        // One that has just started cannot be read yet; the next attempt finds it.
         let source = self.opener.open(newest.pid).ok()?;
         (self.pid, self.start_ticks) = (newest.pid, newest.start_ticks);
         Some(Box::new(Followed::new(Arc::clone(&self.opener), source, newest.pid)))

@@ -4,8 +4,8 @@
 //! * [`source`]: what gives snapshots
 //! * [`pacer`]: when to read, within an interval and a CPU budget
 //! * [`sampler`]: reads, watches waits, and streams samples to a visitor
-//! * [`monitor`]: a sampler on a thread of its own, read when somebody asks
-//! * [`follow`]: a process through `execve`, and what takes its place after its end
+//! * [`monitor`]: a sampler on its own thread, read on request
+//! * [`follow`]: a process through `execve`, and what replaces it after its end
 //!
 //! What the snapshots say over time is [`crate::analysis::series`]. Nothing here formats, prints or knows
 //! an exit status.

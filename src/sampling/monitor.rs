@@ -1,7 +1,7 @@
-//! A sampler on a thread of its own, so that a slow reading keeps nobody waiting.
+//! A sampler on its own thread, so that a slow read blocks nothing else.
 //!
-//! The thread reads when it is asked to and at no other time; between two readings it sleeps. When
-//! the target has ended and a successor is wanted, it looks for one now and then.
+//! The thread reads when it is asked to and at no other time; between two readings it sleeps. When the target
+//! has ended and a successor is wanted, it looks for one periodically.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use super::sampler::{Sample, Sampler};
 use super::source::SourceEnd;
 
-/// What came of a reading.
+/// The result of a read.
 #[derive(Clone, Debug)]
 pub enum Report {
     /// It succeeded.
@@ -21,21 +21,21 @@ pub enum Report {
     Returned,
 }
 
-/// A program that is read on a thread of its own. The thread ends when this is dropped, at the end of a
-/// reading that goes on.
+/// A program that is read on its own thread. The thread ends when this is dropped, after any read in
+/// progress.
 #[derive(Debug)]
 pub struct Monitor {
     requests: Sender<()>,
-    /// It is not waited for, since a reading may take long.
+    /// It is not joined, since a read may take long.
     thread: JoinHandle<()>,
 }
 
 impl Monitor {
-    /// Starts the thread. `report` is called on it with what comes of each reading, and says whether
-    /// anybody still listens.
+    /// Starts the thread. `report` is called on it with the result of each read, and returns whether there is
+    /// still a receiver.
     ///
     /// # Errors
-    /// When there can be no thread.
+    /// When the thread cannot be started.
     pub fn start(
         mut sampler: Sampler<'static>,
         mut report: impl FnMut(Report) -> ControlFlow<()> + Send + 'static,
@@ -51,7 +51,7 @@ impl Monitor {
         Ok(Self { requests, thread })
     }
 
-    /// Whether the thread is there no more, which only a panic can cause.
+    /// Whether the thread has ended, which only a panic can cause.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.thread.is_finished()
@@ -59,7 +59,7 @@ impl Monitor {
 
     /// Asks for a reading.
     pub fn read(&self) {
-        // A thread that has ended has said so.
+        // A thread that has ended has reported it.
         let _ = self.requests.send(());
     }
 }

@@ -1,18 +1,18 @@
-//! When the next reading is due. Every loop that reads a program more than once has its pace from here.
+//! When the next sample is due. Every loop that reads a program more than once takes its pace from here.
 //!
-//! Times are those since any beginning that the caller chooses; nothing here asks for the time or sleeps.
+//! Times count from a start that the caller chooses; nothing here asks for the time or sleeps.
 
 use std::time::Duration;
 
-/// What happens to readings whose time has passed while another one went on.
+/// What happens to samples whose time passed while another one was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Late {
-    /// They are left out: the next one follows at once, and the interval counts from it.
+    /// They are skipped: the next one follows at once, and the interval counts from it.
     LeftOut {
         /// Whether readings come up to half an interval late, by turns, and never closer than an interval.
         jitter: bool,
     },
-    /// They are made up for, one straight after the other: a number of readings in a given time.
+    /// They are caught up on, one right after the other: a number of samples in a given time.
     MadeUp {
         /// Whether readings come up to half an interval late, by turns.
         jitter: bool,
@@ -37,8 +37,7 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// A reading now and one after each interval. One that takes longer than the interval is not made
-    /// up for.
+    /// A sample now and one after each interval. One that takes longer than the interval is not caught up on.
     #[must_use]
     pub fn every(interval: Duration) -> Self {
         Self {
@@ -52,8 +51,8 @@ impl Pacer {
         }
     }
 
-    /// So many readings, the first one now and the last one after as many intervals less one: by the
-    /// clock, so that the time that readings take does not add up.
+    /// A fixed number of samples, the first one now and the last after that many intervals less one: by the
+    /// clock, so that the time that samples take does not add up.
     #[must_use]
     pub fn times(readings: u32, interval: Duration) -> Self {
         let late = Late::MadeUp { jitter: false, last: readings.saturating_sub(1) };
@@ -94,13 +93,13 @@ impl Pacer {
     pub fn begin(&mut self, now: Duration) {
         let late = now.saturating_sub(self.due);
         let closer = self.late != Late::LeftOut { jitter: true };
-        // What is a little late does not delay the others.
+        // A sample that is a little late does not delay the others.
         self.base = if closer && now >= self.due && late < self.actual_interval() { self.due } else { now };
         self.nth = self.nth.saturating_add(1);
         self.plan();
     }
 
-    /// A reading has ended, and cost as much CPU time.
+    /// A sample is complete, and cost this much CPU time.
     pub fn end(&mut self, cost: Duration) {
         // Half of the old, half of the new: one slow reading does not slow down the next ten.
         self.cost = Some(self.cost.map_or(cost, |before| before.saturating_add(cost) / 2));
@@ -121,7 +120,7 @@ impl Pacer {
         };
     }
 
-    /// By which part of an interval the next reading is late, 0 to a half.
+    /// By what part of an interval the next sample is late, 0 to 1/2.
     fn delay(&self) -> f64 {
         (f64::from(self.nth) * GOLDEN_RATIO).fract() / 2.0
     }
@@ -131,7 +130,7 @@ impl Pacer {
         self.due = self.due.max(at);
     }
 
-    /// The next reading is due then, whatever was planned.
+    /// Sets when the next sample is due, replacing what was planned.
     pub fn set_due(&mut self, at: Duration) {
         self.due = at;
     }

@@ -1,4 +1,4 @@
-//! Reads a program again and again, and knows what the readings before say about its waits.
+//! Reads a program repeatedly, and uses earlier samples to measure its waits.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use super::source::{SnapshotSource, SourceEnd, Successor};
 use crate::analysis::same_wait::LEAST_INTERVALS;
 use crate::analysis::series::{Observed, Watching};
 
-/// Into so many intervals the time is divided for which waits are watched.
+/// Number of intervals into which the watched time is divided.
 const WATCH_PARTS: u32 = 8;
-/// Shortest interval of these.
+/// The shortest such interval.
 const SHORTEST: Duration = Duration::from_millis(20);
-/// Longest interval of these: it must be noticed when a goroutine runs.
+/// The longest such interval: a goroutine that runs must be noticed.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How often a successor is looked for.
+/// How often it looks for a successor.
 pub const LOOK: Duration = Duration::from_millis(500);
 
 /// One reading.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// The snapshot, with what the ones before say about its waits.
+    /// The snapshot, with the waits measured since earlier ones.
     pub observed: Arc<Observed>,
-    /// CPU time that gospy used since the reading before.
+    /// CPU time that gospy used since the previous sample.
     pub cost: Duration,
 }
 
@@ -44,13 +44,13 @@ impl<E> std::fmt::Debug for Sampler<'_, E> {
 }
 
 impl<'a, E> Sampler<'a, E> {
-    /// Of a source that was not read yet.
+    /// For a source that was not read yet.
     #[must_use]
     pub fn new(source: Box<dyn SnapshotSource<E> + 'a>) -> Self {
         Self { source, successor: None, watching: Watching::default(), cpu: cpu_time() }
     }
 
-    /// With somebody who looks for what takes the program's place once it has ended.
+    /// With a finder of what replaces the program once it has ended.
     #[must_use]
     pub fn with_successor(self, successor: Option<Box<dyn Successor<E> + 'a>>) -> Self {
         Self { successor, ..self }
@@ -92,10 +92,10 @@ impl<'a, E> Sampler<'a, E> {
         }
     }
 
-    /// Measures the ages of waits: reads until a goroutine that has not run since the first readings has
-    /// been watched for `least`, and gives the latest snapshot. It takes about a quarter longer, since the first
+    /// Measures the ages of waits: reads until a goroutine that has not run since the first readings has been
+    /// watched for `least`, and gives the latest snapshot. It takes about a quarter longer, since the first
     /// three readings only make sure that nothing runs. No two readings are close, as an interval in which
-    /// nothing could run says nothing.
+    /// nothing could run proves nothing.
     ///
     /// # Errors
     /// The first one of the source.
@@ -117,14 +117,14 @@ impl<'a, E> Sampler<'a, E> {
         })
     }
 
-    /// Whether somebody looks for a successor.
+    /// Whether a successor is looked for.
     #[must_use]
     pub fn has_successor(&self) -> bool {
         self.successor.is_some()
     }
 
-    /// Goes on with what has taken the place of the program that has ended: looks for it, and calls
-    /// `pause` in between with how long to wait. False when `pause` gives up, or nobody looks.
+    /// Continues with what replaced the program that has ended: looks for it, and calls `pause` with the time
+    /// to wait between attempts. False when `pause` gives up, or when there is no finder.
     pub fn wait_for_successor(&mut self, mut pause: impl FnMut(Duration) -> ControlFlow<()>) -> bool {
         let Some(successor) = &mut self.successor else { return false };
         loop {
@@ -159,8 +159,8 @@ mod tests {
         snapshot
     }
 
-    /// However the time is divided, it is measured whole: the first three readings and what they come late
-    /// by do not count.
+    /// However the time is divided, all of it is measured: the first three samples and their lateness do not
+    /// count.
     #[test]
     fn a_watch_measures_at_least_as_long_as_it_is_asked_to() {
         for least in [20, 100, 333] {

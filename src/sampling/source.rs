@@ -5,9 +5,9 @@ use crate::model::Snapshot;
 /// Why there is no further snapshot, or none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceEnd {
-    /// The process has ended. The text says what is known of it.
+    /// The process has ended. The text says what is known about it.
     Ended(String),
-    /// A recording has no more to show.
+    /// The recording is at its end.
     Finished,
     /// This reading failed; the next one may not.
     Failed(String),
@@ -29,8 +29,8 @@ impl<E, F: FnMut() -> Result<Snapshot, E> + Send> SnapshotSource<E> for F {
     }
 }
 
-/// Looks for what takes the place of a program that has ended.
+/// Looks for what replaces a program that has ended.
 pub trait Successor<E = SourceEnd>: Send {
-    /// The program, if it is back. Called again and again, so it has to be cheap.
+    /// The program, if it is back. Called repeatedly, so it has to be cheap.
     fn find(&mut self) -> Option<Box<dyn SnapshotSource<E>>>;
 }

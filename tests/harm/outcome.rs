@@ -100,7 +100,7 @@ pub(crate) fn judge_run(output: &Output) -> Outcome {
     match output.status.code() {
         Some(0) if !output.stdout.trim().is_empty() => Outcome::Frozen,
         Some(1 | 3 | 5) if says_exec(&text) => Outcome::Exec,
-        Some(1) if text.contains("did not stand still") => Outcome::Moved,
+        Some(1) if text.contains("did not stay stopped") => Outcome::Moved,
         // 3 and 5: amid an exec it is for a moment without threads that can be read, or without a runtime.
         Some(1 | 3 | 5) if !is_untrue => Outcome::Refused(text),
         _ => Outcome::Wrong(format!("{}: {text}", output.status)),

@@ -103,7 +103,7 @@ fn capture(program: &Running) -> (Session, Snapshot) {
 
 /// How many goroutines there are warnings of, and the messages.
 fn warned(snapshot: &Snapshot) -> (u64, String) {
-    let odd = |code: &str| matches!(code, "goroutine_odd" | "goroutine_unreadable" | "goroutine_moving");
+    let odd = |code: &str| matches!(code, "goroutine_inconsistent" | "goroutine_unreadable" | "goroutine_moving");
     let warnings: Vec<_> = snapshot.warnings.iter().filter(|w| odd(w.code.name())).collect();
     (warnings.iter().map(|w| w.count).sum(), warnings.iter().map(|w| format!("{}\n", w.message)).collect())
 }

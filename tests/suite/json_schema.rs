@@ -401,7 +401,7 @@ fn snapshot() -> Snapshot {
     let in_c = symbols.intern_foreign(ForeignStack { frames, complete: false, syscall: Some(0) });
     snapshot.goroutines[0].foreign = Some(in_c);
     snapshot.reading.freeze = Some(FreezeInfo { whole_program: true, stopped_ns: 1, threads: 2 });
-    snapshot.warnings.add(WarningCode::StackOdd, "odd");
+    snapshot.warnings.add(WarningCode::StackMalformed, "odd");
     snapshot.death = Some(death());
     let nobody = std::sync::Arc::make_mut(&mut snapshot.symbols).intern_str("boom");
     snapshot.goroutines[0].panic = Some(nobody);

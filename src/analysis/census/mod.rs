@@ -1,10 +1,10 @@
 //! Goroutines in a form that can be compared across processes and files.
 //!
-//! Ids of a snapshot's pool mean nothing to another snapshot, and addresses differ from process to
-//! process. A census holds its goroutines by what they say: state, wait reason, and functions with
-//! file and line. Censuses that are to be compared share a [`SymbolPool`] in which equal text is an
-//! equal id, so that comparing costs no more than comparing numbers. It keeps nothing else of a
-//! snapshot: neither addresses nor sizes, and no statistics.
+//! Ids of a snapshot's pool mean nothing to another snapshot, and addresses differ from process to process. A
+//! census identifies its goroutines by text: state, wait reason, and functions with file and line. Censuses
+//! that are to be compared share a [`SymbolPool`] in which equal text is an equal id, so that comparing costs
+//! no more than comparing numbers. It keeps nothing else of a snapshot: neither addresses nor sizes, and no
+//! statistics.
 
 mod groups;
 mod of_snapshot;
@@ -34,7 +34,7 @@ pub struct Member {
     /// For how long it can have been blocked at most, ns: see [`LongestWaits`]. `None` where that is not
     /// known, and unless it is blocked.
     pub wait_at_most_ns: Option<u64>,
-    /// What changes when it runs; nothing where that was not written down.
+    /// What changes when it runs; empty where that was not recorded.
     pub marks: Marks,
     /// Whether it is the runtime's own.
     pub system: bool,
@@ -63,7 +63,7 @@ impl Member {
         self.age.map(|age| age.at_least_ns)
     }
 
-    /// The same goroutine, of which it was measured that it has been blocked for as long, ns.
+    /// The same goroutine, with a measured age of its wait, ns.
     #[must_use]
     pub fn measured(&self, wait_ns: Option<u64>) -> Self {
         let known = self.age;
@@ -72,7 +72,7 @@ impl Member {
     }
 }
 
-/// Which program it was, as far as was written down.
+/// Which program it was, as far as recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Its pid.
@@ -99,7 +99,7 @@ impl Identity {
     }
 }
 
-/// Whether two censuses are of the same thing; `None` where that cannot be told.
+/// Whether two censuses are of the same program; `None` where that is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relation {
     /// The same run of the same program, so that ids mean the same goroutines.
@@ -118,15 +118,15 @@ const SAME_START_NS: i128 = 2_000_000_000;
 /// What can be compared of one reading of one program.
 #[derive(Clone, Debug, Default)]
 pub struct Census {
-    /// What people call it: `pid 4242`, or a file's name.
+    /// Its display name: `pid 4242`, or a file's name.
     pub name: String,
     /// Which program.
     pub program: Identity,
     /// When: ns since the Unix epoch.
     pub captured_at_unix_ns: u64,
-    /// Whether stacks were written down. A single one may be missing all the same.
+    /// Whether stacks were recorded. A single one may be missing all the same.
     pub has_stacks: bool,
-    /// Whether everything that was asked for was there.
+    /// Whether everything requested was there.
     pub complete: bool,
     /// Whether the program was stopped by a signal or a debugger (state T or t).
     pub stopped: bool,
@@ -243,8 +243,8 @@ impl LongestWaits {
     }
 }
 
-/// The id of a line of source in a pool of comparable names. An empty file and line 0 are unknown.
-/// Neither addresses nor how it was compiled tell two of them apart.
+/// The id of a line of source in a pool of comparable names. An empty file and line 0 are unknown. Addresses
+/// and compilation make no difference.
 pub fn intern_line(pool: &mut SymbolPool, function: &str, file: &str, line: u32) -> FrameId {
     let (function, file) = (pool.intern_str(function), pool.intern_str(file));
     pool.intern_frame(Frame {

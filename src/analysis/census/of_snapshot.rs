@@ -10,8 +10,7 @@ use crate::analysis::same_wait::Marks;
 use crate::model::{FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool};
 
 impl Census {
-    /// Of a snapshot; `name` is what people call it. Names are put into `pool`, each distinct one
-    /// once.
+    /// Of a snapshot; `name` is its display name. Names are put into `pool`, each distinct one once.
     #[must_use]
     pub fn of_snapshot(snapshot: &Snapshot, name: impl Into<String>, pool: &mut SymbolPool) -> Self {
         Self::of_index(&Index::new(snapshot), name, pool)
@@ -47,7 +46,7 @@ impl Census {
     }
 }
 
-/// From the ids of one pool to those of another, by what they say.
+/// From the ids of one pool to those of another, by text.
 struct Translation<'a> {
     from: &'a SymbolPool,
     to: &'a mut SymbolPool,

@@ -15,7 +15,7 @@ use crate::analysis::series::growth::{self, LEAST_GROWTH, LEAST_SPAN_S, Rate, Sa
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::{FrameId, StackId, Status, SymbolPool};
 
-/// What groups are told apart by, depending on what is known.
+/// What separates groups, depending on what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// By stack, as a traceback shows it.
@@ -51,7 +51,7 @@ pub struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// A judge who has seen nothing.
+    /// A judge that has seen nothing.
     #[must_use]
     pub fn new(rules: &'a Rules, level: Level) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Looks at a census; `baseline` is what growth is measured from.
+    /// Adds a census; `baseline` is what growth is measured from.
     pub fn look(&mut self, census: &Census, baseline: Option<&Census>, pool: &mut SymbolPool) {
         let counted = self.counted(census, pool);
         let groups = groups(&counted.members, &self.level.by(), pool);
@@ -106,7 +106,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What has come of it: one for each rule, in their order.
+    /// The results: one for each rule, in their order.
     #[must_use]
     pub fn verdicts(self) -> Vec<Verdict> {
         let watched = self.watched;
@@ -119,7 +119,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Keeps the worst of what must not be, and the best of what is required once.
+/// Keeps the worst of what is forbidden, and the best of what is required once.
 fn keep_worse(kept: &mut Option<Verdict>, verdict: Verdict) {
     let decisive = |verdict: &Verdict| match verdict.rule {
         Rule::RequireFunction(_) => verdict.holds(),
@@ -139,9 +139,9 @@ fn keep_worse(kept: &mut Option<Verdict>, verdict: Verdict) {
     }
 }
 
-/// The verdict, unless the reading is not good enough for it. What is seen is seen; but that nothing
-/// was seen in a part of the goroutines, or without stacks, proves nothing. Nor does it say anything
-/// about a program that is stopped that its goroutines wait.
+/// The verdict, unless the reading is not good enough for it. What was seen counts; but seeing nothing in a
+/// part of the goroutines, or without stacks, proves nothing. Nor does it mean anything that the goroutines
+/// of a stopped program wait.
 fn doubted(verdict: Verdict, census: &Census, baseline: Option<&Census>) -> Verdict {
     let about_functions = matches!(verdict.rule, Rule::ForbidFunction(_) | Rule::RequireFunction(_) | Rule::NoFindings);
     let found_nothing = match verdict.rule {
@@ -167,8 +167,8 @@ fn doubted(verdict: Verdict, census: &Census, baseline: Option<&Census>) -> Verd
     Verdict { outcome: Outcome::NotJudged(reason), ..verdict }
 }
 
-/// A watch is no good when growth by as many goroutines could not have been noticed in it (or by as
-/// many as are allowed, or a tenth of all, where those are more).
+/// A watch is insufficient when growth by as many goroutines could not have been noticed in it (or by as many
+/// as are allowed, or a tenth of all, where those are more).
 const LEAST_MATTERING: f64 = 10.0;
 
 /// What has been seen of each group over time.
@@ -217,7 +217,7 @@ impl Watched {
         }
     }
 
-    /// Puts down how many there are, in all and of each group.
+    /// Records how many there are, in all and of each group.
     fn count(&mut self, now: u64, groups: &[Group]) {
         let nth = self.total.len();
         let at_s = std::time::Duration::from_nanos(now.saturating_sub(self.started_unix_ns)).as_secs_f64();
@@ -326,8 +326,8 @@ impl Watched {
     }
 }
 
-/// Which goroutines have a function on the stack, or were created by one, that matches one of some
-/// patterns. Each distinct stack is looked at once.
+/// Which goroutines have a function on the stack, or were created by one, that matches one of some patterns.
+/// Each distinct stack is checked once.
 #[derive(Debug)]
 struct Matches<'a> {
     patterns: &'a [Regex],
@@ -456,13 +456,13 @@ fn no_findings(rule: &Rule, members: &[Member], died: Option<&Died>, by: &GroupB
     let found = findings::find_in_dead(members.iter().map(|member| Seen::of_member(member, pool)), died);
     let named: FxHashSet<usize> = found.iter().flat_map(|found| &found.positions).copied().collect();
     let mut offenders = Vec::new();
-    let mut of_nobody = 0_u32;
+    let mut of_program = 0_u32;
     for found in &found {
         let named: Vec<&Member> = found.positions.iter().filter_map(|&at| members.get(at)).collect();
         let groups = by_size(&groups(named, by, pool), |_| true);
         let (finding, detail) = (Some(found.finding), &found.detail);
         if groups.is_empty() {
-            of_nobody = of_nobody.saturating_add(1);
+            of_program = of_program.saturating_add(1);
             let ids = died.and_then(|died| died.goroutine).into_iter().collect();
             let none = Offender {
                 count: 0,
@@ -478,7 +478,7 @@ fn no_findings(rule: &Rule, members: &[Member], died: Option<&Died>, by: &GroupB
         }
         offenders.extend(groups.into_iter().map(|group| Offender { finding, detail: detail.clone(), ..group }));
     }
-    verdict(rule, named.len() as f64 + f64::from(of_nobody), 0.0, offenders)
+    verdict(rule, named.len() as f64 + f64::from(of_program), 0.0, offenders)
 }
 
 fn max_growth(rule: &Rule, diff: &Diff, allowed: Allowance) -> Verdict {

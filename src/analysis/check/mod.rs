@@ -20,9 +20,9 @@ use crate::analysis::series::growth::Rate;
 /// How much growth is allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Allowance {
-    /// So many goroutines.
+    /// A number of goroutines.
     Count(u64),
-    /// So much of the goroutines that there were, in percent.
+    /// A share of the baseline's goroutines, in percent.
     Percent(f64),
 }
 
@@ -58,13 +58,13 @@ impl std::fmt::Display for Allowance {
 /// A rule.
 #[derive(Clone, Debug)]
 pub enum Rule {
-    /// At most so many goroutines.
+    /// At most this many goroutines.
     MaxGoroutines(u64),
-    /// At most so many more than in the baseline.
+    /// At most this many more than in the baseline.
     MaxGrowth(Allowance),
-    /// No group, and not all of them together, grows steadily by more than that while it is watched.
+    /// Neither a group nor all of them together grow steadily by more than this while watched.
     SteadyGrowth(Allowance),
-    /// At most so many goroutines with one stack.
+    /// At most this many goroutines with one stack.
     MaxGroup(u64),
     /// No goroutine is blocked for longer, ns.
     MaxWait(u64),
@@ -72,7 +72,7 @@ pub enum Rule {
     ForbidFunction(Regex),
     /// Some goroutine has such a function on its stack.
     RequireFunction(Regex),
-    /// Nothing is wrong with any goroutine for certain.
+    /// No goroutine has a finding.
     NoFindings,
 }
 
@@ -96,7 +96,7 @@ impl Rule {
 /// All rules, and what is exempt from them.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// In the order in which they are told.
+    /// In the order of the report.
     pub rules: Vec<Rule>,
     /// Goroutines with a matching function on the stack, or created by one, are left out of all
     /// rules but [`Rule::RequireFunction`].
@@ -138,7 +138,7 @@ pub enum Reason {
         /// How many there were.
         samples: usize,
     },
-    /// There was too little time for a leak to show.
+    /// The time was too short for a leak to show.
     TooShort {
         /// From the first sample to the last, s.
         span_s: f64,
@@ -168,22 +168,22 @@ pub enum Reason {
     Partial,
     /// The reading holds no stacks to look for functions in.
     NoStacks,
-    /// The program is stopped: that its goroutines wait says nothing about it.
+    /// The program is stopped: that its goroutines wait means nothing.
     Stopped,
 }
 
-/// What came of a rule.
+/// The result of a rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
     /// It holds.
     Holds,
     /// It does not hold.
     Fails,
-    /// Nobody knows: that is no pass.
+    /// Not judged: that is not a pass.
     NotJudged(Reason),
 }
 
-/// What came of a rule, and why.
+/// The result of a rule, and why.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Which.
@@ -202,7 +202,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// That of a rule about which nothing is known.
+    /// The verdict on a rule about which nothing is known.
     #[must_use]
     pub fn not_judged(rule: &Rule, reason: Reason) -> Self {
         let outcome = Outcome::NotJudged(reason);

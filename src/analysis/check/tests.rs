@@ -8,7 +8,7 @@ use crate::model::{NotShown, Snapshot, StackState, SymbolPool};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// So many goroutines in each function, blocked for so long.
+/// Numbers of goroutines by function, and how long they are blocked.
 fn snapshot(groups: &[(&str, u64, Option<u64>)]) -> Snapshot {
     let mut builder = SnapshotBuilder::new();
     let mut id = 0;
@@ -105,8 +105,8 @@ fn growth_since_a_baseline() {
         let allowed = Allowance::parse(allowed).expect("an allowance");
         let verdicts = judge(vec![Rule::MaxGrowth(allowed)], &[], &after, Some(&before));
         assert_eq!((verdicts[0].holds(), verdicts[0].measured), (holds, 5.0), "{allowed}");
-        let told: Vec<_> = verdicts[0].offenders.iter().map(|o| (o.before, o.count)).collect();
-        assert_eq!(told, if holds { vec![] } else { vec![(Some(0), 3), (Some(10), 12)] });
+        let found: Vec<_> = verdicts[0].offenders.iter().map(|o| (o.before, o.count)).collect();
+        assert_eq!(found, if holds { vec![] } else { vec![(Some(0), 3), (Some(10), 12)] });
     }
     let verdicts = judge(vec![Rule::MaxGrowth(Allowance::Count(0))], &["main\\.new"], &after, Some(&before));
     assert_eq!(verdicts[0].measured, 2.0, "what is allowed counts in neither");
@@ -163,7 +163,7 @@ fn leak(samples: u64, seconds: f64, per_second: f64, load: impl Fn(u64) -> u64) 
 fn growth_that_could_not_be_told_is_no_pass() {
     let steady = |_| 20;
     let waves = |nth: u64| if nth % 8 < 3 { 40 + nth % 5 } else { 20 };
-    // Any leak is found or in doubt, whatever the watch; the one of 5 a second for a second among them.
+    // Any leak is found or in doubt, for any watch; the one of 5 a second for a second among them.
     for (samples, seconds) in [(11, 1.0), (21, 2.0), (31, 3.0), (31, 5.0), (31, 10.0), (31, 30.0), (61, 60.0)] {
         for per_second in [0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0] {
             let growth = per_second * seconds;
@@ -188,7 +188,7 @@ fn growth_that_could_not_be_told_is_no_pass() {
         matches!(noise.outcome, Outcome::NotJudged(Reason::TooNoisy { noticed: Some(noticed) }) if noticed > 10.0),
         "{noise:?}"
     );
-    // A pool that is full before the end of the watch is no leak, and nobody can be sure.
+    // A pool that is full before the end of the watch is no leak, but that is not certain.
     for full_at in [17, 20, 23] {
         let pool = leak(31, 5.0, 0.0, |nth| 10 + 3 * nth.min(full_at));
         assert_eq!(pool.outcome, Outcome::NotJudged(Reason::Rising), "full after {full_at}");
@@ -240,7 +240,7 @@ fn readings_that_lack_something_prove_nothing() {
     let stamped = at_most(Some(400 * SECOND), |member| member.wait_ns().is_some());
     assert_eq!(one(minutes(5), &stamped, &mut pool), unknown(5, Some(400 * SECOND)));
     assert_eq!(one(minutes(1), &unbounded, &mut pool), Outcome::Fails, "one that is known is too long");
-    // Everybody waits in a program that is stopped.
+    // All goroutines wait in a program that is stopped.
     let stopped = Census { stopped: true, ..bounded };
     assert_eq!(one(minutes(1), &stopped, &mut pool), Outcome::NotJudged(Reason::Stopped));
     assert_eq!(one(minutes(5), &stopped, &mut pool), Outcome::Holds);
@@ -254,7 +254,7 @@ fn growth_of_many_small_groups_is_told_of_all_together() {
     let verdicts = judge(vec![Rule::SteadyGrowth(Allowance::Count(0))], &[], &spread, None);
     let [all] = verdicts[0].offenders.as_slice() else { panic!("{verdicts:?}") };
     assert!(all.example.is_none() && all.rate.is_some_and(|rate| rate.per_second == 3.0));
-    // Half of a series says nothing.
+    // Half of a series proves nothing.
     let half = judge(vec![Rule::SteadyGrowth(Allowance::Count(0))], &[], &spread[..6], None);
     assert_eq!(half[0].outcome, Outcome::NotJudged(Reason::TooFewSamples { samples: 6 }));
 }
@@ -368,16 +368,16 @@ fn findings_are_told_by_stack() {
         builder.add(&GoroutineSpec { id, reason: Some(reason), frames, ..Default::default() });
     }
     let now = builder.build();
-    let told = |verdict: &Verdict| -> Vec<(&'static str, Vec<u64>)> {
+    let found = |verdict: &Verdict| -> Vec<(&'static str, Vec<u64>)> {
         let offenders = verdict.offenders.iter();
         offenders.map(|o| (o.finding.map_or("", |finding| finding.code()), o.ids.clone())).collect()
     };
     let verdict = one(Rule::NoFindings, &[], &now);
     assert_eq!((verdict.holds(), verdict.measured), (false, 3.0));
-    assert_eq!(told(&verdict), [("nil_channel", vec![3, 4]), ("nil_channel", vec![2])]);
+    assert_eq!(found(&verdict), [("nil_channel", vec![3, 4]), ("nil_channel", vec![2])]);
     assert!(one(Rule::NoFindings, &["main\\.[ab]"], &now).holds());
-    // Watching tells of waits that the runtime has not stamped.
-    // The first two intervals make sure that it has not run.
+    // Watching shows waits that the runtime has not stamped. The first two intervals make sure that it has
+    // not run.
     let series: Vec<Snapshot> = [0, 1, 2, 61, 62]
         .map(|second| {
             let mut snapshot = now.clone();
@@ -387,5 +387,5 @@ fn findings_are_told_by_stack() {
         .to_vec();
     let watched = |until| judge(vec![Rule::NoFindings], &["main\\.[ab]"], &series[..until], None);
     assert!(watched(4)[0].holds());
-    assert_eq!(told(&watched(5)[0]), [("long_lock_wait", vec![5])]);
+    assert_eq!(found(&watched(5)[0]), [("long_lock_wait", vec![5])]);
 }

@@ -7,8 +7,8 @@ use super::{Expr, Filter, FlagField, TextField};
 use crate::analysis::{Index, PlaceKind};
 use crate::model::{FrameId, Goroutine, LabelsId, StackId, StackState, Status, SymbolPool, WaitReasonId};
 
-/// Applies a [`Filter`] to the goroutines of one snapshot. A regular expression sees each distinct
-/// stack, frame and reason once, whatever the number of goroutines.
+/// Applies a [`Filter`] to the goroutines of one snapshot. A regular expression sees each distinct stack,
+/// frame and reason once, however many goroutines there are.
 #[derive(Debug)]
 pub struct Matcher<'f> {
     filter: &'f Filter,
@@ -16,7 +16,7 @@ pub struct Matcher<'f> {
     memory: Vec<FxHashMap<Subject, bool>>,
 }
 
-/// What a text test looked at.
+/// What a text test was applied to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Subject {
     Status(Status),

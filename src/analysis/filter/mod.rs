@@ -1,9 +1,9 @@
 //! The language of `--filter`: which goroutines to show.
 //!
-//! `state=waiting and age>5m`, `reason~chan`, `not system`, `(worker or consumer) and !locked`. It
-//! is small on purpose: fields, comparisons, `and`, `or`, `not` and parentheses. It only ever says
-//! yes or no to one goroutine; it neither sorts nor counts. An expression that cannot be understood
-//! is refused with the place, never guessed at.
+//! `state=waiting and age>5m`, `reason~chan`, `not system`, `(worker or consumer) and !locked`. It is small
+//! on purpose: fields, comparisons, `and`, `or`, `not` and parentheses. It only decides on one goroutine at a
+//! time; it neither sorts nor counts. An expression that cannot be understood is refused with the place,
+//! never guessed at.
 
 mod eval;
 mod parse;
@@ -48,18 +48,18 @@ spaces: reason=\"IO wait\". A comparison with an unknown number is false.";
 /// Longest expression, in bytes.
 const MAX_LENGTH: usize = 16 * 1024;
 
-/// A filter that was understood.
+/// A parsed filter.
 #[derive(Clone, Debug)]
 pub struct Filter {
     expr: Expr,
-    /// How many text tests there are; each has a memory of its own in a [`Matcher`].
+    /// How many text tests there are; each has its own cache in a [`Matcher`].
     slots: usize,
     /// The expression with `~` for each `=` that wants a whole text; `None` where there is none.
     with_parts: Option<String>,
 }
 
 impl Filter {
-    /// Understands an expression; see [`HELP`].
+    /// Parses an expression; see [`HELP`].
     ///
     /// # Errors
     /// With the place and what could stand there.
@@ -169,7 +169,7 @@ impl NumberField {
     }
 }
 
-/// An expression that was not understood. Its text points at the place:
+/// A syntax error in an expression. Its text points at the place:
 ///
 /// ```text
 /// there is no field `stat`

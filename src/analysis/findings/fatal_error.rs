@@ -2,11 +2,10 @@
 
 use super::{Finding, Seen};
 
-/// A goroutine is in a function of the runtime that never comes back: an unrecovered panic
-/// (`fatalpanic`) or an error that the runtime does not survive (`throw`, `fatal`). A panic that may
-/// still be recovered (`gopanic` alone) is not meant. Seen in core files of crashed programs, and in
-/// running ones only when they are stopped, since such a goroutine is running (runtime/panic.go, 1.19
-/// to 1.27).
+/// A goroutine is in a function of the runtime that never returns: an unrecovered panic (`fatalpanic`) or an
+/// error that the runtime does not survive (`throw`, `fatal`). A panic that may still be recovered (`gopanic`
+/// alone) is not meant. Seen in core files of crashed programs, and in running ones only when they are
+/// stopped, since such a goroutine is running (runtime/panic.go, 1.19 to 1.27).
 #[derive(Debug)]
 pub(super) struct FatalError;
 

@@ -2,9 +2,9 @@
 
 use super::{Finding, Seen};
 
-/// A send to a nil channel, or a receive from one, blocks for ever (Go specification, "Send
-/// statements" and "Receive operator"). The runtime parks such a goroutine without any way to find it
-/// again (`chansend` and `chanrecv` in chan.go; 1.19 to 1.27).
+/// A send to a nil channel, or a receive from one, blocks forever (Go specification, "Send statements" and
+/// "Receive operator"). The runtime parks such a goroutine without any way to find it again (`chansend` and
+/// `chanrecv` in chan.go; 1.19 to 1.27).
 #[derive(Debug)]
 pub(super) struct NilChannel;
 
@@ -30,9 +30,8 @@ impl Finding for NilChannel {
     }
 }
 
-/// A select without cases blocks for ever (Go specification, "Select statements"; `block` in
-/// select.go; 1.19 to 1.27). In the main goroutine that is the usual way to keep a program alive, and
-/// nothing to tell.
+/// A select without cases blocks forever (Go specification, "Select statements"; `block` in select.go; 1.19
+/// to 1.27). In the main goroutine that is the usual way to keep a program alive, and not reported.
 #[derive(Debug)]
 pub(super) struct EmptySelect;
 

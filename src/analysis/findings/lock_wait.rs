@@ -1,10 +1,10 @@
-//! Locks that are not let go.
+//! Locks that are not released.
 
 use super::{Finding, Seen};
 
-/// A goroutine has waited for a mutex for a minute or longer. Who has waited for a millisecond is
-/// served before all newcomers (sync/mutex.go), so nobody lets it go.
-/// Runtimes before 1.20 do not say what a semaphore is for, so nothing is said of them.
+/// A goroutine has waited for a mutex for a minute or longer. A goroutine that has waited for a millisecond
+/// is served before all newcomers (sync/mutex.go), so the lock is not being released. Runtimes before 1.20 do
+/// not record what a semaphore is for, so they have no such findings.
 #[derive(Debug)]
 pub(super) struct LongLockWait;
 

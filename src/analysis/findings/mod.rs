@@ -1,10 +1,10 @@
-//! What is wrong with goroutines, told from a single snapshot.
+//! Definite problems of goroutines, found in a single snapshot.
 //!
-//! A finding holds whatever the program is meant to do: it follows from the Go specification, from
-//! what the runtime itself says, or it is a plain fact that everybody wants to hear of. A false alarm
-//! is worse than none, so whatever needs a guess is left out. That goroutines wait for each other is
-//! never said: from outside, nobody knows who holds a lock or who would send on a channel, and a
-//! timer, a finalizer or C code may still wake what seems to sleep for ever.
+//! A finding is a problem in any program: it follows from the Go specification, from what the runtime itself
+//! reports, or is a plain fact that is always worth knowing. A false alarm is worse than none, so anything
+//! that needs a guess is left out. Deadlocks between goroutines are never reported: the holder of a lock and
+//! the next sender on a channel are not visible from outside, and a timer, a finalizer or C code may still
+//! wake what seems blocked forever.
 //!
 //! The runtime's own goroutines are never named.
 
@@ -26,17 +26,17 @@ pub trait Finding: std::fmt::Debug + Sync {
     /// A stable code. Codes are added, never renamed.
     fn code(&self) -> &'static str;
 
-    /// What is the matter with one goroutine, to be put behind its name: `waits on …`.
+    /// What is wrong with one goroutine, to be put after its name: `waits on …`.
     fn one(&self) -> &'static str;
 
-    /// What is the matter with several, to be put behind their number: `wait on …`.
+    /// What is wrong with several, to be put after their number: `wait on …`.
     fn many(&self) -> &'static str;
 
     /// Why that is so, and where to look.
     fn meaning(&self) -> &'static str;
 
-    /// Whether it is said because of how long a goroutine has been blocked. The time that a stopped
-    /// program stands counts as that too.
+    /// Whether it depends on how long a goroutine has been blocked. That includes time during which the
+    /// program was stopped.
     fn rests_on_waits(&self) -> bool {
         false
     }
@@ -57,7 +57,7 @@ pub trait Finding: std::fmt::Debug + Sync {
     }
 }
 
-/// Every kind, what is worst first.
+/// Every kind, the worst first.
 pub const FINDINGS: &[&dyn Finding] = &[
     DIED,
     &fatal_error::FatalError,
@@ -142,7 +142,7 @@ impl<'a> Seen<'a> {
         frames.iter().map(move |frame| pool.function(frame.frame))
     }
 
-    /// Whether it has been blocked for a minute or longer, for certain.
+    /// Whether it has certainly been blocked for a minute or longer.
     fn is_blocked_for_a_minute(&self) -> bool {
         const MINUTE_NS: u64 = 60_000_000_000;
         self.wait_ns.is_some_and(|ns| ns >= MINUTE_NS)
@@ -154,15 +154,15 @@ impl<'a> Seen<'a> {
 pub struct Found {
     /// What is wrong.
     pub finding: &'static dyn Finding,
-    /// Positions of the goroutines among those that were looked at, in ascending order; none only in a
-    /// finding of the program.
+    /// Positions of the goroutines among those that were checked, in ascending order; none only in a finding
+    /// of the program.
     pub positions: Vec<usize>,
     /// Further detail about the first of them.
     pub detail: Option<String>,
 }
 
-/// Looks at every goroutine. Kinds of findings that name nobody are left out; one goroutine may be
-/// named by several.
+/// Checks every goroutine. Kinds of findings without goroutines are left out; one goroutine may be in
+/// several.
 pub fn find<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>) -> Vec<Found> {
     let mut all: Vec<Found> =
         FINDINGS.iter().map(|&finding| Found { finding, positions: Vec::new(), detail: None }).collect();
@@ -183,7 +183,7 @@ pub fn find<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>) -> Vec<Found> {
     all
 }
 
-/// How a program died, as findings want to know it.
+/// How a program died, as findings need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Died {
     /// The cause on one line.
@@ -201,8 +201,8 @@ impl Died {
     }
 }
 
-/// As [`find`], in a program that has died: that comes first. Of the goroutine to blame it says more
-/// than `fatal_error` would, so that it is not told twice.
+/// As [`find`], in a program that has died: that comes first. It says more about the goroutine to blame than
+/// `fatal_error` would, which therefore leaves it out.
 pub fn find_in_dead<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>, died: Option<&Died>) -> Vec<Found> {
     let Some(died) = died else { return find(goroutines) };
     let mut blamed = None;

@@ -3,8 +3,8 @@
 use super::{Finding, Seen};
 
 /// A goroutine panicked, and is blocked in a deferred function that the panic runs (`gopanic`,
-/// runtime/panic.go, 1.19 to 1.27). Neither was it recovered, nor has the program died: as long as that
-/// function does not return, nobody hears of the panic.
+/// runtime/panic.go, 1.19 to 1.27). Neither was it recovered, nor has the program died: until that function
+/// returns, the panic is not printed.
 #[derive(Debug)]
 pub(super) struct Panicking;
 

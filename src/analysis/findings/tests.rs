@@ -41,7 +41,7 @@ fn what_can_never_go_on() {
     ];
     let want = [("leaked", vec![7]), ("nil_channel", vec![2, 3]), ("empty_select", vec![4])];
     assert_eq!(found(&goroutines), want);
-    // The main goroutine is kept by nobody on a nil channel.
+    // Blocking the main goroutine on a nil channel is no idiom.
     assert_eq!(found(&[waits(1, "chan receive (nil chan)", None)]), [("nil_channel", vec![1])]);
     assert!(found(&goroutines[4..6]).is_empty());
 }

@@ -19,8 +19,8 @@ pub enum GroupBy {
     Place(PlaceKind),
     /// State, wait reason, whole stack and creator.
     Stack,
-    /// Likewise, but of the stack only what a normal traceback shows, by function and line: calls
-    /// within the runtime and the exact instruction do not tell groups apart.
+    /// Likewise, but of the stack only what a normal traceback shows, by function and line: calls within the
+    /// runtime and the exact instruction do not separate groups.
     SimilarStack,
     /// Start function.
     Start,
@@ -199,15 +199,14 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// For goroutines whose names are in `pool`. Those at one place, or with one stack, are told apart
-    /// by state and reason too, and with one stack by their creators.
+    /// For goroutines whose names are in `pool`. Those at one place, or with one stack, are separated by
+    /// state and reason too, and with one stack by their creators.
     #[must_use]
     pub fn new(pool: &'a SymbolPool, by: &'a GroupBy) -> Self {
         Self { pool, by, with_state: true, lines: FxHashMap::default() }
     }
 
-    /// The same, whatever state they are in at the moment: keys that a group keeps from one snapshot to
-    /// the next.
+    /// The same, regardless of their present state: keys that a group keeps from one snapshot to the next.
     #[must_use]
     pub fn lasting(pool: &'a SymbolPool, by: &'a GroupBy) -> Self {
         Self { with_state: false, ..Self::new(pool, by) }

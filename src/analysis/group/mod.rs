@@ -1,5 +1,5 @@
-//! Goroutines that do the same, counted together: the one home of grouping, for snapshots, for
-//! censuses and for the live view. What they have in common is in [`key`].
+//! Goroutines that do the same, counted together: all grouping, for snapshots, for censuses and for the live
+//! view. What they have in common is in [`key`].
 
 pub mod key;
 
@@ -163,9 +163,9 @@ pub struct Concentration {
 }
 
 impl Concentration {
-    /// From this share on, it is nearly all.
+    /// From this share on, it counts as nearly all.
     const NEARLY_ALL: u64 = 90;
-    /// More groups than these are no answer.
+    /// More groups than this are not worth reporting.
     const FEW: usize = 10;
 
     /// Of groups of these sizes; `None` where it takes more than a few of them, or more than half.

@@ -1,4 +1,4 @@
-//! Counts of one moment, for later ones to be compared with: the first snapshot, or a mark.
+//! Counts at one moment, to compare later ones with: the first snapshot, or a mark.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use rustc_hash::FxHashMap;
 use super::growth::difference;
 use super::watching::Observed;
 
-/// Goroutines up to which a baseline keeps its snapshot, so that it can be counted anew by other keys.
-/// Beyond, it keeps counts only.
+/// Goroutines up to which a baseline keeps its snapshot, so that it can be counted again by other keys.
+/// Above, it keeps counts only.
 const KEPT_GOROUTINES: usize = 200_000;
 /// Distinct stacks, likewise.
 const KEPT_STACKS: usize = 50_000;
 
-/// Counts by key at one moment. Keys mean something only for as long as the program's pool is the same.
+/// Counts by key at one moment. Keys are valid only while the program's pool is the same.
 #[derive(Clone, Debug)]
 pub struct Baseline<K> {
     /// When, ns by the target's `nanotime`.
@@ -36,7 +36,7 @@ impl<K: Copy + Eq + Hash> Baseline<K> {
         }
     }
 
-    /// The same moment counted by other keys, or of other goroutines; `None` where too little of it was
+    /// The same moment counted by other keys, or for other goroutines; `None` where too little of it was
     /// kept.
     #[must_use]
     pub fn recount(&self, count: impl FnOnce(&Observed) -> FxHashMap<K, u64>) -> Option<Self> {

@@ -1,22 +1,21 @@
 //! Whether a number grows steadily, judged from a series of samples, and how fast it changes.
 //!
-//! The rate is the median of the slopes between all pairs of samples (Theil and Sen), and its
-//! confidence interval is Sen's, from the distribution of Kendall's S: neither cares how the
-//! samples are distributed, and a few odd ones change nothing. A load that goes up and down can have
-//! a slope by chance, in particular when few waves fit the series; so growth is only called steady
-//! when the floor rises from quarter to quarter of the series, and each quarter lies as a whole above
-//! the one before the last. What has stopped growing is not growing, and less than [`LEAST_GROWTH`]
-//! is not called growth.
+//! The rate is the median of the slopes between all pairs of samples (Theil and Sen), and its confidence
+//! interval is Sen's, from the distribution of Kendall's S: neither cares how the samples are distributed,
+//! and a few outliers change nothing. A load that goes up and down can have a slope by chance, in particular
+//! when few waves fit the series; so growth is only called steady when the floor rises from quarter to
+//! quarter of the series, and each quarter is entirely above the last but one. What has stopped growing is
+//! not growing, and less than [`LEAST_GROWTH`] is not called growth.
 //!
 //! That a series does not grow steadily is not yet a proof that it does not grow. [`rises`] finds
 //! what goes up, though by too little or for too short a time to be sure, and [`least_noticed`] says
 //! how much growth could have hidden in the ups and downs of a series.
 
-/// Fewer samples say nothing.
+/// Fewer samples prove nothing.
 pub const LEAST_SAMPLES: usize = 8;
 /// More samples are thinned out evenly, since every pair of them costs.
 pub const MOST_SAMPLES: usize = 400;
-/// Less growth than that over a series is no growth.
+/// Less growth than this over a series does not count.
 pub const LEAST_GROWTH: f64 = 5.0;
 /// A series over less time has too little room for a leak to show, s: a leak of two goroutines a
 /// second adds less than [`LEAST_GROWTH`]. Two seconds, less what samples come early or late.
@@ -29,8 +28,8 @@ const QUANTILE: f64 = 3.890_591_886;
 const RISES: f64 = 3.0;
 /// The same for its second half, which says whether it rises still: 1 in 40.
 const STILL_RISES: f64 = 2.0;
-/// A load that comes in waves falls back between them, so the lowest samples of so many parts of a
-/// series show a leak below it better than all samples do.
+/// A load that comes in waves falls back between them, so the lowest samples of this many parts of a series
+/// show a leak below it better than all samples do.
 const PARTS: usize = 7;
 /// The same for its second half.
 const LATE_PARTS: usize = 3;
@@ -49,9 +48,9 @@ pub struct Sample {
 pub struct Rate {
     /// Per second.
     pub per_second: f64,
-    /// It is at least as much with a confidence of [`CONFIDENCE`].
+    /// Lower bound, with a confidence of [`CONFIDENCE`].
     pub least_per_second: f64,
-    /// It is at most as much with that confidence.
+    /// Upper bound, with that confidence.
     pub most_per_second: f64,
     /// From the first sample to the last, s.
     pub span_s: f64,
@@ -111,9 +110,8 @@ fn thinned_out(series: &[Sample]) -> Option<Vec<Sample>> {
     (series.len() >= LEAST_SAMPLES).then(|| series.iter().copied().step_by(step).collect())
 }
 
-/// Whether a series goes up until its end, though perhaps by less than [`LEAST_GROWTH`], unevenly, or
-/// only in its second half: then nobody can say that it does not grow. `false` for one that is too
-/// short.
+/// Whether a series goes up until its end, though perhaps by less than [`LEAST_GROWTH`], unevenly, or only in
+/// its second half: then it cannot be called not growing. `false` for one that is too short.
 #[must_use]
 pub fn rises(series: &[Sample]) -> bool {
     let Some(samples) = thinned_out(series) else { return false };
@@ -122,8 +120,8 @@ pub fn rises(series: &[Sample]) -> bool {
     goes_up(&counts) || fit(late).is_some_and(|rate| rate.steady)
 }
 
-/// By how many goroutines a series must have grown at least, evenly from its first sample to its last
-/// and beside what was seen, for [`rises`] to notice. `None` for a series that is too short.
+/// The least number of goroutines by which a series must have grown, evenly from its first sample to its last
+/// and in addition to what was seen, for [`rises`] to notice. `None` for a series that is too short.
 #[must_use]
 pub fn least_noticed(series: &[Sample]) -> Option<f64> {
     let samples = thinned_out(series)?;
@@ -169,7 +167,7 @@ fn lowest(counts: &[f64]) -> f64 {
     counts.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-/// So many parts of nearly the same length.
+/// A number of parts of nearly the same length.
 fn parts(counts: &[f64], number: usize) -> impl Iterator<Item = &[f64]> {
     let bound = move |nth: usize| counts.len() * nth / number.max(1);
     (0..number).filter_map(move |nth| counts.get(bound(nth)..bound(nth + 1))).filter(|part| !part.is_empty())
@@ -236,9 +234,8 @@ pub fn difference(a: u64, b: u64) -> i64 {
 /// The line that fits (ns, count) best by least squares, newest first, in counts a second; `None` for
 /// fewer than two moments.
 ///
-/// This is what a person who watches wants to see: it moves as soon as a leak begins, where the median
-/// of [`fit`] stays at zero until the leak has gone on for a third of the series. It proves nothing, so no
-/// verdict rests on it.
+/// For display: it moves as soon as a leak begins, where the median of [`fit`] stays at zero until the leak
+/// has gone on for a third of the series. It proves nothing, so no verdict rests on it.
 pub fn slope(samples: impl Iterator<Item = (u64, u64)>) -> Option<f64> {
     let (mut n, mut sum_t, mut sum_c, mut sum_tt, mut sum_tc) = (0.0, 0.0, 0.0, 0.0, 0.0);
     let mut newest = None;
@@ -318,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_told_exactly() {
+    fn a_line_is_fitted_exactly() {
         let line: Vec<Sample> = (0..20).map(|at| Sample { at_s: f64::from(at), count: 7 + 3 * at as u64 }).collect();
         let rate = rate(&line);
         assert_eq!((rate.per_second, rate.least_per_second, rate.most_per_second), (3.0, 3.0, 3.0));

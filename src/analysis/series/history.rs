@@ -1,8 +1,8 @@
-//! How counts went over the latest snapshots.
+//! Counts over the latest snapshots.
 //!
-//! Everything here is bounded: [`SAMPLES`] samples a series, [`MAX_SERIES`] series, and a series
-//! whose thing has been gone for [`GONE_AFTER`] refreshes is dropped. What cannot be followed has no
-//! trend, which is not the same as an even one.
+//! Everything here is bounded: [`SAMPLES`] samples a series, [`MAX_SERIES`] series, and a series whose key
+//! has been absent for [`GONE_AFTER`] refreshes is dropped. What cannot be followed has no trend, which is
+//! not the same as a flat one.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -47,8 +47,8 @@ impl<K> Default for History<K> {
 }
 
 impl<K: Copy + Eq + Hash> History<K> {
-    /// Takes in the counts of one refresh; what is not in them counts zero. Times are ns by any
-    /// clock that does not go back; one that does starts the history anew.
+    /// Adds the counts of one refresh; keys that are not in them count zero. Times are ns by any monotonic
+    /// clock; if it goes back, the history restarts.
     pub fn record(&mut self, now_ns: u64, counts: impl IntoIterator<Item = (K, u64)>) {
         if self.times_ns.back().is_some_and(|&last| last > now_ns) {
             *self = Self::default();
@@ -69,7 +69,7 @@ impl<K: Copy + Eq + Hash> History<K> {
                 break;
             }
             self.series.entry(key).or_insert_with(|| {
-                // It was not there before, which is a count of zero.
+                // It was absent before, which is a count of zero.
                 let before = if is_first { None } else { Some(0) };
                 Series { counts: before.into_iter().chain([count]).collect(), zeros: 0 }
             });
@@ -80,7 +80,7 @@ impl<K: Copy + Eq + Hash> History<K> {
     /// not everything could be followed, and sums would be too small.
     #[must_use]
     pub fn summed<T: Copy + Eq + Hash>(&self, most: usize, of: impl Fn(K) -> Option<T>) -> Option<History<T>> {
-        // What has been gone for longer is not followed any more.
+        // What has been absent for longer is no longer followed.
         let most = most.min(usize::try_from(GONE_AFTER).unwrap_or(0)).min(self.times_ns.len());
         if self.series.len() >= MAX_SERIES {
             return None;
@@ -94,7 +94,7 @@ impl<K: Copy + Eq + Hash> History<K> {
             }
         }
         let series = sums.into_iter().filter_map(|(key, counts)| {
-            // As if it had been followed: from the zero before it was there on.
+            // As if it had been followed: from the zero before it appeared.
             let first = counts.iter().position(|count| *count > 0)?.saturating_sub(1);
             let zeros = counts.iter().rev().take_while(|count| **count == 0).count();
             let counts = counts.into_iter().skip(first).collect();
@@ -118,13 +118,13 @@ impl<K: Copy + Eq + Hash> History<K> {
         *self = Self::default();
     }
 
-    /// Refreshes taken in, at most [`SAMPLES`].
+    /// Refreshes added, at most [`SAMPLES`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.times_ns.len()
     }
 
-    /// Whether nothing was taken in.
+    /// Whether nothing was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.times_ns.is_empty()
@@ -158,8 +158,8 @@ impl<K: Copy + Eq + Hash> History<K> {
         counts.into_iter().flat_map(move |counts| counts.iter().skip(skip).copied())
     }
 
-    /// Change a second over the latest samples, by the line that fits them best; `None` where there
-    /// are fewer than two, or it is not followed.
+    /// Change a second over the latest samples, by the best-fitting line; `None` where there are fewer than
+    /// two, or it is not followed.
     #[must_use]
     pub fn rate(&self, key: K) -> Option<f64> {
         let counts = &self.series.get(&key)?.counts;

@@ -1,8 +1,8 @@
-//! Functions of snapshots over time: for how long goroutines have been in the same wait, how counts
-//! went, and whether they grow.
+//! Functions of snapshots over time: how long goroutines have been in the same wait, how counts changed, and
+//! whether they grow.
 //!
-//! Whatever compares two snapshots asks first whether they are of the same run of the program
-//! ([`same_run`]), and compares ids of names, places and stacks only where both have the same pool
+//! Code that compares two snapshots first checks that they are of the same run of the program ([`same_run`]),
+//! and compares ids of names, places and stacks only where both have the same pool
 //! ([`crate::model::SymbolPool::id`]). Nothing here reads, sleeps or asks for the time: that is
 //! [`crate::sampling`]'s.
 

@@ -1,10 +1,10 @@
-//! For how long goroutines have been found in the same wait without having run.
+//! How long goroutines have been seen in the same wait without running.
 //!
-//! The runtime only shows by its collections how long a goroutine has been blocked, so in a program
-//! that collects rarely most waits are unknown. The time since gospy first found the goroutine
-//! blocked as it is now is a lower bound too, one that grows with watching; what proves that it has not
-//! run in between is said in [`crate::analysis::same_wait`]. Both lists are in order of id, so the
-//! comparison is one walk along both: linear, and nothing is kept but the latest snapshot.
+//! The runtime records only at garbage collections how long a goroutine has been blocked, so in a program
+//! that collects rarely most ages are unknown. The time since gospy first saw the goroutine in its present
+//! wait is a lower bound too, which grows with watching; what proves that it has not run in between is in
+//! [`crate::analysis::same_wait`]. Both lists are in order of id, so the comparison is one walk along both:
+//! linear, and nothing is kept but the latest snapshot.
 //!
 //! What was measured is an overlay ([`WatchedWaits`]); the snapshot stays as it was read.
 
@@ -16,14 +16,15 @@ use crate::analysis::same_wait::{Stillness, Wait};
 use crate::analysis::{Counts, Index};
 use crate::model::{Snapshot, WatchedWaits};
 
-/// A snapshot, and what the ones before it say about its waits.
+/// A snapshot, with its waits measured by the ones before it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     snapshot: Snapshot,
     waits: WatchedWaits,
     counts: Counts,
     findings: Vec<Found>,
-    /// Since when each goroutine is as it is now, by position; times are the target's `nanotime`.
+    /// Since when each goroutine has been in its present wait, by position; times are the target's
+    /// `nanotime`.
     still: Vec<Stillness>,
 }
 
@@ -40,7 +41,7 @@ impl Observed {
         &self.waits
     }
 
-    /// The snapshot with the look-ups of an analysis, measured waits included.
+    /// The snapshot with an analysis index, measured waits included.
     #[must_use]
     pub fn index(&self) -> Index<'_> {
         Index::with_waits(&self.snapshot, &self.waits)
@@ -73,7 +74,7 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Takes in the next snapshot of the same program. One of another run of it starts anew.
+    /// Adds the next snapshot of the same program. One of another run restarts the measuring.
     pub fn observe(&mut self, snapshot: Snapshot) -> Arc<Observed> {
         let now = snapshot.monotonic_ns;
         let last = self.last.take().filter(|last| !has_restarted(&last.snapshot, &snapshot));
@@ -85,7 +86,7 @@ impl Watching {
             .filter(|(goroutine, _)| !goroutine.status.is_dead())
             .peekable();
         let mut still_since = Vec::with_capacity(snapshot.goroutines.len());
-        // Those of a snapshot that was written down hold still.
+        // The waits of a saved snapshot are final.
         let mut waits = snapshot.watched.clone();
         for goroutine in &snapshot.goroutines {
             let mut still = Stillness::new(now);
@@ -146,7 +147,7 @@ mod tests {
         for (position, (goroutine, &(id, _, run_seq, _))) in snapshot.goroutines.iter_mut().zip(goroutines).enumerate()
         {
             goroutine.run_seq = Some(run_seq);
-            // Which place in the list it has says nothing of a goroutine.
+            // A goroutine's position in the list means nothing.
             let shift = u64::try_from(position).unwrap() * 0x1_0000;
             goroutine.addr.0 = id * 0x200;
             goroutine.sp.0 = goroutine.sp.0 - shift * u64::from(goroutine.sp.0 != 0) + id * 0x1_0000;
@@ -220,8 +221,8 @@ mod tests {
         }
         assert_eq!(waits(&mut watch, at(12, &[(1, Status::Waiting, 0, None)])), [(Some(10), true)]);
         // The runtime knows more: `wait_ns` of the builder counts back from its own time.
-        let told = Some(30 * SECOND);
-        assert_eq!(waits(&mut watch, at(20, &[(1, Status::Waiting, 0, told)])), [(Some(50), false)]);
+        let stamped = Some(30 * SECOND);
+        assert_eq!(waits(&mut watch, at(20, &[(1, Status::Waiting, 0, stamped)])), [(Some(50), false)]);
         // Its stamp is gone: that was another wait.
         assert_eq!(waits(&mut watch, at(30, &[(1, Status::Waiting, 0, None)])), [(None, false)]);
     }
@@ -287,7 +288,7 @@ mod tests {
             assert_eq!(waits(&mut watch, run(second, 0)), [(None, false)]);
         }
         assert_eq!(waits(&mut watch, run(40, 0)), [(Some(30), true)]);
-        // It was started between the two, and looks the same.
+        // It was started between the two, and appears the same.
         for second in [78, 79, 80] {
             assert_eq!(waits(&mut watch, run(second, 41)), [(None, false)]);
         }

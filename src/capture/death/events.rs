@@ -4,7 +4,7 @@ use super::walk::{Entry, Frame, On, Walked};
 use crate::model::StackKind;
 use crate::process::{Ended, Registers, SignalInfo, Tid};
 
-/// A place from which the runtime never comes back.
+/// A place from which the runtime never returns.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
     pub(super) kind: EventKind,
@@ -14,13 +14,13 @@ pub(super) struct Event {
 
 #[derive(Clone, Debug)]
 pub(super) enum EventKind {
-    /// `fatalpanic`: nobody recovered.
+    /// `fatalpanic`: not recovered.
     Panic,
     /// `throw`.
     Throw,
     /// `fatal`.
     Fatal,
-    /// A signal that the runtime's handler took for the end, what it interrupted, and on which stack.
+    /// A signal that was fatal for the runtime's handler, what it interrupted, and on which stack.
     Signal(SignalInfo, Registers, On),
     /// A signal in a thread that Go does not know.
     BadSignal,
@@ -58,7 +58,7 @@ impl Event {
         hit && walked.m.is_some_and(|m| m.incgo && m.curg != 0)
     }
 
-    /// What the runtime had asked for itself when it hit `runtime.abort`: nothing for a signal elsewhere.
+    /// What the runtime caused itself by calling `runtime.abort`: nothing for a signal elsewhere.
     pub(super) fn abort(&self, walked: &Walked) -> Option<Abort> {
         if !matches!(self.kind, EventKind::Signal(..)) {
             return None;
@@ -291,7 +291,7 @@ mod tests {
         };
         const SIGURG: i32 = 23;
         const SIGPROF: i32 = 27;
-        // Preemption, profiling, and a nil dereference that somebody may recover from.
+        // Preemption, profiling, and a nil dereference that may be recovered.
         for (number, inside) in
             [(SIGURG, "runtime.doSigPreempt"), (SIGPROF, "runtime.sigprof"), (11, "runtime.(*sigctxt).preparePanic")]
         {
@@ -303,7 +303,7 @@ mod tests {
         // One that arrived while the program was ending.
         let late = [calls(HANDLER), signal(SIGURG, -6, PID), calls(RAISE), calls(&["runtime.throw", "main.f"])];
         assert_eq!(chosen(&[thread(1, 1, &late)], -6), (Some((1, vec!["throw"])), true));
-        // The thread that died was handling a fault, and nothing shows that this was the end.
+        // The thread that died was handling a fault, and nothing shows that this was fatal.
         assert_eq!(chosen(&[hit(1, 0, 11, &[])], -6), (Some((1, vec!["signal"])), false));
         assert_eq!(chosen(&[hit(1, 0, SIGURG, &[])], -6), (None, true));
         for inside in ["runtime.startpanic_m", "runtime.dopanic_m", "runtime.fatalsignal", "runtime.crash"] {

@@ -1,11 +1,11 @@
 //! What a program died of, from its core file.
 //!
-//! The signal that a core file notes is hardly ever the cause: a Go program that dies of a panic sends
-//! itself SIGABRT in the end, and one that is killed from outside does just the same. What happened
-//! stands on the stacks of its threads. They are walked from the inside out ([`walk`]); the outermost
-//! place from which the runtime never comes back is the cause ([`events`]); and what the program
-//! printed of it is put together from what it printed it from ([`text`]). The rules are those of
-//! runtime/panic.go and signal_unix.go, Go 1.19 to 1.27.
+//! The signal that a core file notes is hardly ever the cause: a Go program that dies of a panic sends itself
+//! SIGABRT in the end, and one that is killed from outside does just the same. What happened is on the stacks
+//! of its threads. They are walked from the inside out ([`walk`]); the outermost place from which the runtime
+//! never comes back is the cause ([`events`]); and what the program printed of it is put together from what
+//! it printed it from ([`text`]). The rules are those of runtime/panic.go and signal_unix.go, Go 1.19 to
+//! 1.27.
 //!
 //! It refuses to guess: what cannot be read is left out, and the whole is marked as likely only.
 
@@ -31,7 +31,7 @@ pub(super) struct Threads {
     threads: Vec<(Tid, Walked)>,
 }
 
-/// A death, and the frames of the goroutine to blame, which have no names yet.
+/// A death, and the frames of the goroutine to blame, without names yet.
 pub(super) struct Found {
     pub(super) death: Death,
     pub(super) frames: Vec<PhysicalFrame>,
@@ -94,8 +94,8 @@ impl Threads {
             certain: certain && whole,
         };
         let Some(Dying { tid, walked, events }) = chosen else {
-            // Nothing of it is on any stack: the kernel ended it in code that is not Go's, or the stacks
-            // are not all there.
+            // Nothing of it is on any stack: the kernel ended it in code that is not Go's, or the stacks are
+            // incomplete.
             let hit = self.threads.iter().find(|(tid, _)| *tid == ended.thread).map(|(_, walked)| walked);
             death.certain = whole && hit.is_some_and(|hit| matches!(hit.entries.first(), Some(Entry::Outside { .. })));
             death.m = hit.and_then(|walked| walked.m).map(|m| m.id);

@@ -1,4 +1,4 @@
-//! What a program printed as it died, put together again: the lines before the stacks.
+//! What a program printed as it died, reconstructed: the lines before the stacks.
 //!
 //! `printpanics`, `throw`, `fatal`, `dopanic_m` (panic.go) and `fatalsignal` (signal_unix.go), Go 1.19
 //! to 1.27. What the runtime adds for its own developers (`runtime: …`, instruction bytes, registers)
@@ -23,7 +23,7 @@ const MAX_MESSAGE: u64 = 4096;
 /// Largest frame that is searched for a message, bytes.
 const MAX_FRAME: u64 = 4096;
 
-/// What was printed, and what of it is known by its parts.
+/// What was printed, and its parts as far as they are known.
 #[derive(Debug, Default)]
 pub(super) struct Printed {
     pub(super) text: String,
@@ -34,7 +34,7 @@ pub(super) struct Printed {
     pub(super) certain: bool,
 }
 
-/// Prints what the runtime printed of events.
+/// Prints what the runtime printed about events.
 pub(super) struct Printer<'a, 'w> {
     walker: Walker<'a>,
     values: Option<&'a Values<'a>>,
@@ -212,9 +212,8 @@ impl<'a, 'w> Printer<'a, 'w> {
     }
 
     /// The string that `throw` or `fatal` was called with. It is in the closure that these hand to
-    /// `systemstack`, which is in their frame: the function, in `fatal` from 1.26 on the newest panic,
-    /// and the string. Where the arguments themselves are, nobody can know: the registers that they
-    /// came in are used for other things by then.
+    /// `systemstack`, which is in their frame: the function, in `fatal` from 1.26 on the newest panic, and
+    /// the string. Where the arguments themselves are is unknown: their registers have been reused by then.
     fn message(&mut self, frame: &Frame, function: &str) -> Result<Option<String>, ReadError> {
         let Some(values) = self.values else { return Ok(None) };
         let len = usize::try_from(frame.fp.saturating_sub(frame.sp).min(MAX_FRAME)).unwrap_or_default();

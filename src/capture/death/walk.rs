@@ -1,11 +1,11 @@
-//! From the registers of a thread to all that it was in the middle of: across the frames that the
-//! kernel makes for signal handlers, and the switches from one stack to another.
+//! From the registers of a thread to everything that it was doing: across the frames that the kernel makes
+//! for signal handlers, and the switches from one stack to another.
 //!
 //! A Go program that dies is in a signal handler or two, on the stack for signals, called from the
 //! scheduler's stack, to which some goroutine switched. Every stack on the way is unwound by the one
-//! unwinder; what is added here is how to get from one to the next (`sigtramp`, `systemstack`,
-//! `mcall`, `morestack` and `asmcgocall` in sys_linux_amd64.s, asm_amd64.s and those of arm64, Go 1.19
-//! to 1.27). Nothing is guessed: where the way on is not known, it ends.
+//! unwinder; what is added here is how to get from one to the next (`sigtramp`, `systemstack`, `mcall`,
+//! `morestack` and `asmcgocall` in sys_linux_amd64.s, asm_amd64.s and those of arm64, Go 1.19 to 1.27).
+//! Nothing is guessed: where the next step is not known, it ends.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ const MAX_STRETCHES: usize = 32;
 /// Bytes of a stack that are read from its stack pointer up: of one that overflowed, the inner end is
 /// enough.
 const WINDOW: u64 = 1 << 20;
-/// Bytes that are looked at of a stack whose end is not known.
+/// Bytes that are read of a stack whose end is not known.
 const UNKNOWN_STACK: u64 = 64 << 10;
 
 /// Most entries of all threads together, about 100 MiB: memory can claim that every thread has 32 stacks
@@ -55,7 +55,7 @@ pub(super) struct Frame {
     pub(super) on: On,
 }
 
-/// One thing on the way outwards.
+/// One step outwards.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     /// A frame of Go code.
@@ -75,11 +75,11 @@ pub(super) struct Walked {
     pub(super) entries: Vec<Entry>,
     /// The goroutine on it and where its own stack starts, if that was followed to its end.
     pub(super) goroutine: Option<(u64, Start)>,
-    /// Whether it was left before its end: it leads in a circle, or there is too much of it.
+    /// Whether it was cut before its end: it loops, or is too long.
     pub(super) cut: bool,
 }
 
-/// Walks threads of one process that stands still.
+/// Walks threads of one stopped process.
 pub(super) struct Walker<'a> {
     pub(super) process: GoProcess<'a>,
     pub(super) unwinder: &'a mut Unwinder,
@@ -155,14 +155,14 @@ impl<'a> Walker<'a> {
                 break;
             }
             seen.push(place);
-            // For what is no frame; frames are taken off where they are found.
+            // For steps that are not frames; frames are deducted where they are found.
             self.entries_left = self.entries_left.saturating_sub(1);
             next = self.stretch(start, &stacks, &mut walked)?;
         }
         Ok(walked)
     }
 
-    /// Follows one stack, and says where to go on.
+    /// Follows one stack, and returns where to continue.
     fn stretch(&mut self, start: Start, stacks: &Stacks, walked: &mut Walked) -> Result<Option<Start>, ReadError> {
         let sp = start.sp.0;
         let (on, end) = stacks.of(sp);

@@ -68,7 +68,7 @@ fn a_waiting_thread_is_read_up_to_where_c_began() {
 }
 
 #[test]
-fn a_thread_that_ran_in_between_is_not_believed() {
+fn a_thread_that_ran_in_between_is_not_accepted() {
     let session = session();
     let layout = &session.runtime().layout;
     let looks: [&[BlockedThread]; 4] = [
@@ -84,7 +84,7 @@ fn a_thread_that_ran_in_between_is_not_believed() {
 }
 
 #[test]
-fn another_call_or_another_goroutine_is_not_believed() {
+fn another_call_or_another_goroutine_is_not_accepted() {
     let session = session();
     let layout = &session.runtime().layout;
     let changes: [(u32, u64); 4] =
@@ -157,7 +157,7 @@ fn a_caller_follows_from_what_is_known_and_else_not() {
     let word = |addr: u64| Some(addr + 0x10_0000);
     let plain = caller(&row((7, 0x20), &[]), &now, &numbers, true, word).unwrap();
     assert_eq!((plain.sp, plain.pc), (0x8020, 0x10_8018));
-    assert_eq!(plain.others, [], "what nobody has saved stays unknown");
+    assert_eq!(plain.others, [], "what was not saved stays unknown");
     // rbp was saved at CFA-16
     let saved = caller(&row((7, 0x20), &[0x86, 2]), &now, &numbers, true, word).unwrap();
     assert_eq!(saved.others, [(6, 0x10_8010)]);

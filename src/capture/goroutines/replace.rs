@@ -1,4 +1,4 @@
-//! Goroutines that are read once more when the walk is done: those that ran, by now stopped or parked.
+//! Goroutines that are read again after the walk: those that were running, and are now stopped or parked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,17 @@ use super::{WINDOW, Walk};
 use crate::model::{NotShown, StackState, Warnings};
 use crate::process::ReadError;
 
-/// What was put in place of what was there.
+/// Goroutines that were replaced.
 #[derive(Debug, Default)]
 struct Replaced {
     /// By the index of the goroutine.
     extras: BTreeMap<usize, Extra>,
-    /// Those that had been given up, by the address of the g.
+    /// Those that had been given up, by address of the g.
     settled: FxHashSet<u64>,
 }
 
 impl Walk<'_> {
-    /// Decodes chunks that were read later than the rest, and puts what they hold in place of what
-    /// was there.
+    /// Decodes chunks that were read later than the rest, and replaces what was there with what they hold.
     pub(in crate::capture) fn replace(&mut self, stopped: &[(Vec<Chunk>, Plan)]) {
         let mut replaced = Replaced::default();
         for (chunks, plan) in stopped {
@@ -69,7 +68,7 @@ impl Walk<'_> {
     fn finish_replacing(&mut self, replaced: Replaced) {
         let Replaced { extras, settled } = replaced;
         self.collected.extras.retain(|extra| !extras.contains_key(&extra.index));
-        self.collected.odd.retain(|odd| !extras.contains_key(&odd.index));
+        self.collected.suspects.retain(|suspect| !extras.contains_key(&suspect.index));
         if !settled.is_empty() {
             self.collected.recorded.take_back(&settled);
         }
@@ -78,8 +77,8 @@ impl Walk<'_> {
         }
     }
 
-    /// The addresses of those that ran when they were read, so that nothing is known of their stacks:
-    /// no more than can have run while the capture was made, which is some for each M.
+    /// The addresses of those that were running when they were read, so that their stacks are unknown: at
+    /// most as many as can have run during the capture, a few for each M.
     pub(in crate::capture) fn running(&self) -> BTreeSet<u64> {
         /// A capture takes time; one M runs one goroutine after the other.
         const FOR_EACH_M: usize = 64;
@@ -88,8 +87,8 @@ impl Walk<'_> {
         self.collected.goroutines.iter().filter(|g| g.stack == running).map(|g| g.addr.0).take(most).collect()
     }
 
-    /// Goroutines that ran when they were read may have been parked since: then their stacks can be
-    /// read like any other.
+    /// Goroutines that were running when they were read may have parked since: then their stacks can be read
+    /// like any other.
     pub(in crate::capture) fn read_running_again(&mut self) -> Result<(), ReadError> {
         let addrs: Vec<u64> = self.running().into_iter().collect();
         let plan = Plan { window: WINDOW, ..self.plan.clone() };

@@ -9,7 +9,7 @@ use crate::image::elf::Elf;
 use crate::image::symtab;
 use crate::runtime::version::GoVersion;
 
-/// Most size classes that are believed; there are 68.
+/// Most size classes that are accepted; there are 68.
 const MAX_CLASSES: u64 = 256;
 
 /// Why no table can be made from a program.
@@ -36,7 +36,7 @@ impl LayoutTable {
     /// The table of the runtime in a program with DWARF.
     ///
     /// # Errors
-    /// When the program does not tell everything that a table holds in every version.
+    /// When the program lacks something that a table has in every version.
     pub fn of_program(elf: &Elf) -> Result<Self, NoLayout> {
         let info = BuildInfo::find(elf)?.ok_or(NoLayout::NoVersion)?;
         let version = GoVersion::parse(&info.go_version).ok_or(NoLayout::NoVersion)?;
@@ -48,8 +48,7 @@ impl LayoutTable {
         Ok(table)
     }
 
-    /// Takes the wanted structures and variables' sizes out of what DWARF told; see
-    /// [`Self::find_in`].
+    /// Takes the wanted structures and variables' sizes from DWARF; see [`Self::find_in`].
     #[must_use]
     pub fn from_findings(findings: &DwarfFindings, release: String, arch: Arch) -> Self {
         let mut table = Self::empty(release, arch);

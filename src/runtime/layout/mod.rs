@@ -1,10 +1,9 @@
 //! Where fields are in the runtime's structures.
 //!
-//! A [`LayoutTable`] holds sizes and offsets by name, and comes from one of the checked-in tables
-//! (one per minor version and architecture, made by `fixtures/layouts` from the DWARF of real
-//! toolchains) or from a program's own DWARF. A [`Layout`] is the typed form that readers use.
-//! Nothing here looks at a process: whether a layout fits the program at hand is for
-//! `validate.rs` to say.
+//! A [`LayoutTable`] holds sizes and offsets by name, and comes from one of the checked-in tables (one per
+//! minor version and architecture, made by `fixtures/layouts` from the DWARF of real toolchains) or from a
+//! program's own DWARF. A [`Layout`] is the typed form that readers use. Nothing here reads a process:
+//! whether a layout fits the program at hand is for `validate.rs` to say.
 
 mod from_dwarf;
 mod table;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::wanted;
 use crate::addr::Arch;
 
-/// Largest structure that is believed, in bytes; `runtime.mheap` has 100 KB.
+/// Largest structure that is accepted, in bytes; `runtime.mheap` has 100 KB.
 const MAX_SIZE: u64 = 1 << 20;
 
 /// One structure.
@@ -49,7 +49,7 @@ pub struct MissingField {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TableError {
     /// A line that is none of the known forms.
-    #[error("line {line} of the layout table makes no sense: {text:?}")]
+    #[error("line {line} of the layout table is malformed: {text:?}")]
     Line {
         /// Its number, from 1.
         line: usize,
@@ -104,9 +104,8 @@ impl LayoutTable {
         self.globals.get(name).copied()
     }
 
-    /// Adds a structure as DWARF describes it. Fields that are not wanted are left out, and so is
-    /// everything that cannot be: a field behind the end of its structure, a structure of more than
-    /// 1 MiB.
+    /// Adds a structure as DWARF describes it. Fields that are not in the tables are left out, and so is
+    /// everything impossible: a field past the end of its structure, a structure of more than 1 MiB.
     pub fn add_struct<'a>(&mut self, name: &str, size: u64, fields: impl IntoIterator<Item = (&'a str, u64)>) {
         let Some(wanted) = wanted::fields(name) else { return };
         let Ok(size32) = u32::try_from(size) else { return };
@@ -121,8 +120,8 @@ impl LayoutTable {
         self.structs.insert(name.to_owned(), StructLayout { size: size32, fields });
     }
 
-    /// Moves every field of `structure` that is at `from` or behind it by `shift` bytes, and its end
-    /// with them. Does nothing when that cannot be.
+    /// Moves every field of `structure` at `from` or after it by `shift` bytes, and its end with them. Does
+    /// nothing when that cannot be.
     pub fn shift_fields(&mut self, structure: &str, from: u32, shift: i32) {
         let Some(layout) = self.structs.get_mut(structure) else { return };
         let moved: Option<BTreeMap<String, u32>> = layout
@@ -157,7 +156,7 @@ impl LayoutTable {
     /// Reads the checked-in form; see [`LayoutTable::to_text`].
     ///
     /// # Errors
-    /// With the line that makes no sense.
+    /// With the malformed line.
     pub fn parse(text: &str) -> Result<Self, TableError> {
         let mut release = None;
         let mut arch = None;
@@ -266,7 +265,7 @@ struct runtime.gobuf 48
     #[test]
     fn impossible_dwarf_is_left_out() {
         let mut table = LayoutTable::empty("x".into(), Arch::Amd64);
-        table.add_struct("runtime.g", 100, [("goid", 92), ("m", 100), ("nobody wants this", 0)]);
+        table.add_struct("runtime.g", 100, [("goid", 92), ("m", 100), ("not in the tables", 0)]);
         table.add_struct("runtime.m", 2 << 20, [("g0", 0)]);
         assert_eq!(table.offset("runtime.g", "goid"), Some(92));
         assert_eq!(table.structs["runtime.g"].fields.len(), 1);
@@ -274,7 +273,7 @@ struct runtime.gobuf 48
     }
 
     #[test]
-    fn shifting_moves_what_is_behind_or_nothing() {
+    fn shifting_moves_what_follows_or_nothing() {
         let mut table = LayoutTable::parse(TEXT).unwrap();
         table.shift_fields("runtime.g", 100, -24);
         assert_eq!((table.offset("runtime.g", "m"), table.offset("runtime.g", "goid")), (Some(48), Some(128)));

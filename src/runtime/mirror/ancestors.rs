@@ -3,7 +3,7 @@
 use super::{Span, mirror};
 
 mirror! {
-    /// One `runtime.ancestorInfo` (runtime2.go), as it stands in memory. They are kept with
+    /// One `runtime.ancestorInfo` (runtime2.go), as it is in memory. They are kept with
     /// `GODEBUG=tracebackancestors=N` only.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct AncestorInfo, AncestorInfoLayout of "runtime.ancestorInfo" {

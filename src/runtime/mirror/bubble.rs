@@ -3,7 +3,7 @@
 use super::mirror;
 
 mirror! {
-    /// What is read of a `runtime.synctestBubble` (synctest.go; 1.25 on), as it stands in memory.
+    /// What is read of a `runtime.synctestBubble` (synctest.go; 1.25 on), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct SynctestBubble, SynctestBubbleLayout of "runtime.synctestBubble" {
         /// `id`, counted from 1.

@@ -18,7 +18,7 @@ mirror! {
 }
 
 mirror! {
-    /// What is read of a `runtime.g` (runtime2.go), as it stands in memory: nothing in it is believed yet.
+    /// What is read of a `runtime.g` (runtime2.go), as it is in memory: nothing in it has been validated yet.
     /// It is parsed a million times in a large program, which is nothing but loads.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct G, GLayout of "runtime.g" {
@@ -96,8 +96,8 @@ const MIN_STACK: u64 = 2048;
 /// runtime's (`pageSize` in runtime/malloc.go).
 const PAGE: u64 = 8192;
 
-/// Largest stack that is believed, bytes; `maxstackceiling` is twice the 1 GB that a stack may
-/// have by default.
+/// Largest stack that is accepted, bytes; `maxstackceiling` is twice the 1 GB that a stack may have by
+/// default.
 pub(crate) const MAX_STACK: u64 = 2 << 30;
 
 /// A signal that the runtime made a panic of (`g.sig` and what follows it); it stays after the panic.

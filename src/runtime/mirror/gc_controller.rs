@@ -3,7 +3,7 @@
 use super::mirror;
 
 mirror! {
-    /// `gcController` (mgcpacer.go), as it stands in memory; all in bytes but for the percentage.
+    /// `gcController` (mgcpacer.go), as it is in memory; all in bytes but for the percentage.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct GcController, GcControllerLayout of "runtime.gcControllerState" {
         /// `gcPercent`: GOGC; negative when off.
@@ -69,8 +69,8 @@ impl GcController {
         (goal != u64::MAX).then_some(goal)
     }
 
-    /// Whether the goal by GOGC is one that GOGC leads to, given what was marked last; a word from
-    /// somewhere else is not. Says nothing when GOGC is off.
+    /// Whether the goal by GOGC is one that GOGC leads to, given what was marked last; a word from somewhere
+    /// else is not. Unknown when GOGC is off.
     #[must_use]
     pub fn is_goal_likely(&self) -> bool {
         let Ok(percent) = u64::try_from(self.gc_percent) else { return false };

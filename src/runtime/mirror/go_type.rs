@@ -5,7 +5,7 @@ use crate::addr::Addr;
 use crate::runtime::layout::LayoutTable;
 
 mirror! {
-    /// What is read of an `internal/abi.Type` (internal/abi/type.go; 1.21 on), as it stands in memory.
+    /// What is read of an `internal/abi.Type` (internal/abi/type.go; 1.21 on), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct AbiType, AbiTypeLayout of "internal/abi.Type" {
         /// `TFlag`.

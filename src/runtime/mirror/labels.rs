@@ -13,8 +13,8 @@ use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 
 mirror! {
-    /// What is read of a `runtime.hmap` (map.go; to 1.23, and later with GOEXPERIMENT=noswissmap), as it
-    /// stands in memory.
+    /// What is read of a `runtime.hmap` (map.go; to 1.23, and later with GOEXPERIMENT=noswissmap), as it is
+    /// in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Hmap, HmapLayout of "runtime.hmap" {
         /// `count`: entries.

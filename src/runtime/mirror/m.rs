@@ -4,7 +4,7 @@ use super::mirror;
 use crate::process::Tid;
 
 mirror! {
-    /// What is read of a `runtime.m` (runtime2.go), as it stands in memory.
+    /// What is read of a `runtime.m` (runtime2.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct M, MLayout of "runtime.m" at addr {
         /// `g0`: the goroutine whose stack the scheduler runs on.
@@ -21,7 +21,7 @@ mirror! {
         p: u64 = "p",
         /// `id`.
         id: i64 = "id",
-        /// `spinning`: whether it looks for work.
+        /// `spinning`: whether it is looking for work.
         spinning: bool = "spinning",
         /// `blocked`: whether it is parked on a note.
         blocked: bool = "blocked",

@@ -3,7 +3,7 @@
 use super::mirror;
 
 mirror! {
-    /// What is read of a `runtime.mcache` (mcache.go), as it stands in memory.
+    /// What is read of a `runtime.mcache` (mcache.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Mcache, McacheLayout of "runtime.mcache" {
         /// `tinyAllocs`: tiny objects that are not in the heap's statistics yet.

@@ -4,7 +4,7 @@
 use super::mirror;
 
 mirror! {
-    /// What is read of a `runtime.moduledata` (symtab.go), as it stands in memory.
+    /// What is read of a `runtime.moduledata` (symtab.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Moduledata, ModuledataLayout of "runtime.moduledata" {
         /// `types`: where descriptors of types begin.

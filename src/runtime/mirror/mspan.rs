@@ -3,7 +3,7 @@
 use super::mirror;
 
 mirror! {
-    /// What is read of a `runtime.mspan` (mheap.go), as it stands in memory.
+    /// What is read of a `runtime.mspan` (mheap.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Mspan, MspanLayout of "runtime.mspan" {
         /// `allocCount`: objects in use.

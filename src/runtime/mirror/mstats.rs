@@ -3,7 +3,7 @@
 use super::mirror;
 
 mirror! {
-    /// What is read of `runtime.memstats` itself (mstats.go), as it stands in memory.
+    /// What is read of `runtime.memstats` itself (mstats.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq)]
     pub struct MemStats, MstatsLayout of "runtime.mstats" {
         /// Bytes obtained from the operating system for stacks that threads run on.
@@ -46,7 +46,7 @@ mirror! {
 }
 
 mirror! {
-    /// What is read of a `runtime.heapStatsDelta` (mstats.go), as it stands in memory. Single deltas may be
+    /// What is read of a `runtime.heapStatsDelta` (mstats.go), as it is in memory. Single deltas may be
     /// negative: only the sum of all of them is not.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct HeapStatsDelta, HeapStatsDeltaLayout of "runtime.heapStatsDelta" {

@@ -4,7 +4,7 @@ use super::mirror;
 use crate::model::PStatus;
 
 mirror! {
-    /// What is read of a `runtime.p` (runtime2.go), as it stands in memory.
+    /// What is read of a `runtime.p` (runtime2.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct P, PLayout of "runtime.p" at addr {
         /// `id`: its index in `allp`.

@@ -19,7 +19,7 @@ impl FromMemory for Interface {
 }
 
 mirror! {
-    /// One `runtime._panic` (runtime2.go and panic.go), as it stands in memory.
+    /// One `runtime._panic` (runtime2.go and panic.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Panic, PanicLayout of "runtime._panic" {
         /// `arg`: what was passed to `panic`. When the program dies of it, errors and Stringers have been

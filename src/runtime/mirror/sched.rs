@@ -3,7 +3,7 @@
 use super::mirror;
 
 mirror! {
-    /// What is read of `runtime.sched` (runtime2.go), as it stands in memory.
+    /// What is read of `runtime.sched` (runtime2.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Sched, SchedLayout of "runtime.schedt" {
         /// `goidgen`: the last goroutine id that was handed out to a P.
@@ -20,7 +20,7 @@ mirror! {
         ngsys: i32 = "ngsys",
         /// `npidle`: idle Ps.
         npidle: i32 = "npidle",
-        /// `nmspinning`: Ms that look for work.
+        /// `nmspinning`: Ms that are looking for work.
         nmspinning: i32 = "nmspinning",
         /// `gcwaiting`: whether a stop of the world was asked for.
         gcwaiting: bool = "gcwaiting",

@@ -3,7 +3,7 @@
 use super::mirror;
 
 mirror! {
-    /// One `runtime.semaRoot` (sema.go), as it stands in memory.
+    /// One `runtime.semaRoot` (sema.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct SemaRoot, SemaRootLayout of "runtime.semaRoot" {
         /// `treap`: the root of the tree of sudogs; 0 for none.

@@ -3,7 +3,7 @@
 use super::mirror;
 
 mirror! {
-    /// What is read of a `runtime.timer` (time.go), as it stands in memory.
+    /// What is read of a `runtime.timer` (time.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Timer, TimerLayout of "runtime.timer" {}
     optional {

@@ -19,7 +19,7 @@ const BUDGET: Budget = Budget { objects: 1 << 20, bytes: 64 << 20, depth: 0 };
 /// Most bytes that are read for all goroutines of one capture.
 const TOTAL: u64 = 1 << 30;
 
-/// One ancestor, as it stands in memory.
+/// One ancestor, as it is in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ancestor {
     /// Its id.
@@ -30,11 +30,11 @@ pub struct Ancestor {
     pub pcs: Vec<u64>,
 }
 
-/// Reads the ancestors in each of `lists`, which are the distinct values of `g.ancestors`, and hands them over
-/// with `each`: nearest first, `None` for what makes no sense, and for what is too much.
+/// Reads the ancestors in each of `lists`, which are the distinct values of `g.ancestors`, and hands them
+/// over with `each`: nearest first, `None` for a malformed one, and for those past the limit.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_ancestors(
     target: &dyn Target,
     layout: &AncestorInfoLayout,

@@ -6,11 +6,11 @@ use crate::process::{MemRange, ReadError, Target};
 /// Most bytes that one batch holds; more objects are read in several batches.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Reads `len` bytes at each of `addrs` and hands each to `each` with its index: in order, and
-/// `None` for one that is not all there. Memory is bounded whatever the number of addresses.
+/// Reads `len` bytes at each of `addrs` and hands each to `each` with its index: in order, and `None` for one
+/// that cannot be read completely. Memory use does not depend on the number of addresses.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub(crate) fn for_each(
     target: &dyn Target,
     addrs: &[Addr],
@@ -39,7 +39,7 @@ pub(crate) fn for_each(
 /// The words at `addrs`, `None` for each that is not there.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub(crate) fn words(target: &dyn Target, addrs: &[Addr]) -> Result<Vec<Option<u64>>, ReadError> {
     let mut out = Vec::with_capacity(addrs.len());
     for_each(target, addrs, 8, |_, bytes| {

@@ -12,7 +12,7 @@ use crate::runtime::rules::Rules;
 /// Reads `gcController`.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_gc_controller(
     target: &dyn Target,
     addr: Addr,
@@ -147,23 +147,23 @@ mod tests {
     }
 
     #[test]
-    fn what_code_contradicts_is_not_told() {
+    fn fields_that_code_contradicts_are_unknown() {
         let layout = |mistrusted: &[(&'static str, &'static str)]| {
             let table = checked_in(26, Arch::Amd64).unwrap();
             Layout { mistrusted: mistrusted.to_vec(), ..Layout::resolve(table).unwrap() }
         };
         let mstats = Mstats { numgc: 5, enablegc: true, ..Mstats::default() };
-        let told = |mistrusted| gc_stats(&mstats, Some(&pacer()), Some(0), Rules::of(26), &layout(mistrusted));
-        let all = told(&[]).unwrap();
+        let stats = |mistrusted| gc_stats(&mstats, Some(&pacer()), Some(0), Rules::of(26), &layout(mistrusted));
+        let all = stats(&[]).unwrap();
         assert_eq!((all.cycles, all.gc_percent, all.enabled), (5, Some(100), Some(true)));
         assert_eq!((all.next_goal, all.memory_limit), (Some(40 * MIB), None));
 
-        let some = told(&[("runtime.gcControllerState", "gcPercent")]).unwrap();
+        let some = stats(&[("runtime.gcControllerState", "gcPercent")]).unwrap();
         assert_eq!((some.cycles, some.gc_percent, some.enabled, some.next_goal), (5, None, None, Some(40 * MIB)));
-        let some = told(&[("runtime.gcControllerState", "memoryLimit")]).unwrap();
+        let some = stats(&[("runtime.gcControllerState", "memoryLimit")]).unwrap();
         assert_eq!((some.gc_percent, some.enabled, some.next_goal), (Some(100), None, None));
-        let some = told(&[("runtime.mstats", "enablegc")]).unwrap();
+        let some = stats(&[("runtime.mstats", "enablegc")]).unwrap();
         assert_eq!((some.gc_percent, some.enabled), (Some(100), None));
-        assert_eq!(told(&[("runtime.mstats", "numgc")]), None);
+        assert_eq!(stats(&[("runtime.mstats", "numgc")]), None);
     }
 }

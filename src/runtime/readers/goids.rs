@@ -10,7 +10,7 @@ use crate::runtime::mirror::g::GLayout;
 /// without an id.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_goids(target: &dyn Target, addrs: &[Addr], layout: &GLayout) -> Result<Vec<Option<Goid>>, ReadError> {
     let at: Vec<Addr> = addrs
         .iter()

@@ -1,8 +1,8 @@
 //! The pprof labels of many goroutines.
 //!
 //! They never change once a goroutine has them, so they are read without a stop; but a goroutine may have
-//! dropped them by now, and its memory may be anything. Therefore everything is bounded, and what makes no
-//! sense is told from there being none.
+//! dropped them by now, and its memory may be anything. Therefore everything is bounded, and malformed labels
+//! are distinguished from none.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -26,12 +26,12 @@ const BUDGET: Budget = Budget { objects: 1 << 20, bytes: 64 << 20, depth: 128 };
 /// Most bytes that are read for the labels of all goroutines of one capture.
 const TOTAL: u64 = 1 << 30;
 
-/// What came of one set of labels.
+/// The result of reading one set of labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Labels {
     /// Keys and values, sorted; none for an empty set.
     Known(Vec<(String, String)>),
-    /// What is there makes no sense.
+    /// The data are malformed.
     Odd,
     /// It was not read: there are too many of them.
     NotRead,
@@ -41,7 +41,7 @@ pub enum Labels {
 /// `each`. The number of system calls depends on how many bytes there are, and hardly on how many sets.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_labels(
     target: &dyn Target,
     form: &LabelForm,
@@ -91,7 +91,7 @@ fn read_within(
     })
 }
 
-/// Where the labels of each of `sets` are; `None` for one that makes no sense.
+/// Where the labels of each of `sets` are; `None` for a malformed one.
 type Places = Vec<Option<Vec<Pair>>>;
 
 /// Of versions in which they are slices.
@@ -147,7 +147,7 @@ fn first_buckets(map: &Hmap) -> Option<Vec<Addr>> {
     Some(array(map.buckets, now).chain(array(map.old_buckets, before)).collect())
 }
 
-/// The entries of a map. One that is no map does not have as many as it says.
+/// The entries of a map. What is not a map does not have as many as its count says.
 fn entries(map: &Hmap, buckets: &Found<Bucket>) -> Option<Vec<Pair>> {
     let (mut pairs, mut left) = (Vec::new(), MAX_BUCKETS);
     for first in first_buckets(map)? {

@@ -118,7 +118,7 @@ fn cost(minor: u32, sets: usize) -> (u64, u64) {
     (stats.syscalls, stats.bytes)
 }
 
-/// Each set cost six calls or more by itself.
+/// Read one by one, each set costs six calls or more.
 #[test]
 fn calls_do_not_grow_with_the_number_of_sets() {
     for minor in [19, 23, 24, 27] {
@@ -171,28 +171,28 @@ fn a_map_that_grows_has_entries_in_two_arrays() {
 }
 
 #[test]
-fn what_makes_no_sense_is_odd_and_hurts_no_other() {
+fn malformed_sets_affect_no_other() {
     const NOWHERE: u64 = 0x10;
     for minor in [23, 27] {
         let mut heap = Heap::default();
         let good = if minor == 27 { heap.list(&[("a", "b")]) } else { heap.small_map(&[("a", "b")]) };
-        let mut odd = vec![NOWHERE];
+        let mut malformed = vec![NOWHERE];
         if minor == 27 {
             let array = heap.words(&[NOWHERE, 1, NOWHERE, 1]);
-            odd.extend([
+            malformed.extend([
                 heap.words(&[array, 1, 1]),
                 heap.words(&[NOWHERE, 1, 1]),
                 heap.words(&[array, MAX_LABELS + 1, MAX_LABELS + 1]),
                 heap.words(&[array, u64::MAX, u64::MAX]),
             ]);
             let long = heap.words(&[HEAP, MAX_TEXT + 1, HEAP, 1]);
-            odd.push(heap.words(&[long, 1, 1]));
+            malformed.push(heap.words(&[long, 1, 1]));
         } else {
             let bucket = heap.bucket(&[("a", "b")], 0);
             let bucket = heap.put(&bucket);
             let overflow = heap.bucket(&[("a", "b")], NOWHERE);
             let overflow = heap.put(&overflow);
-            odd.extend([
+            malformed.extend([
                 heap.words(&[NOWHERE]),
                 heap.map(2, 0, 0, bucket, 0),
                 heap.map(1, 0, 0, NOWHERE, 0),
@@ -204,12 +204,12 @@ fn what_makes_no_sense_is_odd_and_hurts_no_other() {
                 heap.map(1, 0, 0, bucket, NOWHERE),
             ]);
         }
-        odd.sort_unstable();
+        malformed.sort_unstable();
         let target = heap.target();
-        let all = read(&target, minor, &[&odd[..], &[good]].concat());
+        let all = read(&target, minor, &[&malformed[..], &[good]].concat());
         assert_eq!(all[&good], known(&[("a", "b")]), "1.{minor}");
         // The last one has no old array in truth: with a B of 0 that is half a bucket, none.
-        let wrong: Vec<_> = odd.iter().filter(|set| all[set] != Labels::Odd).collect();
+        let wrong: Vec<_> = malformed.iter().filter(|set| all[set] != Labels::Odd).collect();
         assert!(wrong.len() <= usize::from(minor == 23), "1.{minor}: {wrong:?}");
     }
 }

@@ -10,7 +10,7 @@ use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::gc_controller::GcController;
 use crate::runtime::mirror::mstats::{DELTAS, HeapStatsDelta, MemStats, PAUSES};
 
-/// `runtime.memstats` and the sum of its deltas, as it stands in memory.
+/// `runtime.memstats` and the sum of its deltas, as it is in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mstats {
     /// Bytes obtained from the operating system for stacks that threads run on.
@@ -127,7 +127,7 @@ fn pauses(bytes: &[u8], layout: &Layout, numgc: u32) -> Vec<Pause> {
 /// Reads `runtime.memstats`.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_mstats(
     target: &dyn Target,
     memstats: Addr,

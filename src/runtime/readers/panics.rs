@@ -1,7 +1,7 @@
 //! The panics that a goroutine is in, from the newest to the oldest.
 //!
-//! A goroutine's list begins at `g._panic` (runtime2.go and panic.go, Go 1.19 to 1.27). What is read
-//! here is what stands in memory; what of it the runtime prints is for those above to say.
+//! A goroutine's list begins at `g._panic` (runtime2.go and panic.go, Go 1.19 to 1.27). What is read here is
+//! what is in memory; what of it the runtime prints is for those above to say.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ const MAX_PASSED_OVER: usize = 16;
 /// too long or leaves the memory ends there; then the second value is false.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_panics(target: &dyn Target, first: u64, layout: &PanicLayout) -> Result<(Vec<Panic>, bool), ReadError> {
     let mut panics = Vec::new();
     let mut seen: HashSet<u64, FxBuildHasher> = HashSet::default();

@@ -15,18 +15,17 @@ use crate::runtime::mirror::m::M;
 use crate::runtime::mirror::p::{P, PLayout, RUNQ};
 use crate::runtime::mirror::timer::TimerLayout;
 
-/// Most Ps that are read. GOMAXPROCS is the number of CPUs unless told otherwise, and Linux supports
-/// 8192 of them.
+/// Most Ps read. GOMAXPROCS is the number of CPUs unless set otherwise, and Linux supports 8192 of them.
 const MAX_PS: u64 = 1 << 13;
 
-/// Every P of the slice at `allp`, that is as many as GOMAXPROCS says.
+/// Every P of the slice at `allp`: GOMAXPROCS of them.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut Warnings) -> Result<Vec<P>, ReadError> {
     if !layout.trusts("runtime.p", "m") {
-        let message = format!("the layout of {} does not fit the Ps; nothing is told of them", layout.table.release);
-        warnings.add(WarningCode::FieldMistrusted, message);
+        let message = format!("the layout of {} does not fit the Ps; they are not shown", layout.table.release);
+        warnings.add(WarningCode::FieldRejected, message);
         return Ok(Vec::new());
     }
     let Some(header) = target.read_array::<16>(allp)? else {
@@ -62,14 +61,14 @@ pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut 
     Ok(out)
 }
 
-/// Structures that a P's layout is told with.
+/// Structures that a P's layout depends on.
 const WITH_P: &[&str] = &["runtime.p", "runtime.timers", "runtime.timer", "runtime.timerWhen"];
 
 /// Takes the layout of Ps from the first of `tables` that fits those of `allp`, if the one in `layout`
 /// does not; `goidgen` is the scheduler's. Whether one fits; nothing is known of Ps when none does.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub(crate) fn place_ps(
     target: &dyn Target,
     allp: Addr,
@@ -122,7 +121,7 @@ fn ps_fit(target: &dyn Target, ps: &[Addr], goidgen: u64, layout: &PLayout) -> R
         caches.retain(|cache| *cache != 0);
         caches.sort_unstable();
         caches.dedup();
-        // Whoever started the first goroutine has taken ids.
+        // The P that started the first goroutine has taken ids.
         if right == ps.len() && caches.len() == ps.len() && with_ids > 0 {
             return Ok(true);
         }
@@ -130,10 +129,10 @@ fn ps_fit(target: &dyn Target, ps: &[Addr], goidgen: u64, layout: &PLayout) -> R
     Ok(false)
 }
 
-/// The Ps as the snapshot has them, in the order given. `ms` tells who owns each.
+/// The Ps as the snapshot has them, in the order given. `ms` shows who owns each.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_processors(target: &dyn Target, ps: &[P], ms: &[M], layout: &GLayout) -> Result<Vec<Processor>, ReadError> {
     let owners: FxHashMap<u64, &M> = ms.iter().map(|m| (m.addr.0, m)).collect();
     let gs: Vec<Addr> = ps

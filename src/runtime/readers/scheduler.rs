@@ -11,7 +11,7 @@ use crate::runtime::mirror::sched::Sched;
 /// Reads `runtime.sched` and adds what the Ps count.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_scheduler(
     target: &dyn Target,
     sched: Addr,
@@ -29,7 +29,7 @@ pub fn read_scheduler(
         _ if !trusts(name) => None,
         Ok(value) => Some(value),
         Err(_) => {
-            warnings.add(WarningCode::FieldMistrusted, format!("runtime.sched.{name} is {value}, which cannot be"));
+            warnings.add(WarningCode::FieldRejected, format!("runtime.sched.{name} is {value}, which is impossible"));
             None
         }
     };

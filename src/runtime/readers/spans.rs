@@ -1,4 +1,5 @@
-//! What the Ps have allocated and not yet told the heap's statistics, and whose layout their spans have.
+//! What the Ps have allocated and not yet flushed to the heap's statistics, and which layout their spans
+//! have.
 
 use super::bulk;
 use crate::addr::Addr;
@@ -25,7 +26,7 @@ pub struct Unflushed {
 /// `layout` does not. Whether one fits; nothing is known of spans when none does.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub(crate) fn place_spans(
     target: &dyn Target,
     ps: &[P],
@@ -66,7 +67,7 @@ fn spans_fit(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<bool, Rea
             wrong += 1;
             return;
         };
-        // The empty span, which stands where there is none.
+        // The empty span, used where there is none.
         if span.elemsize == 0 {
             return;
         }
@@ -84,7 +85,7 @@ fn spans_fit(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<bool, Rea
 /// Sums what the Ps hold back.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_unflushed(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<Unflushed, ReadError> {
     let caches: Vec<Addr> = ps.iter().map(|p| Addr(p.mcache)).filter(|addr| !addr.is_nil()).collect();
     let mut spans = Vec::new();

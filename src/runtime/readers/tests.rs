@@ -136,20 +136,20 @@ fn ps_say_whose_layout_is_theirs() {
     assert!(!place(&mut layout(19), 48, &[&old]).unwrap());
     // More ids than there were goroutines.
     assert!(!place(&mut layout(26), 47, &[]).unwrap());
-    // Then nothing is told of them, and of what they count.
+    // Then they are not shown, nor what they count.
     let mut layout = layout(26);
     layout.mistrusted.push(("runtime.p", "m"));
     let mut warnings = Warnings::default();
     let ps = read_ps(&target, Addr(ALLP), &layout, &mut warnings).unwrap();
     assert!(ps.is_empty());
-    assert_eq!(codes(&warnings), [WarningCode::FieldMistrusted]);
+    assert_eq!(codes(&warnings), [WarningCode::FieldRejected]);
     put(&target, SCHED, 48); // goidgen
     let s = read_scheduler(&target, Addr(SCHED), &ps, &layout, &mut warnings).unwrap().unwrap();
     assert_eq!((s.local_run_queues, s.goroutines_created, s.goroutines_created_exact), (None, Some(48), false));
 }
 
 #[test]
-fn lists_end_whatever_they_hold() {
+fn malformed_lists_end() {
     let (target, layout) = (scheduler(), layout(26));
     let mut warnings = Warnings::default();
     put(&target, M0 + 352, M1);
@@ -163,7 +163,7 @@ fn lists_end_whatever_they_hold() {
 
     let mut warnings = Warnings::default();
     assert!(read_ms(&target, Addr(8), &[], &layout.m, &mut warnings).unwrap().is_empty());
-    put(&target, ALLP, BASE + 0x8_0000); // where there are zeros behind two Ps
+    put(&target, ALLP, BASE + 0x8_0000); // where zeros follow two Ps
     put(&target, BASE + 0x8_0000, P0);
     put(&target, BASE + 0x8_0008, P1);
     put(&target, ALLP + 8, u64::MAX);
@@ -205,7 +205,7 @@ fn the_scheduler_counts() {
     // A count below zero is not shown as a large one.
     put32(&target, SCHED + 64, u32::MAX);
     let s = read_scheduler(&target, Addr(SCHED), &ps, &layout, &mut warnings).unwrap().unwrap();
-    assert_eq!((s.idle_threads, codes(&warnings)), (None, vec![WarningCode::FieldMistrusted]));
+    assert_eq!((s.idle_threads, codes(&warnings)), (None, vec![WarningCode::FieldRejected]));
     assert_eq!(read_scheduler(&target, Addr(8), &ps, &layout, &mut warnings).unwrap(), None);
 }
 
@@ -246,7 +246,7 @@ fn the_heap_is_the_sum_of_three_parts_and_of_what_ps_hold() {
     for (at, value) in [(3520, 1), (3528, 2), (3536, 3), (3544, 4), (3552, 5), (3560, 6)] {
         put(&target, MEMSTATS + at, value);
     }
-    // Two pauses, and a ring that has gone round once: the newest is at index 1.
+    // Two pauses, and a ring that has wrapped around once: the newest is at index 1.
     put32(&target, MEMSTATS + 7680, 258); // numgc
     put32(&target, MEMSTATS + 7684, 9); // numforcedgc
     put(&target, MEMSTATS + 3584 + 8, 70); // pause_ns[1]
@@ -307,7 +307,7 @@ fn wait_reasons_are_the_targets_own_words() {
         put(&target, BASE + 16 * n as u64, at);
         put(&target, BASE + 16 * n as u64 + 8, text.len() as u64);
     }
-    // Behind the table is something else.
+    // Other data follow the table.
     put(&target, BASE + 64, 0x1234);
     put(&target, BASE + 72, u64::MAX);
     let read = read_wait_reasons(&target, Addr(BASE), 5).unwrap().unwrap();

@@ -14,7 +14,7 @@ use crate::runtime::mirror::g::GLayout;
 use crate::runtime::mirror::m::{M, MLayout};
 use crate::runtime::mirror::p::P;
 
-/// Most Ms that are read; the runtime allows 10,000 unless told otherwise.
+/// Most Ms read; the runtime allows 10,000 unless set otherwise.
 const MAX_MS: usize = 100_000;
 
 /// Every M on the list that begins in the variable at `allm`, newest first. `known` are addresses
@@ -22,7 +22,7 @@ const MAX_MS: usize = 100_000;
 /// wrong one does no harm.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_ms(
     target: &dyn Target,
     allm: Addr,
@@ -69,11 +69,10 @@ pub fn read_ms(
     Ok(out)
 }
 
-/// The Ms as the snapshot has them, in order of id. `os` gives the threads' states; `ps` tells the
-/// ids of Ps.
+/// The Ms as the snapshot has them, in order of id. `os` gives the threads' states; `ps` shows the ids of Ps.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn read_threads(
     target: &dyn Target,
     ms: &[M],
@@ -113,7 +112,7 @@ pub fn read_threads(
 /// version) points back to it.
 ///
 /// # Errors
-/// When the target could not be looked at.
+/// When the target could not be read.
 pub fn is_m(target: &dyn Target, layout: &GLayout, addr: u64) -> Result<bool, ReadError> {
     let owner = match target.read_u64(Addr(addr))? {
         Some(g0) if g0 != 0 => target.read_u64(Addr(g0.wrapping_add(layout.m.into())))?,

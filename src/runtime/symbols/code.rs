@@ -1,7 +1,7 @@
 //! Finds variables by the code that refers to them.
 //!
-//! Only functions that pclntab names are looked at, some forty of them, each once. Whatever a rule
-//! leaves ambiguous is decided by looking at what is at the candidates, or not at all.
+//! Only functions that pclntab names are read, some forty of them, each once. Whatever a rule leaves
+//! ambiguous is decided by looking at what is at the candidates, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ const OTHERS: &[&str] = &[
 /// Functions that refer to `allm`.
 const USERS_OF_ALLM: &[&str] = &["mcommoninit", "mexit", "schedtrace"];
 
-/// How often a look is repeated that the running program may have spoilt.
+/// How often a read is repeated that the running program may have changed.
 const TRIES: usize = 4;
 
 /// Longest function that is decoded, bytes; `findRunnable` has some 6 KB.
@@ -326,10 +326,10 @@ impl CodeEvidence {
             }
             let Some(bytes) = process.target.read_vec(process.bias.load(at), size as usize)? else { continue };
             // A root has waiters when its tree has some; a few may change while they are read.
-            let odd = bytes.chunks_exact(stride).filter(|root| {
+            let mismatched = bytes.chunks_exact(stride).filter(|root| {
                 SemaRoot::parse(Addr(0), root, root_layout).is_none_or(|root| (root.treap == 0) != (root.nwait == 0))
             });
-            if odd.count() <= SEM_ROOTS as usize / 16 {
+            if mismatched.count() <= SEM_ROOTS as usize / 16 {
                 fits.push(at);
             }
         }

@@ -1,4 +1,4 @@
-//! Puts together what the sources say of where a variable is.
+//! Merges what the sources say about where a variable is.
 
 use super::{Global, Located, SymbolSource, Symbols};
 use crate::model::{WarningCode, Warnings};

@@ -1,10 +1,9 @@
 //! Where the runtime keeps its variables.
 //!
-//! Three sources, best first: the program's own symbols (`.symtab`, DWARF), the machine code of
-//! runtime functions that pclntab names, and a search through the data for structures that
-//! validate. Every source that is at hand is asked, and they are compared: two that disagree are
-//! a warning, never a silent choice. Nothing here believes an address without having looked at what
-//! is there where that can be judged.
+//! Three sources, best first: the program's own symbols (`.symtab`, DWARF), the machine code of runtime
+//! functions that pclntab names, and a search through the data for structures that validate. Every source
+//! that is at hand is asked, and they are compared: two that disagree are a warning, never a silent choice.
+//! No address is used without a check of what is there where that can be judged.
 
 pub(crate) mod code;
 pub(crate) mod merge;
@@ -116,7 +115,7 @@ pub enum SymbolSource {
         /// Which, and how they agree: "gcMarkTermination, gcenable and stackalloc, 11 of 11".
         detail: String,
     },
-    /// What the data look like.
+    /// What the data contain.
     Scan {
         /// What was recognised.
         detail: String,

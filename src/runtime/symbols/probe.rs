@@ -1,4 +1,4 @@
-//! Whether what is at an address is what it should be: looks at single variables of a process.
+//! Checks that an address holds what it should: single variables of a process.
 
 use crate::addr::{Addr, LinkAddr, LoadBias};
 use crate::bytes::FieldsExt as _;
@@ -10,7 +10,7 @@ use crate::runtime::version::GoVersion;
 /// Longest version text, bytes.
 const MAX_VERSION: u64 = 256;
 
-/// A process to look at candidates in.
+/// A process in which candidates are checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Process<'t> {
     pub(crate) target: &'t dyn Target,

@@ -14,8 +14,8 @@ use crate::runtime::readers::bulk;
 
 use super::probe::{Process, slice_of_ps, version_at};
 
-/// Most bytes of one range of variables that are searched. Everything that is looked for lies early
-/// in it; what makes these ranges large are buffers.
+/// Most bytes of one range of variables that are searched. Everything that is searched for lies early in it;
+/// what makes these ranges large are buffers.
 const MAX_RANGE: u64 = 64 << 20;
 
 /// Most elements of a slice that is taken for `allgs`.
@@ -24,10 +24,10 @@ const MAX_LEN: u64 = 1 << 28;
 /// Lowest and highest address that a pointer may have.
 const POINTERS: std::ops::Range<u64> = 0x1_0000..1 << 47;
 
-/// Elements that are looked at to believe a slice.
+/// Elements that are checked before a slice is accepted.
 const SAMPLE: usize = 64;
 
-/// Offset of `g.sched.sp`, and of `g.sched.pc` behind it (1.17 to 1.27).
+/// Offset of `g.sched.sp`, which `g.sched.pc` follows (1.17 to 1.27).
 const SCHED: usize = 56;
 
 /// `sched.maxmcount` unless the program has called `debug.SetMaxThreads`.
@@ -211,8 +211,8 @@ pub(crate) fn sched(words: &DataWords, layout: &Layout, max_goid: u64, ps: u64, 
     Some(found(bias.unload(Addr(at)), "its limit of 10000 threads and the counts around it"))
 }
 
-/// `buildVersion`: a string that is a version of Go. There may be several; they are equal then, or
-/// none is believed.
+/// `buildVersion`: a string that is a version of Go. There may be several; they are equal then, or none is
+/// accepted.
 pub(crate) fn build_version(process: Process<'_>, words: &DataWords) -> Result<Option<Located>, ReadError> {
     let mut out: Option<(Located, String)> = None;
     for (at, bytes) in words.iter() {

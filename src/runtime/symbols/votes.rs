@@ -138,9 +138,9 @@ pub(crate) struct Split {
 /// Largest change of a structure that is taken for one, bytes.
 const MAX_SHIFT: i64 = 256;
 
-/// Whether all that disagree agree with each other, on an address near by, and are all before or all
-/// behind the others in the structure: then something was put in or taken out between the two
-/// groups. A field between them goes with the nearer one, which is no more than a guess.
+/// Whether all that disagree agree with each other, on an address near by, and are all before or all after
+/// the others in the structure: then a field was added or removed between the two groups. A field between
+/// them goes with the nearer one, which is no more than a guess.
 pub(crate) fn split<'r>(
     ballot: &Ballot,
     table: &LayoutTable,

@@ -1,7 +1,7 @@
 //! Numbers as the runtime prints them (`printfloat`, `printcomplex` in runtime/print.go).
 
-/// Seven digits and an exponent of three until 1.25, the fewest digits that tell it from others
-/// from 1.26 on. A `short` one is of 32 bits.
+/// Seven digits and an exponent of three until 1.25, the fewest digits that distinguish it from others from
+/// 1.26 on. A `short` one is of 32 bits.
 pub(super) fn float(minor: u32, value: f64, short: Option<f32>) -> String {
     if value.is_nan() {
         return "NaN".to_owned();

@@ -241,7 +241,7 @@ impl Restored {
                 Some(code) => self.warnings.add_many(code, warning.message, warning.count),
                 // A later gospy's.
                 None => self.warnings.add_many(
-                    WarningCode::FieldMistrusted,
+                    WarningCode::FieldRejected,
                     format!("{}: {}", warning.code, warning.message),
                     warning.count,
                 ),

@@ -34,7 +34,7 @@ fn made_up() -> Snapshot {
     snapshot.death = Some(died(&snapshot));
     // serde_json reads this as another number.
     snapshot.gc.as_mut().unwrap().cpu_fraction = 0.009_762_161_945_453_863;
-    snapshot.warnings.add_many(WarningCode::StackOdd, "odd \u{7}", 3);
+    snapshot.warnings.add_many(WarningCode::StackMalformed, "odd \u{7}", 3);
     snapshot
 }
 
@@ -92,7 +92,7 @@ fn every_warning_is_known_by_its_name() {
     names.dedup();
     assert_eq!(names.len(), WarningCode::ALL.len());
     // A later gospy's is kept, and so are words that are not known.
-    let text = document(&made_up()).replace("stack_odd", "brand_new").replace("chan receive", "brand new reason");
+    let text = document(&made_up()).replace("stack_malformed", "brand_new").replace("chan receive", "brand new reason");
     let text = text.replace("\"state\":\"running\"", "\"state\":\"jumping\"").replace("go1.", "go9.");
     let restored = snapshot(text.as_bytes()).unwrap();
     let again = document(&restored);
