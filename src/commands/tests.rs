@@ -359,12 +359,14 @@ fn a_system_goroutine_is_at_one_place_everywhere() {
     let frames = frames.map(|function| frame(function, "/usr/local/go/src/runtime/mgc.go", 300)).to_vec();
     builder.add(&GoroutineSpec { id: 3, reason: Some("GC sweep wait"), frames, system: true, ..Default::default() });
     let snapshot = builder.build();
-    for line in [
+    for line in
+        [
         "summary -p 4242",
         "summary -p 4242 --group",
         "top -p 4242 --once --system",
         "top -p 4242 --once --system --group-by stack",
-    ] {
+    ]
+    {
         let text = gospy_on(snapshot.clone(), false, line).out;
         assert!(
             text.contains("runtime.bgsweep") && !text.contains("gopark") && !text.contains("gowrap"),

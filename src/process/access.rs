@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_that_refuse_are_failed_unless_a_capability_outweighs_them() {
+    fn refusing_facts_fail_unless_a_capability_overrides_them() {
         let credentials = |uid: u32, caps: u64| Credentials {
             uids: [uid; 3],
             gids: [uid; 3],
