@@ -202,7 +202,7 @@ fn not_dumpable() {
 }
 
 /// Reading our own undumpable process is refused without CAP_SYS_PTRACE. Root has it, so root runs the test
-/// again as user nobody, and checks that the refusal concerns root's processes.
+/// again as user nobody, which must be refused root's process too.
 #[test]
 fn a_real_refusal_is_explained() {
     if nix::unistd::geteuid().is_root() {
