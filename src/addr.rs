@@ -1,8 +1,8 @@
-//! Addresses of strict kinds, and the few facts of an architecture that depend on nothing else.
+//! Address types that cannot be mixed up, and the architectures gospy reads.
 //!
-//! A position-independent Go program has two addresses for everything: the one its file states and
-//! the one it was loaded at. Mixing them up gives answers that look right and are wrong, so they
-//! are different types, and only a [`LoadBias`] turns one into the other.
+//! A position-independent Go program has two addresses for everything: its link address in the file and its
+//! address in the process. Mixing them up gives wrong answers that look right, so they are different types, and
+//! only a [`LoadBias`] converts between them.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Addr(pub u64);
 
-/// An address as the file states it: the linker's, before loading.
+/// An address as in the file (link-time), before loading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkAddr(pub u64);
 
-/// What was added to every [`LinkAddr`] when the file was loaded (modulo 2⁶⁴); 0 unless the
-/// program is position-independent.
+/// The offset from a [`LinkAddr`] to its address in the process (modulo 2⁶⁴); 0 unless the program is
+/// position-independent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LoadBias(pub u64);
 
@@ -34,13 +34,13 @@ impl Addr {
 }
 
 impl LoadBias {
-    /// Where `link` is in the process.
+    /// The address of `link` in the process.
     #[must_use]
     pub fn load(self, link: LinkAddr) -> Addr {
         Addr(link.0.wrapping_add(self.0))
     }
 
-    /// What the file calls `addr`.
+    /// The link address of `addr`.
     #[must_use]
     pub fn unload(self, addr: Addr) -> LinkAddr {
         LinkAddr(addr.0.wrapping_sub(self.0))
@@ -59,7 +59,7 @@ impl fmt::Display for LinkAddr {
     }
 }
 
-/// The instruction sets that are understood, by Go's names (`GOARCH`).
+/// Supported architectures (`GOARCH`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arch {
     /// x86-64.
@@ -78,8 +78,7 @@ impl Arch {
         }
     }
 
-    /// `sys.PCQuantum`: the least size of an instruction, in bytes. Pclntab counts program
-    /// counters in it.
+    /// `sys.PCQuantum`: the smallest instruction size, in bytes; pclntab's PC deltas are in this unit.
     #[must_use]
     pub fn pc_quantum(self) -> u64 {
         match self {

@@ -1,34 +1,32 @@
-//! Bytes of a file that are read when asked for.
+//! Bytes of a file, read on demand.
 //!
-//! A 100 MB program must not cost 100 MB of work to say hello, so nothing above this module sees
-//! a whole file: it asks for the part it wants. Also here: the checked little-endian readers with
-//! which every decoder takes hostile bytes apart.
+//! Opening a 100 MB program must not read 100 MB, so callers never get a whole file: they ask for the parts
+//! they need. Also here: the checked little-endian readers that every decoder of untrusted bytes uses.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Where the bytes of a file come from: the file itself, a core file's or a capture's copy, or a
-/// test's vector.
+/// A source of a file's bytes: the file itself, the copy in a core file or capture, or a vector in a test.
 pub trait ByteSource: Send + Sync {
     /// Length in bytes.
     fn len(&self) -> u64;
 
-    /// Fills `buf` from `offset` on and says how many bytes there were; fewer than asked for means
-    /// that the source has no more, or that a sparse one lacks them.
+    /// Reads into `buf` from `offset` and returns the number of bytes read. A short count means the end of the
+    /// source, or a gap in a sparse one.
     ///
     /// # Errors
-    /// When the source could not be read at all.
+    /// When the source could not be read.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// The source of this one's bytes, when this one makes a record of what is read: for those who read
-    /// much to find little, and have the little remembered.
+    /// The source without recording, when reads of this one are recorded. For searches, which read a lot and
+    /// remember only the result.
     fn unlogged(&self) -> Option<Arc<dyn ByteSource>> {
         None
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -77,7 +75,7 @@ impl PagedBytes {
         self.source.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -93,8 +91,8 @@ impl PagedBytes {
         if let Some(block) = self.blocks().get(&index) {
             return Some(Arc::clone(block));
         }
-        // Without the lock: a file may be on a disk that is slow or does not answer, and what others have
-        // read is here. Two that want the same block read it twice at worst.
+        // Read without the lock: the disk may be slow or hang, and other threads need the cached blocks. At
+        // worst two threads read the same block twice.
         let start = index.checked_mul(BLOCK)?;
         let want = self.source.len().checked_sub(start)?.min(BLOCK);
         let mut buf = vec![0; usize::try_from(want).ok()?];
@@ -107,7 +105,7 @@ impl PagedBytes {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads up to `buf.len()` bytes from `offset` on and says how many there were.
+    /// Reads up to `buf.len()` bytes from `offset` on and returns how many were read.
     pub fn read_up_to(&self, offset: u64, buf: &mut [u8]) -> usize {
         let mut done = 0;
         while done < buf.len() {
@@ -133,7 +131,7 @@ impl PagedBytes {
         done
     }
 
-    /// Fills `buf` from `offset` on, or gives `None` when not all of it is there.
+    /// Fills `buf` from `offset`, or returns `None` when not all bytes are there.
     pub fn read_exact(&self, offset: u64, buf: &mut [u8]) -> Option<()> {
         (self.read_up_to(offset, buf) == buf.len()).then_some(())
     }
@@ -188,7 +186,7 @@ impl PagedBytes {
     }
 }
 
-/// Little-endian fields out of a slice: `None` where the slice ends too early.
+/// Little-endian fields of a slice; `None` when the slice is too short.
 pub trait FieldsExt {
     /// `N` bytes at `at`.
     fn array_at<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
@@ -255,7 +253,7 @@ mod tests {
         assert!(paged.read_exact(39_990, &mut buf).is_none());
     }
 
-    /// The first block is there at once; whoever reads another waits until it is let go on.
+    /// The first block is available at once; a read of another one blocks until released.
     struct Slow {
         asked: SyncSender<()>,
         goes_on: Mutex<Receiver<()>>,
@@ -280,7 +278,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_read_that_hangs_holds_up_nobody_who_reads_what_is_there() {
+    fn a_hanging_read_does_not_block_reads_of_cached_blocks() {
         let (asked, is_asked) = sync_channel(1);
         let (go_on, goes_on) = sync_channel(1);
         let paged = PagedBytes::new(Arc::new(Slow { asked, goes_on: Mutex::new(goes_on) }));
@@ -300,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_end_at_nul_or_are_refused() {
+    fn strings_must_end_with_nul() {
         let mut data = vec![b'a'; 300];
         data.push(0);
         data.extend_from_slice(b"tail without end");

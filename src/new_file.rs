@@ -1,15 +1,15 @@
-//! Files that gospy writes: whole or not at all, and never through what somebody else has put there.
+//! Writing output files: atomically, and safe against planted links and files.
 //!
-//! The directory is opened once, and everything after that is relative to it, so that a path that is
-//! changed meanwhile leads nowhere else. The contents go into a file that has no name yet (`O_TMPFILE`),
-//! or, where the file system has no such files, a random one (`O_CREAT|O_EXCL|O_NOFOLLOW`); it is mode
-//! 0600, and gets its name by `linkat` or `renameat` when all of it is on the disk. After an error nothing
-//! is left of it. A gospy that is ended by a signal (Ctrl-C, SIGTERM, SIGKILL) while it writes leaves
-//! `.gospy-*.part` where there is no `O_TMPFILE`; elsewhere only between the two steps of a replacement.
+//! The directory is opened once and everything else is relative to it, so a path component swapped later has no
+//! effect. The contents go to an unnamed file (`O_TMPFILE`), or one with a random name
+//! (`O_CREAT|O_EXCL|O_NOFOLLOW`) on file systems without `O_TMPFILE`. It has mode 0600 and gets its name by
+//! `linkat` or `renameat` after everything is on disk. An error leaves nothing. If a signal (Ctrl-C, SIGTERM,
+//! SIGKILL) kills gospy while it writes, a `.gospy-*.part` file may stay: without `O_TMPFILE` at any time,
+//! otherwise only between the two steps of a replacement.
 //!
-//! What is no regular file (a link, a device, a FIFO) is never replaced and never written to. A symbolic
-//! link among the directories is followed as Linux does with `fs.protected_symlinks`: not in a sticky
-//! directory that everybody can write to, unless the link is ours or the directory's owner's.
+//! Anything but a regular file (a link, a device, a FIFO) is never replaced or written to. Symbolic links to
+//! directories are followed under the rules of `fs.protected_symlinks`: in a sticky world-writable directory
+//! only if we or the directory's owner own the link.
 
 use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
@@ -27,31 +27,30 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 
-/// For nobody but the owner: what is on stacks is nobody else's business.
+/// Owner only: stacks may hold secrets.
 pub const PRIVATE: u32 = 0o600;
-/// For everybody to read.
+/// Readable by everyone.
 pub const PUBLIC: u32 = 0o644;
 
-/// Most symbolic links in one path, as in the kernel.
+/// Maximum symbolic links in one path, as in the kernel.
 const MAX_LINKS: usize = 40;
-/// Random names that are tried before the directory is taken for a hostile one.
+/// Random names to try; if all are taken, someone is creating them on purpose.
 const MAX_NAMES: usize = 64;
 
-/// What may be replaced. It is always a regular file; a new file can be written in any case.
+/// Which existing files may be replaced. Only regular files ever are.
 #[derive(Clone, Copy, Debug)]
 pub enum Replace {
     /// Nothing.
     Nothing,
-    /// A file that belongs to the user that gospy runs as.
+    /// A file owned by the user gospy runs as.
     Own,
-    /// A file of which this holds: one of the same kind.
+    /// A file for which this returns true, such as one of the same format.
     If(fn(File) -> bool),
     /// Any file.
     Any,
 }
 
-/// Why a file is not written. What was there before is there still, except after
-/// [`NewFileError::NotSynced`].
+/// Why a file was not written. An existing file is unchanged, except after [`NewFileError::NotSynced`].
 #[derive(Debug, thiserror::Error)]
 pub enum NewFileError {
     /// The path ends in `/` or `..`.
@@ -60,21 +59,21 @@ pub enum NewFileError {
         /// The path.
         path: PathBuf,
     },
-    /// There is something of that name that is no regular file.
+    /// The path exists and is not a regular file.
     #[error("{} is {what}, and only a regular file can be replaced: name another file", path.display())]
     NotRegular {
         /// The path.
         path: PathBuf,
-        /// What it is: "a device".
+        /// What it is, such as "a device".
         what: &'static str,
     },
-    /// There is a file of that name, and [`Replace`] says that it stays.
+    /// The file exists and [`Replace`] does not allow replacing it.
     #[error("{} exists", path.display())]
     Exists {
         /// The path.
         path: PathBuf,
     },
-    /// There is a file of that name, and it is another user's.
+    /// The file exists and belongs to another user.
     #[error("{} exists and belongs to uid {uid}; only a file of one's own is replaced", path.display())]
     NotOurs {
         /// The path.
@@ -82,7 +81,7 @@ pub enum NewFileError {
         /// Its owner.
         uid: u32,
     },
-    /// A symbolic link in a directory that everybody can write to.
+    /// A symbolic link in a world-writable directory.
     #[error(
         "{}: the symbolic link {} belongs to uid {uid} and is in a directory that everybody can write to; it is not \
          followed",
@@ -97,7 +96,7 @@ pub enum NewFileError {
         /// Its owner.
         uid: u32,
     },
-    /// The file is there and whole, and whether it still is after a crash of the machine is not known.
+    /// The file is complete, but may not survive a crash of the machine.
     #[error(
         "{} is written, but it may be lost if the machine crashes: its directory could not be synced: {source}",
         path.display()
@@ -108,7 +107,7 @@ pub enum NewFileError {
         /// The reason.
         source: io::Error,
     },
-    /// The file system refused.
+    /// Any other error of the file system.
     #[error("{} cannot be written: {source}", path.display())]
     Io {
         /// The path.
@@ -118,7 +117,7 @@ pub enum NewFileError {
     },
 }
 
-/// A directory that is held open.
+/// An open directory.
 #[derive(Debug)]
 pub struct Directory {
     fd: OwnedFd,
@@ -126,23 +125,23 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory to write into.
+    /// Opens a directory for writing files into it.
     ///
     /// # Errors
-    /// When it is not there, is no directory, or the way to it leads over a planted link.
+    /// When it does not exist, is not a directory, or its path contains an untrusted symbolic link.
     pub fn open(path: &Path) -> Result<Self, NewFileError> {
         Ok(Self { fd: walk(path, false)?, path: path.to_owned() })
     }
 
-    /// Opens a directory, and makes it and those above it if need be.
+    /// Opens a directory, creating it and its parents as needed.
     ///
     /// # Errors
-    /// As [`Directory::open`], and when it cannot be made.
+    /// As [`Directory::open`], and when it cannot be created.
     pub fn make(path: &Path) -> Result<Self, NewFileError> {
         Ok(Self { fd: walk(path, true)?, path: path.to_owned() })
     }
 
-    /// Its path as it was given.
+    /// The path as given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -152,8 +151,8 @@ impl Directory {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
-    /// Renames a file to a name that nothing has, without hard links: the name is taken by an empty file
-    /// first, which does not stay after an error.
+    /// Renames a file to an unused name, without hard links: an empty file reserves the name first, and is
+    /// removed on error.
     fn rename_to_free(&self, from: &OsStr, to: &OsStr) -> nix::Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         openat(&self.fd, to, flags, Mode::from_bits_truncate(PRIVATE))?;
@@ -162,22 +161,22 @@ impl Directory {
         })
     }
 
-    /// Puts names on the disk, so that they are there after a crash of the machine.
+    /// Syncs the directory, so that new names survive a crash of the machine.
     fn sync(&self) -> io::Result<()> {
         match openat(&self.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(directory) => match File::from(directory).sync_all() {
-                // A file system that cannot do that for directories.
+                // The file system does not support it for directories.
                 Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
                 result => result,
             },
-            // One may be allowed to write into a directory and not to list it.
+            // A directory may be writable but not readable.
             Err(Errno::EACCES | Errno::EPERM) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Opens the directory at `path`, one name after the other.
+/// Opens the directory at `path`, component by component.
 fn walk(path: &Path, make: bool) -> Result<OwnedFd, NewFileError> {
     let failed = |source: Errno| NewFileError::Io { path: path.to_owned(), source: source.into() };
     let hold = OFlag::O_PATH | OFlag::O_CLOEXEC;
@@ -211,7 +210,7 @@ fn walk(path: &Path, make: bool) -> Result<OwnedFd, NewFileError> {
                     return Err(NewFileError::Planted { path: path.to_owned(), link: name.into(), uid: stat.st_uid });
                 }
                 if fstatfs(&next).is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC) {
-                    // The text of such a link is only for showing.
+                    // Such a link's text is for display only.
                     fd = openat(&fd, name, hold | OFlag::O_DIRECTORY, Mode::empty()).map_err(failed)?;
                 } else {
                     let target = PathBuf::from(readlinkat(&next, "").map_err(failed)?);
@@ -227,7 +226,7 @@ fn walk(path: &Path, make: bool) -> Result<OwnedFd, NewFileError> {
     Ok(fd)
 }
 
-/// The names in a path, the last one first.
+/// The components of a path, last one first.
 fn names(path: &Path) -> Vec<OsString> {
     let name = |component: Component<'_>| match component {
         Component::Normal(name) => Some(name.to_owned()),
@@ -248,7 +247,7 @@ fn may_follow(directory: &FileStat, link: &FileStat) -> bool {
     !is_shared || link.st_uid == geteuid().as_raw() || link.st_uid == directory.st_uid
 }
 
-/// A name in a directory at which a file is to be.
+/// The directory and name of a file to be written.
 #[derive(Clone, Debug)]
 pub struct Goal {
     directory: Arc<Directory>,
@@ -259,11 +258,11 @@ pub struct Goal {
 }
 
 impl Goal {
-    /// Opens the directory of `path`, and looks whether a file can come to be there. Nothing is written,
-    /// so that it can be asked before the work is done.
+    /// Opens the directory of `path` and checks that a file can be created there. Writes nothing, so it can be
+    /// called before the work is done.
     ///
     /// # Errors
-    /// When something is there that is not to be replaced, or the directory cannot be opened.
+    /// When an existing file may not be replaced, or the directory cannot be opened.
     pub fn new(path: &Path, replace: Replace) -> Result<Self, NewFileError> {
         let no_name = || NewFileError::NoName { path: path.to_owned() };
         let bytes = path.as_os_str().as_bytes();
@@ -272,52 +271,52 @@ impl Goal {
         let parent = path.parent().unwrap_or(Path::new(""));
         let directory = Arc::new(Directory { fd: walk_to_parent(path, parent)?, path: parent.to_owned() });
         let goal = Self { directory, name: name.to_owned(), path: path.to_owned(), replace, mode: PRIVATE };
-        goal.judge()?;
+        goal.check_existing()?;
         Ok(goal)
     }
 
     /// A name in a directory that is open.
     ///
     /// # Errors
-    /// When the name is a path, or something is there that is not to be replaced.
+    /// When the name is a path, or an existing file may not be replaced.
     pub fn inside(directory: &Arc<Directory>, name: &str, replace: Replace) -> Result<Self, NewFileError> {
         let path = directory.path.join(name);
         if Path::new(name).file_name() != Some(OsStr::new(name)) {
             return Err(NewFileError::NoName { path });
         }
         let goal = Self { directory: Arc::clone(directory), name: name.into(), path, replace, mode: PRIVATE };
-        goal.judge()?;
+        goal.check_existing()?;
         Ok(goal)
     }
 
-    /// With other permissions than 0600; the umask is taken from them.
+    /// Sets the permissions (default 0600); the umask applies.
     #[must_use]
     pub fn with_mode(self, mode: u32) -> Self {
         Self { mode, ..self }
     }
 
-    /// Its path as it was given.
+    /// The path as given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the file, and says how long it is, in bytes.
+    /// Writes the file and returns its length in bytes.
     ///
     /// # Errors
-    /// As [`Goal::new`], those of `write`, and the file system's. After [`NewFileError::NotSynced`] alone
-    /// the file is there.
+    /// As [`Goal::new`], those of `write`, and the file system's. Only after [`NewFileError::NotSynced`] does
+    /// the file exist.
     pub fn write(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<u64, NewFileError> {
         let failed = |source: io::Error| NewFileError::Io { path: self.path.clone(), source };
-        self.judge()?;
+        self.check_existing()?;
         let mut file = Unfinished::new(&self.directory, self.mode).map_err(failed)?;
         let mut out = BufWriter::with_capacity(1 << 20, &mut file.file);
         write(&mut out).and_then(|()| out.flush()).map_err(failed)?;
-        // What is left in the buffer after an error is not tried again.
+        // After an error, do not retry what is left in the buffer.
         let (_, _) = out.into_parts();
         file.file.sync_all().map_err(failed)?;
         let len = file.file.metadata().map_err(failed)?.len();
-        self.judge()?;
+        self.check_existing()?;
         let placed = match self.replace {
             Replace::Nothing => file.take_free_name(&self.name).map_err(io::Error::from),
             Replace::Own | Replace::If(_) | Replace::Any => file.take_name(&self.name),
@@ -330,8 +329,8 @@ impl Goal {
         Ok(len)
     }
 
-    /// Whether what is there may be replaced.
-    fn judge(&self) -> Result<(), NewFileError> {
+    /// Checks that an existing file may be replaced.
+    fn check_existing(&self) -> Result<(), NewFileError> {
         let path = || self.path.clone();
         let failed = |error: Errno| NewFileError::Io { path: path(), source: error.into() };
         let stat = match self.directory.stat(&self.name) {
@@ -360,7 +359,7 @@ impl Goal {
     }
 
     fn existing(&self) -> nix::Result<File> {
-        // Not blocking: what was a file a moment ago may be a FIFO.
+        // Non-blocking: it may have been replaced by a FIFO since the check.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         openat(&self.directory.fd, self.name.as_os_str(), flags, Mode::empty()).map(File::from)
     }
@@ -375,7 +374,7 @@ fn walk_to_parent(path: &Path, parent: &Path) -> Result<OwnedFd, NewFileError> {
     })
 }
 
-/// A file that nobody can find by its name yet.
+/// A file that does not have its final name yet.
 struct Unfinished<'d> {
     directory: &'d Directory,
     file: File,
@@ -385,11 +384,11 @@ struct Unfinished<'d> {
 impl<'d> Unfinished<'d> {
     fn new(directory: &'d Directory, mode: u32) -> io::Result<Self> {
         let write = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        // It gets its name through this directory.
+        // linkat names it through this directory.
         if Path::new("/proc/self/fd").exists() {
             match openat(&directory.fd, ".", write | OFlag::O_TMPFILE, Mode::from_bits_truncate(mode)) {
                 Ok(file) => return Ok(Self { directory, file: file.into(), name: None }),
-                // What kernels and file systems say that do not know it.
+                // Errors of kernels and file systems without O_TMPFILE.
                 Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL | Errno::ENOENT) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -404,7 +403,7 @@ impl<'d> Unfinished<'d> {
         Ok(Self { directory, file: file.into(), name: Some(name) })
     }
 
-    /// Gives the file a name that nothing has.
+    /// Gives the file its name, which must be unused.
     fn take_free_name(mut self, name: &OsStr) -> nix::Result<()> {
         let directory = &self.directory.fd;
         let Some(own) = &self.name else { return self.link(name) };
@@ -415,12 +414,12 @@ impl<'d> Unfinished<'d> {
                 self.name = None;
                 Ok(())
             }
-            // Its first name goes when this is dropped.
+            // The temporary name is removed on drop.
             result => result,
         }
     }
 
-    /// Gives the file a name, from what has it now.
+    /// Gives the file its name, replacing an existing file.
     fn take_name(mut self, name: &OsStr) -> io::Result<()> {
         if self.name.is_none() {
             self.name = Some(with_random_name(|name| self.link(name))?.0);
@@ -432,7 +431,7 @@ impl<'d> Unfinished<'d> {
         Ok(())
     }
 
-    /// Gives a file without a name one.
+    /// Links an unnamed file to `name`.
     fn link(&self, name: &OsStr) -> nix::Result<()> {
         let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         linkat(AT_FDCWD, own.as_str(), &self.directory.fd, name, AtFlags::AT_SYMLINK_FOLLOW)
@@ -447,17 +446,17 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Calls `make` with names that nobody can guess until nothing is there.
+/// Calls `make` with unpredictable names until one is unused.
 fn with_random_name<T>(mut make: impl FnMut(&OsStr) -> nix::Result<T>) -> io::Result<(OsString, T)> {
     for _ in 0..MAX_NAMES {
-        // The keys are the operating system's random numbers.
+        // Its keys come from the operating system's random number generator.
         let name = OsString::from(format!(".gospy-{:016x}.part", RandomState::new().build_hasher().finish()));
         match make(&name) {
             Err(Errno::EEXIST) => {}
             result => return Ok((name, result?)),
         }
     }
-    // It is not the name of the file that is taken.
+    // Not AlreadyExists: the output file's own name is not the problem.
     Err(io::Error::other(format!("{MAX_NAMES} random names for a temporary file are all taken")))
 }
 

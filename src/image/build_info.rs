@@ -1,9 +1,8 @@
 //! Go's build information: the version of Go and how the program was built.
 //!
-//! Every program since Go 1.13 carries it, stripped or not (`cmd/link`'s `buildinfo`, read by
-//! `debug/buildinfo`): a header of 32 bytes in a section of its own, or 16-aligned in the writable
-//! data where the sections are gone. Since Go 1.18 the two strings follow it; before, it points to
-//! them. This is what the file says; that it is true is for others to check.
+//! Every program since Go 1.13 has it, stripped or not (`cmd/link`'s `buildinfo`, read by `debug/buildinfo`): a
+//! header of 32 bytes in a section of its own, or 16-aligned in writable data if there are no sections. Since
+//! Go 1.18 the two strings follow it; before, it points to them. The contents are not verified.
 
 mod quoted;
 #[cfg(test)]
@@ -17,7 +16,7 @@ use super::elf::{Elf, Segment};
 use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt;
 
-/// What the header starts with.
+/// Magic of the header.
 const MAGIC: &[u8] = b"\xff Go buildinf:";
 /// Alignment of the header, bytes.
 const ALIGN: u64 = 16;
@@ -25,25 +24,25 @@ const ALIGN: u64 = 16;
 const HEADER_SIZE: u64 = 32;
 /// Flag: the strings are big-endian (old format).
 const FLAG_BIG_ENDIAN: u8 = 1;
-/// Flag: the strings follow the header, each behind its length as a uvarint.
+/// Flag: the strings follow the header, each with its length as a uvarint first.
 const FLAG_INLINE: u8 = 2;
-/// Most bytes of a version; real ones have less than a hundred.
+/// Maximum bytes of a version; real ones have less than a hundred.
 const MAX_VERSION: u64 = 1024;
-/// Most bytes of module information. One line a dependency: a thousand of them are 100 KB.
+/// Maximum bytes of module information; a thousand dependencies take 100 KB.
 const MAX_MODINFO: u64 = 8 << 20;
-/// Most bytes of a file that are searched for the header.
+/// Maximum bytes of a file searched for the header.
 const MAX_SCAN: u64 = 256 << 20;
-/// Most headers that are tried in each segment; a real program has one, or two when it reads those of others.
+/// Maximum headers tried in each segment; a real program has one, or two when it reads those of others.
 const MAX_CANDIDATES: usize = 64;
-/// How many bytes are searched at a time; a multiple of [`ALIGN`].
+/// Bytes searched at a time; a multiple of [`ALIGN`].
 const CHUNK: usize = 1 << 20;
-/// The module information lies between two marks of this size, so that it can be found in any file.
+/// Size of the marks before and after the module information.
 const MARK: usize = 16;
 
-/// Why the build information of a file that has some cannot be read.
+/// Why existing build information cannot be read.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BuildInfoError {
-    /// The header is there and what it announces is not.
+    /// The header exists, but the rest is missing or malformed.
     #[error("the build information at {at} is damaged: {what}")]
     Damaged {
         /// Where the header is.
@@ -53,20 +52,20 @@ pub enum BuildInfoError {
     },
 }
 
-/// What a Go program says of itself.
+/// A Go program's build information.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuildInfo {
     /// Version of Go as the toolchain spells it: `go1.26.6`, `go1.24.11 X:synctest`,
     /// `go1.27-devel_…`.
     pub go_version: String,
-    /// Import path of the main package (`path` line); `None` for a program that was built without
-    /// modules, as all of the next.
+    /// Import path of the main package (`path` line); `None`, like the next fields, for a program built without
+    /// modules.
     pub package_path: Option<String>,
     /// Path of the main module (`mod` line).
     pub main_path: Option<String>,
     /// Its version, `(devel)` for one that was built from a working copy.
     pub main_version: Option<String>,
-    /// How many other modules are in it (`dep` lines).
+    /// Number of other modules in it (`dep` lines).
     pub deps_count: usize,
     /// How it was built (`build` lines): `-race`, `-ldflags`, `CGO_ENABLED`, `GOARCH`, `vcs.revision`
     /// and others.
@@ -74,11 +73,11 @@ pub struct BuildInfo {
 }
 
 impl BuildInfo {
-    /// Finds the build information of a program; `None` when it has none, so is not a Go program
-    /// (or one of before Go 1.13).
+    /// Finds the build information of a program; `None` when it has none: then it is not a Go program, or was
+    /// built before Go 1.13.
     ///
     /// # Errors
-    /// When there is a header and no readable version behind it.
+    /// When there is a header without a readable version after it.
     pub fn find(elf: &Elf) -> Result<Option<Self>, BuildInfoError> {
         let mut damaged = None;
         let mut try_at = |at| match Self::read(elf, at) {
@@ -93,8 +92,8 @@ impl BuildInfo {
             return Ok(Some(info));
         }
 
-        // The header lies in writable data. A program that reads build information itself has the
-        // magic among its constants too, so those come last.
+        // The header lies in writable data. A program that reads build information itself has the magic in its
+        // constants too, so read-only data comes last.
         let (writable, others): (Vec<&Segment>, Vec<&Segment>) = elf.segments().iter().partition(|s| s.writable);
         let mut budget = MAX_SCAN;
         for segment in writable.into_iter().chain(others) {
@@ -132,8 +131,8 @@ impl BuildInfo {
         Ok(Self { go_version: version, ..info.unwrap_or_default() })
     }
 
-    /// Takes module information (`runtime/debug.BuildInfo`'s text, without its marks) apart; lines
-    /// that make no sense are left out. `go_version` stays empty: it is not in there.
+    /// Parses module information (`runtime/debug.BuildInfo`'s text, without its marks); malformed lines are
+    /// skipped. `go_version` stays empty: it is not in there.
     #[must_use]
     pub fn parse_modinfo(text: &str) -> Self {
         let mut info = Self::default();
@@ -183,8 +182,8 @@ fn has_magic(elf: &Elf, at: LinkAddr) -> bool {
     elf.read(at, MAGIC.len()).is_some_and(|found| found == MAGIC)
 }
 
-/// Tries every header in the file-backed part of a segment. The bytes go past the block cache and
-/// are taken off `budget`.
+/// Tries every header in the file-backed part of a segment. The bytes bypass the block cache and count against
+/// `budget`.
 fn scan<T>(
     elf: &Elf,
     segment: &Segment,
@@ -194,7 +193,7 @@ fn scan<T>(
     let mut candidates = 0;
     let magic = memmem::Finder::new(MAGIC);
     let mut chunk = vec![0; usize::try_from(segment.file_size).map_or(CHUNK, |size| size.min(CHUNK))];
-    // Chunks start at aligned addresses, so that no header's magic is cut in two.
+    // Chunks start at aligned addresses, so no header's magic is split.
     let mut into = segment.vaddr.0.wrapping_neg() % ALIGN;
     while let Some(left) = segment.file_size.checked_sub(into).map(|left| left.min(*budget)).filter(|left| *left > 0) {
         let want = usize::try_from(left).map_or(chunk.len(), |left| left.min(chunk.len()));
@@ -223,7 +222,7 @@ fn scan<T>(
     None
 }
 
-/// A string behind its length as a uvarint, at `*next`, which is moved behind it.
+/// Reads a uvarint length and its string at `*next`, and advances `*next` past it.
 fn inline_string(elf: &Elf, next: &mut u64, limit: u64) -> Option<Vec<u8>> {
     let mut len = 0_u64;
     // Nine groups of seven bits are more than any limit needs.

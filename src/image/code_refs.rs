@@ -1,9 +1,8 @@
 //! Which data a piece of Go machine code refers to.
 //!
-//! A stripped program has no symbols, but its functions still have names (pclntab) and its code
-//! still holds the addresses of the runtime's variables. This module reads them off one function's
-//! code. It says what the code refers to and not what is there: which function refers to which
-//! variable is knowledge of the runtime layer. It decodes straight through and follows no branch.
+//! A stripped program has no symbols, but its functions still have names (pclntab) and its code still holds the
+//! addresses of the runtime's variables. This module extracts them from one function's code. Which function
+//! refers to which variable is knowledge of the runtime layer. It decodes linearly and follows no branches.
 
 mod amd64;
 mod arm64;
@@ -15,9 +14,9 @@ use crate::addr::{Arch, LinkAddr};
 /// One reference from code to a fixed address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeRef {
-    /// Address of the instruction; of the second one where it takes two to make an address.
+    /// Address of the instruction; of the second one if the address takes two.
     pub at: LinkAddr,
-    /// The address that is referred to.
+    /// The referenced address.
     pub target: LinkAddr,
     /// How many bytes are read or written there; 0 when the code only takes the address.
     pub size: u8,
@@ -28,8 +27,8 @@ pub struct CodeRef {
     pub immediate: Option<i64>,
 }
 
-/// The references to data in `code`, which lies at `base`, in order. Bytes that are no instruction
-/// are passed over. Targets are not checked: some are code, and after damaged code anything.
+/// The references to data in `code`, which lies at `base`, in order. Bytes that are not an instruction are
+/// skipped. Targets are not checked: some are code, and for damaged code they are arbitrary.
 #[must_use]
 pub fn data_refs(arch: Arch, code: &[u8], base: LinkAddr) -> Vec<CodeRef> {
     match arch {
@@ -38,13 +37,12 @@ pub fn data_refs(arch: Arch, code: &[u8], base: LinkAddr) -> Vec<CodeRef> {
     }
 }
 
-/// The field that a linked list's head goes into: the displacement, at least `at_least` bytes, of
-/// the first store through a register (other than the stack pointer) of the word that was loaded
-/// from `head`.
+/// Offset of the field that the head of a linked list is stored in: the displacement, at least `at_least`
+/// bytes, of the first store through a register (other than the stack pointer) of the word that was loaded from
+/// `head`.
 ///
-/// `mcommoninit` does `mp.alllink = allm`, so there this is the offset of `m.alllink`, which differs
-/// between patch releases. The bound keeps the write barrier's own buffer out, which gets a copy of
-/// the word first.
+/// `mcommoninit` does `mp.alllink = allm`, so there this is the offset of `m.alllink`, which differs between
+/// patch releases. The bound excludes the write barrier's buffer, which gets a copy of the word first.
 #[must_use]
 pub fn linked_store(arch: Arch, code: &[u8], base: LinkAddr, head: LinkAddr, at_least: u32) -> Option<u32> {
     match arch {

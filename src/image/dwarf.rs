@@ -1,10 +1,9 @@
-//! DWARF: where the runtime's variables are and how its structures are laid out.
+//! DWARF: addresses of the runtime's variables and layouts of its structures.
 //!
-//! Default builds carry it, and then it is the exact truth for any version of Go, known or not.
-//! Only what is asked for is looked up: package-level variables, structure types and constants by
-//! their full Go names (`runtime.allgs`, `runtime.g`, `runtime._Gwaiting`). It reads no line tables,
-//! no locals and no call frames; pclntab tells those, in every build. Go writes DWARF 4 up to 1.24
-//! and 5 from 1.25 on.
+//! Default builds have it, and then it is exact for any Go version, known or not. Only requested names are
+//! looked up: package-level variables, structure types and constants by their full Go names (`runtime.allgs`,
+//! `runtime.g`, `runtime._Gwaiting`). It reads no line tables, locals or call frames. Go writes DWARF 4 up to
+//! 1.24 and 5 from 1.25 on.
 
 mod abbreviations;
 mod search;
@@ -20,27 +19,27 @@ use gimli::{DwarfSections, LittleEndian, SectionId};
 use super::elf::{Elf, ElfError};
 use crate::addr::LinkAddr;
 
-/// Most bytes of DWARF that are decompressed; the largest programs have a few hundred megabytes.
+/// Maximum bytes of DWARF decompressed; the largest programs have a few hundred megabytes.
 const MAX_BYTES: usize = 1 << 30;
 
-/// Why DWARF that is there cannot be used.
+/// Why existing DWARF cannot be used.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DwarfError {
     /// A section cannot be read.
     #[error(transparent)]
     Section(#[from] ElfError),
     /// The list of compilation units is damaged.
-    #[error("the DWARF compilation unit behind unit {units} is damaged: {error}")]
+    #[error("the DWARF compilation unit after unit {units} is damaged: {error}")]
     Unit {
         /// How many units there are before it.
         units: usize,
         /// What is wrong.
         error: gimli::Error,
     },
-    /// There is far more to read than a program of this size can have.
+    /// There is far more to read than plausible for a program of this size.
     #[error("the DWARF is too involved: {what} passes {limit}")]
     TooMuch {
-        /// What there is too much of.
+        /// What exceeds the limit.
         what: &'static str,
         /// The limit.
         limit: u64,
@@ -75,7 +74,7 @@ pub struct Field {
     pub kind: TypeInfo,
 }
 
-/// What is known of a type where it is used.
+/// The type of a field or variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeInfo {
     /// Its name as Go writes it: `uint32`, `*runtime.m`, `[256]uint64`, `internal/runtime/atomic.Uint32`.
@@ -104,7 +103,7 @@ pub struct Variable {
     pub kind: TypeInfo,
 }
 
-/// What was found of what was asked for; what is not in here is not in the program.
+/// The requested items that were found; anything missing is not in the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DwarfFindings {
     /// Structure types by full name.
@@ -113,7 +112,7 @@ pub struct DwarfFindings {
     pub variables: BTreeMap<String, Variable>,
     /// Values of integer constants by full name.
     pub constants: BTreeMap<String, i64>,
-    /// How many compilation units were passed over because they are damaged.
+    /// Number of damaged compilation units skipped.
     pub damaged_units: usize,
 }
 
@@ -151,11 +150,11 @@ impl Dwarf {
         Ok(Some(Self { sections }))
     }
 
-    /// Looks for structure types, variables and constants by their full Go names.
+    /// Finds structure types, variables and constants by their full Go names.
     ///
     /// # Errors
-    /// When the list of compilation units is damaged, or following it all would take unreasonably
-    /// long. A damaged unit is passed over and counted.
+    /// When the list of compilation units is damaged, or a work limit is exceeded. A damaged unit is skipped
+    /// and counted.
     pub fn find(&self, structs: &[&str], variables: &[&str], constants: &[&str]) -> Result<DwarfFindings, DwarfError> {
         let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
         search::find(&dwarf, structs, variables, constants)

@@ -1,9 +1,8 @@
 //! Call frame information: how to get from a frame of C to its caller.
 //!
-//! `.eh_frame` is in nearly every ELF file that was not written in Go, stripped or not, since
-//! exceptions need it. This module takes its bytes and says of a program counter where the caller's
-//! registers are. It evaluates no expressions: what needs one (signal frames, PLT stubs) is
-//! unknown.
+//! `.eh_frame` is in nearly every ELF file that was not written in Go, stripped or not, since exceptions need
+//! it. For a program counter, this module says where the caller's registers are. It evaluates no expressions:
+//! anything that needs one (signal frames, PLT stubs) is unknown.
 
 #[cfg(test)]
 mod tests;
@@ -14,9 +13,9 @@ use super::elf::{Elf, ElfError};
 use crate::addr::{Arch, LinkAddr};
 use crate::bytes::FieldsExt as _;
 
-/// Most bytes of `.eh_frame` or its index that are read; that of a large browser has 20 MB.
+/// Maximum bytes of `.eh_frame` or its index read; that of a large browser has 20 MB.
 const MAX_SECTION: usize = 64 << 20;
-/// Most bytes of `.eh_frame` that are searched from end to end where there is no index.
+/// Maximum bytes of `.eh_frame` searched linearly without an index.
 const MAX_SEARCHED: usize = 16 << 20;
 /// Size of the head of `.eh_frame_hdr` with the encodings that every linker uses, bytes.
 const INDEX_HEAD: usize = 12;
@@ -48,7 +47,7 @@ impl RegisterNumbers {
                 sp: 31,
                 fp: 29,
                 link: Some(30),
-                // The link register too, for a function that calls nobody.
+                // The link register too, for leaf functions.
                 preserved: &[19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30],
             },
         }
@@ -66,7 +65,7 @@ pub enum Rule {
     Value(i64),
     /// In another register.
     In(RegisterNumber),
-    /// Nowhere, or where only an expression says. Of the return address: there is no caller.
+    /// Unknown, or given only by an expression. Of the return address: there is no caller.
     Unknown,
 }
 
@@ -85,7 +84,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Where the caller's value of a register is. What is not mentioned is as the ABI says.
+    /// Where the caller's value of a register is. Registers without a rule follow the ABI.
     #[must_use]
     pub fn rule(&self, register: RegisterNumber) -> Rule {
         let found = self.rules.iter().find(|(number, _)| *number == register).map(|(_, rule)| *rule);
@@ -134,7 +133,7 @@ impl EhFrame {
         let Some(section) = elf.section(".eh_frame") else { return Ok(None) };
         let Some(data) = elf.data_of(section, MAX_SECTION)? else { return Ok(None) };
         let index = match elf.section(".eh_frame_hdr") {
-            // An index that is damaged is no loss, only slower.
+            // Without a usable index, lookups are only slower.
             Some(index) => {
                 elf.data_of(index, MAX_SECTION).ok().flatten().and_then(|bytes| Index::new(&bytes, index.addr))
             }
@@ -143,8 +142,8 @@ impl EhFrame {
         Ok(Some(Self { arch: elf.arch(), data, addr: section.addr, index }))
     }
 
-    /// How to get from a frame at `pc` to its caller; `None` where nothing says, or it takes an
-    /// expression. For a return address, `pc` is to be one less, as it may lie behind the function.
+    /// How to get from a frame at `pc` to its caller; `None` when unknown, or given by an expression. For a
+    /// return address, pass `pc` minus one, as it may be past the end of the function.
     #[must_use]
     pub fn row(&self, pc: LinkAddr) -> Option<Row> {
         let mut section = gimli::EhFrame::from(EndianSlice::new(&self.data, LittleEndian));
@@ -175,7 +174,7 @@ impl EhFrame {
         })
     }
 
-    /// From end to end; what is damaged ends it.
+    /// Searches linearly; a damaged entry ends the search.
     fn search<'a>(
         &self,
         section: &gimli::EhFrame<Slice<'a>>,
@@ -208,7 +207,7 @@ fn translate(rule: &RegisterRule<usize>) -> Rule {
 }
 
 impl Index {
-    /// Takes the section apart. `None` unless it has the one form that linkers make: version 1,
+    /// Parses the section. `None` unless it has the one form that linkers make: version 1,
     /// a four-byte count, and a table of pairs relative to the section.
     fn new(bytes: &[u8], addr: LinkAddr) -> Option<Self> {
         const UDATA4: u8 = 0x03;

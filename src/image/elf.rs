@@ -1,10 +1,10 @@
-//! The ELF file: segments, sections, build ids and where it was loaded.
+//! The ELF file: segments, sections, build ids and load bias.
 //!
-//! Opening a file reads its headers and nothing else; everything else is read when asked for, so a
-//! file of 100 MB opens as fast as one of 1 MB. Programs are often stripped and sometimes damaged
-//! on purpose: only the program headers are needed, and section headers that are missing or make
-//! no sense give a program without sections, not an error. It refuses whatever gospy cannot read:
-//! 32-bit and big-endian files, other machines, other systems, objects and core files.
+//! Opening a file reads its headers and nothing else; everything else is read when asked for, so a file of 100
+//! MB opens as fast as one of 1 MB. Programs are often stripped and sometimes damaged on purpose: only the
+//! program headers are needed, and a program with missing or malformed section headers is one without sections,
+//! not an error. It refuses what gospy cannot read: 32-bit and big-endian files, other machines, other systems,
+//! objects and core files.
 
 mod header;
 mod note;
@@ -21,16 +21,16 @@ use object::{LittleEndian, elf as consts, pod};
 use crate::addr::{Arch, LinkAddr, LoadBias};
 use crate::bytes::{ByteSource, PagedBytes};
 
-/// Reads of at least this many bytes go past the block cache, which they would only fill.
+/// Reads of at least this many bytes bypass the block cache.
 const BULK: usize = 256 * 1024;
 
 /// Page size that every supported machine's own page size is a multiple of.
 const SMALLEST_PAGE: u64 = 4096;
 
-/// How much larger than its compressed form zlib data can get (the format's limit is 1032).
+/// Maximum expansion of zlib data (the format's limit is 1032).
 const ZLIB_MAX_RATIO: u64 = 1040;
 
-/// Why a file is not an ELF program that can be read, or why a part of it cannot.
+/// Why an ELF file or a part of it cannot be read.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ElfError {
     /// It does not start like an ELF file.
@@ -123,7 +123,7 @@ pub enum ElfError {
     },
 }
 
-/// Whether a program is at the addresses that its file states.
+/// Whether a program is loaded at the addresses in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElfKind {
     /// `ET_EXEC`: it is.
@@ -141,7 +141,7 @@ pub struct Segment {
     pub offset: u64,
     /// How many bytes of it the file has (`p_filesz`).
     pub file_size: u64,
-    /// How many bytes it has in memory (`p_memsz`); those that the file lacks are zero at first.
+    /// How many bytes it has in memory (`p_memsz`); those not in the file start as zero.
     pub mem_size: u64,
     /// `PF_R`.
     pub readable: bool,
@@ -211,7 +211,7 @@ impl Elf {
     /// The same file without a record of what is read of it, for searches; `None` when none is made.
     #[must_use]
     pub fn unlogged(&self) -> Option<Self> {
-        // What was read once was parsed once: it cannot fail now.
+        // The headers were parsed once already, so this cannot fail.
         self.bytes.source().unlogged().and_then(|source| Self::parse(source).ok())
     }
 
@@ -252,7 +252,7 @@ impl Elf {
         &self.sections
     }
 
-    /// What is wrong with the section headers of a file whose sections could not be read.
+    /// What is wrong with the section headers, if they could not be read.
     #[must_use]
     pub fn section_error(&self) -> Option<&ElfError> {
         self.section_error.as_ref()
@@ -322,7 +322,7 @@ impl Elf {
         Ok(Some(data.into_owned()))
     }
 
-    /// Where in the file a link address is; `None` outside the file-backed part of every segment.
+    /// File offset of a link address; `None` outside the file-backed part of every segment.
     #[must_use]
     pub fn offset_of(&self, addr: LinkAddr) -> Option<u64> {
         let segment = self.segments.iter().find(|segment| segment.file_bytes_from(addr).is_some())?;
@@ -340,7 +340,7 @@ impl Elf {
         self.read_file(self.offset_of(addr)?, len)
     }
 
-    /// `len` bytes at a file offset; a large read goes past the cache.
+    /// `len` bytes at a file offset; a large read bypasses the cache.
     fn read_file(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
         // The length is checked before anything is allocated for it.
         if offset.checked_add(len as u64)? > self.bytes.len() {

@@ -1,9 +1,8 @@
-//! What the binary says: sections, build information, symbols, types and the code's own references.
+//! Reading the binary: sections, build information, symbols, types and references in code.
 //!
-//! Bytes in, facts out. This layer does no I/O of its own and never sees a process: it is given
-//! the bytes of a file, reads of them only what a question needs, and answers in link addresses.
-//! It knows the file formats (ELF, DWARF, Go's own) and not what the runtime does with the things
-//! it finds in them.
+//! This layer does no I/O of its own and never sees a process: it gets the bytes of a file, reads only what a
+//! query needs, and returns link addresses. It knows the file formats (ELF, DWARF, Go's own), but not how the
+//! runtime uses their contents.
 
 pub mod build_info;
 pub mod code_refs;

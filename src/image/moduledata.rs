@@ -1,4 +1,4 @@
-//! `runtime.moduledata`: where a module's text, data and tables are, in the process.
+//! `runtime.moduledata`: addresses of a module's text, data and tables in the process.
 //!
 //! The fields up to `enoptrbss` are in the same place in Go 1.19 to 1.27 (and 1.16 on, as far as
 //! they are used here), so they can be read before the version is known; the others are left to
@@ -10,13 +10,13 @@ use super::pclntab::Header;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt;
 
-/// How many bytes of it are kept: more than any known version has.
+/// Number of its bytes kept: more than any known version has.
 pub const MODULEDATA_KEPT: usize = 704;
 
 /// The fields that every version has in the same place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleData {
-    /// Where it is.
+    /// Its address.
     pub addr: Addr,
     /// `text..etext`.
     pub text: Range<u64>,
@@ -77,7 +77,7 @@ impl ModuleData {
         (tables && pcs_in_text).then_some(found)
     }
 
-    /// The word at `offset` of the structure, for fields whose place depends on the version.
+    /// The word at `offset` of the structure, for fields whose offset depends on the version.
     #[must_use]
     pub fn word(&self, offset: u32) -> Option<u64> {
         self.raw.u64_at(usize::try_from(offset).ok()?)

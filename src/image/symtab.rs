@@ -1,9 +1,9 @@
-//! The symbol table: addresses of the names asked for, and names of C functions.
+//! The symbol table: addresses of requested names, and names of C functions.
 //!
-//! Programs that were linked with `-w` but not `-s` have it and no DWARF: then it says where the
-//! runtime's variables are. It names the C functions below a cgo call too, which pclntab does not
-//! know, in the program itself as in its shared libraries. A large Go program has 200,000 symbols,
-//! so the table is read in one go and scanned once for the names that are wanted.
+//! Programs linked with `-w` but not `-s` have it but no DWARF: then it gives the addresses of the runtime's
+//! variables. It also names the C functions of cgo calls, which pclntab lacks, in the program and its shared
+//! libraries. A large Go program has 200,000 symbols, so the table is read in one go and scanned once for the
+//! requested names.
 
 #[cfg(test)]
 mod tests;
@@ -18,21 +18,21 @@ use object::{LittleEndian as LE, pod};
 use super::elf::{Elf, ElfError, Section};
 use crate::addr::LinkAddr;
 
-/// Most bytes of a symbol table that are read: 5 million symbols.
+/// Maximum bytes read of a symbol table: 5 million symbols.
 const MAX_TABLE: usize = 128 << 20;
-/// Most bytes of the names of a symbol table that are read.
+/// Maximum bytes read of a symbol table's names.
 const MAX_NAMES: usize = 512 << 20;
-/// Most bytes of a name; those of instantiated generic functions reach a few thousand.
+/// Maximum bytes of a name; those of instantiated generic functions reach a few thousand.
 const MAX_NAME: usize = 8 * 1024;
-/// How far a function of unknown size (hand-written assembly) is taken to reach, bytes.
+/// Assumed maximum size of a function of unknown size (hand-written assembly), bytes.
 const MAX_UNSIZED: u64 = 4096;
 
-/// Where a symbol is.
+/// A symbol's address and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol {
     /// Its link address.
     pub addr: LinkAddr,
-    /// Its size in bytes, 0 where the table does not say.
+    /// Its size in bytes, 0 when unknown.
     pub size: u64,
 }
 
@@ -53,8 +53,7 @@ struct Function {
     name: u32,
 }
 
-/// The symbols of one file. By default none was wanted by its name; [`Symbols::function_at`] works
-/// all the same.
+/// The symbols of one file. The default has no named symbols; [`Symbols::function_at`] still works.
 #[derive(Debug, Default)]
 pub struct Symbols {
     named: BTreeMap<Vec<u8>, Symbol>,
@@ -62,9 +61,8 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Looks for the symbols whose names are `wanted`, in `.symtab` or where there is none in
-    /// `.dynsym`. A file without either has no symbols, which is not an error. Of several symbols of
-    /// one name the first counts.
+    /// Loads the symbols whose names are `wanted`, from `.symtab` or, without it, `.dynsym`. A file without
+    /// either has no symbols, which is not an error. Of several symbols of one name the first counts.
     ///
     /// # Errors
     /// When the table is too large or the file ends inside it.
@@ -87,14 +85,14 @@ impl Symbols {
         Ok(Self { named, functions: OnceLock::new() })
     }
 
-    /// A symbol that was wanted and found.
+    /// A loaded symbol, by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Symbol> {
         self.named.get(name.as_bytes()).copied()
     }
 
-    /// The function that `addr` lies in. The first call reads the table of `elf`, which must be the
-    /// file that these symbols were loaded from; a table that cannot be read has no functions.
+    /// The function that contains `addr`. The first call reads the table of `elf`, which must be the
+    /// file that these symbols were loaded from; an unreadable table has no functions.
     #[must_use]
     pub fn function_at(&self, elf: &Elf, addr: LinkAddr) -> Option<FunctionSymbol> {
         let functions = self.functions.get_or_init(|| functions(elf).unwrap_or_default());
@@ -102,7 +100,7 @@ impl Symbols {
         let function = functions.get(behind.checked_sub(1)?)?;
         let into = addr.0.checked_sub(function.start)?;
         let size = match function.size {
-            // Up to the next function, but not for ever.
+            // Up to the next function, within a limit.
             0 => functions.get(behind).map_or(MAX_UNSIZED, |next| (next.start - function.start).min(MAX_UNSIZED)),
             size => size,
         };
@@ -139,8 +137,8 @@ fn name_at(names: &[u8], at: u32) -> Option<&[u8]> {
     rest.get(..memchr::memchr(0, rest)?)
 }
 
-/// Every function, by address. Of several names for one address (glibc has many) a global one
-/// counts, and of those the shortest way into the names.
+/// Every function, by address. Of several names for one address (glibc has many), a global one is preferred,
+/// then the one that comes first among the names.
 fn functions(elf: &Elf) -> Option<Vec<Function>> {
     let (table, _) = tables(elf)?;
     let table = elf.data_of(table, MAX_TABLE).ok()??;

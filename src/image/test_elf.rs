@@ -1,4 +1,4 @@
-//! A maker of small ELF files for tests.
+//! Builds small ELF files for tests.
 //!
 //! It shares no definitions with the parser: every field is written at the offset and with the
 //! number that the ELF specification gives it, so that a mistake in the parser cannot cancel out.
@@ -84,7 +84,7 @@ impl TestElf {
         self
     }
 
-    /// Adds a section with bytes of its own, that are not loaded. Sections are numbered from 1.
+    /// Adds a section with its own bytes, which are not loaded. Sections are numbered from 1.
     pub(crate) fn section(self, name: &str, kind: u32, flags: u64, data: &[u8]) -> Self {
         self.linked_section(name, kind, flags, data, 0)
     }
@@ -112,7 +112,7 @@ impl TestElf {
         let mut at = 64;
         let mut offsets = Vec::new();
         for load in &self.loads {
-            // As the loader wants it: file offset and address are alike within a page.
+            // As the loader requires: file offset and address are equal modulo the page size.
             let mut offset = file.len() as u64;
             while offset % 4096 != load.vaddr % 4096 {
                 offset += 1;

@@ -1,7 +1,6 @@
-//! Every check that reading a process depends on, tried one by one, as data.
+//! The checks that reading a process depends on, run one by one, as data.
 //!
-//! For the command that explains what works and what does not. It reads one byte of the process and
-//! opens files about it; it stops nothing.
+//! Used by `gospy doctor`. Reads one byte of the process and opens its files in `/proc`; stops nothing.
 
 use std::io;
 
@@ -17,31 +16,30 @@ use crate::addr::Addr;
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, a stable name.
+    /// Stable name of the check.
     pub name: &'static str,
-    /// Whether it is as reading wants it; `None` for a fact that decides nothing by itself.
+    /// Whether it passed; `None` for a fact that does not decide by itself.
     pub passed: Option<bool>,
-    /// What was found.
+    /// The value found.
     pub value: String,
 }
 
-/// How reading a process would go.
+/// The results of all checks on one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// What was tried on the process: its files, its memory by either way, and whether it could be
-    /// frozen.
+    /// Attempts on the process: its files, reading memory either way, and whether it can be frozen.
     pub checks: Vec<Check>,
-    /// What the permission depends on.
+    /// Facts that the permission depends on.
     pub facts: Facts,
-    /// The remedy, when its memory can be read in no way, or its program's file cannot be opened.
+    /// The remedy, when its memory or its executable cannot be read.
     pub advice: Option<Advice>,
 }
 
 impl Access {
-    /// Tries everything on process `pid`.
+    /// Runs all checks on process `pid`.
     ///
     /// # Errors
-    /// When there is no such process, or no `/proc` to look into.
+    /// When there is no such process, or `/proc` is not usable.
     pub fn of(pid: i32) -> Result<Self, TargetError> {
         proc_dir::usable()?;
         let (dir, stat) = match ProcDir::open(pid).map(|dir| (dir.stat(), dir)) {
@@ -81,7 +79,7 @@ impl Access {
         Ok(Self { checks, facts, advice })
     }
 
-    /// Of a process that `/proc` does not show, if there is one.
+    /// For a process that `/proc` hides, if it exists.
     fn of_hidden(pid: i32) -> Result<Self, TargetError> {
         match hidden_or_absent(pid) {
             TargetError::Permission { .. } => {
@@ -106,7 +104,7 @@ fn tried<T>(name: &'static str, result: io::Result<T>, value: impl FnOnce(T) -> 
     }
 }
 
-/// What decides about the permission, and whether it decides in our favour.
+/// The facts that permission depends on, and whether each is in our favour.
 fn checks_of_facts(facts: &Facts) -> Vec<Check> {
     let capable = facts.capable();
     let [_, euid, _] = facts.own.uids;
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_that_refuse_are_failed_unless_a_capability_outweighs_them() {
+    fn refusing_facts_fail_unless_a_capability_overrides_them() {
         let credentials = |uid: u32, caps: u64| Credentials {
             uids: [uid; 3],
             gids: [uid; 3],

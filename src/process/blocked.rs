@@ -1,14 +1,14 @@
-//! `/proc/PID/task/TID/syscall`: where a thread is that waits in the kernel, told without stopping
-//! it. Of a thread that runs the file says so, and nothing else.
+//! `/proc/PID/task/TID/syscall`: where a thread is blocked in the kernel, without stopping it. For a running
+//! thread the file holds only the word `running`.
 
 use super::BlockedThread;
 use crate::addr::Addr;
 
-/// What the file says of a thread that waits.
+/// The file's contents for a thread blocked in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
-    /// The number of the system call and its arguments; `None` when the thread waits in the kernel for
-    /// something else, such as a page.
+    /// The number of the system call and its arguments; `None` when the thread is blocked outside of a system
+    /// call, such as in a page fault.
     pub(super) call: Option<(u64, [u64; 6])>,
     /// Stack pointer in user mode.
     pub(super) sp: Addr,
@@ -16,8 +16,7 @@ pub(super) struct Waiting {
     pub(super) pc: Addr,
 }
 
-/// Reads the file's text; `None` for a thread that runs, and for text that is not the kernel's. It
-/// allocates nothing.
+/// Parses the file; `None` for a running thread and for malformed text. Allocates nothing.
 pub(super) fn parse(text: &str) -> Option<Waiting> {
     let mut fields = text.split_ascii_whitespace();
     let first = fields.next()?;
@@ -34,15 +33,15 @@ pub(super) fn parse(text: &str) -> Option<Waiting> {
     (sp != 0 && pc != 0 && fields.next().is_none()).then_some(Waiting { call, sp: Addr(sp), pc: Addr(pc) })
 }
 
-/// The two files of a thread put together. `syscall` must have been read before `switches`: then a
-/// thread that was told of twice with equal results has not run in between.
+/// Combines the two files of a thread. `syscall` must have been read before `switches`: then two equal results
+/// mean that the thread has not run in between.
 pub(super) fn thread(syscall: &str, switches: u64) -> Option<BlockedThread> {
     let Waiting { call, sp, pc } = parse(syscall)?;
     Some(BlockedThread { pc, sp, syscall: call.map(|(number, _)| number), switches })
 }
 
 fn decimal(digits: &str) -> Option<u64> {
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn believes_nothing_else() {
+    fn malformed_text_is_rejected() {
         for text in [
             "",
             "\n",
@@ -103,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text in "[-0-9a-fx \\n]{0,120}") {
+        fn arbitrary_text_does_not_panic(text in "[-0-9a-fx \\n]{0,120}") {
             parse(&text);
         }
 

@@ -1,12 +1,12 @@
-//! The limits of the cgroups that a process is in, of version 2 and version 1.
+//! The cgroup limits of a process, for cgroup v1 and v2.
 //!
-//! `/proc/PID/cgroup` names the cgroups as seen from gospy's own cgroup namespace, and so does the root of
-//! each cgroup mount in a mountinfo; both are compared, and what is left is the way from the mount to the
-//! cgroup. Where gospy's own mounts do not show it (gospy in another container), those of the process do,
-//! through `/proc/PID/root`. A limit of any group further up holds as well: the tightest is taken.
+//! `/proc/PID/cgroup` gives paths relative to gospy's own cgroup namespace, and so does the root field of each
+//! cgroup mount in mountinfo. The difference is the path from the mount point to the cgroup. If gospy's own
+//! mounts do not contain it (gospy runs in another container), those of the process do, through
+//! `/proc/PID/root`. Limits of ancestor groups apply too: the tightest counts.
 //!
-//! What a process has mounted is its own matter: a directory is believed only if it lies on a cgroup file system,
-//! where all files are the kernel's.
+//! A process controls its own mounts, so a directory is used only if it is on a cgroup file system, whose files
+//! come from the kernel.
 
 use std::io::{BufReader, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,16 +22,16 @@ use procfs::{FromBufRead as _, ProcessCGroups};
 use super::proc_dir::ProcDir;
 use super::resources::Resources;
 
-/// Most bytes that are taken of a mountinfo; hosts of many containers have thousands of lines.
+/// Maximum bytes read of a mountinfo; hosts with many containers have thousands of lines.
 const MOUNTINFO: u64 = 8 << 20;
-/// Most bytes that are taken of a file of a cgroup.
+/// Maximum bytes read of a cgroup file.
 const FILE: u64 = 64 * 1024;
-/// Levels of cgroups that are looked at, from the process up.
+/// Maximum cgroup levels read, from the process up.
 const LEVELS: usize = 64;
-/// From here on, a limit of version 1 is none: the kernel's own is the largest multiple of a page.
+/// From here on, a v1 limit means unlimited: the kernel shows the largest multiple of a page.
 const UNLIMITED: u64 = 1 << 62;
 
-/// A version of the interface.
+/// A cgroup version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     V1,
@@ -47,13 +47,13 @@ impl Version {
     }
 }
 
-/// A cgroup of the process in one hierarchy: where it is mounted, and which of the mount it is.
+/// A cgroup of the process in one hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Group {
     version: Version,
-    /// Where the hierarchy is mounted, as gospy can open it.
+    /// Mount point of the hierarchy, as gospy can open it.
     mount: PathBuf,
-    /// The cgroup below it.
+    /// Path of the cgroup relative to it.
     path: PathBuf,
 }
 
@@ -63,14 +63,14 @@ struct Found {
     memory: Option<Group>,
 }
 
-/// The cgroups of one process, looked for again only when it has moved.
+/// The cgroups of one process, looked up again only when it has moved.
 #[derive(Debug, Default)]
 pub(super) struct Cgroups {
     found: Mutex<Option<(String, Arc<Found>)>>,
 }
 
 impl Cgroups {
-    /// Sets what is limited and counted by cgroups.
+    /// Fills in the limits and counters that come from cgroups.
     pub(super) fn read(&self, dir: &ProcDir, out: &mut Resources) {
         let Ok(listed) = dir.text("cgroup") else { return };
         let found = self.find(dir, listed);
@@ -102,7 +102,7 @@ fn find(dir: &ProcDir, listed: &str) -> Found {
     let theirs = mounts(dir);
     let root = PathBuf::from(format!("/proc/{}/root", dir.pid()));
     let group = |controller: &str| {
-        // A controller is in one hierarchy: in one of version 1, or else in that of version 2.
+        // A controller is in a v1 hierarchy or in the v2 hierarchy, never both.
         let by_version_1 = groups.0.iter().find(|group| group.controllers.iter().any(|name| name == controller));
         let (version, group) = match by_version_1 {
             Some(group) => (Version::V1, group),
@@ -134,18 +134,18 @@ fn mounts(dir: &ProcDir) -> Vec<MountInfo> {
     }
     let text = String::from_utf8_lossy(&text);
     let of_cgroups = text.lines().filter(|line| line.contains(" - cgroup"));
-    // A line that cannot be parsed hides no other.
+    // Skip lines that cannot be parsed.
     of_cgroups.filter_map(|line| MountInfo::from_line(line).ok()).collect()
 }
 
-/// The way from `root`, the cgroup that is mounted, to `cgroup`; `None` when that is not below it.
+/// The path from `root`, the mounted cgroup, to `cgroup`; `None` when it is not below `root`.
 fn below(root: &str, cgroup: &str) -> Option<PathBuf> {
     let rest = Path::new(cgroup).strip_prefix(root).ok()?;
-    // What is left must not lead out again: `/..` is a cgroup outside of gospy's namespace.
+    // The rest must not lead out again: `/..` means a cgroup outside of gospy's namespace.
     rest.components().all(|part| matches!(part, Component::Normal(_))).then(|| rest.to_owned())
 }
 
-/// A path of mountinfo, in which blanks and backslashes are written as octal numbers.
+/// Decodes a mountinfo path, in which spaces and backslashes are octal escapes.
 fn unescaped(path: &str) -> String {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -165,7 +165,7 @@ fn unescaped(path: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// An open directory of a cgroup.
+/// An open cgroup directory.
 struct Level(OwnedFd);
 
 impl Level {
@@ -183,19 +183,19 @@ impl Level {
         String::from_utf8(bytes).ok()
     }
 
-    /// A file of one number; of a word (`max`), and of less than 0, there is none.
+    /// Reads a file with one number; `None` for a word (`max`) or a negative number.
     fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.trim().parse().ok()
     }
 
-    /// A line of a file of names and numbers.
+    /// The value of `name` in a file of `name value` lines.
     fn named(&self, file: &str, name: &str) -> Option<u64> {
         let text = self.text(file)?;
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
     }
 }
 
-/// The cgroup and those above it, as far as the mount shows them.
+/// The cgroup and its ancestors, as far as the mount shows them.
 fn levels(group: &Group) -> impl Iterator<Item = Level> + '_ {
     let paths = group.path.ancestors().take(LEVELS);
     paths.filter_map(|path| Level::open(group.version, &group.mount.join(path)))
@@ -234,7 +234,7 @@ fn memory(version: Version, levels: impl Iterator<Item = Level>, out: &mut Resou
         Version::V1 => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
         Version::V2 => ("memory.max", "memory.current"),
     };
-    // That of the process itself comes first; without any limit it is the one that counts.
+    // The process's own cgroup comes first; it counts when there is no limit.
     let limit_of = |level: &Level| level.number(limit).filter(|limit| *limit < UNLIMITED);
     let limited = levels.map(|level| (limit_of(&level), level));
     let Some((limit, level)) = limited.min_by_key(|(limit, _)| limit.unwrap_or(u64::MAX)) else { return };

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// A directory that looks like a cgroup; that it lies on no cgroup file system is not asked of it.
+/// A directory that looks like a cgroup; the file system check is skipped.
 fn level(files: &[(&str, &str)]) -> (tempfile::TempDir, Level) {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -53,7 +53,7 @@ fn the_tightest_limit_counts() {
 }
 
 #[test]
-fn version_1_has_other_names_units_and_no_word_for_none() {
+fn version_1_has_other_names_and_units() {
     let limited: &[(&str, &str)] = &[
         ("cpu.cfs_quota_us", "50000\n"),
         ("cpu.cfs_period_us", "100000\n"),
@@ -87,10 +87,10 @@ fn hostile_contents_are_unknown() {
 fn paths_are_those_of_the_namespace() {
     let below = |root, cgroup| below(root, cgroup).map(|path| path.to_string_lossy().into_owned());
     assert_eq!(below("/", "/system.slice/app.service").as_deref(), Some("system.slice/app.service"));
-    // A container that sees only its own, and is seen so from outside.
+    // A container's own cgroup, mounted from outside.
     assert_eq!(below("/docker/abc", "/docker/abc").as_deref(), Some(""));
     assert_eq!(below("/docker/abc", "/docker/abcd"), None);
-    // Beside gospy's own namespace: reached through what the process itself has mounted, and not above it.
+    // Outside gospy's own namespace: reached through the process's own mounts, and never above them.
     assert_eq!(below("/", "/../sibling"), None);
     assert_eq!(below("/../sibling", "/../sibling/sub").as_deref(), Some("sub"));
     assert_eq!(below("/../sibling", "/../sibling/../other"), None);
@@ -98,7 +98,7 @@ fn paths_are_those_of_the_namespace() {
 }
 
 #[test]
-fn every_process_has_cgroups_that_the_kernel_agrees_with() {
+fn cgroups_of_this_process_agree_with_the_kernel() {
     let me = ProcDir::open(i32::try_from(std::process::id()).unwrap()).unwrap();
     let found = find(&me, &me.text("cgroup").unwrap());
     for group in [&found.cpu, &found.memory].into_iter().flatten() {
@@ -118,8 +118,8 @@ impl Drop for Made {
     }
 }
 
-/// A process in cgroups that were made for it: what they allow, and how often it had to wait, is what
-/// the kernel's own files say. It takes root, and controllers that may be used; without, that is printed.
+/// A process in cgroups made for it: limits and throttling must match the kernel's own files. Needs root and
+/// usable controllers; prints a message otherwise.
 #[test]
 fn limits_and_throttling_of_a_process_in_a_cgroup() {
     let me = ProcDir::open(i32::try_from(std::process::id()).unwrap()).unwrap();

@@ -1,7 +1,7 @@
-//! Starting processes and sending them signals, where the standard library has no safe way.
+//! Starting processes and signalling them safely, beyond what the standard library offers.
 //!
-//! A pid may come to mean another process between the look at it and the signal. So a process is named by
-//! its pid and its start time here, and a signal goes to that process or to none.
+//! A pid may be reused between a check and the signal. So processes are identified by pid and start time, and a
+//! signal reaches that process or none.
 
 use std::io;
 use std::process::Command;
@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 use super::proc_dir::ProcDir;
 use super::syscalls;
 
-/// Has the children of this process be waited for: whoever ignores SIGCHLD, which a process inherits from
-/// the one that started it, has no status of its children (waitpid(2)). True if it was ignored.
+/// Resets SIGCHLD to its default, so that children can be waited for: a process that ignores it (which is
+/// inherited from its parent) gets no exit status of its children (waitpid(2)). Returns whether it was ignored.
 ///
 /// # Errors
 /// The kernel's.
@@ -22,7 +22,7 @@ pub fn stop_ignoring_sigchld() -> Result<bool, Errno> {
     syscalls::ignore_sigchld(false)
 }
 
-/// Has a command start with this mask of signals, and with SIGCHLD ignored if that is wanted.
+/// Makes a command start with this signal mask, and with SIGCHLD ignored if `ignore_sigchld`.
 pub fn with_signals(command: &mut Command, mask: SigSet, ignore_sigchld: bool) {
     syscalls::before_exec(command, mask, ignore_sigchld);
 }
@@ -30,19 +30,20 @@ pub fn with_signals(command: &mut Command, mask: SigSet, ignore_sigchld: bool) {
 /// Sends a signal to the process with that pid and start time (clock ticks after boot).
 ///
 /// # Errors
-/// `ESRCH` when it has ended, though its pid may be another's now; `EPERM` when it is refused.
+/// `ESRCH` when it has ended, even if its pid was reused; `EPERM` when not permitted.
 pub fn send_signal(pid: i32, start_ticks: u64, signal: Signal) -> Result<(), Errno> {
     let is_same = || match ProcDir::open(pid).and_then(|dir| dir.stat()) {
         Ok(stat) if stat.starttime == start_ticks => Ok(()),
         _ => Err(Errno::ESRCH),
     };
     match syscalls::pidfd_open(pid) {
-        // What the descriptor means stays the same, so the look is for certain about what gets the signal.
+        // The descriptor always refers to the same process, so the check below is about the one that gets the
+        // signal.
         Ok(process) => {
             is_same()?;
             syscalls::pidfd_send_signal(&process, signal)
         }
-        // Kernels before 5.3, and filters of system calls that are older than it.
+        // Kernels before 5.3, and seccomp filters that do not know the call.
         Err(Errno::ENOSYS | Errno::EPERM) => {
             is_same()?;
             kill(Pid::from_raw(pid), signal)
@@ -51,16 +52,15 @@ pub fn send_signal(pid: i32, start_ticks: u64, signal: Signal) -> Result<(), Err
     }
 }
 
-/// When the process with that pid was started, clock ticks after boot.
+/// Start time of the process with that pid, clock ticks after boot.
 ///
 /// # Errors
-/// When it is not there.
+/// When there is no such process.
 pub fn start_ticks(pid: i32) -> io::Result<u64> {
     Ok(ProcDir::open(pid)?.stat()?.starttime)
 }
 
-/// Whether the process with that pid and start time (clock ticks after boot) runs still. One that has ended
-/// and was not waited for does not.
+/// Whether the process with that pid and start time (clock ticks after boot) is still running. A zombie is not.
 #[must_use]
 pub fn runs(pid: i32, start_ticks: u64) -> bool {
     let stat = ProcDir::open(pid).and_then(|dir| dir.stat());
@@ -73,7 +73,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     #[test]
-    fn a_signal_goes_to_the_process_that_was_meant_or_to_none() {
+    fn a_signal_never_reaches_another_process_with_the_same_pid() {
         let mut child = Command::new("sleep").arg("100").spawn().unwrap();
         let pid = child.id().cast_signed();
         let started = start_ticks(pid).unwrap();

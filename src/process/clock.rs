@@ -1,7 +1,7 @@
 //! The clocks of a running process.
 //!
 //! A process in a time namespace of its own has a `CLOCK_MONOTONIC` that differs from ours by a
-//! constant, and the stamps in its memory are by its clock. There is no namespace of the wall clock.
+//! constant, and timestamps in its memory use that clock. The wall clock has no namespaces.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -15,8 +15,7 @@ const NANOS: i128 = 1_000_000_000;
 pub struct MonotonicOffset(i64);
 
 impl MonotonicOffset {
-    /// Of the process of `dir`; 0 where that cannot be told, as in the common case of one namespace
-    /// for all.
+    /// For the process of `dir`; 0 when it cannot be determined, and in the common case of a shared namespace.
     #[must_use]
     pub fn of(dir: &ProcDir) -> Self {
         Self::try_of(dir).unwrap_or_default()
@@ -26,7 +25,7 @@ impl MonotonicOffset {
         let namespace = dir.link("ns/time").ok()?;
         let ours = std::fs::read_link("/proc/self/ns/time").ok()?;
         if namespace == ours.as_os_str() || namespace != dir.link("ns/time_for_children").ok()? {
-            // `timens_offsets` is about the namespace that children will get.
+            // `timens_offsets` describes the namespace of future children.
             return None;
         }
         let theirs = parse_offset(&dir.text("timens_offsets").ok()?)?;
@@ -42,7 +41,7 @@ impl MonotonicOffset {
     }
 }
 
-/// A clock's reading in ns; 0 should the kernel not have it.
+/// A clock's time in ns; 0 if the kernel lacks the clock.
 pub(super) fn nanoseconds(clock: ClockId) -> u64 {
     let reading = clock_gettime(clock).map(|t| i128::from(t.tv_sec()) * NANOS + i128::from(t.tv_nsec()));
     reading.ok().and_then(|ns| u64::try_from(ns).ok()).unwrap_or_default()

@@ -1,30 +1,29 @@
-//! Many small pieces of memory in few ranges.
+//! Reading many small pieces of memory as few ranges.
 //!
-//! A range costs the kernel about 400 ns (measured: it looks up and pins pages), a byte next to
-//! nothing. So pieces that lie close together are read as one range, gaps included, and a chunk of
-//! such ranges at a time goes into a buffer that is used again. Costs are linear in the pieces, and
-//! there is no allocation for a piece. A chunk is small enough to be read, and read again for
-//! comparison, within about a millisecond.
+//! A range costs the kernel about 400 ns (measured: it looks up and pins pages), a byte almost nothing. So
+//! pieces close together are read as one range, gaps included, and one chunk of ranges at a time goes into a
+//! reused buffer. Cost is linear in the number of pieces, without an allocation per piece. A chunk is small
+//! enough to be read, and read again for comparison, within about a millisecond.
 //!
-//! This module does not know what the pieces are, and does not sort them.
+//! Callers sort the pieces.
 
 use std::ops::Range;
 
 use super::{MemRange, ReadError, Target};
 use crate::addr::Addr;
 
-/// Size of the smallest page of the supported machines: memory is there or not by whole pages.
+/// Smallest page size of the supported machines: memory is mapped in whole pages.
 const PAGE: u64 = 4096;
 
-/// How pieces are put together.
+/// Limits for merging pieces into ranges and chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Greatest gap between two pieces of one range, bytes; it is cut to 4,095, beyond which a gap
-    /// could hide a page that is not there.
+    /// Largest gap between two pieces of one range, bytes; capped at 4,095, since a larger gap could contain an
+    /// unmapped page.
     pub gap: u64,
-    /// Most bytes of a chunk. A longer piece is cut to this length.
+    /// Maximum bytes of a chunk. A longer piece is truncated to this length.
     pub chunk_bytes: usize,
-    /// Most ranges of a chunk.
+    /// Maximum ranges of a chunk.
     pub chunk_ranges: usize,
 }
 
@@ -35,15 +34,14 @@ impl Default for Limits {
     }
 }
 
-/// Where a piece is in the buffer, and how much of it.
+/// Where a piece is in the buffer, and how much of it was read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     at: usize,
     have: usize,
 }
 
-/// Reads pieces chunk by chunk; the buffers are used again. To read one chunk while another is
-/// looked at, have two of them.
+/// Reads pieces chunk by chunk into reused buffers. To read one chunk while processing another, use two.
 #[derive(Debug)]
 pub struct ChunkReader {
     limits: Limits,
@@ -51,14 +49,14 @@ pub struct ChunkReader {
     pieces: Range<usize>,
     places: Vec<Place>,
     ranges: Vec<MemRange>,
-    /// How many pieces each range has.
+    /// Number of pieces of each range.
     pieces_of: Vec<usize>,
     got: Vec<usize>,
     buf: Vec<u8>,
 }
 
 impl ChunkReader {
-    /// With these limits; a limit of 0 bytes or ranges is taken as 1.
+    /// Creates one with these limits; 0 bytes or ranges count as 1.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let limits = Limits {
@@ -77,15 +75,15 @@ impl ChunkReader {
         }
     }
 
-    /// Reads the chunk that starts with piece number `first`, and gives the pieces that it has: as
-    /// many as the limits allow, at least one, none when there are no more. Call it again with the
-    /// end of what it gave until that is `pieces.len()`.
+    /// Reads the chunk that starts with piece `first` and returns the indices of its pieces: as many as the
+    /// limits allow, at least one unless there are no more. Call it again with the end of the returned range
+    /// until that is `pieces.len()`.
     ///
-    /// `pieces` should be sorted by address. They may overlap and be empty. Order is needed for
-    /// speed only: one that lies before its predecessor starts a range of its own.
+    /// `pieces` should be sorted by address. They may overlap or be empty. Unsorted pieces are only slower: one
+    /// below its predecessor starts a new range.
     ///
     /// # Errors
-    /// The target's; the chunk is empty then.
+    /// The target's read error; the chunk is empty then.
     pub fn read(
         &mut self,
         target: &(impl Target + ?Sized),
@@ -109,14 +107,14 @@ impl ChunkReader {
         self.pieces.clone()
     }
 
-    /// The ranges that the chunk was read as.
+    /// The ranges the chunk was read as.
     #[must_use]
     pub fn ranges(&self) -> &[MemRange] {
         &self.ranges
     }
 
-    /// The bytes of a piece by its number; fewer than were asked for where there is no memory, and
-    /// none for a piece that is not in this chunk.
+    /// The bytes of a piece by index; fewer than requested where memory is unmapped, none for a piece outside
+    /// this chunk.
     #[must_use]
     pub fn bytes(&self, piece: usize) -> &[u8] {
         self.try_bytes(piece).unwrap_or_default()
@@ -128,18 +126,18 @@ impl ChunkReader {
         self.buf.get(place.at..)?.get(..place.have)
     }
 
-    /// Every piece of the chunk with its bytes.
+    /// All pieces of the chunk with their bytes.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
         self.pieces.clone().map(|piece| (piece, self.bytes(piece)))
     }
 
-    /// Makes ranges of the pieces from `first` on, up to the limits.
+    /// Merges the pieces from `first` on into ranges, up to the limits.
     fn plan(&mut self, pieces: &[MemRange], first: usize) -> Range<usize> {
         self.pieces = 0..0;
         self.places.clear();
         self.ranges.clear();
         self.pieces_of.clear();
-        // Bytes of the buffer before the range that is being made.
+        // Bytes of the buffer before the current range.
         let mut before = 0_usize;
         for piece in pieces.get(first..).unwrap_or_default() {
             let len = piece.len.min(self.limits.chunk_bytes);
@@ -167,19 +165,19 @@ impl ChunkReader {
         first..first + self.places.len()
     }
 
-    /// Works out how much there is of every piece, and reads what lies behind a hole.
+    /// Determines how much of every piece was read, and reads again after each hole.
     fn settle(&mut self, target: &(impl Target + ?Sized), pieces: &[MemRange]) -> Result<(), ReadError> {
         let Self { places, ranges, pieces_of, got, buf, .. } = self;
         let mut pieces = pieces.iter().zip(places.iter_mut());
         let mut before = 0_usize;
         let whole_pages = target.has_whole_pages();
         for ((range, &count), &got) in ranges.iter().zip(pieces_of.iter()).zip(got.iter()) {
-            // Up to where it is there.
+            // The address up to which the range was read.
             let mut upto = range.start.0.saturating_add(got as u64);
             let end = range.start.0.saturating_add(range.len as u64);
             for (piece, place) in pieces.by_ref().take(count) {
-                // The reading broke off before this piece: go on with it, unless it starts in the very
-                // page that is not there.
+                // The read stopped before this piece: continue with it, unless it starts in the unmapped page
+                // itself.
                 let beyond = !whole_pages || piece.start.0 / PAGE > upto / PAGE;
                 if upto < end && piece.start.0 >= upto && beyond {
                     let rest = buf.get_mut(place.at..before.saturating_add(range.len)).unwrap_or_default();
@@ -195,8 +193,7 @@ impl ChunkReader {
 }
 
 impl Limits {
-    /// If a piece of `len` bytes at `start` can go into `range`: where in it, and how long the range
-    /// is then.
+    /// If a piece of `len` bytes at `start` fits into `range`: its offset, and the new length of the range.
     fn joined(&self, range: MemRange, start: Addr, len: usize) -> Option<(usize, usize)> {
         let at = start.0.checked_sub(range.start.0)?;
         if at > (range.len as u64).checked_add(self.gap)? {

@@ -25,7 +25,7 @@ fn piece(start: u64, len: usize) -> MemRange {
     MemRange { start: Addr(start), len }
 }
 
-/// All pieces by chunks: what came of each, and the ranges.
+/// Reads all pieces by chunks: the bytes of each, and the ranges.
 fn read_all(target: &FakeTarget, limits: Limits, pieces: &[MemRange]) -> (Vec<Vec<u8>>, Vec<Vec<MemRange>>) {
     let mut reader = ChunkReader::new(limits);
     let (mut out, mut ranges, mut next) = (Vec::new(), Vec::new(), 0);
@@ -51,8 +51,8 @@ fn neighbours_share_a_range_and_others_do_not() {
 }
 
 #[test]
-fn behind_a_hole_it_goes_on() {
-    // A long piece runs into a hole; those behind the hole are there all the same.
+fn reading_continues_after_a_hole() {
+    // A long piece runs into a hole; pieces after the hole are read all the same.
     let target = pages(&[true, false, true, true, false]);
     let at = |page: u64, offset: u64| BASE + page * PAGE + offset;
     let pieces = [
@@ -72,7 +72,7 @@ fn behind_a_hole_it_goes_on() {
 }
 
 #[test]
-fn odd_pieces_are_harmless() {
+fn unsorted_empty_and_huge_pieces_are_harmless() {
     let target = pages(&[true]);
     let limits = Limits { chunk_bytes: 64, ..Limits::default() };
     let pieces = [
@@ -165,7 +165,7 @@ proptest! {
         let ranges: usize = chunks.iter().map(Vec::len).sum();
         prop_assert!(ranges <= pieces.len());
         prop_assert!(target.stats().bytes <= wanted + gap * pieces.len() as u64);
-        // One call a chunk, and one for every hole that it had to go on behind.
+        // One call per chunk, plus one for every hole it had to continue after.
         let holes = 30 - present.iter().filter(|&&there| there).count();
         prop_assert!(target.stats().syscalls as usize <= chunks.len() * (1 + holes));
     }

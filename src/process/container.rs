@@ -1,24 +1,23 @@
-//! The container that a process runs in, as the path of its control group shows.
+//! The container that a process runs in, from the path of its cgroup.
 //!
-//! Container runtimes and systemd put ids into the names of the directories: Docker, containerd, CRI-O,
-//! Podman, Kubernetes, LXC and systemd-nspawn are known, with the drivers `cgroupfs` and `systemd`, in
-//! the hierarchies of cgroup v1 and v2 (cgroups(7)). The names that people give to containers are not in
-//! there. Whoever may create control groups chooses what they are called: nothing here is proof of
-//! anything.
+//! Container runtimes and systemd put ids into cgroup directory names. Docker, containerd, CRI-O, Podman,
+//! Kubernetes, LXC and systemd-nspawn are recognised, with the drivers `cgroupfs` and `systemd`, in cgroup v1
+//! and v2 (cgroups(7)). User-chosen container names are not in there. Anyone who may create cgroups can name
+//! them freely: nothing here is proof.
 
-/// A container, as the kernel's tables show it.
+/// A container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
-    /// Its id, 64 hexadecimal digits as a rule; with LXC and systemd-nspawn its name.
+    /// Its id, usually 64 hexadecimal digits; for LXC and systemd-nspawn its name.
     pub id: String,
-    /// The uid of its pod of Kubernetes.
+    /// Its Kubernetes pod uid.
     pub pod_uid: Option<String>,
 }
 
-/// Fewest digits of an id: those that this is too short for might be names.
+/// Minimum digits of an id: anything shorter may be a name.
 const LEAST_DIGITS: usize = 32;
 
-/// The innermost container that a `/proc/PID/cgroup` names.
+/// The innermost container named in a `/proc/PID/cgroup`.
 #[must_use]
 pub fn container(cgroup: &str) -> Option<Container> {
     cgroup.lines().find_map(|line| {
@@ -42,7 +41,7 @@ fn id(part: &str, above: Option<&str>) -> Option<String> {
     let digits = name.rsplit([':', '-']).next().unwrap_or(name);
     let is_id = digits.len() >= LEAST_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     let made_by = name.strip_suffix(digits).unwrap_or_default();
-    // Those of Podman's monitor, and of systemd's own units, are no containers.
+    // Podman's monitor and systemd's own units are not containers.
     let is_container = made_by.is_empty() && above.is_some_and(|above| !above.is_empty())
         || ["docker-", "libpod-", "crio-", "containerd-", ":"].iter().any(|by| made_by.ends_with(by));
     if is_id && is_container {
@@ -64,7 +63,7 @@ fn pod_uid(part: &str) -> Option<String> {
     is_uid.then_some(uid)
 }
 
-/// Without systemd's escapes, of which `\x2d` for a hyphen is the one that names of machines have.
+/// Decodes systemd's escape `\x2d` (hyphen), the only one in machine names.
 fn unescaped(name: &str) -> String {
     name.replace("\\x2d", "-")
 }
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_of_every_kind() {
+    fn every_container_runtime_is_recognised() {
         let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         let inner = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
         let uid = "6a2c8d4e-0b1f-4c3d-9e8a-7f6b5c4d3e2f";

@@ -1,11 +1,11 @@
-//! What is said of a process besides its memory: who it is, its threads, what is mapped, registers, signals
-//! and clocks, in the words of the kernel.
+//! Everything about a process except its memory, in the kernel's terms: identity, threads, mappings, registers,
+//! signals and clocks.
 
 use super::resources::Resources;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 
-/// A thread's id as the kernel gives it.
+/// A kernel thread id.
 pub type Tid = i32;
 
 /// A range of the target's memory.
@@ -13,7 +13,7 @@ pub type Tid = i32;
 pub struct MemRange {
     /// Its first byte.
     pub start: Addr,
-    /// How many bytes.
+    /// Length in bytes.
     pub len: usize,
 }
 
@@ -22,7 +22,7 @@ pub struct MemRange {
 pub struct Mapping {
     /// First address.
     pub start: Addr,
-    /// First address behind it.
+    /// One past its last address.
     pub end: Addr,
     /// `PROT_READ`.
     pub read: bool,
@@ -30,7 +30,7 @@ pub struct Mapping {
     pub write: bool,
     /// `PROT_EXEC`.
     pub exec: bool,
-    /// Offset in the file, in bytes; 0 when there is none.
+    /// Offset in the file, bytes; 0 when there is no file.
     pub offset: u64,
     /// Inode, 0 when not file-backed.
     pub inode: u64,
@@ -40,7 +40,7 @@ pub struct Mapping {
     pub deleted: bool,
 }
 
-/// What is known of a thread without stopping it.
+/// What is known about a thread without stopping it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadInfo {
     /// Its id.
@@ -58,31 +58,30 @@ pub struct SignalInfo {
     pub number: i32,
     /// `si_code`: why it was sent; positive where the kernel itself sent it.
     pub code: i32,
-    /// The first word of what follows: the address of a fault, or the pid of the sender and above it
-    /// the uid.
+    /// The first word of the union: a fault address, or the sender's pid with the uid in the upper half.
     pub word: u64,
 }
 
 impl SignalInfo {
-    /// By `kill`, `sigqueue`, `tgkill`, and a message queue: what comes with a sender.
+    /// Sent by `kill`, `sigqueue`, `tgkill` or a message queue: with a sender.
     const SENT: [i32; 4] = [0, -1, -6, -3];
-    /// By the kernel, without a particular reason.
+    /// Sent by the kernel, without a particular reason.
     const SI_KERNEL: i32 = 128;
 
-    /// Takes a `siginfo_t` apart; `None` when there are too few bytes.
+    /// Decodes a `siginfo_t`; `None` when there are too few bytes.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         Some(Self { number: bytes.i32_at(0)?, code: bytes.i32_at(8)?, word: bytes.u64_at(16)? })
     }
 
-    /// Pid and uid of the process that sent it; `None` where none did.
+    /// Pid and uid of the sending process; `None` if no process sent it.
     #[must_use]
     pub fn sender(&self) -> Option<(i32, u32)> {
         let (pid, uid) = (self.word as u32, (self.word >> 32) as u32);
         Self::SENT.contains(&self.code).then_some((pid as i32, uid))
     }
 
-    /// The address of the fault; `None` where it was none, or has no address.
+    /// The fault address; `None` if it was not a fault or has no address.
     #[must_use]
     pub fn fault_address(&self) -> Option<Addr> {
         const FAULTS: [i32; 5] = [4, 5, 7, 8, 11];
@@ -91,14 +90,14 @@ impl SignalInfo {
     }
 }
 
-/// How a process ended, by its core file.
+/// How a process ended, according to its core file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// The thread that the signal hit.
+    /// The thread that received the signal.
     pub thread: Tid,
     /// Number of the signal that ended it.
     pub signal: i32,
-    /// The rest of what the kernel says of it; QEMU says nothing.
+    /// Details from the kernel; absent in QEMU's core files.
     pub info: Option<SignalInfo>,
 }
 
@@ -118,37 +117,35 @@ pub struct Registers {
     pub g: Addr,
 }
 
-/// Where a thread is that waits in the kernel. Two equal ones mean that it has not run in between.
+/// Where a thread is blocked in the kernel. Two equal values mean that it has not run in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockedThread {
-    /// Its program counter in user mode: behind the instruction that entered the kernel.
+    /// Its program counter in user mode: after the instruction that entered the kernel.
     pub pc: Addr,
     /// Its stack pointer in user mode.
     pub sp: Addr,
-    /// Number of the system call, by the table of its architecture; `None` when it waits for
-    /// something else than a system call.
+    /// Number of the system call, by the table of its architecture; `None` when it is not blocked in a system
+    /// call.
     pub syscall: Option<u64>,
-    /// How often it was taken from a processor so far.
+    /// Its context switches so far.
     pub switches: u64,
 }
 
-/// The clocks with which the target's own stamps are compared.
+/// The clocks that timestamps in the target are compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
-    /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts; 0 where it is unknown, since
-    /// a core file does not tell it.
+    /// `CLOCK_MONOTONIC` in ns: what the runtime's `nanotime` counts; 0 when unknown, as in a core file.
     pub monotonic_ns: u64,
     /// Wall clock, ns since the Unix epoch.
     pub unix_ns: u64,
 }
 
-/// What the operating system says of the process.
+/// What the operating system reports about the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessInfo {
-    /// Its pid here.
+    /// Its pid in our pid namespace.
     pub pid: i32,
-    /// Path of the executable as the kernel gives it, for showing only: it may name another
-    /// mount namespace's file.
+    /// Path of the executable as the kernel gives it, for display only: it may be in another mount namespace.
     pub exe: String,
     /// Whether that file was deleted or replaced.
     pub exe_deleted: bool,
@@ -156,7 +153,7 @@ pub struct ProcessInfo {
     pub cmdline: Vec<String>,
     /// Real user id.
     pub uid: Option<u32>,
-    /// When it was started, in clock ticks after boot; with the pid it names a process for ever.
+    /// Start time, clock ticks after boot; together with the pid it identifies a process uniquely.
     pub start_ticks: Option<u64>,
     /// State letter of the main thread (`T` for stopped).
     pub state: Option<char>,
@@ -164,11 +161,11 @@ pub struct ProcessInfo {
     pub rss_bytes: Option<u64>,
     /// CPU time used so far, user and system, ns.
     pub cpu_ns: Option<u64>,
-    /// What it used and was allowed to use, where that was recorded.
+    /// Its resource use and limits, where recorded.
     pub resources: Resources,
 }
 
-/// What a process uses at one moment, as the kernel says.
+/// What a process uses at one moment, as the kernel reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// State letter of its main thread.

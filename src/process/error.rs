@@ -1,28 +1,28 @@
-//! Why a target cannot be looked at, and of what kind that is.
+//! Errors of reading a target, and their kinds.
 
 use super::proc_dir;
 
 /// Why memory could not be read. "No memory there" is not an error: reads are short then.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ReadError {
-    /// The process is gone (or its pid belongs to another one now).
+    /// The process has ended (or its pid was reused).
     #[error("process {pid} ended, or became another program (execve), while it was being read")]
     Gone {
         /// Its pid.
         pid: i32,
     },
-    /// The kernel does not let us.
+    /// The kernel refused.
     #[error("reading the memory of process {pid} was refused: {reason}")]
     Denied {
         /// The pid.
         pid: i32,
-        /// The kernel's word and the back end that got it.
+        /// The kernel's error and the back end that got it.
         reason: String,
     },
-    /// What a recording remembers cannot be understood, so that nothing of it can be believed.
+    /// An attachment of a recording cannot be decoded.
     #[error("the capture is damaged: its attachment {attachment:?} cannot be read: {what}")]
     Damaged {
-        /// The key that it is remembered under.
+        /// The key it is stored under.
         attachment: String,
         /// What is wrong with it.
         what: String,
@@ -32,7 +32,7 @@ pub enum ReadError {
     Io(String),
 }
 
-/// What the operating system could not tell.
+/// Why a target cannot be opened or queried.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// No such process, or it has ended.
@@ -41,7 +41,7 @@ pub enum TargetError {
         /// The pid asked for.
         pid: i32,
     },
-    /// A process that cannot be looked into by its nature (kernel thread, zombie).
+    /// A process that can never be read (kernel thread, zombie).
     #[error("process {pid} {what}")]
     NotReadable {
         /// The pid asked for.
@@ -51,7 +51,7 @@ pub enum TargetError {
         /// Whether it has ended.
         ended: bool,
     },
-    /// No permission; the advice names the one remedy that fits.
+    /// No permission; the advice is the one remedy that fits.
     #[error("no permission to read process {pid}: {reason}\n{advice}")]
     Permission {
         /// The pid asked for.
@@ -61,10 +61,10 @@ pub enum TargetError {
         /// What to do.
         advice: String,
     },
-    /// Nothing can be learnt of any process.
+    /// `/proc` is not usable, so no process can be read.
     #[error(transparent)]
     ProcFs(#[from] proc_dir::Unusable),
-    /// Another tracer holds the process, so that it cannot be stopped; reading it works.
+    /// Another tracer is attached, so the process cannot be frozen; reading it works.
     #[error(
         "process {pid} is traced by process {tracer} ({comm}), and a process can have one tracer only; \
          detach that one first, or read without stopping"
@@ -77,13 +77,13 @@ pub enum TargetError {
         /// The tracer's name.
         comm: String,
     },
-    /// The process runs another program than the one that was opened.
+    /// The process has called `execve` since it was opened.
     #[error("process {pid} has become another program (execve) since it was opened")]
     Replaced {
         /// The pid asked for.
         pid: i32,
     },
-    /// Its system calls are filtered, and nobody allowed to stop it all the same.
+    /// It has a seccomp filter, and freezing it anyway was not allowed.
     #[error(
         "process {pid} runs under a seccomp filter; a stop kills it if the filter forbids restart_syscall(2), \
          which Docker's and Kubernetes' own profiles allow; stop it with --freeze-seccomp, or read without --freeze"
@@ -103,31 +103,31 @@ pub enum TargetError {
         /// The reason.
         source: std::io::Error,
     },
-    /// This kind of target cannot do it.
+    /// This kind of target does not support it.
     #[error("{0}")]
     Unsupported(String),
 }
 
-/// Of what kind an error is, wherever it comes from: what who meets it can do about it.
+/// The kind of an error, whatever its source: what the user can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no such process, or it ended or became another program.
+    /// There is no such process, it ended, or it became another program.
     Gone,
-    /// The kernel does not permit it; the text says what would.
+    /// No permission; the text says what would help.
     Denied,
-    /// It is no Go program, or of a version that cannot be read.
+    /// Not a Go program, or an unsupported Go version.
     NotGo,
-    /// It is of a kind that cannot be read so, or cannot do what was asked.
+    /// This kind of target cannot be read, or does not support what was asked.
     Unsupported,
-    /// A file that is not, or not any more, what was written.
+    /// A file is damaged or not of the expected format.
     Damaged,
     /// Reading it failed.
     Read,
 }
 
 impl ReadError {
-    /// Of what kind it is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -140,7 +140,7 @@ impl ReadError {
 }
 
 impl TargetError {
-    /// Of what kind it is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -148,7 +148,7 @@ impl TargetError {
                 ErrorKind::Gone
             }
             Self::Permission { .. } => ErrorKind::Denied,
-            // A kernel thread, or a thread that is no process.
+            // A kernel thread, or a thread id that is not a process.
             Self::NotReadable { .. } => ErrorKind::NotGo,
             Self::Read(error) => error.kind(),
             Self::Traced { .. } | Self::Filtered { .. } | Self::Unsupported(_) => ErrorKind::Unsupported,

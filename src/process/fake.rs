@@ -1,7 +1,7 @@
-//! A test double: memory, mappings, threads and clocks that a test makes up, and reads that fail,
-//! come short or find changed memory at a moment of the test's choosing.
+//! A test double: memory, mappings, threads and clocks set by a test, and reads that fail, come short or see
+//! changed memory at chosen points.
 //!
-//! It is there for the library's own tests, and with the feature `testing` for those of others.
+//! For the library's own tests, and with the feature `testing` for other crates' tests.
 
 mod altered;
 mod memory;
@@ -20,20 +20,20 @@ use super::{
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
 
-/// What a hook makes of a read.
+/// What a hook does to a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// It goes its way.
+    /// It proceeds normally.
     #[default]
     Normal,
-    /// It gives no more than this many bytes.
+    /// It returns at most this many bytes.
     Short(usize),
-    /// It fails, and the reads of the same call behind it are not done.
+    /// It fails, and the later ranges of the same call are not read.
     Fails(ReadError),
 }
 
-/// Called before each read of a range with its number (from 0, over all calls) and the range; may
-/// change the memory.
+/// Called before each range is read, with its index (from 0, over all calls) and the range; may change the
+/// memory.
 pub type ReadHook = Box<dyn FnMut(u64, MemRange, &mut FakeMemory) -> ReadOutcome + Send>;
 
 #[derive(Default)]
@@ -46,11 +46,11 @@ struct State {
     blocked: BTreeMap<Tid, VecDeque<BlockedThread>>,
     now: Clock,
     freezes: u64,
-    /// What becomes of the next freezes.
+    /// Outcomes of the next freezes.
     broken: VecDeque<Broken>,
 }
 
-/// A made-up process.
+/// A fake process.
 pub struct FakeTarget {
     process: ProcessInfo,
     arch: Option<Arch>,
@@ -88,12 +88,12 @@ impl FakeTarget {
         }
     }
 
-    /// What the operating system says of it.
+    /// Its process information.
     pub fn process_mut(&mut self) -> &mut ProcessInfo {
         &mut self.process
     }
 
-    /// Puts a readable and writable segment of anonymous memory, and its mapping.
+    /// Adds a readable and writable anonymous segment with its mapping.
     #[must_use]
     pub fn with_segment(self, addr: Addr, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
@@ -112,7 +112,7 @@ impl FakeTarget {
         self.with_mapping(mapping)
     }
 
-    /// Adds a mapping, without memory in it.
+    /// Adds a mapping without memory.
     #[must_use]
     pub fn with_mapping(mut self, mapping: Mapping) -> Self {
         self.mappings.push(mapping);
@@ -128,28 +128,28 @@ impl FakeTarget {
         self
     }
 
-    /// Gives a thread the registers that it has when frozen.
+    /// Sets the registers of a thread while frozen.
     #[must_use]
     pub fn with_registers(mut self, tid: Tid, registers: Registers) -> Self {
         self.registers.insert(tid, registers);
         self
     }
 
-    /// Has something remembered under `key`, as in a recording.
+    /// Stores an attachment under `key`, as in a recording.
     #[must_use]
     pub fn with_remembered(mut self, key: &str, found: Remembered) -> Self {
         self.remembered.insert(key.to_owned(), found);
         self
     }
 
-    /// Has the next freezes go wrong, one after the other; those after them go well.
+    /// Makes the next freezes fail with these errors, in order; later ones succeed.
     #[must_use]
     pub fn with_broken_freezes(self, broken: impl IntoIterator<Item = Broken>) -> Self {
         self.state().broken.extend(broken);
         self
     }
 
-    /// Sets where a thread waits in the kernel, one look after the other; beyond the last it runs.
+    /// Sets where a thread is blocked, one value for each query; after the last it is running.
     #[must_use]
     pub fn with_blocked(self, tid: Tid, looks: impl IntoIterator<Item = BlockedThread>) -> Self {
         self.state().blocked.entry(tid).or_default().extend(looks);
@@ -177,15 +177,15 @@ impl FakeTarget {
         self
     }
 
-    /// Sets what the clocks say, one look after the other; the last is said for ever.
+    /// Sets the clock, one value for each query; the last one repeats.
     #[must_use]
     pub fn with_clocks(self, clocks: impl IntoIterator<Item = Clock>) -> Self {
         self.state().clocks.extend(clocks);
         self
     }
 
-    /// Adds a hook that sees every read; with several, the first outcome that is not normal counts,
-    /// and all of them are called.
+    /// Adds a hook for every read. With several, all are called, and the first outcome that is not normal
+    /// counts.
     #[must_use]
     pub fn with_hook(self, hook: impl FnMut(u64, MemRange, &mut FakeMemory) -> ReadOutcome + Send + 'static) -> Self {
         self.state().hooks.push(Box::new(hook));
@@ -206,18 +206,18 @@ impl FakeTarget {
         })
     }
 
-    /// Looks at the memory or changes it.
+    /// Reads or changes the memory.
     pub fn memory<R>(&self, with: impl FnOnce(&mut FakeMemory) -> R) -> R {
         with(&mut self.state().memory)
     }
 
-    /// How many ranges were read so far.
+    /// Number of ranges read so far.
     #[must_use]
     pub fn reads(&self) -> u64 {
         self.state().reads
     }
 
-    /// How often it was frozen.
+    /// Number of freezes so far.
     #[must_use]
     pub fn freezes(&self) -> u64 {
         self.state().freezes
@@ -337,7 +337,7 @@ impl Target for FakeTarget {
     }
 }
 
-/// A frozen fake: the registers that it was given.
+/// A frozen fake, with the registers it was given.
 struct FakeFrozen<'a> {
     target: &'a FakeTarget,
     tids: Vec<Tid>,

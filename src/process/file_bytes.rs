@@ -1,4 +1,4 @@
-//! A file's bytes, read where they are asked for.
+//! A file's bytes, read on demand.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,9 +9,8 @@ use nix::fcntl::OFlag;
 
 use crate::bytes::ByteSource;
 
-/// A regular file, open for reading. It stays what it was when its name is deleted or given to
-/// another file; who writes into it in place changes it, as the kernel forbids for a program that
-/// runs.
+/// A regular file, open for reading. Deleting or replacing its name has no effect; writing to it in place does,
+/// which the kernel forbids while the program runs.
 #[derive(Debug)]
 pub struct FileBytes {
     file: File,
@@ -24,12 +23,12 @@ impl FileBytes {
     /// # Errors
     /// The kernel's; `InvalidInput` when it is not a regular file.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        // Not blocking: a path that another process chose may have become a FIFO.
+        // Non-blocking: a path from another process may be a FIFO.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         Self::from_file(OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?)
     }
 
-    /// Takes an open file.
+    /// Wraps an open file.
     ///
     /// # Errors
     /// The kernel's; `InvalidInput` when it is not a regular file.
@@ -41,7 +40,7 @@ impl FileBytes {
         Ok(Self { file, len: metadata.len() })
     }
 
-    /// Device and inode, which name the file whatever its path is.
+    /// Device and inode, which identify the file whatever its path.
     ///
     /// # Errors
     /// The kernel's.
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_file_without_blocking() {
+    fn refuses_a_fifo_without_blocking() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(FileBytes::open(dir.path()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         let fifo = dir.path().join("fifo");

@@ -1,18 +1,17 @@
-//! Stopping a running process for an exact picture, and letting it run on.
+//! Stopping a running process for an exact snapshot, and resuming it.
 //!
-//! `PTRACE_SEIZE` and `PTRACE_INTERRUPT` for every thread: neither sends a signal, and a process that
-//! was stopped by one stays so. All of it is done by a tracer, a process of its own for each freeze
-//! ([`tracer`]), which the kernel kills at a deadline, and when gospy ends, however that happens: and
-//! when it ends, everything that it traces runs on, with the signals that it was about to receive.
-//! So there is nothing that gospy has to do for the target to run on.
+//! Uses `PTRACE_SEIZE` and `PTRACE_INTERRUPT` on every thread: neither sends a signal, and a process that a
+//! signal had stopped stays stopped. A separate tracer process for each freeze ([`tracer`]) does this. The
+//! kernel kills it at a deadline, and when gospy ends for any reason. When the tracer ends, its tracees resume
+//! and receive their pending signals. So the target resumes even if gospy does nothing.
 //!
-//! * Threads that sleep in a system call that a stop would make fail are left asleep ([`calls`]); that
-//!   they did not run is proven by the kernel's count of their runs, or else the freeze was none.
-//! * An `execve` of the target waits until the tracer has taken notice of the end of each of its threads,
-//!   while a seizure waits for the `execve`; so the tracer does the one amid the other.
-//! * The kernel may refuse a tracer that is a process of its own, and not one that is a thread of the
-//!   target's parent (Yama's scope 1, for programs that gospy started). Then it is a thread, which lets
-//!   everything go at its end too, but which nobody can kill alone at a deadline.
+//! * Threads asleep in a system call that a stop would make fail are left asleep ([`calls`]). The kernel's run
+//!   counters prove that they did not run; if one did, the freeze is broken.
+//! * An `execve` of the target waits until the tracer has reaped each of its threads, while `PTRACE_SEIZE`
+//!   waits for the `execve`; so the tracer reaps in a signal handler, even while seizing.
+//! * The kernel may refuse a separate tracer process but allow a thread of the target's parent (Yama scope 1,
+//!   for programs that gospy started). Then the tracer is a thread: its end also releases everything, but it
+//!   cannot be killed alone at a deadline.
 //!
 //! Registers and memory are only read.
 
@@ -40,25 +39,25 @@ use super::proc_dir::{Identity, ProcDir, means_gone};
 use super::syscalls::{self, End};
 use super::{FreezeOptions, FreezeWhich, Frozen, TargetError, Tid};
 
-/// How long all threads together may take to stop. They stand still meanwhile, and a thread that is
-/// not stopped after so long is on a machine that is in trouble.
+/// How long all threads together may take to stop. The first ones stand still meanwhile, and a machine where a
+/// thread takes longer is overloaded.
 const STOP: Duration = Duration::from_millis(300);
-/// Likewise where a signal has stopped it before: it stands still anyway, and each thread has to be given
-/// a processor before it is seized.
+/// The same for a process already stopped by a signal: it stands still anyway, and each thread has to be
+/// scheduled before it is seized.
 const STOP_OF_STOPPED: Duration = Duration::from_secs(3);
-/// The name of a tracer (`comm`).
+/// The tracer's name (`comm`).
 const NAME: &str = "gospy-freeze";
-/// How often stopping is tried when the target changed under it, or the tracer was killed.
+/// Attempts to stop a target that changes meanwhile, or whose tracer is killed.
 const TRIES: usize = 2;
 
-/// Stops threads of the process of `dir`, if it is still the one of `identity`. A thread that has ended
-/// is left out; so that every thread of a list may be missing.
+/// Stops threads of the process of `dir`, if it still has this `identity`. Ended threads are left out, so the
+/// result may be empty.
 ///
 /// # Errors
 /// [`TargetError::Traced`], [`TargetError::Permission`], [`TargetError::NoSuchProcess`],
 /// [`TargetError::Replaced`], [`TargetError::Filtered`] unless `allow_filtered`, and
-/// [`TargetError::Unsupported`] when a thread does not stop in time or the process is this one. All
-/// threads run on then.
+/// [`TargetError::Unsupported`] when a thread does not stop in time or the process is this one. All threads are
+/// running then.
 pub(super) fn freeze<'a>(
     dir: &'a ProcDir,
     identity: Identity,
@@ -67,15 +66,15 @@ pub(super) fn freeze<'a>(
     allow_filtered: bool,
 ) -> Result<Box<dyn Frozen + 'a>, TargetError> {
     match stop(dir, identity, which, options, allow_filtered) {
-        Err(TargetError::NoSuchProcess { .. }) => Err(what_became_of(dir, identity)),
+        Err(TargetError::NoSuchProcess { .. }) => Err(gone_error(dir, identity)),
         result => result,
     }
 }
 
-/// The error for a process that seems to be gone. Amid an `execve` by another thread than the main one,
-/// that one is for a moment a zombie, and the pid belongs to none for another; so it is looked at again.
-fn what_became_of(dir: &ProcDir, identity: Identity) -> TargetError {
-    /// The last look is after a quarter of a second: other threads of a program have to end first.
+/// The error for a process that seems to be gone. During an `execve` by a thread other than the main one, the
+/// main thread is briefly a zombie, and then the pid briefly does not exist; so this checks again.
+fn gone_error(dir: &ProcDir, identity: Identity) -> TargetError {
+    /// The last check is after a quarter of a second: the program's other threads have to end first.
     const PAUSES_MS: [u64; 9] = [0, 1, 2, 4, 8, 16, 32, 64, 128];
     let pid = dir.pid();
     for pause in PAUSES_MS {
@@ -90,7 +89,7 @@ fn what_became_of(dir: &ProcDir, identity: Identity) -> TargetError {
         return error;
     }
     if dir.identity().is_ok_and(|now| identity.is_still(&now)) {
-        // A thread had the id of one that had ended, say.
+        // For example, a thread id was reused.
         return TargetError::Unsupported(format!(
             "process {pid} changed while it was being stopped; all threads run on"
         ));
@@ -122,7 +121,7 @@ fn stop<'a>(
                 (kind, tries) = (Kind::Thread, TRIES);
             }
             Err(NotStopped::Refused) => return Err(permission::refused(pid)),
-            Err(NotStopped::Exec | NotStopped::Killed(_)) if tries > 0 && request.is_still_there() => {}
+            Err(NotStopped::Exec | NotStopped::Killed(_)) if tries > 0 && request.still_the_same() => {}
             Err(NotStopped::Exec) => return Err(request.replaced()),
             Err(NotStopped::Killed(signal)) => {
                 let what = format!("the process that stops process {pid} was killed by signal {signal}");
@@ -141,8 +140,8 @@ fn failed(pid: i32, e: io::Error) -> TargetError {
     }
 }
 
-/// The threads that are to be stopped and have no filter of system calls, of which each thread may have one
-/// of its own; but those of the kernel. An error if one has a filter, unless that is allowed.
+/// The threads to stop that have no seccomp filter (each thread may have its own), except kernel workers. An
+/// error if one has a filter, unless that is allowed.
 fn ordinary(dir: &ProcDir, which: &FreezeWhich, allowed: bool) -> Result<Vec<Tid>, TargetError> {
     let pid = dir.pid();
     let tids = match which {
@@ -167,7 +166,7 @@ fn ordinary(dir: &ProcDir, which: &FreezeWhich, allowed: bool) -> Result<Vec<Tid
     Ok(ordinary)
 }
 
-/// An error if somebody else traces the thread.
+/// An error if the thread already has a tracer.
 fn refuse_traced(dir: &ProcDir, tid: Tid) -> Result<(), TargetError> {
     match dir.thread_status(tid).map(|status| status.tracerpid) {
         Ok(0) => Ok(()),
@@ -176,7 +175,7 @@ fn refuse_traced(dir: &ProcDir, tid: Tid) -> Result<(), TargetError> {
     }
 }
 
-/// It is a thread that traces, and a process that a user knows: of another gospy's tracer, that gospy.
+/// Names the tracing process rather than its thread; for another gospy's tracer, that gospy.
 fn traced(pid: i32, thread: Tid) -> TargetError {
     let status = ProcDir::open(thread).and_then(|dir| dir.status());
     let tracer = status.map_or(thread, |status| if status.name == NAME { status.ppid } else { status.tgid });
@@ -185,25 +184,25 @@ fn traced(pid: i32, thread: Tid) -> TargetError {
     TargetError::Traced { pid, tracer, comm }
 }
 
-/// Whether the kernel lets threads of this process trace a target that it refuses to children of it.
-/// `security/yama/yama_lsm.c`: in scope 1 a tracer has to be an ancestor of its target, or be able to
-/// trace anybody, or a descendant of a process that the target named.
+/// Whether the kernel lets a thread of this process trace a target that a child of it may not.
+/// `security/yama/yama_lsm.c`: in scope 1 a tracer must be an ancestor of its target, have `CAP_SYS_PTRACE`, or
+/// descend from a process the target named.
 fn allowed_to_threads(facts: &Facts) -> bool {
     facts.yama == Some(1) && facts.descendant && !facts.capable()
 }
 
-/// What the tracer is.
+/// What the tracer runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Process,
     Thread,
 }
 
-/// Why nothing stands still.
+/// Why the target was not stopped.
 enum NotStopped {
-    /// The kernel does not let the tracer.
+    /// The kernel refused the tracer.
     Refused,
-    /// The target changed under it.
+    /// The target changed meanwhile.
     Exec,
     /// The tracer was killed.
     Killed(i32),
@@ -216,7 +215,7 @@ struct Request<'a, 'o> {
     which: &'o FreezeWhich,
     options: &'o FreezeOptions,
     allow_filtered: bool,
-    /// Threads that have no filter of system calls and are none of the kernel's.
+    /// Threads without a seccomp filter that are not kernel workers.
     ordinary: Vec<Tid>,
 }
 
@@ -224,7 +223,7 @@ impl<'a> Request<'a, '_> {
     fn stop(&self, kind: Kind) -> Result<LiveFrozen<'a>, NotStopped> {
         let pid = self.dir.pid();
         let gone = |e| NotStopped::Error(failed(pid, e));
-        if !self.is_still_there() {
+        if !self.still_the_same() {
             return Err(NotStopped::Error(self.replaced()));
         }
         let stat = self.dir.stat().map_err(gone)?;
@@ -259,21 +258,21 @@ impl<'a> Request<'a, '_> {
         let Some(outcome) = held.job.outcome() else { return Err(self.ended_early(&mut held)) };
         if outcome != Outcome::Standing {
             held.end();
-            return Err(self.not_standing(outcome, stop));
+            return Err(self.stop_error(outcome, stop));
         }
-        // It may have called `execve` before the first of its threads was seized; now it cannot.
-        if !self.is_still_there() {
+        // It may have called `execve` before its first thread was seized; now it cannot.
+        if !self.still_the_same() {
             held.end();
             return Err(NotStopped::Error(self.replaced()));
         }
         Ok(LiveFrozen::new(held))
     }
 
-    fn is_still_there(&self) -> bool {
+    fn still_the_same(&self) -> bool {
         self.dir.identity().is_ok_and(|now| self.identity.is_still(&now))
     }
 
-    /// The error for a process that is not the one any more that was opened.
+    /// The error for a process that is no longer the one that was opened.
     fn replaced(&self) -> TargetError {
         let pid = self.dir.pid();
         match self.dir.identity() {
@@ -298,7 +297,7 @@ impl<'a> Request<'a, '_> {
             Some(End::Exited(status)) => {
                 format!("the process that stops process {pid} ended too early, with status {status}")
             }
-            // Only a thread, which cannot be killed.
+            // Only if the tracer is a thread, which cannot be killed.
             None => format!(
                 "the kernel does not come back from stopping process {pid}, which runs on for certain when gospy ends"
             ),
@@ -306,7 +305,7 @@ impl<'a> Request<'a, '_> {
         NotStopped::Error(TargetError::Unsupported(text))
     }
 
-    fn not_standing(&self, outcome: Outcome, limit: Duration) -> NotStopped {
+    fn stop_error(&self, outcome: Outcome, limit: Duration) -> NotStopped {
         let pid = self.dir.pid();
         NotStopped::Error(match outcome {
             Outcome::Standing | Outcome::Gone => TargetError::NoSuchProcess { pid },

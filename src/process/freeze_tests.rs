@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Threads of the many-threaded role: one that counts, two that spin, the rest asleep.
+/// Threads of the many-threaded role: one counts, two spin, the rest sleep.
 const THREADS: usize = 50;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -41,7 +41,7 @@ impl Role {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    /// What follows `word` on the next line that starts with it.
+    /// The rest of the next line that starts with `word`.
     fn say(&mut self, word: &str) -> String {
         self.lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix(word)?.to_owned())).unwrap()
     }
@@ -53,13 +53,13 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        // Whose end was noticed by a tracer of this process is no longer there to be killed or waited for.
+        // A child reaped by a tracer of this process can no longer be killed or waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A many-threaded target, and where it counts.
+/// A many-threaded target, and the address of its counter.
 struct Counting {
     role: Role,
     target: LiveTarget,
@@ -100,7 +100,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
     }
 }
 
-fn count_for_ever() -> ! {
+fn count_forever() -> ! {
     println!("\ncounter at {}", std::ptr::from_ref(&COUNTER) as u64);
     loop {
         COUNTER.fetch_add(1, Ordering::SeqCst);
@@ -120,7 +120,7 @@ fn many_threads() {
             }
         });
     }
-    count_for_ever()
+    count_forever()
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn fleeting_threads() {
             }
         });
     }
-    count_for_ever()
+    count_forever()
 }
 
 #[test]
@@ -148,17 +148,17 @@ fn holder() {
 }
 
 #[test]
-fn all_threads_stand_still_and_run_on() {
+fn all_threads_freeze_and_resume() {
     let counting = Counting::start("many_threads");
     let maps = counting.target.mappings().unwrap();
     let (mut durations, mut complete) = (Vec::new(), 0);
     while durations.len() < 5 || complete == 0 {
         assert!(durations.len() < 100, "never all registers");
         let frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
-        // The harness of the role has threads of its own.
+        // The role's test harness has threads of its own.
         assert!(frozen.threads().len() > THREADS, "{}", frozen.threads().len());
         assert_eq!(frozen.threads(), ProcDir::open(counting.role.pid()).unwrap().tids().unwrap());
-        // One that got no processor to stop on has none.
+        // A thread that was not scheduled to stop has none.
         let known: Vec<_> = frozen.threads().iter().filter_map(|&tid| frozen.registers(tid)).collect();
         complete += usize::from(known.len() == frozen.threads().len());
         for registers in known {
@@ -176,7 +176,7 @@ fn all_threads_stand_still_and_run_on() {
 }
 
 #[test]
-fn one_thread_stands_still_and_others_run() {
+fn one_thread_freezes_and_others_run() {
     let counting = Counting::start("many_threads");
     let counter_thread =
         counting.target.threads().unwrap().into_iter().find(|t| t.name.contains("freeze")).unwrap().tid;
@@ -204,7 +204,7 @@ fn one_thread_stands_still_and_others_run() {
 }
 
 #[test]
-fn threads_of_others_and_of_the_past_are_left_out() {
+fn ended_and_foreign_threads_are_left_out() {
     let counting = Counting::start("many_threads");
     let foreign = nix::unistd::getppid().as_raw();
     let frozen = counting.target.freeze(&FreezeWhich::Threads(vec![foreign, i32::MAX, 0, -1])).unwrap();
@@ -215,14 +215,14 @@ fn threads_of_others_and_of_the_past_are_left_out() {
 }
 
 #[test]
-fn threads_that_come_and_go_are_all_caught() {
+fn short_lived_threads_are_all_frozen() {
     let counting = Counting::start("fleeting_threads");
     for _ in 0..20 {
         let frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
         let before = counting.count();
         let tids = ProcDir::open(counting.role.pid()).unwrap().tids().unwrap();
         let unknown: Vec<_> = tids.iter().filter(|tid| !frozen.threads().contains(tid)).collect();
-        // One that had ended when it was to be stopped is listed until its starter takes notice.
+        // A thread that ended before it was stopped is listed until joined.
         assert!(unknown.iter().all(|&&tid| ended(&counting.target, tid)), "{unknown:?}");
         std::thread::sleep(Duration::from_millis(3));
         assert_eq!(counting.count(), before);
@@ -236,7 +236,7 @@ fn ended(target: &LiveTarget, tid: Tid) -> bool {
 }
 
 #[test]
-fn a_panic_lets_go() {
+fn a_panic_releases_the_target() {
     let counting = Counting::start("many_threads");
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
@@ -248,14 +248,14 @@ fn a_panic_lets_go() {
 }
 
 #[test]
-fn the_death_of_the_holder_lets_go() {
+fn the_death_of_the_holder_releases_the_target() {
     for signal in [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM] {
         let counting = Counting::start("many_threads");
         let mut holder = Role::play("holder", Some(counting.role.pid()));
         holder.say("frozen");
         counting.assert_stands();
 
-        // While it is held, nobody else can hold it, and is told who does.
+        // While it is held, nothing else can hold it, and the error names the holder.
         let error = counting.target.freeze(&FreezeWhich::All).err().unwrap();
         let TargetError::Traced { pid, tracer, comm } = error else { panic!("{error}") };
         assert_eq!((pid, tracer), (counting.role.pid(), holder.pid()));
@@ -267,7 +267,7 @@ fn the_death_of_the_holder_lets_go() {
 }
 
 #[test]
-fn who_was_stopped_before_stays_stopped() {
+fn a_process_stopped_before_stays_stopped() {
     let counting = Counting::start("many_threads");
     let pid = Pid::from_raw(counting.role.pid());
     kill(pid, Signal::SIGSTOP).unwrap();
@@ -280,7 +280,7 @@ fn who_was_stopped_before_stays_stopped() {
         wait_until(all_stopped);
         counting.assert_stands();
     }
-    // A continuation that comes while it is frozen counts.
+    // A SIGCONT during the freeze takes effect.
     let frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
     kill(pid, Signal::SIGCONT).unwrap();
     counting.assert_stands();
@@ -299,11 +299,11 @@ fn a_target_that_is_killed_while_frozen_ends() {
     assert!(matches!(counting.target.freeze(&FreezeWhich::All).err().unwrap(), TargetError::NoSuchProcess { .. }));
 }
 
-/// Signals of both kinds that come between the seizing and the stop are not swallowed.
+/// Classic and real-time signals between seizing and stop are not lost.
 #[test]
-fn a_signal_that_was_on_its_way_arrives() {
+fn a_pending_signal_arrives() {
     for number in [libc_number(Signal::SIGUSR1), 36] {
-        // Without children, the end of which would be a signal too.
+        // Without children, whose end would send a signal too.
         let script = format!("trap 'echo got it' {number}; echo ready; while :; do :; done");
         let mut shell = Role::spawn(Command::new("sh").args(["-c", &script]));
         shell.say("ready");
@@ -325,7 +325,7 @@ fn a_signal_that_was_on_its_way_arrives() {
     }
 }
 
-/// A job for all threads of a process, to be done by the thread of a test.
+/// A job for all threads of a process, to be run by a test's thread.
 fn job(dir: &ProcDir, task: &File) -> Job {
     let (which, limits) = (FreezeWhich::All, Limits { stop: STOP, deadline: STOP });
     let order = Order {

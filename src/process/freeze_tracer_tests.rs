@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A program that notices what a freeze does to it; see there.
+/// A program that detects effects of a freeze; see its source.
 fn c_target() -> std::path::PathBuf {
     static BUILT: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
     let build = || {
@@ -22,9 +22,9 @@ fn start_c(mode: &str) -> (Role, std::process::ChildStdin) {
     (role, stdin)
 }
 
-/// Where the kernel does not let a process of gospy's own (Yama, for a program that gospy started).
+/// For when the kernel refuses a separate tracer process (Yama, for a program that gospy started).
 #[test]
-fn a_tracer_that_is_a_thread_does_the_same() {
+fn a_tracer_thread_freezes_like_a_process() {
     let counting = Counting::start("many_threads");
     let dir = counting.target.dir();
     let (which, options) = (FreezeWhich::All, FreezeOptions::default());
@@ -42,9 +42,9 @@ fn a_tracer_that_is_a_thread_does_the_same() {
     }
 }
 
-/// A parent that traces takes notice of the end of its child when it only looks at the end of a thread.
+/// A parent that traces its child would reap the child when it means to reap a thread.
 #[test]
-fn a_tracer_that_is_a_thread_leaves_the_end_of_a_child_to_its_parent() {
+fn a_tracer_thread_leaves_reaping_a_child_to_its_parent() {
     let mut counting = Counting::start("many_threads");
     let pid = counting.role.pid();
     let dir = ProcDir::open(pid).unwrap();
@@ -108,9 +108,9 @@ fn a_main_thread_that_has_ended_is_left_out() {
     assert!(role.say("beats ").parse::<u64>().unwrap() > beats);
 }
 
-/// What ended must be taken notice of, or an `execve` waits; and nothing else, or signals are lost.
+/// Ended threads must be reaped, or an `execve` waits; stops must not be consumed, or signals are lost.
 #[test]
-fn the_reaper_takes_ends_and_no_stops() {
+fn the_reaper_consumes_ends_and_no_stops() {
     let mut shell =
         Role::spawn(Command::new("sh").args(["-c", "trap 'echo got it' 36; echo ready; while :; do :; done"]));
     shell.say("ready");
@@ -133,7 +133,7 @@ fn the_reaper_takes_ends_and_no_stops() {
     assert_eq!(job.consider(shell.pid(), 0, Duration::MAX), Ok(false));
 }
 
-/// A shell that is seized, and its job, which takes notice of its end.
+/// A seized shell, and its job, which reaps it.
 fn seized(job: impl Fn(&ProcDir, &File) -> Job) -> (Role, ProcDir, File, Job) {
     let mut shell = Role::spawn(Command::new("sh").args(["-c", "echo ready; while :; do :; done"]));
     shell.say("ready");
@@ -145,9 +145,9 @@ fn seized(job: impl Fn(&ProcDir, &File) -> Job) -> (Role, ProcDir, File, Job) {
     (shell, dir, task, job)
 }
 
-/// That a thread has ended may be known before notice is taken of it, and an `execve` waits for that.
+/// A thread may be known to have ended before it is reaped, and an `execve` waits for that.
 #[test]
-fn who_is_known_to_have_ended_is_taken_notice_of() {
+fn a_thread_known_to_have_ended_is_reaped() {
     let (mut shell, dir, _task, job) = seized(job);
     shell.child.kill().unwrap();
     wait_until(|| shell.state() == 'Z');
@@ -159,13 +159,13 @@ fn who_is_known_to_have_ended_is_taken_notice_of() {
     job.child_ended();
     assert!(entry.reaped.load(SeqCst));
     assert!(dir.stat().is_err(), "the zombie is still there");
-    // Nobody else is waited for by that id.
+    // No other child is waited for by that id.
     shell.child.wait().unwrap_err();
 }
 
-/// One that was seized, and then found asleep and left so; not one that was on its way to its end.
+/// A thread that was seized, then left asleep; not one that was already exiting.
 #[test]
-fn a_sleeper_that_ends_makes_a_freeze_none() {
+fn a_sleeper_that_ends_breaks_the_freeze() {
     for (state, broken) in [(State::Asleep, true), (State::InKernel, false)] {
         let (mut shell, _dir, _task, job) = seized(job);
         let entry = &job.entries()[0];
@@ -181,9 +181,9 @@ fn a_sleeper_that_ends_makes_a_freeze_none() {
     }
 }
 
-/// What comes out of a `clone` that was not stopped in time.
+/// A thread from a `clone` that was not stopped in time.
 #[test]
-fn a_thread_that_starts_while_all_stand_still_is_noticed() {
+fn a_thread_that_starts_during_a_freeze_is_noticed() {
     let counting = Counting::start("many_threads");
     let task = counting.target.dir().file("task").unwrap();
     let job = job(counting.target.dir(), &task);
@@ -205,7 +205,7 @@ fn a_thread_that_starts_while_all_stand_still_is_noticed() {
 }
 
 #[test]
-fn who_is_about_to_stop_this_process_can_wait() {
+fn stopping_this_process_can_wait_for_freezes() {
     let counting = Counting::start("many_threads");
     let frozen = counting.target.freeze(&FreezeWhich::All).unwrap();
     assert!(!await_none_held(Duration::from_millis(5)));
@@ -214,7 +214,7 @@ fn who_is_about_to_stop_this_process_can_wait() {
     wait_until(|| await_none_held(Duration::from_millis(100)));
 }
 
-/// However late it is found: its call would fail.
+/// In every round, since its call would fail.
 #[test]
 fn a_new_thread_in_a_call_that_would_fail_is_left_asleep_in_any_round() {
     let (role, _stdin) = start_c("eintr");
@@ -236,7 +236,7 @@ fn a_thread_with_a_filter_is_found_among_others() {
     let dir = ProcDir::open(role.pid()).unwrap();
     assert_eq!(dir.status().unwrap().seccomp, Some(0));
     let task = dir.file("task").unwrap();
-    // Reading standard input, it is left asleep, and not seized: only the end of this thread would let go of it.
+    // Reading standard input, it is left asleep and not seized: only the end of this thread would release it.
     wait_until(|| dir.text("syscall").unwrap().starts_with("0 "));
     let refused = job(&dir, &task);
     assert_eq!(refused.stop(Duration::MAX), Err(Outcome::Filtered));

@@ -1,26 +1,26 @@
-//! A target that stands still: which threads, how, and why it may not have been for the whole time.
+//! A frozen target: which threads to stop, how, and why a freeze may not have held.
 
 use std::time::Duration;
 
 use super::description::{Registers, Tid};
 
-/// Which threads to stop for an exact picture.
+/// Which threads to stop for an exact snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FreezeWhich {
     /// Every thread, new ones included.
     All,
-    /// These only.
+    /// Only these.
     Threads(Vec<Tid>),
 }
 
 /// How to stop threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreezeOptions {
-    /// For how long they may stand still once all of them do. What is longer is ended by the kernel,
-    /// and [`Frozen::resume`] says so.
+    /// Maximum time they stay stopped, once all of them are. Then the kernel ends the freeze, and
+    /// [`Frozen::resume`] reports it.
     pub hold: Duration,
-    /// Threads that may be stopped in `epoll_wait`, since they are known to call it again when it fails
-    /// with EINTR. Others are left asleep there.
+    /// Threads that may be stopped in `epoll_wait`, since they are known to retry it after EINTR. Others are
+    /// left asleep there.
     pub resilient: Vec<Tid>,
 }
 
@@ -30,22 +30,22 @@ impl Default for FreezeOptions {
     }
 }
 
-/// Why a freeze was none: what was read meanwhile is not of one moment.
+/// Why a freeze was broken: memory read during it is not from one moment.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Broken {
-    /// The process became another program.
+    /// The process called `execve`.
     #[error("it became another program (execve)")]
     Exec,
-    /// Threads that stood still have ended.
+    /// Frozen threads have ended.
     #[error("threads of it were killed")]
     Ended,
-    /// It was to stand still for no longer than that.
+    /// The time limit passed.
     #[error("it would have stood still for longer than {} ms", .0.as_millis())]
     Overdue(Duration),
-    /// The process of gospy's own that held it was killed, by that signal.
+    /// gospy's tracer process was killed by this signal.
     #[error("the process that held it was killed by signal {0}")]
     Killed(i32),
-    /// These threads were left asleep in system calls that a stop would make fail, and ran.
+    /// These threads were left asleep in system calls that a stop would make fail, but ran.
     #[error("{}", threads_ran(.0))]
     Ran(Vec<Tid>),
 }
@@ -60,24 +60,24 @@ fn threads_ran(tids: &[Tid]) -> String {
     format!("{threads} {} ran, left alone in a system call that a stop would make fail", shown.join(", "))
 }
 
-/// A target that stands still for as long as this lives.
+/// A target that stays frozen as long as this lives.
 pub trait Frozen {
     /// The registers of a stopped thread.
     fn registers(&self, tid: Tid) -> Option<Registers>;
 
-    /// Where a thread stands that was not stopped, since it sleeps in a system call that would fail
-    /// then: program counter and stack pointer; the other registers are 0.
+    /// Program counter and stack pointer of a thread that was left asleep because a stop would make its system
+    /// call fail; the other registers are 0.
     fn asleep(&self, tid: Tid) -> Option<Registers> {
         let _ = tid;
         None
     }
 
-    /// The threads that stand still, in order of their ids.
+    /// The frozen threads, sorted by id.
     fn threads(&self) -> &[Tid];
 
-    /// Lets the target run on and says for how long it stood still. Dropping does the same.
+    /// Resumes the target and returns how long it was frozen. Dropping resumes it too.
     ///
     /// # Errors
-    /// When it did not stand still for the whole time: what was read must not be believed.
+    /// When it was not frozen for the whole time: what was read must be discarded.
     fn resume(self: Box<Self>) -> Result<Duration, Broken>;
 }

@@ -1,8 +1,8 @@
-//! Names of hosts as processes see them: that of a container, and in Kubernetes that of the pod.
+//! Hostnames as processes see them: a container's, or in Kubernetes the pod's.
 //!
-//! The kernel shows the name of a UTS namespace only to who is in it (uts_namespaces(7)), so a thread of
-//! gospy's own enters the namespace, asks and ends. That takes `CAP_SYS_ADMIN`, and changes nothing in the
-//! namespace; nothing in the container's files is read, which it could have made into anything.
+//! The kernel shows a UTS namespace's hostname only from inside it (uts_namespaces(7)), so a gospy thread
+//! enters the namespace, reads the name and ends. That takes `CAP_SYS_ADMIN` and changes nothing in the
+//! namespace. The container's files are not read: the container controls them.
 
 use std::ffi::OsString;
 
@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::proc_dir::ProcDir;
 
-/// Names of UTS namespaces, each asked for once.
+/// Hostnames by UTS namespace, each looked up once.
 #[derive(Debug, Default)]
 pub struct Hostnames {
     own: Option<OsString>,
@@ -20,15 +20,15 @@ pub struct Hostnames {
 }
 
 impl Hostnames {
-    /// None known yet.
+    /// An empty cache.
     #[must_use]
     pub fn new() -> Self {
         let own = std::fs::read_link("/proc/self/ns/uts").ok().map(std::path::PathBuf::into_os_string);
         Self { own, known: FxHashMap::default() }
     }
 
-    /// What the process of `dir` takes for the name of its host; `None` where that is the namespace of
-    /// gospy itself, whose name says nothing of the process, and where it is refused.
+    /// The hostname that the process of `dir` sees; `None` when it shares gospy's UTS namespace (that name says
+    /// nothing about the process), and when not permitted.
     pub fn of(&mut self, dir: &ProcDir) -> Option<String> {
         let namespace = dir.link("ns/uts").ok()?;
         if self.own.as_ref() == Some(&namespace) {
@@ -40,7 +40,7 @@ impl Hostnames {
 
 fn name_in_namespace_of(dir: &ProcDir) -> Option<String> {
     let namespace = dir.file("ns/uts").ok()?;
-    // The namespace is that of a thread, and this thread's ends with it.
+    // Only this thread enters the namespace, and it ends here.
     let entered = std::thread::Builder::new().name("uts".to_owned()).spawn(move || {
         setns(namespace, CloneFlags::CLONE_NEWUTS).ok()?;
         let name = uname().ok()?.nodename().to_string_lossy().into_owned();
@@ -72,7 +72,7 @@ mod tests {
         let found = if line.trim() == "ready" { hostnames.of(&dir) } else { Some("not allowed here".to_owned()) };
         child.kill().unwrap();
         child.wait().unwrap();
-        // Who may not make a namespace may not enter one either.
+        // Without the right to create a namespace there is none to enter one either.
         let expected = if nix::unistd::geteuid().is_root() { "pod-7f9c" } else { "not allowed here" };
         assert_eq!(found.as_deref(), Some(expected));
         assert_eq!(name(), own);

@@ -1,13 +1,12 @@
 //! A running process as a [`Target`].
 //!
-//! It is read while it runs: nothing here writes to it, signals it, or stops it, but for
-//! [`Target::freeze`]. The process is remembered by its open `/proc/PID`, its time of start and the
-//! place of its stack, so that another process with its pid, or another program that it became by
-//! `execve`, is noticed: at every failure, and when [`LiveTarget::still_the_same`] is asked, as
-//! should be done at the end of a series of reads (a reused pid can be read without any failure).
+//! It is read while it runs: nothing here writes to it, signals it or stops it, except [`Target::freeze`]. The
+//! process is identified by its open `/proc/PID`, its start time and its stack address. So a reused pid or an
+//! `execve` is noticed at every failure, and by [`LiveTarget::still_the_same`]. Call that at the end of a
+//! series of reads: reading a reused pid does not fail.
 //!
-//! Reading a page that is backed by a device or by a file on a mount that hangs may block for ever.
-//! Nothing of Go lives in such mappings: read anonymous memory and the program's own images only.
+//! Reading a page that is backed by a device or by a file on a mount that hangs may block forever. Go has
+//! nothing in such mappings: read only anonymous memory and the program's own images.
 
 use std::io;
 use std::path::PathBuf;
@@ -39,30 +38,30 @@ pub struct LiveTarget {
     dir: ProcDir,
     identity: Identity,
     process: ProcessInfo,
-    /// The executable, opened at once: it can be read even after the process has ended.
+    /// The executable, opened first, so that it can be read even after the process has ended.
     exe: Result<Arc<FileBytes>, (io::ErrorKind, String)>,
     arch: Option<Arch>,
     memory: Memory,
     monotonic: MonotonicOffset,
     meter: Meter,
-    /// Whether it may be frozen though its system calls are filtered.
+    /// Whether it may be frozen despite a seccomp filter.
     freeze_filtered: bool,
 }
 
 impl LiveTarget {
-    /// Looks at process `pid`, and tries whether its memory can be read.
+    /// Opens process `pid` and checks that its memory can be read.
     ///
     /// # Errors
     /// [`TargetError::NoSuchProcess`]; [`TargetError::NotReadable`] for kernel threads, zombies and
     /// ids of threads; [`TargetError::Permission`] with the remedy; [`TargetError::ProcFs`].
     pub fn open(pid: i32) -> Result<Self, TargetError> {
-        /// Pause before another look; the last one comes after 127 ms.
+        /// First pause between retries; the last retry comes after 127 ms.
         const PAUSES_MS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
         proc_dir::usable()?;
         for pause in PAUSES_MS {
             match Self::look(pid) {
-                // Amid an execve by another thread than the main one, that one is for a moment a zombie,
-                // and the id of the process belongs to none for another.
+                // During an execve by a thread other than the main one, the main thread is briefly a zombie,
+                // and then the pid briefly does not exist.
                 Err(error) if seems_gone(&error) && has_live_thread(pid) => {
                     std::thread::sleep(Duration::from_millis(pause));
                 }
@@ -109,9 +108,9 @@ impl LiveTarget {
         Ok(Self { dir, identity, process, exe, arch, memory, monotonic, meter, freeze_filtered: false })
     }
 
-    /// Allows to freeze it though its system calls are filtered (seccomp). A thread that sleeps for a
-    /// limited time is continued through `restart_syscall(2)` after any stop; a filter that forbids
-    /// this kills it. Such threads are left asleep, but one may fall asleep in the last moment.
+    /// Allows freezing it despite a seccomp filter. After a stop, a sleep with a timeout continues through
+    /// `restart_syscall(2)`, and a filter that forbids this call kills the process. Threads in such calls are
+    /// left asleep, but one may enter such a call at the last moment.
     #[must_use]
     pub fn allow_freeze_of_filtered(mut self, allowed: bool) -> Self {
         self.freeze_filtered = allowed;
@@ -124,7 +123,7 @@ impl LiveTarget {
         self.dir.pid()
     }
 
-    /// Whether the process that was opened is there still, and runs the same program.
+    /// Whether the opened process still exists and runs the same program.
     #[must_use]
     pub fn still_the_same(&self) -> bool {
         self.dir.identity().is_ok_and(|now| self.identity.is_still(&now))
@@ -136,7 +135,7 @@ impl LiveTarget {
         &self.dir
     }
 
-    /// What a failure means, once it is known whether the process is there still.
+    /// Turns a failure into [`ReadError::Gone`] if the process has ended or changed.
     fn classify(&self, e: ReadError) -> ReadError {
         match e {
             ReadError::Gone { .. } => e,
@@ -150,14 +149,14 @@ impl LiveTarget {
         if !self.still_the_same() {
             ReadError::Gone { pid }.into()
         } else if means_refused(&e) {
-            // That its memory may be read was tried before anything else.
+            // Reading its memory was checked before.
             if name == "exe" { permission::file_refused(&self.dir, &e) } else { permission::refused(pid) }
         } else {
             TargetError::Io { what: format!("/proc/{pid}/{name}"), source: e }
         }
     }
 
-    /// By its path as the target sees it, if what is there now is what was mapped.
+    /// Opens the file by its path in the target's root, if it is still the mapped file.
     fn by_path(&self, mapping: &Mapping) -> io::Result<FileBytes> {
         let not_found = |why: &str| io::Error::new(io::ErrorKind::NotFound, why.to_owned());
         if mapping.deleted {
@@ -170,7 +169,7 @@ impl LiveTarget {
         let path = PathBuf::from(format!("/proc/{}/root", self.pid())).join(inside);
         let file = FileBytes::open(path)?;
         let (device_now, inode_now) = file.device_and_inode()?;
-        // A file system without a device (overlay, btrfs) shows other numbers here than there.
+        // For file systems without a device (overlay, btrfs), maps and stat show different device numbers.
         let same_device = device.is_none_or(|device| {
             device.major == 0
                 || (u64::from(device.major), u64::from(device.minor))
@@ -187,7 +186,7 @@ fn seems_gone(error: &TargetError) -> bool {
     matches!(error, TargetError::NoSuchProcess { .. } | TargetError::NotReadable { ended: true, .. })
 }
 
-/// Tries to read one byte where the code starts; whether there is one does not matter.
+/// Tries to read one byte at the start of the code; only a refusal matters.
 fn probe(dir: &ProcDir, memory: &Memory, stat: &Stat) -> Result<(), TargetError> {
     let range = MemRange { start: Addr(stat.startcode), len: 1 };
     match memory.read_ranges(dir, &[range], &mut [0], &mut Vec::new()) {
@@ -249,7 +248,7 @@ impl Target for LiveTarget {
 
     fn mappings(&self) -> Result<Vec<Mapping>, TargetError> {
         let found = self.dir.file("maps").and_then(maps::parse).map_err(|e| self.failed(e, "maps"))?;
-        // The list of a process that has just ended is empty, without an error.
+        // For a process that has just ended, the file is empty without an error.
         if found.is_empty() && !self.still_the_same() {
             return Err(ReadError::Gone { pid: self.pid() }.into());
         }
@@ -312,10 +311,9 @@ impl Target for LiveTarget {
         blocked::thread(&syscall, switches)
     }
 
-    /// Stops threads by ptrace, without a signal; see `freeze.rs`. What the guard says of the
-    /// duration is from the first interruption to the last thread let go. A thread that was in an
-    /// uninterruptible call of the kernel stands still there, and has no registers; nor has one that got
-    /// no processor to stop on for 150 ms.
+    /// Stops threads by ptrace, without a signal; see `freeze.rs`. The guard's duration is from the first
+    /// interruption to the last thread's release. A thread in an uninterruptible system call stays there and
+    /// has no registers; neither has a thread that was not scheduled within 150 ms.
     fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
         freeze::freeze(&self.dir, self.identity, which, options, self.freeze_filtered)
     }

@@ -1,4 +1,4 @@
-//! Looks at real children.
+//! Tests with real children.
 
 use super::*;
 use crate::process::TargetExt;
@@ -22,7 +22,7 @@ impl Killed {
     }
 
     fn wait_for_exec(&self, name: &str) {
-        // The name comes early in execve; that it sleeps means that it has come to its own code.
+        // The name changes early in execve; once it sleeps, it runs its own code.
         let stat = || ProcDir::open(self.pid()).unwrap().stat().unwrap();
         wait_until(|| stat().comm == name && stat().state == 'S');
     }
@@ -48,7 +48,7 @@ fn own_pid() -> i32 {
 }
 
 #[test]
-fn tells_of_a_process_and_reads_it() {
+fn describes_a_process_and_reads_it() {
     let child = Killed::sleeping();
     let target = LiveTarget::open(child.pid()).unwrap();
     let process = target.process();
@@ -56,7 +56,7 @@ fn tells_of_a_process_and_reads_it() {
     assert!(!process.exe.is_empty() && !process.exe_deleted);
     assert_eq!(process.cmdline, ["sleep", "1000"]);
     assert_eq!(process.uid, Some(nix::unistd::getuid().as_raw()));
-    // How much is a guess of the kernel's, and may be 0 for a process as small as this.
+    // The kernel's value is approximate, and may be 0 for a small process.
     assert!(process.rss_bytes.is_some());
     assert!(process.cpu_ns.unwrap() < 10_000_000_000);
     assert_eq!(target.backend(), Backend::ProcessVmReadv);
@@ -66,7 +66,7 @@ fn tells_of_a_process_and_reads_it() {
     assert_eq!(threads.len(), 1);
     assert_eq!((threads[0].tid, threads[0].name.as_str()), (child.pid(), "sleep"));
 
-    // The first page of the image in memory is the first of the file, however it is had.
+    // The image's first page in memory equals the file's first page.
     let maps = target.mappings().unwrap();
     assert!(maps.is_sorted_by_key(|map| map.start));
     let image = maps.iter().find(|map| map.offset == 0 && map.inode != 0 && map.path == process.exe).unwrap();
@@ -102,11 +102,11 @@ fn a_mapping_whose_path_names_another_file_is_refused() {
 }
 
 #[test]
-fn a_deleted_executable_is_read_all_the_same() {
+fn a_deleted_executable_is_still_readable() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("prog ram");
     std::fs::copy(which("sleep"), &program).unwrap();
-    // Another thread that forks may hold the copy open for writing for a moment.
+    // Another thread that forks may briefly hold the copy open for writing.
     let mut spawned = None;
     wait_until(|| {
         spawned = Command::new(&program).arg("1000").spawn().ok();
@@ -136,10 +136,10 @@ fn which(name: &str) -> PathBuf {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_apart() {
+fn unreadable_targets_get_distinct_errors() {
     assert!(matches!(LiveTarget::open(0), Err(TargetError::NoSuchProcess { pid: 0 })));
     assert!(matches!(LiveTarget::open(-1), Err(TargetError::NoSuchProcess { pid: -1 })));
-    // Above the kernel's greatest pid.
+    // Above the kernel's maximum pid.
     assert!(matches!(LiveTarget::open(i32::MAX), Err(TargetError::NoSuchProcess { .. })));
 
     let mut child = Command::new("true").spawn().unwrap();

@@ -1,7 +1,7 @@
 //! `/proc/PID/maps`: what is mapped where.
 //!
-//! A parser of its own, since a process can map files whose names are not UTF-8, and since programs
-//! with 100,000 mappings exist. A line that makes no sense is left out, never guessed at.
+//! Our own parser, because file names need not be UTF-8 and programs with 100,000 mappings exist. A malformed
+//! line is skipped.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -10,12 +10,12 @@ use memchr::memchr;
 use super::Mapping;
 use crate::addr::Addr;
 
-/// What the kernel appends to the path of a file that was deleted.
+/// Suffix that the kernel appends to the path of a deleted file.
 pub const DELETED: &str = " (deleted)";
 
-/// Most lines that are read; `vm.max_map_count` is 65,530 (some systems: 1 Mi) unless raised.
+/// Maximum lines read; `vm.max_map_count` is 65,530 (some systems: 1 Mi) unless raised.
 const LINES: usize = 1 << 22;
-/// Longest line: numbers, and a path of at most 4,096 bytes, each of which may be escaped as four.
+/// Maximum line length: numbers, and a path of up to 4,096 bytes, each escaped as up to four.
 const LINE: u64 = 20 * 1024;
 
 /// A device as `maps` shows it.
@@ -27,7 +27,7 @@ pub struct Device {
     pub minor: u32,
 }
 
-/// All mappings that `source` lists, in its order, which is the addresses'.
+/// All mappings in `source`, in its order (by address).
 ///
 /// # Errors
 /// When `source` cannot be read.
@@ -55,7 +55,7 @@ pub fn device_at(source: impl Read, start: Addr) -> io::Result<Option<Device>> {
     Ok(found)
 }
 
-/// Gives every mapping to `take` until it returns false.
+/// Passes each mapping to `take` until it returns false.
 fn each(source: impl Read, mut take: impl FnMut(Mapping, Device) -> bool) -> io::Result<()> {
     let mut source = BufReader::with_capacity(64 * 1024, source);
     let mut line = Vec::new();
@@ -113,7 +113,7 @@ fn parse_line(line: &[u8]) -> Option<(Mapping, Device)> {
     Some((mapping, Device { major, minor }))
 }
 
-/// What is before the next `end`, which is skipped.
+/// The bytes before the next `end`, which is consumed.
 fn until<'a>(rest: &mut &'a [u8], end: u8) -> Option<&'a [u8]> {
     let (field, after) = rest.split_at_checked(memchr(end, rest)?)?;
     *rest = after.get(1..)?;
@@ -121,7 +121,7 @@ fn until<'a>(rest: &mut &'a [u8], end: u8) -> Option<&'a [u8]> {
 }
 
 fn hex(digits: &[u8]) -> Option<u64> {
-    // from_str_radix would take a sign.
+    // from_str_radix would accept a sign.
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
@@ -135,7 +135,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The kernel writes a newline in a path as `\012`, and nothing else so.
+/// The kernel escapes only newlines in a path, as `\012`.
 fn unescape(path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     if path.contains("\\012") { path.replace("\\012", "\n") } else { path.into_owned() }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_what_makes_no_sense() {
+    fn malformed_lines_are_skipped() {
         for line in [
             "",
             "x",
@@ -207,7 +207,7 @@ mod tests {
         let theirs = procfs::process::Process::myself().unwrap().maps().unwrap();
         let stack = |mapping: &&Mapping| mapping.path == "[stack]";
         let their_stack = theirs.iter().find(|map| map.pathname == procfs::process::MMapPath::Stack).unwrap();
-        // The stack may grow between the two looks; its end stays.
+        // The stack may grow between the two reads; its end stays.
         assert_eq!(ours.iter().find(stack).unwrap().end.0, their_stack.address.1);
         let mapped = |start: u64| theirs.iter().any(|map| map.address.0 == start);
         let file_backed: Vec<_> = ours.iter().filter(|map| map.inode != 0).collect();
@@ -217,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             parse(bytes.as_slice()).unwrap();
         }
 

@@ -1,14 +1,14 @@
 //! Reading the memory of a running process, with few system calls and without stopping it.
 //!
-//! `process_vm_readv` takes up to 1,024 ranges a call. Measured on Linux 6.18: it stops at the first
-//! page that cannot be read, also inside a range, and says how many bytes came before; when the very
-//! first page is bad it fails with `EFAULT`; a zero-length range is skipped. So what is behind a bad
-//! range is asked for again. Where the call is refused (a seccomp filter) or missing, `/proc/PID/mem`
-//! is used from then on, which the same right opens: one call a range, `EIO` for a hole, and, unlike
-//! the former, pages without `PROT_READ` are read too.
+//! `process_vm_readv` takes up to 1,024 ranges per call. Measured on Linux 6.18: it stops at the first
+//! unreadable page, even inside a range, and returns the number of bytes before it; if the very first page is
+//! unreadable it fails with `EFAULT`; a zero-length range is skipped. So the ranges after a bad one are
+//! requested again. If the call is refused (seccomp) or missing, `/proc/PID/mem` is used from then on. It needs
+//! the same permission, takes one call per range, fails with `EIO` for a hole and, unlike the former, reads
+//! pages without `PROT_READ` too.
 //!
-//! It reads what it is asked for: that a page is backed by a device, or by a file on a mount that
-//! hangs and would block the reader for ever, only the caller can know from the mappings.
+//! Callers must check the mappings: reading a page that is backed by a device, or by a file on a hanging mount,
+//! may block forever.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -24,17 +24,16 @@ use super::proc_dir::ProcDir;
 use super::{Backend, MemRange, ReadError, ReadStats};
 use crate::addr::Addr;
 
-/// Most ranges a call (`UIO_MAXIOV`; one more is `EINVAL`).
+/// Maximum ranges per call (`UIO_MAXIOV`; one more is `EINVAL`).
 const RANGES_A_CALL: usize = 1024;
-/// Most bytes a call. More does not make it faster, and a call holds the target's memory map lock
-/// for reading page by page.
+/// Maximum bytes per call. More is not faster, and the call takes the target's mmap lock (shared) page by page.
 const BYTES_A_CALL: usize = 8 << 20;
 
 /// The memory of one process, and what reading it has cost.
 #[derive(Debug)]
 pub struct Memory {
     pid: i32,
-    /// `/proc/PID/mem`, once the other way was refused.
+    /// `/proc/PID/mem`, once `process_vm_readv` was refused.
     mem: OnceLock<File>,
     syscalls: AtomicU64,
     bytes: AtomicU64,
@@ -47,7 +46,7 @@ impl Memory {
         Self { pid, mem: OnceLock::new(), syscalls: AtomicU64::new(0), bytes: AtomicU64::new(0) }
     }
 
-    /// Which way is in use.
+    /// The method in use.
     #[must_use]
     pub fn backend(&self) -> Backend {
         if self.mem.get().is_some() { Backend::ProcMem } else { Backend::ProcessVmReadv }
@@ -59,10 +58,10 @@ impl Memory {
         ReadStats { syscalls: self.syscalls.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
-    /// Whether `process_vm_readv` is allowed, by one byte at `addr`; it may be unreadable.
+    /// Checks that `process_vm_readv` is allowed, with one byte at `addr`, which may be unreadable.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason when it is not.
     pub fn probe_vm_readv(&self, addr: Addr) -> Result<(), Errno> {
         self.call(&mut [0], &[RemoteIoVec { base: base(addr), len: 1 }]).map(drop)
     }
@@ -76,10 +75,10 @@ impl Memory {
         ReadError::Gone { pid: self.pid }
     }
 
-    /// Reads as [`super::Target::read_ranges`] says. `dir` is where `mem` is opened when need be.
+    /// Implements [`super::Target::read_ranges`]. `mem` is opened in `dir` if needed.
     ///
     /// # Errors
-    /// As [`super::Target::read_ranges`] says.
+    /// As [`super::Target::read_ranges`].
     pub fn read_ranges(
         &self,
         dir: &ProcDir,
@@ -107,7 +106,7 @@ impl Memory {
         }
     }
 
-    /// Turns to `/proc/PID/mem` if `errno` is a reason for it.
+    /// Switches to `/proc/PID/mem` if `errno` is a reason to.
     fn fall_back(&self, dir: &ProcDir, errno: Errno) -> Result<(), ReadError> {
         match errno {
             Errno::EPERM | Errno::ENOSYS => {}
@@ -116,7 +115,7 @@ impl Memory {
         }
         match dir.file("mem") {
             Ok(file) => {
-                // Another thread may have been faster; either descriptor will do.
+                // Another thread may have been faster; either descriptor works.
                 let _ = self.mem.set(file);
                 Ok(())
             }
@@ -154,7 +153,7 @@ impl Memory {
         Ok(())
     }
 
-    /// One call: how many bytes came.
+    /// One call; returns the number of bytes read.
     fn call(&self, part: &mut [u8], remote: &[RemoteIoVec]) -> Result<usize, Errno> {
         let result = process_vm_readv(Pid::from_raw(self.pid), &mut [IoSliceMut::new(part)], remote);
         let came = match result {
@@ -165,7 +164,7 @@ impl Memory {
         Ok(came)
     }
 
-    /// One range of any length, as many bytes a call as is allowed.
+    /// Reads one range of any length, up to the limit per call.
     fn one_by_vm_readv(&self, start: usize, part: &mut [u8]) -> Result<usize, Errno> {
         let mut done = 0;
         for window in part.chunks_mut(BYTES_A_CALL) {
@@ -180,8 +179,8 @@ impl Memory {
         Ok(done)
     }
 
-    /// Reads all of `remote` into `part`, which is as long as they are together, with one call, and
-    /// with one more behind every bad range.
+    /// Reads all of `remote` into `part`, which has their total length: one call, plus one after every bad
+    /// range.
     fn many_by_vm_readv(&self, remote: &[RemoteIoVec], part: &mut [u8], got: &mut [usize]) -> Result<(), Errno> {
         let (mut remote, mut part) = (remote, part);
         let mut got = got.iter_mut();
@@ -218,12 +217,12 @@ impl Memory {
         while done < part.len() {
             let end = part.len().min(done.saturating_add(BYTES_A_CALL));
             let Some(window) = part.get_mut(done..end) else { break };
-            // File offsets are signed; above them are the kernel's addresses.
+            // File offsets are signed; higher addresses are the kernel's.
             let Some(at) = start.checked_add(done as u64).filter(|at| i64::try_from(at.0).is_ok()) else {
                 break;
             };
             match mem.read_at(window, at.0) {
-                // The memory that the descriptor was opened on is no more.
+                // The address space the descriptor was opened on is gone.
                 Ok(0) => return Err(self.gone()),
                 Ok(n) => {
                     self.count(n);
@@ -244,7 +243,7 @@ impl Memory {
     }
 }
 
-/// An address for the kernel; only 64-bit machines are supported, so that it always fits.
+/// An address for the kernel; it always fits, since only 64-bit machines are supported.
 fn base(addr: Addr) -> usize {
     usize::try_from(addr.0).unwrap_or(usize::MAX)
 }

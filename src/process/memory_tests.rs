@@ -19,7 +19,7 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
-/// Both ways of reading this process.
+/// Both methods of reading this process.
 fn both() -> [(ProcDir, Memory); 2] {
     let dir = || ProcDir::open(own_pid()).unwrap();
     let fallen = Memory::new(own_pid());
@@ -27,12 +27,12 @@ fn both() -> [(ProcDir, Memory); 2] {
     [(dir(), Memory::new(own_pid())), (dir(), fallen)]
 }
 
-/// The end of a mapping of this process that nothing is mapped behind: the start of a hole. The
-/// highest one of the user's half that is left alone by the allocator: the stack's.
+/// The start of a hole: the end of a mapping with nothing mapped after it. The stack's, which the allocator
+/// leaves alone.
 fn hole() -> Addr {
     let maps = maps::parse(std::fs::File::open("/proc/self/maps").unwrap()).unwrap();
     let stack = maps.iter().find(|map| map.path == "[stack]").unwrap();
-    assert!(maps.iter().all(|map| map.start != stack.end), "something is mapped behind the stack");
+    assert!(maps.iter().all(|map| map.start != stack.end), "something is mapped after the stack");
     stack.end
 }
 
@@ -74,7 +74,7 @@ fn a_long_range_takes_several_calls() {
 }
 
 #[test]
-fn bad_ranges_are_short_and_hurt_no_others() {
+fn bad_ranges_are_short_and_do_not_affect_others() {
     let data = pattern(10_000);
     let (good, hole) = (addr_of(&data), hole());
     let kernel = Addr(0xffff_8000_0000_0000);
@@ -96,7 +96,7 @@ fn bad_ranges_are_short_and_hurt_no_others() {
         memory.read_ranges(&dir, &ranges, &mut buf, &mut got).unwrap();
         assert_eq!(got, [0, 4000, 24, 0, 0, 0, 0, 7, 0], "{:?}", memory.backend());
         assert_eq!(buf[16..4016], data[..4000]);
-        // What was not read is left as it was.
+        // Bytes not read are unchanged.
         assert!(buf[..16].iter().chain(&buf[4016 + 24..4016 + 5000 + 201]).all(|&b| b == 0xee));
         assert_eq!(buf[4016 + 5201..4016 + 5208], data[100..107]);
     }

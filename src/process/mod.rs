@@ -1,18 +1,17 @@
-//! The bytes of a process, whatever it is: running, dead in a core file, or recorded in a capture.
+//! Access to a process: running, in a core file, or recorded in a capture.
 //!
-//! Everything above this layer sees a [`Target`] and never a pid. This layer knows nothing of Go.
-//! It refuses to write to a process, to signal it, and to stop it, but for the freeze that a user
-//! asks for by name.
+//! Everything above this layer sees a [`Target`] and never a pid. This layer knows nothing of Go. It never
+//! writes to a target, signals it or stops it, except for a freeze that the user requests.
 //!
 //! * [`live`]: a running process, with [`memory`] (how bytes are read), [`maps`], [`proc_dir`],
-//!   [`file_bytes`], [`clock`], [`permission`] (why it was refused, and the remedy), and the freeze
+//!   [`file_bytes`], [`clock`], [`permission`] (why access was refused, and the remedy), and the freeze
 //! * [`core`]: an ELF core file
-//! * [`recording`] and [`capture_file`]: writing a capture, and its format; [`remember`]: what is recorded of
-//!   searches and of attempts
-//! * [`access`]: every check that reading a process depends on, and how it went
-//! * [`process_list`]: which processes there are
+//! * [`recording`] and [`capture_file`]: writing a capture, and its format; [`remember`]: recording the results
+//!   of searches and of reads that may be retried
+//! * [`access`]: the checks that reading a process depends on, with results
+//! * [`process_list`]: the processes that can be seen
 //! * [`resources`]: CPU now, limits of cgroups, descriptors
-//! * [`coalesce`]: many small pieces read in few calls, whatever the target
+//! * [`coalesce`]: many small pieces read in few calls, from any target
 //! * [`fake`]: a test double
 
 pub mod access;

@@ -1,12 +1,11 @@
-//! Why a process may not be read, and the one remedy that fits.
+//! Why a process cannot be read, and the one remedy that fits.
 //!
-//! The kernel says "operation not permitted" and not which of its checks failed. This module gathers
-//! the facts that those checks look at ([`Facts::gather`]) and repeats them ([`advise`]), in the
-//! kernel's order (`__ptrace_may_access` and the security modules after it): same user, or
-//! `CAP_SYS_PTRACE` in the target's user namespace; the target is dumpable, or that capability; its
-//! capabilities are a subset of ours, or that capability; Yama's scope; another security module.
-//! A seccomp filter may have refused the call before all of them. It changes nothing and tries
-//! nothing but reading.
+//! The kernel only returns "operation not permitted", not which check failed. This module gathers the facts
+//! that those checks use ([`Facts::gather`]) and repeats the checks ([`advise`]), in the kernel's order
+//! (`__ptrace_may_access` and the security modules after it): same user, or `CAP_SYS_PTRACE` in the target's
+//! user namespace; the target is dumpable, or that capability; its capabilities are a subset of ours, or that
+//! capability; Yama's scope; another security module. A seccomp filter may have refused the call before all of
+//! them. This module only reads.
 
 use std::fs;
 use std::io;
@@ -18,29 +17,29 @@ use procfs::process::Status;
 use super::TargetError;
 use super::proc_dir::ProcDir;
 
-/// Bits of `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`, either of which reads every file.
+/// Bits of `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`, each of which allows reading every file.
 const CAP_READ_FILES: u64 = 1 << 1 | 1 << 2;
 /// Bit of `CAP_SYS_PTRACE` in the masks of `/proc/PID/status`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 /// Inode of the first user namespace (`PROC_USER_INIT_INO` in the kernel's `proc_ns.h`).
 const FIRST_USER_NS: &str = "user:[4026531837]";
-/// How many parents are followed when looking for an ancestor.
+/// Maximum parents followed when looking for an ancestor.
 const ANCESTORS: usize = 1024;
 
-/// What kind of container this program runs in; each gives rights in a way of its own.
+/// The kind of container gospy runs in; each grants capabilities in a different way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
-    /// Docker, or what sets itself up like it.
+    /// Docker or compatible.
     Docker,
     /// Podman.
     Podman,
-    /// A pod of Kubernetes.
+    /// A Kubernetes pod.
     Kubernetes,
     /// Another one (LXC, systemd-nspawn, …).
     Other,
 }
 
-/// Who a process is, for the kernel.
+/// A process's credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// Real, effective and saved user id.
@@ -51,7 +50,7 @@ pub struct Credentials {
     pub cap_permitted: u64,
     /// `CapEff`.
     pub cap_effective: u64,
-    /// `CapBnd`: what it could get at most.
+    /// `CapBnd`: the most it could ever get.
     pub cap_bounding: u64,
     /// `Seccomp`: 0 none, 1 strict, 2 filter.
     pub seccomp: u32,
@@ -81,14 +80,14 @@ impl Credentials {
     }
 }
 
-/// The facts that decide whether a process can be read.
+/// The facts that decide whether gospy can read a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The target's pid.
     pub pid: i32,
-    /// Ourselves.
+    /// Our own credentials.
     pub own: Credentials,
-    /// The target; `None` when `/proc` does not show it (`hidepid`).
+    /// The target's credentials; `None` when `/proc` hides it (`hidepid`).
     pub target: Option<Credentials>,
     /// Owner of `/proc/PID/stat`: root when the target is not dumpable (the directory itself always
     /// belongs to the target's user).
@@ -101,15 +100,15 @@ pub struct Facts {
     pub same_user_ns: bool,
     /// Whether we are in the machine's first user namespace.
     pub in_first_user_ns: bool,
-    /// Whether our user namespace has no ids of its own (`unshare --user` alone): everybody is uid 65534
-    /// in it, and nobody can get any rights.
+    /// Whether our user namespace has no id map (`unshare --user` alone): every uid shows as 65534, and no
+    /// capability can be gained.
     pub no_ids: bool,
-    /// The target's id in each pid namespace from ours inwards; more than one for a target that runs
-    /// in a container below us.
+    /// The target's id in each pid namespace from ours inwards; more than one for a target in a container below
+    /// us.
     pub target_ns_pids: Vec<i32>,
     /// The container that we run in.
     pub container: Option<Container>,
-    /// Our label and the target's in the security module (AppArmor, SELinux), where there is one.
+    /// Our security label and the target's (AppArmor, SELinux), if any.
     pub labels: Option<(String, String)>,
 }
 
@@ -118,31 +117,32 @@ pub struct Facts {
 pub enum Cause {
     /// `/proc` is mounted so that it hides other users' processes.
     Hidden,
-    /// Yama lets nobody attach.
+    /// Yama forbids all attaching (scope 3).
     YamaNobody,
-    /// Yama wants a capability, whoever the target belongs to.
+    /// Yama requires a capability for any target (scope 2).
     YamaAdministrator,
-    /// Yama wants the target to be a descendant.
+    /// Yama requires the target to be a descendant (scope 1).
     YamaDescendant,
     /// The target belongs to another user.
     OtherUser,
-    /// The target is not dumpable: it changed its user, its file is not readable, or it asked so.
+    /// The target is not dumpable: it changed its user, its file is not readable, or it called
+    /// `prctl(PR_SET_DUMPABLE)`.
     NotDumpable,
     /// The target has capabilities that we lack.
     MoreCapable,
-    /// The target is in a user namespace that our rights do not reach into.
+    /// The target is in a user namespace where our capabilities do not count.
     OtherUserNamespace,
-    /// A filter on our system calls.
+    /// A seccomp filter on gospy.
     Seccomp,
     /// A security module, by labels.
     SecurityModule,
-    /// Memory can be read, and the program's file cannot.
+    /// Memory can be read, but the executable cannot.
     File,
-    /// All checks that can be repeated from here succeed.
+    /// All checks that gospy can repeat succeed.
     Unknown,
 }
 
-/// Why, and what to do.
+/// The reason, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {
     /// Which check.
@@ -154,7 +154,7 @@ pub struct Advice {
 }
 
 impl Facts {
-    /// Looks at process `pid` and at ourselves. What cannot be seen is left at its default.
+    /// Gathers the facts on process `pid` and on gospy. What cannot be read keeps its default.
     #[must_use]
     pub fn gather(pid: i32) -> Self {
         let own = own_status().map(|status| Credentials::of(&status)).unwrap_or_default();
@@ -164,7 +164,7 @@ impl Facts {
         let own_user_ns = fs::read_link("/proc/self/ns/user").ok().map(std::path::PathBuf::into_os_string);
         let same_user_ns = match (link("ns/user"), &own_user_ns) {
             (Some(theirs), Some(ours)) => theirs == *ours,
-            // The link is refused where the target is; its map of ids is not, and differs.
+            // The link is unreadable when the target is; its id map is readable, and differs.
             _ => dir
                 .as_ref()
                 .and_then(|dir| dir.text("uid_map").ok())
@@ -188,27 +188,27 @@ impl Facts {
         }
     }
 
-    /// Whether `CAP_SYS_PTRACE` of ours counts for the target.
+    /// Whether our `CAP_SYS_PTRACE` counts for the target.
     #[must_use]
     pub fn capable(&self) -> bool {
         self.own.may_ptrace_all() && (self.same_user_ns || self.in_first_user_ns)
     }
 
-    /// Whether all ids of the target are our real ones, as the kernel wants it.
+    /// Whether all ids of the target are our real ones, as the kernel requires.
     pub(super) fn same_user(&self, target: &Credentials) -> bool {
         let ([uid, ..], [gid, ..]) = (self.own.uids, self.own.gids);
         target.uids.iter().all(|&id| id == uid) && target.gids.iter().all(|&id| id == gid)
     }
 
-    /// Who we are, for a reason.
-    fn we(&self) -> String {
+    /// Describes gospy's credentials.
+    fn own_credentials(&self) -> String {
         let [_, euid, _] = self.own.uids;
         let has = if self.own.may_ptrace_all() { "with" } else { "without" };
         format!("gospy runs as uid {euid} {has} CAP_SYS_PTRACE")
     }
 }
 
-/// Which check refused to let us read, and what to do about it.
+/// Which check refused the read, and what to do about it.
 #[must_use]
 pub fn advise(facts: &Facts) -> Advice {
     let (cause, reason) = refusing_check(facts);
@@ -217,7 +217,10 @@ pub fn advise(facts: &Facts) -> Advice {
 
 fn refusing_check(facts: &Facts) -> (Cause, String) {
     let Some(target) = &facts.target else {
-        return (Cause::Hidden, format!("/proc does not show the process (mounted with hidepid), and {}", facts.we()));
+        return (
+            Cause::Hidden,
+            format!("/proc does not show the process (mounted with hidepid), and {}", facts.own_credentials()),
+        );
     };
     if facts.yama == Some(3) {
         return (Cause::YamaNobody, "kernel.yama.ptrace_scope is 3: nobody may look into another process".into());
@@ -225,7 +228,7 @@ fn refusing_check(facts: &Facts) -> (Cause, String) {
     if facts.capable() {
         return beyond_capabilities(facts);
     }
-    // Ids of users prove nothing then: those that have no name here are all shown as 65534.
+    // Uids prove nothing then: all unmapped ones are shown as 65534.
     if !facts.same_user_ns && !facts.in_first_user_ns {
         let reason = match facts.own.may_ptrace_all() {
             true => "it is in another user namespace, where the CAP_SYS_PTRACE of gospy does not count",
@@ -236,11 +239,15 @@ fn refusing_check(facts: &Facts) -> (Cause, String) {
     let ([own_uid, ..], [uid, effective, _]) = (facts.own.uids, target.uids);
     if !facts.same_user(target) {
         let reason = if target.uids.iter().all(|&id| id == own_uid) {
-            format!("its group ids ({}) are not all those of gospy, and {}", list(&target.gids), facts.we())
+            format!(
+                "its group ids ({}) are not all those of gospy, and {}",
+                list(&target.gids),
+                facts.own_credentials()
+            )
         } else if uid == own_uid {
-            format!("it has changed its user ids ({}), and {}", list(&target.uids), facts.we())
+            format!("it has changed its user ids ({}), and {}", list(&target.uids), facts.own_credentials())
         } else {
-            format!("it belongs to uid {uid}, and {}", facts.we())
+            format!("it belongs to uid {uid}, and {}", facts.own_credentials())
         };
         return (Cause::OtherUser, reason);
     }
@@ -248,47 +255,48 @@ fn refusing_check(facts: &Facts) -> (Cause, String) {
         let reason = format!(
             "it is not dumpable (/proc/{}/stat belongs to uid {owner}, the process to uid {uid}), and {}",
             facts.pid,
-            facts.we()
+            facts.own_credentials()
         );
         return (Cause::NotDumpable, reason);
     }
     let more = target.cap_permitted & !facts.own.cap_permitted;
     if more != 0 {
-        let reason = format!("it has capabilities that gospy lacks (mask {more:#x}), and {}", facts.we());
+        let reason = format!("it has capabilities that gospy lacks (mask {more:#x}), and {}", facts.own_credentials());
         return (Cause::MoreCapable, reason);
     }
     match facts.yama {
         Some(2) => {
-            let reason = format!("kernel.yama.ptrace_scope is 2, which wants CAP_SYS_PTRACE, and {}", facts.we());
+            let reason =
+                format!("kernel.yama.ptrace_scope is 2, which wants CAP_SYS_PTRACE, and {}", facts.own_credentials());
             (Cause::YamaAdministrator, reason)
         }
         Some(1) if !facts.descendant => {
             let reason = "kernel.yama.ptrace_scope is 1, and the process is not a descendant of gospy";
-            (Cause::YamaDescendant, format!("{reason}; {}", facts.we()))
+            (Cause::YamaDescendant, format!("{reason}; {}", facts.own_credentials()))
         }
         _ => beyond_capabilities(facts),
     }
 }
 
-/// What can refuse one whom the kernel's own checks let pass.
+/// What may have refused the read when all the kernel's own checks pass.
 fn beyond_capabilities(facts: &Facts) -> (Cause, String) {
     if facts.own.seccomp != 0 {
         let reason = "a seccomp filter on gospy refuses process_vm_readv, ptrace or the files of /proc";
-        return (Cause::Seccomp, format!("{reason}; {}", facts.we()));
+        return (Cause::Seccomp, format!("{reason}; {}", facts.own_credentials()));
     }
     match &facts.labels {
         Some((own, target)) if !own.starts_with("unconfined") || own != target => {
             let reason = format!("the security module keeps \"{own}\" (gospy) from \"{target}\" (the process)");
             (Cause::SecurityModule, reason)
         }
-        _ => (Cause::Unknown, format!("no check that gospy can repeat explains it; {}", facts.we())),
+        _ => (Cause::Unknown, format!("no check that gospy can repeat explains it; {}", facts.own_credentials())),
     }
 }
 
 fn remedy(facts: &Facts, cause: Cause) -> String {
     let pid = facts.pid;
     match cause {
-        // Whatever the cause: there are no rights to be had in here.
+        // Whatever the cause: no capability can be gained in this namespace.
         _ if facts.no_ids => {
             "Run gospy outside of its user namespace, which has no users (unshare --user without a map): \
                               there, as the user of the process or as root."
@@ -332,7 +340,7 @@ fn remedy(facts: &Facts, cause: Cause) -> String {
     }
 }
 
-/// How to come by `CAP_SYS_PTRACE` from here.
+/// How to get `CAP_SYS_PTRACE`.
 fn gain_ptrace(facts: &Facts, cause: Cause, pid: i32) -> String {
     let [_, euid, _] = facts.own.uids;
     let can_have = facts.own.cap_bounding & CAP_SYS_PTRACE != 0;
@@ -379,20 +387,20 @@ fn list(ids: &[u32; 3]) -> String {
     format!("real {real}, effective {effective}, saved {saved}")
 }
 
-/// The error for a process that may not be read.
+/// The error for a process that cannot be read.
 pub(super) fn refused(pid: i32) -> TargetError {
     let Advice { reason, remedy, .. } = advise(&Facts::gather(pid));
     TargetError::Permission { pid, reason, advice: remedy }
 }
 
-/// The error for a process whose memory can be read, and whose program's file cannot be opened.
+/// The error for a process whose memory can be read but whose executable cannot be opened.
 pub(super) fn file_refused(dir: &ProcDir, error: &io::Error) -> TargetError {
     let Advice { reason, remedy, .. } = advise_of_file(dir, error);
     TargetError::Permission { pid: dir.pid(), reason, advice: remedy }
 }
 
-/// Why the file of a program cannot be opened whose memory can be read, and what to do about it. Being
-/// allowed to look into a process (`CAP_SYS_PTRACE`) is not being allowed to read every file.
+/// Why the executable cannot be opened although the memory can be read, and what to do about it.
+/// `CAP_SYS_PTRACE` gives access to processes, not to every file.
 pub(super) fn advise_of_file(dir: &ProcDir, error: &io::Error) -> Advice {
     let pid = dir.pid();
     let facts = Facts::gather(pid);
@@ -452,7 +460,7 @@ fn container() -> Option<Container> {
     }
 }
 
-/// `attr/current` of us and of the target, when both are there and not empty.
+/// `attr/current` of gospy and of the target, if both exist and are not empty.
 fn labels(dir: &ProcDir) -> Option<(String, String)> {
     let clean = |label: String| {
         let label = label.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_owned();

@@ -1,4 +1,4 @@
-//! A table of facts, and one real refusal that works whoever runs it.
+//! A table of facts, and one real refusal that works for any user.
 
 use super::*;
 use crate::process::live::LiveTarget;
@@ -16,7 +16,7 @@ fn root() -> Credentials {
     Credentials { cap_permitted: ALL, cap_effective: ALL, ..user(0) }
 }
 
-/// A user who reads an own program; nothing refuses.
+/// A user reading their own program; nothing refuses.
 fn plain() -> Facts {
     Facts {
         pid: 77,
@@ -154,7 +154,7 @@ fn every_cause_has_its_remedy() {
         assert_eq!(advice.cause, cause, "{name}: {advice:?}");
         assert!(in_reason.iter().all(|part| advice.reason.contains(part)), "{name}: {advice:?}");
         assert!(in_remedy.iter().all(|part| advice.remedy.contains(part)), "{name}: {advice:?}");
-        // Nobody inside a container without the capability is told to become root.
+        // Inside a container without the capability, sudo is never suggested.
         if facts.container.is_some() && facts.own.cap_bounding & CAP_SYS_PTRACE == 0 {
             assert!(!advice.remedy.contains("sudo"), "{name}: {advice:?}");
         }
@@ -201,8 +201,8 @@ fn not_dumpable() {
     std::thread::sleep(std::time::Duration::from_secs(100));
 }
 
-/// A process of our own that asked not to be looked into is refused to all but the mighty; root, who
-/// is mighty, runs the test again as nobody, and is itself refused to nobody.
+/// Reading our own undumpable process is refused without CAP_SYS_PTRACE. Root has it, so root runs the test
+/// again as user nobody, which must be refused root's process too.
 #[test]
 fn a_real_refusal_is_explained() {
     if nix::unistd::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! Whether a process is there, what it is that it cannot be read, and what a failure of `/proc` means for it.
+//! Whether a process exists, why it can never be read, and what a failure in `/proc` means.
 
 use std::io;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::TargetError;
 use super::permission;
 use super::proc_dir::{ProcDir, is_kernel_thread, means_gone, means_refused};
 
-/// `/proc` shows nothing of a process: either there is none, or `hidepid` hides it. With hidepid=2
-/// its directory can be opened, and nothing in it; with hidepid=4 not even that.
+/// The error when `/proc` does not show a process: it does not exist, or `hidepid` hides it. With hidepid=2 its
+/// directory can be opened but nothing in it; with hidepid=4 not even that.
 pub(super) fn hidden_or_absent(pid: i32) -> TargetError {
-    // Signal 0 is sent to nobody; it only asks whether there is somebody.
+    // Signal 0 sends nothing; it only checks that the process exists.
     let asked = if pid > 0 { kill(Pid::from_raw(pid), None) } else { Err(Errno::ESRCH) };
     match asked {
         Err(Errno::EPERM) | Ok(()) if ProcDir::open(pid).and_then(|dir| dir.stat()).is_err() => {
@@ -25,8 +25,8 @@ pub(super) fn hidden_or_absent(pid: i32) -> TargetError {
     }
 }
 
-/// Whether some thread of a process has not ended. One look is not enough: amid an `execve` the thread that
-/// calls it changes its id, and is for a moment found by neither.
+/// Whether any thread of a process is alive. Needs retries: during an `execve` the calling thread changes its
+/// id, and is briefly found under neither.
 pub(super) fn has_live_thread(pid: i32) -> bool {
     const LOOKS: usize = 5;
     const PAUSE: Duration = Duration::from_millis(1);
@@ -35,7 +35,7 @@ pub(super) fn has_live_thread(pid: i32) -> bool {
         let dir = ProcDir::open(pid)?;
         Ok(!dir.tids()?.into_iter().all(|tid| has_ended(&dir, tid)))
     };
-    // Signal 0 is sent to nobody; the kernel finds the process amid an execve too.
+    // Signal 0 sends nothing; the kernel finds the process during an execve too.
     let is_there = || pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH);
     for _ in 0..LOOKS {
         if !is_there() {
@@ -59,7 +59,7 @@ pub(super) fn refused_or(pid: i32, e: io::Error, what: impl FnOnce() -> String) 
     }
 }
 
-/// An error for a process that cannot be looked into by its nature.
+/// The error for a process that can never be read (kernel thread, zombie).
 pub(super) fn refuse_unreadable(pid: i32, stat: &Stat) -> Result<(), TargetError> {
     let what = if is_kernel_thread(stat) {
         format!("is a kernel thread ({}) and has no memory of its own", stat.comm)

@@ -1,8 +1,8 @@
-//! `/proc/PID` of one process, held open so that it can never come to mean another process.
+//! `/proc/PID` of one process, held open so that a reused pid cannot be mistaken for it.
 //!
-//! Everything about a process but its memory is read through here. Names that the process gave
-//! itself need not be UTF-8; they are decoded with replacement characters, since one odd name must
-//! not hide the rest. This module opens nothing for writing.
+//! Everything about a process except its memory is read through here. Names set by the process need not be
+//! UTF-8; they are decoded with replacement characters, so that one bad name does not hide the rest. This
+//! module opens nothing for writing.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,13 +17,13 @@ use procfs::{FromRead, ProcError};
 
 use super::Tid;
 
-/// Most bytes that are taken of a small file (`stat`, `status`, `timens_offsets`).
+/// Maximum bytes read of a small file (`stat`, `status`, `timens_offsets`).
 const SMALL_FILE: u64 = 64 * 1024;
-/// Most bytes that are taken of `cmdline`, which the process itself can make as long as it likes.
+/// Maximum bytes read of `cmdline`, which the process can make arbitrarily long.
 const CMDLINE: u64 = 1024 * 1024;
-/// Most bytes that are taken of `auxv`.
+/// Maximum bytes read of `auxv`.
 const AUXV: u64 = 16 * 1024;
-/// Most threads that are listed; the kernel's own limit (`PID_MAX_LIMIT`) is 4 Mi.
+/// Maximum threads listed; the kernel's own limit (`PID_MAX_LIMIT`) is 4 Mi.
 const THREADS: usize = 1 << 22;
 
 /// `/proc/PID`, open.
@@ -33,13 +33,13 @@ pub struct ProcDir {
     dir: Process,
 }
 
-/// What tells one program in one process from any other that may come to have the same pid.
+/// Identifies one program in one process, in spite of pid reuse and `execve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// When the process was started, clock ticks after boot (field 22 of `stat`).
+    /// Start time of the process, clock ticks after boot (field 22 of `stat`).
     pub start_ticks: u64,
-    /// Where its stack started and its code lies (fields 28 and 26): `execve` changes them, since
-    /// both are placed at random.
+    /// Start addresses of its stack and its code (fields 28 and 26): `execve` changes them, since both are
+    /// randomised.
     pub layout: (u64, u64),
 }
 
@@ -48,25 +48,25 @@ impl Identity {
         Self { start_ticks: stat.starttime, layout: (stat.startstack, stat.startcode) }
     }
 
-    /// Whether this and `now`, a later look, are of the same program in the same process. A process
-    /// that has meanwhile become one that we may not look into is taken for the same.
+    /// Whether `now`, read later, is the same program in the same process. A process that has meanwhile become
+    /// unreadable counts as the same.
     #[must_use]
     pub fn is_still(&self, now: &Self) -> bool {
         self.start_ticks == now.start_ticks && (self.layout == now.layout || now.layout == Self::REFUSED)
     }
 
-    /// Whether `now`, a later look, is of another program in the same process. One that is ending, or
-    /// amid an `execve`, is not.
+    /// Whether `now`, read later, is another program in the same process. One that is ending, or in the middle
+    /// of an `execve`, is not.
     #[must_use]
     pub fn is_replaced(&self, now: &Self) -> bool {
         !self.is_still(now) && self.start_ticks == now.start_ticks && now.layout.0 != 0
     }
 
-    /// What the kernel shows to who may not look; of a process that is ending it shows (0, 0).
+    /// What the kernel shows without permission; for an ending process it shows (0, 0).
     const REFUSED: (u64, u64) = (0, 1);
 }
 
-/// A procfs error as the I/O error that it came from.
+/// Converts a procfs error to the I/O error it came from.
 fn io_error(e: ProcError) -> io::Error {
     match e {
         ProcError::PermissionDenied(_) => Errno::EACCES.into(),
@@ -78,34 +78,34 @@ fn io_error(e: ProcError) -> io::Error {
     }
 }
 
-/// Whether an error means that the process (or thread) is no longer there.
+/// Whether an error means that the process (or thread) has ended.
 #[must_use]
 pub fn means_gone(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
-/// Whether an error means that it was refused.
+/// Whether an error means that permission was denied.
 #[must_use]
 pub fn means_refused(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Whether `stat` is a kernel thread's: it has no memory of its own.
+/// Whether `stat` is a kernel thread's, which has no memory of its own.
 #[must_use]
 pub fn is_kernel_thread(stat: &Stat) -> bool {
     stat.flags & StatFlags::PF_KTHREAD.bits() != 0
 }
 
-/// Why nothing can be learnt of any process.
+/// Why `/proc` cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// There is no procfs at `/proc`.
+    /// No procfs is mounted at `/proc`.
     #[error(
         "/proc is not mounted, and everything about a process is read there\n\
          Run: mount -t proc proc /proc (as root; in a chroot, before entering it)"
     )]
     NotMounted,
-    /// The procfs at `/proc` shows the processes of another pid namespace, by other numbers.
+    /// The procfs at `/proc` belongs to another pid namespace, so its pids differ.
     #[error(
         "/proc belongs to another pid namespace than gospy, so that its pids are those of other processes here\n\
          Run: mount -t proc proc /proc (as root, in the mount namespace of gospy)"
@@ -113,15 +113,15 @@ pub enum Unusable {
     OtherPidNamespace,
 }
 
-/// Whether `/proc` is there, and speaks of the processes that system calls reach by the same pids.
+/// Checks that `/proc` is mounted, and that its pids are those that system calls use.
 ///
 /// # Errors
-/// When it is not, or does not.
+/// When it is not mounted, or belongs to another pid namespace.
 pub fn usable() -> Result<(), Unusable> {
     if !statfs("/proc").is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC) {
         return Err(Unusable::NotMounted);
     }
-    // Whom it does not show has no such link.
+    // From another pid namespace the link does not exist.
     let own = std::fs::read_link("/proc/self").unwrap_or_default();
     if own.as_os_str() == std::process::id().to_string().as_str() { Ok(()) } else { Err(Unusable::OtherPidNamespace) }
 }
@@ -130,7 +130,7 @@ impl ProcDir {
     /// Opens `/proc/PID`.
     ///
     /// # Errors
-    /// `ENOENT` when there is no such process, or `/proc` hides it.
+    /// `ENOENT` when there is no such process or `/proc` hides it.
     pub fn open(pid: i32) -> io::Result<Self> {
         if pid <= 0 {
             return Err(Errno::ENOENT.into());
@@ -147,12 +147,12 @@ impl ProcDir {
     /// Opens a file in it for reading, given its name relative to it.
     ///
     /// # Errors
-    /// The kernel's: `ENOENT` or `ESRCH` after the end of the process.
+    /// The kernel's: `ENOENT` or `ESRCH` after the process has ended.
     pub fn file(&self, name: impl AsRef<Path>) -> io::Result<File> {
         self.dir.open_relative(name.as_ref()).map_err(io_error)
     }
 
-    /// The bytes of a file in it, at most `limit` of them.
+    /// The first bytes of a file in it, at most `limit`.
     ///
     /// # Errors
     /// The kernel's.
@@ -170,19 +170,19 @@ impl ProcDir {
         Ok(String::from_utf8_lossy(&self.bytes(name, SMALL_FILE)?).into_owned())
     }
 
-    /// Where a link in it points to.
+    /// The target of a symbolic link in it.
     ///
     /// # Errors
     /// The kernel's.
     pub fn link(&self, name: &str) -> io::Result<OsString> {
-        // The path by number, since std reads no link relative to a directory; a pid that has
-        // changed hands in between is noticed by the look at the held directory after it.
+        // By pid, since std cannot read a link relative to a directory; the check of the open directory
+        // afterwards notices a reused pid.
         let link = std::fs::read_link(PathBuf::from(format!("/proc/{}/{name}", self.pid)))?;
         self.file("stat")?;
         Ok(link.into_os_string())
     }
 
-    /// The path of the executable for showing, and whether it was deleted.
+    /// The path of the executable for display, and whether it was deleted.
     ///
     /// # Errors
     /// The kernel's; `ENOENT` for kernel threads and zombies, which have none.
@@ -251,7 +251,7 @@ impl ProcDir {
     /// The auxiliary vector of a 64-bit process, without its end mark.
     ///
     /// # Errors
-    /// The kernel's; this file is refused more often than `maps` (it is the owner's alone).
+    /// The kernel's; denied more often than `maps`, since only the owner may read it.
     pub fn auxv(&self) -> io::Result<Vec<(u64, u64)>> {
         let bytes = self.bytes("auxv", AUXV)?;
         let (words, _) = bytes.as_chunks::<8>();
@@ -260,13 +260,13 @@ impl ProcDir {
         Ok(pairs.take_while(|&(key, _)| key != 0).collect())
     }
 
-    /// The ids of the threads, in order.
+    /// The thread ids, sorted.
     ///
     /// # Errors
     /// The kernel's.
     pub fn tids(&self) -> io::Result<Vec<Tid>> {
-        // By number and not through the held directory, for which procfs opens every thread; that it
-        // was the same process is certain if that is there still afterwards.
+        // By pid and not through the open directory, for which procfs opens every thread; the check of the open
+        // directory afterwards proves that it was the same process.
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid))?;
         let names = tasks.take(THREADS).flatten().map(|task| task.file_name());
         let mut tids: Vec<Tid> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
@@ -278,10 +278,10 @@ impl ProcDir {
         Ok(tids)
     }
 
-    /// Which program this is; see [`Identity`].
+    /// The identity of the program; see [`Identity`].
     ///
     /// # Errors
-    /// [`means_gone`] when the process has ended, also when it is a zombie still.
+    /// [`means_gone`] when the process has ended, even if it is still a zombie.
     pub fn identity(&self) -> io::Result<Identity> {
         let stat = self.stat()?;
         if matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1 {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_of_this_process() {
+    fn describes_this_process() {
         let me = me();
         let (exe, deleted) = me.exe().unwrap();
         assert_eq!(PathBuf::from(exe), std::env::current_exe().unwrap());
@@ -330,7 +330,7 @@ mod tests {
         let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(dir.stat().is_ok());
         child.kill().unwrap();
-        // A zombie has an identity no more, though its files are there.
+        // A zombie has no identity, though its files still exist.
         while dir.stat().unwrap().state != 'Z' {
             std::thread::yield_now();
         }

@@ -1,7 +1,6 @@
-//! The processes that can be seen, whatever they run.
+//! The list of visible processes, of any kind.
 //!
-//! What cannot be learnt of one of them is a gap in its entry, never the end of the list. Nothing is
-//! read of their memory.
+//! Anything unreadable becomes a gap in the entry and never ends the list. Process memory is not read.
 
 use std::io;
 use std::sync::Arc;
@@ -22,12 +21,11 @@ use crate::bytes::ByteSource;
 pub struct ProcessEntry {
     /// Its pid.
     pub pid: i32,
-    /// The pid of who started it, or of who looks after it since that one has ended.
+    /// Its parent's pid; after the parent has ended, that of its new parent (usually init).
     pub parent_pid: i32,
     /// Its name as the kernel keeps it, at most 15 bytes.
     pub comm: String,
-    /// Path of its executable, for showing only; `None` for kernel threads and zombies, and where it
-    /// is refused.
+    /// Path of its executable, for display only; `None` for kernel threads and zombies, and when not permitted.
     pub exe: Option<String>,
     /// Whether that file was deleted or replaced.
     pub exe_deleted: bool,
@@ -35,13 +33,13 @@ pub struct ProcessEntry {
     pub cmdline: Vec<String>,
     /// Real user id.
     pub uid: Option<u32>,
-    /// That user's name, if it has one here.
+    /// The user's name, if known here.
     pub user: Option<String>,
-    /// How many threads it has.
+    /// Number of threads.
     pub threads: u64,
     /// When it was started, clock ticks after boot.
     pub start_ticks: u64,
-    /// The same as ns since the Unix epoch.
+    /// The same in ns since the Unix epoch.
     pub start_unix_ns: u64,
     /// Resident memory, bytes.
     pub rss_bytes: u64,
@@ -51,23 +49,23 @@ pub struct ProcessEntry {
     pub state: char,
     /// Whether it is a kernel thread.
     pub kernel_thread: bool,
-    /// What could not be learnt, and why: name of the file and the kernel's word.
+    /// What could not be read, and why: the file's name and the kernel's error.
     pub gaps: Vec<String>,
 }
 
 impl ProcessEntry {
-    /// The executable's bytes, which may be had where the memory may not be read.
+    /// The executable's bytes, which may be readable even if the memory is not.
     ///
     /// # Errors
-    /// The kernel's; `NotFound` when the process is not there any more.
+    /// The kernel's; `NotFound` when the process has ended.
     pub fn executable(&self) -> io::Result<Arc<dyn ByteSource>> {
         Ok(Arc::new(FileBytes::from_file(self.directory()?.file("exe")?)?))
     }
 
-    /// Its directory in `/proc`, and no other process's, though it has ended.
+    /// Its directory in `/proc`, never that of another process with a reused pid.
     ///
     /// # Errors
-    /// The kernel's; `NotFound` when the process is not there any more.
+    /// The kernel's; `NotFound` when the process has ended.
     pub fn directory(&self) -> io::Result<ProcDir> {
         let dir = ProcDir::open(self.pid)?;
         if dir.stat()?.starttime != self.start_ticks {
@@ -76,15 +74,14 @@ impl ProcessEntry {
         Ok(dir)
     }
 
-    /// Whether it runs still.
+    /// Whether it is still running.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         child::runs(self.pid, self.start_ticks)
     }
 }
 
-/// A process and all that it and those started, itself first and parents before their children;
-/// empty when it is not there.
+/// A process and all its descendants, itself first and parents before children; empty when it does not exist.
 ///
 /// # Errors
 /// When there is no `/proc`.
@@ -100,22 +97,22 @@ pub fn tree(root: i32) -> io::Result<Vec<ProcessEntry>> {
     }
     let mut next = 0;
     while let Some(parent) = found.get(next).map(|entry| entry.pid) {
-        // Taken out, so that no loop of parents, which a race may show, goes on for ever.
+        // Removed, so that a loop of parents, which a race may show, ends.
         found.extend(all.remove(&parent).unwrap_or_default());
         next += 1;
     }
     Ok(found)
 }
 
-/// The processes that can be seen, in the order of the kernel, which is that of their pids. Each is
-/// looked at when it is asked for; one that ends before is left out.
+/// The visible processes, in the kernel's order (by pid). Each is read when the iterator reaches it; ended ones
+/// are skipped.
 pub struct ProcessList {
     pids: ProcessesIter,
     users: FxHashMap<u32, Option<String>>,
 }
 
 impl ProcessList {
-    /// Starts to list.
+    /// Starts listing.
     ///
     /// # Errors
     /// When there is no `/proc`.
@@ -170,7 +167,7 @@ impl Iterator for ProcessList {
 
     fn next(&mut self) -> Option<ProcessEntry> {
         loop {
-            // An error is about one process that has ended.
+            // An error means that this process has ended.
             let Ok(process) = self.pids.next()? else { continue };
             let Ok(dir) = ProcDir::open(process.pid()) else { continue };
             if let Ok(entry) = self.entry(&dir) {
@@ -180,7 +177,7 @@ impl Iterator for ProcessList {
     }
 }
 
-/// From the time since boot, which both the kernel's stamp and `CLOCK_BOOTTIME` count.
+/// Computed from the time since boot, which both `starttime` and `CLOCK_BOOTTIME` count.
 fn start_unix_ns(stat: &Stat) -> u64 {
     let age = nanoseconds(ClockId::CLOCK_BOOTTIME).saturating_sub(ticks_to_ns(stat.starttime));
     nanoseconds(ClockId::CLOCK_REALTIME).saturating_sub(age)

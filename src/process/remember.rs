@@ -1,15 +1,15 @@
-//! The two verbs of recording, for those who read a target and may be recorded.
+//! The two recording operations, for code that reads a target that may be recorded.
 //!
-//! Whatever is read of a target that is recorded enters the recording, as it was when it was read last.
-//! Two things are not read so:
+//! Everything read from a recorded target goes into the recording, in its last read version. Two kinds of reads
+//! are different:
 //!
-//! * A search looks at much to find little. [`remembered`] searches what is not recorded, and keeps what was
-//!   found under a key; who reads the recording is given that and searches nothing.
-//! * An [`Attempt`] reads what moves, and may be thrown away. Only what is accepted counts.
+//! * A search reads a lot to find a little. [`remembered`] runs the search unrecorded and stores its result
+//!   under a key; readers of the recording get that result without a search.
+//! * An [`Attempt`] reads changing memory and may be discarded. Only what it accepts is recorded.
 //!
-//! What is remembered has a version and a checksum, and is an error when it cannot be understood
-//! ([`ReadError::Damaged`]): without it a recording would be searched for what it does not hold, and
-//! its goroutines would get stacks that never were.
+//! Stored results have a version and a checksum. One that cannot be decoded is an error
+//! ([`ReadError::Damaged`]): searching the recording instead would miss memory it does not hold, and produce
+//! wrong stacks.
 
 use std::fmt::Display;
 
@@ -17,26 +17,26 @@ use super::error::ReadError;
 use super::target::{Remembered, Target};
 use crate::addr::Addr;
 
-/// Something that can be remembered.
+/// A search result that can be stored in a recording.
 pub trait Finding: Sized {
-    /// Version of its form. It is raised by a change that an older reader would misunderstand.
+    /// Version of its encoding. Raise it for changes that an older reader would misunderstand.
     const VERSION: u32 = 1;
 
-    /// Its form in a recording.
+    /// Its encoding in a recording.
     fn encode(&self) -> Vec<u8>;
 
-    /// Reads that form, of version [`Finding::VERSION`] or of those before it.
+    /// Decodes it, from version [`Finding::VERSION`] or earlier.
     ///
     /// # Errors
-    /// When it makes no sense: what is wrong with it.
+    /// What is wrong with malformed bytes.
     fn decode(bytes: &[u8]) -> Result<Self, String>;
 }
 
-/// What `search` finds in the target, or found when it was recorded. While it is being recorded, `search`
-/// reads what is not, and what it finds is remembered.
+/// Returns what `search` finds in the target, or found when it was recorded. During a recording, `search` reads
+/// the target unrecorded and its result is stored.
 ///
 /// # Errors
-/// Those of `search`, and [`ReadError::Damaged`] when what was remembered cannot be understood.
+/// Those of `search`, and [`ReadError::Damaged`] when a stored result cannot be decoded.
 pub fn remembered<F: Finding, E: From<ReadError>>(
     target: &dyn Target,
     key: &str,
@@ -50,10 +50,10 @@ pub fn remembered<F: Finding, E: From<ReadError>>(
     Ok(found)
 }
 
-/// What was remembered under `key` when `target` was recorded; `None` when nothing was.
+/// The result stored under `key` when `target` was recorded; `None` when there is none.
 ///
 /// # Errors
-/// When it cannot be understood.
+/// When it cannot be decoded.
 pub fn recall<F: Finding>(target: &dyn Target, key: &str) -> Result<Option<F>, ReadError> {
     let Some(found) = target.remembered(key) else { return Ok(None) };
     if found.version > F::VERSION {
@@ -63,60 +63,61 @@ pub fn recall<F: Finding>(target: &dyn Target, key: &str) -> Result<Option<F>, R
     F::decode(&found.bytes).map(Some).map_err(|what| damaged(key, what))
 }
 
-/// Keeps `found` in the recording that is being made of `target`, if one is.
+/// Stores `found` in the recording of `target`, if one is being made.
 pub fn remember<F: Finding>(target: &dyn Target, key: &str, found: &F) {
     if let Some(recorder) = target.recorder() {
         recorder.remember(key, Remembered { version: F::VERSION, bytes: found.encode() });
     }
 }
 
-/// The error for what was remembered under `key` and cannot be used.
+/// The error for an unusable result stored under `key`.
 #[must_use]
 pub fn damaged(key: &str, what: impl Display) -> ReadError {
     ReadError::Damaged { attachment: key.to_owned(), what: what.to_string() }
 }
 
-/// The target, without a record of what is read of it: for a look that decides something and shows nothing.
+/// The target without recording: for reads that only decide something.
 #[must_use]
 pub fn unlogged(target: &dyn Target) -> &dyn Target {
     target.recorder().map_or(target, |recorder| recorder.unlogged())
 }
 
-/// An attempt to read what may change meanwhile. What it reads is not recorded, but for what is accepted.
+/// An attempt to read memory that may change meanwhile. Only accepted reads are recorded.
 #[derive(Clone, Copy)]
 pub struct Attempt<'t> {
     target: &'t dyn Target,
 }
 
-/// Something that was accepted, by its number.
+/// An accepted read, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted(usize);
 
 impl<'t> Attempt<'t> {
-    /// An attempt to read something of `target`.
+    /// Starts an attempt to read `target`.
     #[must_use]
     pub fn at(target: &'t dyn Target) -> Self {
         Self { target }
     }
 
-    /// What to read from.
+    /// The target to read from.
     #[must_use]
     pub fn reader(self) -> &'t dyn Target {
         unlogged(self.target)
     }
 
-    /// Whether anything is recorded: if not, nothing need be accepted.
+    /// Whether the target is being recorded; if not, nothing needs to be accepted.
     #[must_use]
     pub fn is_recorded(self) -> bool {
         self.target.recorder().is_some()
     }
 
-    /// Records what was read: it counts, whatever is read there later. `None` when nothing is recorded.
+    /// Records what was read; later reads of the same memory do not replace it. `None` when nothing is being
+    /// recorded.
     pub fn accept(self, addr: Addr, bytes: &[u8]) -> Option<Accepted> {
         self.target.recorder().map(|recorder| Accepted(recorder.accept(addr, bytes)))
     }
 
-    /// What was accepted, though something else may have been accepted in its place since.
+    /// The accepted bytes, even if others were accepted in the same place since.
     #[must_use]
     pub fn accepted(self, accepted: Accepted) -> Vec<u8> {
         self.target.recorder().map(|recorder| recorder.accepted(accepted.0)).unwrap_or_default()
@@ -151,12 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_not_searched_for_again_and_the_search_leaves_no_trace() {
+    fn a_stored_result_replaces_the_search_and_the_search_is_not_recorded() {
         let target = RecordingTarget::new(Box::new(fake()));
         let search = |target: &dyn Target| Ok::<_, ReadError>(Word(target.read_u64(Addr(0x1000))?.unwrap()));
         assert_eq!(remembered(&target, "word", search).unwrap().0, 0x0707_0707_0707_0707);
         assert!(target.recorded_ranges().is_empty());
-        // Of the recording nobody asks.
+        // The recording alone is enough.
         let kept = target.remembered_in_recording("word").unwrap();
         assert_eq!((kept.version, kept.bytes.len()), (2, 8));
         let recording = fake().with_remembered("word", kept);
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_an_error_and_never_searched_for() {
+    fn a_damaged_result_is_an_error_without_a_new_search() {
         let none = |_: &dyn Target| -> Result<Word, ReadError> { panic!("it was searched") };
         let of = |version, bytes: &[u8]| Remembered { version, bytes: bytes.to_vec() };
         for (bad, why) in [(of(2, b"short"), "no 8 bytes"), (of(3, &[0; 8]), "newer gospy")] {
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_counts_where_it_is_accepted() {
+    fn only_accepted_reads_are_recorded() {
         let target = RecordingTarget::new(Box::new(fake()));
         let attempt = Attempt::at(&target);
         assert!(attempt.is_recorded());

@@ -1,9 +1,7 @@
-//! What a process uses of what it may use, as the kernel counts it: CPU time now, the limits of its
-//! cgroup, and its open descriptors.
+//! Resource use and limits of a process, from the kernel: current CPU use, cgroup limits, and open descriptors.
 //!
-//! The CPU clock of another process can be read to the nanosecond (clock_getcpuclockid(3)), while
-//! `stat` counts in hundredths of a second. This module judges nothing: whether a number is worth showing is for
-//! others to decide.
+//! The CPU clock of another process can be read to the nanosecond (clock_getcpuclockid(3)), while `stat` counts
+//! in hundredths of a second. Callers decide which numbers are worth showing.
 
 use std::fs;
 use std::io::{BufReader, Read as _};
@@ -19,28 +17,28 @@ use procfs::process::{LimitValue, Limits};
 use super::cgroup::Cgroups;
 use super::proc_dir::ProcDir;
 
-/// What a process uses and may use. Everything is unknown, or not limited, where it is `None`.
+/// Resource use and limits of a process. `None` means unknown or unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
-    /// CPU time that it used in the latest interval, user and system, ns.
+    /// CPU time used in the latest interval, user and system, ns.
     pub cpu_used_ns: Option<u64>,
-    /// The length of that interval, ns; known exactly where `cpu_used_ns` is, and never 0.
+    /// The length of that interval, ns; known if and only if `cpu_used_ns` is, never 0.
     pub cpu_interval_ns: Option<u64>,
-    /// CPU time that the tightest of its cgroups may use in a period, µs (`cpu.max`, or
+    /// CPU quota of its tightest cgroup per period, µs (`cpu.max`, or
     /// `cpu.cfs_quota_us`); `None` without a limit.
     pub cpu_quota_us: Option<u64>,
-    /// The length of that period, µs; known exactly where `cpu_quota_us` is, and never 0.
+    /// The length of that period, µs; known if and only if `cpu_quota_us` is, never 0.
     pub cpu_period_us: Option<u64>,
-    /// Periods of that cgroup so far in which something in it was able to run (`nr_periods`).
+    /// Periods of that cgroup so far in which it had runnable threads (`nr_periods`).
     pub cpu_periods: Option<u64>,
-    /// Of them, those in which it was made to wait (`nr_throttled`).
+    /// Those in which it was throttled (`nr_throttled`).
     pub cpu_throttled_periods: Option<u64>,
-    /// For how long its threads were made to wait so far, together, ns (`throttled_usec`, `throttled_time`).
+    /// Total throttled time so far, ns (`throttled_usec`, `throttled_time`).
     pub cpu_throttled_ns: Option<u64>,
-    /// Memory that the tightest of its cgroups may use, bytes (`memory.max`, `memory.limit_in_bytes`);
+    /// Memory limit of its tightest cgroup, bytes (`memory.max`, `memory.limit_in_bytes`);
     /// `None` without a limit.
     pub memory_limit_bytes: Option<u64>,
-    /// Memory that this cgroup uses, its page cache included (`memory.current`, `memory.usage_in_bytes`).
+    /// Memory used by that cgroup, bytes, including page cache (`memory.current`, `memory.usage_in_bytes`).
     pub memory_used_bytes: Option<u64>,
     /// Open file descriptors.
     pub open_fds: Option<u64>,
@@ -49,14 +47,14 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Cores that it used in the latest interval: 1.5 are one and a half.
+    /// CPU cores used in the latest interval, such as 1.5.
     #[must_use]
     pub fn cores_used(&self) -> Option<f64> {
         let interval = self.cpu_interval_ns.filter(|&ns| ns > 0)?;
         Some(self.cpu_used_ns? as f64 / interval as f64)
     }
 
-    /// Cores that it may use.
+    /// CPU cores it may use.
     #[must_use]
     pub fn cores_allowed(&self) -> Option<f64> {
         let period = self.cpu_period_us.filter(|&us| us > 0)?;
@@ -71,13 +69,13 @@ struct CpuTime {
     at: Instant,
 }
 
-/// Shorter intervals say more of the moment than of the program.
+/// Minimum interval; shorter ones are mostly noise.
 const LEAST_INTERVAL: Duration = Duration::from_millis(50);
-/// Longest wait for an interval to be long enough.
+/// Maximum wait for an interval to become long enough.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// Most descriptors that are counted one by one; the kernel's own limit (`fs.nr_open`) is 1 Mi by default.
+/// Maximum descriptors counted one by one; the kernel's own limit (`fs.nr_open`) is 1 Mi by default.
 const MAX_FDS: usize = 1 << 20;
-/// Most bytes that are taken of `limits`.
+/// Maximum bytes read of `limits`.
 const LIMITS: u64 = 16 * 1024;
 
 /// The use of one process from one reading to the next.
@@ -93,8 +91,9 @@ impl Meter {
         Self { before: Mutex::new(cpu_time(pid)), cgroups: Cgroups::default() }
     }
 
-    /// What the process uses and may use; the interval since it was asked last has `least` at least, which
-    /// is waited for. An interval that is too short to be believed goes on, and its use is unknown.
+    /// The current use and limits of the process. Waits until the interval since the last call is at least
+    /// `least`. An interval too short to be meaningful is extended to the next call, and its CPU use is
+    /// unknown.
     pub(super) fn read(&self, dir: &ProcDir, least: Duration) -> Resources {
         let mut found = Resources { open_fds: open_fds(dir), fd_limit: fd_limit(dir), ..Resources::default() };
         self.cgroups.read(dir, &mut found);
@@ -106,7 +105,7 @@ impl Meter {
             }
         }
         let now = cpu_time(dir.pid());
-        // By number: that the process is there still says that it was its clock.
+        // By pid: that the process still exists proves that it was its clock.
         if dir.stat().is_err() {
             return found;
         }
@@ -115,7 +114,7 @@ impl Meter {
             if passed < LEAST_INTERVAL {
                 return found;
             }
-            // A clock that goes back is of another program, after an execve of which nobody knows yet.
+            // A clock that goes backwards belongs to another process or program, not noticed yet.
             found.cpu_used_ns = now.used.checked_sub(before.used).and_then(|used| used.as_nanos().try_into().ok());
             found.cpu_interval_ns = found.cpu_used_ns.and(passed.as_nanos().try_into().ok());
         }
@@ -130,7 +129,7 @@ fn cpu_time(pid: i32) -> Option<CpuTime> {
     Some(CpuTime { used: used.into(), at: Instant::now() })
 }
 
-/// How many descriptors are open.
+/// Number of open descriptors.
 fn open_fds(dir: &ProcDir) -> Option<u64> {
     let directory = dir.file("fd").ok()?;
     // The directory's size is their number since Linux 6.2, and 0 before.
@@ -139,7 +138,7 @@ fn open_fds(dir: &ProcDir) -> Option<u64> {
         return Some(size);
     }
     let listed = fs::read_dir(format!("/proc/{}/fd", dir.pid())).ok()?.take(MAX_FDS).flatten().count();
-    // By number; see `ProcDir::tids`.
+    // By pid; see `ProcDir::tids`.
     dir.file("stat").ok()?;
     u64::try_from(listed).ok()
 }
@@ -165,7 +164,7 @@ mod tests {
         let used = |program: &str, arguments: &[&str]| {
             let mut child = std::process::Command::new(program).args(arguments).spawn().unwrap();
             let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();
-            // Not before it has executed its program.
+            // Wait until it has executed its program.
             std::thread::sleep(Duration::from_millis(100));
             let ticks = || {
                 let stat = dir.stat().unwrap();
@@ -181,7 +180,7 @@ mod tests {
             (Duration::from_nanos(resources.cpu_used_ns.unwrap()), by_stat)
         };
         let (busy, by_stat) = used("sh", &["-c", "while :; do :; done"]);
-        // What the kernel counts in `stat` for the same time, in hundredths of a second.
+        // What `stat` counts for the same time, in hundredths of a second.
         assert!(busy.abs_diff(by_stat) < Duration::from_millis(60), "{busy:?}, by stat {by_stat:?}");
         assert!(busy > Duration::from_millis(40), "{busy:?}");
         let (idle, _) = used("sleep", &["60"]);
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_that_are_too_short_go_on() {
+    fn short_intervals_are_extended() {
         let meter = Meter::start(me().pid());
         let first = meter.read(&me(), Duration::ZERO);
         assert_eq!((first.cpu_used_ns, first.cpu_interval_ns), (None, None));
@@ -199,7 +198,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_counted_as_the_kernel_lists_them() {
-        // Another process, since tests beside this one open files.
+        // Another process, since parallel tests open files in this one.
         let mut child =
             std::process::Command::new("sleep").arg("60").stdin(std::process::Stdio::null()).spawn().unwrap();
         let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();

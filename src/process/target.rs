@@ -1,5 +1,5 @@
-//! A process that can be looked at, whatever it is: the trait that everything above this layer sees, and that
-//! of what records it.
+//! The trait for reading a process of any kind, which everything above this layer uses, and the trait of its
+//! recorder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// A stable name for people and scripts.
+    /// Stable name, for people and scripts.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -47,116 +47,114 @@ impl Backend {
 pub struct ReadStats {
     /// System calls that read the target's memory.
     pub syscalls: u64,
-    /// Bytes that they gave.
+    /// Bytes they returned.
     pub bytes: u64,
 }
 
-/// Something that is wanting in a target, in a sentence.
+/// A limitation of a target, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limitation {
     /// A part is missing.
     Missing(String),
-    /// It is taken for something that it cannot be proven to be.
+    /// Something about it is assumed without proof.
     Unproven(String),
 }
 
-/// What a target is recorded by.
+/// Records what is read from a target.
 pub trait Recorder: Sync {
-    /// The target, without a record of what is read.
+    /// The target without recording.
     fn unlogged(&self) -> &dyn Target;
 
-    /// Records `bytes` as what is at `addr`, whatever is read there later, and gives the number of what was
-    /// recorded so.
+    /// Records `bytes` as the memory at `addr`, regardless of later reads, and returns the number of this
+    /// record.
     fn accept(&self, addr: Addr, bytes: &[u8]) -> usize;
 
-    /// What was recorded under that number, whether something else is in its place by now or not.
+    /// The bytes recorded under that number, even if others have replaced them since.
     fn accepted(&self, number: usize) -> Vec<u8>;
 
-    /// Keeps what was found under `key`, in place of what it had before.
+    /// Stores a result under `key`, replacing any earlier one.
     fn remember(&self, key: &str, found: Remembered);
 }
 
-/// What is kept under a key.
+/// A result stored under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// Version of the form that the bytes are in.
+    /// Version of the encoding.
     pub version: u32,
     /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-/// A process that can be looked at.
+/// A process that can be read.
 pub trait Target: Send + Sync {
-    /// What the operating system says of it, as of opening.
+    /// Process information, as of opening.
     fn process(&self) -> &ProcessInfo;
 
-    /// Whether the process runs another program by now than the one that was opened. Its memory can be
-    /// read then without any failure; so this is to be asked after a series of reads.
+    /// Whether the process has called `execve` since it was opened. Reads do not fail then, so check this after
+    /// a series of reads.
     fn is_replaced(&self) -> bool {
         false
     }
 
-    /// What it uses now; as of opening, unless the target lives.
+    /// Current resource use; as of opening for a target that is not live.
     fn usage(&self) -> Usage {
         let process = self.process();
         Usage { state: process.state, rss_bytes: process.rss_bytes, cpu_ns: process.cpu_ns }
     }
 
-    /// What it uses and may use. The interval of its CPU time begins where that of the call before ended,
-    /// or with the opening of the target; it has `least` at least, which a live target is waited for. As
-    /// recorded, unless the target lives.
+    /// Resource use and limits. The CPU interval begins where the previous call's ended, or at opening; for a
+    /// live target this waits until it is at least `least`. For other targets, as recorded.
     fn resources(&self, least: Duration) -> Resources {
         let _ = least;
         self.process().resources
     }
 
-    /// The instruction set, where the target itself says.
+    /// The architecture, if known from the target itself.
     fn arch(&self) -> Option<Arch>;
 
-    /// Reads `buf.len()` bytes at `addr` and says how many there were. A short count means that no
-    /// (readable) memory is behind it.
+    /// Reads `buf.len()` bytes at `addr` and returns the number of bytes read. A short count means that the
+    /// memory after it is unmapped or unreadable.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, ReadError>;
 
-    /// Reads many ranges, one behind the other, into `buf`, which is at least as long as all of
-    /// them; `got` is set to the count of bytes of each range. A bad range is short and does not
-    /// hurt the ones behind it. Each range has its place in `buf` whether it was read or not; what
-    /// was not read is left as it was.
+    /// Reads many ranges into consecutive parts of `buf`, which must be at least their total length; `got` is
+    /// set to the number of bytes read of each. A bad range is short and does not affect later ones. Each range
+    /// keeps its place in `buf`, read or not; bytes not read are left unchanged.
     ///
     /// # Errors
-    /// When the target could not be looked at, or `buf` is too short.
+    /// When the target could not be read, or `buf` is too short.
     fn read_ranges(&self, ranges: &[MemRange], buf: &mut [u8], got: &mut Vec<usize>) -> Result<(), ReadError>;
 
-    /// What is mapped where, in address order.
+    /// The mappings, in address order.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When they cannot be read.
     fn mappings(&self) -> Result<Vec<Mapping>, TargetError>;
 
-    /// The threads, in order of their ids.
+    /// The threads, sorted by id.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When they cannot be read.
     fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError>;
 
     /// The executable's bytes.
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// When they are not available.
     fn executable(&self) -> Result<Arc<dyn ByteSource>, TargetError>;
 
     /// The bytes of another mapped file (a shared library).
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// When they are not available.
     fn mapped_file(&self, mapping: &Mapping) -> Result<Arc<dyn ByteSource>, TargetError>;
 
-    /// The auxiliary vector as pairs of type and value; empty when it cannot be had.
+    /// The auxiliary vector as pairs of type and value; empty when not available.
     fn auxv(&self) -> Vec<(u64, u64)>;
 
-    /// The target's clocks: now for a live process, the time of death or of recording else.
+    /// The target's clocks: now for a live process, otherwise the time of its end or of the recording.
     fn clock(&self) -> Clock;
 
     /// How memory is read.
@@ -165,46 +163,46 @@ pub trait Target: Send + Sync {
     /// What reading has cost so far.
     fn stats(&self) -> ReadStats;
 
-    /// Registers of a thread that are known without stopping it: a core file's.
+    /// Registers of a thread that are known without stopping it, as in a core file.
     fn registers(&self, tid: Tid) -> Option<Registers> {
         let _ = tid;
         None
     }
 
-    /// How the process ended; `None` for one that lives, or lived when its core file was made.
+    /// How the process ended; `None` if it is alive, or was when its core file was made.
     fn ended(&self) -> Option<Ended> {
         None
     }
 
-    /// Whether memory is there or not by whole pages; a recording has single bytes.
+    /// Whether memory is present in whole pages; in a recording it is present by bytes.
     fn has_whole_pages(&self) -> bool {
         true
     }
 
-    /// What is wanting in this target.
+    /// The limitations of this target.
     fn shortcomings(&self) -> Vec<Limitation> {
         Vec::new()
     }
 
-    /// Where to leave what a recording of this target is to hold, when it is being recorded.
+    /// The recorder of this target, when it is being recorded.
     fn recorder(&self) -> Option<&dyn Recorder> {
         None
     }
 
-    /// What was remembered under that key when this target was recorded; see [`super::remember`].
+    /// The result stored under that key when this target was recorded; see [`super::remember`].
     fn remembered(&self, key: &str) -> Option<&Remembered> {
         let _ = key;
         None
     }
 
-    /// Where a thread is that waits in the kernel, told without stopping it; `None` when it runs, and
-    /// where that cannot be told.
+    /// Where a thread is blocked in the kernel, without stopping it; `None` when it is running or this is
+    /// unknown.
     fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
         let _ = tid;
         None
     }
 
-    /// Stops the target for an exact picture.
+    /// Freezes the target for an exact snapshot.
     ///
     /// # Errors
     /// As for [`Target::freeze_with`].
@@ -212,7 +210,7 @@ pub trait Target: Send + Sync {
         self.freeze_with(which, &FreezeOptions::default())
     }
 
-    /// Stops the target for an exact picture.
+    /// Freezes the target for an exact snapshot.
     ///
     /// # Errors
     /// When this target cannot be stopped: it is a file, another tracer holds it, or there is no
@@ -223,37 +221,37 @@ pub trait Target: Send + Sync {
     }
 }
 
-/// Small reads that decoders need of any target.
+/// Small reads that decoders need.
 pub trait TargetExt: Target {
-    /// Exactly `N` bytes, or `None` when they are not all there.
+    /// Exactly `N` bytes, or `None` when not all of them are readable.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     fn read_array<const N: usize>(&self, addr: Addr) -> Result<Option<[u8; N]>, ReadError> {
         let mut buf = [0; N];
         Ok((self.read(addr, &mut buf)? == N).then_some(buf))
     }
 
-    /// A little-endian 64-bit word, or `None` when it is not there.
+    /// A little-endian 64-bit word, or `None` when it is not readable.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     fn read_u64(&self, addr: Addr) -> Result<Option<u64>, ReadError> {
         Ok(self.read_array(addr)?.map(u64::from_le_bytes))
     }
 
-    /// A little-endian 32-bit word, or `None` when it is not there.
+    /// A little-endian 32-bit word, or `None` when it is not readable.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     fn read_u32(&self, addr: Addr) -> Result<Option<u32>, ReadError> {
         Ok(self.read_array(addr)?.map(u32::from_le_bytes))
     }
 
-    /// `len` bytes (the caller has bounded it), or `None` when they are not all there.
+    /// `len` bytes (bounded by the caller), or `None` when not all of them are readable.
     ///
     /// # Errors
-    /// When the target could not be looked at.
+    /// When the target could not be read.
     fn read_vec(&self, addr: Addr, len: usize) -> Result<Option<Vec<u8>>, ReadError> {
         let mut buf = vec![0; len];
         Ok((self.read(addr, &mut buf)? == len).then_some(buf))

@@ -1,6 +1,6 @@
-//! `key=value` lines, in which Go quotes what has spaces or quotes in it.
+//! `key=value` lines, in which Go quotes values with spaces or quotes.
 
-/// Takes a setting apart; `None` when it is no `key=value` or its quoting is broken.
+/// Parses a setting; `None` when it is not `key=value` or badly quoted.
 pub(super) fn setting(text: &str) -> Option<(String, String)> {
     let (key, rest) = if text.starts_with(['"', '`']) {
         let (key, rest) = unquote(text)?;
@@ -19,7 +19,7 @@ pub(super) fn setting(text: &str) -> Option<(String, String)> {
     behind.is_empty().then_some((key, value))
 }
 
-/// What a Go string literal at the start of `text` stands for, and the text behind it
+/// The value of a Go string literal at the start of `text`, and the text after it
 /// (`strconv.Unquote`).
 fn unquote(text: &str) -> Option<(String, &str)> {
     if let Some(raw) = text.strip_prefix('`') {
@@ -41,7 +41,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// Appends what the escape sequence (behind its backslash) stands for; gives the text behind it.
+/// Appends the value of an escape sequence (after its backslash); returns the text after it.
 fn escape<'a>(text: &'a str, value: &mut Vec<u8>) -> Option<&'a str> {
     let mut chars = text.chars();
     let c = chars.next()?;

@@ -33,7 +33,7 @@ fn uvarint(mut n: usize) -> Vec<u8> {
     out
 }
 
-/// A header and the strings behind it, as Go has it since 1.18.
+/// A header followed by the strings, as since Go 1.18.
 fn inline(version: &str, modinfo: &[u8]) -> Vec<u8> {
     let mut out = b"\xff Go buildinf:\x08\x02".to_vec();
     out.resize(32, 0);
@@ -84,14 +84,14 @@ fn without_sections_the_header_is_searched() {
     data.extend(inline("go1.27.3", b""));
     let elf = TestElf::new().load(0x40_0000, RX, &inline("go9.9", b"")).load(0x50_0000, RW, &data);
     assert_eq!(version(&elf).as_deref(), Some("go1.27.3"));
-    // Where there is none in writable data, the others are looked at.
+    // Without one in writable data, the other segments are searched.
     let elf = TestElf::new().load(0x40_0000, R, &inline("go9.9", b"")).load(0x50_0000, RW, b"nothing");
     assert_eq!(version(&elf).as_deref(), Some("go9.9"));
     assert_eq!(version(&TestElf::new().load(0x40_0000, R, b"int main")), None);
 }
 
 #[test]
-fn the_search_covers_segments_of_many_chunks_and_odd_addresses() {
+fn the_search_covers_large_segments_and_unaligned_starts() {
     for before in [CHUNK - 32, CHUNK - 16, CHUNK, 2 * CHUNK + 48] {
         let mut data = vec![0; before];
         data.extend(inline("go1.26.6", b""));
@@ -105,7 +105,7 @@ fn the_search_covers_segments_of_many_chunks_and_odd_addresses() {
 
 #[test]
 fn the_format_with_pointers_is_read_too() {
-    // Header at 0x500000, Go strings at 0x500040 and 0x500050, text behind them.
+    // Header at 0x500000, Go strings at 0x500040 and 0x500050, text after them.
     let modinfo = marked("path\tcmd\n");
     let mut data = b"\xff Go buildinf:\x08\x00".to_vec();
     data.extend(0x50_0040_u64.to_le_bytes());
@@ -119,7 +119,7 @@ fn the_format_with_pointers_is_read_too() {
     let info = find(&TestElf::new().load(0x50_0000, RW, &data)).unwrap().unwrap();
     assert_eq!((info.go_version.as_str(), info.package_path.as_deref()), ("go1.17.5", Some("cmd")));
 
-    // Pointers that wait for their relocation.
+    // Pointers not yet relocated.
     let mut unrelocated = data.clone();
     unrelocated[16..32].fill(0);
     let error = find(&TestElf::pie().load(0x50_0000, RW, &unrelocated)).unwrap_err();
@@ -130,7 +130,7 @@ fn the_format_with_pointers_is_read_too() {
 }
 
 #[test]
-fn damage_is_told_and_lengths_are_believed_within_limits_only() {
+fn damage_is_an_error_and_lengths_are_limited() {
     let with = |strings: &[u8]| {
         let mut data = inline("", b"");
         data.truncate(32);
@@ -173,14 +173,14 @@ fn settings_are_unquoted_as_go_quotes_them() {
 
 proptest! {
     #[test]
-    fn any_text_is_taken_apart(text in "\\PC{0,200}", lines in prop::collection::vec("(path|mod|dep|build|=>)?\t?[a-z=\"`\\\\x ]{0,20}", 0..8)) {
+    fn arbitrary_text_is_parsed_without_panic(text in "\\PC{0,200}", lines in prop::collection::vec("(path|mod|dep|build|=>)?\t?[a-z=\"`\\\\x ]{0,20}", 0..8)) {
         let _ = BuildInfo::parse_modinfo(&text);
         let info = BuildInfo::parse_modinfo(&lines.join("\n"));
         prop_assert!(info.deps_count <= lines.len() && info.settings.len() <= lines.len());
     }
 
     #[test]
-    fn changed_bytes_do_no_harm(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn changed_bytes_do_not_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
         let mut data = inline("go1.26.6", &marked(MODINFO));
         for (at, value) in changes {
             let at = at.index(data.len());

@@ -11,7 +11,7 @@ use crate::addr::LinkAddr;
 /// An absolute 32-bit operand below this is a small number or part of data, never a variable.
 const LOWEST_ABSOLUTE: u64 = 0x1000;
 
-/// The instructions of `code`; one byte is passed over where there is none.
+/// The instructions of `code`; an invalid byte is skipped.
 fn instructions(code: &[u8], base: LinkAddr) -> impl Iterator<Item = Instruction> {
     let mut decoder = Decoder::with_ip(64, code, base.0, DecoderOptions::NONE);
     let mut resume = 0_usize;
@@ -34,7 +34,7 @@ fn instructions(code: &[u8], base: LinkAddr) -> impl Iterator<Item = Instruction
     })
 }
 
-/// The fixed address that an instruction's memory operand is at.
+/// The fixed address of an instruction's memory operand.
 fn fixed_address(instruction: &Instruction) -> Option<u64> {
     if instruction.is_ip_rel_memory_operand() {
         return Some(instruction.ip_rel_memory_address());

@@ -1,9 +1,9 @@
 //! References in AArch64 code: addresses made by ADRP and ADD, and loads and stores next to them.
 //!
-//! An address takes two instructions here: ADRP gives a page of 4 KiB, the next one the rest. Go's
-//! assembler writes them next to each other, through R27 where the address itself is not wanted.
-//! What a register holds is followed in a straight line and forgotten at calls and at jumps.
-//! The encodings are those of the Arm Architecture Reference Manual, chapter C4.
+//! An address takes two instructions here: ADRP gives a page of 4 KiB, the next one the rest. Go's assembler
+//! writes them next to each other, through R27 if the address itself is not needed. Register contents are
+//! tracked linearly and forgotten at calls and jumps. The encodings are those of the Arm Architecture Reference
+//! Manual, chapter C4.
 
 use super::CodeRef;
 use crate::addr::LinkAddr;
@@ -11,11 +11,11 @@ use crate::addr::LinkAddr;
 /// Number of the zero register and of the stack pointer, which hold no address of interest.
 const R31: u32 = 31;
 
-/// What is known of a register.
+/// What is known about a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Nothing,
-    /// The page of an address whose rest is still to come.
+    /// The page of an address, without its offset.
     Page(u64),
     /// A whole address.
     Address(u64),
@@ -63,8 +63,8 @@ fn is_jump(word: u32) -> bool {
     word & 0xfc00_0000 == 0x1400_0000 || word & 0xffff_fc1f == 0xd61f_0000 || word & 0xffff_fc1f == 0xd65f_0000
 }
 
-/// The general registers that an instruction writes, as a mask; too many rather than too few. What
-/// a called function writes is not in it.
+/// The general registers that an instruction writes, as a mask; rather too many than too few. Excludes those a
+/// called function writes.
 fn written(word: u32) -> u32 {
     let rt = bit(word);
     match field(word, 25, 4) {
@@ -140,11 +140,11 @@ impl Registers {
         }
     }
 
-    /// Takes one instruction into account; gives the references that it makes, two for a pair.
+    /// Processes one instruction; returns its references, two for a pair.
     fn step(&mut self, pc: u64, word: u32) -> [Option<Access>; 2] {
         let (rd, rn) = (field(word, 0, 5), field(word, 5, 5));
         let accesses = self.accesses(pc, word, rd, rn);
-        // What the instruction makes of its operands, before they are forgotten.
+        // Evaluate the instruction's operands before they are forgotten.
         let made = if word & 0x9f00_0000 == 0x9000_0000 {
             Known::Page((pc & !0xfff).wrapping_add_signed(adr_immediate(word) << 12))
         } else {
@@ -185,8 +185,8 @@ impl Registers {
             let offset = u64::from(field(word, 10, 12)) << scale;
             let target = match self.get(rn) {
                 Known::Page(page) => page.wrapping_add(offset),
-                // Fields at an offset from an address are left out: that is a structure of which
-                // only the start is known to be a variable's.
+                // Fields at an offset from an address are left out: of that structure only the start is known
+                // to be a variable.
                 Known::Address(address) if offset == 0 => address,
                 _ => return [None, None],
             };

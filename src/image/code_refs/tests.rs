@@ -57,7 +57,7 @@ fn amd64_operands_of_every_kind() {
 }
 
 #[test]
-fn amd64_decoding_goes_on_behind_bytes_that_are_no_instruction() {
+fn amd64_decoding_continues_after_invalid_bytes() {
     // (bad)  mov rax,[rip+0x10]  and half of another one
     let code = [0x06, 0x48, 0x8b, 0x05, 0x10, 0x00, 0x00, 0x00, 0x48, 0x8b, 0x05];
     assert_eq!(refs(Arch::Amd64, &code, 0x1000), [(0x1001, 0x1018, 8, false, None)]);
@@ -169,7 +169,7 @@ fn arm64_registers_are_forgotten_when_they_change() {
         (0x9e66_0001, "fmov x1,d0"),
     ];
     for (word, what) in forget {
-        // The one that changes another register is here to show that the test can tell.
+        // The one that changes another register shows that the test can fail.
         assert_eq!(between(word), usize::from(what.contains("then")), "{what}");
     }
     let keep = [

@@ -12,10 +12,10 @@ use gimli::{Abbreviations, DebugAbbrevOffset, Reader as _};
 use super::DwarfError;
 use super::units::{Data, GimliDwarf};
 
-/// Most bytes of abbreviation tables that are taken apart; Go's have a few hundred.
+/// Maximum bytes of abbreviation tables parsed; Go's have a few hundred.
 const MAX_BYTES: u64 = 16 << 20;
-/// Most attributes of one abbreviation; Go uses up to ten. Attributes can be of no size, so this is
-/// what keeps an entry of one byte from being a day's work.
+/// Most attributes of one abbreviation; Go uses up to ten. Attributes may take no bytes, so this limits the
+/// work for an entry of one byte.
 const MAX_ATTRIBUTES: usize = 64;
 
 /// The tables that were needed so far.

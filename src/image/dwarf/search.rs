@@ -1,7 +1,7 @@
-//! The search for names.
+//! Finding entries by name.
 //!
-//! Everything that can be asked for is a child of its unit's root entry, most of it in the unit of
-//! package runtime. That one is searched first and the rest only while names are missing.
+//! Everything searched for is a child of its unit's root entry, mostly in the unit of package runtime. That
+//! unit is searched first, the others only while names are missing.
 
 use std::collections::HashMap;
 
@@ -139,7 +139,7 @@ impl<'a, 'd> Search<'a, 'd> {
                 entries.skip_attributes(specifications)?;
                 continue;
             };
-            // The name comes first in what Go writes, so a name that nobody wants ends it there.
+            // Go writes the name first, so an entry with another name is skipped there.
             let mut name = None;
             let mut entry = Entry::default();
             let mut left = specifications.iter();
@@ -168,7 +168,7 @@ impl<'a, 'd> Search<'a, 'd> {
         Ok(())
     }
 
-    /// Adds an entry to the findings, if it tells enough.
+    /// Adds an entry to the findings, if it is complete.
     fn take(
         &mut self,
         index: usize,

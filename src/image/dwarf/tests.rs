@@ -10,9 +10,8 @@ use crate::image::test_elf::{PROGBITS, R, TestElf};
 const GO: u8 = 0x16;
 const C99: u8 = 0x0c;
 
-/// Abbreviations as Go's linker writes them; every number is the DWARF specification's.
-/// Each: code, tag, whether it has children, and pairs of attribute and form, with one of zeros
-/// behind the last.
+/// Abbreviations as Go's linker writes them; every number is the DWARF specification's. Each: code, tag,
+/// whether it has children, and pairs of attribute and form, with one of zeros after the last.
 #[rustfmt::skip]
 const ABBREVIATIONS: &[u8] = &[
     1, 0x11, 1, 0x03, 0x08, 0x13, 0x0b, 0x73, 0x17, 0, 0, // compile_unit: name, language, addr_base
@@ -242,7 +241,7 @@ fn entries_without_size_and_tables_without_end_are_given_up() {
 
 proptest! {
     #[test]
-    fn changed_bytes_do_no_harm(
+    fn changed_bytes_do_not_panic(
         changes in prop::collection::vec((0..3_usize, any::<prop::sample::Index>(), any::<u8>()), 1..10),
         version in 4..6_u16,
     ) {
@@ -267,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_do_no_harm(info in prop::collection::vec(any::<u8>(), 0..300), abbreviations in prop::collection::vec(any::<u8>(), 0..100)) {
+    fn random_bytes_do_not_panic(info in prop::collection::vec(any::<u8>(), 0..300), abbreviations in prop::collection::vec(any::<u8>(), 0..100)) {
         if let Ok(Some(dwarf)) = open(&info, &abbreviations, &[]) {
             let _ = dwarf.find(STRUCTS, VARIABLES, CONSTANTS);
         }

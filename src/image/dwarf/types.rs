@@ -11,7 +11,7 @@ use super::{Array, DwarfError, Field, StructType, TypeInfo};
 
 /// Most types that are followed from one to the next (typedef of array of typedef …).
 const MAX_DEPTH: u32 = 32;
-/// Most fields of a structure.
+/// Maximum fields of a structure.
 const MAX_FIELDS: usize = 8192;
 /// Size of a pointer, bytes; Go does not write it down.
 const POINTER: u64 = 8;
@@ -26,7 +26,7 @@ pub(super) struct Types<'a, 'd> {
     /// Units whose root was read; `None` for a damaged one.
     units: HashMap<usize, Option<Rc<Unit<'a>>>>,
     /// How much more may be read, in bytes and attributes. Types refer to each other as they like, so
-    /// a small section could be read for ever.
+    /// a small section could be read forever.
     work_left: u64,
     work_limit: u64,
 }
@@ -154,8 +154,8 @@ impl<'a, 'd> Types<'a, 'd> {
         Ok(count)
     }
 
-    /// Hands the entry at `at` (depth 0) and its children (depth 1) to `see`, until that says false
-    /// or an entry is damaged.
+    /// Passes the entry at `at` (depth 0) and its children (depth 1) to `see`, until it returns false or an
+    /// entry is damaged.
     fn read(
         &mut self,
         unit: &Unit<'a>,

@@ -96,7 +96,7 @@ fn check(frames: &EhFrame) {
 }
 
 #[test]
-fn tells_the_way_to_the_caller_with_and_without_an_index() {
+fn finds_the_caller_with_and_without_an_index() {
     let data = section(false);
     let searched = EhFrame::load(&file(&data, None)).unwrap().unwrap();
     assert!(searched.index.is_none());
@@ -122,7 +122,7 @@ fn an_index_of_another_form_is_not_used() {
 }
 
 #[test]
-fn a_frame_that_a_signal_interrupted_is_told() {
+fn signal_frames_are_marked() {
     let frames = EhFrame::load(&file(&section(true), None)).unwrap().unwrap();
     assert!(frames.row(LinkAddr(TEXT)).unwrap().signal_frame);
 }
@@ -167,7 +167,7 @@ fn made_of(data: Vec<u8>, table: Option<Vec<u8>>, arch: Arch) -> EhFrame {
 
 proptest! {
     #[test]
-    fn any_bytes_are_survived(
+    fn arbitrary_bytes_do_not_panic(
         data in proptest::collection::vec(any::<u8>(), 0..600),
         table in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..64)),
         arm: bool,
@@ -180,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_survived(
+    fn damaged_bytes_do_not_panic(
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         instructions in proptest::collection::vec(any::<u8>(), 0..80),
         with_index: bool,
@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn any_index_is_survived(bytes in proptest::collection::vec(any::<u8>(), 0..80), pc: u64, addr: u64) {
+    fn arbitrary_indexes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), pc: u64, addr: u64) {
         let mut usual = vec![1, 0x1b, 0x03, 0x3b, 0, 0, 0, 0];
         usual.extend(bytes);
         if let Some(index) = Index::new(&usual, LinkAddr(addr)) {

@@ -1,7 +1,7 @@
 //! Reading the headers: file, program and section headers.
 //!
-//! The `object` crate takes them apart. It is given the file through a short-lived view of its
-//! own, so that nothing but the headers and the section names is read.
+//! The `object` crate parses them. It gets a short-lived view of the file, so that only headers and section
+//! names are read.
 
 use object::elf::{self as consts, FileHeader64, ProgramHeader64, SectionHeader64};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
@@ -13,16 +13,16 @@ use super::{Elf, ElfError, ElfKind, Section, Segment};
 use crate::addr::{Arch, LinkAddr};
 use crate::bytes::PagedBytes;
 
-/// Most program headers that are read; Go's linkers write about ten.
+/// Maximum program headers read; Go's linkers write about ten.
 const MAX_PROGRAM_HEADERS: u32 = 1024;
 
-/// Most section headers that are read; Go's linkers write about forty.
+/// Maximum section headers read; Go's linkers write about forty.
 const MAX_SECTION_HEADERS: u32 = 16 * 1024;
 
 /// Size of the 64-bit file header, bytes.
 const FILE_HEADER_SIZE: usize = size_of::<FileHeader64<LE>>();
 
-/// A position in the file, as `object`'s read cache wants it.
+/// A reader with a position, as `object`'s read cache needs.
 struct Cursor<'a> {
     bytes: &'a PagedBytes,
     at: u64,
@@ -94,7 +94,7 @@ fn identify(bytes: &PagedBytes) -> Result<Vec<u8>, ElfError> {
         head.truncate(consts::ELFMAG.len());
         return Err(ElfError::NotElf { found: head });
     }
-    // What the header calls itself comes first: a short file of another kind is of that kind.
+    // Check the identification first: a short file of another kind should be reported as that kind.
     if let [_, _, _, _, class, data, version, _, ..] = *head.as_slice() {
         let class_is = |is: consts::FileClass| class == is.0;
         let big_endian = data == consts::ELFDATA2MSB.0;
@@ -104,7 +104,7 @@ fn identify(bytes: &PagedBytes) -> Result<Vec<u8>, ElfError> {
         {
             return Err(ElfError::Ident { class, data, version });
         }
-        // Up to and including `e_machine` the two classes are alike.
+        // Up to and including `e_machine` both classes have the same layout.
         if let Some(&[a, b]) = head.get(18..20) {
             let machine =
                 machine_name(if big_endian { u16::from_be_bytes([a, b]) } else { u16::from_le_bytes([a, b]) });
@@ -225,7 +225,7 @@ fn type_name(file_type: consts::FileType) -> String {
     name.to_owned()
 }
 
-/// The system that a file is for, when that is not Linux. Go's linker marks the BSDs; files for
+/// The operating system of a file that is not for Linux. Go's linker marks the BSDs; files for
 /// Linux carry 0, or GNU's mark when they use its extensions (static ones with ifuncs).
 fn other_system(abi: consts::OsAbi) -> Option<String> {
     let name = match abi {

@@ -15,11 +15,11 @@ pub(super) const GNU: &[u8] = b"GNU";
 /// Type of the GNU build id.
 pub(super) const GNU_BUILD_ID: NoteType = object::elf::NT_GNU_BUILD_ID;
 
-/// Most bytes of notes that are looked at, each range; real ones have a few hundred.
+/// Maximum bytes of notes read per range; real ones have a few hundred.
 const MAX_RANGE: u64 = 64 * 1024;
-/// Most note segments that are looked at.
+/// Maximum note segments read.
 const MAX_RANGES: usize = 16;
-/// Most bytes of a build id; Go's have 83, GNU's 20.
+/// Maximum bytes of a build id; Go's have 83, GNU's 20.
 const MAX_ID: usize = 1024;
 
 /// Where notes are in the file: a `PT_NOTE` segment.
@@ -35,7 +35,7 @@ pub(super) struct NoteRange {
 
 impl Elf {
     /// The contents of the first note of that owner and type. Notes are found by segment, which
-    /// stripping leaves alone, and then by section: Go's linker covers only its own note by a segment.
+    /// stripping leaves alone, and then by section: Go's linker puts only its own note into a segment.
     pub(super) fn note(&self, owner: &[u8], kind: NoteType) -> Option<Vec<u8>> {
         let sections = self.sections.iter().filter(|section| section.name.starts_with(".note."));
         let sections = sections.map(|section| NoteRange { offset: section.offset, size: section.size, align: 4 });

@@ -13,7 +13,7 @@ impl FuncFlags {
         self.0 & 1 != 0
     }
 
-    /// It writes SP otherwise than by push, pop and fixed frames: its caller cannot be found.
+    /// It writes SP other than by push, pop and fixed frames: its caller cannot be found.
     #[must_use]
     pub fn writes_sp(self) -> bool {
         self.0 & 2 != 0
@@ -31,7 +31,7 @@ impl FuncFlags {
 pub struct Function {
     /// First instruction.
     pub entry: LinkAddr,
-    /// First address behind it: the next function's entry.
+    /// One past its last address: the next function's entry.
     pub end: LinkAddr,
     /// Number in the table.
     pub index: u32,

@@ -1,7 +1,6 @@
-//! `runtime.pcHeader`: where it is in a program, which format it announces, and where the parts of the
-//! table are.
+//! `runtime.pcHeader`: its location in a program, its format, and the offsets of the table's parts.
 //!
-//! A header is checked before it is believed: a program may contain the magic number by chance.
+//! Headers are validated: a program may contain the magic number by chance.
 
 use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt;
@@ -9,14 +8,14 @@ use crate::image::elf::Elf;
 
 use super::SCAN_CHUNK;
 
-/// Formats of the table, by the first Go version that writes them.
+/// Formats of the table, named by the first Go version that writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// Go 1.16 and 1.17: function entries are absolute and eight bytes wide.
     Go116,
     /// Go 1.18 and 1.19: entries are offsets from the start of text.
     Go118,
-    /// Go 1.20 on: functions have a start line, inlined calls lost theirs.
+    /// Go 1.20 on: functions have a start line; inlined calls no longer do.
     Go120,
 }
 
@@ -63,7 +62,7 @@ impl Format {
     }
 }
 
-/// `runtime.pcHeader`, checked.
+/// `runtime.pcHeader`, validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Where it is.
@@ -88,10 +87,10 @@ pub struct Header {
     pub functions: u64,
 }
 
-/// No program has more functions; a larger count is nonsense.
+/// Maximum plausible number of functions.
 const MAX_FUNCTIONS: u64 = 20_000_000;
 impl Header {
-    /// Decodes the header at `addr`, or gives `None` when what is there is not one.
+    /// Decodes the header at `addr`; `None` when there is none.
     #[must_use]
     pub fn at(elf: &Elf, addr: LinkAddr) -> Option<Self> {
         let file_offset = elf.offset_of(addr)?;
@@ -151,7 +150,7 @@ impl Header {
 }
 
 fn scan_segment(elf: &Elf, vaddr: LinkAddr, offset: u64, size: u64, found: &mut Vec<Header>) {
-    // The magic number and two zeros; chunks overlap so that none is cut in two.
+    // The magic number and two zeros; chunks overlap so that none is split.
     const OVERLAP: usize = 8;
     let mut buf = vec![0_u8; SCAN_CHUNK];
     let mut at = 0_u64;

@@ -8,14 +8,14 @@ use super::header::Format;
 use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt;
 
-/// Deepest nesting of inlined calls that is believed.
+/// Maximum nesting of inlined calls accepted.
 const MAX_INLINE_DEPTH: usize = 1024;
 /// Number of the funcdata table with inlined calls (`abi.FUNCDATA_InlTree`, 1.16 to 1.27).
 const FUNCDATA_INL_TREE: u32 = 3;
 /// Number of the pcdata table with its indices (`abi.PCDATA_InlTreeIndex`).
 const PCDATA_INL_TREE_INDEX: u32 = 2;
 
-/// A place in the source, as one logical frame.
+/// A logical frame: a function and its position in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFrame {
     /// Function name as the table has it.
@@ -78,7 +78,7 @@ impl Pclntab {
             Format::Go120 => (bytes.u8_at(0)?, bytes.u32_at(4)?, bytes.u32_at(8)?, bytes.u32_at(12)?),
         };
         let parent_pc = LinkAddr(function.entry.0.checked_add(parent_pc.into())?);
-        // A parent outside the function would make the walk go anywhere.
+        // A parent outside the function is corrupt.
         (parent_pc < function.end).then_some(())?;
         Some(InlinedCall { func_id, name: self.name_at(name)?, parent_pc, start_line })
     }

@@ -1,10 +1,9 @@
-//! The function table that no Go program can live without: from a program counter to the function,
+//! The function table that every Go program has: from a program counter to the function,
 //! the file and line, the calls inlined there and the size of the frame.
 //!
-//! Formats of Go 1.16 on (runtime/symtab.go, cmd/link/internal/ld/pcln.go). Nothing is loaded up
-//! front: each question reads the few bytes that it needs. `textStart` of the header is never
-//! believed (it is not relocated in position-independent programs, and unused from 1.26 on); the
-//! start of text comes from moduledata.
+//! Formats of Go 1.16 on (runtime/symtab.go, cmd/link/internal/ld/pcln.go). Nothing is loaded up front: each
+//! query reads the few bytes it needs. `textStart` of the header is ignored (it is not relocated in
+//! position-independent programs, and unused from 1.26 on); the start of text comes from moduledata.
 
 mod function;
 mod header;
@@ -22,10 +21,10 @@ pub use function::{FuncFlags, Function};
 pub use header::{Format, Header};
 pub use inline::SourceFrame;
 
-/// Longest function or file name that is believed, bytes. Names of generic instances reach a few
+/// Maximum length of a function or file name, bytes. Names of generic instances reach a few
 /// thousand.
 const MAX_NAME: usize = 64 * 1024;
-/// Size of the pieces in which the program is scanned, bytes.
+/// Chunk size for scanning the program, bytes.
 const SCAN_CHUNK: usize = 1 << 20;
 
 /// The function table of one module.
@@ -44,7 +43,7 @@ impl Pclntab {
         Self { elf, header, text, gofunc: None }
     }
 
-    /// Adds `moduledata.gofunc`, without which inlined calls cannot be told from Go 1.18 on.
+    /// Adds `moduledata.gofunc`, which inlined calls need from Go 1.18 on.
     #[must_use]
     pub fn with_gofunc(mut self, gofunc: LinkAddr) -> Self {
         self.gofunc = Some(gofunc);
@@ -63,7 +62,7 @@ impl Pclntab {
         &self.elf
     }
 
-    /// File offset of something that is `offset` bytes behind the part that starts at `part`.
+    /// File offset of something that is `offset` bytes after the start of `part`.
     fn at(&self, part: u64, offset: u64) -> Option<u64> {
         self.header.file_offset.checked_add(part)?.checked_add(offset)
     }
@@ -85,7 +84,7 @@ impl Pclntab {
         if index < self.header.function_count {
             return self.functab(index).map(|(entry, _)| entry);
         }
-        // The last entry is only an address: the end of text.
+        // The last entry has only an address: the end of text.
         let size = self.header.format.functab_entry_size();
         let at = self.at(self.header.functions, index.checked_mul(size)?)?;
         match self.header.format {
@@ -130,7 +129,7 @@ impl Pclntab {
         })
     }
 
-    /// The function that holds `pc`.
+    /// The function that contains `pc`.
     #[must_use]
     pub fn function_at(&self, pc: LinkAddr) -> Option<Function> {
         let (mut low, mut high) = (0, self.header.function_count);
@@ -162,7 +161,7 @@ impl Pclntab {
     }
 
     fn name_at(&self, offset: u32) -> Option<String> {
-        // A name must lie in the table of names: else a hostile offset would name anything.
+        // A name must be in the name table: otherwise a bad offset could point anywhere.
         (u64::from(offset) < self.header.cus.checked_sub(self.header.names)?)
             .then(|| self.text_at(self.header.names, offset.into()))
             .flatten()
@@ -175,7 +174,7 @@ impl Pclntab {
     }
 
     /// Bytes between the stack pointer at `pc` and the caller's return address (amd64) or the
-    /// caller's frame (arm64): the `pcsp` table. `None` where the function has none, or nonsense.
+    /// caller's frame (arm64): the `pcsp` table. `None` if the function has none, or an invalid one.
     #[must_use]
     pub fn frame_size(&self, function: &Function, pc: LinkAddr) -> Option<u64> {
         self.pc_value(function, function.pcsp, pc).and_then(|size| u64::try_from(size).ok())
@@ -213,7 +212,7 @@ impl Pclntab {
         Some(LinkAddr(self.gofunc?.0.checked_add(offset.into())?))
     }
 
-    /// File and line of the code at `pc`; `("?", 0)` where the table has none, as the runtime says.
+    /// File and line of the code at `pc`; `("?", 0)` where the table has none, as the runtime prints.
     #[must_use]
     pub fn file_line(&self, function: &Function, pc: LinkAddr) -> (String, u32) {
         let find = || {

@@ -7,9 +7,8 @@ use super::header::Format;
 use super::{MAX_NAME, Pclntab, SCAN_CHUNK};
 
 impl Pclntab {
-    /// Finds functions by their exact names. Names that the program does not have are not in the
-    /// answer. Where a name stands twice (a wrapper for another calling convention), the longer
-    /// function is given.
+    /// Finds functions by their exact names. Names that the program lacks are not in the result. If a name
+    /// occurs twice (an ABI wrapper), the longer function is returned.
     ///
     /// Costs a pass over the names and over the functions up to the last one found; those of the
     /// runtime come early in both.
@@ -57,7 +56,7 @@ impl Pclntab {
             let (Some(offset), Some(chunk)) = (self.at(self.header.names, at), buf.get_mut(..want)) else { return };
             let Ok(got) = self.elf.bytes().source().read_at(offset, chunk) else { return };
             let Some(chunk) = buf.get(..got).filter(|chunk| !chunk.is_empty()) else { return };
-            // What is left of the chunk before belongs in front of this one.
+            // Prepend the rest of the previous chunk.
             let base = at - pending.len() as u64;
             pending.extend_from_slice(chunk);
             let mut start = 0;

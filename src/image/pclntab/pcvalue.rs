@@ -1,4 +1,4 @@
-//! Tables from a program counter to a value: differences of values and of program counters, by turns, as
+//! Tables from a program counter to a value: alternating deltas of value and program counter, as
 //! variable-length integers (`pcvalue`, runtime/symtab.go; unchanged from Go 1.16 to 1.27).
 
 use super::Pclntab;
@@ -6,11 +6,11 @@ use super::function::Function;
 use crate::addr::LinkAddr;
 use crate::image::elf::Elf;
 
-/// Most steps in one pc-value table; the largest functions of real programs have some 100,000.
+/// Maximum steps in one pc-value table; the largest functions of real programs have some 100,000.
 const MAX_PCVALUE_STEPS: usize = 4 << 20;
 
 impl Pclntab {
-    /// The value that a pc-value table holds for `pc`; `None` where it holds none or is corrupt.
+    /// The value that a pc-value table holds for `pc`; `None` if there is none or the table is corrupt.
     pub(super) fn pc_value(&self, function: &Function, table: u32, pc: LinkAddr) -> Option<i32> {
         if table == 0 {
             return None;

@@ -57,7 +57,7 @@ const ROWS: &[Row<'static>] = &[
 ];
 
 #[test]
-fn finds_the_names_that_are_wanted() {
+fn finds_the_requested_names() {
     let elf = open(&elf(".symtab", ROWS));
     let symbols = Symbols::load(&elf, |name| name.starts_with(b"runtime.") || name == b"puts").unwrap();
     assert_eq!(symbols.get("runtime.allgs"), Some(Symbol { addr: LinkAddr(0x9000), size: 24 }), "the first counts");
@@ -68,7 +68,7 @@ fn finds_the_names_that_are_wanted() {
 }
 
 #[test]
-fn names_the_function_that_an_address_lies_in() {
+fn names_the_function_that_contains_an_address() {
     for name in [".symtab", ".dynsym"] {
         let elf = open(&elf(name, ROWS));
         let symbols = Symbols::load(&elf, |_| false).unwrap();
@@ -96,7 +96,7 @@ fn files_without_symbols_have_none() {
 }
 
 #[test]
-fn names_that_lead_nowhere_are_left_out() {
+fn invalid_names_are_skipped() {
     let (mut rows, mut names) = table(&[("first", GLOBAL_FUNC, 1, 0x1100, 8), ("second", GLOBAL_FUNC, 1, 0x1200, 8)]);
     rows[24..28].fill(0xff);
     rows.extend([1, 2, 3]); // half a row

@@ -4,8 +4,8 @@
 //! magic       8 bytes  89 67 6f 73 70 79 0a 1a
 //! version     u32      2
 //! length      u32      of the description
-//! description JSON     what this is, for whoever finds the file: program, pid, time, architecture
-//! checksum    u32      CRC-32 of all that is before it
+//! description JSON     for people without gospy: program, pid, time, architecture
+//! checksum    u32      CRC-32 of everything before it
 //! blocks:
 //!   part      u32      1 headers, 2 notes, 3 memory, 4 parts of the program's files
 //!   size      u32      bytes when decompressed, at most 1 MiB
@@ -19,10 +19,9 @@
 //!   checksum  u32      CRC-32 of the sixteen bytes before it
 //! ```
 //!
-//! Numbers are little-endian. All blocks decompressed, one behind the other, are the core file. A
-//! reader refuses a version that is newer than its own; additions that an older reader can do
-//! without do not raise the version. Version 1 differs in the types of gospy's own notes, which were 1
-//! to 3, and is read too.
+//! Numbers are little-endian. The core file is the concatenation of all decompressed blocks. A reader refuses a
+//! version newer than its own; additions that older readers can ignore do not raise the version. Version 1,
+//! which is read too, differs only in the types of gospy's own notes (1 to 3).
 
 mod reader;
 mod writer;
@@ -32,9 +31,9 @@ pub use writer::{Description, WriteError, Written, goal, replaces, write, write_
 
 use crate::bytes::ByteSource;
 
-/// The first bytes: not text, and damaged by whatever takes it for text.
+/// The first bytes: not text, so that any text conversion damages them visibly.
 pub const MAGIC: [u8; 8] = *b"\x89gospy\n\x1a";
-/// The version that is written, and the newest that is read.
+/// The version written, and the newest one read.
 pub const VERSION: u32 = 2;
 
 /// Largest block, decompressed, bytes.
@@ -50,7 +49,7 @@ pub(super) fn crc(parts: &[&[u8]]) -> u32 {
     crc.sum()
 }
 
-/// Whether a file begins like a capture.
+/// Whether a file starts with a capture's magic.
 #[must_use]
 pub fn is_capture(source: &dyn ByteSource) -> bool {
     let mut magic = [0; MAGIC.len()];
@@ -63,7 +62,7 @@ pub enum CaptureFileError {
     /// Reading failed.
     #[error("reading the capture failed: {0}")]
     Io(#[from] std::io::Error),
-    /// It is of a version that did not exist yet.
+    /// It has a newer version.
     #[error("the capture has format version {found}; this gospy reads up to {VERSION}: a newer gospy is needed")]
     Version {
         /// Its version.
@@ -77,7 +76,7 @@ pub enum CaptureFileError {
         /// What is cut off.
         part: &'static str,
     },
-    /// A checksum is wrong, or something that it covers makes no sense.
+    /// A checksum is wrong, or what it covers is malformed.
     #[error("the capture is damaged in {part}, in the block at byte {offset}: {what}")]
     Damaged {
         /// Which part of it.
@@ -89,7 +88,7 @@ pub enum CaptureFileError {
     },
 }
 
-/// The number of a part in the file, and its name.
+/// The number of each part in the file, and its name.
 const PARTS: [(u32, &str); 5] =
     [(0, "its end"), (1, "its headers"), (2, "its notes"), (3, "its memory"), (4, "its parts of files")];
 

@@ -1,4 +1,4 @@
-//! Reading a capture: every checksum at once, and a block only when it is needed.
+//! Reading a capture: checks every checksum on opening, and decompresses blocks on demand.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,7 +9,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::{BLOCK_HEADER, CaptureFileError, MAGIC, MAX_BLOCK, MAX_DESCRIPTION, VERSION, crc, part_name};
 use crate::bytes::{ByteSource, FieldsExt};
 
-/// How many decompressed blocks are remembered.
+/// Number of decompressed blocks cached.
 const REMEMBERED: usize = 64;
 const END: usize = 20;
 
@@ -166,9 +166,9 @@ fn end(source: &dyn ByteSource, at: u64, blocks: usize, size: u64) -> Result<(),
             "it speaks of {count} blocks with {total} bytes, and there are {blocks} with {size}"
         )));
     }
-    let behind = at.saturating_add(END as u64);
-    if source.len() != behind {
-        return Err(damaged(format!("{} bytes follow it", source.len().saturating_sub(behind))));
+    let end_of_file = at.saturating_add(END as u64);
+    if source.len() != end_of_file {
+        return Err(damaged(format!("{} bytes follow it", source.len().saturating_sub(end_of_file))));
     }
     Ok(())
 }

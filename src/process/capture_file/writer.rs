@@ -1,4 +1,4 @@
-//! Writing a capture: compressed as it is made, and in its place only when it is whole.
+//! Writing a capture: compressed on the fly, and given its name only when complete.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,10 +13,10 @@ use crate::new_file::{Goal, NewFileError, Replace};
 use crate::process::file_bytes::FileBytes;
 use crate::process::recording::{ElfImage, Part};
 
-/// How much goes into one block, decompressed, bytes.
+/// Decompressed size of a block, bytes.
 const BLOCK: usize = 256 << 10;
 
-/// What the file says of itself to whoever looks into it without gospy.
+/// The file's description of itself, readable without gospy.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
     /// The version of gospy.
@@ -31,11 +31,11 @@ pub struct Description {
     pub go_version: String,
     /// `GOARCH`.
     pub arch: &'static str,
-    /// How many goroutines.
+    /// Number of goroutines.
     pub goroutines: u64,
 }
 
-/// The description with what is the same in all captures.
+/// The description, with the fields that are the same in all captures.
 #[derive(Serialize)]
 struct Full<'d> {
     format: &'static str,
@@ -54,7 +54,7 @@ pub struct Written {
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// There is a file of that name, and it is no capture.
+    /// The file exists and is not a capture.
     #[error("{} exists and is no {wanted}; --force writes over it", path.display())]
     Exists {
         /// Its path.
@@ -62,7 +62,7 @@ pub enum WriteError {
         /// What would be replaced: "capture", "core file".
         wanted: &'static str,
     },
-    /// There can be no file, or writing failed.
+    /// The file cannot be created, or writing failed.
     #[error(transparent)]
     File(NewFileError),
 }
@@ -85,11 +85,11 @@ fn is_core_file(file: File) -> bool {
         && head.get(16..) == Some(&[4, 0])
 }
 
-/// Where a capture (or with `core` a plain core file) is to be written. What is there is replaced as
-/// [`replaces`] says.
+/// Where to write a capture (or with `core` a plain core file). [`replaces`] decides whether an existing file
+/// is replaced.
 ///
 /// # Errors
-/// When another kind of file is there, or the directory cannot be opened.
+/// When a file of another kind exists, or the directory cannot be opened.
 pub fn goal(path: &Path, core: bool, force: bool) -> Result<Goal, WriteError> {
     Goal::new(path, replaces(core, force)).map_err(|error| refused(error, core))
 }
@@ -103,17 +103,17 @@ fn refused(error: NewFileError, core: bool) -> WriteError {
     }
 }
 
-/// Writes a capture to `goal`, or with no description the plain core file; what was there is replaced
-/// at the very end, when all of the new one is on the disk.
+/// Writes a capture to `goal`, or without a description a plain core file. An existing file is replaced at the
+/// very end, when the new one is on disk.
 ///
 /// # Errors
-/// When another kind of file has come to be there, or writing fails. What was there is there still then.
+/// When a file of another kind has appeared, or writing fails. An existing file is unchanged then.
 pub fn write(goal: &Goal, image: &ElfImage, description: Option<&Description>) -> Result<Written, WriteError> {
     let written = goal.write(|out| write_to(out, image, description));
     Ok(Written { len: written.map_err(|error| refused(error, description.is_none()))? })
 }
 
-/// Writes the same to a stream.
+/// Like [`write`], to a stream.
 ///
 /// # Errors
 /// The stream's.
@@ -124,7 +124,7 @@ pub fn write_to(out: &mut dyn Write, image: &ElfImage, description: Option<&Desc
     }
 }
 
-/// The whole file, into anything.
+/// Writes the whole file.
 fn compressed(out: &mut dyn Write, image: &ElfImage, description: &Description) -> io::Result<()> {
     let contents = "an ELF core file in deflate blocks; `gospy capture --from FILE --uncompressed -o CORE` unpacks it";
     let full = Full { format: "gospy capture", contents, description };
@@ -171,7 +171,7 @@ impl Blocks<'_> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        // Deflate adds five bytes for each 16 KiB of what cannot be compressed, at most.
+        // Deflate adds at most five bytes for each 16 KiB of incompressible data.
         let mut data = Vec::with_capacity(self.pending.len() + self.pending.len() / 1024 + 64);
         self.compress.reset();
         let status = self.compress.compress_vec(&self.pending, &mut data, FlushCompress::Finish)?;

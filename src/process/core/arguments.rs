@@ -1,19 +1,19 @@
-//! The whole command line, from where the kernel put it: at the start of the main thread's stack,
+//! The full command line, from where the kernel put it: at the start of the main thread's stack,
 //! below the auxiliary vector. `NT_PRPSINFO` has only 79 bytes of it.
 
 use super::memory::Memory;
 use crate::bytes::FieldsExt;
 
-/// The kernel's limit for arguments and environment together is a quarter of the stack's; this much
-/// is looked through.
+/// The kernel's limit for arguments and environment together is a quarter of the stack's; this much is
+/// searched.
 const MAX_VECTOR: u64 = 4 << 20;
-/// Most arguments that are read.
+/// Maximum arguments read.
 const MAX_ARGUMENTS: usize = 100_000;
 /// Longest argument (`MAX_ARG_STRLEN`).
 const MAX_ARGUMENT: usize = 128 << 10;
 const AT_EXECFN: u64 = 31;
 
-/// The arguments; `None` when the stack is not in the core file or was written over.
+/// The arguments; `None` when the stack is not in the core file or was overwritten.
 pub(super) fn read(memory: &Memory, auxv: &[(u64, u64)]) -> Option<Vec<String>> {
     // The name of the program lies above everything else that the kernel puts there.
     let top = auxv.iter().find(|(kind, _)| *kind == AT_EXECFN)?.1;

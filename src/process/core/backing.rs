@@ -1,9 +1,9 @@
-//! Files that a process had mapped, for the pages that the kernel left out of its core file because
-//! they are in a file anyway.
+//! Files that a process had mapped, for pages that the kernel omits from the core file because they are in a
+//! file.
 //!
-//! A file is used only if it is the one that was mapped: its build id must be that in the core file,
-//! which by default has the first page of every ELF file. Where neither tells, a file that the user
-//! names is taken, and one that the core file names is not.
+//! A file is used only if it is the one that was mapped: its build id must be that in the core file, which by
+//! default has the first page of every ELF file. If either has none, a file that the user names is used, and
+//! one that the core file names is not.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use crate::bytes::{ByteSource, FieldsExt};
 use crate::process::file_bytes::FileBytes;
 
-/// Most bytes of program headers or of one note segment that are looked at.
+/// Maximum bytes of program headers or of one note segment read.
 const MAX_PART: usize = 64 << 10;
-/// A build id longer than this is none.
+/// Maximum build id length, bytes.
 const MAX_ID: usize = 1024;
 
 /// Where to look for files.
@@ -23,7 +23,7 @@ pub(super) struct Places {
     pub(super) sysroot: Option<PathBuf>,
 }
 
-/// What names a build.
+/// What identifies a build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct BuildIds {
     go: Option<Vec<u8>>,
@@ -31,7 +31,7 @@ pub(super) struct BuildIds {
 }
 
 impl BuildIds {
-    /// Of the ELF file that `read` gives (offset and length, `None` where it is not to be had).
+    /// Of the ELF file that `read` gives (offset and length, `None` where not available).
     pub(super) fn read(read: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Option<Self> {
         let head = read(0, 64)?;
         if !head.starts_with(b"\x7fELF\x02\x01") {
@@ -70,7 +70,7 @@ impl BuildIds {
         }
     }
 
-    /// Whether two files are of the same build; `None` where that cannot be told.
+    /// Whether two files are of the same build; `None` when unknown.
     pub(super) fn same(&self, other: &Self) -> Option<bool> {
         match ((&self.go, &other.go), (&self.gnu, &other.gnu)) {
             ((Some(a), Some(b)), _) | (_, (Some(a), Some(b))) => Some(a == b),
@@ -87,10 +87,10 @@ impl BuildIds {
     }
 }
 
-/// Whether a file is the right one, where something proves it.
+/// Whether a file is the right one, if that can be proven.
 pub(super) type Proof<'p> = &'p dyn Fn(&FileBytes) -> Option<bool>;
 
-/// A file that was found, and whether it is certain that it is the right one.
+/// A file that was found, and whether it is proven to be the right one.
 pub(super) struct Found {
     pub(super) file: Arc<FileBytes>,
     pub(super) path: PathBuf,
@@ -98,9 +98,9 @@ pub(super) struct Found {
 }
 
 impl Places {
-    /// The file that was mapped from `path`, whose build the core file knows as `expected`. For the
-    /// program itself there is another proof, where build ids prove nothing; and a file that the user
-    /// names is taken without any. The error says what was tried.
+    /// The file that was mapped from `path`, with build id `expected` in the core file. For the program itself
+    /// there is another proof when build ids prove nothing; a file named by the user needs no proof. The error
+    /// lists what was tried.
     pub(super) fn find(
         &self,
         path: &str,

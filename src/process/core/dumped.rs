@@ -1,4 +1,4 @@
-//! A core file that a kernel, gdb or QEMU wrote.
+//! A core file written by a kernel, gdb or QEMU.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -18,7 +18,7 @@ use crate::process::{Backend, Clock, Limitation, ProcessInfo, ThreadInfo, Tid};
 
 const AT_ENTRY: u64 = 9;
 const AT_EXECFN: u64 = 31;
-/// Longest path that is read from memory, bytes.
+/// Maximum path length read from memory, bytes.
 const MAX_PATH: usize = 4096;
 
 impl CoreTarget {
@@ -38,7 +38,7 @@ impl CoreTarget {
         let exe = by_mapping.or_else(by_name).unwrap_or_default();
         let mut executable = OnceLock::new();
         if files.is_empty() {
-            // QEMU does not list files: the program's own mappings follow from its headers.
+            // QEMU does not list files; derive the program's own mappings from its headers.
             let found =
                 find_program(&places, &exe, &memory, at(AT_PHDR), ids_at_headers(&memory, at(AT_PHDR)).as_ref());
             if let Ok(found) = &found {
@@ -64,7 +64,7 @@ impl CoreTarget {
             start_ticks: None,
             state: None,
             rss_bytes: None,
-            // The main thread has the sum of all.
+            // The main thread's times are the sum of all threads.
             cpu_ns: threads.iter().find(|thread| thread.tid == pid).map(|thread| thread.cpu_ns),
             ..ProcessInfo::default()
         };

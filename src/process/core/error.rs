@@ -16,25 +16,25 @@ pub enum CoreError {
         /// The reason.
         source: std::io::Error,
     },
-    /// It is something else.
+    /// It is another kind of file.
     #[error("this is neither a capture nor a core file that can be read: {what}")]
     NotCore {
         /// What was found instead.
         what: String,
     },
-    /// Its headers make no sense.
+    /// Its headers are malformed.
     #[error("the headers of the core file make no sense: {what}")]
     Headers {
         /// What is wrong.
         what: String,
     },
-    /// It is a capture that cannot be read.
+    /// It is an unreadable capture.
     #[error(transparent)]
     Capture(#[from] CaptureFileError),
-    /// Something that a capture remembers is damaged.
+    /// An attachment of a capture is damaged.
     #[error("the capture is damaged: its attachment {name:?} cannot be read: {what}")]
     Attachment {
-        /// The key that it is remembered under.
+        /// The key it is stored under.
         name: String,
         /// What is wrong with it.
         what: &'static str,
@@ -50,7 +50,7 @@ pub enum CoreError {
 }
 
 impl CoreError {
-    /// Of what kind it is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -1,7 +1,7 @@
-//! What a capture says of the process besides its memory: the JSON in its first note.
+//! Everything about the process except its memory in a capture: the JSON in its first note.
 //!
-//! These types are the format. They are apart from those of the program, so that a change of the
-//! program does not change the format by accident. Fields are only ever added, as optional ones.
+//! These types define the format. They are separate from the program's own types, so that a code change does
+//! not change the format by accident. Fields are only ever added, as optional ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,16 +22,16 @@ pub(in crate::process) struct Facts {
     /// How the process ended, in recordings of core files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::process) ended: Option<EndedFacts>,
-    /// Every attachment that there is; absent in captures from before they were listed.
+    /// All attachments; absent in older captures, which do not list them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::process) attachments: Option<Vec<AttachmentFacts>>,
 }
 
-/// An attachment, and how to know it again: in a plain core file nothing else has a checksum.
+/// An attachment and its checksum: in a plain core file nothing else has one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::process) struct AttachmentFacts {
     pub(in crate::process) name: String,
-    /// Version of its form; those of captures without this list have version 1.
+    /// Version of its encoding; 1 in captures without this list.
     pub(in crate::process) version: u32,
     /// CRC-32 of its bytes.
     pub(in crate::process) crc32: u32,
@@ -41,7 +41,7 @@ pub(in crate::process) struct AttachmentFacts {
 pub(in crate::process) struct EndedFacts {
     thread: i32,
     signal: i32,
-    /// `si_code` and the word behind it; absent where they are not known.
+    /// `si_code` and the word after it; absent when unknown.
     code: Option<i32>,
     word: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Parts of a file that a capture holds.
+//! The parts of a file that a capture contains.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::headers::FilePart;
 use crate::bytes::ByteSource;
 
-/// A file of which only parts are there; reads end where a part ends and none follows.
+/// A file with gaps; reads end at the first gap.
 pub(super) struct FileParts {
     pub(super) source: Arc<dyn ByteSource>,
     /// Ascending.

@@ -1,4 +1,4 @@
-//! The files that a process had mapped: outside of its core file, or inside of a capture.
+//! The files that a process had mapped: outside its core file, or inside a capture.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,15 +13,15 @@ use crate::process::file_bytes::FileBytes;
 const PAGE: u64 = 4096;
 const PAGE_LEN: usize = 4096;
 
-/// Where the bytes of files come from.
+/// The source of the files' bytes.
 pub(super) enum Files {
-    /// From the files themselves, looked for once each.
+    /// The files themselves, each located once.
     Outside {
         places: Places,
         executable: OnceLock<Result<Found, String>>,
         others: Mutex<BTreeMap<String, Arc<OnceLock<Resolved>>>>,
     },
-    /// From the capture: by number, and their paths.
+    /// The capture: file parts by number, and paths.
     Inside { files: Vec<(Option<String>, Arc<FileParts>)> },
 }
 
@@ -29,7 +29,7 @@ pub(super) type Resolved = Result<Arc<FileBytes>, String>;
 
 /// The build ids of the program, whose headers are at `at_phdr`.
 pub(super) fn ids_at_headers(memory: &Memory, at_phdr: Option<u64>) -> Option<BuildIds> {
-    // In a file that is loaded with its header, the program headers follow on it.
+    // In a file loaded with its header, the program headers follow it.
     let start = at_phdr?.checked_sub(64)?;
     BuildIds::read(|at, len| memory.exact(start.checked_add(at)?, len))
 }
@@ -45,14 +45,14 @@ pub(super) fn find_program(
     places.find(exe, ids, Some(&|file| same_pages(memory, file, at_phdr)))
 }
 
-/// Whether pages of the program that it cannot have written to are in the core file as they are in
-/// `file`; `None` where the core file has none of them.
+/// Whether the program's read-only pages in the core file equal those in `file`; `None` when the core file has
+/// none.
 fn same_pages(memory: &Memory, file: &dyn ByteSource, at_phdr: Option<u64>) -> Option<bool> {
     let mut proven = None;
     for (segment, writable) in segments_of(file, "", at_phdr) {
         let Some(page) = memory.exact(segment.start, PAGE_LEN).filter(|_| !writable) else { continue };
         let mut own = vec![0; PAGE_LEN];
-        // Behind the end of the file the page is zero.
+        // After the end of the file the page is zero.
         file.read_at(segment.offset, &mut own).ok()?;
         if own != page {
             return Some(false);

@@ -1,4 +1,4 @@
-//! The headers of an ELF core file: which memory it has and where its notes are.
+//! The headers of an ELF core file: the memory it contains and where its notes are.
 
 use object::elf as consts;
 
@@ -6,9 +6,9 @@ use super::CoreError;
 use crate::addr::Arch;
 use crate::bytes::{ByteSource, FieldsExt};
 
-/// Most program headers that are read. A process has 65,530 mappings unless that was raised.
+/// Maximum program headers read. A process has at most 65,530 mappings by default.
 const MAX_HEADERS: u64 = 1 << 21;
-/// Most bytes of notes that are read. A thread has about 2 KiB, a mapped file its path.
+/// Maximum bytes of notes read. A thread takes about 2 KiB, a mapped file its path.
 const MAX_NOTES: u64 = 256 << 20;
 const FILE_HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
@@ -23,7 +23,7 @@ pub(in crate::process) const PT_GOSPY_FILE: u32 = 0x676f_7370;
 pub(super) struct Load {
     /// First address.
     pub(super) start: u64,
-    /// First address behind it.
+    /// One past its last address.
     pub(super) end: u64,
     /// Where its bytes are in the core file.
     pub(super) offset: u64,
@@ -54,9 +54,9 @@ pub(super) struct Headers {
     /// have.
     pub(super) loads: Vec<Load>,
     pub(super) parts: Vec<FilePart>,
-    /// All notes, one behind the other, each range with its alignment.
+    /// All notes in file order, each range with its alignment.
     pub(super) notes: Vec<(Vec<u8>, u64)>,
-    /// How long the file must be to hold everything that its headers speak of.
+    /// The length a file must have to contain everything its headers mention.
     pub(super) complete_len: u64,
 }
 
@@ -71,7 +71,7 @@ impl Headers {
             return Err(CoreError::Headers { what: format!("program headers of {size} bytes instead of 56") });
         }
         if count == u64::from(consts::PN_XNUM) {
-            // More than fit into 16 bits: the first section header has the number.
+            // If the number does not fit into 16 bits, it is in the first section header.
             let section: [u8; FILE_HEADER] = array(source, word(40)).ok_or_else(|| CoreError::Headers {
                 what: "the number of program headers is in a section header that is not there".to_owned(),
             })?;
@@ -104,7 +104,7 @@ impl Headers {
                 self.add(source, header, &mut notes_left);
             }
             if got < buf.len() {
-                // What is missing is told by `complete_len`.
+                // `complete_len` shows what is missing.
                 return;
             }
             done += some;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_a_file_is_instead() {
+    fn other_files_are_named_in_the_error() {
         let text = |bytes: &[u8]| Headers::read(&bytes.to_vec()).unwrap_err().to_string();
         assert!(text(b"hello").contains("68, 65"), "{}", text(b"hello"));
         let mut program = vec![0; 64];

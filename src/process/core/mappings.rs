@@ -1,4 +1,4 @@
-//! What was mapped where, from the segments of a core file and the files that it names.
+//! The mappings, from the segments of a core file and the files it names.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,12 @@ use crate::addr::Addr;
 use crate::process::Mapping;
 use crate::process::maps::DELETED;
 
-/// The segments of the core file, cut where mapped files begin and end, and what else of files was
-/// mapped (gdb leaves out what is only read). The inode of a file is made up: it only tells one file
-/// from another.
+/// The segments of the core file, cut where mapped files begin and end, plus other file mappings (gdb omits
+/// read-only ones). Inodes are made up: they only distinguish files.
 pub(super) fn mappings(memory: &Memory, files: &[FileNote]) -> Vec<Mapping> {
     const READ_ONLY: u32 = 4;
     let mut pieces: Vec<(u64, u64, u32, Option<&FileNote>)> = Vec::new();
-    // Up to where each file's range has been seen to.
+    // The end of the part of each file's range handled so far.
     let mut upto = 0;
     let mut files = files.iter().peekable();
     for load in memory.loads() {

@@ -26,8 +26,7 @@ impl Memory {
         self.loads.get(behind.checked_sub(1)?).filter(|load| addr < load.end)
     }
 
-    /// Reads what is at `addr`, up to the end of a segment's bytes at most: 0 where the core file
-    /// has none.
+    /// Reads from `addr` up to the end of the segment's bytes; returns 0 where the core file has none.
     pub(super) fn read_some(&self, addr: u64, buf: &mut [u8]) -> std::io::Result<usize> {
         let Some(load) = self.load_at(addr) else { return Ok(0) };
         let into = addr - load.start;
@@ -39,7 +38,7 @@ impl Memory {
         }
     }
 
-    /// Exactly `len` bytes, which the caller has bounded.
+    /// Exactly `len` bytes (bounded by the caller).
     pub(super) fn exact(&self, addr: u64, len: usize) -> Option<Vec<u8>> {
         let mut out = vec![0; len];
         let mut done = 0;
@@ -156,14 +155,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_come_back(steps in proptest::collection::vec((1_u64..1 << 40, 1_u64..1 << 20), 0..50)) {
+        fn ranges_round_trip(steps in proptest::collection::vec((1_u64..1 << 40, 1_u64..1 << 20), 0..50)) {
             let mut at = 0;
             let ranges: Vec<_> = steps.into_iter().map(|(gap, len)| { at += gap; let start = at; at += len; (start, len) }).collect();
             prop_assert_eq!(decode_ranges(&encode_ranges(ranges.clone())), Some(ranges));
         }
 
         #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             decode_ranges(&bytes);
         }
     }

@@ -14,12 +14,12 @@ const NT_SIGINFO: u32 = 0x5349_4749;
 
 /// Owner of gospy's own notes.
 pub(in crate::process) const GOSPY: &[u8] = b"GOSPY";
-/// A description of the process and of how it was recorded, in JSON. The types of these notes have `GS`
-/// in their upper half, because gdb and Delve look at the type of a note and not at its owner.
+/// A description of the process and its recording, in JSON. The types of these notes have `GS`
+/// in their upper half, because gdb and Delve check the type of a note but not its owner.
 pub(in crate::process) const GOSPY_FACTS: u32 = 0x4753_0001;
-/// Which bytes of the memory were really read.
+/// The ranges of memory that were really read.
 pub(in crate::process) const GOSPY_RANGES: u32 = 0x4753_0002;
-/// Something that a layer above left there: its name, a NUL, and its bytes.
+/// An attachment from a higher layer: its name, a NUL, and its bytes.
 pub(in crate::process) const GOSPY_ATTACHMENT: u32 = 0x4753_0003;
 /// Their types in captures of version 1, in the same order.
 const GOSPY_VERSION_1: [u32; 3] = [1, 2, 3];
@@ -27,7 +27,7 @@ const GOSPY_VERSION_1: [u32; 3] = [1, 2, 3];
 /// Offset of the registers in `elf_prstatus`.
 pub(in crate::process) const PR_REG: usize = 112;
 
-/// Most threads, files and such that are believed.
+/// Maximum threads, files and other items accepted.
 const MAX_ENTRIES: usize = 1 << 22;
 
 /// One thread.
@@ -35,7 +35,7 @@ const MAX_ENTRIES: usize = 1 << 22;
 pub(super) struct ThreadNote {
     pub(super) tid: Tid,
     pub(super) registers: Option<Registers>,
-    /// User and system time, ns; of the main thread the kernel tells that of all.
+    /// User and system time, ns; for the main thread, the sum of all threads.
     pub(super) cpu_ns: u64,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct ProcessNote {
     pub(super) pid: i32,
     pub(super) uid: u32,
     pub(super) name: String,
-    /// Arguments with blanks between, cut to 79 bytes by the kernel.
+    /// Arguments joined by spaces, truncated to 79 bytes by the kernel.
     pub(super) arguments: String,
 }
 
@@ -59,20 +59,20 @@ pub(super) struct FileNote {
     pub(super) path: String,
 }
 
-/// What all notes say.
+/// The contents of all notes.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) threads: Vec<ThreadNote>,
     pub(super) process: Option<ProcessNote>,
     pub(super) auxv: Vec<(u64, u64)>,
     pub(super) files: Vec<FileNote>,
-    /// How it ended; `None` in what gdb writes of a process that lives.
+    /// How it ended; `None` when gdb wrote the file of a live process.
     pub(super) ended: Option<Ended>,
     /// Description, ranges and attachments of a capture.
     pub(super) facts: Option<Vec<u8>>,
     pub(super) ranges: Option<Vec<u8>>,
     pub(super) attachments: Vec<(String, Vec<u8>)>,
-    /// What is wrong with them as notes: a core file of another's is read as far as it goes, a capture is
+    /// What is malformed in the notes: other tools' core files are read as far as possible, a capture is
     /// refused.
     pub(super) malformed: Option<&'static str>,
 }
@@ -123,11 +123,10 @@ impl Notes {
     }
 }
 
-/// What says how a process ended.
+/// Collects how a process ended.
 ///
-/// The kernel puts the thread that died first, with the signal that it died of (`fill_note_info`,
-/// fs/binfmt_elf.c), and one `NT_SIGINFO`. gdb, which is asked for a core file of a process that
-/// lives, begins with the process instead.
+/// The kernel puts the thread that died first, with the signal that killed it (`fill_note_info`,
+/// fs/binfmt_elf.c), and one `NT_SIGINFO`. gdb, which dumps live processes, starts with the process instead.
 #[derive(Debug, Default)]
 struct Ending {
     first: Option<u32>,
@@ -154,7 +153,7 @@ impl Ending {
     }
 }
 
-/// Calls `visit` with owner, type and contents of each note, and says whether all were there.
+/// Calls `visit` with owner, type and contents of each note; false if the notes end early.
 fn each(bytes: &[u8], align: u64, mut visit: impl FnMut(&[u8], u32, &[u8])) -> bool {
     let align = if align == 8 { 8_usize } else { 4 };
     let mut rest = bytes;
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_kernel_s_core_files_are_of_the_dead() {
+    fn only_kernel_core_files_are_of_ended_processes() {
         let mut status = vec![0; 392];
         status[12] = 6;
         status[32..36].copy_from_slice(&77_i32.to_le_bytes());
@@ -310,7 +309,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_notes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in 0_usize..6) {
+        fn arbitrary_notes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in 0_usize..6) {
             let kind = [NT_PRSTATUS, NT_PRPSINFO, NT_AUXV, NT_FILE, NT_SIGINFO, 99][kind];
             let mut all = note(b"CORE", kind, &bytes);
             all.extend(&bytes);

@@ -1,4 +1,4 @@
-//! Opening a core file or a capture, of whichever kind it is.
+//! Opening a core file or a capture.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl CoreTarget {
     ///
     /// # Errors
     /// When it cannot be opened, is neither a capture nor a core file of a 64-bit little-endian
-    /// amd64 or arm64 process, is damaged, or its headers make no sense.
+    /// amd64 or arm64 process, is damaged, or has malformed headers.
     pub fn open(path: &Path, options: &CoreOptions) -> Result<Self, CoreError> {
         let io = |source| CoreError::Io { path: path.to_owned(), source };
         let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(io)?;
@@ -35,8 +35,7 @@ impl CoreTarget {
         Ok(target)
     }
 
-    /// Opens a core file or capture whose bytes are at hand. Without a note that says when it was made, its
-    /// time is unknown (0).
+    /// Opens a core file or capture from its bytes. Its time is unknown (0) unless a note has it.
     ///
     /// # Errors
     /// As [`CoreTarget::open`].
@@ -66,7 +65,7 @@ impl CoreTarget {
                     .map_err(|e| CoreError::Note { note: "description", what: e.to_string() })?;
                 Self::of_capture(source, arch, memory, facts, notes, parts, shortcomings)
             }
-            // Without it, what gospy recorded would be taken for what a kernel dumped.
+            // Without it, a recording would be mistaken for a kernel's core file.
             None if is_capture || notes.ranges.is_some() || !notes.attachments.is_empty() => {
                 Err(CoreError::Note { note: "description", what: "it is missing".to_owned() })
             }

@@ -1,4 +1,4 @@
-//! A capture: what gospy wrote into its core file besides memory.
+//! A capture: gospy's own notes in its core file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl CoreTarget {
     }
 }
 
-/// The attachments of a capture by their names. Where they are listed, all are there and none is another.
+/// The attachments of a capture by name. If they are listed, all must be present and match their checksums.
 fn remembered(
     listed: Option<&[AttachmentFacts]>,
     found: Vec<(String, Vec<u8>)>,

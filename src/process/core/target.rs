@@ -1,4 +1,4 @@
-//! A core file as a [`Target`], however it was opened.
+//! A core file or capture as a [`Target`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,7 @@ pub struct CoreTarget {
 }
 
 impl CoreTarget {
-    /// Reads what a mapped file has at `addr`, for a page that the core file does not hold.
+    /// Reads memory at `addr` from the mapped file, for pages that the core file does not contain.
     fn read_backing(&self, addr: u64, buf: &mut [u8]) -> usize {
         let Files::Outside { .. } = &self.files else { return 0 };
         let behind = self.mappings.partition_point(|mapping| mapping.start.0 <= addr);
@@ -52,7 +52,7 @@ impl CoreTarget {
         let Ok(file) = self.file_of(mapping) else { return 0 };
         let offset = mapping.offset.saturating_add(addr - mapping.start.0);
         let got = file.read_at(offset, buf).unwrap_or(0);
-        // Behind a file's end its last page is zero.
+        // After the end of a file, its last page is zero.
         let page_end = file.len().next_multiple_of(PAGE);
         let zeros = usize::try_from(page_end.saturating_sub(offset)).unwrap_or(usize::MAX).min(want);
         if got < zeros && offset.saturating_add(got as u64) >= file.len() {
@@ -71,7 +71,7 @@ impl CoreTarget {
             }
             Files::Outside { .. } if mapping.path == self.process.exe => self.found_executable(),
             Files::Outside { places, others, .. } => {
-                // Who looks for one file holds up nobody who has found another.
+                // Locating one file must not block access to others.
                 let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
                 let file = Arc::clone(others.entry(mapping.path.clone()).or_default());
                 drop(others);
@@ -100,7 +100,7 @@ impl CoreTarget {
         }
     }
 
-    /// The build ids that the core file's own copy of the start of a file has.
+    /// The build ids in the core file's copy of a file's first page.
     fn ids_of(&self, path: &str) -> Option<BuildIds> {
         let at_phdr = self.auxv.iter().find(|(kind, _)| *kind == AT_PHDR).map(|(_, value)| *value);
         let first = self.mappings.iter().find(|mapping| mapping.path == path && mapping.offset == 0);

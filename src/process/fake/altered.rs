@@ -1,5 +1,5 @@
-//! Another target, with some of what it says and does changed: one double for all tests that take a real
-//! target or a recording and have it go wrong in one way.
+//! A wrapper that changes some answers of another target: for tests that make a real target or a recording fail
+//! in one way.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,17 +12,17 @@ use crate::process::{
     ProcessInfo, ReadError, ReadStats, Registers, Remembered, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
 };
 
-/// Called with the ranges of one call in place of the reading, which it does by calling what it is given.
+/// Called instead of a read, with its ranges and a function that does the read.
 type ReadsHook =
     Box<dyn Fn(&[MemRange], &mut dyn FnMut() -> Result<(), ReadError>) -> Result<(), ReadError> + Send + Sync>;
 
-/// Called with the ranges of one call and how much of each there was.
+/// Called after a read, with its ranges and the number of bytes read of each.
 type AfterHook = Box<dyn Fn(&[MemRange], &[usize]) + Send + Sync>;
 
-/// Called when a freeze begins and ends: whether it begins, and whether it goes wrong.
+/// Called when a freeze begins and ends: whether it begins, and whether it fails.
 type FreezeHook = Arc<dyn Fn(bool, bool) + Send + Sync>;
 
-/// A target that is `T` but for what is said otherwise.
+/// A target that behaves like `T` except for the changes made.
 pub struct Altered<T> {
     inner: T,
     bytes: BTreeMap<u64, u8>,
@@ -36,7 +36,7 @@ pub struct Altered<T> {
 }
 
 impl<T: Target> Altered<T> {
-    /// `inner`, with nothing changed so far.
+    /// Wraps `inner` without any change.
     #[must_use]
     pub fn new(inner: T) -> Self {
         Self {
@@ -52,36 +52,36 @@ impl<T: Target> Altered<T> {
         }
     }
 
-    /// What it is made from.
+    /// The wrapped target.
     pub fn inner(&self) -> &T {
         &self.inner
     }
 
-    /// Puts the first `len` bytes of a little-endian word at `addr`, where memory is.
+    /// Overrides the memory at `addr` with the first `len` bytes of a little-endian word, where it is mapped.
     pub fn put(&mut self, addr: u64, word: u64, len: usize) {
         self.bytes.extend((addr..).zip(word.to_le_bytes().into_iter().take(len)));
     }
 
-    /// Has the word at `addr` be so only when nothing but it is read: as it is a moment later.
+    /// Overrides the word at `addr` only for reads of just this word: as if it changed a moment later.
     pub fn put_alone(&mut self, addr: u64, word: u64) {
         self.alone.insert(addr, word);
     }
 
-    /// Sets what it says it is read by.
+    /// Sets the back end that it reports.
     #[must_use]
     pub fn with_backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self
     }
 
-    /// Has it remember nothing under `key`.
+    /// Removes the attachment under `key`.
     #[must_use]
     pub fn without_remembered(mut self, key: &str) -> Self {
         self.forgotten.push(key.to_owned());
         self
     }
 
-    /// Has `hook` called around every call that reads.
+    /// Calls `hook` around every read.
     #[must_use]
     pub fn with_reads(
         mut self,
@@ -94,22 +94,22 @@ impl<T: Target> Altered<T> {
         self
     }
 
-    /// Has the next freezes go wrong, the last of these first.
+    /// Makes the next freezes fail with these errors, last one first.
     #[must_use]
     pub fn with_broken_freezes(mut self, broken: Vec<Broken>) -> Self {
         self.broken = Mutex::new(broken);
         self
     }
 
-    /// Has `hook` called when a freeze begins and when it ends, with which of these it is, and whether the
-    /// freeze that begins goes wrong.
+    /// Calls `hook` when a freeze begins and when it ends, with which of the two it is, and whether the freeze
+    /// will fail.
     #[must_use]
     pub fn at_freeze(mut self, hook: impl Fn(bool, bool) + Send + Sync + 'static) -> Self {
         self.at_freeze = Some(Arc::new(hook));
         self
     }
 
-    /// Has `hook` called after every call that reads, with the ranges and how much of each there was.
+    /// Calls `hook` after every read, with its ranges and the number of bytes read of each.
     #[must_use]
     pub fn after_reads(mut self, hook: impl Fn(&[MemRange], &[usize]) + Send + Sync + 'static) -> Self {
         self.after_reads = Some(Box::new(hook));

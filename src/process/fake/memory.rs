@@ -1,4 +1,4 @@
-//! Memory that tests make up.
+//! Fake memory for tests.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub struct FakeMemory {
 }
 
 impl FakeMemory {
-    /// Puts `bytes` at `addr`: over what is there already, with new memory where there is none.
+    /// Writes `bytes` at `addr`, adding memory where there is none.
     pub fn put(&mut self, addr: Addr, bytes: &[u8]) {
         let mut at = addr.0;
         let mut bytes = bytes;
@@ -34,12 +34,12 @@ impl FakeMemory {
         }
     }
 
-    /// Puts a little-endian word at `addr`.
+    /// Writes a little-endian word at `addr`.
     pub fn put_u64(&mut self, addr: Addr, word: u64) {
         self.put(addr, &word.to_le_bytes());
     }
 
-    /// Takes away the memory from `start` up to `end`.
+    /// Removes the memory from `start` up to `end`.
     pub fn unmap(&mut self, start: Addr, end: Addr) {
         let touched: Vec<u64> = self.segments.range(..end.0).map(|(&at, _)| at).collect();
         for at in touched {
@@ -60,7 +60,7 @@ impl FakeMemory {
         }
     }
 
-    /// What is at `addr` and behind it up to the segment's end.
+    /// The memory from `addr` to the end of its segment.
     fn segment_mut(&mut self, addr: u64) -> Option<&mut [u8]> {
         let (&start, bytes) = self.segments.range_mut(..=addr).next_back()?;
         bytes.get_mut(usize::try_from(addr - start).ok()?..).filter(|rest| !rest.is_empty())

@@ -1,4 +1,4 @@
-//! The double does what tests rely on.
+//! Tests of the test double itself.
 
 use super::*;
 use crate::process::TargetExt;

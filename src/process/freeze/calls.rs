@@ -1,28 +1,28 @@
-//! Which system calls a stop interrupts without anybody noticing.
+//! Which system calls a stop interrupts without the program noticing.
 //!
-//! Every stop of a thread, by whatever means, wakes it when it sleeps in the kernel. Most calls are
-//! then started again by the kernel (signal(7), "Interruption of system calls and library functions by
-//! signal handlers", and measured); of the others the program sees EINTR, or a short count, for which
-//! not every program is prepared. Those are left asleep: who sleeps stands still by itself.
+//! Stopping a thread that sleeps in the kernel always wakes it. The kernel then restarts most calls (signal(7),
+//! "Interruption of system calls and library functions by signal handlers", and measured). From the others the
+//! program sees EINTR or a short count, which not every program handles. Threads in those are left asleep: they
+//! do not run anyway.
 
 use nix::libc;
 
 use crate::process::blocked::Waiting;
 
-/// What a call does when it is interrupted by a stop.
+/// What a system call does when a stop interrupts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interrupted {
-    /// The kernel starts it again.
+    /// The kernel restarts it.
     Restarts,
     /// The kernel continues it through `restart_syscall`, which a seccomp filter may forbid.
     Continues,
     /// It fails with EINTR, as `epoll_wait` does.
     FailsInPoll,
-    /// It fails with EINTR, ends short, or it is not known which.
+    /// It fails with EINTR, returns a short count, or its behaviour is unknown.
     Fails,
 }
 
-/// Calls that are started again, whatever their arguments.
+/// Calls that are restarted, whatever their arguments.
 #[cfg(target_arch = "x86_64")]
 const RESTARTED: &[libc::c_long] = &[
     libc::SYS_ppoll,
@@ -35,7 +35,7 @@ const RESTARTED: &[libc::c_long] = &[
     libc::SYS_flock,
     libc::SYS_fcntl,
 ];
-/// Likewise; arm64 never had the older forms.
+/// The same for arm64, which never had the older forms.
 #[cfg(not(target_arch = "x86_64"))]
 const RESTARTED: &[libc::c_long] = &[
     libc::SYS_ppoll,
@@ -47,26 +47,26 @@ const RESTARTED: &[libc::c_long] = &[
     libc::SYS_fcntl,
 ];
 
-/// Calls that are continued.
+/// Calls that are continued by `restart_syscall`.
 #[cfg(target_arch = "x86_64")]
 const CONTINUED: &[libc::c_long] =
     &[libc::SYS_nanosleep, libc::SYS_clock_nanosleep, libc::SYS_poll, libc::SYS_restart_syscall];
-/// Likewise.
+/// The same for arm64.
 #[cfg(not(target_arch = "x86_64"))]
 const CONTINUED: &[libc::c_long] = &[libc::SYS_nanosleep, libc::SYS_clock_nanosleep, libc::SYS_restart_syscall];
 
-/// Waiting for events of many files.
+/// The `epoll_wait` family.
 #[cfg(target_arch = "x86_64")]
 const POLLS: &[libc::c_long] = &[libc::SYS_epoll_wait, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
-/// Likewise.
+/// The same for arm64.
 #[cfg(not(target_arch = "x86_64"))]
 const POLLS: &[libc::c_long] = &[libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
 
-/// What the call does in which a thread waits; `None` when it waits for something else.
+/// What the call a thread is blocked in does when interrupted; `None` when it is not in a call.
 pub(super) fn interrupted(waiting: &Waiting) -> Option<Interrupted> {
     let (number, args) = waiting.call?;
     let Ok(number) = libc::c_long::try_from(number) else { return Some(Interrupted::Fails) };
-    // With a timeout, the fourth argument, it is continued, so as not to wait for longer.
+    // With a timeout (fourth argument) it is continued, so that it does not wait longer.
     let [_, _, _, timeout, ..] = args;
     Some(match number {
         libc::SYS_futex if timeout == 0 => Interrupted::Restarts,
@@ -87,7 +87,7 @@ mod tests {
         interrupted(&Waiting { call: Some((number, args)), sp: Addr(1), pc: Addr(1) })
     }
 
-    /// Numbers of asm/unistd_64.h and of asm-generic/unistd.h.
+    /// Numbers from asm/unistd_64.h and asm-generic/unistd.h.
     #[test]
     fn numbers_are_the_kernels() {
         #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! How many freezes this process holds, and the signals that wait meanwhile.
+//! Counts the freezes this process holds, and delays job-control signals meanwhile.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// While a target stands still, signals by which a terminal stops this process wait in this thread: Ctrl-Z
-/// would leave the target to its deadline. What ends this process lets the target go.
+/// While a target is frozen, this thread blocks the terminal's stop signals: Ctrl-Z would leave the target
+/// frozen until the deadline. Signals that end this process release the target anyway.
 pub(super) struct Calm(PhantomData<*const ()>);
 
 thread_local! {
-    /// How many freezes this thread holds, and the signals that were blocked before the first.
+    /// Number of freezes this thread holds, and its signal mask before the first.
     static CALM: Cell<Option<(usize, SigSet)>> = const { Cell::new(None) };
 }
 
-/// How many freezes this process holds.
+/// Number of freezes this process holds.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// Waits until this process holds no freeze, but no longer than that; false if it holds one still. For who is
-/// about to stop this process: what it holds would stand still until the deadline.
+/// Waits up to this long until the process holds no freeze; false if it still holds one. Call it before
+/// stopping this process: a target it holds would stay frozen until the deadline.
 pub fn await_none_held(within: Duration) -> bool {
     const PAUSE: Duration = Duration::from_millis(1);
     let start = Instant::now();
@@ -55,7 +55,7 @@ impl Drop for Calm {
         match CALM.get() {
             Some((1, before)) => {
                 CALM.set(None);
-                // Valid once, valid again.
+                // It was valid before, so it still is.
                 let _ = before.thread_set_mask();
             }
             Some((count, before)) => CALM.set(Some((count.saturating_sub(1), before))),

@@ -1,4 +1,4 @@
-//! A tracer at work, as a process or as a thread, and what stands still for as long as it holds it.
+//! A running tracer, as a process or a thread, and the frozen threads that it holds.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
@@ -18,22 +18,22 @@ use crate::process::description::{Registers, Tid};
 use crate::process::frozen::{Broken, Frozen};
 use crate::process::syscalls::{self, End, TracerJob as _};
 
-/// How long after its deadline a tracer is waited for.
+/// How long to wait for a tracer after its deadline.
 pub(super) const GRACE: Duration = Duration::from_millis(100);
-/// How often a tracer that is a thread looks for threads of the target that have ended.
+/// How often a tracer thread checks for ended threads of the target.
 const REAPING: Duration = Duration::from_millis(1);
-/// A tracer and the open files that it uses.
+/// A tracer and its open files.
 pub(super) enum Tracer {
-    /// Its copies of the files are its own.
+    /// The process has its own copies of the files.
     Process { process: syscalls::Tracer<Job>, _task: File },
-    /// Gone once it was waited for.
+    /// `None` once joined.
     Thread(Option<(JoinHandle<()>, JoinHandle<()>)>),
 }
 
 impl Tracer {
     pub(super) fn process(job: &Arc<Job>, task: File, notify: PipeWriter) -> io::Result<Self> {
         let process = syscalls::spawn(Arc::clone(job))?;
-        // With the tracer's own one the last is closed, which shows its end.
+        // The tracer's own copy is then the last one: its close shows the tracer's end.
         drop(notify);
         Ok(Self::Process { process, _task: task })
     }
@@ -41,7 +41,7 @@ impl Tracer {
     pub(super) fn thread(job: &Arc<Job>, task: File, notify: PipeWriter) -> io::Result<Self> {
         let done = Arc::new(AtomicBool::new(false));
         let (tracer_job, reaper_job, tracer_done) = (Arc::clone(job), Arc::clone(job), Arc::clone(&done));
-        // Beside the tracer, since it may wait in the kernel for just that.
+        // In another thread, since the tracer may be blocked in the kernel waiting for just that.
         let reaper = std::thread::Builder::new().name("freeze-reaper".into()).spawn(move || {
             while !done.load(SeqCst) {
                 reaper_job.child_ended();
@@ -59,7 +59,7 @@ impl Tracer {
     }
 }
 
-/// Ends the reaper with the tracer, or without one if there is none.
+/// Stops the reaper when dropped, whether or not the tracer started.
 struct EndsReaper(Arc<AtomicBool>);
 
 impl Drop for EndsReaper {
@@ -68,7 +68,7 @@ impl Drop for EndsReaper {
     }
 }
 
-/// A tracer at work; it is ended when this is dropped.
+/// A running tracer; ended on drop.
 pub(super) struct Held {
     pub(super) job: Arc<Job>,
     tracer: Tracer,
@@ -78,17 +78,17 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// `ready` is the side to read from of the pipe that the tracer has the other side of.
+    /// `ready` is the read end of a pipe to which the tracer writes.
     pub(super) fn new(job: Arc<Job>, tracer: Tracer, ready: PipeReader, started: Instant, calm: Calm) -> Self {
         Self { job, tracer, ready, started, _calm: calm }
     }
 
-    /// Has the tracer let everything go, and waits for its end; `None` when that does not come.
+    /// Makes the tracer release everything, and waits for its end; `None` if it does not end in time.
     pub(super) fn end(&mut self) -> Option<End> {
         self.job.release.store(1, SeqCst);
         syscalls::futex_wake(&self.job.release);
         let limit = self.job.limits.deadline.saturating_add(GRACE);
-        // Asleep, and not trying again and again: the tracer needs the processor.
+        // Sleep rather than spin: the tracer needs the CPU.
         let ended = syscalls::await_pipe(self.ready.as_raw_fd(), true, limit.saturating_sub(self.started.elapsed()));
         match &mut self.tracer {
             Tracer::Process { process, .. } => {
@@ -99,7 +99,7 @@ impl Held {
             }
             Tracer::Thread(threads) => {
                 if ended && let Some((tracer, reaper)) = threads.take() {
-                    // A tracer that panicked has ended too, and so everything was let go.
+                    // A tracer that panicked has ended too, which released everything.
                     let _ = tracer.join();
                     let _ = reaper.join();
                 }
@@ -115,13 +115,13 @@ impl Drop for Held {
     }
 }
 
-/// Threads that stand still until this is dropped.
+/// Threads that are frozen until this is dropped.
 pub(super) struct LiveFrozen<'a> {
     threads: Vec<Tid>,
     registers: FxHashMap<Tid, (Registers, State)>,
     pub(super) held: Held,
     standing: Instant,
-    /// Not longer than the target, and for one thread only: the tracer ends with it.
+    /// Bound to the target's lifetime and to this thread: the tracer ends with it.
     target: PhantomData<(&'a (), *const ())>,
 }
 
@@ -132,7 +132,7 @@ impl LiveFrozen<'_> {
         let entries = held.job.entries().iter().filter(|entry| here(entry.state()));
         let registers = entries.clone().filter_map(|entry| {
             let state = entry.state();
-            // One in the kernel has none, though it may have slept elsewhere before.
+            // A thread in the kernel has none, though it may have been asleep before.
             let known = entry.registers().filter(|_| state != State::InKernel);
             known.map(|registers| (entry.tid(), (registers, state)))
         });

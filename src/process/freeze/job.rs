@@ -1,7 +1,7 @@
-//! What a tracer and the thread that waits for it share.
+//! State shared by a tracer and the thread that waits for it.
 //!
-//! All of it is there before the tracer starts, which can allocate nothing, and is of atomics: the
-//! handler that takes notice of ends may run amid anything, and another thread reads.
+//! All of it is allocated before the tracer starts, which cannot allocate. It uses atomics: the handler that
+//! reaps ended threads may interrupt anything, and another thread reads it.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -11,24 +11,23 @@ use super::tasks::{Runs, Tasks};
 use crate::addr::Addr;
 use crate::process::{FreezeWhich, Registers, Tid};
 
-/// How far a thread has come.
+/// The state of a thread in a freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum State {
-    /// It is known that it is there.
+    /// It has been listed.
     New,
-    /// It is seized, and is to be interrupted.
+    /// Seized, to be interrupted.
     Seized,
-    /// Interrupted, and to stop soon.
+    /// Interrupted; it will stop soon.
     Stopping,
-    /// It stands still.
+    /// It has stopped.
     Stopped,
-    /// It is in the kernel, where it cannot be interrupted or waits for a processor, and will stop before
-    /// it comes back.
+    /// It is in the kernel, uninterruptible or waiting for a CPU, and will stop before it returns to user mode.
     InKernel,
-    /// It sleeps in a call that it was left in.
+    /// It was left asleep in a system call.
     Asleep,
-    /// The kernel's own, which runs no code of the program.
+    /// A kernel worker, which runs no code of the program.
     Worker,
     /// It has ended.
     Ended,
@@ -48,20 +47,20 @@ impl State {
 pub(super) struct Entry {
     tid: AtomicI32,
     state: AtomicU8,
-    /// Whether it is traced, so that its end is to be taken notice of.
+    /// Whether it is traced, so that it must be reaped when it ends.
     pub(super) seized: AtomicBool,
-    /// Whether notice was taken of its end. That it has ended is known earlier: it is listed as a zombie
-    /// or not at all any more, and the kernel keeps it, and with it an `execve`, for its tracer.
+    /// Whether it was reaped. Its end may be known earlier (listed as a zombie, or no longer listed), but until
+    /// its tracer reaps it the kernel keeps it, and an `execve` waits for it.
     pub(super) reaped: AtomicBool,
-    /// The signal that it was about to receive.
+    /// Its pending signal.
     pub(super) signal: AtomicI32,
-    /// Whether it was on a processor when it was looked at last.
+    /// Whether it was running when last checked.
     pub(super) ran: AtomicBool,
-    /// Whether its calls are filtered, so that nothing is to be continued by `restart_syscall`.
+    /// Whether it has a seccomp filter, which may forbid `restart_syscall`.
     pub(super) filtered: AtomicBool,
-    /// Whether it stood, stopped or asleep, when everything stood still.
+    /// Whether it was stopped or asleep when the whole target was frozen.
     pub(super) stood: AtomicBool,
-    /// Whether it ran though it was left asleep.
+    /// Whether it was left asleep but ran.
     pub(super) moved: AtomicBool,
     runs_count: AtomicU64,
     runs_time: AtomicU64,
@@ -81,7 +80,7 @@ impl Entry {
         self.state() == state
     }
 
-    /// Changes the state, unless it was another meanwhile: the thread may have ended.
+    /// Changes the state if it is still `from`: the thread may have ended.
     pub(super) fn change(&self, from: State, to: State) -> bool {
         self.state.compare_exchange(from as u8, to as u8, SeqCst, SeqCst).is_ok()
     }
@@ -99,8 +98,7 @@ impl Entry {
         self.runs_time.store(runs.time, SeqCst);
     }
 
-    /// Where it stands still, where that is known. Of one that was left asleep, stack pointer and
-    /// program counter only.
+    /// Its registers while frozen, if known. For a thread left asleep only stack pointer and program counter.
     pub(super) fn registers(&self) -> Option<Registers> {
         let [pc, sp, lr, fp, g] = [0, 1, 2, 3, 4].map(|i| Addr(self.registers.get(i).map_or(0, |r| r.load(SeqCst))));
         (sp.0 != 0).then_some(Registers { pc, sp, lr, fp, g })
@@ -114,26 +112,26 @@ impl Entry {
     }
 }
 
-/// How the stopping went.
+/// The outcome of stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Everything stands still.
+    /// Everything is frozen.
     Standing,
     /// The process has ended.
     Gone,
-    /// A thread is traced by that one.
+    /// A thread is already traced by this one.
     Traced(Tid),
     /// The kernel refused a thread, again and again.
     Refused(Tid),
     /// A thread did not stop in time; with its state letter.
     Slow(Tid, u8),
-    /// There were always more threads.
+    /// New threads kept appearing.
     Endless,
     /// The process became another program.
     Exec,
     /// Something else, with the kernel's error.
     Failed(Tid, i32),
-    /// A thread has a filter of system calls, which is not allowed.
+    /// A thread has a seccomp filter, which was not allowed.
     Filtered,
 }
 
@@ -168,63 +166,63 @@ impl Outcome {
     }
 }
 
-/// Times of a freeze.
+/// Time limits of a freeze.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The stopping is given up after so long.
+    /// Stopping is given up after this time.
     pub(super) stop: Duration,
-    /// The tracer ends after so long, whatever happens.
+    /// The tracer ends after this time, whatever happens.
     pub(super) deadline: Duration,
 }
 
 impl Limits {
-    /// After so long the tracer ends unless everything stands still: it gives up by itself before, if it can.
+    /// The tracer ends after this time unless everything is frozen; it gives up earlier by itself if it can.
     pub(super) fn first(&self) -> Duration {
-        /// How much later than the limit.
+        /// Margin after the limit.
         const LATER: Duration = Duration::from_millis(100);
         self.stop.saturating_add(LATER).min(self.deadline)
     }
 }
 
-/// A freeze: what is to be done, and what came of it.
+/// A freeze: its parameters and its result.
 #[derive(Debug)]
 pub(super) struct Job {
     /// The process.
     pub(super) pid: Tid,
     /// Its threads.
     pub(super) tasks: Tasks,
-    /// Where to write that it stands still, or that it does not.
+    /// Where to report that the target is frozen, or that stopping failed.
     pub(super) notify: RawFd,
     pub(super) limits: Limits,
     /// Which threads; `None` for all.
     pub(super) wanted: Option<Vec<Tid>>,
     /// Threads that are prepared for `epoll_wait` to fail with EINTR, in order.
     pub(super) resilient: Vec<Tid>,
-    /// Whether threads may be stopped the system calls of which are filtered.
+    /// Whether threads with a seccomp filter may be stopped.
     pub(super) allow_filtered: bool,
-    /// Threads that have no filter and are none of the kernel's, in order. Others are looked at.
+    /// Threads known to have no filter and not to be kernel workers, sorted. Others are checked.
     pub(super) ordinary: Vec<Tid>,
-    /// Whether the end of the main thread must be left for the process itself to take notice of: the
-    /// tracer is one of the threads of its parent.
+    /// Whether the main thread must not be reaped, since the tracer is a thread of its parent, which waits for
+    /// it.
     pub(super) spare_leader: bool,
     entries: Box<[Entry]>,
     used: AtomicUsize,
-    /// Numbers of entries, by their ids (open addressing); 0 for none.
+    /// Indices of entries by thread id (open addressing); 0 for none.
     index: Box<[AtomicU32]>,
     outcome: [AtomicI32; 3],
-    /// Set when the target is to run on, and woken then.
+    /// Set and woken to resume the target.
     pub(super) release: AtomicU32,
-    /// Set when the tracer let go by itself, since the time was over.
+    /// Set when the tracer released the target because the time was over.
     pub(super) overdue: AtomicBool,
-    /// Set when another program was found in the process while it stood still.
+    /// Set when the process called `execve` while frozen.
     pub(super) exec: AtomicBool,
-    /// Set when a thread that stood still has ended.
+    /// Set when a frozen thread has ended.
     pub(super) ended: AtomicBool,
-    /// When the first thread was interrupted, and when the last was let go (`CLOCK_MONOTONIC`, ns).
+    /// When the first thread was interrupted, and when the last was released (`CLOCK_MONOTONIC`, ns).
     pub(super) stood: [AtomicU64; 2],
 }
 
-/// What a tracer is told to do.
+/// The parameters of a tracer.
 pub(super) struct Order<'a> {
     pub(super) pid: Tid,
     pub(super) which: &'a FreezeWhich,
@@ -233,12 +231,12 @@ pub(super) struct Order<'a> {
     pub(super) ordinary: Vec<Tid>,
     pub(super) spare_leader: bool,
     pub(super) limits: Limits,
-    /// How many threads there are now.
+    /// The current number of threads.
     pub(super) threads: usize,
 }
 
 impl Job {
-    /// A job with room for twice as many threads as there are, and some more.
+    /// A job with room for twice the current number of threads, and some more.
     pub(super) fn new(order: Order<'_>, tasks: RawFd, notify: RawFd) -> Self {
         let wanted = match order.which {
             FreezeWhich::All => None,
@@ -275,10 +273,10 @@ impl Job {
         self.entries.get(..self.used.load(SeqCst)).unwrap_or_default()
     }
 
-    /// The thread with that id, and whether it was not known before. `None` without room for it.
+    /// The entry of that thread id, and whether it is new. `None` when there is no room.
     pub(super) fn entry(&self, tid: Tid) -> Option<(&Entry, bool)> {
         let mask = self.index.len().wrapping_sub(1);
-        // Fibonacci hashing: ids come one after the other.
+        // Fibonacci hashing: ids are mostly consecutive.
         let start = (u64::from(tid.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
         for step in 0..self.index.len() {
             let slot = self.index.get(start.wrapping_add(step) & mask)?;
@@ -299,7 +297,7 @@ impl Job {
         None
     }
 
-    /// What came of it; `None` as long as nothing has.
+    /// The outcome; `None` until there is one.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         let [code, a, b] = &self.outcome;
         // The code first: it is written last.
@@ -315,7 +313,7 @@ impl Job {
         code_slot.store(code, SeqCst);
     }
 
-    /// For how long threads stood still, as far as the tracer came to note it.
+    /// How long threads were stopped, as far as the tracer recorded it.
     pub(super) fn stood(&self) -> Option<Duration> {
         let [first, last] = &self.stood;
         let (first, last) = (first.load(SeqCst), last.load(SeqCst));
@@ -345,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_more_threads_and_not_for_all() {
+    fn room_for_new_threads_is_limited() {
         let job = job(100);
         for tid in 1..=1224 {
             assert!(job.entry(tid).is_some_and(|(entry, new)| new && entry.tid() == tid), "{tid}");
@@ -356,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_for_ever() {
+    fn an_ended_thread_stays_ended() {
         let entry = Entry::default();
         assert!(entry.is(State::New) && entry.change(State::New, State::Stopping));
         entry.end();

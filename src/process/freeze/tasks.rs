@@ -1,7 +1,7 @@
 //! `/proc/PID/task` as a tracer sees it: read without allocating anything.
 //!
-//! The directory is open, so that it can never come to be another process's. What cannot be read is
-//! `None`: the thread has ended, or the file is refused.
+//! The directory is held open, so that it cannot become another process's. Anything unreadable is `None`: the
+//! thread has ended, or permission was denied.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -9,11 +9,11 @@ use std::os::fd::RawFd;
 use crate::process::syscalls::{close, directory_entries, exists_at, open_at, read, rewind};
 use crate::process::{Tid, blocked};
 
-/// Room for a file: all of them are shorter, but on a machine of thousands of processors.
+/// Buffer size for a file: enough except on machines with thousands of CPUs.
 const FILE: usize = 4096;
-/// Room for entries of the directory.
+/// Buffer size for directory entries.
 const ENTRIES: usize = 16 * 1024;
-/// Most bytes of a directory that are read, which is room for the kernel's limit on threads: 24 bytes each.
+/// Maximum bytes read of a directory: the kernel's limit on threads, at 24 bytes each.
 const MOST_ENTRIES: usize = 24 * (1 << 22);
 
 /// The directory.
@@ -61,7 +61,7 @@ impl Name {
 }
 
 impl Tasks {
-    /// The text of a file, as far as there is room and it is text.
+    /// Parses a file's contents, as far as they fit into the buffer.
     fn file<R>(self, tid: Tid, file: &str, parse: impl FnOnce(&[u8]) -> Option<R>) -> Option<R> {
         let fd = open_at(self.0, Name::new(tid, file).as_c_str()).ok()?;
         let mut buf = [0; FILE];
@@ -85,13 +85,12 @@ impl Tasks {
         self.file(tid, "/status", |text| Tid::try_from(status_number(text, b"TracerPid:")?).ok())
     }
 
-    /// Whether the kernel made it for work of its own, see [`means_worker`].
+    /// Whether it is a kernel worker, see [`means_worker`].
     pub(super) fn is_worker(self, tid: Tid) -> bool {
         self.file(tid, "/stat", parse_worker).unwrap_or(false)
     }
 
-    /// Whether its system calls are filtered. So it is taken to be if its file is too long to be read to
-    /// where that stands.
+    /// Whether it has a seccomp filter. Assumed if the file is too long to reach that field.
     pub(super) fn is_filtered(self, tid: Tid) -> bool {
         let filtered = |text: &[u8]| match status_number(text, b"Seccomp:") {
             Some(mode) => Some(mode != 0),
@@ -100,23 +99,24 @@ impl Tasks {
         self.file(tid, "/status", filtered).unwrap_or(false)
     }
 
-    /// How often it was given a processor so far, and for how long: a thread of which both are the same
-    /// as before has not run in between. `None` where the kernel does not tell.
+    /// How often and for how long it has run so far: if both are unchanged, it has not run in between. `None`
+    /// when unknown.
     pub(super) fn runs(self, tid: Tid) -> Option<Runs> {
         let exact = self.file(tid, "/schedstat", |text| {
             let mut numbers = text.split(u8::is_ascii_whitespace).filter(|part| !part.is_empty());
             let (time, _, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
             Some(Runs { count: number(count)?, time: number(time)? }).filter(|runs| runs.count != 0)
         });
-        // All zeroes where the kernel was built without it. The switches count the ends of runs and
-        // not their beginnings; so who is about to run or runs has to be told by its state.
+        // All zeroes if the kernel was built without it. Context switches count the ends of runs, not their
+        // beginnings, so the state must show whether it is running or runnable.
         exact.or_else(|| {
             let state = self.state(tid)?;
             let switches = self.file(tid, "/status", |text| {
                 let voluntary = status_number(text, b"voluntary_ctxt_switches:")?;
                 voluntary.checked_add(status_number(text, b"nonvoluntary_ctxt_switches:")?)
             })?;
-            // One that ran and sleeps again without another switch is elsewhere, or in another call.
+            // A thread that ran and sleeps again without another switch is at another place, or in another
+            // call.
             let time = match state {
                 b'R' => u64::MAX,
                 _ => self.waiting(tid).map_or(0, |waiting| waiting.sp.0.rotate_left(32) ^ waiting.pc.0),
@@ -125,12 +125,12 @@ impl Tasks {
         })
     }
 
-    /// Where it waits in the kernel; `None` when it runs, too.
+    /// Where it is blocked in the kernel; `None` when it is running or unknown.
     pub(super) fn waiting(self, tid: Tid) -> Option<blocked::Waiting> {
         self.file(tid, "/syscall", |text| blocked::parse(std::str::from_utf8(text).ok()?))
     }
 
-    /// Calls `each` with the id of every thread until that fails. `None` when the process is gone.
+    /// Calls `each` with the id of every thread until it fails. `None` when the process has ended.
     pub(super) fn each<E>(self, mut each: impl FnMut(Tid) -> Result<(), E>) -> Option<Result<(), E>> {
         rewind(self.0).ok()?;
         let mut buf = [0; ENTRIES];
@@ -159,11 +159,11 @@ impl Tasks {
 pub(super) struct Runs {
     /// How often it began to run.
     pub(super) count: u64,
-    /// For how long, ns; where the kernel does not tell, a number that stands for where it is.
+    /// For how long, ns; if the kernel does not report it, a number that stands for the thread's position.
     pub(super) time: u64,
 }
 
-/// The name of the first of these `linux_dirent64`, and the others: inode and offset (8 bytes each),
+/// Splits off the first `linux_dirent64`; returns its name and the rest: inode and offset (8 bytes each),
 /// length (2), type (1), name, NUL.
 fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = usize::from(u16::from_le_bytes(bytes.get(16..18)?.try_into().ok()?));
@@ -172,16 +172,16 @@ fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name.get(..end)?, bytes.get(length..)?))
 }
 
-/// The third field of `stat`, after a name in parentheses that may hold anything.
+/// The third field of `stat`, after a name in parentheses that may contain any bytes.
 fn parse_state(text: &[u8]) -> Option<u8> {
     let end = text.iter().rposition(|&byte| byte == b')')?;
     text.get(end.checked_add(2)?).copied()
 }
 
-/// Whether flags and name are those of a thread that the kernel made for work of its own (io_uring's, and
-/// vhost's): it is listed with the program's, runs no code of it, and is not to be traced (include/linux/sched.h:
-/// `PF_IO_WORKER`, `PF_USER_WORKER`). Before Linux 5.12 and 6.4 these bits were others'; so the name, which
-/// a program may give to its threads too, has to be one that the kernel gives.
+/// Whether flags and name are those of a kernel worker thread (io_uring, vhost): it is listed among the
+/// program's threads, but runs none of its code and cannot be traced (include/linux/sched.h: `PF_IO_WORKER`,
+/// `PF_USER_WORKER`). Before Linux 5.12 and 6.4 these bits had other meanings, so the name must match too. A
+/// program may use the same names.
 pub(super) fn means_worker(flags: u64, name: &[u8]) -> bool {
     const WORKERS: u64 = 0x10 | 0x4000;
     flags & WORKERS != 0 && (name.starts_with(b"iou-") || name.starts_with(b"vhost-"))
@@ -196,7 +196,7 @@ fn parse_worker(text: &[u8]) -> Option<bool> {
     Some(means_worker(number(flags)?, name))
 }
 
-/// The number of a field of `status`. The first field is a name, in which the kernel leaves no newline.
+/// A numeric field of `status`. The first field is a name, in which the kernel escapes newlines.
 fn status_number(text: &[u8], field: &[u8]) -> Option<u64> {
     let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(field))?;
     number(line.trim_ascii())
@@ -220,7 +220,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     #[test]
-    fn says_what_proc_dir_says() {
+    fn agrees_with_proc_dir() {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name(") R TracerPid:".into()).spawn(move || stopped.recv()).unwrap();
         let me = ProcDir::open(i32::try_from(std::process::id()).unwrap()).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_of_the_kernel_are_known() {
+    fn kernel_workers_are_recognised() {
         let stat = |name, flags| format!("77 ({name}) S 1 77 77 0 -1 {flags} 0 0 0 0");
         for (name, flags, worker) in [
             ("iou-wrk-70", 0x0040_4050_u64, true),
@@ -290,7 +290,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes: Vec<u8>) {
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
             entry(&bytes);
             parse_state(&bytes);
             parse_worker(&bytes);

@@ -1,9 +1,8 @@
-//! What a tracer does: stop threads, hold them, let them go.
+//! What a tracer does: stop threads, hold them, release them.
 //!
-//! It runs in a process of its own (or, where that is not permitted, in a thread of its own) and ends
-//! with the freeze: whatever it traces then is let go by the kernel, threads that did not stop among
-//! them, which no tracer can let go of otherwise. A signal that a thread was about to receive stays
-//! where it is, since stops are only looked at; so it is delivered however the tracer ends.
+//! It runs in its own process (or, if not permitted, its own thread) and ends with the freeze. The kernel then
+//! releases all its tracees, even threads that did not stop, which a tracer cannot detach from. Pending signals
+//! are kept, since stops are only peeked at; so they are delivered however the tracer ends.
 //!
 //! Nothing here allocates, locks, or uses thread-local storage.
 
@@ -23,30 +22,30 @@ use crate::process::blocked::Waiting;
 use crate::process::syscalls::{self, Timer, TracerJob};
 use crate::process::{Registers, Tid};
 
-/// After so long, threads that are in the kernel and cannot be interrupted are left where they are.
+/// After this time, uninterruptible threads in the kernel are left where they are.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// After so long, threads that wait for a processor are.
+/// After this time, so are threads that wait for a CPU.
 const PATIENCE_WITH_RUNNERS: Duration = Duration::from_millis(150);
-/// How long is waited with the processor in hand, since a running thread stops within microseconds.
+/// How long to spin, since a running thread stops within microseconds.
 const SPIN: Duration = Duration::from_micros(300);
-/// Pause between looks after that.
+/// Pause between checks after that.
 const PAUSE: Duration = Duration::from_micros(50);
-/// How often the threads are listed at most until no new one appears.
+/// Maximum rounds of listing threads until no new one appears.
 const ROUNDS: usize = 64;
-/// In so many rounds a thread that was left asleep and ran is looked at once more; who comes and goes
-/// for longer is found to have run in the end.
+/// In the first rounds, a thread that was left asleep but ran is checked again; one that keeps waking up longer
+/// breaks the freeze.
 const SLEEPERS_ROUNDS: usize = 6;
-/// In so many rounds a sleeper that ran since the last one is worth another round.
+/// In the first rounds, a sleeper that ran since the last one causes another round.
 const RESTLESS_ROUNDS: usize = 3;
-/// How often the kernel's refusal is doubted, and how often of these without a pause.
+/// Retries after a refusal by the kernel, and how many of them without a pause.
 const TRIES: usize = 20;
 const TRIES_AT_ONCE: usize = 3;
 const PAUSE_BETWEEN_TRIES: Duration = Duration::from_micros(200);
 
-/// A register of which nothing is known.
+/// An unknown register.
 const NONE: Addr = Addr(0);
 
-/// `CLOCK_MONOTONIC`; reading it enters no kernel and cannot fail.
+/// `CLOCK_MONOTONIC`; read without a system call, and cannot fail.
 fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }
@@ -59,7 +58,7 @@ impl TracerJob for Job {
     fn run(&self, timer: Option<&Timer>) -> i32 {
         let start = now();
         let mut stopped = self.stop(start + self.limits.stop);
-        // Until now its time was that for stopping, after which nothing is to stand still.
+        // Until now the timer had the limit for stopping.
         let left = (start + self.limits.deadline).saturating_sub(now());
         if stopped.is_ok() && timer.is_some_and(|timer| !timer.set(left)) {
             stopped = Err(self.slow(self.pid));
@@ -116,7 +115,7 @@ impl Job {
                 None => self.tasks.each(&mut consider).unwrap_or(Err(Outcome::Gone))?,
                 Some(tids) => tids.iter().filter(|&&tid| self.tasks.has(tid)).try_for_each(|&tid| consider(tid))?,
             }
-            // A thread that stands still starts no other: once nothing new is there, that is all.
+            // A stopped thread starts no others: once no new one appears, the list is complete.
             if !fresh && self.all_stopped()? {
                 return Ok(());
             }
@@ -129,15 +128,14 @@ impl Job {
         Err(Outcome::Endless)
     }
 
-    /// Looks at a thread that is listed, and seizes it if it is to be stopped. True if that was not
-    /// known already.
+    /// Checks a listed thread, and seizes it if it is to be stopped. True if it is new.
     pub(super) fn consider(&self, tid: Tid, round: usize, limit: Duration) -> Result<bool, Outcome> {
         let (entry, new) = self.entry(tid).ok_or(Outcome::Endless)?;
         match entry.state() {
             State::New | State::Asleep => {}
             State::Worker => return Ok(false),
             State::Ended => {
-                // The id of the main thread lives on in the one that called `execve`.
+                // The thread that called `execve` takes over the main thread's id.
                 let lives = self.tasks.state(tid).is_some_and(|state| !matches!(state, b'Z' | b'X'));
                 return if lives { Err(Outcome::Exec) } else { Ok(false) };
             }
@@ -155,7 +153,7 @@ impl Job {
                 entry.filtered.store(true, SeqCst);
             }
         }
-        // Before the look at the call: should it run in between, that shows later.
+        // Before reading its system call: if it runs in between, that shows later.
         let runs = self.tasks.runs(tid);
         if entry.is(State::Asleep) {
             if runs == Some(entry.runs()) || round >= SLEEPERS_ROUNDS {
@@ -177,12 +175,12 @@ impl Job {
         Ok(true)
     }
 
-    /// Leaves a thread asleep, if it sleeps in a call that a stop would make fail.
+    /// Leaves a thread asleep if a stop would make its system call fail.
     fn leave_asleep(&self, entry: &Entry, runs: Runs) -> bool {
         let waiting = self.tasks.waiting(entry.tid());
         entry.ran.store(waiting.is_none(), SeqCst);
         let Some(waiting) = waiting.filter(|waiting| self.would_notice(entry, waiting)) else { return false };
-        // In state D it cannot be interrupted, and so notices nothing; who is stopped has noticed.
+        // In state D it is uninterruptible and notices nothing; a stopped thread was interrupted already.
         if self.tasks.state(entry.tid()) != Some(b'S') {
             return false;
         }
@@ -192,7 +190,7 @@ impl Job {
         matches!(state, State::New | State::Seized) && entry.change(state, State::Asleep)
     }
 
-    /// Whether a thread that waits would notice that it was stopped.
+    /// Whether a blocked thread would notice a stop.
     fn would_notice(&self, entry: &Entry, waiting: &Waiting) -> bool {
         match interrupted(waiting) {
             None | Some(Interrupted::Restarts) => false,
@@ -211,7 +209,7 @@ impl Job {
             }
             entry.seized.store(true, SeqCst);
             let errno = match syscalls::seize(tid) {
-                // Should the id have gone to another process, it is let go unharmed at the tracer's end.
+                // If the id was reused by another process, that one is released unharmed when the tracer ends.
                 Ok(()) => return Ok(self.tasks.has(tid)),
                 Err(errno) => errno,
             };
@@ -219,15 +217,15 @@ impl Job {
             if errno == Errno::ESRCH || self.tasks.state(tid).is_none_or(|state| matches!(state, b'Z' | b'X')) {
                 return Ok(false);
             }
-            // EPERM is also the answer for a thread that is ending, while another that calls `execve`
-            // takes its id over; EAGAIN may be one day.
+            // EPERM is also returned for an ending thread whose id is being taken over by one that calls
+            // `execve`; future kernels may return EAGAIN.
             if !matches!(errno, Errno::EPERM | Errno::EAGAIN) {
                 return Err(Outcome::Failed(tid, errno as i32));
             }
             match self.tasks.tracer(tid) {
                 None => return Ok(false),
                 Some(0) => {}
-                // It is seized already: by another id, which it had before an `execve`.
+                // Already seized, under the id it had before an `execve`.
                 Some(tracer) if tracer == syscalls::own_tid() => return Err(Outcome::Exec),
                 Some(tracer) => return Err(Outcome::Traced(tracer)),
             }
@@ -238,10 +236,10 @@ impl Job {
         Err(Outcome::Refused(tid))
     }
 
-    /// Interrupts all that are seized.
+    /// Interrupts all seized threads.
     pub(super) fn interrupt(&self) {
         for entry in self.entries().iter().filter(|entry| entry.is(State::Seized)) {
-            // Who ran when it was looked at is the likeliest to sleep by now.
+            // Threads that were running when last checked are the likeliest to be asleep by now.
             if entry.ran.load(SeqCst)
                 && let Some(runs) = self.tasks.runs(entry.tid())
                 && self.leave_asleep(entry, runs)
@@ -251,7 +249,7 @@ impl Job {
             let [first, _] = &self.stood;
             let _ = first.compare_exchange(0, ns(now()), SeqCst, SeqCst);
             entry.change(State::Seized, State::Stopping);
-            // ESRCH: it has ended, or its id is another's. That shows when it is waited for.
+            // ESRCH: it has ended or its id was reused, as the wait will show.
             let _ = syscalls::interrupt(entry.tid());
         }
     }
@@ -282,7 +280,7 @@ impl Job {
         }
     }
 
-    /// Notes whether a thread stands still by now, or has ended.
+    /// Records whether a thread has stopped or ended.
     fn look_at(&self, entry: &Entry) -> Result<(), Outcome> {
         match syscalls::peek_stop(entry.tid()) {
             Ok(Some(stop)) if stop.event == libc::PTRACE_EVENT_EXEC => return Err(Outcome::Exec),
@@ -293,19 +291,18 @@ impl Job {
                     entry.change(state, State::Stopped);
                 }
             }
-            // Also for one that nobody has taken notice of yet: only its stops were asked for.
+            // Also for an ended but unreaped thread: only stops were waited for.
             Err(Errno::ECHILD) => entry.end(),
             Ok(None) | Err(_) => {}
         }
         Ok(())
     }
 
-    /// A thread in state D runs none of its own code, and with the interruption pending it stops
-    /// before it does. So does one in state R that was interrupted: had it been on a processor, in its own
-    /// code, it would have been made to enter the kernel at once (`kick_process`); it waits for a
-    /// processor, on a busy machine, or has long work in the kernel. State T is that of one which a signal
-    /// had stopped before, and which waits for a processor to stop again. A main thread that has ended stays
-    /// until the others have.
+    /// A thread in state D runs no user code, and with the interrupt pending it stops before it does. The same
+    /// holds for an interrupted thread in state R: if it were running user code, it would have entered the
+    /// kernel at once (`kick_process`), so it waits for a CPU on a busy machine or is busy in the kernel. State
+    /// T is a thread that a signal had stopped and that waits for a CPU to stop again. An ended main thread
+    /// stays until the others end.
     fn leave_those_in_the_kernel(&self, waited: Duration) {
         for entry in self.entries().iter().filter(|entry| entry.is(State::Stopping)) {
             match self.tasks.state(entry.tid()) {
@@ -321,14 +318,14 @@ impl Job {
         Outcome::Slow(tid, self.tasks.state(tid).unwrap_or(b'?'))
     }
 
-    /// Whether all that were stopped are. An `execve` of a thread that was not yet seized ends them.
+    /// Whether all seized threads have stopped. An `execve` of a thread not yet seized ends them.
     fn all_stopped(&self) -> Result<bool, Outcome> {
         let mut all = true;
         for entry in self.entries().iter().filter(|entry| entry.is(State::Stopped)) {
             match syscalls::peek_stop(entry.tid()) {
                 Ok(Some(stop)) if stop.event == libc::PTRACE_EVENT_EXEC => return Err(Outcome::Exec),
                 Ok(Some(_)) => {}
-                // It was killed, and is ending; how far that is shows when it is waited for.
+                // It was killed and is ending; the wait will show how far.
                 Ok(None) => {
                     entry.change(State::Stopped, State::Stopping);
                     all = false;
@@ -342,15 +339,15 @@ impl Job {
         Ok(all)
     }
 
-    /// Notes who stands now that everything does: the end of any of them shows that it did not. One that is left
-    /// in the kernel may have been on its way to its end already, and gets there without running its own code.
+    /// Records which threads are frozen, now that all are: if one of them ends, the freeze is broken. A thread
+    /// left in the kernel may already be exiting, which runs no user code.
     pub(super) fn note_who_stands(&self) {
         for entry in self.entries() {
             entry.stood.store(matches!(entry.state(), State::Stopped | State::Asleep), SeqCst);
         }
     }
 
-    /// Waits until the target is to run on.
+    /// Waits until the target is to be resumed.
     fn await_release(&self, deadline: Duration) {
         while self.release.load(SeqCst) == 0 {
             let left = deadline.saturating_sub(now());
@@ -358,12 +355,12 @@ impl Job {
                 self.overdue.store(true, SeqCst);
                 return;
             }
-            // Ends of threads interrupt it.
+            // Ending threads interrupt it.
             syscalls::futex_wait(&self.release, 0, left);
         }
     }
 
-    /// Notes what was not as it should have been while all stood still.
+    /// Records what broke the freeze.
     pub(super) fn verify(&self) {
         if self.wanted.is_none() && self.entries().iter().any(|entry| entry.is(State::InKernel)) {
             self.find_started();
@@ -387,8 +384,8 @@ impl Job {
         }
     }
 
-    /// Notes threads that came to be while all stood still: one that is left in the kernel may be amid
-    /// `clone`, and what it starts there runs.
+    /// Records threads that started during the freeze: a thread left in the kernel may be in `clone`, and the
+    /// new thread runs.
     fn find_started(&self) {
         let note = |tid| -> Result<(), ()> {
             match self.entry(tid) {
@@ -404,14 +401,14 @@ impl Job {
         }
     }
 
-    /// Lets every thread run on.
+    /// Resumes every thread.
     pub(super) fn let_go(&self) {
         for entry in self.entries() {
             if matches!(entry.state(), State::Stopping | State::InKernel) {
                 let _ = self.look_at(entry);
             }
             if entry.is(State::Stopped) {
-                // Killed in the meantime, or not stopped: the end of the tracer lets go of it.
+                // Killed meanwhile, or not stopped: the tracer's end releases it.
                 let _ = syscalls::detach(entry.tid(), entry.signal.load(SeqCst));
             }
         }

@@ -1,8 +1,8 @@
-//! What was recorded of a process as an ELF core file.
+//! Makes an ELF core file of a recording.
 //!
-//! Memory is in `PT_LOAD` segments of whole pages, so that gdb and others can open it; which bytes
-//! of them were really read is in a note. Parts of files are in segments of gospy's own type. The
-//! notes are those of the kernel, and gospy's.
+//! Memory is in `PT_LOAD` segments of whole pages, so that gdb and others can open it; a note lists which bytes
+//! were really read. Parts of files are in segments of gospy's own type. The notes are the kernel's, plus
+//! gospy's own.
 
 use std::io::{self, Write};
 
@@ -17,8 +17,8 @@ use crate::process::core::notes::{GOSPY, GOSPY_ATTACHMENT, GOSPY_FACTS, GOSPY_RA
 use crate::process::{Mapping, ProcessInfo, Registers, Target, TargetError, ThreadInfo};
 
 const PAGE: u64 = 4096;
-/// Pages that were not read between two that were are made part of a segment up to this many bytes:
-/// they cost next to nothing when they are compressed, and other tools are slow with many segments.
+/// Unread pages between two read ones are included in a segment up to this many bytes: compressed they cost
+/// almost nothing, and other tools are slow with many segments.
 const MAX_GAP: u64 = 64 << 10;
 const FILE_HEADER: u64 = 64;
 const PROGRAM_HEADER: u64 = 56;
@@ -37,7 +37,7 @@ pub(in crate::process) enum Part {
     Files,
 }
 
-/// An ELF core file that is ready to be written.
+/// An ELF core file ready to be written.
 pub struct ElfImage {
     head: Vec<u8>,
     notes: Vec<u8>,
@@ -78,7 +78,7 @@ impl ElfImage {
         Ok(Self { head, notes, segments, memory, files: parts.into_iter().map(|(_, _, bytes)| bytes).collect() })
     }
 
-    /// Writes the file, telling `begin` about each part before its first byte.
+    /// Writes the file, calling `begin` for each part before its first byte.
     pub(in crate::process) fn write_parts<W: Write + ?Sized>(
         &self,
         out: &mut W,
@@ -112,7 +112,7 @@ impl ElfImage {
         self.files.iter().try_for_each(|bytes| out.write_all(bytes))
     }
 
-    /// Writes the file as it is, not compressed.
+    /// Writes the file uncompressed.
     ///
     /// # Errors
     /// The writer's.
@@ -216,7 +216,7 @@ fn notes(target: &dyn Target, arch: Arch, state: &State, memory: &[(u64, Box<[u8
     };
     let mut out = Vec::new();
     let mut threads: Vec<&ThreadInfo> = state.threads.iter().collect();
-    // Other tools take the first thread for the one to look at.
+    // Other tools select the first thread.
     threads.sort_by_key(|thread| (thread.tid != process.pid, thread.tid));
     note(&mut out, b"CORE", consts::NT_PRPSINFO.0, &prpsinfo(process, &threads));
     for thread in &threads {
@@ -238,7 +238,7 @@ fn notes(target: &dyn Target, arch: Arch, state: &State, memory: &[(u64, Box<[u8
         ended: target.ended().map(Into::into),
         attachments: Some(state.remembered.iter().map(|(name, found)| AttachmentFacts::new(name, found)).collect()),
     };
-    // Numbers and text: nothing in it can fail to be written.
+    // Only numbers and text, so serialising cannot fail.
     note(&mut out, GOSPY, GOSPY_FACTS, &serde_json::to_vec(&facts).unwrap_or_default());
     let ranges = memory.iter().map(|(start, bytes)| (*start, bytes.len() as u64));
     note(&mut out, GOSPY, GOSPY_RANGES, &encode_ranges(joined(ranges)));
@@ -251,7 +251,7 @@ fn notes(target: &dyn Target, arch: Arch, state: &State, memory: &[(u64, Box<[u8
     out
 }
 
-/// Ranges with those joined that touch.
+/// Joins adjacent ranges.
 fn joined(ranges: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
     let mut out: Vec<(u64, u64)> = Vec::new();
     for (start, len) in ranges {

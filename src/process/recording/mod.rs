@@ -1,10 +1,9 @@
-//! A target that remembers what was read of it, to be written as a capture.
+//! A target that records what is read from it, to be written as a capture.
 //!
-//! A capture must give the same answer as the live process did, years later and without the binary.
-//! So everything that is read through a [`RecordingTarget`] is remembered: memory, mappings,
-//! threads, clocks, and which parts of which files. The process moves while it is read: of what was
-//! read twice, the last counts. What searches and attempts read is not remembered, but what they found
-//! and accepted is (see [`super::remember`]).
+//! A capture must give the same answers as the live process, years later and without the binary. So everything
+//! read through a [`RecordingTarget`] is recorded: memory, mappings, threads, clocks, and the parts of files.
+//! The process changes while it is read: of two reads of the same memory, the last counts. Reads of searches
+//! and attempts are not recorded, only their results (see [`super::remember`]).
 
 mod elf_image;
 mod pieces;
@@ -24,7 +23,7 @@ use super::{
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
 
-/// A target, and what was read of it so far. Clones share it.
+/// A target, and what was read from it so far. Clones share it.
 #[derive(Clone)]
 pub struct RecordingTarget(Arc<Shared>);
 
@@ -46,7 +45,7 @@ struct State {
     files: Vec<RecordedFile>,
 }
 
-/// A file of which parts were read.
+/// The parts read of a file.
 #[derive(Clone)]
 struct RecordedFile {
     /// `None` for the executable.
@@ -57,7 +56,7 @@ struct RecordedFile {
 }
 
 impl RecordingTarget {
-    /// Remembers what is read of `inner`.
+    /// Records what is read from `inner`.
     #[must_use]
     pub fn new(inner: Box<dyn Target>) -> Self {
         Self(Arc::new(Shared { inner, state: Mutex::default() }))
@@ -69,7 +68,7 @@ impl RecordingTarget {
     /// When what was read of a file cannot be read again, or the target's architecture is unknown.
     pub fn image(&self) -> Result<ElfImage, TargetError> {
         let mut state = self.state();
-        // Those of a core file or capture, which nobody need have asked for.
+        // A core file's or capture's registers belong to it even if they were not read.
         let known: Vec<(Tid, Registers)> =
             state.threads.iter().filter_map(|thread| Some((thread.tid, self.0.inner.registers(thread.tid)?))).collect();
         for (tid, registers) in known {
@@ -78,13 +77,13 @@ impl RecordingTarget {
         ElfImage::new(self.0.inner.as_ref(), &state)
     }
 
-    /// Where memory that is recorded so far is: address and length.
+    /// The recorded memory so far: address and length.
     #[cfg(test)]
     pub(super) fn recorded_ranges(&self) -> Vec<(u64, usize)> {
         self.state().memory.settle().iter().map(|(start, bytes)| (*start, bytes.len())).collect()
     }
 
-    /// What is remembered so far under `key`.
+    /// The result stored so far under `key`.
     #[cfg(test)]
     pub(super) fn remembered_in_recording(&self, key: &str) -> Option<Remembered> {
         self.state().remembered.get(key).cloned()
@@ -248,7 +247,7 @@ impl Target for RecordingTarget {
 
     fn remembered(&self, key: &str) -> Option<&Remembered> {
         let found = self.0.inner.remembered(key)?;
-        // A recording of a recording holds what that one was read with.
+        // A recording of a recording also holds the results of the first.
         self.state().remembered.entry(key.to_owned()).or_insert_with(|| found.clone());
         Some(found)
     }
@@ -262,7 +261,7 @@ impl Target for RecordingTarget {
             clock: state.clock,
             threads: state.threads.clone(),
         };
-        // Those that were left asleep stand where they are as well.
+        // Threads left asleep have known positions too.
         let registers = |tid| frozen.registers(tid).or_else(|| frozen.asleep(tid));
         let registers = frozen.threads().iter().filter_map(|&tid| Some((tid, registers(tid)?)));
         state.registers.extend(registers);
@@ -271,13 +270,12 @@ impl Target for RecordingTarget {
     }
 }
 
-/// A freeze of a target that is recorded. What was read in one that went wrong, or was given up, is
-/// forgotten.
+/// A freeze of a recorded target. Reads during a broken or abandoned freeze are forgotten.
 struct RecordedFreeze<'a> {
-    /// `None` once it was resumed.
+    /// `None` once resumed.
     frozen: Option<Box<dyn Frozen + 'a>>,
     target: &'a RecordingTarget,
-    /// `None` once it is certain that what was read is of one moment.
+    /// `None` once the freeze is known to have held.
     before: Option<Before>,
 }
 
@@ -303,7 +301,7 @@ impl Frozen for RecordedFreeze<'_> {
     }
 
     fn resume(mut self: Box<Self>) -> Result<Duration, Broken> {
-        // It is taken here only, and this is the end of it.
+        // Only taken here, at its end.
         let resumed = self.frozen.take().map_or(Err(Broken::Ended), Frozen::resume);
         if resumed.is_ok() {
             self.before = None;
@@ -328,9 +326,9 @@ mod tests {
     use crate::process::TargetExt;
     use crate::process::fake::FakeTarget;
 
-    /// A freeze that was none leaves nothing in the recording.
+    /// A broken freeze leaves nothing in the recording.
     #[test]
-    fn what_was_read_in_a_broken_freeze_is_forgotten() {
+    fn reads_of_a_broken_freeze_are_forgotten() {
         let registers = |pc| Registers { pc: Addr(pc), sp: Addr(2), lr: Addr(0), fp: Addr(3), g: Addr(4) };
         let thread = |tid| ThreadInfo { tid, state: Some('S'), name: String::new() };
         let clock = |monotonic_ns| Clock { monotonic_ns, unix_ns: 5 };
@@ -357,7 +355,7 @@ mod tests {
         assert_eq!(broken.resume(), Err(Broken::Overdue(Duration::ZERO)));
         assert_eq!(held(), before);
 
-        // One that was given up, say for an error of reading.
+        // An abandoned one, for example after a read error.
         let given_up = target.freeze(&FreezeWhich::All).unwrap();
         let _ = read(0x1010);
         assert_eq!(held(), (vec![0x1000, 0x1010], 1, clock(10)));

@@ -1,12 +1,12 @@
-//! Pieces of memory as they were read, one after the other, and what they come to.
+//! Pieces of memory in the order they were read, merged into one recording.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
-/// A piece: where it was read, and what was there.
+/// A piece: its address and bytes.
 type Piece = (u64, Box<[u8]>);
 
-/// Memory that was read, in order of time.
+/// Memory that was read, in chronological order.
 #[derive(Default)]
 pub(super) struct Pieces {
     read: Vec<Piece>,
@@ -14,35 +14,35 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// What was read in passing; what is read later takes its place.
+    /// Adds an ordinary read; later reads replace it.
     pub(super) fn read(&mut self, addr: u64, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.read.push((addr, bytes.into()));
         }
     }
 
-    /// How many pieces were read in passing so far.
+    /// Number of ordinary reads so far.
     pub(super) fn count(&self) -> usize {
         self.read.len()
     }
 
-    /// Forgets what was read in passing since there were so many.
+    /// Forgets ordinary reads after the first so many.
     pub(super) fn forget_after(&mut self, count: usize) {
         self.read.truncate(count);
     }
 
-    /// What was accepted; only what is accepted later takes its place.
+    /// Adds an accepted read; only later accepted reads replace it.
     pub(super) fn accept(&mut self, addr: u64, bytes: &[u8]) -> usize {
         self.accepted.push((addr, bytes.into()));
         self.accepted.len() - 1
     }
 
-    /// What was accepted under that number.
+    /// The accepted read of that number.
     pub(super) fn accepted(&self, number: usize) -> &[u8] {
         self.accepted.get(number).map_or(&[], |(_, bytes)| bytes)
     }
 
-    /// The bytes that count, in address order and without overlaps.
+    /// The resulting bytes, in address order and without overlaps.
     pub(super) fn settle(&self) -> Vec<(u64, &[u8])> {
         let mut settled: BTreeMap<u64, &[u8]> = BTreeMap::new();
         for (start, bytes) in self.accepted.iter().rev().chain(self.read.iter().rev()) {
@@ -52,7 +52,7 @@ impl Pieces {
     }
 }
 
-/// Adds those of `bytes` that nothing is known of yet.
+/// Adds those of `bytes` that are not settled yet.
 fn fill_gaps<'b>(settled: &mut BTreeMap<u64, &'b [u8]>, start: u64, bytes: &'b [u8]) {
     let end_of = |start: u64, bytes: &[u8]| start.saturating_add(bytes.len() as u64);
     let end = end_of(start, bytes);
@@ -87,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_last_counts_and_what_was_accepted_counts_more(
+        fn later_reads_win_and_accepted_reads_win_over_all(
             steps in proptest::collection::vec((any::<bool>(), 0_u64..64, 0_usize..24, any::<u8>()), 0..60)
         ) {
             let mut pieces = Pieces::default();

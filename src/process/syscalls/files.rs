@@ -1,4 +1,4 @@
-//! Files, directories and pipes by their descriptors.
+//! Operations on file descriptors: files, directories and pipes.
 //!
 //! `unsafe` is allowed in this folder alone; see its root for why.
 
@@ -23,35 +23,35 @@ pub(in crate::process) fn open_at(dir: RawFd, name: &CStr) -> Result<RawFd, Errn
     RawFd::try_from(fd).map_err(|_| Errno::EBADF)
 }
 
-/// Whether there is a file with that name in a directory.
+/// Whether a directory has an entry of that name.
 pub(in crate::process) fn exists_at(dir: RawFd, name: &CStr) -> bool {
     // SAFETY: the name ends with a NUL.
     unsafe { call(libc::SYS_faccessat, [word(dir), name.as_ptr() as usize, word(libc::F_OK)]) }.is_ok()
 }
 
-/// Reads into `buf` from the start of an open file that has not been read yet, and gives the count.
+/// Reads into `buf` from the start of an open file that has not been read yet; returns the count.
 ///
 /// # Errors
 /// The kernel's.
 pub(in crate::process) fn read(fd: RawFd, buf: &mut [u8]) -> Result<usize, Errno> {
-    // SAFETY: the kernel writes no more than the length that it is given.
+    // SAFETY: the kernel writes at most the given length.
     unsafe { call(libc::SYS_read, [word(fd), buf.as_mut_ptr() as usize, buf.len()]) }
 }
 
-/// Writes one byte; nobody may be there to read it.
+/// Writes one byte; errors are ignored, since the reader may be gone.
 pub(in crate::process) fn write_byte(fd: RawFd) {
     let byte = [1_u8];
-    // SAFETY: there is one byte to be read.
+    // SAFETY: the buffer has one byte.
     let _ = unsafe { call(libc::SYS_write, [word(fd), byte.as_ptr() as usize, byte.len()]) };
 }
 
-/// Closes a descriptor that is the caller's.
+/// Closes a descriptor that the caller owns.
 pub(in crate::process) fn close(fd: RawFd) {
     // SAFETY: no pointers.
     let _ = unsafe { call(libc::SYS_close, [word(fd)]) };
 }
 
-/// Goes back to the start of a directory.
+/// Rewinds a directory.
 ///
 /// # Errors
 /// The kernel's.
@@ -60,25 +60,25 @@ pub(in crate::process) fn rewind(fd: RawFd) -> Result<(), Errno> {
     unsafe { call(libc::SYS_lseek, [word(fd), 0, word(libc::SEEK_SET)]) }.map(drop)
 }
 
-/// The next entries of a directory, as getdents64(2) lays them out, and how many bytes they take; 0
-/// at its end.
+/// Reads the next entries of a directory in the layout of getdents64(2); returns their size in bytes, 0 at the
+/// end.
 ///
 /// # Errors
 /// The kernel's.
 pub(in crate::process) fn directory_entries(fd: RawFd, buf: &mut [u8]) -> Result<usize, Errno> {
-    // SAFETY: the kernel writes no more than the length that it is given.
+    // SAFETY: the kernel writes at most the given length.
     unsafe { call(libc::SYS_getdents64, [word(fd), buf.as_mut_ptr() as usize, buf.len()]) }
 }
 
-/// Waits until there is something to read from `fd` (unless only its end counts), until its other side
-/// is closed, or for so long. False if nothing of that happened.
+/// Waits until `fd` is readable (unless only its end counts), its other side is closed, or the time is over.
+/// False on timeout.
 pub(in crate::process) fn await_pipe(fd: RawFd, only_end: bool, within: Duration) -> bool {
     let mut poll = libc::pollfd { fd, events: if only_end { 0 } else { libc::POLLIN }, revents: 0 };
     let mut time = timespec(within);
     loop {
         let (poll_at, time_at) = (ptr::from_mut(&mut poll) as usize, ptr::from_mut(&mut time) as usize);
-        // SAFETY: pointers are to values that outlive the call, of which it writes what is left of the time
-        // to the second; the mask of signals stays as it is.
+        // SAFETY: the pointers are to values that outlive the call, which writes the remaining time to the
+        // second; the signal mask is null and so unchanged.
         match unsafe { call(libc::SYS_ppoll, [poll_at, 1, time_at, 0, 0]) } {
             Err(Errno::EINTR) => {}
             result => return result.is_ok_and(|count| count > 0),
@@ -86,9 +86,9 @@ pub(in crate::process) fn await_pipe(fd: RawFd, only_end: bool, within: Duration
     }
 }
 
-/// Closes all files but these in the caller, which shares its descriptors with nobody.
+/// Closes all descriptors except these. The caller must not share its descriptor table.
 pub(super) fn keep_files(keep: [RawFd; 2]) {
-    /// What is closed one by one where the kernel is older than 5.9.
+    /// Descriptors closed one by one on kernels before 5.9.
     const MOST: RawFd = 1024;
     let [low, high] = if keep[0] <= keep[1] { keep } else { [keep[1], keep[0]] };
     let close_range = |first: RawFd, last: RawFd| {

@@ -1,12 +1,11 @@
-//! System calls for which there is no safe wrapper that fits, each behind a safe function.
+//! Safe functions for system calls without a suitable safe wrapper elsewhere.
 //!
-//! Most of them are made by the tracer of a freeze, a process that shares the memory of this one but
-//! nothing else ([`spawn`]). It has no thread-local storage of its own, where the C library keeps
-//! `errno`: so they are made without the C library, and give their error as a value. They allocate
-//! nothing and take no locks.
+//! Most are made by the tracer of a freeze, a process that shares only our memory ([`spawn`]). It has no
+//! thread-local storage of its own, where the C library keeps `errno`, so they bypass the C library and return
+//! errors as values. They allocate nothing and take no locks.
 //!
-//! The wrappers of nix also know no more than the 31 classic signals. Real-time ones have to be
-//! given back to the threads that were stopped while they received them, like all others.
+//! Besides, nix supports only the 31 classic signals, while real-time signals must be handed back to stopped
+//! threads too.
 #![allow(unsafe_code, reason = "this is the one place that makes system calls; every block says why it is sound")]
 
 mod files;

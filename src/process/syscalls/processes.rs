@@ -1,4 +1,4 @@
-//! Processes that are started and signalled.
+//! Starting and signalling processes.
 //!
 //! `unsafe` is allowed in this folder alone; see its root for why.
 
@@ -12,20 +12,20 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 use super::raw::{call, word};
 
-/// Ignores SIGCHLD, or no longer; true if it was ignored.
+/// Sets SIGCHLD to ignored or default; returns whether it was ignored.
 ///
 /// # Errors
 /// The kernel's.
 pub(in crate::process) fn ignore_sigchld(ignore: bool) -> Result<bool, Errno> {
     let handler = if ignore { SigHandler::SigIgn } else { SigHandler::SigDfl };
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
-    // SAFETY: neither is a function that could be called.
+    // SAFETY: neither disposition (SIG_IGN, SIG_DFL) is a handler function.
     let before = unsafe { sigaction(Signal::SIGCHLD, &action) }?;
     Ok(matches!(before.handler(), SigHandler::SigIgn))
 }
 
-/// Has a command start with this mask of signals, and with SIGCHLD ignored if that is wanted. The parent
-/// cannot ignore it meanwhile: the status of a command that ends at once would be lost.
+/// Makes a command start with this signal mask, and with SIGCHLD ignored if `ignore_sigchld`. Ignoring it in
+/// the parent meanwhile would lose the status of a command that ends at once.
 pub(in crate::process) fn before_exec(command: &mut Command, mask: SigSet, ignore: bool) {
     let prepare = move || {
         if ignore {
@@ -39,7 +39,7 @@ pub(in crate::process) fn before_exec(command: &mut Command, mask: SigSet, ignor
     unsafe { command.pre_exec(prepare) };
 }
 
-/// A descriptor of a process (Linux 5.3), which never comes to mean another one.
+/// A pidfd (Linux 5.3), which always refers to the same process.
 ///
 /// # Errors
 /// `ESRCH` when there is none with that pid; `ENOSYS` before Linux 5.3.
@@ -54,7 +54,7 @@ pub(in crate::process) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
 /// Sends a signal to a process.
 ///
 /// # Errors
-/// `ESRCH` when it has ended; `EPERM` when it is refused.
+/// `ESRCH` when it has ended; `EPERM` when not permitted.
 pub(in crate::process) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> Result<(), Errno> {
     // SAFETY: no pointers: without a siginfo, the kernel makes one as for kill(2).
     unsafe { call(libc::SYS_pidfd_send_signal, [word(process.as_raw_fd()), word(signal as i32), 0, 0]) }.map(drop)

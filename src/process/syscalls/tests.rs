@@ -1,4 +1,4 @@
-//! The calls themselves, and tracers that do other things than tracing.
+//! Tests of the calls, and of tracer processes with other jobs than tracing.
 
 use super::raw::{call, word};
 use super::trace::{Stop, decode_stop};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 #[test]
-fn stops_are_told_from_deliveries() {
+fn event_stops_and_signal_deliveries_are_distinguished() {
     let stop = |signal: i32, event: i32| decode_stop(signal | event << 8);
     assert_eq!(stop(libc::SIGTRAP, 128), Stop { signal: 0, event: 128 });
     assert_eq!(stop(libc::SIGSTOP, 128), Stop { signal: 0, event: 128 });
@@ -25,7 +25,7 @@ fn stops_are_told_from_deliveries() {
 }
 
 #[test]
-fn who_is_not_traced_is_refused() {
+fn untraced_threads_are_refused() {
     let me = own_tid();
     assert_eq!(me, nix::unistd::gettid().as_raw());
     assert_eq!(peek_stop(me), Err(Errno::ECHILD));
@@ -45,7 +45,7 @@ struct Sham {
     deadline: Duration,
     word: AtomicU32,
     at_work: AtomicBool,
-    /// Whether it sets its timer anew.
+    /// Whether it resets its timer.
     goes_on: AtomicBool,
 }
 
@@ -89,7 +89,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
     }
 }
 
-fn sleep_for_ever(job: &Sham) -> i32 {
+fn sleep_forever(job: &Sham) -> i32 {
     loop {
         futex_wait(&job.word, u32::MAX - 1, LONG);
         nap(LONG);
@@ -97,7 +97,7 @@ fn sleep_for_ever(job: &Sham) -> i32 {
 }
 
 #[test]
-fn a_tracer_shares_memory_and_tells_its_status() {
+fn a_tracer_shares_memory_and_returns_its_status() {
     let (job, pipe) = sham(
         |job| {
             job.word.store(7, SeqCst);
@@ -112,10 +112,10 @@ fn a_tracer_shares_memory_and_tells_its_status() {
     assert_eq!(Arc::strong_count(&job), 1);
 }
 
-/// Nothing but SIGKILL, and what its own children make.
+/// It receives only SIGKILL, and SIGCHLD of its own children.
 #[test]
-fn a_tracer_is_deaf_and_has_a_group_of_its_own_and_no_files() {
-    let (job, pipe) = sham(sleep_for_ever, LONG);
+fn a_tracer_blocks_signals_and_has_its_own_process_group_and_no_files() {
+    let (job, pipe) = sham(sleep_forever, LONG);
     let tracer = spawn(Arc::clone(&job)).unwrap();
     wait_until(|| job.at_work.load(SeqCst));
     let dir = ProcDir::open(tracer.pid()).unwrap();
@@ -139,9 +139,9 @@ fn a_tracer_is_deaf_and_has_a_group_of_its_own_and_no_files() {
 }
 
 #[test]
-fn the_kernel_kills_a_tracer_at_its_deadline_though_it_be_stopped() {
+fn the_kernel_kills_even_a_stopped_tracer_at_its_deadline() {
     for stopped in [false, true] {
-        let (job, (reader, writer)) = sham(sleep_for_ever, Duration::from_millis(300));
+        let (job, (reader, writer)) = sham(sleep_forever, Duration::from_millis(300));
         let started = Instant::now();
         let mut tracer = spawn(Arc::clone(&job)).unwrap();
         wait_until(|| job.at_work.load(SeqCst));
@@ -157,9 +157,9 @@ fn the_kernel_kills_a_tracer_at_its_deadline_though_it_be_stopped() {
     }
 }
 
-/// Its first time is over, and it lives.
+/// It outlives its first limit.
 #[test]
-fn a_tracer_may_set_its_timer_anew() {
+fn a_tracer_may_reset_its_timer() {
     let (job, _pipe) = sham(
         |_| {
             nap(Duration::from_millis(500));
@@ -173,9 +173,9 @@ fn a_tracer_may_set_its_timer_anew() {
 
 extern "C" fn nothing(_: libc::c_int) {}
 
-/// A signal ends no wait for a tracer.
+/// A signal does not end a wait for a tracer.
 #[test]
-fn a_pipe_is_awaited_across_signals() {
+fn waiting_for_a_pipe_survives_signals() {
     const WAIT: Duration = Duration::from_millis(300);
     let handler: extern "C" fn(libc::c_int) = nothing;
     // SAFETY: zeroes are a sigaction; the pointers are valid, and the handler does nothing.
@@ -202,10 +202,10 @@ fn a_pipe_is_awaited_across_signals() {
     assert!(start.elapsed() >= WAIT && start.elapsed() < WAIT * 20, "{:?}", start.elapsed());
 }
 
-/// Its handler finds its own job, however many there are.
+/// The handler finds its own job among many.
 #[test]
-fn each_tracer_hears_of_the_ends_of_its_own() {
-    let jobs: Vec<_> = (0..3).map(|_| sham(sleep_for_ever, LONG)).collect();
+fn each_tracer_is_notified_of_its_own_tracees() {
+    let jobs: Vec<_> = (0..3).map(|_| sham(sleep_forever, LONG)).collect();
     let tracers: Vec<_> = jobs.iter().map(|(job, _)| spawn(Arc::clone(job)).unwrap()).collect();
     wait_until(|| jobs.iter().all(|(job, _)| job.at_work.load(SeqCst)));
     for (number, tracer) in tracers.iter().enumerate() {
@@ -216,10 +216,10 @@ fn each_tracer_hears_of_the_ends_of_its_own() {
     }
 }
 
-/// It is gone when the thread is that started it, though nobody waited for it.
+/// It ends with the thread that started it, even if nothing waited for it.
 #[test]
 fn a_tracer_ends_with_its_thread() {
-    let (job, _pipe) = sham(sleep_for_ever, LONG);
+    let (job, _pipe) = sham(sleep_forever, LONG);
     let started = Arc::clone(&job);
     let pid = std::thread::spawn(move || {
         let tracer = std::mem::ManuallyDrop::new(spawn(Arc::clone(&started)).unwrap());

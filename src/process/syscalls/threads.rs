@@ -1,4 +1,4 @@
-//! The calling thread: sleeping, waking others, and its place among those that wait for a processor.
+//! The calling thread: sleeping, waking others, and its scheduling priority.
 //!
 //! `unsafe` is allowed in this folder alone; see its root for why.
 
@@ -11,7 +11,7 @@ use nix::libc;
 use super::raw::{call, timespec, word};
 use crate::process::description::Tid;
 
-/// Waits until `word` is woken, if it has the value `expected` still, until a signal, or for so long.
+/// If `word` still has the value `expected`, waits until it is woken, a signal arrives, or the time is over.
 pub(in crate::process) fn futex_wait(word: &AtomicU32, expected: u32, within: Duration) {
     let time = timespec(within);
     let op = libc::FUTEX_WAIT as usize;
@@ -21,23 +21,23 @@ pub(in crate::process) fn futex_wait(word: &AtomicU32, expected: u32, within: Du
     };
 }
 
-/// Wakes all who wait for `word`.
+/// Wakes all waiters of `word`.
 pub(in crate::process) fn futex_wake(word: &AtomicU32) {
     let (op, all) = (libc::FUTEX_WAKE as usize, i32::MAX as usize);
     // SAFETY: the kernel uses the address only, which is valid.
     let _ = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, op, all, 0, 0, 0]) };
 }
 
-/// Gives the processor to others for a moment.
+/// Yields the CPU.
 pub(in crate::process) fn yield_now() {
     // SAFETY: no pointers.
     let _ = unsafe { call(libc::SYS_sched_yield, []) };
 }
 
-/// Sleeps, until a signal at most.
+/// Sleeps for this time, or until a signal.
 pub(in crate::process) fn nap(time: Duration) {
     let time = timespec(time);
-    // SAFETY: the pointer is to a value that outlives the call; what is left of the time is not asked.
+    // SAFETY: the pointer is to a value that outlives the call; the remaining time is not requested.
     let _ = unsafe { call(libc::SYS_nanosleep, [ptr::from_ref(&time) as usize, 0]) };
 }
 
@@ -55,27 +55,27 @@ struct SchedAttr {
     flags: u64,
     nice: i32,
     priority: u32,
-    /// For an ordinary policy, from Linux 6.12 on: the slice, ns. Who asks for a short one is given the
-    /// processor sooner, and no more of it.
+    /// For an ordinary policy, from Linux 6.12 on: the slice, ns. A short slice gets a thread scheduled sooner,
+    /// without more CPU time.
     runtime: u64,
     deadline: u64,
     period: u64,
 }
 
-/// Puts the calling thread before others that wait for a processor, as far as that is permitted: it needs little,
-/// and while it waits the target stands still.
+/// Raises the calling thread's priority as far as permitted: it needs little CPU, and the target is frozen
+/// while it waits.
 pub(in crate::process) fn hurry() {
     const SHORT: u64 = 100_000;
     /// `SCHED_RESET_ON_FORK`, which is given with the policy.
     const RESET_ON_FORK: usize = 0x4000_0000;
     // SAFETY: no pointers.
     let policy = unsafe { call(libc::SYS_sched_getscheduler, [0]) }.map(|policy| policy & !RESET_ON_FORK);
-    // Who was given a real-time policy comes before all others already.
+    // A thread with a real-time policy already has priority.
     if [libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE].map(|real| Ok(word(real))).contains(&policy) {
         return;
     }
     let own = libc::PRIO_PROCESS as usize;
-    // SAFETY: no pointers. The kernel gives 20 - nice, so that it is never negative.
+    // SAFETY: no pointers. The kernel gives 20 - nice, so it is never negative.
     let nice = unsafe { call(libc::SYS_getpriority, [own, 0]) }.ok().and_then(|value| i32::try_from(value).ok());
     for nice in [-20, 20 - nice.unwrap_or(20)] {
         let attr = SchedAttr {

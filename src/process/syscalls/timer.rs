@@ -10,12 +10,12 @@ use nix::libc;
 
 use super::raw::{call, timespec, word};
 
-/// Has the kernel kill the process that made it, though that be stopped or blocked.
+/// Makes the kernel kill the process that created it, even if it is stopped or blocked.
 #[derive(Debug)]
 pub(in crate::process) struct Timer(libc::c_int);
 
 impl Timer {
-    /// `None` where the kernel gives none.
+    /// `None` if the kernel cannot create one.
     pub(super) fn new() -> Option<Self> {
         let mut timer: libc::c_int = 0;
         // SAFETY: zeroes are a sigevent, for a signal to the process; pointers are to values that outlive
@@ -32,12 +32,12 @@ impl Timer {
         made.is_ok().then_some(Self(timer))
     }
 
-    /// Sets it, in place of what it was set to, to so long from now. False if the kernel will not.
+    /// Sets it to expire after this time, replacing any earlier setting. False if the kernel refuses.
     pub(in crate::process) fn set(&self, within: Duration) -> bool {
-        // Zero would stop it.
+        // Zero would disarm it.
         let within = within.max(Duration::from_nanos(1));
         let value = libc::itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(within) };
-        // SAFETY: the pointer is to a value that outlives the call; the former value is not asked.
+        // SAFETY: the pointer is to a value that outlives the call; the old value is not requested.
         unsafe { call(libc::SYS_timer_settime, [word(self.0), 0, ptr::from_ref(&value) as usize, 0]) }.is_ok()
     }
 }

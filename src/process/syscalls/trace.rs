@@ -1,4 +1,4 @@
-//! Threads that are traced: their stops, their ends, their registers.
+//! Traced threads: stops, ends, registers.
 //!
 //! `unsafe` is allowed in this folder alone; see its root for why.
 
@@ -24,7 +24,7 @@ pub(in crate::process) struct Stop {
 /// What `si_status` of a traced thread's stop means: a signal in the low byte, an event above it.
 pub(super) fn decode_stop(status: i32) -> Stop {
     let event = status >> 8;
-    // The low byte of an event is no signal on its way, but SIGTRAP, or which signal stopped all.
+    // In an event stop the low byte is not a pending signal: it is SIGTRAP, or the group-stop signal.
     Stop { signal: if event == 0 { status & 0x7f } else { 0 }, event }
 }
 
@@ -32,10 +32,10 @@ fn waitid(tid: Tid, options: i32) -> Result<Option<(i32, i32)>, Errno> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = word(options | libc::WNOHANG | libc::__WALL);
     let pid = libc::P_PID as usize;
-    // SAFETY: waitid writes a siginfo, to which the pointer is valid; no rusage is asked for.
+    // SAFETY: waitid writes a siginfo, and the pointer to it is valid; the rusage pointer is null.
     unsafe { call(libc::SYS_waitid, [pid, word(tid), info.as_mut_ptr() as usize, options, 0])? };
-    // SAFETY: all bytes were set to 0, which is a siginfo; the kernel overwrote what it knows. These
-    // fields are there for what waitid reports, and 0 when it reports nothing.
+    // SAFETY: all bytes were zeroed, a valid siginfo, before the kernel wrote to it. waitid sets these fields;
+    // they are 0 when it reports nothing.
     let (info, who, status) = unsafe {
         let info = info.assume_init();
         (info, info.si_pid(), info.si_status())
@@ -43,8 +43,8 @@ fn waitid(tid: Tid, options: i32) -> Result<Option<(i32, i32)>, Errno> {
     Ok((who != 0).then_some((info.si_code, status)))
 }
 
-/// How `tid`, a thread that the caller traces, stands still, if it does. The stop is only looked at:
-/// what waits for the stop takes the signal out of it, and it would be lost with the tracer.
+/// The stop that `tid`, traced by the caller, is in, if any. Only peeks (`WNOWAIT`): a wait that consumes the
+/// stop would take its signal, which would be lost if the tracer ended.
 ///
 /// # Errors
 /// `ECHILD` when the caller does not trace it (any more).
@@ -52,11 +52,10 @@ pub(in crate::process) fn peek_stop(tid: Tid) -> Result<Option<Stop>, Errno> {
     Ok(waitid(tid, libc::WSTOPPED | libc::WNOWAIT)?.map(|(_, status)| decode_stop(status)))
 }
 
-/// Takes notice of the end of a traced thread; true if it had ended. Only that completes its end: an
-/// `execve` of another thread waits for it.
+/// Reaps a traced thread if it has ended; true if it had. An `execve` of another thread waits for this.
 ///
-/// A tracer that waits is told of stops too, whatever it waits for, and would take the signals out of
-/// them. So this looks first.
+/// A tracer's wait also reports stops, whatever it waits for, and would consume their signals. So this peeks
+/// first.
 pub(in crate::process) fn reap(tid: Tid) -> bool {
     let dead = |code| matches!(code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
     match waitid(tid, libc::WEXITED | libc::WNOWAIT) {
@@ -66,13 +65,13 @@ pub(in crate::process) fn reap(tid: Tid) -> bool {
 }
 
 fn ptrace(request: libc::c_uint, tid: Tid, addr: usize, data: usize) -> Result<(), Errno> {
-    // SAFETY: of the requests that are made here, GETREGSET alone uses memory of ours: `data` is then
-    // the address of an iovec, see `registers`.
+    // SAFETY: of the requests made here, only GETREGSET accesses our memory: `data` is then the address of a
+    // valid iovec, see `registers`.
     unsafe { call(libc::SYS_ptrace, [request as usize, word(tid), addr, data]) }.map(drop)
 }
 
-/// Becomes the tracer of a thread, without stopping it. Its `execve` is to be reported, which shows
-/// that it happened; no other option is set, since all others outlast the freeze in some way.
+/// Becomes the tracer of a thread, without stopping it. Only `execve` events are enabled; all other options
+/// have effects that outlast the freeze.
 ///
 /// # Errors
 /// The kernel's. `EPERM` has many meanings: see `Job::seize`.
@@ -88,7 +87,7 @@ pub(in crate::process) fn interrupt(tid: Tid) -> Result<(), Errno> {
     ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0)
 }
 
-/// Lets a stopped thread run on, with the signal that it was about to receive (0 for none).
+/// Resumes a stopped thread with its pending signal (0 for none).
 ///
 /// # Errors
 /// `ESRCH` when it has ended, is not stopped, or is not traced by the caller.
@@ -104,7 +103,7 @@ pub(in crate::process) fn registers(tid: Tid) -> Option<Registers> {
         libc::iovec { iov_base: regs.as_mut_ptr().cast(), iov_len: std::mem::size_of::<libc::user_regs_struct>() };
     let note = usize::try_from(libc::NT_PRSTATUS).unwrap_or_default();
     ptrace(libc::PTRACE_GETREGSET, tid, note, ptr::from_mut(&mut iovec) as usize).ok()?;
-    // SAFETY: all bytes were set, by us or by the kernel, and they are numbers.
+    // SAFETY: all bytes were initialised, by us or by the kernel, and the fields are plain integers.
     Some(decode_registers(&unsafe { regs.assume_init() }))
 }
 

@@ -1,4 +1,4 @@
-//! The process that traces a target for a freeze. It shares the memory of this one.
+//! The process that traces a target for a freeze. It shares our address space.
 //!
 //! `unsafe` is allowed in this folder alone; see its root for why.
 
@@ -26,17 +26,17 @@ pub(in crate::process) trait TracerJob: Send + Sync {
     /// `timer` ends it; `None` where nothing does, in a thread.
     fn run(&self, timer: Option<&Timer>) -> i32;
 
-    /// Called in the tracer, amid anything else that it does, when a thread that it traces has ended.
+    /// Called in the tracer's signal handler, at any point of its work, when a tracee has ended.
     fn child_ended(&self);
 
-    /// The open files that it needs.
+    /// The descriptors that it needs.
     fn files(&self) -> [RawFd; 2];
 
-    /// After so long the kernel kills it, unless it sets its timer anew.
+    /// The kernel kills it after this time, unless it resets its timer.
     fn first_limit(&self) -> Duration;
 }
 
-/// What a tracer process starts with.
+/// The arguments of a tracer process.
 struct Start<J> {
     job: Arc<J>,
     parent: usize,
@@ -48,18 +48,18 @@ struct Stacks {
     base: *mut libc::c_void,
 }
 
-/// Below all: touching it ends the process.
+/// Guard page at the bottom: touching it kills the process.
 const GUARD: usize = 64 << 10;
 /// Registered as the stack for signals, see [`on_child`].
 const ALTERNATE: usize = 64 << 10;
-/// Its ordinary stack.
+/// Its normal stack.
 const STACK: usize = 256 << 10;
 
 impl Stacks {
     fn new() -> Result<Self, Errno> {
         let (none, both) = (libc::PROT_NONE, libc::PROT_READ | libc::PROT_WRITE);
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        // SAFETY: a new mapping where the kernel likes.
+        // SAFETY: a new mapping at an address of the kernel's choice.
         let base = unsafe { libc::mmap(ptr::null_mut(), GUARD + ALTERNATE + STACK, none, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(Errno::last());
@@ -83,7 +83,7 @@ impl Stacks {
 
 impl Drop for Stacks {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's, and who used it has ended.
+        // SAFETY: this value owns the mapping, and the process that used it has ended.
         let _ = unsafe { libc::munmap(self.base, GUARD + ALTERNATE + STACK) };
     }
 }
@@ -91,7 +91,7 @@ impl Drop for Stacks {
 /// How a tracer process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum End {
-    /// By itself, with that status.
+    /// It exited with that status.
     Exited(i32),
     /// By a signal.
     Killed(i32),
@@ -101,19 +101,17 @@ pub(in crate::process) enum End {
 pub(in crate::process) struct Tracer<J> {
     pid: i32,
     end: Option<End>,
-    /// For as long as the process lives, which this waits for.
+    /// Kept until the process has ended, which drop waits for.
     _start: Box<Start<J>>,
     _stacks: Stacks,
 }
 
-/// Starts a tracer: a process that shares this one's memory, so that starting it takes no longer and
-/// writing to memory costs no more however large that is (after a fork, every page that is written is
-/// copied first, and memory of the target is read while it stands still).
+/// Starts a tracer: a process that shares our memory. So starting it is fast whatever our size, and our writes
+/// stay cheap: after a fork, every written page would be copied first, while the target is frozen.
 ///
-/// Before it does its job it makes sure of its end: the kernel kills it with the thread that started it,
-/// and at its deadline. No signal but `SIGKILL` reaches it; it is in a process group of its own, where no
-/// terminal stops it; and of the open files it keeps its own only, so that nobody waits for it to close
-/// one. It makes no signal for its parent when it ends.
+/// Before its job it arranges its own end: the kernel kills it when the thread that started it ends, and at its
+/// deadline. All signals but `SIGKILL` are blocked; it has its own process group, so that no terminal stops it;
+/// and it closes all files but its own, so that it keeps no pipe open. Its end sends no signal to its parent.
 ///
 /// # Errors
 /// The kernel's, `EAGAIN` for a limit on processes.
@@ -122,12 +120,12 @@ pub(in crate::process) fn spawn<J: TracerJob>(job: Arc<J>) -> Result<Tracer<J>, 
     let parent = std::process::id() as usize;
     let start = Box::new(Start { job, parent, alternate: stacks.alternate() as usize });
     let arg = ptr::from_ref(start.as_ref());
-    // SAFETY: the start of the alternate stack, which is mapped, aligned, and not used by anybody.
+    // SAFETY: the start of the alternate stack, which is mapped, aligned, and not used yet.
     unsafe { stacks.alternate().cast::<*const Start<J>>().write(arg) };
     // No handler of ours may run in the tracer.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     // SAFETY: the child runs on a stack of its own, and all that it uses outlives it: `Tracer` frees
-    // it when the child has been waited for. It unwinds nowhere: `main` is `extern "C"`.
+    // it after waiting for the child. It cannot unwind: `main` is `extern "C"`.
     let pid = Errno::result(unsafe {
         libc::clone(main::<J>, stacks.top(), libc::CLONE_VM, arg.cast_mut().cast::<libc::c_void>())
     });
@@ -147,7 +145,7 @@ impl<J> Tracer<J> {
     /// Ends it, whatever it does.
     pub(in crate::process) fn kill(&self) {
         if self.end.is_none() {
-            // SAFETY: no pointers. It has not been waited for, so the pid is its own still.
+            // SAFETY: no pointers. It has not been reaped, so the pid is still its own.
             let _ = unsafe { libc::kill(self.pid, libc::SIGKILL) };
         }
     }
@@ -181,12 +179,12 @@ impl<J> Drop for Tracer<J> {
     }
 }
 
-/// Exit statuses of a tracer that did not come to its job.
+/// Exit statuses of a tracer that could not start its job.
 pub(in crate::process) const ORPHANED: i32 = 101;
-/// The kernel gave no timer.
+/// The kernel could not create a timer.
 pub(in crate::process) const NO_TIMER: i32 = 102;
 
-/// All of a tracer's life.
+/// The main function of a tracer process.
 extern "C" fn main<J: TracerJob>(start: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `spawn` gives a pointer to one, which outlives this process.
     let start = unsafe { &*start.cast_const().cast::<Start<J>>() };
@@ -198,8 +196,8 @@ extern "C" fn main<J: TracerJob>(start: *mut libc::c_void) -> libc::c_int {
         if call(libc::SYS_getppid, []) != Ok(start.parent) {
             return ORPHANED;
         }
-        // Not a session of its own: that is a scheduling group of its own (autogroup), which on a busy
-        // machine waited seconds for its turn, with the target standing still.
+        // Not a new session: that would be a new scheduling group (autogroup), which on a busy machine waited
+        // seconds to be scheduled, with the target frozen.
         let _ = call(libc::SYS_setpgid, [0, 0]);
         let _ = call(libc::SYS_prctl, [libc::PR_SET_NAME as usize, c"gospy-freeze".as_ptr() as usize]);
     }
@@ -212,7 +210,7 @@ extern "C" fn main<J: TracerJob>(start: *mut libc::c_void) -> libc::c_int {
     }
 }
 
-/// From now on [`TracerJob::child_ended`] is called, and no other signal gets through.
+/// Installs the handler that calls [`TracerJob::child_ended`], and blocks all other signals.
 fn handle_ends<J: TracerJob>(start: &Start<J>) {
     let alternate = libc::stack_t {
         ss_sp: ptr::with_exposed_provenance_mut::<libc::c_void>(start.alternate),
@@ -220,10 +218,10 @@ fn handle_ends<J: TracerJob>(start: &Start<J>) {
         ss_size: ALTERNATE,
     };
     let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_child::<J>;
-    // Not for stops, of which there are many. What is interrupted goes on by itself: PTRACE_SEIZE while
-    // it waits for an `execve` too.
+    // Not for stops, of which there are many. Interrupted calls restart, even PTRACE_SEIZE while it waits for
+    // an `execve`.
     let flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_NOCLDSTOP;
-    // All but SIGCHLD; nobody can block SIGKILL.
+    // All but SIGCHLD; SIGKILL cannot be blocked.
     let mask: u64 = !(1 << (libc::SIGCHLD - 1));
     // SAFETY: zeroes are a sigaction with an empty mask. Pointers are to values that outlive the calls;
     // the handler has the type that SA_SIGINFO wants. The C library's function is taken since it knows
@@ -239,11 +237,11 @@ fn handle_ends<J: TracerJob>(start: &Start<J>) {
     }
 }
 
-/// The handler of SIGCHLD in a tracer. Nothing static can tell it which: many tracers may share
-/// this memory. But the kernel shows each handler the alternate stack of its process, which is never
-/// used as one here; what `spawn` wrote to its start leads on.
+/// The SIGCHLD handler of a tracer. No static variable can identify the tracer, since many may share this
+/// memory. But the kernel passes each handler the alternate stack of its process, which is never used as a
+/// stack here; `spawn` wrote a pointer to its start.
 extern "C" fn on_child<J: TracerJob>(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel gives a ucontext, with the alternate stack that `handle_ends` set. At its start
+    // SAFETY: the kernel passes a ucontext with the alternate stack that `handle_ends` set. At its start
     // is a pointer to what outlives the process.
     let start = unsafe {
         let stack = (*context.cast_const().cast::<libc::ucontext_t>()).uc_stack;
