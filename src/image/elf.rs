@@ -58,7 +58,7 @@ pub enum ElfError {
         machine: String,
     },
     /// Neither 32 nor 64 bits, or neither byte order, or an unknown version.
-    #[error("ELF identification makes no sense: class {class}, data encoding {data}, version {version}")]
+    #[error("ELF identification is malformed: class {class}, data encoding {data}, version {version}")]
     Ident {
         /// `EI_CLASS`.
         class: u8,
@@ -92,13 +92,13 @@ pub enum ElfError {
         found: String,
     },
     /// The program headers cannot be used.
-    #[error("the program headers make no sense: {reason}")]
+    #[error("the program headers are malformed: {reason}")]
     ProgramHeaders {
         /// What is wrong with them.
         reason: String,
     },
     /// The section headers cannot be used.
-    #[error("the section headers make no sense: {reason}")]
+    #[error("the section headers are malformed: {reason}")]
     SectionHeaders {
         /// What is wrong with them.
         reason: String,

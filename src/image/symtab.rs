@@ -96,12 +96,12 @@ impl Symbols {
     #[must_use]
     pub fn function_at(&self, elf: &Elf, addr: LinkAddr) -> Option<FunctionSymbol> {
         let functions = self.functions.get_or_init(|| functions(elf).unwrap_or_default());
-        let behind = functions.partition_point(|function| function.start <= addr.0);
-        let function = functions.get(behind.checked_sub(1)?)?;
+        let after = functions.partition_point(|function| function.start <= addr.0);
+        let function = functions.get(after.checked_sub(1)?)?;
         let into = addr.0.checked_sub(function.start)?;
         let size = match function.size {
             // Up to the next function, within a limit.
-            0 => functions.get(behind).map_or(MAX_UNSIZED, |next| (next.start - function.start).min(MAX_UNSIZED)),
+            0 => functions.get(after).map_or(MAX_UNSIZED, |next| (next.start - function.start).min(MAX_UNSIZED)),
             size => size,
         };
         if into >= size {

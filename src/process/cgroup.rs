@@ -149,16 +149,16 @@ fn below(root: &str, cgroup: &str) -> Option<PathBuf> {
 fn unescaped(path: &str) -> String {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
-    while let Some((&byte, behind)) = rest.split_first() {
-        let number = behind.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+    while let Some((&byte, after)) = rest.split_first() {
+        let number = after.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
         match number.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(number) => {
                 out.push(number);
-                rest = behind.get(3..).unwrap_or_default();
+                rest = after.get(3..).unwrap_or_default();
             }
             None => {
                 out.push(byte);
-                rest = behind;
+                rest = after;
             }
         }
     }

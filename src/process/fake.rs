@@ -280,11 +280,11 @@ impl Target for FakeTarget {
         got.clear();
         let mut rest = buf;
         for range in ranges {
-            let Some((part, behind)) = std::mem::take(&mut rest).split_at_mut_checked(range.len) else {
+            let Some((part, after)) = std::mem::take(&mut rest).split_at_mut_checked(range.len) else {
                 return Err(ReadError::Io("the buffer is too short for the ranges".into()));
             };
             got.push(state.read_one(*range, part)?);
-            rest = behind;
+            rest = after;
         }
         Ok(())
     }

@@ -292,15 +292,15 @@ impl<'a> Request<'a, '_> {
             }
             Some(End::Killed(signal)) => return NotStopped::Killed(signal),
             Some(End::Exited(syscalls::NO_TIMER)) => {
-                format!("process {pid} is not stopped: the kernel gave no timer that would let it run on for certain")
+                format!("process {pid} is not stopped: the kernel refused the timer that guarantees its release")
             }
             Some(End::Exited(status)) => {
                 format!("the process that stops process {pid} ended too early, with status {status}")
             }
             // Only if the tracer is a thread, which cannot be killed.
-            None => format!(
-                "the kernel does not come back from stopping process {pid}, which runs on for certain when gospy ends"
-            ),
+            None => {
+                format!("the kernel call that stops process {pid} does not return; the process resumes when gospy ends")
+            }
         };
         NotStopped::Error(TargetError::Unsupported(text))
     }

@@ -37,10 +37,10 @@ pub enum Broken {
     #[error("it became another program (execve)")]
     Exec,
     /// Frozen threads have ended.
-    #[error("threads of it were killed")]
+    #[error("frozen threads were killed")]
     Ended,
     /// The time limit passed.
-    #[error("it would have stood still for longer than {} ms", .0.as_millis())]
+    #[error("it would have been frozen for longer than {} ms", .0.as_millis())]
     Overdue(Duration),
     /// gospy's tracer process was killed by this signal.
     #[error("the process that held it was killed by signal {0}")]

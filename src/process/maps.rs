@@ -195,8 +195,8 @@ mod tests {
         ] {
             assert_eq!(parse(line.as_bytes()).unwrap(), [], "{line:?}");
         }
-        let odd_name = b"1000-2000 r--p 0 0:0 7 /tmp/\xff\n3000-4000 r--p 0 0:0 0\n";
-        let maps = parse(&odd_name[..]).unwrap();
+        let non_utf8_name = b"1000-2000 r--p 0 0:0 7 /tmp/\xff\n3000-4000 r--p 0 0:0 0\n";
+        let maps = parse(&non_utf8_name[..]).unwrap();
         assert_eq!(maps.len(), 2);
         assert_eq!(maps[0].path, "/tmp/\u{fffd}");
     }

@@ -142,13 +142,13 @@ impl Memory {
                 bytes = after;
             }
             let (now, later) = got.split_at_mut_checked(remote.len()).ok_or(Errno::EINVAL)?;
-            let (part, behind) = rest.split_at_mut_checked(bytes).ok_or(Errno::EINVAL)?;
+            let (part, tail) = rest.split_at_mut_checked(bytes).ok_or(Errno::EINVAL)?;
             match (remote.as_slice(), &mut *now) {
                 ([one], [got]) => *got = self.one_by_vm_readv(one.base, part)?,
                 _ => self.many_by_vm_readv(&remote, part, now)?,
             }
             ranges = ranges.get(remote.len()..).unwrap_or_default();
-            (got, rest) = (later, behind);
+            (got, rest) = (later, tail);
         }
         Ok(())
     }
@@ -205,9 +205,9 @@ impl Memory {
     fn by_mem(&self, mem: &File, ranges: &[MemRange], buf: &mut [u8], got: &mut [usize]) -> Result<(), ReadError> {
         let mut rest = buf;
         for (range, got) in ranges.iter().zip(got) {
-            let Some((part, behind)) = std::mem::take(&mut rest).split_at_mut_checked(range.len) else { break };
+            let Some((part, later)) = std::mem::take(&mut rest).split_at_mut_checked(range.len) else { break };
             *got = self.one_by_mem(mem, range.start, part)?;
-            rest = behind;
+            rest = later;
         }
         Ok(())
     }

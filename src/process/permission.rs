@@ -223,7 +223,7 @@ fn refusing_check(facts: &Facts) -> (Cause, String) {
         );
     };
     if facts.yama == Some(3) {
-        return (Cause::YamaNobody, "kernel.yama.ptrace_scope is 3: nobody may look into another process".into());
+        return (Cause::YamaNobody, "kernel.yama.ptrace_scope is 3: no process may attach to another".into());
     }
     if facts.capable() {
         return beyond_capabilities(facts);

@@ -15,16 +15,16 @@ pub(super) fn setting(text: &str) -> Option<(String, String)> {
     if !rest.starts_with(['"', '`']) {
         return Some((key, rest.to_owned()));
     }
-    let (value, behind) = unquote(rest)?;
-    behind.is_empty().then_some((key, value))
+    let (value, after) = unquote(rest)?;
+    after.is_empty().then_some((key, value))
 }
 
 /// The value of a Go string literal at the start of `text`, and the text after it
 /// (`strconv.Unquote`).
 fn unquote(text: &str) -> Option<(String, &str)> {
     if let Some(raw) = text.strip_prefix('`') {
-        let (value, behind) = raw.split_once('`')?;
-        return Some((value.to_owned(), behind));
+        let (value, after) = raw.split_once('`')?;
+        return Some((value.to_owned(), after));
     }
     let mut rest = text.strip_prefix('"')?;
     // Bytes, because `\x` and octal escapes are bytes of UTF-8, not characters.

@@ -50,7 +50,7 @@ impl Info {
             _ => self.bytes.extend([0, 0, 0, 0, 8]),
         }
         self.entry(1, name);
-        self.bytes.extend([language, 8, 0, 0, 0]); // addresses start behind the header of .debug_addr
+        self.bytes.extend([language, 8, 0, 0, 0]); // addresses start after the header of .debug_addr
         contents(&mut self);
         self.bytes.push(0);
         let len = (self.bytes.len() - start - 4) as u32;

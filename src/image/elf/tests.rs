@@ -161,7 +161,7 @@ fn plain() -> Vec<u8> {
     b"package-level ".repeat(20)
 }
 
-/// A compression header and the data behind it.
+/// A compression header and the data after it.
 fn compressed(kind: u32, size: u64, data: &[u8]) -> Vec<u8> {
     let mut out = kind.to_le_bytes().to_vec();
     out.extend([0; 4]);

@@ -37,7 +37,7 @@ pub struct Pclntab {
 }
 
 impl Pclntab {
-    /// The table behind `header`, of a module whose text starts at `text` (`moduledata.text`).
+    /// The table of `header`, of a module whose text starts at `text` (`moduledata.text`).
     #[must_use]
     pub fn new(elf: Arc<Elf>, header: Header, text: LinkAddr) -> Self {
         Self { elf, header, text, gofunc: None }

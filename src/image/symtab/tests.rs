@@ -64,7 +64,7 @@ fn finds_the_requested_names() {
     assert_eq!(symbols.get("runtime.allm"), Some(Symbol { addr: LinkAddr(0x9100), size: 8 }));
     assert_eq!(symbols.get("runtime.tlsg"), None, "an offset in thread-local storage is no address");
     assert_eq!(symbols.get("puts"), None, "another file has it");
-    assert_eq!(symbols.get("main.main"), None, "nobody wanted it");
+    assert_eq!(symbols.get("main.main"), None, "not requested");
 }
 
 #[test]
@@ -75,12 +75,12 @@ fn names_the_function_that_contains_an_address() {
         let at = |addr| symbols.function_at(&elf, LinkAddr(addr)).map(|f| (f.name, f.start.0));
         assert_eq!(at(0x1100), Some(("main.main".to_owned(), 0x1100)));
         assert_eq!(at(0x111f), Some(("main.main".to_owned(), 0x1100)));
-        assert_eq!(at(0x1120), None, "is behind it");
+        assert_eq!(at(0x1120), None, "is after its end");
         assert_eq!(at(0x1205), Some(("nanosleep".to_owned(), 0x1200)), "the global name counts");
         assert_eq!(at(0x133f), Some(("assembly".to_owned(), 0x1300)), "up to the next");
         assert_eq!(at(0x1341), Some(("memcpy".to_owned(), 0x1340)));
         assert_eq!(at(0x2fff), Some(("last".to_owned(), 0x2000)), "a while");
-        assert_eq!(at(0x3000), None, "not for ever");
+        assert_eq!(at(0x3000), None, "within a limit");
         assert_eq!(at(0x9000), None, "data");
         assert_eq!(at(0), None);
         assert_eq!(at(u64::MAX), None);

@@ -61,7 +61,7 @@ impl CaptureFile {
             let size_fits = usize::try_from(word(1)).is_ok_and(|size| (1..=MAX_BLOCK).contains(&size));
             let length_fits = usize::try_from(word(2)).is_ok_and(|length| length <= 2 * MAX_BLOCK);
             if named.is_none() || !size_fits || !length_fits {
-                return Err(damaged(part, "the block's header makes no sense"));
+                return Err(damaged(part, "the block's header is malformed"));
             }
             data.resize(usize::try_from(word(2)).unwrap_or_default(), 0);
             let offset = at.saturating_add(BLOCK_HEADER as u64);
@@ -141,7 +141,7 @@ fn description(source: &dyn ByteSource) -> Result<(String, u64), CaptureFileErro
     }
     let len = head.u32_at(12).and_then(|len| usize::try_from(len).ok()).unwrap_or(usize::MAX);
     if version == 0 || len > MAX_DESCRIPTION {
-        return Err(damaged("its header makes no sense"));
+        return Err(damaged("its header is malformed"));
     }
     let mut rest = vec![0; len + 4];
     exact(source, 16, &mut rest, PART)?;

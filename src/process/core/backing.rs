@@ -119,7 +119,7 @@ impl Places {
                 Ok((_, Some(_))) => tried.push(format!("{} is of another build", candidate.display())),
                 Ok((_, None)) if named => {}
                 Ok((_, None)) => tried.push(format!(
-                    "{} is there, but the core file does not hold the build id that would tell whether it is the same",
+                    "{} is there, but the core file does not contain the build id that would prove it is the same",
                     candidate.display()
                 )),
                 Err(why) => tried.push(why),

@@ -23,7 +23,7 @@ pub enum CoreError {
         what: String,
     },
     /// Its headers are malformed.
-    #[error("the headers of the core file make no sense: {what}")]
+    #[error("the headers of the core file are malformed: {what}")]
     Headers {
         /// What is wrong.
         what: String,

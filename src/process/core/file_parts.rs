@@ -23,8 +23,8 @@ impl ByteSource for FileParts {
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let Some(at) = offset.checked_add(done as u64) else { break };
-            let behind = self.parts.partition_point(|part| part.start <= at);
-            let Some(part) = behind.checked_sub(1).and_then(|index| self.parts.get(index)) else { break };
+            let after = self.parts.partition_point(|part| part.start <= at);
+            let Some(part) = after.checked_sub(1).and_then(|index| self.parts.get(index)) else { break };
             let into = at - part.start;
             let there = usize::try_from(part.len.saturating_sub(into)).unwrap_or(usize::MAX);
             let want = there.min(rest.len());

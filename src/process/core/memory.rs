@@ -22,8 +22,8 @@ impl Memory {
 
     /// The segment that holds `addr`.
     pub(super) fn load_at(&self, addr: u64) -> Option<&Load> {
-        let behind = self.loads.partition_point(|load| load.start <= addr);
-        self.loads.get(behind.checked_sub(1)?).filter(|load| addr < load.end)
+        let after = self.loads.partition_point(|load| load.start <= addr);
+        self.loads.get(after.checked_sub(1)?).filter(|load| addr < load.end)
     }
 
     /// Reads from `addr` up to the end of the segment's bytes; returns 0 where the core file has none.

@@ -40,8 +40,8 @@ impl CoreTarget {
     /// Reads memory at `addr` from the mapped file, for pages that the core file does not contain.
     fn read_backing(&self, addr: u64, buf: &mut [u8]) -> usize {
         let Files::Outside { .. } = &self.files else { return 0 };
-        let behind = self.mappings.partition_point(|mapping| mapping.start.0 <= addr);
-        let Some(mapping) = behind.checked_sub(1).and_then(|index| self.mappings.get(index)) else { return 0 };
+        let after = self.mappings.partition_point(|mapping| mapping.start.0 <= addr);
+        let Some(mapping) = after.checked_sub(1).and_then(|index| self.mappings.get(index)) else { return 0 };
         if addr >= mapping.end.0 || mapping.inode == 0 {
             return 0;
         }
@@ -143,11 +143,11 @@ impl Target for CoreTarget {
         got.clear();
         let mut rest = buf;
         for range in ranges {
-            let Some((part, behind)) = std::mem::take(&mut rest).split_at_mut_checked(range.len) else {
+            let Some((part, after)) = std::mem::take(&mut rest).split_at_mut_checked(range.len) else {
                 return Err(ReadError::Io("the buffer is too short for the ranges".into()));
             };
             got.push(self.read(range.start, part)?);
-            rest = behind;
+            rest = after;
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ impl Target for CoreTarget {
             && !found.certain
         {
             out.push(Limitation::Unproven(format!(
-                "whether {} is the program of this core file cannot be told: there is neither a build id in it nor \
+                "whether {} is the program of this core file is unknown: there is neither a build id in it nor \
                  a page to compare",
                 found.path.display()
             )));

@@ -44,13 +44,13 @@ impl FakeMemory {
         let touched: Vec<u64> = self.segments.range(..end.0).map(|(&at, _)| at).collect();
         for at in touched {
             let Some(mut bytes) = self.segments.remove(&at) else { continue };
-            let behind = end.0.checked_sub(at).and_then(|n| usize::try_from(n).ok()).filter(|&n| n < bytes.len());
+            let after = end.0.checked_sub(at).and_then(|n| usize::try_from(n).ok()).filter(|&n| n < bytes.len());
             let before = usize::try_from(start.0.saturating_sub(at)).unwrap_or(usize::MAX);
             if before >= bytes.len() {
                 self.segments.insert(at, bytes);
                 continue;
             }
-            if let Some(n) = behind {
+            if let Some(n) = after {
                 self.segments.insert(end.0, bytes.split_off(n));
             }
             bytes.truncate(before);

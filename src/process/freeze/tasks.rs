@@ -142,8 +142,8 @@ impl Tasks {
                 return any.then_some(Ok(()));
             }
             let mut rest = buf.get(..got)?;
-            while let Some((name, behind)) = entry(rest) {
-                rest = behind;
+            while let Some((name, after)) = entry(rest) {
+                rest = after;
                 let Some(tid) = number(name).and_then(|tid| Tid::try_from(tid).ok()) else { continue };
                 any = true;
                 if let Err(error) = each(tid) {
@@ -191,8 +191,8 @@ pub(super) fn means_worker(flags: u64, name: &[u8]) -> bool {
 fn parse_worker(text: &[u8]) -> Option<bool> {
     let start = text.iter().position(|&byte| byte == b'(')?.checked_add(1)?;
     let end = text.iter().rposition(|&byte| byte == b')')?;
-    let (name, behind) = (text.get(start..end)?, text.get(end.checked_add(2)?..)?);
-    let flags = behind.split(|&byte| byte == b' ').nth(6)?;
+    let (name, after) = (text.get(start..end)?, text.get(end.checked_add(2)?..)?);
+    let flags = after.split(|&byte| byte == b' ').nth(6)?;
     Some(means_worker(number(flags)?, name))
 }
 

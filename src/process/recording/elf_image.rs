@@ -57,7 +57,7 @@ struct Segment {
 impl ElfImage {
     pub(super) fn new(target: &dyn Target, state: &State) -> Result<Self, TargetError> {
         let arch = target.arch();
-        let arch = arch.ok_or_else(|| TargetError::Unsupported("the target does not tell its architecture".into()))?;
+        let arch = arch.ok_or_else(|| TargetError::Unsupported("the architecture of the target is unknown".into()))?;
         let memory: Vec<(u64, Box<[u8]>)> =
             state.memory.settle().into_iter().map(|(start, bytes)| (start, bytes.into())).collect();
         let segments = segments(&memory, &state.mappings);
@@ -126,21 +126,21 @@ fn segments(memory: &[(u64, Box<[u8]>)], mappings: &[Mapping]) -> Vec<Segment> {
     let mut out: Vec<Segment> = Vec::new();
     for (start, bytes) in memory {
         let end = start.saturating_add(bytes.len() as u64);
-        let (first, behind) = (start - start % PAGE, end.checked_next_multiple_of(PAGE).unwrap_or(end));
+        let (first, after) = (start - start % PAGE, end.checked_next_multiple_of(PAGE).unwrap_or(end));
         let flags = flags_at(mappings, *start);
         match out.last_mut() {
             Some(last) if first < last.end || (first - last.end <= MAX_GAP && flags == last.flags) => {
-                last.end = last.end.max(behind);
+                last.end = last.end.max(after);
             }
-            _ => out.push(Segment { start: first, end: behind, flags }),
+            _ => out.push(Segment { start: first, end: after, flags }),
         }
     }
     out
 }
 
 fn flags_at(mappings: &[Mapping], addr: u64) -> u32 {
-    let behind = mappings.partition_point(|mapping| mapping.start.0 <= addr);
-    let mapping = behind.checked_sub(1).and_then(|index| mappings.get(index)).filter(|mapping| addr < mapping.end.0);
+    let after = mappings.partition_point(|mapping| mapping.start.0 <= addr);
+    let mapping = after.checked_sub(1).and_then(|index| mappings.get(index)).filter(|mapping| addr < mapping.end.0);
     mapping.map_or(6, |m| u32::from(m.read) * 4 + u32::from(m.write) * 2 + u32::from(m.exec))
 }
 

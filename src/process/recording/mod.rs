@@ -178,9 +178,9 @@ impl Target for RecordingTarget {
         let mut state = self.state();
         let mut rest: &[u8] = buf;
         for (range, &got) in ranges.iter().zip(got.iter()) {
-            let Some((part, behind)) = rest.split_at_checked(range.len) else { break };
+            let Some((part, after)) = rest.split_at_checked(range.len) else { break };
             state.memory.read(range.start.0, part.get(..got).unwrap_or_default());
-            rest = behind;
+            rest = after;
         }
         Ok(())
     }
