@@ -12,7 +12,7 @@
 //! * [`process_list`]: the processes that can be seen
 //! * [`resources`]: CPU now, limits of cgroups, descriptors
 //! * [`coalesce`]: many small pieces read in few calls, from any target
-//! * [`fake`]: a test double
+//! * `fake`: a test double (feature `testing`)
 
 pub mod access;
 mod blocked;

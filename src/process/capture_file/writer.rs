@@ -113,7 +113,7 @@ pub fn write(goal: &Goal, image: &ElfImage, description: Option<&Description>) -
     Ok(Written { len: written.map_err(|error| refused(error, description.is_none()))? })
 }
 
-/// Like [`write`], to a stream.
+/// Like [`write()`], to a stream.
 ///
 /// # Errors
 /// The stream's.

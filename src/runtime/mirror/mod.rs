@@ -1,6 +1,6 @@
 //! The runtime's types, as far as they are read: one file for each, and one list of fields in it.
 //!
-//! [`mirror!`] makes three things of such a list: the offsets of the fields, resolved from a layout table;
+//! `mirror!` makes three things of such a list: the offsets of the fields, resolved from a layout table;
 //! the structure of their values; and the parser from the one to the other. Each name in a list is compared
 //! with what the tables hold (`layout/wanted.rs`) when gospy itself is compiled, so that a misspelt one cannot
 //! become a field that is silently unknown.
