@@ -1,9 +1,14 @@
 //! A place in words: the user's function, what it calls, and the line.
 
 use super::clean::clean;
-use super::text::{PLACE_BREAK, REMARK_BREAK, shorten};
+use super::text::shorten;
 use crate::analysis::place::Place;
 use crate::model::{FrameId, SymbolPool};
+
+/// Stands before each remark on a function: what comes last is left out first. No cleaned text has it.
+pub(super) const REMARK_BREAK: char = '\t';
+/// Stands between the parts of a cell that shrinks as `Shrink::Place`. No cleaned text has it.
+pub(super) const PLACE_BREAK: char = '\n';
 
 /// A place in words, cleaned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

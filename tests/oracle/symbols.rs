@@ -91,8 +91,9 @@ fn check(version: &str, mode: Mode) -> Vec<String> {
         };
         if thorough {
             let mut missing = not_scanned(&session);
-            for _ in 0..5 {
+            for _ in 0..40 {
                 if !missing.is_empty() {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
                     missing = not_scanned(&open(running.pid(), true, &what));
                 }
             }

@@ -27,7 +27,7 @@ use std::io::{self, Write};
 use crate::analysis::{Counts, Filter, Index, PlaceKind, Sort, findings};
 
 #[cfg(feature = "cli")]
-pub(super) use table::{CellText, Column, PLACE_BREAK, REMARK_BREAK, Shrink};
+pub(super) use table::{CellText, Column, Shrink};
 pub(crate) use theme::Role;
 pub use theme::TextStyle;
 

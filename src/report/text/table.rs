@@ -13,6 +13,7 @@ use comfy_table::{
 
 use super::shorten;
 use super::theme::{Role, TextStyle};
+use crate::report::place::{PLACE_BREAK, REMARK_BREAK};
 
 /// Columns to the left of a table.
 const INDENT: usize = 2;
@@ -39,12 +40,6 @@ pub(in crate::report) enum Shrink {
     /// A function, [`PLACE_BREAK`] and a file: beside each other where that fits, else below.
     Place,
 }
-
-/// Stands before each remark on a function: what comes last is left out first. No cleaned text has it.
-pub(in crate::report) const REMARK_BREAK: char = '\t';
-
-/// Stands between the parts of a cell that shrinks as [`Shrink::Place`]. No cleaned text has it.
-pub(in crate::report) const PLACE_BREAK: char = '\n';
 
 impl Shrink {
     fn apply(self, text: &str, room: usize) -> Cow<'_, str> {
