@@ -170,7 +170,7 @@ mod tests {
             // As it is.
             ("example.com/shop", "/go/src/", "main.main", "/home/me/shop/main.go", Main),
             ("example.com/shop", "/go/src/", "example.com/shop/db.Open", "/home/me/shop/db/db.go", Main),
-            ("example.com/shop", "/go/src/", "example.com/shopping.Go", "/root/go/pkg/mod/x/s.go", Other),
+            ("example.com/shop", "/go/src/", "example.com/shopping.Go", "/home/me/go/pkg/mod/x/s.go", Other),
             (
                 "example.com/shop",
                 "/go/src/",
