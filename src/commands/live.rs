@@ -8,9 +8,9 @@ use super::input::{Contents, InputFile, not_read};
 use super::source::{Location, Source, Sources, TargetSpec};
 use super::{Exit, Failure};
 use crate::capture::{
-    CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, record,
+    CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, SourceError,
+    record,
 };
-use crate::inspect::Problem;
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
@@ -58,9 +58,10 @@ impl Sources for Live {
         };
         let read = target(wanted).and_then(|(target, bin)| {
             report.read(target, bin).map_err(|problem| match problem {
-                Problem::Target(error) => error.into(),
-                Problem::Open(error) => not_opened(error, wanted),
-                Problem::Capture(error) => not_captured(error),
+                SourceError::Target(error) => error.into(),
+                SourceError::Open(error) => not_opened(error, wanted),
+                SourceError::Capture(error) => not_captured(error),
+                SourceError::Core(error) => Failure::new(Exit::from(error.kind()), error.to_string()),
             })
         });
         let exit = read.map_or_else(

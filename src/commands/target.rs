@@ -15,7 +15,7 @@ use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure, completion};
 use crate::inspect::names;
-use crate::inspect::processes::{Inventory, Process};
+use crate::inspect::processes::{Inventory, Process, remedy};
 use crate::process::proc_dir::ProcDir;
 use crate::report::clean::clean;
 use crate::report::processes::{Numbers, write_list};
@@ -148,7 +148,8 @@ impl Finder<'_, '_> {
                 let what = counted(several.len() as u64, "program matches", "programs match");
                 let is_hidden = |one: &&Process| all.hidden.iter().any(|hidden| hidden.pid == one.pid);
                 if several.iter().all(is_hidden) {
-                    let message = format!("{what} {}, and none is readable (try sudo)", clean(name));
+                    let sudo = remedy(all.as_root);
+                    let message = format!("{what} {}, and none is readable{sudo}", clean(name));
                     return Err(Failure::new(Exit::Permission, message));
                 }
                 self.choose(several, &format!("{what} {}", clean(name)))
@@ -280,5 +281,5 @@ fn more(all: usize, shown: usize) -> String {
 
 fn not_readable(all: &Inventory) -> String {
     let processes = counted(all.hidden.len() as u64, "process is", "processes are");
-    format!("{processes} not readable (try sudo)")
+    format!("{processes} not readable{}", remedy(all.as_root))
 }

@@ -34,7 +34,7 @@ impl Sources for Machine {
 
     fn processes(&self) -> Result<Processes, Failure> {
         let processes = self.0.programs.clone();
-        Ok(Processes { processes, hidden: self.0.hidden.len() as u64, refused: None })
+        Ok(Processes { processes, hidden: self.0.hidden.len() as u64, refused: None, as_root: self.0.as_root })
     }
 }
 
@@ -178,6 +178,12 @@ fn nobody_is_said_with_what_was_perhaps_meant() {
     let ran = gospy_on(&machine, Some("1\n"), "secret");
     let none = "gospy: 2 programs match secret, and none is readable (try sudo)\n";
     assert_eq!((ran.exit, ran.err.as_str()), (Exit::Permission, none));
+    // To root, sudo is no advice.
+    machine.0.as_root = true;
+    let ran = gospy_on(&machine, Some("1\n"), "secret");
+    assert_eq!(ran.err, "gospy: 2 programs match secret, and none is readable\n");
+    let ran = gospy_on(&machine, None, "nobody");
+    assert!(ran.err.contains("2 processes are not readable\n"), "{}", ran.err);
     machine.0.programs.clear();
     assert_eq!(gospy_on(&machine, None, "summary").exit, Exit::Permission);
     machine.0.hidden.clear();

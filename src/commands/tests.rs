@@ -59,7 +59,7 @@ impl Sources for Fake {
             ..Default::default()
         };
         let processes = vec![process(4242, None), process(4243, Some("no permission\nadvice"))];
-        Ok(Processes { processes, hidden: 2, refused: Some(4243) })
+        Ok(Processes { processes, hidden: 2, refused: Some(4243), as_root: false })
     }
 }
 

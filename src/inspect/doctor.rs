@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Problem;
-use crate::capture::{self, CaptureOptions, OpenOptions, Session};
+use crate::capture::{self, CaptureOptions, OpenOptions, Session, SourceError};
 use crate::image::elf::ElfKind;
 use crate::model::{Provenance, Warnings};
 use crate::process::access::Access;
@@ -188,11 +187,11 @@ impl Doctor {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read(&mut self, target: Box<dyn Target>, bin: Option<PathBuf>) -> Result<(), Problem> {
+    pub fn read(&mut self, target: Box<dyn Target>, bin: Option<PathBuf>) -> Result<(), SourceError> {
         let exe = target.process().exe.clone();
         // Looked at apart, so that it is reported even when the runtime cannot be read.
         let found = capture::Program::find(target.as_ref(), bin.as_deref())
-            .map_err(|error| Problem::Open(capture::OpenError::Program(error)))?;
+            .map_err(|error| SourceError::Open(capture::OpenError::Program(error)))?;
         self.program = Some(program(&found, exe));
         let mut session = Session::open(target, &OpenOptions { bin, thorough: true })?;
         let runtime = session.runtime();

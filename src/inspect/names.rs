@@ -113,6 +113,7 @@ mod tests {
             ],
             hidden: vec![process(7, "secret", "", ""), process(8, "prometheus", "", "")],
             others: vec![process(9, "bash", "/bin/bash", ""), process(10, "prom", "/bin/prom", "")],
+            as_root: false,
         };
         for (name, wanted) in [
             // One with exactly that name hides those that begin so.

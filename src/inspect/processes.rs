@@ -5,21 +5,21 @@
 
 use std::sync::Arc;
 
+use nix::unistd::geteuid;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Problem;
 use crate::analysis::Counts;
 use crate::bytes::ByteSource;
-use crate::capture::{CaptureOptions, OpenOptions, Session};
+use crate::capture::{CaptureOptions, OpenOptions, Session, SourceError};
 use crate::image::build_info::BuildInfo;
 use crate::image::elf::Elf;
-use crate::process::TargetError;
 use crate::process::container;
 use crate::process::hostname::Hostnames;
 use crate::process::live::LiveTarget;
 use crate::process::proc_dir;
 use crate::process::process_list::{ProcessEntry, ProcessList};
+use crate::process::{ErrorKind, TargetError};
 
 /// Sections that only Go programs have. Programs without any section are looked into instead.
 const GO_SECTIONS: &[&str] = &[".go.buildinfo", ".gopclntab", ".data.rel.ro.gopclntab", ".note.go.buildid"];
@@ -87,6 +87,9 @@ pub struct Processes {
     /// One of those that are not readable, to ask `doctor` about.
     #[serde(skip)]
     pub refused: Option<i32>,
+    /// Whether gospy runs as root, to whom sudo is no advice.
+    #[serde(skip)]
+    pub as_root: bool,
 }
 
 /// An order of programs.
@@ -141,6 +144,14 @@ pub struct Inventory {
     pub hidden: Vec<Process>,
     /// Other programs, by pid.
     pub others: Vec<Process>,
+    /// Whether gospy runs as root, to whom sudo is no advice.
+    pub as_root: bool,
+}
+
+/// What comes after "not readable": the usual remedy, where it can be one.
+#[must_use]
+pub fn remedy(as_root: bool) -> &'static str {
+    if as_root { "" } else { " (try sudo)" }
 }
 
 impl Inventory {
@@ -153,7 +164,7 @@ impl Inventory {
         let list = ProcessList::new().map_err(|source| TargetError::Io { what: "/proc".to_owned(), source })?;
         let own = std::process::id();
         let mut hostnames = Hostnames::new();
-        let mut all = Self::default();
+        let mut all = Self { as_root: geteuid().is_root(), ..Self::default() };
         for entry in list.filter(|entry| !entry.kernel_thread && entry.state != 'Z') {
             if u32::try_from(entry.pid) == Ok(own) {
                 continue;
@@ -182,15 +193,15 @@ impl Inventory {
         processes.retain_mut(|process| {
             match goroutines(process.pid) {
                 Ok(count) => process.goroutines = Some(count),
-                Err(Problem::Target(TargetError::NoSuchProcess { .. })) => return false,
+                Err(SourceError::Target(TargetError::NoSuchProcess { .. })) => return false,
                 Err(problem) => {
-                    refused = refused.or(problem.is_refused().then_some(process.pid));
+                    refused = refused.or((problem.kind() == ErrorKind::Denied).then_some(process.pid));
                     process.unreadable = Some(problem.to_string());
                 }
             }
             true
         });
-        Processes { processes, hidden, refused }
+        Processes { processes, hidden, refused, as_root: self.as_root }
     }
 }
 
@@ -247,7 +258,7 @@ impl Program {
     }
 }
 
-fn goroutines(pid: i32) -> Result<u64, Problem> {
+fn goroutines(pid: i32) -> Result<u64, SourceError> {
     let target = LiveTarget::open(pid)?;
     let mut session = Session::open(Box::new(target), &OpenOptions::default())?;
     let snapshot = session.capture(&CaptureOptions::default())?;

@@ -9,7 +9,7 @@ use super::clean::clean;
 use super::json::{SCHEMA_VERSION, schema_of, to_writer};
 use super::text::{CellText, Column, Role, Shrink, TextStyle, table};
 use super::units::{count, counted};
-use crate::inspect::processes::{Process, Processes};
+use crate::inspect::processes::{Process, Processes, remedy};
 
 /// What `gospy ps --json` prints: the list, and what wrote it.
 #[derive(Serialize, JsonSchema)]
@@ -57,7 +57,7 @@ pub fn write(out: &mut dyn Write, style: TextStyle, all: &Processes) -> io::Resu
     }
     if all.hidden > 0 {
         let processes = counted(all.hidden, "more process is", "more processes are");
-        writeln!(out, "{}", style.paint(Role::Dim, &format!("{processes} not readable (try sudo)")))?;
+        writeln!(out, "{}", style.paint(Role::Dim, &format!("{processes} not readable{}", remedy(all.as_root))))?;
     }
     if let Some(pid) = all.refused {
         let line = format!("`gospy doctor {pid}` shows which permission is missing");
