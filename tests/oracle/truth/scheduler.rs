@@ -91,6 +91,16 @@ pub(crate) fn fits_together(seen: &Value, tally: &mut Tally) {
     }
 }
 
+/// How many Ms of a program at rest have no thread: with C there is one, for a thread that C makes.
+pub(crate) fn extra_ms(mode: Mode) -> usize {
+    usize::from(mode.has_c())
+}
+
+/// How many Ms of a summary have no thread.
+pub(crate) fn without_thread(seen: &Value) -> usize {
+    seen["threads"].as_array().unwrap().iter().filter(|m| m["thread_id"].is_null()).count()
+}
+
 /// The kernel's account of the threads.
 pub(crate) fn compare_threads(program: &Running, truth: &Value, seen: &Value, mode: Mode, tally: &mut Tally) {
     let tasks: BTreeSet<u64> = std::fs::read_dir(format!("/proc/{}/task", program.pid()))
@@ -104,8 +114,7 @@ pub(crate) fn compare_threads(program: &Running, truth: &Value, seen: &Value, mo
     for m in ms.iter().filter(|m| m["thread_id"].is_number()) {
         tally.equal("a thread's state", "T", m["state"].as_str().unwrap());
     }
-    // An M without a thread waits for one that C makes.
-    tally.equal("Ms without a thread", usize::from(mode.has_c()), ms.len() - ours.len());
+    tally.equal("Ms without a thread", extra_ms(mode), without_thread(seen));
     let calls: u64 = ms.iter().map(|m| number(&m["cgo_calls"])).sum();
     tally.equal("calls of C", number(&truth["num_cgo_call"]), calls);
     for m in ms {
