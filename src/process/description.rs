@@ -43,7 +43,7 @@ pub struct Mapping {
 /// What is known about a thread without stopping it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadInfo {
-    /// Its id.
+    /// Its id, as `gettid` answers it: that of its own pid namespace.
     pub tid: Tid,
     /// State letter of `/proc/PID/task/TID/stat` (`R S D T t Z X I`), where known.
     pub state: Option<char>,
@@ -145,6 +145,8 @@ pub struct Clock {
 pub struct ProcessInfo {
     /// Its pid in our pid namespace.
     pub pid: i32,
+    /// Its pid in its own pid namespace, when that is another one (a container).
+    pub own_pid: Option<i32>,
     /// Path of the executable as the kernel gives it, for display only: it may be in another mount namespace.
     pub exe: String,
     /// Whether that file was deleted or replaced.
@@ -163,6 +165,14 @@ pub struct ProcessInfo {
     pub cpu_ns: Option<u64>,
     /// Its resource use and limits, where recorded.
     pub resources: Resources,
+}
+
+impl ProcessInfo {
+    /// The id of its main thread, as in [`ThreadInfo::tid`].
+    #[must_use]
+    pub fn main_thread(&self) -> Tid {
+        self.own_pid.unwrap_or(self.pid)
+    }
 }
 
 /// What a process uses at one moment, as the kernel reports it.

@@ -25,6 +25,7 @@ use super::permission;
 use super::presence::{has_live_thread, refuse_unreadable, refused_or};
 use super::proc_dir::{self, Identity, ProcDir, means_gone, means_refused};
 use super::resources::Meter;
+use super::thread_ids::{ThreadIds, own_id};
 use super::{
     Backend, BlockedThread, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
     ReadStats, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
@@ -44,6 +45,7 @@ pub struct LiveTarget {
     memory: Memory,
     monotonic: MonotonicOffset,
     meter: Meter,
+    thread_ids: ThreadIds,
     /// Whether it may be frozen despite a seccomp filter.
     freeze_filtered: bool,
 }
@@ -91,6 +93,7 @@ impl LiveTarget {
         let (exe_path, exe_deleted) = dir.exe().unwrap_or_default();
         let process = ProcessInfo {
             pid,
+            own_pid: own_id(&status),
             exe: exe_path,
             exe_deleted,
             cmdline: dir.cmdline().unwrap_or_default(),
@@ -105,7 +108,8 @@ impl LiveTarget {
         let arch = exe.as_ref().ok().and_then(|file| elf_arch(file.as_ref()));
         let exe = exe.map_err(|e| (e.kind(), e.to_string()));
         let monotonic = MonotonicOffset::of(&dir);
-        Ok(Self { dir, identity, process, exe, arch, memory, monotonic, meter, freeze_filtered: false })
+        let thread_ids = ThreadIds::of(&status);
+        Ok(Self { dir, identity, process, exe, arch, memory, monotonic, meter, thread_ids, freeze_filtered: false })
     }
 
     /// Allows freezing it despite a seccomp filter. After a stop, a sleep with a timeout continues through
@@ -257,14 +261,21 @@ impl Target for LiveTarget {
 
     fn threads(&self) -> Result<Vec<ThreadInfo>, TargetError> {
         let tids = self.dir.tids().map_err(|e| self.failed(e, "task"))?;
+        self.thread_ids.retain(&tids);
         let mut threads = Vec::with_capacity(tids.len());
-        for tid in tids {
-            match self.dir.thread_stat(tid) {
-                Ok(stat) => threads.push(ThreadInfo { tid, state: Some(stat.state), name: stat.comm }),
+        for ours in tids {
+            let read = || {
+                let stat = self.dir.thread_stat(ours)?;
+                let tid = self.thread_ids.own(&self.dir, ours, stat.starttime)?;
+                Ok(ThreadInfo { tid, state: Some(stat.state), name: stat.comm })
+            };
+            match read() {
+                Ok(thread) => threads.push(thread),
                 Err(e) if means_gone(&e) => {}
-                Err(e) => return Err(self.failed(e, &format!("task/{tid}/stat"))),
+                Err(e) => return Err(self.failed(e, &format!("task/{ours}/stat"))),
             }
         }
+        threads.sort_unstable_by_key(|thread| thread.tid);
         Ok(threads)
     }
 
@@ -304,9 +315,14 @@ impl Target for LiveTarget {
     }
 
     fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
+        let ours = self.thread_ids.ours(tid)?;
         // In this order; see `blocked::thread`.
-        let syscall = self.dir.text(format!("task/{tid}/syscall")).ok()?;
-        let status = self.dir.thread_status(tid).ok()?;
+        let syscall = self.dir.text(format!("task/{ours}/syscall")).ok()?;
+        let status = self.dir.thread_status(ours).ok()?;
+        if own_id(&status).is_some_and(|own| own != tid) {
+            // Another thread has that id by now.
+            return None;
+        }
         let switches = status.voluntary_ctxt_switches?.wrapping_add(status.nonvoluntary_ctxt_switches?);
         blocked::thread(&syscall, switches)
     }
@@ -315,7 +331,10 @@ impl Target for LiveTarget {
     /// interruption to the last thread's release. A thread in an uninterruptible system call stays there and
     /// has no registers; neither has a thread that was not scheduled within 150 ms.
     fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {
-        freeze::freeze(&self.dir, self.identity, which, options, self.freeze_filtered)
+        let options = FreezeOptions { resilient: self.thread_ids.all_ours(&options.resilient), ..options.clone() };
+        let which = self.thread_ids.which(which);
+        let frozen = freeze::freeze(&self.dir, self.identity, &which, &options, self.freeze_filtered)?;
+        Ok(self.thread_ids.freeze(&self.dir, frozen))
     }
 }
 

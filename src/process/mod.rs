@@ -43,6 +43,7 @@ pub mod remember;
 pub mod resources;
 mod syscalls;
 mod target;
+mod thread_ids;
 
 pub use description::{
     BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, ThreadInfo, Tid, Usage,

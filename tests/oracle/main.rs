@@ -26,6 +26,7 @@ mod c_frames;
 mod captures;
 mod check;
 mod churn;
+mod containers;
 mod cores;
 mod damage;
 mod deaths;

@@ -49,6 +49,8 @@ pub(in crate::process) struct EndedFacts {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::process) struct ProcessFacts {
     pid: i32,
+    #[serde(default)]
+    own_pid: Option<i32>,
     exe: String,
     exe_deleted: bool,
     cmdline: Vec<String>,
@@ -137,6 +139,7 @@ impl From<&ProcessInfo> for ProcessFacts {
     fn from(info: &ProcessInfo) -> Self {
         Self {
             pid: info.pid,
+            own_pid: info.own_pid,
             exe: info.exe.clone(),
             exe_deleted: info.exe_deleted,
             cmdline: info.cmdline.clone(),
@@ -154,6 +157,7 @@ impl From<ProcessFacts> for ProcessInfo {
     fn from(facts: ProcessFacts) -> Self {
         Self {
             pid: facts.pid,
+            own_pid: facts.own_pid,
             exe: facts.exe,
             exe_deleted: facts.exe_deleted,
             cmdline: facts.cmdline,

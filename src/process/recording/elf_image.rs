@@ -217,7 +217,7 @@ fn notes(target: &dyn Target, arch: Arch, state: &State, memory: &[(u64, Box<[u8
     let mut out = Vec::new();
     let mut threads: Vec<&ThreadInfo> = state.threads.iter().collect();
     // Other tools select the first thread.
-    threads.sort_by_key(|thread| (thread.tid != process.pid, thread.tid));
+    threads.sort_by_key(|thread| (thread.tid != process.main_thread(), thread.tid));
     note(&mut out, b"CORE", consts::NT_PRPSINFO.0, &prpsinfo(process, &threads));
     for thread in &threads {
         let status = prstatus(arch, process, thread, state.registers.get(&thread.tid));
@@ -299,7 +299,7 @@ fn prstatus(arch: Arch, process: &ProcessInfo, thread: &ThreadInfo, registers: O
     };
     let mut desc = vec![0; PR_REG + general + 8];
     put(&mut desc, 32, &thread.tid.to_le_bytes());
-    if thread.tid == process.pid {
+    if thread.tid == process.main_thread() {
         let cpu = process.cpu_ns.unwrap_or(0);
         put(&mut desc, 48, &(cpu / 1_000_000_000).to_le_bytes());
         put(&mut desc, 56, &(cpu % 1_000_000_000 / 1000).to_le_bytes());
