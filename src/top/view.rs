@@ -10,7 +10,7 @@ use super::grouping::{Group, Key, group};
 use super::order::{GroupSort, Order, sort_groups};
 use crate::analysis::group::Keys;
 use crate::analysis::series::history::SAMPLES;
-use crate::analysis::series::{Baseline, History, Observed};
+use crate::analysis::series::{Baseline, GcCpu, History, Observed};
 use crate::analysis::{Filter, GroupBy, Index, Sort, SortKey};
 use crate::model::{PoolId, Processor, Status, WaitReasonId};
 use crate::report::matching::none_match;
@@ -82,6 +82,8 @@ pub struct Memory {
     atoms: History<Atom>,
     /// Of totals.
     pub totals: History<Total>,
+    /// What the collector took of the CPU.
+    pub gc_cpu: GcCpu,
     /// The first refresh.
     pub start: Option<Baseline<Key>>,
     /// The mark.
@@ -136,7 +138,11 @@ impl View {
         let snapshot = observed.snapshot();
         if memory.pool.is_some_and(|pool| pool != snapshot.symbols.id()) {
             // Keys of another pool mean nothing in this one.
-            *memory = Memory { totals: std::mem::take(&mut memory.totals), ..Memory::default() };
+            *memory = Memory {
+                totals: std::mem::take(&mut memory.totals),
+                gc_cpu: std::mem::take(&mut memory.gc_cpu),
+                ..Memory::default()
+            };
         }
         memory.pool = Some(snapshot.symbols.id());
         memory.before = previous.map(|previous| {
@@ -152,6 +158,7 @@ impl View {
         let totals = totals.chain(counts.by_state.iter().map(|&(status, count)| (Total::State(status), count)));
         let totals = totals.chain(counts.by_wait_reason.iter().map(|&(id, count)| (Total::Reason(id), count)));
         memory.totals.record(snapshot.monotonic_ns, totals);
+        memory.gc_cpu.record(snapshot);
         let view = Self::new(observed, selection);
         view.remember(memory);
         view

@@ -6,7 +6,8 @@ use super::Theme;
 use super::lists::state_tone;
 use super::text::{Part, line, part, parts, pieces_width};
 use crate::analysis::Index;
-use crate::model::{PStatus, Snapshot};
+use crate::analysis::series::GcShare;
+use crate::model::{GcStats, PStatus, Snapshot};
 use crate::report::clean::clean;
 use crate::report::findings::headline;
 use crate::report::resources;
@@ -29,7 +30,7 @@ pub(crate) fn lines(state: &State, theme: Theme, room: usize) -> Vec<Line<'stati
     [
         Some(program(state, snapshot, room)),
         Some(goroutines(state, room)),
-        Some(heap(snapshot, room)),
+        Some(heap(snapshot, state.memory().gc_cpu.share(), room)),
         Some(scheduler(snapshot, room)),
         limits,
         Some(reading(state, snapshot, room)),
@@ -206,7 +207,16 @@ fn scheduler(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
     )
 }
 
-fn heap(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
+/// The collector's share of the CPU: over the latest cycles where more than one was seen.
+fn gc_cpu(gc: &GcStats, lately: Option<GcShare>) -> Piece {
+    let text = match lately {
+        Some(GcShare { share, interval_ns }) => format!("{} over {}", percent(share), duration(interval_ns)),
+        None => format!("{} since start", percent(gc.cpu_fraction)),
+    };
+    piece(Tone::Plain, format!("GC CPU {text}"))
+}
+
+fn heap(snapshot: &Snapshot, lately: Option<GcShare>, room: usize) -> Vec<Piece> {
     let heap = snapshot.heap.as_ref();
     let gc = snapshot.gc.as_ref();
     let live = heap.map(|heap| heap.heap_live.unwrap_or(heap.heap_alloc));
@@ -230,7 +240,7 @@ fn heap(snapshot: &Snapshot, room: usize) -> Vec<Piece> {
             part(1, gc.map(|gc| piece(Tone::Plain, format!("GC {}", count(u64::from(gc.cycles)))))),
             part(2, phase.map(|phase| piece(Tone::Attention, format!("in {}", phase.name())))),
             part(3, pause.map(|pause| piece(Tone::Plain, format!("pause {}", duration(pause.duration_ns))))),
-            part(4, gc.map(|gc| piece(Tone::Plain, format!("GC CPU {} since start", percent(gc.cpu_fraction))))),
+            part(4, gc.map(|gc| gc_cpu(gc, lately))),
             part(5, gc.and_then(|gc| (gc.enabled == Some(false)).then(|| piece(Tone::Attention, "GC is off")))),
         ],
         room,

@@ -152,12 +152,7 @@ impl State {
         let labels = labels::lines(&labels.finish(&snapshot.symbols), &snapshot.symbols, group.count);
         lines.extend(labels.into_iter().zip(0..).map(|(text, nth)| fact(if nth == 0 { "Labels" } else { "" }, text)));
         if let Some((stack, holder, same)) = commonest_stack(snapshot, &members) {
-            let mut title = format!("Stack of goroutine {}", holder.id.0);
-            if same < members.len() {
-                let have = if same == 1 { "has" } else { "have" };
-                title.push_str(&format!(", which {same} of {} {have} (b: group by stack)", members.len()));
-            }
-            lines.push(line([piece(Tone::Head, title)]));
+            lines.push(stack_title(holder, same, members.len(), " (b: group by stack)"));
             lines.extend(stack_lines(snapshot, stack, holder, columns, !self.unfolded));
         }
         Some(lines)
@@ -171,6 +166,10 @@ impl State {
         let mut lines = vec![line([piece(Tone::Strong, code)])];
         for (tone, text) in [(Tone::Bad, sentence(found, &index)), (Tone::Plain, found.finding.meaning().to_owned())] {
             lines.extend(wrapped(&text, columns).into_iter().map(|text| line([piece(tone, text)])));
+        }
+        if let Some((stack, holder, same)) = commonest_stack(index.snapshot(), &found.positions) {
+            lines.push(stack_title(holder, same, found.positions.len(), ""));
+            lines.extend(stack_lines(index.snapshot(), stack, holder, columns, !self.unfolded));
         }
         Some(lines)
     }
@@ -314,6 +313,16 @@ fn commonest_stack<'a>(snapshot: &'a Snapshot, members: &[usize]) -> Option<(Sta
     }
     let (id, (same, at)) = counts.into_iter().max_by_key(|&(id, (same, _))| (same, std::cmp::Reverse(id)))?;
     Some((id, snapshot.goroutines.get(at)?, same))
+}
+
+/// The line above a stack that `same` of `all` have.
+fn stack_title(holder: &Goroutine, same: usize, all: usize, hint: &str) -> Line {
+    let mut title = format!("Stack of goroutine {}", holder.id.0);
+    if same < all {
+        let have = if same == 1 { "has" } else { "have" };
+        title.push_str(&format!(", which {same} of {all} {have}{hint}"));
+    }
+    line([piece(Tone::Head, title)])
 }
 
 fn not_shown(why: NotShown) -> &'static str {
