@@ -25,7 +25,7 @@ use crate::report::json::types::Document;
 use crate::report::json::{self, JsonOptions};
 use crate::report::labels::{LabelKey, documents};
 use crate::report::members::UserPlace;
-use crate::report::units::count;
+use crate::report::units::{count, counted};
 use crate::sampling::{Sampler, SourceEnd};
 
 /// How to write.
@@ -128,6 +128,11 @@ fn write_text(out: &mut dyn Write, state: &State, theme: Theme) -> io::Result<()
     }
     for found in state.view().map_or(&[][..], |view| view.observed.findings()) {
         write_line(out, &lists.alarm(found), theme)?;
+    }
+    if let (Some((filter, _)), Some(view)) = (&state.settings().selection.filter, state.view()) {
+        let shown = count(u64::try_from(view.positions.len()).unwrap_or(u64::MAX));
+        let all = counted(view.observed.counts().total, "goroutine", "goroutines");
+        writeln!(out, "Filter     {}: {shown} of {all}", crate::report::clean::clean(filter))?;
     }
     writeln!(out)?;
     let nothing = state.view().map_or(&[][..], |view| &view.nothing);

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// A program that is process 1 of its own pid namespace.
 struct Contained {
     /// `unshare`, which ends it.
-    outer: Running,
+    _outer: Running,
     pid: String,
 }
 
@@ -25,7 +25,7 @@ impl Contained {
             let text = std::fs::read_to_string(&children).ok()?;
             text.split_whitespace().next().map(str::to_owned)
         });
-        Contained { outer, pid }
+        Contained { _outer: outer, pid }
     }
 
     /// The kernel's: each thread's own id, and its state.

@@ -26,6 +26,7 @@ mod c_frames;
 mod captures;
 mod check;
 mod churn;
+mod completions;
 mod containers;
 mod cores;
 mod damage;

@@ -36,5 +36,6 @@ mod json_reports;
 mod json_schema;
 mod recorded;
 mod run;
+mod targets;
 mod top;
 mod top_screens;

@@ -1,132 +1,14 @@
 //! `gospy top` from end to end: on a pseudo terminal, and without one.
 
-use std::io::{Read, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use crate::support::terminal::{PATIENCE, Terminal};
 use crate::support::{Running, gospy, live, live_program};
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use portable_pty::{CommandBuilder, PtySize};
 
-const PATIENCE: Duration = Duration::from_secs(90);
-const SIZE: (u16, u16) = (100, 30);
-
-/// A program on a terminal, and what that shows.
-struct Terminal {
-    child: Box<dyn Child + Send + Sync>,
-    master: Box<dyn MasterPty + Send>,
-    keys: Box<dyn Write + Send>,
-    output: Receiver<Vec<u8>>,
-    screen: vt100::Parser,
-    /// Everything that was ever written.
-    log: Vec<u8>,
-}
-
-impl Terminal {
-    fn start(command: CommandBuilder) -> Self {
-        let (cols, rows) = SIZE;
-        let pair = native_pty_system().openpty(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
-        let child = pair.slave.spawn_command(command).unwrap();
-        let mut reader = pair.master.try_clone_reader().unwrap();
-        let keys = pair.master.take_writer().unwrap();
-        let (sender, output) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 65_536];
-            // The other end is closed when the program has ended.
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        let screen = vt100::Parser::new(rows, cols, 0);
-        Self { child, master: pair.master, keys, output, screen, log: Vec::new() }
-    }
-
-    fn top(pid: i32, arguments: &[&str]) -> Self {
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_gospy"));
-        command.args(["top", "--pid", &pid.to_string()]);
-        command.args(arguments);
-        command.env("TERM", "xterm-256color");
-        command.env_remove("NO_COLOR");
-        Self::start(command)
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-        self.keys.flush().unwrap();
-    }
-
-    fn text(&self) -> String {
-        self.screen.screen().contents()
-    }
-
-    fn take(&mut self, wait: Duration) -> bool {
-        match self.output.recv_timeout(wait) {
-            Ok(bytes) => {
-                self.log.extend(&bytes);
-                self.screen.process(&bytes);
-                true
-            }
-            Err(RecvTimeoutError::Timeout) => true,
-            Err(RecvTimeoutError::Disconnected) => false,
-        }
-    }
-
-    /// Waits until the screen shows what is wanted, and gives what that made of it.
-    fn until<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = wanted(&self.text()) {
-                return found;
-            }
-            assert!(Instant::now() < deadline, "never shown: {what}\n{}", self.text());
-            if !self.take(Duration::from_millis(50)) {
-                panic!("it ended before: {what}\n{}", self.text());
-            }
-        }
-    }
-
-    fn until_text(&mut self, text: &str) {
-        self.until(text, |screen| screen.contains(text).then_some(()));
-    }
-
-    /// Waits for the end; everything that was written has been taken in then.
-    fn end(&mut self) -> portable_pty::ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it does not end\n{}", self.text());
-            self.take(Duration::from_millis(20));
-        };
-        self.settle();
-        status
-    }
-
-    /// Takes in what was written and is still on its way, which can be several pieces.
-    fn settle(&mut self) {
-        let settled = Instant::now() + Duration::from_millis(300);
-        while Instant::now() < settled && self.take(Duration::from_millis(50)) {}
-    }
-
-    /// What was changed of the terminal has been changed back.
-    fn is_restored(&self) {
-        let screen = self.screen.screen();
-        assert!(!screen.alternate_screen(), "the alternate screen is still on");
-        assert!(!screen.hide_cursor(), "the cursor is still hidden");
-        let modes = self.master.get_termios().expect("modes of the terminal");
-        // ISIG, ICANON and ECHO, as Linux numbers them.
-        let wanted = 0o13;
-        assert_eq!(modes.local_flags.bits() & wanted, wanted, "{:?}", modes.local_flags);
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// `gospy top` of a process, on a terminal.
+fn top(pid: i32, arguments: &[&str]) -> Terminal {
+    Terminal::gospy(&[&["top", "--pid", &pid.to_string()], arguments].concat())
 }
 
 fn leak(rate: &str) -> Running {
@@ -144,7 +26,7 @@ fn row(screen: &str, function: &str) -> Option<(usize, String)> {
 fn a_leak_is_found_and_the_end_of_the_target_survived() {
     let target = leak("20");
     let pid = target.pid();
-    let mut top = Terminal::top(pid, &["--interval", "0.2", "--max-cpu", "100"]);
+    let mut top = self::top(pid, &["--interval", "0.2", "--max-cpu", "100"]);
     top.until("the groups", |screen| row(screen, "main.worker").and(row(screen, "main.leakOne")));
     top.until_text("1.26.6");
 
@@ -201,7 +83,7 @@ fn the_terminal_is_given_back_after_a_signal_and_a_stop() {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     let target = leak("1");
-    let mut top = Terminal::top(target.pid(), &["--interval", "0.2"]);
+    let mut top = self::top(target.pid(), &["--interval", "0.2"]);
     top.until("the groups", |screen| row(screen, "main.worker"));
     let gospy = Pid::from_raw(i32::try_from(top.child.process_id().unwrap()).unwrap());
 
@@ -249,7 +131,7 @@ fn it_waits_for_the_program_to_come_back() {
         running
     };
     let target = start();
-    let mut top = Terminal::top(target.pid(), &["--interval", "0.2", "--wait"]);
+    let mut top = self::top(target.pid(), &["--interval", "0.2", "--wait"]);
     top.until("the groups", |screen| row(screen, "main.leakOne"));
     drop(target);
     top.until_text("waiting for it to restart");
@@ -336,6 +218,8 @@ fn a_recording_is_shown_as_well() {
     assert_eq!(once.matches("COUNT▼").count(), 1, "{once}");
     // Those of the runtime are told by what they were started for.
     assert!(!once.contains("RATE") && !once.contains("every"), "{once}");
+    let filtered = gospy(&["top", "--from", file, "--filter", "reason=sleep"]).ok();
+    assert!(filtered.contains("\nFilter     reason=sleep: 625 of 5,009 goroutines\n"), "{filtered}");
     let nothing = gospy(&["top", "--from", file, "--filter", "func=bgsweep"]).ok();
     assert!(nothing.contains("no goroutine matches func=bgsweep, of "), "{nothing}");
     assert!(nothing.contains("func~bgsweep finds 1 goroutine\n"), "{nothing}");

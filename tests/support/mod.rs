@@ -32,6 +32,7 @@ pub mod recorded;
 pub mod refusal;
 pub mod schedtrace;
 pub mod tally;
+pub mod terminal;
 pub mod tools;
 pub mod traceback;
 
