@@ -39,6 +39,7 @@ mod findings;
 mod fixtures_selftest;
 mod freeze;
 mod freeze_safety;
+mod gc_cpu;
 mod image;
 mod limits;
 mod live;
