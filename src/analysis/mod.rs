@@ -20,6 +20,7 @@ pub mod same_wait;
 pub mod series;
 pub mod sort;
 pub mod sysmon;
+pub mod waits;
 
 pub use age::{Age, AgeSource};
 pub use census::Census;

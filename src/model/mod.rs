@@ -25,7 +25,11 @@ pub use pool::{
 };
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};
-pub use wait::{Wait, WaitId, WaitKind, WaitObject, WaitObjectId, Waits};
+pub use wait::{
+    Channel, ChannelTimer, DescriptorDetails, Direction, HolderEvidence, LikelyHolder, LockOperation, MutexState,
+    ObjectState, RwMutexState, SelectCase, TimerSource, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, WaitUnknown,
+    Waits,
+};
 pub use warning::{Warning, WarningCode, Warnings};
 pub use watched::WatchedWaits;
 

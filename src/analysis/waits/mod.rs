@@ -1,0 +1,49 @@
+//! What goroutines wait on, and who could let them go on.
+//!
+//! * [`table`]: the objects that are waited on, with who waits, where, and for how long
+//! * [`chain`]: from one goroutine to what it waits for, to who probably holds that, and so on to the end
+//! * [`cycles`]: goroutines that wait for each other
+//!
+//! That a goroutine waits on an object is certain. That another one holds it is not, since Go's locks do not
+//! record their holders; whatever rests on that is called likely. Nothing here says that a goroutine can never
+//! go on: that takes a mark of the heap.
+
+pub mod chain;
+pub mod cycles;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Chain, ChainEnd, Step};
+pub use cycles::Cycle;
+pub use table::{WaitRow, WaitTable, WaitedOn, Where};
+
+use rustc_hash::FxHashMap;
+
+use crate::model::{Goid, LikelyHolder, Snapshot, WaitObjectId};
+
+/// Goroutines by their ids.
+#[derive(Debug)]
+pub struct ById(FxHashMap<Goid, usize>);
+
+impl ById {
+    /// Of all goroutines that are not dead.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let alive = snapshot.goroutines.iter().enumerate().filter(|(_, goroutine)| !goroutine.status.is_dead());
+        Self(alive.map(|(position, goroutine)| (goroutine.id, position)).collect())
+    }
+
+    /// The position in the snapshot of the one with this id.
+    #[must_use]
+    pub fn position(&self, id: Goid) -> Option<usize> {
+        self.0.get(&id).copied()
+    }
+}
+
+/// The locks that a goroutine waits for, with those that probably hold them. One that selects waits for none.
+fn lock_of(snapshot: &Snapshot, position: usize) -> Option<(WaitObjectId, &[LikelyHolder])> {
+    let wait = snapshot.waiting_on(snapshot.goroutines.get(position)?)?;
+    let (id, object) = snapshot.waits.objects_of(wait).next()?;
+    Some((id, object.likely_holders.as_deref()?))
+}
