@@ -5,6 +5,7 @@
 //! distinct name or stack, and goroutines are compared by ids.
 
 pub mod age;
+pub mod answer;
 pub mod census;
 pub mod check;
 pub mod counts;
@@ -22,6 +23,7 @@ pub mod sort;
 pub mod sysmon;
 
 pub use age::{Age, AgeSource};
+pub use answer::{Answer, Request};
 pub use census::Census;
 pub use counts::Counts;
 pub use diff::Diff;
