@@ -25,7 +25,7 @@ use super::capture::description;
 use super::ci_args::RunArgs;
 use super::files::{make_directory, report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
-use super::source::{Sources, TargetSpec};
+use super::source::{SourceFailure, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Index;
@@ -33,6 +33,7 @@ use crate::analysis::check::Rules;
 use crate::capture::{CaptureOptions, FreezeMode};
 use crate::model::Snapshot;
 use crate::new_file::{Directory, Goal};
+use crate::process::ErrorKind;
 use crate::process::capture_file;
 use crate::process::child;
 use crate::process::recording::ElfImage;
@@ -312,7 +313,7 @@ impl Runner<'_, '_> {
     }
 
     /// To be judged, with the threads stopped that were asked for.
-    fn capture(&self, wanted: &TargetSpec) -> Result<Snapshot, Failure> {
+    fn capture(&self, wanted: &TargetSpec) -> Result<Snapshot, SourceFailure> {
         self.snapshot(&self.freezable(wanted), self.freeze)
     }
 
@@ -320,8 +321,10 @@ impl Runner<'_, '_> {
         TargetSpec { freeze_filtered: self.freeze_filtered, ..wanted.clone() }
     }
 
-    fn snapshot(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<Snapshot, Failure> {
-        self.sources.open(wanted)?.capture(&CaptureOptions { stacks: true, dead: false, freeze, c_frames: false })
+    fn snapshot(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<Snapshot, SourceFailure> {
+        let options = CaptureOptions { stacks: true, dead: false, freeze, c_frames: false };
+        let captured = self.sources.open(wanted)?.capture(&options);
+        captured.map_err(|error| SourceFailure::at(&wanted.location, error))
     }
 
     /// Of every Go program: judges it where there are rules, and writes it where there is a directory.
@@ -410,18 +413,19 @@ impl<T> Readings<T> {
 }
 
 /// What `read` gives of every Go program among these.
-fn each<T>(living: &[Born], mut read: impl FnMut(&TargetSpec) -> Result<T, Failure>) -> Readings<T> {
+fn each<T>(living: &[Born], mut read: impl FnMut(&TargetSpec) -> Result<T, SourceFailure>) -> Readings<T> {
     let mut readings = Readings { found: Vec::new(), expected: None, problems: Vec::new() };
     for &(pid, start_ticks) in living {
         match read(&TargetSpec::process(pid, None)) {
             Ok(one) => readings.found.push(one),
-            // The end of a process looks like many things to who reads it.
+            // Reading a process while it ends can fail in many ways.
             Err(failure)
-                if matches!(failure.exit(), Exit::NotGo | Exit::NoProcess) || !child::runs(pid, start_ticks) =>
+                if matches!(failure.kind(), Some(ErrorKind::NotGo | ErrorKind::Gone))
+                    || !child::runs(pid, start_ticks) =>
             {
-                readings.expected.get_or_insert_with(|| failure.message().to_owned());
+                readings.expected.get_or_insert_with(|| Failure::from(failure).message().to_owned());
             }
-            Err(failure) => readings.problems.push(format!("pid {pid}: {}", failure.message())),
+            Err(failure) => readings.problems.push(format!("pid {pid}: {}", Failure::from(failure).message())),
         }
     }
     readings

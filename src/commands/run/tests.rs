@@ -8,11 +8,13 @@ use regex::Regex;
 use super::judges::{Judges, Occasion, Outcome};
 use super::{each, left_running};
 use crate::analysis::check::{Allowance, Rule, Rules};
+use crate::capture::SourceError;
+use crate::commands::source::{Location, SourceFailure};
 use crate::commands::streams::{ColourChoice, Environment, Streams};
 use crate::commands::{Exit, Failure, Global};
 use crate::model::Snapshot;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::process::child;
+use crate::process::{TargetError, child};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -125,7 +127,10 @@ fn a_process_that_was_refused_is_named_beside_others_and_makes_the_outcome_unkno
     let ended = (refused.0, refused.1 - 1);
     let read = |refused: (i32, u64)| {
         each(&[refused, own], |wanted| match wanted.pid() {
-            Some(pid) if pid == refused.0 => Err(Failure::new(Exit::Permission, "it is another user's")),
+            Some(pid) if pid == refused.0 => {
+                let error = SourceError::from(TargetError::Unsupported("it is another user's".to_owned()));
+                Err(SourceFailure::at(&Location::Process(pid), error))
+            }
             pid => Ok(pid),
         })
     };
