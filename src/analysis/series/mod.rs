@@ -7,12 +7,14 @@
 //! [`crate::sampling`]'s.
 
 pub mod baseline;
+pub mod group_counts;
 pub mod growth;
 pub mod history;
 pub mod same_run;
 pub mod watching;
 
 pub use baseline::Baseline;
+pub use group_counts::GroupCounts;
 pub use history::History;
 pub use same_run::{has_restarted, has_started_since};
 pub use watching::{Observed, Watching};

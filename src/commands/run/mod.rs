@@ -187,7 +187,7 @@ impl Runner<'_, '_> {
                 self.take_captures();
             }
             self.greet();
-            let look = self.newcomers.as_ref().map(|newcomers| newcomers.next);
+            let look = self.newcomers.as_ref().and_then(Newcomers::next);
             let next_capture = self.pacer.as_ref().and_then(|pacer| self.started.checked_add(pacer.due()));
             let due = [self.give_up_at, next_capture, look].into_iter().flatten().min();
             let now = Instant::now();
@@ -206,10 +206,10 @@ impl Runner<'_, '_> {
     /// Judges programs that have only just been started: they may not live until a capture is due.
     fn greet(&mut self) {
         let (Some(mut newcomers), Some(mut judges)) = (self.newcomers.take(), self.judges.take()) else { return };
-        if newcomers.next <= Instant::now() {
+        if newcomers.next().is_some_and(|next| next <= Instant::now()) {
             let present = newcomers.look(&self.family, |pid| match self.capture(&TargetSpec::process(pid, None)) {
                 Ok(snapshot) => {
-                    judges.look(&snapshot, Occasion::Start);
+                    judges.look(snapshot, Occasion::Start);
                     true
                 }
                 Err(_) => false,
@@ -339,11 +339,12 @@ impl Runner<'_, '_> {
                 }
                 None => (None, self.capture(wanted)?),
             };
-            // First: that it cannot be written is no reason not to see what is wrong.
+            let written = image.map(|(image, directory)| write_capture(&image, &snapshot, directory, number));
+            // That it could not be written is no reason not to judge it.
             if let Some(judges) = &mut judges {
-                judges.look(&snapshot, Occasion::Capture);
+                judges.look(snapshot, Occasion::Capture);
             }
-            Ok(image.map(|(image, directory)| write_capture(&image, &snapshot, directory, number)))
+            Ok(written)
         });
         if !read.problems.is_empty()
             && let Some(judges) = &mut judges

@@ -13,7 +13,7 @@ use crate::commands::source::{Location, SourceFailure};
 use crate::commands::streams::{ColourChoice, Environment, Streams};
 use crate::commands::{Exit, Failure, Global};
 use crate::model::Snapshot;
-use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
+use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use crate::process::{TargetError, child};
 
 const SECOND: u64 = 1_000_000_000;
@@ -36,6 +36,7 @@ fn snapshot(pid: i32, goroutines: u64, uptime_ns: u64) -> Snapshot {
     snapshot.target.pid = pid;
     snapshot.target.uptime_ns = Some(uptime_ns);
     snapshot.captured_at_unix_ns = 1_000_000 * SECOND + uptime_ns;
+    snapshot.monotonic_ns = NOW_NS + uptime_ns;
     snapshot
 }
 
@@ -71,10 +72,10 @@ fn growth_is_not_judged_by_a_helper_alone() {
     let judged = |lived_ns: u64| {
         let mut judges = Judges::new(&rules, Some(SECOND));
         for at in 1..3 {
-            judges.look(&snapshot(10, 3, at * SECOND), Occasion::Capture);
+            judges.look(snapshot(10, 3, at * SECOND), Occasion::Capture);
         }
-        judges.look(&snapshot(11, 3, SECOND / 2), Occasion::Start);
-        judges.look(&snapshot(11, 3, SECOND * 9 / 10), Occasion::Capture);
+        judges.look(snapshot(11, 3, SECOND / 2), Occasion::Start);
+        judges.look(snapshot(11, 3, SECOND * 9 / 10), Occasion::Capture);
         judges.see([11, 12].into_iter(), SystemTime::UNIX_EPOCH + Duration::from_nanos(1_000_000 * SECOND + lived_ns));
         told(judges, &[])
     };
@@ -94,12 +95,33 @@ fn a_missing_function_is_missing_once() {
     let rules = rules(vec![pattern("main\\.nothing"), pattern("main\\.work"), Rule::MaxGroup(2)]);
     let mut judges = Judges::new(&rules, None);
     for pid in 10..20 {
-        judges.look(&snapshot(pid, 3, SECOND), Occasion::Capture);
+        judges.look(snapshot(pid, 3, SECOND), Occasion::Capture);
     }
     let (outcome, text) = told(judges, &[]);
     assert!(outcome.failed);
     assert_eq!(text.matches("FAIL  --require-function").count(), 1, "{text}");
     assert_eq!(text.matches("FAIL  --max-group").count(), 10, "other rules are each program's own: {text}");
+}
+
+/// The program has never collected, so only watching shows how long goroutines wait; but not across the end of
+/// the process, after which another one may have its pid.
+#[test]
+fn waits_are_measured_from_capture_to_capture() {
+    let rules = rules(vec![Rule::MaxWait(5 * SECOND)]);
+    let judged = |ends: bool| {
+        let mut judges = Judges::new(&rules, None);
+        for at in [1, 2, 3, 9, 10] {
+            judges.look(snapshot(10, 3, at * SECOND), Occasion::Capture);
+            if ends && at == 3 {
+                judges.see(std::iter::empty(), SystemTime::now());
+            }
+        }
+        told(judges, &[])
+    };
+    let (outcome, text) = judged(false);
+    assert!(outcome.failed && text.contains("FAIL  --max-wait"), "{text}");
+    let (outcome, text) = judged(true);
+    assert!(!outcome.failed, "{text}");
 }
 
 #[test]
@@ -109,8 +131,8 @@ fn an_incomplete_reading_proves_nothing_when_strict() {
         let mut judges = Judges::new(&rules, None);
         let mut incomplete = snapshot(10, 3, SECOND);
         incomplete.reading.consistency.moving = 1;
-        judges.look(&incomplete, Occasion::Capture);
-        judges.look(&snapshot(10, 3, 2 * SECOND), Occasion::Capture);
+        judges.look(incomplete, Occasion::Capture);
+        judges.look(snapshot(10, 3, 2 * SECOND), Occasion::Capture);
         told(judges, options)
     };
     assert_eq!(judged(&[]).0, HELD);
@@ -145,7 +167,7 @@ fn a_process_that_was_refused_is_named_beside_others_and_makes_the_outcome_unkno
 
     let rules = rules(vec![Rule::MaxGoroutines(10)]);
     let mut judges = Judges::new(&rules, None);
-    judges.look(&snapshot(10, 3, SECOND), Occasion::Capture);
+    judges.look(snapshot(10, 3, SECOND), Occasion::Capture);
     judges.miss();
     assert_eq!(told(judges, &[]).0, UNJUDGED);
 }
