@@ -8,7 +8,7 @@
 mod parked;
 
 use gospy::analysis::group::group;
-use gospy::analysis::{GroupBy, Index};
+use gospy::analysis::{Answer, GroupBy, Index, Request};
 use gospy::report::json::{self, JsonOptions};
 
 fn main() -> anyhow::Result<()> {
@@ -22,7 +22,8 @@ fn main() -> anyhow::Result<()> {
         let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
         let groups = group(&index, &GroupBy::Stack, &all, 64);
         anyhow::ensure!(groups.len() >= 200, "{} groups", groups.len());
-        json::write(&mut std::io::sink(), &index, &all, &JsonOptions { frames: true, ..JsonOptions::default() })?;
+        let answer = Answer::of(&index, Request::default());
+        json::write(&mut std::io::sink(), &answer, JsonOptions { frames: true })?;
     }
     Ok(())
 }

@@ -12,9 +12,10 @@ use std::sync::{Arc, LazyLock};
 
 use divan::{Bencher, black_box};
 use gospy::addr::{Addr, Arch};
+use gospy::analysis::answer::{Rows, SystemGoroutines};
 use gospy::analysis::filter::Filter;
 use gospy::analysis::group::group;
-use gospy::analysis::{GroupBy, Index, PlaceKind, Sort, SortKey};
+use gospy::analysis::{Answer, GroupBy, Index, PlaceKind, Request, Sort, SortKey};
 use gospy::capture::{CaptureOptions, Session};
 use gospy::model::{Goid, Snapshot};
 use gospy::process::MemRange;
@@ -23,7 +24,7 @@ use gospy::process::fake::FakeTarget;
 use gospy::report::folded;
 use gospy::report::json::{self, JsonOptions};
 use gospy::report::pprof::{self, Samples};
-use gospy::report::text::{self, ListMode, SummaryOptions, TextStyle};
+use gospy::report::text::{self, SummaryOptions};
 use gospy::report::traceback::{self, TracebackOptions};
 
 static IMAGE: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| parked::image().unwrap());
@@ -140,23 +141,20 @@ fn sort(bencher: Bencher<'_, '_>, count: usize) {
 
 #[divan::bench(args = SIZES)]
 fn write_summary(bencher: Bencher<'_, '_>, count: usize) {
-    let options = SummaryOptions {
-        style: TextStyle::default(),
-        place: PlaceKind::User,
-        sort: None,
-        limit: None,
-        list: ListMode::Auto,
-        filter: None,
-        can_watch: false,
-        verbose: false,
-    };
-    on(bencher, count, |index, all| text::summary(&mut std::io::sink(), index, all, &options).unwrap());
+    let rows = Rows::Auto { most_single: 60, by: GroupBy::Place(PlaceKind::User) };
+    let request = Request { system: SystemGoroutines::Apart, rows, group_limit: Some(40), ..Request::default() };
+    on(bencher, count, |index, _| {
+        let answer = Answer::of(index, request.clone());
+        text::summary(&mut std::io::sink(), &answer, SummaryOptions::default()).unwrap();
+    });
 }
 
 #[divan::bench(args = SIZES)]
 fn write_json(bencher: Bencher<'_, '_>, count: usize) {
-    let options = JsonOptions { frames: true, ..JsonOptions::default() };
-    on(bencher, count, |index, all| json::write(&mut std::io::sink(), index, all, &options).unwrap());
+    on(bencher, count, |index, _| {
+        let answer = Answer::of(index, Request::default());
+        json::write(&mut std::io::sink(), &answer, JsonOptions { frames: true }).unwrap();
+    });
 }
 
 #[divan::bench(args = SIZES)]

@@ -5,6 +5,7 @@
 //! distinct name or stack, and goroutines are compared by ids.
 
 pub mod age;
+pub mod answer;
 pub mod census;
 pub mod check;
 pub mod counts;
@@ -23,6 +24,7 @@ pub mod sysmon;
 pub mod waits;
 
 pub use age::{Age, AgeSource};
+pub use answer::{Answer, Request};
 pub use census::Census;
 pub use counts::Counts;
 pub use diff::Diff;

@@ -3,6 +3,7 @@
 //! Every order is total: what is equal otherwise is ordered by goroutine id, and then by place in
 //! the snapshot, so that two runs on the same snapshot agree line by line.
 
+use std::borrow::Borrow;
 use std::cmp::{Ordering, Reverse};
 use std::str::FromStr;
 
@@ -95,7 +96,7 @@ impl Sort {
     }
 
     /// Orders groups. Ties are in order of the lowest id in them.
-    pub fn groups(self, index: &Index<'_>, place: PlaceKind, groups: &mut [Group]) {
+    pub fn groups<G: Borrow<Group>>(self, index: &Index<'_>, place: PlaceKind, groups: &mut [G]) {
         let snapshot = index.snapshot();
         let ranks = Ranks::new(index, place, self.key);
         let key = |group: &Group| -> u64 {
@@ -114,6 +115,7 @@ impl Sort {
             }
         };
         groups.sort_by(|a, b| {
+            let (a, b) = (a.borrow(), b.borrow());
             let order = key(a).cmp(&key(b));
             let order = if self.reverse { order.reverse() } else { order };
             order.then_with(|| a.lowest.cmp(&b.lowest)).then_with(|| a.example.cmp(&b.example))

@@ -7,12 +7,12 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
-use super::selection::IdRange;
 use super::source::TargetSpec;
 use super::streams::ColourChoice;
 use super::target::{Finder, RunningArgs, Word};
 use super::topics::RULES;
 use super::{Failure, completion, exit};
+use crate::analysis::answer::IdRange;
 use crate::analysis::filter::HELP as FILTER_HELP;
 use crate::analysis::{GroupBy, PlaceKind, SortKey};
 use crate::capture::{CaptureOptions, FreezeMode};

@@ -219,7 +219,7 @@ fn judge(
         seen += 1;
         if seen < watch.samples { ControlFlow::Continue(()) } else { ControlFlow::Break(Ok(census)) }
     });
-    let latest = streamed.map_err(|failure| ended_early(&failure, seen, watch.samples))??;
+    let latest = streamed.map_err(|error| ended_early(&error.into(), seen, watch.samples))??;
     let watched_ns = latest.captured_at_unix_ns.saturating_sub(first_at.unwrap_or_default());
     let samples = usize::try_from(watch.samples).unwrap_or(usize::MAX);
     Ok(Judged { verdicts: judge.verdicts(), latest, incomplete, first_uptime_ns, samples, watched_ns })

@@ -1,8 +1,13 @@
-//! How a command ends.
+//! How a command ends: the one place where errors become exit statuses and advice.
 
+use super::input::InputError;
+use super::source::{FailureCause, Location, SourceFailure};
 use super::streams::Streams;
+use crate::capture::{OpenError, ProgramError, SourceError};
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
+use crate::report::json::read::ReadBackError;
+use crate::runtime::RuntimeError;
 
 /// Exit statuses; scripts rely on them. A Ctrl-C ends the program by its signal, which a shell
 /// shows as 130.
@@ -12,7 +17,7 @@ pub enum Exit {
     Done,
     /// Something went wrong.
     Error,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage,
     /// There is no such process, or it ended while it was read.
     NoProcess,
@@ -134,7 +139,7 @@ impl Failure {
         &self.message
     }
 
-    /// Tells it on stderr, once.
+    /// Prints it on stderr, once.
     pub fn print(&self, streams: &mut Streams<'_>) {
         if self.message.is_empty() {
             return;
@@ -160,11 +165,155 @@ impl From<ErrorKind> for Exit {
 
 impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
-        let exit = error.kind().into();
-        let message = match exit {
-            Exit::NoProcess => format!("{error}\n`gospy ps` lists the Go programs that run here"),
-            _ => error.to_string(),
+        SourceError::from(error).into()
+    }
+}
+
+/// An error of a target that is open already.
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::of_source(&error, None)
+    }
+}
+
+impl From<SourceFailure> for Failure {
+    fn from(failure: SourceFailure) -> Self {
+        match failure.cause {
+            FailureCause::Source(error) => Self::of_source(&error, Some(&failure.location)),
+            FailureCause::Input(error) => error.into(),
+        }
+    }
+}
+
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        // A file that is not Go's is an error all the same: nothing was found out about a program.
+        let exit = if error.kind().is_some() { Exit::Error } else { Exit::Usage };
+        let advice = match &error {
+            InputError::Json { error: ReadBackError::Json(error), .. } if !error.is_io() => {
+                "\n`gospy stack --pid PID --json > FILE` writes a file that can be read back"
+            }
+            _ => "",
         };
-        Self::new(exit, message)
+        Self::new(exit, format!("{error}{advice}"))
+    }
+}
+
+const LISTED: &str = "`gospy ps` lists the Go programs that run here";
+
+impl Failure {
+    /// What to say of an error, and what to do about it, which depends on where the target is.
+    fn of_source(error: &SourceError, location: Option<&Location>) -> Self {
+        let exit = error.kind().into();
+        let text = match (error, location) {
+            (SourceError::Open(error), Some(location)) => not_opened(error, location),
+            _ => None,
+        };
+        Self::new(
+            exit,
+            text.unwrap_or_else(|| match exit {
+                Exit::NoProcess => format!("{error}\n{LISTED}"),
+                _ => error.to_string(),
+            }),
+        )
+    }
+}
+
+/// The text for a target without a Go program that can be read, and for symbols that are not its own; `None`
+/// where something else is in the way.
+fn not_opened(error: &OpenError, location: &Location) -> Option<String> {
+    let (name, other, argument) = match location {
+        Location::Process(pid) => (format!("process {pid}"), LISTED, format!("--pid {pid}")),
+        Location::File(path) => {
+            let path = path.display();
+            (path.to_string(), "captures and core files of Go programs can be read", format!("--from {path}"))
+        }
+    };
+    let doctor = format!("`gospy doctor {argument}` shows what was found; please send it with a bug report");
+    let advice = match error {
+        OpenError::Program(ProgramError::Target(_) | ProgramError::Read(_))
+        | OpenError::Runtime(RuntimeError::Read(_)) => return None,
+        OpenError::Program(ProgramError::SymbolFile { .. } | ProgramError::SymbolFileElf { .. }) => {
+            return Some(format!("--bin: {error}"));
+        }
+        OpenError::Program(ProgramError::OtherProgram { .. }) => {
+            let advice = "give the binary that the process was started from, or leave --bin out";
+            return Some(format!("--bin: {error}\n{advice}"));
+        }
+        OpenError::Program(ProgramError::Elf { .. } | ProgramError::NotGo { .. }) => other,
+        OpenError::Program(ProgramError::NoModuleData { .. } | ProgramError::NotMapped { .. }) => &doctor,
+        OpenError::Runtime(RuntimeError::NotStarted) => "try again in a moment",
+        OpenError::Runtime(_) => &doctor,
+    };
+    Some(format!("{name}: {error}\n{advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{Exit, Failure};
+    use crate::capture::{CaptureError, OpenError, ProgramError, SourceError};
+    use crate::commands::input::InputError;
+    use crate::commands::source::{FailureCause, Location, SourceFailure};
+    use crate::process::core::CoreError;
+    use crate::process::{ErrorKind, ReadError, TargetError};
+    use crate::report::json::read::ReadBackError;
+    use crate::runtime::RuntimeError;
+
+    fn json_error() -> serde_json::Error {
+        serde_json::from_str::<u32>("{").expect_err("it is no number")
+    }
+
+    /// Each kind of error has a status and, where something can be done, advice that fits where the target is.
+    #[test]
+    fn errors_become_statuses_and_advice() {
+        let (process, file) = (Location::Process(7), Location::File(PathBuf::from("a.core")));
+        let name = || "a.core".to_owned();
+        let source = |error: SourceError| FailureCause::from(error);
+        let program = |error: ProgramError| source(OpenError::from(error).into());
+        let io = || std::io::Error::other("broken");
+        let denied = ReadError::Denied { pid: 7, reason: "EPERM".to_owned() };
+        for (location, cause, exit, text) in [
+            (&process, source(TargetError::NoSuchProcess { pid: 7 }.into()), Exit::NoProcess, "`gospy ps` lists"),
+            (
+                &process,
+                source(CaptureError::from(ReadError::Gone { pid: 7 }).into()),
+                Exit::NoProcess,
+                "`gospy ps` lists",
+            ),
+            (&process, source(OpenError::from(RuntimeError::Read(denied)).into()), Exit::Permission, "refused: EPERM"),
+            (&process, program(ProgramError::NotGo { exe: name(), libraries: 0 }), Exit::NotGo, "\n`gospy ps` lists"),
+            (
+                &file,
+                program(ProgramError::NotGo { exe: name(), libraries: 0 }),
+                Exit::NotGo,
+                "\ncaptures and core files of Go",
+            ),
+            (&process, source(OpenError::from(RuntimeError::NotStarted).into()), Exit::NotGo, "try again in a moment"),
+            (&file, source(TargetError::Unsupported("no stop".to_owned()).into()), Exit::Error, "no stop"),
+            (&file, InputError::NoName.into(), Exit::Usage, "is empty"),
+            (&file, InputError::Io { name: name(), error: io() }.into(), Exit::Error, "a.core cannot be read: broken"),
+            (&file, InputError::NoMemory { name: name() }.into(), Exit::Error, "\nname a capture or a core file"),
+            (
+                &file,
+                InputError::Json { name: name(), error: ReadBackError::Json(json_error()) }.into(),
+                Exit::Error,
+                "\n`gospy stack --pid PID --json > FILE`",
+            ),
+            (
+                &file,
+                InputError::Core { name: name(), error: CoreError::NotCore { what: "a text".to_owned() } }.into(),
+                Exit::Error,
+                "a.core: ",
+            ),
+        ] {
+            let failure = SourceFailure::at(location, cause);
+            let is_gone = failure.kind() == Some(ErrorKind::Gone);
+            assert_eq!(is_gone, exit == Exit::NoProcess, "{failure:?}");
+            let failure = Failure::from(failure);
+            assert_eq!(failure.exit(), exit, "{failure:?}");
+            assert!(failure.message().contains(text), "{failure:?}");
+        }
     }
 }

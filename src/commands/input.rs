@@ -14,8 +14,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::files::is_dash;
-use super::{Exit, Failure};
+use crate::process::ErrorKind;
 use crate::process::capture_file::MAGIC;
+use crate::process::core::CoreError;
 use crate::report::json::read::ReadBackError;
 use crate::report::units::bytes;
 
@@ -25,6 +26,82 @@ const SILENCE: u16 = 1_000;
 const MOST_STREAMED: u64 = 4 << 30;
 /// Bytes by which kinds of files are distinguished: those of the longest magic number.
 const HEAD: usize = MAGIC.len();
+
+/// Why a file cannot be read, or not as what it is needed for. `name` is what it is called in messages.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// It has no name.
+    #[error("the name of the file to read is empty")]
+    NoName,
+    /// The system does not let it be opened or read.
+    #[error("{name} cannot be read: {error}")]
+    Io {
+        /// Which.
+        name: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// It is not a file.
+    #[error("{name} is {what}: name a file")]
+    NotAFile {
+        /// Which.
+        name: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// More comes from a stream than is held in memory.
+    #[error("{name}: more than {} come from a stream; save it to a file, and name that", bytes(MOST_STREAMED))]
+    TooLong {
+        /// Which.
+        name: String,
+    },
+    /// It is a snapshot in JSON where memory is needed.
+    #[error(
+        "{name} is a snapshot in JSON: it can be shown, but has no memory, which this needs\n\
+         name a capture or a core file"
+    )]
+    NoMemory {
+        /// Which.
+        name: String,
+    },
+    /// The snapshot in it cannot be read back.
+    #[error("{name} cannot be read: {error}")]
+    Json {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        error: ReadBackError,
+    },
+    /// The capture or core file in it cannot be read.
+    #[error("{}", named(.name, .error))]
+    Core {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        error: CoreError,
+    },
+}
+
+impl InputError {
+    /// Of what kind it is; `None` where the command line is wrong, and not the file.
+    #[must_use]
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::NoName => None,
+            Self::NotAFile { .. } | Self::NoMemory { .. } => Some(ErrorKind::Unsupported),
+            Self::Json { error: ReadBackError::Json(error), .. } if !error.is_io() => Some(ErrorKind::Damaged),
+            Self::Io { .. } | Self::TooLong { .. } | Self::Json { .. } => Some(ErrorKind::Read),
+            Self::Core { error, .. } => Some(error.kind()),
+        }
+    }
+}
+
+/// The text of an error, with the name of the file, which some of them have already.
+fn named(name: &str, error: &CoreError) -> String {
+    let text = error.to_string();
+    if text.starts_with(name) { text } else { format!("{name}: {text}") }
+}
 
 /// A file or stream, open, and its first bytes.
 pub(super) struct InputFile {
@@ -50,12 +127,12 @@ pub(super) enum Contents {
 
 impl InputFile {
     /// Opens `path`; `-` is standard input.
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path) -> Result<Self, InputError> {
         let name = if is_dash(path) { "standard input".to_owned() } else { path.display().to_string() };
-        let unreadable = |error: io::Error| Failure::new(Exit::Error, format!("{name} cannot be read: {error}"));
-        let refused = |what: &str| Err(Failure::new(Exit::Error, format!("{name} is {what}: name a file")));
+        let unreadable = |error: io::Error| InputError::Io { name: name.clone(), error };
+        let refused = |what: &'static str| Err(InputError::NotAFile { name: name.clone(), what });
         if path.as_os_str().is_empty() {
-            return Err(Failure::new(Exit::Usage, "the name of the file to read is empty"));
+            return Err(InputError::NoName);
         }
         let mut file = if is_dash(path) {
             File::from(io::stdin().as_fd().try_clone_to_owned().map_err(unreadable)?)
@@ -98,16 +175,13 @@ impl InputFile {
     }
 
     /// All of its bytes in memory.
-    pub(super) fn into_bytes(self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>, InputError> {
         let (name, mut all) = (self.name, Vec::new());
-        let read = self.reader.take(MOST_STREAMED + 1).read_to_end(&mut all);
-        read.map_err(|error| Failure::new(Exit::Error, format!("{name} cannot be read: {error}")))?;
-        if all.len() as u64 > MOST_STREAMED {
-            let most = bytes(MOST_STREAMED);
-            let message = format!("{name}: more than {most} come from a stream; save it to a file, and name that");
-            return Err(Failure::new(Exit::Error, message));
+        match self.reader.take(MOST_STREAMED + 1).read_to_end(&mut all) {
+            Err(error) => Err(InputError::Io { name, error }),
+            Ok(_) if all.len() as u64 > MOST_STREAMED => Err(InputError::TooLong { name }),
+            Ok(_) => Ok(all),
         }
-        Ok(all)
     }
 }
 
@@ -136,17 +210,6 @@ fn wait_for(file: &File, name: &str) -> io::Result<()> {
         wait(PollTimeout::NONE)?;
     }
     Ok(())
-}
-
-/// The error for a file whose JSON cannot be read back.
-pub(super) fn not_read(name: &str, error: &ReadBackError) -> Failure {
-    let advice = match error {
-        ReadBackError::Json(error) if !error.is_io() => {
-            "\n`gospy stack --pid PID --json > FILE` writes a file that can be read back"
-        }
-        _ => "",
-    };
-    Failure::new(Exit::Error, format!("{name} cannot be read: {error}{advice}"))
 }
 
 #[cfg(test)]

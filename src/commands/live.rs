@@ -4,13 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::input::{Contents, InputFile, not_read};
-use super::source::{Location, Source, Sources, TargetSpec};
-use super::{Exit, Failure};
-use crate::capture::{
-    CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, SourceError,
-    record,
-};
+use super::input::{Contents, InputError, InputFile};
+use super::source::{FailureCause, Location, Source, SourceFailure, Sources, TargetSpec};
+use crate::capture::{CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
@@ -19,68 +15,55 @@ use crate::process::live::LiveTarget;
 use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
 use crate::report::json::restore;
-use crate::runtime::RuntimeError;
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Live;
 
 impl Sources for Live {
-    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
-        match &wanted.location {
-            Location::File(path) => opened(InputFile::open(path)?, wanted),
-            Location::Process(_) => session(target(wanted)?, wanted),
-        }
+    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, SourceFailure> {
+        let opened = match &wanted.location {
+            Location::File(path) => InputFile::open(path).map_err(Into::into).and_then(|input| opened(input, wanted)),
+            Location::Process(_) => target(wanted).and_then(session),
+        };
+        opened.map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
-    fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), Failure> {
-        let (target, _) = target(wanted)?;
-        let start = target.process().start_ticks;
-        let recorded = record(target, freeze).map_err(|error| match error {
-            RecordError::Open(error) => not_opened(error, wanted),
-            RecordError::Capture(error) => not_captured(error),
-            RecordError::Target(error) => error.into(),
-        })?;
-        if let Some(pid) = wanted.pid()
-            && LiveTarget::open(pid)?.process().start_ticks != start
-        {
-            // Another one has its pid by now, and may have been read instead.
-            return Err(TargetError::NoSuchProcess { pid }.into());
-        }
-        Ok(recorded)
+    fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure> {
+        recorded(wanted, freeze).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
-    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
-        let Some(wanted) = wanted else { return Ok((Doctor::of_machine()?, Exit::Done)) };
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
+        let Some(wanted) = wanted else { return Ok((Doctor::of_machine()?, None)) };
         let mut report = match &wanted.location {
             Location::Process(pid) => Doctor::of_process(*pid)?,
             Location::File(_) => Doctor::of_file(wanted.name())?,
         };
-        let read = target(wanted).and_then(|(target, bin)| {
-            report.read(target, bin).map_err(|problem| match problem {
-                SourceError::Target(error) => error.into(),
-                SourceError::Open(error) => not_opened(error, wanted),
-                SourceError::Capture(error) => not_captured(error),
-                SourceError::Core(error) => Failure::new(Exit::from(error.kind()), error.to_string()),
-            })
-        });
-        let exit = read.map_or_else(
-            |failure| {
-                report.problem = Some(failure.message().to_owned());
-                failure.exit()
-            },
-            |()| Exit::Done,
-        );
-        Ok((report, exit))
+        let read = target(wanted).and_then(|(target, bin)| Ok(report.read(target, bin)?));
+        let failure = read.err().map(|cause| SourceFailure::at(&wanted.location, cause));
+        Ok((report, failure))
     }
 
-    fn programs(&self) -> Result<Inventory, Failure> {
-        Ok(Inventory::take()?)
+    fn programs(&self) -> Result<Inventory, TargetError> {
+        Inventory::take()
     }
 
-    fn processes(&self) -> Result<Processes, Failure> {
+    fn processes(&self) -> Result<Processes, TargetError> {
         Ok(Inventory::take()?.counted())
     }
+}
+
+fn recorded(wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), FailureCause> {
+    let (target, _) = target(wanted)?;
+    let start = target.process().start_ticks;
+    let recorded = record(target, freeze).map_err(SourceError::from)?;
+    if let Some(pid) = wanted.pid()
+        && live(pid)?.process().start_ticks != start
+    {
+        // Another one has its pid by now, and may have been read instead.
+        return Err(SourceError::from(TargetError::NoSuchProcess { pid }).into());
+    }
+    Ok(recorded)
 }
 
 impl Source for Session {
@@ -88,8 +71,8 @@ impl Source for Session {
         Self::measure_cpu(self, least);
     }
 
-    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure> {
-        Self::capture(self, options).map_err(not_captured)
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, SourceError> {
+        Ok(Self::capture(self, options)?)
     }
 }
 
@@ -97,13 +80,13 @@ impl Source for Session {
 type Opened = (Box<dyn Target>, Option<PathBuf>);
 
 /// Opens what there is memory of: a process, a capture or a core file.
-pub(super) fn target(wanted: &TargetSpec) -> Result<Opened, Failure> {
+fn target(wanted: &TargetSpec) -> Result<Opened, FailureCause> {
     let path = match &wanted.location {
         Location::Process(pid) => {
-            let target = LiveTarget::open(*pid)?.allow_freeze_of_filtered(wanted.freeze_filtered);
+            let target = live(*pid)?.allow_freeze_of_filtered(wanted.freeze_filtered);
             if wanted.start_ticks.is_some() && wanted.start_ticks != target.process().start_ticks {
                 // The one that was found has ended, and another one has its pid.
-                return Err(TargetError::NoSuchProcess { pid: *pid }.into());
+                return Err(SourceError::from(TargetError::NoSuchProcess { pid: *pid }).into());
             }
             return Ok((Box::new(target), wanted.bin.clone()));
         }
@@ -111,95 +94,52 @@ pub(super) fn target(wanted: &TargetSpec) -> Result<Opened, Failure> {
     };
     let input = InputFile::open(path)?;
     if input.contents == Contents::Json {
-        let name = &input.name;
-        let message = format!(
-            "{name} is a snapshot in JSON: it can be shown, but has no memory, which this needs\n\
-             name a capture or a core file"
-        );
-        return Err(Failure::new(Exit::Error, message));
+        return Err(InputError::NoMemory { name: input.name }.into());
     }
-    memory(input, path, wanted)
+    Ok(memory(input, path, wanted)?)
+}
+
+fn live(pid: i32) -> Result<LiveTarget, SourceError> {
+    Ok(LiveTarget::open(pid)?)
 }
 
 /// A file whose contents are memory.
-fn memory(input: InputFile, path: &Path, wanted: &TargetSpec) -> Result<Opened, Failure> {
+fn memory(input: InputFile, path: &Path, wanted: &TargetSpec) -> Result<Opened, InputError> {
     let options = CoreOptions { bin: wanted.bin.clone(), sysroot: wanted.sysroot.clone() };
     let name = input.name.clone();
     let target = match input.is_stream() {
         true => CoreTarget::from_source(Arc::new(input.into_bytes()?), &options),
         false => CoreTarget::open(path, &options),
     };
-    let target = target.map_err(|error| {
-        let text = error.to_string();
-        // Some of them name it themselves.
-        Failure::new(Exit::Error, if text.starts_with(&name) { text } else { format!("{name}: {text}") })
-    })?;
+    let target = target.map_err(|error| InputError::Core { name, error })?;
     // In a core file it takes the place of the program's own file.
     let symbols = wanted.bin.clone().filter(|_| target.backend() == Backend::Capture);
     Ok((Box::new(target), symbols))
 }
 
 /// What can be shown of a file.
-pub(super) fn opened(input: InputFile, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
-    let Location::File(path) = &wanted.location else { return session(target(wanted)?, wanted) };
+pub(super) fn opened(input: InputFile, wanted: &TargetSpec) -> Result<Box<dyn Source>, FailureCause> {
+    let Location::File(path) = &wanted.location else { return session(target(wanted)?) };
     if input.contents != Contents::Json {
-        return session(memory(input, path, wanted)?, wanted);
+        return session(memory(input, path, wanted)?);
     }
     let name = input.name.clone();
-    let snapshot = restore::snapshot(input.into_reader()).map_err(|error| not_read(&name, &error))?;
+    let snapshot = restore::snapshot(input.into_reader()).map_err(|error| InputError::Json { name, error })?;
     Ok(Box::new(Restored(snapshot)))
 }
 
-fn session((target, bin): Opened, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
-    let session = Session::open(target, &OpenOptions { bin, thorough: false });
-    Ok(Box::new(session.map_err(|error| not_opened(error, wanted))?))
+fn session((target, bin): Opened) -> Result<Box<dyn Source>, FailureCause> {
+    let session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    Ok(Box::new(session))
 }
 
 /// A snapshot that was written as JSON: what is in it is all that there is.
 struct Restored(Snapshot);
 
 impl Source for Restored {
-    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure> {
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, SourceError> {
         let mut snapshot = self.0.clone();
         snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
         Ok(snapshot)
-    }
-}
-
-fn not_captured(error: CaptureError) -> Failure {
-    match error {
-        CaptureError::Read(error) => TargetError::Read(error).into(),
-        CaptureError::Target(error) => error.into(),
-        CaptureError::NotFrozen { .. } => Failure::new(Exit::Error, error.to_string()),
-        CaptureError::NoGoroutines { .. } => Failure::new(Exit::NotGo, error.to_string()),
-    }
-}
-
-pub(super) fn not_opened(error: OpenError, wanted: &TargetSpec) -> Failure {
-    let not_go = |text: String, next: &str| Failure::new(Exit::NotGo, format!("{}: {text}\n{next}", wanted.name()));
-    let (other, argument) = match &wanted.location {
-        Location::Process(pid) => ("`gospy ps` lists the Go programs that run here", format!("--pid {pid}")),
-        Location::File(path) => {
-            ("captures and core files of Go programs can be read", format!("--from {}", path.display()))
-        }
-    };
-    let doctor = format!("`gospy doctor {argument}` shows what was found; please send it with a bug report");
-    match error {
-        OpenError::Program(error) => match error {
-            ProgramError::Target(error) => error.into(),
-            ProgramError::Read(error) => TargetError::Read(error).into(),
-            ProgramError::Elf { .. } | ProgramError::NotGo { .. } => not_go(error.to_string(), other),
-            ProgramError::NoModuleData { .. } | ProgramError::NotMapped { .. } => not_go(error.to_string(), &doctor),
-            ProgramError::SymbolFile { .. } | ProgramError::SymbolFileElf { .. } => {
-                Failure::new(Exit::Error, format!("--bin: {error}"))
-            }
-            ProgramError::OtherProgram { .. } => {
-                let advice = "give the binary that the process was started from, or leave --bin out";
-                Failure::new(Exit::Error, format!("--bin: {error}\n{advice}"))
-            }
-        },
-        OpenError::Runtime(RuntimeError::Read(error)) => TargetError::Read(error).into(),
-        OpenError::Runtime(error @ RuntimeError::NotStarted) => not_go(error.to_string(), "try again in a moment"),
-        OpenError::Runtime(error) => not_go(error.to_string(), &doctor),
     }
 }

@@ -7,6 +7,7 @@ use super::capture::description;
 use super::live::Live;
 use super::source::{Location, Sources, TargetSpec};
 use crate::analysis::series::Observed;
+use crate::analysis::{Answer, Request};
 use crate::capture::FreezeMode;
 use crate::model::Snapshot;
 use crate::new_file::{Goal, NewFileError, Replace};
@@ -37,9 +38,8 @@ pub(super) fn save(wanted: TargetSpec, freeze: Option<FreezeMode>) -> Save {
             }),
             None => new_file(shown, "json").and_then(|goal| {
                 let index = observed.index();
-                let all: Vec<usize> = (0..shown.goroutines.len()).collect();
-                let options = JsonOptions { frames: true, ..JsonOptions::default() };
-                goal.write(|mut out| json::write(&mut out, &index, &all, &options)).map(|_| goal)
+                let answer = Answer::of(&index, Request::default()).observed(observed);
+                goal.write(|mut out| json::write(&mut out, &answer, JsonOptions { frames: true })).map(|_| goal)
             }),
         };
         written.map(|goal| goal.path().to_owned()).map_err(|error| error.to_string())

@@ -1,55 +1,19 @@
 //! Which goroutines a command is about.
 
-use std::str::FromStr;
-
 use super::args::ListArgs;
 use super::{Exit, Failure};
-use crate::analysis::{Filter, Index, Sort};
+use crate::analysis::answer::IdRange;
+use crate::analysis::{Filter, Request, Sort};
 use crate::model::Snapshot;
 use crate::report::units::count;
 
-/// Ids from one to another, both included: `7` or `8-15`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct IdRange {
-    first: u64,
-    last: u64,
-}
-
-impl IdRange {
-    fn has(self, id: u64) -> bool {
-        (self.first..=self.last).contains(&id)
-    }
-}
-
-impl FromStr for IdRange {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number =
-            |text: &str| text.trim().parse().map_err(|_| "ids are numbers, lists or ranges of them: 7, 18,19 or 8-15");
-        match text.split_once('-') {
-            None => number(text).map(|id| Self { first: id, last: id }),
-            Some((first, last)) => match (number(first)?, number(last)?) {
-                (first, last) if first > last => Err("a range goes from the lower id to the higher one"),
-                (first, last) => Ok(Self { first, last }),
-            },
-        }
-    }
-}
-
-impl std::fmt::Display for IdRange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
-    }
-}
-
 /// What was typed about the list, understood before anything is read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Selection {
-    pub(super) filter: Option<(String, Filter)>,
+    filter: Option<(String, Filter)>,
     ids: Vec<IdRange>,
-    pub(super) sort: Option<Sort>,
-    pub(super) limit: Option<usize>,
+    sort: Option<Sort>,
+    limit: Option<usize>,
 }
 
 impl Selection {
@@ -67,18 +31,10 @@ impl Selection {
         Ok(Self { filter, ids: arguments.goid.clone(), sort, limit })
     }
 
-    /// The goroutines that it picks, in the snapshot's order.
-    pub(super) fn pick(&self, index: &Index<'_>) -> Vec<usize> {
-        let goroutines = &index.snapshot().goroutines;
-        let mut picked = match &self.filter {
-            Some((_, filter)) => filter.select(index),
-            None => (0..goroutines.len()).collect(),
-        };
-        if !self.ids.is_empty() {
-            let wanted = |id: u64| self.ids.iter().any(|range| range.has(id));
-            picked.retain(|&at| goroutines.get(at).is_some_and(|goroutine| wanted(goroutine.id.0)));
-        }
-        picked
+    /// It as a part of a request.
+    pub(super) fn request(&self) -> Request {
+        let Self { filter, ids, sort, limit } = self.clone();
+        Request { filter, ids, sort, limit, ..Request::default() }
     }
 
     /// Whether ids were asked for by name.

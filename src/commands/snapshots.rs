@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use super::input::{Contents, InputFile, not_read};
+use super::input::{Contents, InputError, InputFile};
 use super::live::opened;
-use super::source::{Sources, TargetSpec};
+use super::source::{SourceFailure, Sources, TargetSpec};
 use crate::analysis::Census;
 use crate::capture::CaptureOptions;
 use crate::model::SymbolPool;
@@ -40,13 +40,13 @@ impl Input {
                 let input = InputFile::open(path)?;
                 let name = input.name.clone();
                 if input.contents != Contents::Memory {
-                    return read::read(input.into_reader(), name.as_str(), pool)
-                        .map_err(|error| not_read(&name, &error));
+                    let census = read::read(input.into_reader(), name.as_str(), pool);
+                    return Ok(census.map_err(|error| InputError::Json { name, error })?);
                 }
                 let (bin, sysroot) = (bin.clone(), sysroot.clone());
                 let wanted = TargetSpec { bin, sysroot, ..TargetSpec::file(path.clone()) };
                 let mut source = match input.is_stream() {
-                    true => opened(input, &wanted)?,
+                    true => opened(input, &wanted).map_err(|cause| SourceFailure::at(&wanted.location, cause))?,
                     false => sources.open(&wanted)?,
                 };
                 let options = CaptureOptions { stacks: true, ..CaptureOptions::default() };

@@ -5,12 +5,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Exit, Failure};
-use crate::capture::{CaptureOptions, FreezeMode};
+use super::input::InputError;
+use crate::capture::{CaptureOptions, FreezeMode, SourceError};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
 use crate::process::recording::ElfImage;
+use crate::process::{ErrorKind, TargetError};
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,37 +70,75 @@ impl TargetSpec {
     }
 }
 
+/// Why a target gives nothing: what to do depends on where it is, too.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct SourceFailure {
+    /// Where it was looked for.
+    pub location: Location,
+    /// What is in the way.
+    pub cause: FailureCause,
+}
+
+/// What is in the way of reading a target.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailureCause {
+    /// The program, or its process.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The file.
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+impl SourceFailure {
+    /// For a target at this place.
+    pub fn at(location: &Location, cause: impl Into<FailureCause>) -> Self {
+        Self { location: location.clone(), cause: cause.into() }
+    }
+
+    /// Of what kind it is; `None` where the command line is wrong, and not the target.
+    #[must_use]
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match &self.cause {
+            FailureCause::Source(error) => Some(error.kind()),
+            FailureCause::Input(error) => error.kind(),
+        }
+    }
+}
+
 /// Opens programs, and says what there is.
 pub trait Sources {
     /// Opens one.
     ///
     /// # Errors
-    /// With the reason, what to do, and the status to end with.
-    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure>;
+    /// With what is in the way.
+    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, SourceFailure>;
 
     /// Reads all of one to be written into a file.
     ///
     /// # Errors
-    /// With the reason, what to do, and the status to end with.
-    fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), Failure>;
+    /// With what is in the way.
+    fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure>;
 
-    /// Finds out how reading one would go, or what this machine allows, and the status to end with.
+    /// Finds out how reading one would go, and what is in the way; without one, what this machine allows.
     ///
     /// # Errors
     /// When not even that is known.
-    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure>;
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError>;
 
     /// Lists what runs, without reading any of it.
     ///
     /// # Errors
     /// When processes cannot be listed.
-    fn programs(&self) -> Result<Inventory, Failure>;
+    fn programs(&self) -> Result<Inventory, TargetError>;
 
     /// Lists the Go programs that run, with their goroutines counted.
     ///
     /// # Errors
     /// When processes cannot be listed.
-    fn processes(&self) -> Result<Processes, Failure>;
+    fn processes(&self) -> Result<Processes, TargetError>;
 }
 
 /// An opened program.
@@ -113,6 +152,6 @@ pub trait Source: Send {
     /// Reads it.
     ///
     /// # Errors
-    /// With the reason, what to do, and the status to end with.
-    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure>;
+    /// With what is in the way.
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, SourceError>;
 }

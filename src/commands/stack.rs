@@ -5,10 +5,9 @@ use super::files::{is_dash, report_file, write_file};
 use super::selection::{Selection, verdict};
 use super::source::Sources;
 use super::streams::Streams;
-use super::summary::JSON_IDS;
 use super::{Exit, Failure};
-use crate::analysis::group::group;
-use crate::analysis::{GroupBy, Index, PlaceKind, Sort, SortKey};
+use crate::analysis::answer::{Rows, SystemGoroutines};
+use crate::analysis::{Answer, GroupBy, Index, Request};
 use crate::model::Snapshot;
 use crate::report::json::{self, JsonOptions};
 use crate::report::matching::none_match;
@@ -19,8 +18,6 @@ use crate::report::{folded, stack_groups};
 
 /// More goroutines than that are put together on a terminal.
 const MOST_ON_TERMINAL: usize = 60;
-/// Ids of a group shown in text.
-const TEXT_IDS: usize = 64;
 
 pub(super) fn run(
     arguments: &StackArgs,
@@ -38,31 +35,15 @@ pub(super) fn run(
     let mut source = sources.open(&arguments.target.wanted())?;
     let snapshot = source.capture(&arguments.options())?;
     let index = Index::new(&snapshot);
-    let mut picked = selection.pick(&index);
     let with_system = arguments.system || arguments.list.json || selection.names_ids();
-    if !with_system {
-        // As in the runtime's own dumps.
-        picked.retain(|&at| snapshot.goroutines.get(at).is_some_and(|goroutine| !goroutine.system));
-    }
-    let matching = u64::try_from(picked.len()).ok();
-    let limit = selection.limit.unwrap_or(usize::MAX);
-    let by = grouping(arguments, streams, picked.len(), selection.names_ids());
-    let groups = by.map(|by| {
-        let ids = if arguments.list.json { JSON_IDS } else { TEXT_IDS };
-        let mut groups = group(&index, &by, &picked, ids);
-        let sort = selection.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false });
-        sort.groups(&index, PlaceKind::User, &mut groups);
-        let hidden = groups.split_off(groups.len().min(limit));
-        (groups, hidden)
-    });
-    let (groups, hidden) = groups.unzip();
-    if groups.is_none() {
-        if let Some(sort) = selection.sort {
-            sort.goroutines(&index, PlaceKind::User, &mut picked);
-        }
-        picked.truncate(limit);
-    }
-    let listed = picked.len();
+    let request = Request {
+        // Without --system, as in the runtime's own dumps.
+        system: if with_system { SystemGoroutines::Mixed } else { SystemGoroutines::Hidden },
+        rows: rows(arguments, streams, selection.names_ids()),
+        ..selection.request()
+    };
+    let answer = Answer::of(&index, request);
+    let positions = answer.positions();
 
     let options = TracebackOptions {
         // What was asked for by its id is shown, the runtime's own or not.
@@ -74,52 +55,46 @@ pub(super) fn run(
         ..TracebackOptions::for_version(&snapshot.target.go_version)
     };
     let samples = if arguments.all { Samples::Each } else { Samples::Summed };
-    match (&profile, &groups) {
+    match &profile {
         _ if to_stdout => {
-            streams.finish(|out| pprof::write(out, &index, &picked, samples).map(drop))?;
+            streams.finish(|out| pprof::write(out, &index, &positions, samples).map(drop))?;
         }
-        (Some(goal), _) => {
+        Some(goal) => {
             let mut written = 0;
             write_file(goal, |out| {
-                written = pprof::write(out, &index, &picked, samples)?;
+                written = pprof::write(out, &index, &positions, samples)?;
                 Ok(())
             })?;
             if !global.quiet {
-                let goroutines = counted(u64::try_from(picked.len()).unwrap_or(u64::MAX), "goroutine", "goroutines");
+                let goroutines = counted(u64::try_from(positions.len()).unwrap_or(u64::MAX), "goroutine", "goroutines");
                 let samples = counted(written, "sample", "samples");
                 streams.note(&format!("{goroutines} in {samples} written to {}", goal.path().display()));
             }
         }
-        (None, _) if arguments.list.json => {
-            let group_count = groups.as_ref().zip(hidden.as_ref()).map(|(groups, hidden)| groups.len() + hidden.len());
-            let group_count = group_count.and_then(|count| u64::try_from(count).ok());
-            let options = JsonOptions { frames: true, matching, groups: groups.as_deref(), group_count };
-            streams.finish(|out| json::write(out, &index, &picked, &options))?;
+        None if arguments.list.json => {
+            streams.finish(|out| json::write(out, &answer, JsonOptions { frames: true }))?;
         }
-        (None, _) if arguments.folded => {
-            streams.finish(|out| folded::write(out, &index, &picked, arguments.system))?;
+        None if arguments.folded => {
+            streams.finish(|out| folded::write(out, &index, &positions, arguments.system))?;
         }
-        (None, Some(groups)) => {
-            let hidden = hidden.as_deref().unwrap_or(&[]);
-            streams.finish(|out| stack_groups::write(out, &index, groups, hidden, options))?;
-        }
-        (None, None) => streams.finish(|out| traceback::write_all(out, &index, &picked, options))?,
+        None if answer.groups().is_some() => streams.finish(|out| stack_groups::write(out, &answer, options))?,
+        None => streams.finish(|out| traceback::write_all(out, &index, &positions, options))?,
     }
     if !arguments.list.json && !global.quiet {
-        if let Some((text, filter)) = &selection.filter
-            && matching == Some(0)
+        if let Some((text, filter)) = &answer.request().filter
+            && answer.matching() == 0
         {
             let but = if selection.names_ids() {
                 "none of those that --goid names"
             } else {
                 "all the runtime's own: --system shows them"
             };
-            for line in none_match(&index, text, filter, but) {
+            for line in none_match(&index, answer.counts().total, text, filter, but) {
                 streams.note(&line);
             }
         }
-        let left_out = matching.unwrap_or(0).saturating_sub(u64::try_from(listed).unwrap_or(u64::MAX));
-        if groups.is_none() && left_out > 0 {
+        let left_out = answer.left_out().goroutines;
+        if answer.groups().is_none() && left_out > 0 {
             let more = counted(left_out, "more goroutine", "more goroutines");
             streams.note(&format!("and {more}: --limit 0 shows all"));
         }
@@ -129,16 +104,17 @@ pub(super) fn run(
     verdict(&snapshot, global.strict)
 }
 
-fn grouping(arguments: &StackArgs, streams: &Streams<'_>, goroutines: usize, by_id: bool) -> Option<GroupBy> {
+fn rows(arguments: &StackArgs, streams: &Streams<'_>, by_id: bool) -> Rows {
     let text = !arguments.list.json && !arguments.folded && arguments.pprof.is_none();
     let each = arguments.all || arguments.c_frames || by_id;
-    let many = text && streams.out_is_terminal && goroutines > MOST_ON_TERMINAL && !each;
     if arguments.similar {
-        Some(GroupBy::SimilarStack)
-    } else if arguments.group || many {
-        Some(GroupBy::Stack)
+        Rows::Groups(GroupBy::SimilarStack)
+    } else if arguments.group {
+        Rows::Groups(GroupBy::Stack)
+    } else if text && streams.out_is_terminal && !each {
+        Rows::Auto { most_single: MOST_ON_TERMINAL, by: GroupBy::Stack }
     } else {
-        None
+        Rows::Each
     }
 }
 

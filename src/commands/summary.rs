@@ -7,17 +7,19 @@ use super::selection::{Selection, verdict};
 use super::source::Sources;
 use super::streams::Streams;
 use super::{Exit, Failure};
-use crate::analysis::group::group;
-use crate::analysis::{GroupBy, Index, Sort, SortKey};
+use crate::analysis::answer::{Rows, SystemGoroutines};
+use crate::analysis::{Answer, GroupBy, Index, Request};
 use crate::report::json::{self, JsonOptions};
-use crate::report::text::{self, ListMode, SummaryOptions};
+use crate::report::text::{self, SummaryOptions};
 use crate::sampling::Sampler;
 
 /// What the use of CPU time is measured over. It begins before the program is opened, so that the wait
 /// for its end is shorter.
 const CPU_INTERVAL: Duration = Duration::from_millis(100);
-/// Ids of a group in JSON.
-pub(super) const JSON_IDS: usize = 1_000;
+/// More goroutines than that are shown in groups.
+const MOST_SINGLE: usize = 60;
+/// Groups that text shows unless a limit is given.
+const MOST_GROUPS: usize = 40;
 
 pub(super) fn run(
     arguments: &SummaryArgs,
@@ -29,55 +31,45 @@ pub(super) fn run(
     let mut source = sources.open(&arguments.target.wanted())?;
     source.measure_cpu(CPU_INTERVAL);
     let options = arguments.target.options(arguments.show_dead);
-    let (watched, once);
-    let index = match arguments.watch {
-        Some(watch) => {
-            watched = Sampler::new(Box::new(move || source.capture(&options))).watch(watch)?;
-            watched.index()
-        }
+    let observed = match arguments.watch {
+        Some(watch) => Some(Sampler::new(Box::new(|| source.capture(&options))).watch(watch)?),
+        None => None,
+    };
+    let once;
+    let index = match &observed {
+        Some(observed) => observed.index(),
         None => {
             once = source.capture(&options)?;
             Index::new(&once)
         }
     };
-    let snapshot = index.snapshot();
-    let mut picked = selection.pick(&index);
     let place = arguments.place();
+    let by = GroupBy::Place(place);
+    let request = Request {
+        place,
+        system: SystemGoroutines::Apart,
+        rows: match (arguments.group, arguments.all || selection.names_ids() || arguments.list.json) {
+            (true, _) => Rows::Groups(by),
+            (false, true) => Rows::Each,
+            (false, false) => Rows::Auto { most_single: MOST_SINGLE, by },
+        },
+        group_limit: (!arguments.list.json).then_some(MOST_GROUPS),
+        ..selection.request()
+    };
+    let mut answer = Answer::of(&index, request);
+    if let Some(observed) = &observed {
+        answer = answer.observed(observed);
+    }
     if arguments.list.json {
-        let matching = u64::try_from(picked.len()).ok();
-        let limit = selection.limit.unwrap_or(usize::MAX);
-        let (mut groups, mut group_count) = (None, None);
-        if arguments.group {
-            let mut all = group(&index, &GroupBy::Place(place), &picked, JSON_IDS);
-            selection.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false }).groups(&index, place, &mut all);
-            group_count = u64::try_from(all.len()).ok();
-            all.truncate(limit);
-            groups = Some(all);
-        } else {
-            if let Some(sort) = selection.sort {
-                sort.goroutines(&index, place, &mut picked);
-            }
-            picked.truncate(limit);
-        }
-        let options = JsonOptions { frames: false, matching, groups: groups.as_deref(), group_count };
-        streams.finish(|out| json::write(out, &index, &picked, &options))?;
+        streams.finish(|out| json::write(out, &answer, JsonOptions { frames: false }))?;
     } else {
         let options = SummaryOptions {
             style: streams.out_style(),
-            place,
-            sort: selection.sort,
-            limit: selection.limit,
-            list: match (arguments.all || selection.names_ids(), arguments.group) {
-                (_, true) => ListMode::Groups,
-                (true, false) => ListMode::Each,
-                (false, false) => ListMode::Auto,
-            },
-            filter: selection.filter.clone(),
             can_watch: arguments.target.wanted().pid().is_some() && arguments.watch.is_none(),
             verbose: arguments.verbose,
         };
-        streams.finish(|out| text::summary(out, &index, &picked, &options))?;
+        streams.finish(|out| text::summary(out, &answer, options))?;
     }
-    selection.missing(snapshot)?;
-    verdict(snapshot, global.strict)
+    selection.missing(index.snapshot())?;
+    verdict(index.snapshot(), global.strict)
 }

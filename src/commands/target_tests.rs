@@ -2,37 +2,44 @@
 
 use std::io;
 
-use super::source::{Source, Sources, TargetSpec};
+use super::source::{Source, SourceFailure, Sources, TargetSpec};
 use super::streams::{ColourChoice, Environment, Streams};
-use super::{Exit, Failure, run};
-use crate::capture::FreezeMode;
+use super::{Exit, run};
+use crate::capture::{FreezeMode, SourceError};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::Snapshot;
+use crate::process::TargetError;
 use crate::process::recording::ElfImage;
 
 /// What runs. Opening a program is an error that names it.
 struct Machine(Inventory);
 
+fn named(wanted: &TargetSpec) -> SourceFailure {
+    let text = format!("opened {} {:?}", wanted.name(), wanted.start_ticks);
+    SourceFailure::at(&wanted.location, SourceError::from(TargetError::Unsupported(text)))
+}
+
 impl Sources for Machine {
-    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
-        Err(Failure::new(Exit::Error, format!("opened {} {:?}", wanted.name(), wanted.start_ticks)))
+    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, SourceFailure> {
+        Err(named(wanted))
     }
 
-    fn record(&self, wanted: &TargetSpec, _: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), Failure> {
-        Err(Failure::new(Exit::Error, format!("opened {} {:?}", wanted.name(), wanted.start_ticks)))
+    fn record(&self, wanted: &TargetSpec, _: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure> {
+        Err(named(wanted))
     }
 
-    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
         let name = wanted.map_or("this machine".to_owned(), TargetSpec::name);
-        Err(Failure::new(Exit::Error, format!("opened {name} {:?}", wanted.and_then(|wanted| wanted.start_ticks))))
+        let ticks = wanted.and_then(|wanted| wanted.start_ticks);
+        Err(TargetError::Unsupported(format!("opened {name} {ticks:?}")))
     }
 
-    fn programs(&self) -> Result<Inventory, Failure> {
+    fn programs(&self) -> Result<Inventory, TargetError> {
         Ok(self.0.clone())
     }
 
-    fn processes(&self) -> Result<Processes, Failure> {
+    fn processes(&self) -> Result<Processes, TargetError> {
         let processes = self.0.programs.clone();
         Ok(Processes { processes, hidden: self.0.hidden.len() as u64, refused: None, as_root: self.0.as_root })
     }

@@ -2,14 +2,15 @@
 
 use std::io::{self, Write};
 
-use super::source::{Source, Sources, TargetSpec};
+use super::source::{Source, SourceFailure, Sources, TargetSpec};
 use super::streams::{ColourChoice, Environment, Streams};
-use super::{Exit, Failure, run};
-use crate::capture::CaptureOptions;
+use super::{Exit, run};
+use crate::capture::{CaptureOptions, SourceError};
 use crate::inspect::doctor::{Check, Doctor};
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{Snapshot, Status};
+use crate::process::TargetError;
 use crate::process::recording::ElfImage;
 
 /// DEL, C1, bidirectional controls, and characters that cannot be seen, in and beyond the first plane.
@@ -19,11 +20,16 @@ struct Fake(Snapshot);
 
 struct Opened(Snapshot);
 
+fn absent(wanted: &TargetSpec) -> SourceFailure {
+    let error = TargetError::NoSuchProcess { pid: wanted.pid().unwrap_or(0) };
+    SourceFailure::at(&wanted.location, SourceError::from(error))
+}
+
 impl Sources for Fake {
-    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
+    fn open(&self, wanted: &TargetSpec) -> Result<Box<dyn Source>, SourceFailure> {
         match wanted.pid().unwrap() {
             4242 => Ok(Box::new(Opened(self.0.clone()))),
-            pid => Err(Failure::new(Exit::NoProcess, format!("there is no process {pid}"))),
+            _ => Err(absent(wanted)),
         }
     }
 
@@ -31,23 +37,28 @@ impl Sources for Fake {
         &self,
         wanted: &TargetSpec,
         _: Option<crate::capture::FreezeMode>,
-    ) -> Result<(ElfImage, Snapshot), Failure> {
-        Err(Failure::new(Exit::NoProcess, format!("there is no {}", wanted.name())))
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
+        Err(absent(wanted))
     }
 
-    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
         let check =
             Check { name: "process_vm_readv".into(), passed: Some(false), value: format!("refused\u{1b}{HOSTILE}") };
-        let exit = if wanted.is_some() { Exit::Permission } else { Exit::Done };
-        Ok((Doctor { pid: wanted.and_then(TargetSpec::pid), access: vec![check], ..Default::default() }, exit))
+        let refused = |wanted: &TargetSpec| {
+            let (reason, advice) = ("it is another user's".to_owned(), "try sudo".to_owned());
+            let error = TargetError::Permission { pid: wanted.pid().unwrap(), reason, advice };
+            SourceFailure::at(&wanted.location, SourceError::from(error))
+        };
+        let pid = wanted.and_then(TargetSpec::pid);
+        Ok((Doctor { pid, access: vec![check], ..Default::default() }, wanted.map(refused)))
     }
 
-    fn programs(&self) -> Result<Inventory, Failure> {
+    fn programs(&self) -> Result<Inventory, TargetError> {
         let programs = self.processes()?.processes;
         Ok(Inventory { programs, ..Inventory::default() })
     }
 
-    fn processes(&self) -> Result<Processes, Failure> {
+    fn processes(&self) -> Result<Processes, TargetError> {
         let process = |pid, unreadable: Option<&str>| Process {
             pid,
             user: Some("ann".into()),
@@ -64,7 +75,7 @@ impl Sources for Fake {
 }
 
 impl Source for Opened {
-    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, Failure> {
+    fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, SourceError> {
         assert!(options.stacks);
         let mut snapshot = self.0.clone();
         snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
@@ -95,7 +106,7 @@ struct Settling;
 struct Readings(u64);
 
 impl Sources for Settling {
-    fn open(&self, _: &TargetSpec) -> Result<Box<dyn Source>, Failure> {
+    fn open(&self, _: &TargetSpec) -> Result<Box<dyn Source>, SourceFailure> {
         Ok(Box::new(Readings(0)))
     }
 
@@ -103,25 +114,25 @@ impl Sources for Settling {
         &self,
         wanted: &TargetSpec,
         freeze: Option<crate::capture::FreezeMode>,
-    ) -> Result<(ElfImage, Snapshot), Failure> {
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
         Fake(snapshot(1)).record(wanted, freeze)
     }
 
-    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
+    fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
         Fake(snapshot(1)).examine(wanted)
     }
 
-    fn programs(&self) -> Result<Inventory, Failure> {
+    fn programs(&self) -> Result<Inventory, TargetError> {
         Fake(snapshot(1)).programs()
     }
 
-    fn processes(&self) -> Result<Processes, Failure> {
+    fn processes(&self) -> Result<Processes, TargetError> {
         Fake(snapshot(1)).processes()
     }
 }
 
 impl Source for Readings {
-    fn capture(&mut self, _: &CaptureOptions) -> Result<Snapshot, Failure> {
+    fn capture(&mut self, _: &CaptureOptions) -> Result<Snapshot, SourceError> {
         let mut snapshot = snapshot(3);
         snapshot.reading.consistency.moving = u64::from(self.0 == 0);
         snapshot.captured_at_unix_ns += self.0 * 1_000_000_000;
@@ -340,11 +351,12 @@ fn a_filter_that_matches_nothing_says_so() {
 
 #[test]
 fn groups_as_json() {
-    for command in ["summary", "stack"] {
+    // In a summary, goroutine 2 is the runtime's own and has a group to itself, as in text.
+    for (command, groups_of_all) in [("summary", 3), ("stack", 2)] {
         let json: serde_json::Value =
             serde_json::from_str(&gospy(&format!("{command} -p 4242 --json --group")).out).expect("JSON");
         let groups = json["goroutines"]["groups"].as_array().expect("groups");
-        assert_eq!(groups.len(), 2);
+        assert_eq!(groups.len(), groups_of_all);
         assert_eq!((&groups[0]["count"], &groups[0]["ids"]), (&2.into(), &serde_json::json!([1, 3])));
         assert_eq!(json["goroutines"]["list"], serde_json::json!([]));
         assert_eq!(groups[0]["frames"].is_null(), command == "summary");

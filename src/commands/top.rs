@@ -11,6 +11,7 @@ use super::{Exit, Failure, selection};
 use crate::analysis::SortKey;
 use crate::capture::CaptureOptions;
 use crate::model::Snapshot;
+use crate::process::ErrorKind;
 use crate::sampling::follow::{Followed, Opener, SameName};
 use crate::sampling::{Sampler, SnapshotSource, SourceEnd, Successor};
 use crate::top::draw::Theme;
@@ -126,20 +127,28 @@ struct Processes {
 impl Opener for Processes {
     fn open(&self, pid: i32) -> Result<Box<dyn SnapshotSource>, SourceEnd> {
         let wanted = TargetSpec { location: Location::Process(pid), ..self.wanted.clone() };
-        let source = Live.open(&wanted).map_err(|failure| source_end(&failure, &wanted))?;
+        let source = Live.open(&wanted).map_err(|failure| {
+            let kind = failure.kind();
+            source_end(kind, failure, &wanted)
+        })?;
         Ok(read_from(source, self.options, wanted))
     }
 }
 
 /// An opened program as a source of snapshots.
 fn read_from(mut source: Box<dyn Source>, options: CaptureOptions, wanted: TargetSpec) -> Box<dyn SnapshotSource> {
-    Box::new(move || source.capture(&options).map_err(|failure| source_end(&failure, &wanted)))
+    Box::new(move || {
+        source.capture(&options).map_err(|error| {
+            let kind = Some(error.kind());
+            source_end(kind, error, &wanted)
+        })
+    })
 }
 
-fn source_end(failure: &Failure, wanted: &TargetSpec) -> SourceEnd {
-    match failure.exit() {
-        Exit::NoProcess => SourceEnd::Ended(format!("{} has ended", wanted.name())),
-        _ => SourceEnd::Failed(failure.message().lines().next().unwrap_or_default().to_owned()),
+fn source_end(kind: Option<ErrorKind>, error: impl Into<Failure>, wanted: &TargetSpec) -> SourceEnd {
+    match kind {
+        Some(ErrorKind::Gone) => SourceEnd::Ended(format!("{} has ended", wanted.name())),
+        _ => SourceEnd::Failed(error.into().message().lines().next().unwrap_or_default().to_owned()),
     }
 }
 

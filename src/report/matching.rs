@@ -2,13 +2,13 @@
 
 use super::clean::clean;
 use super::units::{count, counted};
-use crate::analysis::{Counts, Filter, Index};
+use crate::analysis::{Filter, Index};
 
-/// Lines that say that no goroutine matches `filter` (typed as `text`), of how many, and what was
+/// Lines that say that no goroutine matches `filter` (typed as `text`), of `total`, and what was
 /// probably meant. Where some match and are not shown for another reason, `but` is that reason, and
 /// what to do about it. Cleaned.
 #[must_use]
-pub fn none_match(index: &Index<'_>, text: &str, filter: &Filter, but: &str) -> Vec<String> {
+pub fn none_match(index: &Index<'_>, total: u64, text: &str, filter: &Filter, but: &str) -> Vec<String> {
     let goroutines = &index.snapshot().goroutines;
     let alive = |filter: &Filter| -> u64 {
         let selected = filter.select(index);
@@ -20,7 +20,7 @@ pub fn none_match(index: &Index<'_>, text: &str, filter: &Filter, but: &str) -> 
     if matching > 0 {
         return vec![format!("{text} matches {}, {but}", counted(matching, "goroutine", "goroutines"))];
     }
-    let mut lines = vec![format!("no goroutine matches {text}, of {}", count(Counts::of(index.snapshot()).total))];
+    let mut lines = vec![format!("no goroutine matches {text}, of {}", count(total))];
     if let Some((typed, looser)) = filter.with_parts()
         && let found @ 1.. = alive(&looser)
     {
@@ -33,7 +33,7 @@ pub fn none_match(index: &Index<'_>, text: &str, filter: &Filter, but: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::none_match;
-    use crate::analysis::{Filter, Index};
+    use crate::analysis::{Counts, Filter, Index};
     use crate::model::Status;
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 
@@ -49,7 +49,14 @@ mod tests {
         let snapshot = builder.build();
         let index = Index::new(&snapshot);
         let lines = |text: &str| {
-            none_match(&index, text, &Filter::parse(text).expect("a filter"), "all the runtime's own").join("\n")
+            none_match(
+                &index,
+                Counts::of(&snapshot).total,
+                text,
+                &Filter::parse(text).expect("a filter"),
+                "all the runtime's own",
+            )
+            .join("\n")
         };
         let of = "of 1,500";
         assert_eq!(

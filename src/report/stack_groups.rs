@@ -10,22 +10,20 @@ use super::labels;
 use super::text::{Role, TextStyle};
 use super::traceback::{Traceback, TracebackOptions};
 use super::units::{age, count, counted};
-use crate::analysis::{Group, Index, WaitRange};
+use crate::analysis::{Answer, Group, WaitRange};
 
-/// Writes one block for each group, with an empty line between, and how many are `hidden` by a limit.
+/// Most ids of a group that are shown.
+const MAX_IDS: usize = 64;
+
+/// Writes one block for each group of `answer`, with an empty line between, and how many its limit leaves out.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(
-    out: &mut dyn Write,
-    index: &Index<'_>,
-    groups: &[Group],
-    hidden: &[Group],
-    options: TracebackOptions,
-) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: TracebackOptions) -> io::Result<()> {
+    let index = answer.index();
     let mut traceback = Traceback::new(index, options);
     let mut first = true;
-    for group in groups {
+    for group in answer.groups().unwrap_or_default() {
         let Some(example) = index.snapshot().goroutines.get(group.example) else { continue };
         if !first {
             writeln!(out)?;
@@ -51,12 +49,12 @@ pub fn write(
         let parent = group.details.parent.map(|id| id.0);
         out.write_all(traceback.created_by(example, parent).as_bytes())?;
     }
-    if !hidden.is_empty() {
-        let members = hidden.iter().fold(0_u64, |sum, group| sum.saturating_add(group.count));
+    let left_out = answer.left_out();
+    if left_out.rows > 0 {
         let text = format!(
             "… and {} with {} (--limit 0 shows all)",
-            counted(u64::try_from(hidden.len()).unwrap_or(u64::MAX), "more group", "more groups"),
-            counted(members, "goroutine", "goroutines")
+            counted(left_out.rows, "more group", "more groups"),
+            counted(left_out.goroutines, "goroutine", "goroutines")
         );
         writeln!(out, "\n{}", options.style.paint(Role::Dim, &text))?;
     }
@@ -80,7 +78,7 @@ pub(super) fn waits(wait: Option<WaitRange>, members: u64) -> Option<String> {
 
 /// The ids that are known, runs of them as `18-21`, as many as fit a line.
 fn write_ids(out: &mut dyn Write, style: TextStyle, group: &Group) -> io::Result<()> {
-    let mut ids: Vec<u64> = group.ids.iter().map(|id| id.0).collect();
+    let mut ids: Vec<u64> = group.ids.iter().take(MAX_IDS).map(|id| id.0).collect();
     ids.sort_unstable();
     let room = style.width.unwrap_or(100).saturating_sub(10);
     let mut text = String::from("ids");

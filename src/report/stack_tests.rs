@@ -6,8 +6,8 @@ use super::pprof::{self, Samples};
 use super::traceback::{TracebackOptions, write_all};
 use super::{folded, stack_groups};
 use crate::addr::Addr;
-use crate::analysis::group::group;
-use crate::analysis::{GroupBy, Index};
+use crate::analysis::answer::Rows;
+use crate::analysis::{Answer, GroupBy, Index, Request};
 use crate::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{Ancestor, ForeignFrame, ForeignStack, Goid, NotShown, Snapshot, StackState, Status};
 
@@ -212,9 +212,10 @@ fn hostile_names_cannot_forge_lines() {
 fn groups_are_told_once() {
     let snapshot = snapshot();
     let index = Index::new(&snapshot);
-    let groups = group(&index, &GroupBy::Stack, &[1, 2, 3, 4, 5], 100);
+    let request = Request { rows: Rows::Groups(GroupBy::Stack), ..Request::default() };
+    let answer = Answer::at(&index, vec![1, 2, 3, 4, 5], request);
     let mut out = Vec::new();
-    stack_groups::write(&mut out, &index, &groups, &[], TracebackOptions::for_version("go1.26")).expect("a Vec");
+    stack_groups::write(&mut out, &answer, TracebackOptions::for_version("go1.26")).expect("a Vec");
     let text = String::from_utf8(out).expect("text is UTF-8");
     let want = "\
 4 goroutines [chan receive, ≥ 0s to 12m]:
@@ -253,12 +254,12 @@ fn a_group_tells_the_labels_of_all_its_members() {
     }
     let snapshot = builder.build();
     let index = Index::new(&snapshot);
-    let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
-    let groups = group(&index, &GroupBy::Stack, &all, 100);
+    let request = Request { rows: Rows::Groups(GroupBy::Stack), ..Request::default() };
+    let answer = Answer::of(&index, request);
     let write = |labels| {
         let mut out = Vec::new();
         let options = TracebackOptions { labels, ..TracebackOptions::for_version("go1.26") };
-        stack_groups::write(&mut out, &index, &groups, &[], options).expect("a Vec");
+        stack_groups::write(&mut out, &answer, options).expect("a Vec");
         String::from_utf8(out).expect("text is UTF-8")
     };
     let want = "\

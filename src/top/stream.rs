@@ -19,7 +19,7 @@ use super::view::View;
 use super::words::state_word;
 use crate::analysis::group::{Keys, Line as SourceLine};
 use crate::analysis::labels::{LabelTally, Labels};
-use crate::analysis::{GroupBy, Index, Place, PlaceKind};
+use crate::analysis::{Answer, GroupBy, Index, Place, PlaceKind, Request};
 use crate::model::SymbolPool;
 use crate::report::json::types::Document;
 use crate::report::json::{self, JsonOptions};
@@ -314,13 +314,13 @@ fn write_json(out: &mut dyn Write, state: &State) -> io::Result<()> {
     let Some(view) = state.view() else { return Ok(()) };
     let selection = &state.settings().selection;
     let index = view.observed.index();
-    let matching = u64::try_from(view.positions.len()).ok();
+    let request = Request { limit: Some(0), ..Request::default() };
+    let answer = Answer::at(&index, view.positions.clone(), request).observed(&view.observed);
     let mut labels = labels(view, &index, &selection.grouping);
-    let options = JsonOptions { matching, ..JsonOptions::default() };
     let refresh = Refresh {
         refresh: state.refreshes(),
         interval_ns: u64::try_from(state.actual_interval().as_nanos()).unwrap_or(u64::MAX),
-        document: json::document(&index, &[], [(); 0], &options),
+        document: json::document(&answer, [(); 0], JsonOptions::default()),
         grouped_by: grouping::name(&selection.grouping),
         filter: selection.filter.as_ref().map(|(text, _)| text.as_str()),
         group_count: view.groups.len(),

@@ -125,7 +125,7 @@ impl View {
         let groups = group(&observed, &index, &selection.grouping, &positions);
         let nothing = match &selection.filter {
             Some((text, filter)) if positions.is_empty() => {
-                none_match(&index, text, filter, "all the runtime's own: S shows them")
+                none_match(&index, observed.counts().total, text, filter, "all the runtime's own: S shows them")
             }
             _ => Vec::new(),
         };

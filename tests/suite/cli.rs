@@ -174,7 +174,8 @@ fn start_as(directory: &Path, name: &str) -> Running {
 #[test]
 fn programs_are_found_by_their_names() {
     let directory = tempfile::tempdir().unwrap();
-    let name = format!("shop-server-{}", std::process::id());
+    // Longer than the 15 bytes that the kernel keeps of a name, though the last one is left out.
+    let name = format!("shop-server-of-{}", std::process::id());
     let one = start_as(directory.path(), &name);
     let pid = one.pid().to_string();
     for args in

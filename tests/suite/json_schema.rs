@@ -10,8 +10,8 @@ use crate::strict::{Known, present};
 use serde::Deserialize;
 
 use gospy::addr::Addr;
-use gospy::analysis::group::group;
-use gospy::analysis::{Filter, GroupBy, Index, SortKey};
+use gospy::analysis::answer::{IdRange, Rows};
+use gospy::analysis::{Answer, Filter, GroupBy, Index, Request, SortKey};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
 use gospy::model::{
     Ancestor, Death, DeathKind, DeathSignal, ForeignFrame, ForeignStack, FreezeInfo, Goid, PanicValue, Snapshot,
@@ -430,17 +430,17 @@ fn death() -> Death {
     }
 }
 
-fn document(snapshot: &Snapshot, options: &JsonOptions<'_>) -> Document {
-    let selected: Vec<usize> = (0..snapshot.goroutines.len()).collect();
+fn document(snapshot: &Snapshot, request: Request, frames: bool) -> Document {
     let mut out = Vec::new();
-    json::write(&mut out, &Index::new(snapshot), &selected, options).unwrap();
+    let index = Index::new(snapshot);
+    json::write(&mut out, &Answer::of(&index, request), JsonOptions { frames }).unwrap();
     serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&out)))
 }
 
 #[test]
 fn the_document_has_exactly_these_keys() {
     let snapshot = snapshot();
-    let with_frames = document(&snapshot, &JsonOptions { frames: true, ..Default::default() });
+    let with_frames = document(&snapshot, Request::default(), true);
     let first = &with_frames.goroutines.list[0];
     assert_eq!(first.id, u64::MAX);
     assert_eq!(first.frames.as_ref().unwrap().len(), 3);
@@ -463,11 +463,12 @@ fn the_document_has_exactly_these_keys() {
     assert_eq!((death.kind.as_str(), death.headline.as_str()), ("panic", "panic: first; panic: second"));
     assert_eq!((death.signal.as_ref().unwrap().name.as_str(), death.core_signal.sender_pid), ("SIGSEGV", Some(7)));
 
-    let groups = group(&Index::new(&snapshot), &GroupBy::Stack, &[0, 1], 10);
-    let grouped = document(&snapshot, &JsonOptions { frames: true, groups: Some(&groups), ..Default::default() });
+    let ids = [3, u64::MAX].map(|id| IdRange { first: id, last: id }).to_vec();
+    let request = Request { ids, rows: Rows::Groups(GroupBy::Stack), ..Request::default() };
+    let grouped = document(&snapshot, request, true);
     let documents = grouped.goroutines.groups.unwrap();
     assert_eq!((documents.len(), grouped.goroutines.group_count), (2, Some(2)));
-    let label = &documents[0].labels[0];
+    let label = &documents[1].labels[0];
     assert_eq!((label.key.as_str(), label.count, label.distinct_values), ("key", 1, 1));
     assert_eq!((label.values[0].value.as_str(), label.values[0].count), ("a\"b\n", 1));
     assert!(grouped.goroutines.list.is_empty());
@@ -475,7 +476,7 @@ fn the_document_has_exactly_these_keys() {
     let mut bare = snapshot;
     (bare.sched, bare.heap, bare.gc) = (None, None, None);
     bare.goroutines.clear();
-    assert!(document(&bare, &JsonOptions::default()).sched.is_none());
+    assert!(document(&bare, Request::default(), false).sched.is_none());
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod dumps;
 mod errors;
 mod files;
 mod findings;
+mod forms;
 mod freeze;
 mod hostile;
 mod json_reports;

@@ -5,13 +5,12 @@ use std::cmp::Reverse;
 use regex::Regex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::steady::steady_growth;
 use super::{Allowance, Offender, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Group, Member, groups};
 use crate::analysis::diff::Diff;
 use crate::analysis::findings::{self, Died, Finding, Seen};
-use crate::analysis::group::Key;
-use crate::analysis::same_wait::{Stillness, Wait};
-use crate::analysis::series::growth::{self, LEAST_GROWTH, LEAST_SPAN_S, Rate, Sample};
+use crate::analysis::series::GroupCounts;
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::model::{FrameId, StackId, Status, SymbolPool};
 
@@ -40,14 +39,19 @@ impl Level {
 }
 
 /// Judges one census after the other. Of several, each rule keeps the worst; growth is judged over
-/// all of them.
+/// all of them. How long goroutines have waited is measured before, by [`crate::analysis::series::Watching`]:
+/// ages of members are taken as they are.
 #[derive(Debug)]
 pub struct Judge<'a> {
     rules: &'a Rules,
     level: Level,
     exempt: Matches<'a>,
     verdicts: Vec<Option<Verdict>>,
-    watched: Watched,
+    readings: usize,
+    /// Whether the program was stopped at one of them.
+    stopped: bool,
+    /// Kept where growth is judged only.
+    counts: Option<GroupCounts>,
 }
 
 impl<'a> Judge<'a> {
@@ -59,10 +63,9 @@ impl<'a> Judge<'a> {
             level,
             exempt: Matches::new(&rules.allow),
             verdicts: vec![None; rules.rules.len()],
-            watched: Watched {
-                counts_groups: rules.rules.iter().any(|rule| matches!(rule, Rule::SteadyGrowth(_))),
-                ..Watched::default()
-            },
+            readings: 0,
+            stopped: false,
+            counts: rules.rules.iter().any(|rule| matches!(rule, Rule::SteadyGrowth(_))).then(GroupCounts::default),
         }
     }
 
@@ -70,16 +73,21 @@ impl<'a> Judge<'a> {
     pub fn look(&mut self, census: &Census, baseline: Option<&Census>, pool: &mut SymbolPool) {
         let counted = self.counted(census, pool);
         let groups = groups(&counted.members, &self.level.by(), pool);
-        self.watched.add(census, &counted, &groups);
-        let waits = self.watched.waits(census, &counted);
+        self.readings = self.readings.saturating_add(1);
+        self.stopped |= census.stopped;
+        if let Some(counts) = &mut self.counts {
+            counts.record(census.captured_at_unix_ns, &groups);
+        }
         for (at, rule) in self.rules.rules.iter().enumerate() {
             let verdict = match rule {
                 Rule::MaxGoroutines(most) => Some(max_goroutines(rule, &groups, *most)),
                 Rule::MaxGroup(most) => Some(max_group(rule, &groups, *most)),
-                Rule::MaxWait(most) => Some(max_wait(rule, &waits, *most, &self.level.by(), pool)),
+                Rule::MaxWait(most) => Some(max_wait(rule, &counted.members, *most, &self.level.by(), pool)),
                 Rule::ForbidFunction(pattern) => Some(forbid(rule, &counted, pattern, &self.level.by(), pool)),
                 Rule::RequireFunction(pattern) => Some(require(rule, census, pattern, pool)),
-                Rule::NoFindings => Some(no_findings(rule, &waits, census.died.as_ref(), &self.level.by(), pool)),
+                Rule::NoFindings => {
+                    Some(no_findings(rule, &counted.members, census.died.as_ref(), &self.level.by(), pool))
+                }
                 Rule::MaxGrowth(allowed) => baseline.map(|baseline| {
                     let before = self.counted(baseline, pool);
                     let diff = Diff::of(&before, &counted, &self.level.by(), true, pool);
@@ -109,10 +117,10 @@ impl<'a> Judge<'a> {
     /// The results: one for each rule, in their order.
     #[must_use]
     pub fn verdicts(self) -> Vec<Verdict> {
-        let watched = self.watched;
-        let missing = if watched.readings == 0 { Reason::Unread } else { Reason::ReadOnce };
+        let missing = if self.readings == 0 { Reason::Unread } else { Reason::ReadOnce };
+        let counts = self.counts.unwrap_or_default();
         let verdict = |(rule, kept): (&Rule, Option<Verdict>)| match rule {
-            Rule::SteadyGrowth(allowed) => watched.steady_growth(rule, *allowed),
+            Rule::SteadyGrowth(allowed) => steady_growth(rule, &counts, self.stopped, *allowed),
             _ => kept.unwrap_or_else(|| Verdict::not_judged(rule, missing)),
         };
         self.rules.rules.iter().zip(self.verdicts).map(verdict).collect()
@@ -167,165 +175,6 @@ fn doubted(verdict: Verdict, census: &Census, baseline: Option<&Census>) -> Verd
     Verdict { outcome: Outcome::NotJudged(reason), ..verdict }
 }
 
-/// A watch is insufficient when growth by as many goroutines could not have been noticed in it (or by as many
-/// as are allowed, or a tenth of all, where those are more).
-const LEAST_MATTERING: f64 = 10.0;
-
-/// What has been seen of each group over time.
-#[derive(Debug, Default)]
-struct Watched {
-    /// Whether growth is judged; else no counts are kept.
-    counts_groups: bool,
-    readings: usize,
-    total: Vec<Sample>,
-    groups: FxHashMap<Key, Series>,
-    started_unix_ns: u64,
-    /// Whether the program was stopped at one of the samples.
-    stopped: bool,
-    /// Since when goroutines have not run, by the clock of the censuses.
-    still: FxHashMap<u64, (Member, Stillness)>,
-}
-
-#[derive(Debug)]
-struct Series {
-    /// Number of the sample and count; samples without the group are left out.
-    counts: Vec<(usize, u64)>,
-    latest: Group,
-}
-
-impl Watched {
-    fn add(&mut self, census: &Census, counted: &Census, groups: &[Group]) {
-        let now = census.captured_at_unix_ns;
-        if self.readings == 0 {
-            self.started_unix_ns = now;
-        }
-        self.readings = self.readings.saturating_add(1);
-        self.stopped |= census.stopped;
-        if self.counts_groups {
-            self.count(now, groups);
-        }
-        let before = std::mem::take(&mut self.still);
-        for member in &counted.members {
-            let still = match before.get(&member.id) {
-                // Without marks, nothing proves that it has not run: the time between does not matter.
-                Some((was, still)) => {
-                    still.then(Wait::of_member(was, true).until(&Wait::of_member(member, true), 0), now)
-                }
-                None => Stillness::new(now),
-            };
-            self.still.insert(member.id, (*member, still));
-        }
-    }
-
-    /// Records how many there are, in all and of each group.
-    fn count(&mut self, now: u64, groups: &[Group]) {
-        let nth = self.total.len();
-        let at_s = std::time::Duration::from_nanos(now.saturating_sub(self.started_unix_ns)).as_secs_f64();
-        self.total.push(Sample { at_s, count: groups.iter().map(|group| group.count).sum() });
-        for group in groups {
-            let series =
-                self.groups.entry(group.key).or_insert_with(|| Series { counts: Vec::new(), latest: group.clone() });
-            series.counts.push((nth, group.count));
-            series.latest = group.clone();
-        }
-    }
-
-    /// The goroutines with the longest wait that is known of each: the runtime's stamp, or since
-    /// when it has not run.
-    fn waits(&self, census: &Census, counted: &Census) -> Vec<Member> {
-        let seen = |member: &Member| {
-            let (_, still) = self.still.get(&member.id).filter(|_| member.reason.is_some())?;
-            Some(census.captured_at_unix_ns.saturating_sub(still.since_ns())).filter(|ns| *ns > 0)
-        };
-        counted.members.iter().map(|member| member.measured(seen(member))).collect()
-    }
-
-    fn steady_growth(&self, rule: &Rule, allowed: Allowance) -> Verdict {
-        let Some(total) = growth::fit(&self.total) else {
-            let samples = self.total.len();
-            return Verdict::not_judged(rule, Reason::TooFewSamples { samples });
-        };
-        let allowed = allowed.of(total.first);
-        let too_fast = |_: &[Sample], rate: &Rate| rate.steady && rate.growth() > allowed;
-        let may_be =
-            |samples: &[Sample], rate: &Rate| !rate.steady && rate.most_growth() > allowed && growth::rises(samples);
-        let verdict = |outcome, offenders: Vec<Offender>, noticed| {
-            let worst = offenders.first().and_then(|offender| offender.rate).map(|rate| rate.growth());
-            let measured = worst.unwrap_or(if total.steady { total.growth() } else { 0.0 });
-            Verdict { rule: rule.clone(), outcome, measured, allowed, noticed, offenders }
-        };
-        let growing = self.offenders(&total, too_fast);
-        if !growing.is_empty() {
-            return verdict(Outcome::Fails, growing, None);
-        }
-        let noticed = growth::least_noticed(&self.total);
-        // Growth that is to be found: what is more than allowed, but not a handful more than usual.
-        let matters = allowed.max(LEAST_MATTERING).max(as_float(total.first) / 10.0);
-        let rising = self.offenders(&total, may_be);
-        let reason = match noticed {
-            _ if self.stopped => Reason::Stopped,
-            _ if !rising.is_empty() => Reason::Rising,
-            _ if total.span_s < LEAST_SPAN_S && allowed < LEAST_GROWTH => Reason::TooShort { span_s: total.span_s },
-            Some(noticed) if noticed <= matters => return verdict(Outcome::Holds, Vec::new(), Some(noticed)),
-            noticed => Reason::TooNoisy { noticed },
-        };
-        let noticed = noticed.filter(|_| rising.is_empty());
-        verdict(Outcome::NotJudged(reason), rising, noticed)
-    }
-
-    /// The groups of which something holds, those that grow most first; all goroutines together where
-    /// it only holds of those: many groups grow a little each, or one that has no stack of its own.
-    fn offenders(&self, total: &Rate, guilty: impl Fn(&[Sample], &Rate) -> bool) -> Vec<Offender> {
-        let mut offenders: Vec<Offender> = self
-            .groups
-            .values()
-            .filter_map(|series| {
-                let samples = self.series(series);
-                let rate = growth::fit(&samples).filter(|rate| guilty(&samples, rate))?;
-                let group = &series.latest;
-                Some(Offender {
-                    count: group.count,
-                    before: Some(rate.first),
-                    wait: group.wait,
-                    rate: Some(rate),
-                    finding: None,
-                    detail: None,
-                    ids: group.ids.iter().map(|id| id.0).collect(),
-                    example: Some(group.example),
-                })
-            })
-            .collect();
-        offenders.sort_by(|a, b| {
-            let growth = |offender: &Offender| offender.rate.map_or(0.0, |rate| rate.growth());
-            growth(b).total_cmp(&growth(a)).then_with(|| a.ids.cmp(&b.ids))
-        });
-        if offenders.is_empty() && guilty(&self.total, total) {
-            offenders.push(Offender {
-                count: total.last,
-                before: Some(total.first),
-                wait: None,
-                rate: Some(*total),
-                finding: None,
-                detail: None,
-                ids: Vec::new(),
-                example: None,
-            });
-        }
-        offenders
-    }
-
-    /// With zeros where the group was not there.
-    fn series(&self, series: &Series) -> Vec<Sample> {
-        let mut samples: Vec<Sample> = self.total.iter().map(|sample| Sample { count: 0, ..*sample }).collect();
-        for &(nth, count) in &series.counts {
-            if let Some(sample) = samples.get_mut(nth) {
-                sample.count = count;
-            }
-        }
-        samples
-    }
-}
-
 /// Which goroutines have a function on the stack, or were created by one, that matches one of some patterns.
 /// Each distinct stack is checked once.
 #[derive(Debug)]
@@ -353,29 +202,11 @@ impl<'a> Matches<'a> {
     }
 }
 
-fn offender(group: &Group) -> Offender {
-    Offender {
-        count: group.count,
-        before: None,
-        wait: group.wait,
-        rate: None,
-        finding: None,
-        detail: None,
-        ids: group.ids.iter().map(|id| id.0).collect(),
-        example: Some(group.example),
-    }
-}
-
 /// The largest first.
 fn by_size(groups: &[Group], guilty: impl Fn(&Group) -> bool) -> Vec<Offender> {
-    let mut offenders: Vec<Offender> = groups.iter().filter(|group| guilty(group)).map(offender).collect();
+    let mut offenders: Vec<Offender> = groups.iter().filter(|group| guilty(group)).map(Offender::of).collect();
     offenders.sort_by_key(|offender| Reverse(offender.count));
     offenders
-}
-
-fn as_float(count: u64) -> f64 {
-    // Exact up to 2⁵³ goroutines.
-    count as f64
 }
 
 fn verdict(rule: &Rule, measured: f64, allowed: f64, offenders: Vec<Offender>) -> Verdict {
@@ -399,7 +230,7 @@ fn max_wait(rule: &Rule, waits: &[Member], most: u64, by: &GroupBy, pool: &Symbo
     let late = waits.iter().filter(|member| member.wait_ns().is_some_and(|ns| ns > most));
     let mut late = groups(late, by, pool);
     late.sort_by_key(|group| Reverse(group.wait.map(|wait| wait.longest_ns)));
-    let judged = verdict(rule, longest as f64, most as f64, late.iter().map(offender).collect());
+    let judged = verdict(rule, longest as f64, most as f64, late.iter().map(Offender::of).collect());
     if judged.fails() {
         return judged;
     }
@@ -464,17 +295,7 @@ fn no_findings(rule: &Rule, members: &[Member], died: Option<&Died>, by: &GroupB
         if groups.is_empty() {
             of_program = of_program.saturating_add(1);
             let ids = died.and_then(|died| died.goroutine).into_iter().collect();
-            let none = Offender {
-                count: 0,
-                before: None,
-                wait: None,
-                rate: None,
-                finding,
-                detail: detail.clone(),
-                ids,
-                example: None,
-            };
-            offenders.push(none);
+            offenders.push(Offender { finding, detail: detail.clone(), ids, ..Offender::default() });
         }
         offenders.extend(groups.into_iter().map(|group| Offender { finding, detail: detail.clone(), ..group }));
     }
@@ -492,11 +313,9 @@ fn max_growth(rule: &Rule, diff: &Diff, allowed: Allowance) -> Verdict {
             count: change.after,
             before: Some(change.before),
             wait: change.wait,
-            rate: None,
-            finding: None,
-            detail: None,
             ids: change.ids.clone(),
             example: Some(change.example),
+            ..Offender::default()
         }));
     }
     verdict(rule, grown, allowed, offenders)
@@ -522,8 +341,7 @@ mod tests {
             for _ in 0..5 {
                 judge.look(&census, None, &mut pool);
             }
-            let counts: usize = judge.watched.groups.values().map(|series| series.counts.len()).sum();
-            assert_eq!((judge.watched.total.len(), counts), (samples, samples));
+            assert_eq!(judge.counts.map_or(0, |counts| counts.total().len()), samples);
         }
     }
 }

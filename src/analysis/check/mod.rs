@@ -5,6 +5,7 @@
 //! what a failure means to the caller.
 
 mod judge;
+mod steady;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,7 @@ use regex::Regex;
 pub use judge::{Judge, Level};
 
 use super::WaitRange;
-use super::census::Member;
+use super::census::{Group, Member};
 use super::findings::Finding;
 use crate::analysis::series::growth::Rate;
 
@@ -106,7 +107,7 @@ pub struct Rules {
 }
 
 /// Goroutines that broke a rule, by stack.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Offender {
     /// How many.
     pub count: u64,
@@ -124,6 +125,19 @@ pub struct Offender {
     pub ids: Vec<u64>,
     /// One of them; `None` for all goroutines together.
     pub example: Option<Member>,
+}
+
+impl Offender {
+    /// All goroutines of a group.
+    fn of(group: &Group) -> Self {
+        Self {
+            count: group.count,
+            wait: group.wait,
+            ids: group.ids.iter().map(|id| id.0).collect(),
+            example: Some(group.example),
+            ..Self::default()
+        }
+    }
 }
 
 /// Why a rule could not be judged.

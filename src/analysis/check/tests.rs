@@ -3,6 +3,7 @@ use regex::Regex;
 use super::{Allowance, Judge, Level, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::Census;
 use crate::analysis::census::Member;
+use crate::analysis::series::Watching;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{NotShown, Snapshot, StackState, SymbolPool};
 
@@ -38,8 +39,10 @@ fn judge(rules: Vec<Rule>, allow: &[&str], series: &[Snapshot], baseline: Option
     let mut pool = SymbolPool::default();
     let baseline = baseline.map(|snapshot| Census::of_snapshot(snapshot, "baseline", &mut pool));
     let mut judge = Judge::new(&rules, Level::Stacks);
+    let mut watching = Watching::default();
     for snapshot in series {
-        let census = Census::of_snapshot(snapshot, "now", &mut pool);
+        let observed = watching.observe(snapshot.clone());
+        let census = Census::of_index(&observed.index(), "now", &mut pool);
         judge.look(&census, baseline.as_ref(), &mut pool);
     }
     judge.verdicts()
@@ -124,6 +127,7 @@ fn watch(groups: impl Fn(u64) -> Vec<(&'static str, u64, Option<u64>)>) -> Vec<S
     let at = |second: u64| {
         let mut snapshot = snapshot(&groups(second));
         snapshot.captured_at_unix_ns += second * SECOND;
+        snapshot.monotonic_ns += second * SECOND;
         snapshot
     };
     (0..12).map(at).collect()
@@ -382,6 +386,7 @@ fn findings_are_told_by_stack() {
         .map(|second| {
             let mut snapshot = now.clone();
             snapshot.captured_at_unix_ns += second * SECOND;
+            snapshot.monotonic_ns += second * SECOND;
             snapshot
         })
         .to_vec();

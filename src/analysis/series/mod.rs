@@ -8,6 +8,7 @@
 
 pub mod baseline;
 pub mod gc_cpu;
+pub mod group_counts;
 pub mod growth;
 pub mod history;
 pub mod same_run;
@@ -15,6 +16,7 @@ pub mod watching;
 
 pub use baseline::Baseline;
 pub use gc_cpu::{GcCpu, GcShare};
+pub use group_counts::GroupCounts;
 pub use history::History;
 pub use same_run::{has_restarted, has_started_since};
 pub use watching::{Observed, Watching};

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use crate::analysis::Census;
 use crate::analysis::census::Identity;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
+use crate::analysis::series::Watching;
 use crate::commands::Global;
 use crate::commands::check::shortcomings;
 use crate::commands::diff::is_whole;
@@ -47,6 +48,8 @@ struct Program<'a> {
     latest: Census,
     samples: usize,
     captures: usize,
+    /// Measures its waits; forgotten when it has ended.
+    watching: Watching,
     /// When it was there still.
     alive_unix_ns: u64,
     /// Whether a snapshot was incomplete.
@@ -89,35 +92,34 @@ impl<'a> Judges<'a> {
                 program.alive_unix_ns = now;
             }
         }
+        // The last snapshot of one that has ended is of no use any more.
+        self.programs.iter_mut().filter(|program| program.alive_unix_ns != now).for_each(|p| p.watching.reset());
     }
 
     /// Judges a snapshot. Growth is measured from the first capture of the same process to later ones.
-    pub(super) fn look(&mut self, snapshot: &Snapshot, occasion: Occasion) {
-        let name = format!("pid {}", snapshot.target.pid);
+    pub(super) fn look(&mut self, snapshot: Snapshot, occasion: Occasion) {
         let is_capture = occasion == Occasion::Capture;
-        if let Some(program) = self.programs.iter_mut().rfind(|program| is_same(&program.latest, snapshot)) {
-            program.latest = Census::of_snapshot(snapshot, name, &mut program.pool);
-            program.judge(is_capture);
+        if let Some(program) = self.programs.iter_mut().rfind(|program| is_same(&program.latest, &snapshot)) {
+            program.judge(snapshot, is_capture);
             return;
         }
         if self.programs.len() >= MOST_PROGRAMS {
             self.left_out = true;
             return;
         }
-        let mut pool = SymbolPool::default();
-        let latest = Census::of_snapshot(snapshot, name, &mut pool);
         let mut program = Program {
             judge: Judge::new(self.rules, Level::Stacks),
-            pool,
-            first_unix_ns: latest.captured_at_unix_ns,
+            pool: SymbolPool::default(),
+            first_unix_ns: snapshot.captured_at_unix_ns,
             first: None,
-            latest,
+            latest: Census::default(),
             samples: 0,
             captures: 0,
+            watching: Watching::default(),
             alive_unix_ns: 0,
             incomplete: false,
         };
-        program.judge(is_capture);
+        program.judge(snapshot, is_capture);
         self.programs.push(program);
     }
 
@@ -170,8 +172,11 @@ impl<'a> Judges<'a> {
 }
 
 impl Program<'_> {
-    /// Judges the latest snapshot.
-    fn judge(&mut self, is_capture: bool) {
+    /// Judges the next snapshot.
+    fn judge(&mut self, snapshot: Snapshot, is_capture: bool) {
+        let observed = self.watching.observe(snapshot);
+        let name = format!("pid {}", observed.snapshot().target.pid);
+        self.latest = Census::of_index(&observed.index(), name, &mut self.pool);
         let latest = &self.latest;
         self.samples += 1;
         self.captures += usize::from(is_capture);

@@ -25,7 +25,7 @@ use super::capture::description;
 use super::ci_args::RunArgs;
 use super::files::{make_directory, report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
-use super::source::{Sources, TargetSpec};
+use super::source::{SourceFailure, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Index;
@@ -33,6 +33,7 @@ use crate::analysis::check::Rules;
 use crate::capture::{CaptureOptions, FreezeMode};
 use crate::model::Snapshot;
 use crate::new_file::{Directory, Goal};
+use crate::process::ErrorKind;
 use crate::process::capture_file;
 use crate::process::child;
 use crate::process::recording::ElfImage;
@@ -186,7 +187,7 @@ impl Runner<'_, '_> {
                 self.take_captures();
             }
             self.greet();
-            let look = self.newcomers.as_ref().map(|newcomers| newcomers.next);
+            let look = self.newcomers.as_ref().and_then(Newcomers::next);
             let next_capture = self.pacer.as_ref().and_then(|pacer| self.started.checked_add(pacer.due()));
             let due = [self.give_up_at, next_capture, look].into_iter().flatten().min();
             let now = Instant::now();
@@ -205,10 +206,10 @@ impl Runner<'_, '_> {
     /// Judges programs that have only just been started: they may not live until a capture is due.
     fn greet(&mut self) {
         let (Some(mut newcomers), Some(mut judges)) = (self.newcomers.take(), self.judges.take()) else { return };
-        if newcomers.next <= Instant::now() {
+        if newcomers.next().is_some_and(|next| next <= Instant::now()) {
             let present = newcomers.look(&self.family, |pid| match self.capture(&TargetSpec::process(pid, None)) {
                 Ok(snapshot) => {
-                    judges.look(&snapshot, Occasion::Start);
+                    judges.look(snapshot, Occasion::Start);
                     true
                 }
                 Err(_) => false,
@@ -312,7 +313,7 @@ impl Runner<'_, '_> {
     }
 
     /// To be judged, with the threads stopped that were asked for.
-    fn capture(&self, wanted: &TargetSpec) -> Result<Snapshot, Failure> {
+    fn capture(&self, wanted: &TargetSpec) -> Result<Snapshot, SourceFailure> {
         self.snapshot(&self.freezable(wanted), self.freeze)
     }
 
@@ -320,8 +321,10 @@ impl Runner<'_, '_> {
         TargetSpec { freeze_filtered: self.freeze_filtered, ..wanted.clone() }
     }
 
-    fn snapshot(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<Snapshot, Failure> {
-        self.sources.open(wanted)?.capture(&CaptureOptions { stacks: true, dead: false, freeze, c_frames: false })
+    fn snapshot(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<Snapshot, SourceFailure> {
+        let options = CaptureOptions { stacks: true, dead: false, freeze, c_frames: false };
+        let captured = self.sources.open(wanted)?.capture(&options);
+        captured.map_err(|error| SourceFailure::at(&wanted.location, error))
     }
 
     /// Of every Go program: judges it where there are rules, and writes it where there is a directory.
@@ -336,11 +339,12 @@ impl Runner<'_, '_> {
                 }
                 None => (None, self.capture(wanted)?),
             };
-            // First: that it cannot be written is no reason not to see what is wrong.
+            let written = image.map(|(image, directory)| write_capture(&image, &snapshot, directory, number));
+            // That it could not be written is no reason not to judge it.
             if let Some(judges) = &mut judges {
-                judges.look(&snapshot, Occasion::Capture);
+                judges.look(snapshot, Occasion::Capture);
             }
-            Ok(image.map(|(image, directory)| write_capture(&image, &snapshot, directory, number)))
+            Ok(written)
         });
         if !read.problems.is_empty()
             && let Some(judges) = &mut judges
@@ -410,18 +414,19 @@ impl<T> Readings<T> {
 }
 
 /// What `read` gives of every Go program among these.
-fn each<T>(living: &[Born], mut read: impl FnMut(&TargetSpec) -> Result<T, Failure>) -> Readings<T> {
+fn each<T>(living: &[Born], mut read: impl FnMut(&TargetSpec) -> Result<T, SourceFailure>) -> Readings<T> {
     let mut readings = Readings { found: Vec::new(), expected: None, problems: Vec::new() };
     for &(pid, start_ticks) in living {
         match read(&TargetSpec::process(pid, None)) {
             Ok(one) => readings.found.push(one),
-            // The end of a process looks like many things to who reads it.
+            // Reading a process while it ends can fail in many ways.
             Err(failure)
-                if matches!(failure.exit(), Exit::NotGo | Exit::NoProcess) || !child::runs(pid, start_ticks) =>
+                if matches!(failure.kind(), Some(ErrorKind::NotGo | ErrorKind::Gone))
+                    || !child::runs(pid, start_ticks) =>
             {
-                readings.expected.get_or_insert_with(|| failure.message().to_owned());
+                readings.expected.get_or_insert_with(|| Failure::from(failure).message().to_owned());
             }
-            Err(failure) => readings.problems.push(format!("pid {pid}: {}", failure.message())),
+            Err(failure) => readings.problems.push(format!("pid {pid}: {}", Failure::from(failure).message())),
         }
     }
     readings

@@ -8,12 +8,14 @@ use rustc_hash::FxHashMap;
 
 use super::tree::{Born, Family};
 use crate::process::proc_dir::ProcDir;
+use crate::sampling::Pacer;
 use crate::sampling::cpu::cpu_time;
 
 /// How often it is looked who is new.
 const LOOK: Duration = Duration::from_millis(20);
-/// Looking takes at most one part in so many of a processor's time.
-const SHARE: u32 = 8;
+/// The share of one core that looking takes at most. Not by the clock: on a machine that is busy with others,
+/// nothing would be read at all.
+const MAX_CPU: f64 = 1.0 / 8.0;
 /// After its first, a process is tried again after as long, and then after twice as long each time: the
 /// runtime may not have started yet.
 const RETRY: Duration = Duration::from_millis(5);
@@ -33,19 +35,25 @@ struct Attempt {
 #[derive(Debug)]
 pub(super) struct Newcomers {
     known: FxHashMap<Born, Attempt>,
-    /// When to look again.
-    pub(super) next: Instant,
+    started: Instant,
+    pacer: Pacer,
 }
 
 impl Newcomers {
     pub(super) fn new(now: Instant) -> Self {
-        Self { known: FxHashMap::default(), next: now }
+        Self { known: FxHashMap::default(), started: now, pacer: Pacer::every(LOOK).with_max_cpu(MAX_CPU) }
+    }
+
+    /// When to look again; `None` where that is too far away to be a time.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.started.checked_add(self.pacer.due())
     }
 
     /// Calls `read` with each process that is to be read now; it says whether that went well. Gives all who
     /// are there.
     pub(super) fn look(&mut self, family: &Family, mut read: impl FnMut(i32) -> bool) -> Vec<Born> {
         let (began, used) = (Instant::now(), cpu_time());
+        self.pacer.begin(began.saturating_duration_since(self.started));
         let present = family.living();
         self.known.retain(|born, _| present.contains(born));
         for &born in &present {
@@ -67,8 +75,7 @@ impl Newcomers {
             attempt.due = Instant::now() + attempt.wait;
             attempt.wait *= 2;
         }
-        // Not by the clock: on a machine that is busy with others, nothing would be read at all.
-        self.next = Instant::now() + LOOK.max(cpu_time().saturating_sub(used) * SHARE);
+        self.pacer.end(cpu_time().saturating_sub(used));
         present
     }
 }
@@ -79,4 +86,20 @@ fn is_copy(dir: &ProcDir, exe: Option<&OsString>) -> bool {
     let Ok(parent) = dir.stat().and_then(|stat| ProcDir::open(stat.ppid)) else { return false };
     let same_exe = exe.is_some() && parent.link("exe").ok().as_ref() == exe;
     same_exe && parent.cmdline().ok() == dir.cmdline().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::{Family, LOOK, Newcomers};
+
+    #[test]
+    fn the_first_look_is_now_and_the_next_an_interval_later() {
+        let now = Instant::now();
+        let mut newcomers = Newcomers::new(now);
+        assert_eq!(newcomers.next(), Some(now));
+        newcomers.look(&Family::new(), |_| false);
+        assert!(newcomers.next().is_some_and(|next| next >= now + LOOK));
+    }
 }

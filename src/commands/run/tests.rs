@@ -8,11 +8,13 @@ use regex::Regex;
 use super::judges::{Judges, Occasion, Outcome};
 use super::{each, left_running};
 use crate::analysis::check::{Allowance, Rule, Rules};
+use crate::capture::SourceError;
+use crate::commands::source::{Location, SourceFailure};
 use crate::commands::streams::{ColourChoice, Environment, Streams};
 use crate::commands::{Exit, Failure, Global};
 use crate::model::Snapshot;
-use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::process::child;
+use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
+use crate::process::{TargetError, child};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -34,6 +36,7 @@ fn snapshot(pid: i32, goroutines: u64, uptime_ns: u64) -> Snapshot {
     snapshot.target.pid = pid;
     snapshot.target.uptime_ns = Some(uptime_ns);
     snapshot.captured_at_unix_ns = 1_000_000 * SECOND + uptime_ns;
+    snapshot.monotonic_ns = NOW_NS + uptime_ns;
     snapshot
 }
 
@@ -69,10 +72,10 @@ fn growth_is_not_judged_by_a_helper_alone() {
     let judged = |lived_ns: u64| {
         let mut judges = Judges::new(&rules, Some(SECOND));
         for at in 1..3 {
-            judges.look(&snapshot(10, 3, at * SECOND), Occasion::Capture);
+            judges.look(snapshot(10, 3, at * SECOND), Occasion::Capture);
         }
-        judges.look(&snapshot(11, 3, SECOND / 2), Occasion::Start);
-        judges.look(&snapshot(11, 3, SECOND * 9 / 10), Occasion::Capture);
+        judges.look(snapshot(11, 3, SECOND / 2), Occasion::Start);
+        judges.look(snapshot(11, 3, SECOND * 9 / 10), Occasion::Capture);
         judges.see([11, 12].into_iter(), SystemTime::UNIX_EPOCH + Duration::from_nanos(1_000_000 * SECOND + lived_ns));
         told(judges, &[])
     };
@@ -92,12 +95,33 @@ fn a_missing_function_is_missing_once() {
     let rules = rules(vec![pattern("main\\.nothing"), pattern("main\\.work"), Rule::MaxGroup(2)]);
     let mut judges = Judges::new(&rules, None);
     for pid in 10..20 {
-        judges.look(&snapshot(pid, 3, SECOND), Occasion::Capture);
+        judges.look(snapshot(pid, 3, SECOND), Occasion::Capture);
     }
     let (outcome, text) = told(judges, &[]);
     assert!(outcome.failed);
     assert_eq!(text.matches("FAIL  --require-function").count(), 1, "{text}");
     assert_eq!(text.matches("FAIL  --max-group").count(), 10, "other rules are each program's own: {text}");
+}
+
+/// The program has never collected, so only watching shows how long goroutines wait; but not across the end of
+/// the process, after which another one may have its pid.
+#[test]
+fn waits_are_measured_from_capture_to_capture() {
+    let rules = rules(vec![Rule::MaxWait(5 * SECOND)]);
+    let judged = |ends: bool| {
+        let mut judges = Judges::new(&rules, None);
+        for at in [1, 2, 3, 9, 10] {
+            judges.look(snapshot(10, 3, at * SECOND), Occasion::Capture);
+            if ends && at == 3 {
+                judges.see(std::iter::empty(), SystemTime::now());
+            }
+        }
+        told(judges, &[])
+    };
+    let (outcome, text) = judged(false);
+    assert!(outcome.failed && text.contains("FAIL  --max-wait"), "{text}");
+    let (outcome, text) = judged(true);
+    assert!(!outcome.failed, "{text}");
 }
 
 #[test]
@@ -107,8 +131,8 @@ fn an_incomplete_reading_proves_nothing_when_strict() {
         let mut judges = Judges::new(&rules, None);
         let mut incomplete = snapshot(10, 3, SECOND);
         incomplete.reading.consistency.moving = 1;
-        judges.look(&incomplete, Occasion::Capture);
-        judges.look(&snapshot(10, 3, 2 * SECOND), Occasion::Capture);
+        judges.look(incomplete, Occasion::Capture);
+        judges.look(snapshot(10, 3, 2 * SECOND), Occasion::Capture);
         told(judges, options)
     };
     assert_eq!(judged(&[]).0, HELD);
@@ -125,7 +149,10 @@ fn a_process_that_was_refused_is_named_beside_others_and_makes_the_outcome_unkno
     let ended = (refused.0, refused.1 - 1);
     let read = |refused: (i32, u64)| {
         each(&[refused, own], |wanted| match wanted.pid() {
-            Some(pid) if pid == refused.0 => Err(Failure::new(Exit::Permission, "it is another user's")),
+            Some(pid) if pid == refused.0 => {
+                let error = SourceError::from(TargetError::Unsupported("it is another user's".to_owned()));
+                Err(SourceFailure::at(&Location::Process(pid), error))
+            }
             pid => Ok(pid),
         })
     };
@@ -140,7 +167,7 @@ fn a_process_that_was_refused_is_named_beside_others_and_makes_the_outcome_unkno
 
     let rules = rules(vec![Rule::MaxGoroutines(10)]);
     let mut judges = Judges::new(&rules, None);
-    judges.look(&snapshot(10, 3, SECOND), Occasion::Capture);
+    judges.look(snapshot(10, 3, SECOND), Occasion::Capture);
     judges.miss();
     assert_eq!(told(judges, &[]).0, UNJUDGED);
 }

@@ -1,11 +1,11 @@
 //! From the model to the document.
 
+use super::hex::HexAddr;
 use super::shared::{Piece, SharedJson};
 use super::types::{
     Ancestor, CFrame, Consistency, Death, DeathSignal, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, PanicValue,
     Pause, Place, Processor, Provenance, Reading, Resources, Sched, StackBytes, Target, Thread, Warning,
 };
-use crate::addr::Addr;
 use crate::analysis::{self, Index, PlaceKind};
 use crate::go_names;
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
@@ -15,10 +15,6 @@ use crate::report::members::UserPlace;
 /// RFC 3339 in UTC with all nanoseconds.
 pub(crate) fn time(unix_ns: u64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(unix_ns)).map_or_else(|_| String::new(), |time| time.to_string())
-}
-
-fn address(addr: Addr) -> String {
-    addr.to_string()
 }
 
 pub(super) fn target(target: &model::TargetInfo) -> Target<'_> {
@@ -188,8 +184,8 @@ fn signal(signal: &model::DeathSignal) -> DeathSignal {
         number: signal.number,
         name: signal.name(),
         code: signal.code,
-        address: signal.addr.map(address),
-        pc: signal.pc.map(address),
+        address: signal.addr.map(HexAddr),
+        pc: signal.pc.map(HexAddr),
         sender_pid: signal.sender_pid,
         sender_uid: signal.sender_uid,
     }
@@ -198,7 +194,7 @@ fn signal(signal: &model::DeathSignal) -> DeathSignal {
 pub(super) fn processor(p: &model::Processor) -> Processor {
     Processor {
         id: p.id,
-        address: address(p.addr),
+        address: HexAddr(p.addr),
         status: p.status.name(),
         schedtick: p.schedtick,
         syscalltick: p.syscalltick,
@@ -214,7 +210,7 @@ pub(super) fn processor(p: &model::Processor) -> Processor {
 pub(super) fn thread(m: &model::Thread, sysmon: Option<i64>) -> Thread {
     Thread {
         id: m.id,
-        address: address(m.addr),
+        address: HexAddr(m.addr),
         thread_id: m.tid,
         state: m.state,
         goroutine_id: m.goroutine.map(|id| id.0),
@@ -255,7 +251,7 @@ pub(super) fn goroutine<'a>(
     };
     Ok(Goroutine {
         id: goroutine.id.0,
-        address: address(goroutine.addr),
+        address: HexAddr(goroutine.addr),
         state: goroutine.status.name(),
         wait_reason: index.reason(goroutine),
         wait_ns: age.map(|age| age.at_least_ns),
@@ -332,7 +328,7 @@ fn place(symbols: &SymbolPool, frame: Option<FrameId>) -> Option<Place<'_>> {
         function: symbols.str(frame.function),
         file: Some(symbols.str(frame.file)).filter(|file| !file.is_empty()),
         line: Some(frame.line).filter(|line| *line > 0),
-        pc: address(frame.pc),
+        pc: HexAddr(frame.pc),
     })
 }
 
@@ -340,7 +336,7 @@ fn c_frame<'a>(symbols: &'a SymbolPool, frame: &model::ForeignFrame) -> CFrame<'
     CFrame {
         function: frame.function.map(|name| symbols.str(name)),
         object: Some(symbols.str(frame.object)).filter(|path| !path.is_empty()),
-        pc: address(frame.pc),
+        pc: HexAddr(frame.pc),
         offset: frame.offset,
         language: "c",
     }
@@ -372,7 +368,7 @@ fn frames_of<'a>(index: &Index<'a>, stack: &model::Stack) -> Vec<Frame<'a>> {
             package,
             file: Some(symbols.str(frame.file)).filter(|file| !file.is_empty()),
             line: Some(frame.line).filter(|line| *line > 0),
-            pc: address(frame.pc),
+            pc: HexAddr(frame.pc),
             inlined: frame.inlined,
             hidden: stack_frame.hidden,
             language,

@@ -5,6 +5,7 @@
 
 mod convert;
 mod escape;
+pub mod hex;
 pub mod read;
 pub mod restore;
 mod shared;
@@ -17,10 +18,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde::ser::SerializeSeq;
 
-use crate::analysis::findings::of_snapshot;
-use crate::analysis::group::Group;
 use crate::analysis::sysmon::sysmon;
-use crate::analysis::{Counts, Index};
+use crate::analysis::{Answer, Index};
 use crate::report::findings;
 use crate::report::members::UserPlace;
 pub(crate) use convert::time;
@@ -32,27 +31,22 @@ use types::{Document, Frame, Goroutine, Goroutines, Place};
 /// New keys and new values of open enumerations do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What to write.
+/// How to write an answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct JsonOptions<'a> {
-    /// Whether each goroutine comes with its frames.
+pub struct JsonOptions {
+    /// Whether each goroutine or group comes with its frames.
     pub frames: bool,
-    /// How many goroutines match the filter, where fewer are listed.
-    pub matching: Option<u64>,
-    /// Groups, to be written in the place of the list.
-    pub groups: Option<&'a [Group]>,
-    /// How many groups there are, where fewer are written.
-    pub group_count: Option<u64>,
 }
 
-/// Writes the snapshot as one JSON object on one line. The list has the goroutines at `selected`;
-/// all totals cover everyone.
+/// Writes the snapshot as one JSON object on one line. The list has the rows of `answer`; all totals are of
+/// all goroutines.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options: &JsonOptions<'_>) -> io::Result<()> {
-    let list = List { index, selected: if options.groups.is_some() { &[] } else { selected }, frames: options.frames };
-    let document = document(index, selected, list, options);
+pub fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: JsonOptions) -> io::Result<()> {
+    let positions = answer.positions();
+    let list = List { index: answer.index(), positions: &positions, frames: options.frames };
+    let document = document(answer, list, options);
     to_writer(out, &document)?;
     writeln!(out)
 }
@@ -72,14 +66,14 @@ pub(crate) fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
     settings.into_generator().into_root_schema_for::<T>()
 }
 
-pub(crate) fn document<'a, L>(
-    index: &Index<'a>,
-    selected: &[usize],
-    list: L,
-    options: &JsonOptions<'_>,
-) -> Document<'a, L> {
-    let snapshot = index.snapshot();
-    let counts = Counts::of(snapshot);
+pub(crate) fn document<'a, L>(answer: &Answer<'_, 'a>, list: L, options: JsonOptions) -> Document<'a, L> {
+    let index = answer.index();
+    let (snapshot, counts) = (index.snapshot(), answer.counts());
+    let groups = answer.groups();
+    let group_count = groups.as_ref().map(|listed| {
+        let listed = u64::try_from(listed.len()).unwrap_or(u64::MAX);
+        listed.saturating_add(answer.left_out().rows)
+    });
     let by_wait_reason =
         counts.by_wait_reason.iter().fold(std::collections::BTreeMap::new(), |mut map, (id, count)| {
             let text = snapshot.wait_reason(*id).map_or_else(|| format!("unknown ({})", id.0), str::to_owned);
@@ -110,16 +104,14 @@ pub(crate) fn document<'a, L>(
             dead: counts.dead,
             by_state,
             by_wait_reason,
-            matching: options.matching.unwrap_or(u64::try_from(selected.len()).unwrap_or(u64::MAX)),
-            group_count: options
-                .groups
-                .map(|groups| options.group_count.unwrap_or(u64::try_from(groups.len()).unwrap_or(u64::MAX))),
-            groups: options
-                .groups
-                .map(|groups| groups.iter().filter_map(|group| convert::group(index, group, options.frames)).collect()),
+            matching: answer.matching(),
+            group_count,
+            groups: groups.map(|groups| {
+                groups.into_iter().filter_map(|group| convert::group(index, group, options.frames)).collect()
+            }),
             list,
         },
-        findings: findings::documents(&of_snapshot(index), index),
+        findings: findings::documents(answer.findings(), index),
         warnings: snapshot.warnings.iter().map(convert::warning).collect(),
         complete: snapshot.is_complete(),
     }
@@ -128,7 +120,7 @@ pub(crate) fn document<'a, L>(
 /// The list, made as it is written.
 struct List<'a> {
     index: &'a Index<'a>,
-    selected: &'a [usize],
+    positions: &'a [usize],
     frames: bool,
 }
 
@@ -137,7 +129,7 @@ impl Serialize for List<'_> {
         let goroutines = &self.index.snapshot().goroutines;
         let mut list = serializer.serialize_seq(None)?;
         let mut shared = SharedJson::default();
-        for goroutine in self.selected.iter().filter_map(|&at| goroutines.get(at)) {
+        for goroutine in self.positions.iter().filter_map(|&at| goroutines.get(at)) {
             let goroutine = convert::goroutine(self.index, goroutine, self.frames, &mut shared);
             list.serialize_element(&goroutine.map_err(serde::ser::Error::custom)?)?;
         }

@@ -458,9 +458,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{ReadBackError, read};
-    use crate::analysis::Index;
     use crate::analysis::census::{Census, Member};
     use crate::analysis::same_wait::Marks;
+    use crate::analysis::{Answer, Index, Request};
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
     use crate::model::{Snapshot, Status, SymbolPool};
     use crate::report::json::{self, JsonOptions};
@@ -485,8 +485,8 @@ mod tests {
 
     fn document(snapshot: &Snapshot, frames: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
-        json::write(&mut out, &Index::new(snapshot), &all, &JsonOptions { frames, ..Default::default() }).unwrap();
+        let index = Index::new(snapshot);
+        json::write(&mut out, &Answer::of(&index, Request::default()), JsonOptions { frames }).unwrap();
         out
     }
 

@@ -1,13 +1,13 @@
 use super::*;
+use crate::analysis::Request;
 use crate::model::Status;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 
-fn json(builder: SnapshotBuilder, options: &JsonOptions<'_>) -> serde_json::Value {
+fn json(builder: SnapshotBuilder, options: JsonOptions) -> serde_json::Value {
     let snapshot = builder.build();
     let index = Index::new(&snapshot);
-    let selected: Vec<usize> = (0..snapshot.goroutines.len()).collect();
     let mut out = Vec::new();
-    write(&mut out, &index, &selected, options).expect("a Vec takes everything");
+    write(&mut out, &Answer::of(&index, Request::default()), options).expect("a Vec takes everything");
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1, "one object on one line");
     serde_json::from_slice(&out).expect("what was written is JSON")
 }
@@ -26,7 +26,7 @@ fn keys_that_scripts_rely_on() {
         labels: vec![("k", "\u{1b}[31m")],
         ..Default::default()
     });
-    let json = json(builder, &JsonOptions { frames: true, ..Default::default() });
+    let json = json(builder, JsonOptions { frames: true });
     assert_eq!(json["schema_version"], 1);
     assert_eq!(json["captured_at"], "2026-05-28T20:26:40.123456789Z");
     for key in ["pid", "exe", "go_version", "arch", "build_id", "gomaxprocs", "uptime_ns"] {
@@ -57,8 +57,10 @@ fn totals_do_not_depend_on_the_list() {
     }
     let snapshot = builder.build();
     let mut out = Vec::new();
-    let options = JsonOptions { matching: Some(3), ..Default::default() };
-    write(&mut out, &Index::new(&snapshot), &[4], &options).expect("a Vec takes everything");
+    let index = Index::new(&snapshot);
+    let request = Request { limit: Some(1), ..Request::default() };
+    write(&mut out, &Answer::at(&index, vec![4, 2, 3], request), JsonOptions::default())
+        .expect("a Vec takes everything");
     let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
     let goroutines = &json["goroutines"];
     assert_eq!((&goroutines["total"], &goroutines["matching"]), (&5.into(), &3.into()));
@@ -71,7 +73,7 @@ fn what_is_missing_is_null_and_incomplete() {
     let mut builder = SnapshotBuilder::new();
     builder.edit().sched = None;
     builder.edit().gc.as_mut().expect("the builder has one").cpu_fraction = f64::NAN;
-    let json = json(builder, &JsonOptions::default());
+    let json = json(builder, JsonOptions::default());
     assert!(json["sched"].is_null() && json["gc"]["cpu_fraction"].is_null());
     assert_eq!((&json["complete"], &json["goroutines"]["total"]), (&false.into(), &0.into()));
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::hex::HexAddr;
 use crate::report::findings::FindingDocument;
 use crate::report::labels::LabelKey;
 use crate::report::members::UserPlace;
@@ -217,9 +218,9 @@ pub struct DeathSignal {
     /// si_code; positive where the kernel itself sent it. Null where it is not known.
     pub code: Option<i64>,
     /// The address of the fault; null where it was none.
-    pub address: Option<String>,
+    pub address: Option<HexAddr>,
     /// The instruction that it hit.
-    pub pc: Option<String>,
+    pub pc: Option<HexAddr>,
     /// The process that sent it.
     pub sender_pid: Option<i32>,
     /// User id of that process.
@@ -375,7 +376,7 @@ pub struct Processor {
     /// Its id.
     pub id: i32,
     /// Address of its runtime.p.
-    pub address: String,
+    pub address: HexAddr,
     /// idle, running, syscall, gcstop, dead, unknown. Open enumeration.
     pub status: &'static str,
     /// Scheduler calls on it.
@@ -400,7 +401,7 @@ pub struct Thread {
     /// Its id.
     pub id: i64,
     /// Address of its runtime.m.
-    pub address: String,
+    pub address: HexAddr,
     /// The kernel's id of its thread.
     pub thread_id: Option<i32>,
     /// The kernel's state letter.
@@ -456,7 +457,7 @@ pub struct Goroutine<'a, P, U, F> {
     /// Its id.
     pub id: u64,
     /// Address of its runtime.g.
-    pub address: String,
+    pub address: HexAddr,
     /// running, runnable, syscall, waiting, ... as the runtime calls them. Open enumeration.
     pub state: &'static str,
     /// Why it waits, in the target's own words.
@@ -536,7 +537,7 @@ pub struct Place<'a> {
     /// Line in it.
     pub line: Option<u32>,
     /// Program counter; a return address in all but the innermost frame.
-    pub pc: String,
+    pub pc: HexAddr,
 }
 
 /// A frame of a stack.
@@ -551,7 +552,7 @@ pub struct Frame<'a> {
     /// Line in it.
     pub line: Option<u32>,
     /// Program counter as it stands in the frame.
-    pub pc: String,
+    pub pc: HexAddr,
     /// Whether it was inlined into the next one.
     pub inlined: bool,
     /// Whether the runtime's own traceback leaves it out at its normal level.
@@ -568,7 +569,7 @@ pub struct CFrame<'a> {
     /// File that holds its code: the program or a shared library.
     pub object: Option<&'a str>,
     /// Program counter; a return address in all but the innermost frame.
-    pub pc: String,
+    pub pc: HexAddr,
     /// How far that is into the function, or the address that the file has for it where the
     /// function is null.
     pub offset: u64,

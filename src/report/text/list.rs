@@ -2,75 +2,61 @@
 
 use std::io::{self, Write};
 
+use super::SummaryOptions;
 use super::facts::{facts, heading, paragraph};
 use super::table::{self, CellText, Column, Shrink};
 use super::theme::{Role, TextStyle};
-use super::{ListMode, SummaryOptions};
 use crate::analysis::age::why_unknown;
-use crate::analysis::group::{Concentration, group};
-use crate::analysis::{Age, Counts, Group, GroupBy, Index, PlaceKind, Sort, SortKey};
+use crate::analysis::answer::{LeftOut, List};
+use crate::analysis::group::Concentration;
+use crate::analysis::{Age, Answer, Counts, Group, Index, PlaceKind};
 use crate::model::{Goroutine, NotShown, StackState, Status};
 use crate::report::clean::clean;
 use crate::report::matching::none_match;
 use crate::report::place::PlaceWords;
 use crate::report::units::{age, count, counted};
 
-/// More goroutines than that are shown in groups.
-const MOST_SINGLE: usize = 60;
-/// Groups shown unless a limit is given.
-const MOST_GROUPS: usize = 40;
 /// From this width on there is room for whole paths and for state and reason side by side.
 const WIDE: usize = 110;
 /// Ids shown of a group.
 const IDS: usize = 4;
 
-pub(super) fn write(
-    out: &mut dyn Write,
-    index: &Index<'_>,
-    selected: &[usize],
-    counts: &Counts,
-    options: &SummaryOptions,
-) -> io::Result<()> {
-    let style = options.style;
-    write_totals(out, index, counts, options)?;
-    match &options.filter {
-        Some((text, filter)) if selected.is_empty() => {
+pub(super) fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: SummaryOptions) -> io::Result<()> {
+    let (index, style) = (answer.index(), options.style);
+    let total = answer.counts().total;
+    write_totals(out, index, answer.counts(), options)?;
+    match &answer.request().filter {
+        Some((text, filter)) if answer.matching() == 0 => {
             writeln!(out)?;
-            for line in none_match(index, text, filter, "none of those that --goid names") {
+            for line in none_match(index, total, text, filter, "none of those that --goid names") {
                 paragraph(out, style, Role::Attention, &line)?;
             }
         }
         Some((text, _)) => {
-            let matching = u64::try_from(selected.len()).unwrap_or(u64::MAX);
-            let text = format!("{} of {} match {}", count(matching), count(counts.total), clean(text));
+            let text = format!("{} of {} match {}", count(answer.matching()), count(total), clean(text));
             facts(out, style, "filter", &[text])?;
         }
         None => {}
     }
-    let goroutines = &index.snapshot().goroutines;
-    let is_system = |&at: &usize| goroutines.get(at).is_some_and(|goroutine| goroutine.system);
-    let (systems, users): (Vec<usize>, Vec<usize>) = selected.iter().partition(|at| is_system(at));
-    let grouped = match options.list {
-        ListMode::Auto => selected.len() > MOST_SINGLE,
-        ListMode::Each => false,
-        ListMode::Groups => true,
-    };
-    let mut lines = options.limit.unwrap_or(if grouped { MOST_GROUPS } else { usize::MAX });
-    for (title, positions) in [("User goroutines", users), ("System goroutines", systems)] {
-        if positions.is_empty() {
-            continue;
-        }
-        let total = count(u64::try_from(positions.len()).unwrap_or(u64::MAX));
-        if grouped {
-            write_groups(out, index, &positions, &mut lines, &format!("{title}, {total}"), options)?;
-        } else {
-            write_each(out, index, positions, &mut lines, &format!("{title}, {total}"), options)?;
+    let shown = Shown { index, place: answer.request().place, wide: is_wide(style) };
+    for section in answer.sections() {
+        let title = match section.system {
+            Some(false) => "User goroutines",
+            Some(true) => "System goroutines",
+            None => "Goroutines",
+        };
+        let title = format!("{title}, {}", count(section.matching));
+        match &section.list {
+            List::Each(positions) => write_each(out, style, &shown, positions, section.left_out, &title)?,
+            List::Groups { groups, concentration } => {
+                write_groups(out, style, &shown, groups, *concentration, section.left_out, &title)?;
+            }
         }
     }
     Ok(())
 }
 
-fn write_totals(out: &mut dyn Write, index: &Index<'_>, counts: &Counts, options: &SummaryOptions) -> io::Result<()> {
+fn write_totals(out: &mut dyn Write, index: &Index<'_>, counts: &Counts, options: SummaryOptions) -> io::Result<()> {
     let style = options.style;
     let mut beside = vec![count(counts.total)];
     if counts.total > 0 {
@@ -198,20 +184,15 @@ fn mark(goroutine: &Goroutine) -> &'static str {
 
 fn write_each(
     out: &mut dyn Write,
-    index: &Index<'_>,
-    mut positions: Vec<usize>,
-    lines: &mut usize,
+    style: TextStyle,
+    shown: &Shown<'_>,
+    positions: &[usize],
+    left_out: LeftOut,
     title: &str,
-    options: &SummaryOptions,
 ) -> io::Result<()> {
-    let style = options.style;
-    options.sort.unwrap_or(Sort { key: SortKey::Id, reverse: false }).goroutines(index, options.place, &mut positions);
-    let hidden = positions.len().saturating_sub(*lines);
-    positions.truncate(*lines);
-    *lines -= positions.len();
     subheading(out, style, title)?;
+    let index = shown.index;
     let goroutines = &index.snapshot().goroutines;
-    let shown = Shown { index, place: options.place, wide: is_wide(style) };
     let listed = || positions.iter().filter_map(|&at| goroutines.get(at));
     let any_m = listed().any(|goroutine| index.thread(goroutine).is_some());
     let any_age = listed().any(|goroutine| index.wait_ns(goroutine).is_some());
@@ -236,38 +217,31 @@ fn write_each(
             cells
         })?;
     }
-    let hidden = u64::try_from(hidden).unwrap_or(u64::MAX);
     let text = if positions.is_empty() {
-        format!("{} not shown", counted(hidden, "goroutine", "goroutines"))
+        format!("{} not shown", counted(left_out.rows, "goroutine", "goroutines"))
     } else {
-        format!("and {}", counted(hidden, "more goroutine", "more goroutines"))
+        format!("and {}", counted(left_out.rows, "more goroutine", "more goroutines"))
     };
-    more(out, style, hidden, &text)
+    more(out, style, left_out.rows, &text)
 }
 
 fn write_groups(
     out: &mut dyn Write,
-    index: &Index<'_>,
-    positions: &[usize],
-    lines: &mut usize,
+    style: TextStyle,
+    shown: &Shown<'_>,
+    groups: &[Group],
+    concentration: Option<Concentration>,
+    left_out: LeftOut,
     title: &str,
-    options: &SummaryOptions,
 ) -> io::Result<()> {
-    let style = options.style;
-    let mut groups = group(index, &GroupBy::Place(options.place), positions, IDS);
-    let sort = options.sort.unwrap_or(Sort { key: SortKey::Count, reverse: false });
-    sort.groups(index, options.place, &mut groups);
-    let total = u64::try_from(groups.len()).unwrap_or(u64::MAX);
-    let few = Concentration::of(groups.iter().map(|group| group.count));
-    let cut = groups.split_off(groups.len().min(*lines));
-    *lines -= groups.len();
+    let listed = u64::try_from(groups.len()).unwrap_or(u64::MAX);
+    let total = listed.saturating_add(left_out.rows);
     subheading(out, style, &format!("{title} in {}", counted(total, "place", "places")))?;
-    if let Some(few) = few {
+    if let Some(few) = concentration {
         let places = counted(u64::try_from(few.groups).unwrap_or(u64::MAX), "place holds", "places hold");
         writeln!(out, "  {}", style.paint(Role::Dim, &format!("{places} {} % of {}", few.percent, count(few.total))))?;
     }
-    let goroutines = &index.snapshot().goroutines;
-    let shown = Shown { index, place: options.place, wide: is_wide(style) };
+    let goroutines = &shown.index.snapshot().goroutines;
     let any_age = groups.iter().any(|group| group.wait.is_some());
     let mut columns = vec![Column::right("count")];
     columns.extend(shown.state_columns());
@@ -290,15 +264,13 @@ fn write_groups(
             cells
         })?;
     }
-    let hidden = u64::try_from(cut.len()).unwrap_or(u64::MAX);
-    let members = cut.iter().fold(0_u64, |sum, group| sum.saturating_add(group.count));
-    let members = counted(members, "goroutine", "goroutines");
+    let members = counted(left_out.goroutines, "goroutine", "goroutines");
     let text = if groups.is_empty() {
-        format!("{} with {members} not shown", counted(hidden, "place", "places"))
+        format!("{} with {members} not shown", counted(left_out.rows, "place", "places"))
     } else {
-        format!("and {} with {members}", counted(hidden, "more place", "more places"))
+        format!("and {} with {members}", counted(left_out.rows, "more place", "more places"))
     };
-    more(out, style, hidden, &text)
+    more(out, style, left_out.rows, &text)
 }
 
 /// What marks an age that was measured.
@@ -323,8 +295,8 @@ fn wait(group: &Group) -> String {
 }
 
 fn ids(group: &Group) -> String {
-    let mut text = group.ids.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ");
-    if group.count > u64::try_from(group.ids.len()).unwrap_or(u64::MAX) {
+    let mut text = group.ids.iter().take(IDS).map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ");
+    if group.count > u64::try_from(group.ids.len().min(IDS)).unwrap_or(u64::MAX) {
         text.push_str(" …");
     }
     text

@@ -24,7 +24,7 @@ mod theme;
 use std::io::{self, Write};
 
 #[cfg(feature = "cli")]
-use crate::analysis::{Counts, Filter, Index, PlaceKind, Sort, findings};
+use crate::analysis::{Answer, findings};
 
 #[cfg(feature = "cli")]
 pub(super) use table::{CellText, Column, Shrink};
@@ -32,55 +32,32 @@ pub(crate) use theme::Role;
 pub use theme::TextStyle;
 
 #[cfg(feature = "cli")]
-/// Whether the list has a line for each goroutine or for each group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ListMode {
-    /// Groups when there are more than sixty.
-    #[default]
-    Auto,
-    /// Each goroutine.
-    Each,
-    /// Groups.
-    Groups,
-}
-
-#[cfg(feature = "cli")]
-/// What to show.
-#[derive(Clone, Debug, Default)]
+/// How to show an answer.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SummaryOptions {
     /// Width and colour.
     pub style: TextStyle,
-    /// Which place of a goroutine.
-    pub place: PlaceKind,
-    /// The order; by default goroutines by id, and groups by size.
-    pub sort: Option<Sort>,
-    /// How many lines of the list; by default all goroutines, or forty groups.
-    pub limit: Option<usize>,
-    /// Lines for goroutines or for groups.
-    pub list: ListMode,
     /// Whether the ages of waits could be measured by reading more than once, and were not.
     pub can_watch: bool,
-    /// The filter as it was typed and understood, where there is one.
-    pub filter: Option<(String, Filter)>,
     /// Whether to show every P and M, though none of them stands out.
     pub verbose: bool,
 }
 
 #[cfg(feature = "cli")]
-/// Writes the summary. The list shows the goroutines at `selected`; all totals cover everyone.
+/// Writes the summary. The list has the rows of `answer`; all totals are of all goroutines.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options: &SummaryOptions) -> io::Result<()> {
+pub fn summary(out: &mut dyn Write, answer: &Answer<'_, '_>, options: SummaryOptions) -> io::Result<()> {
+    let index = answer.index();
     let snapshot = index.snapshot();
-    let counts = Counts::of(snapshot);
     let style = options.style;
-    let findings = findings::of_snapshot(index);
+    let findings = answer.findings();
     program::name(out, style, snapshot)?;
     // The cause of death has a section of its own, right below.
     let others = match findings.split_first() {
         Some((first, others)) if first.finding.code() == findings::DIED.code() => others,
-        _ => &findings,
+        _ => findings,
     };
     if let Some(headline) = super::findings::headline(others, index) {
         facts::paragraph(out, style, Role::Bad, &headline)?;
@@ -97,8 +74,8 @@ pub fn summary(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], optio
     if ms {
         scheduler::write_threads(out, style, &snapshot.threads)?;
     }
-    list::write(out, index, selected, &counts, options)?;
-    super::findings::section(out, style, &findings, index)?;
+    list::write(out, answer, options)?;
+    super::findings::section(out, style, findings, index)?;
     write_warnings(out, style, snapshot)
 }
 

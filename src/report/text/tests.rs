@@ -1,4 +1,6 @@
 use super::*;
+use crate::analysis::answer::{Rows, SystemGoroutines};
+use crate::analysis::{Filter, GroupBy, Index, PlaceKind, Request};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{PStatus, Snapshot, Status, WarningCode, WatchedWaits};
 
@@ -89,11 +91,23 @@ fn many() -> SnapshotBuilder {
     builder
 }
 
-fn render(snapshot: &Snapshot, options: &SummaryOptions) -> String {
-    let index = Index::new(snapshot);
-    let selected: Vec<usize> = (0..snapshot.goroutines.len()).collect();
+/// As the command asks for it.
+fn request() -> Request {
+    let rows = Rows::Auto { most_single: 60, by: GroupBy::Place(PlaceKind::User) };
+    Request { system: SystemGoroutines::Apart, rows, group_limit: Some(40), ..Request::default() }
+}
+
+fn each() -> Request {
+    Request { rows: Rows::Each, ..request() }
+}
+
+fn render(snapshot: &Snapshot, options: SummaryOptions) -> String {
+    answered(&Index::new(snapshot), request(), options)
+}
+
+fn answered(index: &Index<'_>, request: Request, options: SummaryOptions) -> String {
     let mut out = Vec::new();
-    summary(&mut out, &index, &selected, options).expect("a Vec takes everything");
+    summary(&mut out, &Answer::of(index, request), options).expect("a Vec takes everything");
     String::from_utf8(out).expect("text is UTF-8")
 }
 
@@ -118,8 +132,8 @@ fn widest(text: &str) -> usize {
 #[test]
 fn the_summary_looks_as_it_should() {
     for width in [80, 140] {
-        let few = render(&shop().build(), &at(width));
-        let groups = render(&many().build(), &at(width));
+        let few = render(&shop().build(), at(width));
+        let groups = render(&many().build(), at(width));
         assert!(widest(&few) <= width && widest(&groups) <= width);
         golden(&format!("few-{width}.txt"), &few);
         golden(&format!("many-{width}.txt"), &groups);
@@ -140,7 +154,7 @@ fn ps_and_ms_are_shown_when_they_stand_out() {
     let shown = |edit: &dyn Fn(&mut Snapshot), verbose: bool| {
         let mut builder = calm();
         edit(builder.edit());
-        let text = render(&builder.build(), &SummaryOptions { verbose, ..at(100) });
+        let text = render(&builder.build(), SummaryOptions { verbose, ..at(100) });
         let all = text.contains("\nPs\n") && text.contains("\nMs\n");
         assert_eq!(text.contains("-v shows every P and M"), !all, "{text}");
         (text.contains("\nPs\n"), text.contains("\nMs\n"))
@@ -156,7 +170,7 @@ fn ps_and_ms_are_shown_when_they_stand_out() {
         (sched.threads, sched.max_threads) = (Some(8_000), Some(10_000));
     };
     assert_eq!(shown(&near, false), (false, true));
-    let text = render(&calm().build(), &SummaryOptions { verbose: true, ..at(100) });
+    let text = render(&calm().build(), SummaryOptions { verbose: true, ..at(100) });
     assert!(text.lines().any(|line| line.starts_with("  1 ") && line.ends_with("  sysmon")), "{text}");
 }
 
@@ -164,13 +178,13 @@ fn ps_and_ms_are_shown_when_they_stand_out() {
 #[test]
 fn findings_come_first() {
     for width in [60, 80, 120, 200] {
-        let text = render(&many().build(), &at(width));
+        let text = render(&many().build(), at(width));
         assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("  ! 1 finding: 22 goroutines")), "{text}");
         let (_, section) = text.split_once("\nFindings\n").unwrap();
         assert!(section.contains("as goroutine 185:\n") && section.contains("update.go:40"), "{section}");
         assert!(section.lines().all(|line| shorten::width(line) <= width), "{section}");
     }
-    assert!(!render(&shop().build(), &at(80)).contains("finding"));
+    assert!(!render(&shop().build(), at(80)).contains("finding"));
 }
 
 #[test]
@@ -184,10 +198,13 @@ fn warnings_filter_and_colour() {
     (snapshot.sched, snapshot.heap, snapshot.gc) = (None, None, None);
     let mut options = at(80);
     options.style.colour = true;
-    options.filter = Some(("state=waiting".to_owned(), Filter::parse("state=waiting").expect("a filter")));
-    options.limit = Some(2);
-    options.place = PlaceKind::Creator;
-    golden("odd-80-colour.txt", &render(&builder.build(), &options));
+    let filter = Some(("state=waiting".to_owned(), Filter::parse("state=waiting").expect("a filter")));
+    let request = Request { filter, limit: Some(2), place: PlaceKind::Creator, ..request() };
+    let snapshot = builder.build();
+    let all = (0..snapshot.goroutines.len()).collect();
+    let mut out = Vec::new();
+    summary(&mut out, &Answer::at(&Index::new(&snapshot), all, request), options).expect("a Vec takes everything");
+    golden("odd-80-colour.txt", &String::from_utf8(out).expect("text is UTF-8"));
 }
 
 #[test]
@@ -203,7 +220,7 @@ fn hostile_names_stay_on_their_lines() {
     builder.edit().target.cmdline = vec!["x".to_owned(), "\u{1b}]0;owned\u{7}".to_owned()];
     let snapshot = builder.build();
     for width in [80, 140] {
-        let text = render(&snapshot, &at(width));
+        let text = render(&snapshot, at(width));
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
         assert!(!text.contains(['\u{202e}', '\u{200b}']), "{text}");
         assert!(widest(&text) <= width, "{text}");
@@ -212,7 +229,7 @@ fn hostile_names_stay_on_their_lines() {
 
 #[test]
 fn any_number_of_goroutines() {
-    let none = render(&SnapshotBuilder::new().build(), &at(80));
+    let none = render(&SnapshotBuilder::new().build(), at(80));
     assert!(none.contains("Goroutines  0") && !none.contains("The program's own"), "{none}");
 
     let mut builder = SnapshotBuilder::new();
@@ -221,17 +238,18 @@ fn any_number_of_goroutines() {
         builder.add(&GoroutineSpec { id, frames: vec![frame(function, "/m.go", 1)], ..Default::default() });
     }
     let snapshot = builder.build();
-    let groups = render(&snapshot, &at(80));
+    let groups = render(&snapshot, at(80));
     assert!(groups.contains("100,000 in 2 places") && groups.lines().count() < 60);
-    let all = render(&snapshot, &SummaryOptions { list: ListMode::Each, ..at(80) });
+    let index = Index::new(&snapshot);
+    let all = answered(&index, each(), at(80));
     assert!(all.lines().count() > 100_000);
-    let some = render(&snapshot, &SummaryOptions { list: ListMode::Each, limit: Some(10), ..at(80) });
+    let some = answered(&index, Request { limit: Some(10), ..each() }, at(80));
     assert!(some.contains("… and 99,990 more goroutines"), "{some}");
 }
 
 #[test]
 fn without_a_width_nothing_is_shortened() {
-    let text = render(&shop().build(), &SummaryOptions::default());
+    let text = render(&shop().build(), SummaryOptions::default());
     assert!(
         text.contains("prometheus/client_golang/prometheus/internal/collector.(*Registry).processMetricsLoop.func1")
     );
@@ -250,22 +268,19 @@ fn ages_say_how_they_are_known() {
     }
     builder.edit().gc.as_mut().expect("it has statistics").cycles = 0;
     let mut snapshot = builder.build();
-    let written = |snapshot: &Snapshot, waits: &WatchedWaits, list, can_watch| {
-        let options = SummaryOptions { list, can_watch, ..at(100) };
-        let mut out = Vec::new();
-        summary(&mut out, &Index::with_waits(snapshot, waits), &[0, 1, 2], &options).expect("a Vec takes all");
-        String::from_utf8(out).expect("it is text")
+    let written = |snapshot: &Snapshot, waits: &WatchedWaits, request, can_watch| {
+        answered(&Index::with_waits(snapshot, waits), request, SummaryOptions { can_watch, ..at(100) })
     };
     let none = WatchedWaits::default();
-    let text = written(&snapshot, &none, ListMode::Each, true);
+    let text = written(&snapshot, &none, each(), true);
     assert!(text.contains("  ages         unknown: no GC yet (--watch 2s measures them)\n"), "{text}");
-    let text = written(&snapshot, &none, ListMode::Each, false);
+    let text = written(&snapshot, &none, each(), false);
     assert!(text.contains("unknown: no GC yet\n") && !text.contains("--watch"), "{text}");
 
     let mut waits = WatchedWaits::default();
     waits.insert(snapshot.goroutines[0].id, snapshot.monotonic_ns - 2 * MINUTE);
     snapshot.goroutines[1].blocked_before_ns = std::num::NonZeroU64::new(snapshot.monotonic_ns - 3 * MINUTE);
-    let text = written(&snapshot, &waits, ListMode::Each, true);
+    let text = written(&snapshot, &waits, each(), true);
     let age = |text: &str, first: &str| {
         let mut rows = text.lines().filter(|line| line.contains("main.wait"));
         let row = rows.find(|line| line.trim_start().starts_with(first)).map(str::to_owned);
@@ -276,6 +291,7 @@ fn ages_say_how_they_are_known() {
     assert!(!text.contains("unknown"), "{text}");
     // A lock that was watched for a minute is a finding, though the program has never collected.
     assert!(text.contains("long_lock_wait"), "{text}");
-    let text = written(&snapshot, &waits, ListMode::Groups, true);
+    let text =
+        written(&snapshot, &waits, Request { rows: Rows::Groups(GroupBy::Place(PlaceKind::User)), ..request() }, true);
     assert!(text.contains("2m–3m watched"), "{text}");
 }

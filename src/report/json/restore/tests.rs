@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::snapshot;
 use crate::addr::Addr;
-use crate::analysis::Index;
+use crate::analysis::{Answer, Index, Request};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{
     Death, DeathKind, DeathSignal, Goid, PanicValue, Snapshot, StackKind, StackState, Status, WarningCode, WatchedWaits,
@@ -71,8 +71,8 @@ fn died(snapshot: &Snapshot) -> Death {
 
 fn document(snapshot: &Snapshot) -> String {
     let mut out = Vec::new();
-    let all: Vec<usize> = (0..snapshot.goroutines.len()).collect();
-    write(&mut out, &Index::new(snapshot), &all, &JsonOptions { frames: true, ..Default::default() }).unwrap();
+    let index = Index::new(snapshot);
+    write(&mut out, &Answer::of(&index, Request::default()), JsonOptions { frames: true }).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -104,7 +104,8 @@ fn every_warning_is_known_by_its_name() {
 fn a_list_that_was_cut_is_incomplete() {
     let whole = made_up();
     let mut out = Vec::new();
-    write(&mut out, &Index::new(&whole), &[0], &JsonOptions::default()).unwrap();
+    let index = Index::new(&whole);
+    write(&mut out, &Answer::at(&index, vec![0], Request::default()), JsonOptions::default()).unwrap();
     let restored = snapshot(out.as_slice()).unwrap();
     assert_eq!(restored.goroutines.len(), 1);
     let cut = restored.warnings.iter().find(|warning| warning.code == WarningCode::LimitReached).unwrap();
@@ -203,7 +204,7 @@ fn ages_come_back() {
     waits.insert(Goid(3), read.monotonic_ns - 5 * second);
     let json = |index: &Index<'_>| {
         let mut out = Vec::new();
-        write(&mut out, index, &[0, 1, 2, 3, 4], &JsonOptions::default()).unwrap();
+        write(&mut out, &Answer::of(index, Request::default()), JsonOptions::default()).unwrap();
         String::from_utf8(out).unwrap()
     };
     let written = json(&Index::with_waits(&read, &waits));
