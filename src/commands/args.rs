@@ -14,6 +14,7 @@ use super::topics::RULES;
 use super::{Failure, completion, exit};
 use crate::analysis::answer::IdRange;
 use crate::analysis::filter::HELP as FILTER_HELP;
+use crate::analysis::waits::WaitSort;
 use crate::analysis::{GroupBy, PlaceKind, SortKey};
 use crate::capture::{CaptureOptions, FreezeMode};
 use crate::inspect::processes::ProcessSort;
@@ -90,6 +91,12 @@ pub(super) enum Command {
     /// Watch goroutine groups live, and which of them grow (t)
     #[command(alias = "t", after_long_help = TOP_EXAMPLES)]
     Top(TopArgs),
+    /// Show what goroutines wait on: channels, locks, connections
+    #[command(after_long_help = WAITS_EXAMPLES)]
+    Waits(WaitsArgs),
+    /// Explain why a program, or a goroutine, does not go on
+    #[command(after_long_help = WHY_EXAMPLES)]
+    Why(WhyArgs),
     /// Save a snapshot of a process to a file
     #[command(after_long_help = CAPTURE_EXAMPLES)]
     Capture(CaptureArgs),
@@ -139,7 +146,7 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
                                  gospy schema check > check.schema.json")]
     Schema {
-        /// snapshot (summary, stack), diff, check, capture, doctor, ps, top
+        /// snapshot (summary, stack), diff, check, capture, doctor, ps, waits, why, top
         #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
         of: SchemaOf,
     },
@@ -160,6 +167,10 @@ pub(super) enum SchemaOf {
     Doctor,
     /// What ps prints
     Ps,
+    /// What waits prints
+    Waits,
+    /// What why prints
+    Why,
     /// A line of what top prints
     Top,
 }
@@ -171,6 +182,8 @@ impl Command {
             Self::Summary(arguments) => arguments.target.look_up(finder),
             Self::Stack(arguments) => arguments.target.look_up(finder),
             Self::Top(arguments) => arguments.target.look_up(finder),
+            Self::Waits(arguments) => arguments.target.look_up(finder),
+            Self::Why(arguments) => arguments.target.look_up(finder),
             Self::Capture(arguments) => arguments.target.look_up(finder),
             Self::Doctor(arguments) => arguments.running.look_up(arguments.target.as_ref(), finder),
             Self::Diff(arguments) => arguments.look_up(finder),
@@ -210,6 +223,21 @@ Examples:
   gospy top 4242 --json -n 60 | jq -c '.groups[] | select(.change > 9)'
 
 Press ? for the keys. When standard output is not a terminal, each refresh is a block of text.";
+
+const WAITS_EXAMPLES: &str = "\
+Examples:
+  gospy waits prometheus
+  gospy waits 4242 --filter 'func~Store' --sort age
+  gospy waits 4242 --each --limit 0
+  gospy waits 4242 --json | jq '.waits[] | select(.kind == \"mutex\")'
+
+A lock's holder is likely, not certain: Go's locks do not record it.";
+
+const WHY_EXAMPLES: &str = "\
+Examples:
+  gospy why prometheus
+  gospy why 4242 --goid 17
+  gospy why --from server.capture --json | jq '.likely[].code'";
 
 const CAPTURE_EXAMPLES: &str = "\
 Examples:
@@ -326,6 +354,59 @@ fn location(
         None => TargetSpec::file(from.cloned().unwrap_or_default()),
     };
     TargetSpec { bin: bin.cloned(), sysroot: sysroot.cloned(), ..wanted }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct WaitsArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Only goroutines that match (gospy help filter)
+    #[arg(help_heading = "Goroutines", long, value_name = "EXPR", long_help = format!("Only goroutines that match.\n\n{FILTER_HELP}"))]
+    pub(super) filter: Option<String>,
+    /// Order: waiting, age, kind, address
+    #[arg(help_heading = "Goroutines", long, value_name = "KEY", default_value = "waiting", hide_default_value = true)]
+    pub(super) sort: WaitSort,
+    /// Reverse the order
+    #[arg(help_heading = "Goroutines", long, short)]
+    pub(super) reverse: bool,
+    /// Show at most N rows; 0 for all
+    #[arg(help_heading = "Goroutines", long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+    /// A row for each object, even where one goroutine waits
+    ///
+    /// Otherwise objects on which one goroutine each waits in the same place are one row, in text.
+    #[arg(help_heading = "Goroutines", long)]
+    pub(super) each: bool,
+    /// One JSON object instead of text
+    #[arg(help_heading = "Goroutines", long, short)]
+    pub(super) json: bool,
+}
+
+impl ValueEnum for WaitSort {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Waiting, Self::Age, Self::Kind, Self::Address]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Waiting => "waiting",
+            Self::Age => "age",
+            Self::Kind => "kind",
+            Self::Address => "address",
+        }))
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct WhyArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// The goroutine to explain; the whole program if omitted
+    #[arg(help_heading = "Goroutines", long, short, value_name = "ID", value_hint = ValueHint::Other)]
+    pub(super) goid: Option<u64>,
+    /// One JSON object instead of text
+    #[arg(help_heading = "Goroutines", long, short)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]

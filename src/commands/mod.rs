@@ -35,6 +35,8 @@ mod target_tests;
 mod tests;
 mod top;
 mod topics;
+mod waits;
+mod why;
 
 use std::ffi::OsString;
 
@@ -109,6 +111,8 @@ fn command(
     match command {
         Command::Summary(arguments) => summary::run(arguments, global, sources, streams),
         Command::Stack(arguments) => stack::run(arguments, global, sources, streams),
+        Command::Waits(arguments) => waits::run(arguments, global, sources, streams),
+        Command::Why(arguments) => why::run(arguments, global, sources, streams),
         Command::Capture(arguments) => capture::run(arguments, global, sources, streams),
         Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),

@@ -12,6 +12,7 @@ use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
 use crate::process::recording::ElfImage;
 use crate::process::{ErrorKind, TargetError};
+use crate::report::clean::clean;
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,15 @@ impl TargetSpec {
         match self.location {
             Location::Process(pid) => Some(pid),
             Location::File(_) => None,
+        }
+    }
+
+    /// How it is typed after a command.
+    #[must_use]
+    pub fn as_typed(&self) -> String {
+        match &self.location {
+            Location::Process(pid) => pid.to_string(),
+            Location::File(path) => format!("--from {}", clean(&path.display().to_string())),
         }
     }
 

@@ -28,3 +28,5 @@ mod stack_tests;
 pub mod text;
 pub mod traceback;
 pub mod units;
+#[cfg(feature = "cli")]
+pub mod waits;

@@ -45,6 +45,25 @@ pub enum ChainEnd {
     TooLong,
 }
 
+impl ChainEnd {
+    /// The word that scripts see.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotBlocked => "not_blocked",
+            Self::Channel => "channel",
+            Self::Forever => "forever",
+            Self::Outside(_) => "outside",
+            Self::Runtime(_) => "runtime",
+            Self::NoHolder => "no_holder",
+            Self::HolderGone => "holder_gone",
+            Self::Cycle(_) => "cycle",
+            Self::Unknown(_) => "unknown",
+            Self::TooLong => "too_long",
+        }
+    }
+}
+
 /// A chain of waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {

@@ -16,7 +16,7 @@ mod tests;
 
 pub use chain::{Chain, ChainEnd, Step};
 pub use cycles::Cycle;
-pub use table::{WaitRow, WaitTable, WaitedOn, Where};
+pub use table::{WaitRow, WaitSort, WaitTable, WaitedOn, Where};
 
 use rustc_hash::FxHashMap;
 
@@ -43,7 +43,6 @@ impl ById {
 
 /// The locks that a goroutine waits for, with those that probably hold them. One that selects waits for none.
 fn lock_of(snapshot: &Snapshot, position: usize) -> Option<(WaitObjectId, &[LikelyHolder])> {
-    let wait = snapshot.waiting_on(snapshot.goroutines.get(position)?)?;
-    let (id, object) = snapshot.waits.objects_of(wait).next()?;
-    Some((id, object.likely_holders.as_deref()?))
+    let id = snapshot.waits.get_lock(snapshot.goroutines.get(position)?)?;
+    Some((id, snapshot.waits.object(id)?.likely_holders.as_deref()?))
 }

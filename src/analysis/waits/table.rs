@@ -70,6 +70,20 @@ impl WaitRow {
     }
 }
 
+/// An order of rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitSort {
+    /// The most waited-for first; objects on which one goroutine each waits come last.
+    #[default]
+    Waiting,
+    /// The longest known wait first.
+    Age,
+    /// By kind.
+    Kind,
+    /// By address; what has none comes last.
+    Address,
+}
+
 /// What is waited on, the most waited-for first: objects on which many wait before the many on which one waits.
 #[derive(Clone, Debug, Default)]
 pub struct WaitTable {
@@ -145,6 +159,23 @@ impl WaitTable {
         }
         table.fill(index, filling, merge);
         table
+    }
+
+    /// Puts the rows into another order.
+    pub fn sort(&mut self, index: &Index<'_>, by: WaitSort, reverse: bool) {
+        match by {
+            // As they are; and where rows are equal, that order stays.
+            WaitSort::Waiting => {}
+            WaitSort::Age => self.rows.sort_by_key(|row| Reverse(row.longest_ns())),
+            WaitSort::Kind => self.rows.sort_by_key(|row| row.kind),
+            WaitSort::Address => {
+                let addr = |row: &WaitRow| row.object(index).map(|object| object.addr);
+                self.rows.sort_by_key(|row| (addr(row).is_none(), addr(row)));
+            }
+        }
+        if reverse {
+            self.rows.reverse();
+        }
     }
 
     fn fill(&mut self, index: &Index<'_>, filling: FxHashMap<RowKey, Filling>, merge: bool) {

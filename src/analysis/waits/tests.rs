@@ -77,7 +77,7 @@ fn the_most_waited_for_comes_first_and_single_ones_are_put_together() {
     waits_on(&mut snapshot, 5, Wait::Select { cases: [own[2], own[2], shared].map(case).into() });
     locks(&mut snapshot, 6, lock);
     waits_on(&mut snapshot, 7, Wait::Channel { channel: None, direction: Direction::Send });
-    waits_on(&mut snapshot, 8, Wait::Sleep { until_ns: 1, left_ns: 0 });
+    waits_on(&mut snapshot, 8, Wait::Sleep { until_ns: 1, bubble_now_ns: None });
     assert_eq!(
         rows(&snapshot, true),
         [

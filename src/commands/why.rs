@@ -1,0 +1,52 @@
+//! `gospy why`
+
+use super::args::{Global, WhyArgs};
+use super::selection::verdict;
+use super::source::Sources;
+use super::streams::Streams;
+use super::{Exit, Failure};
+use crate::analysis::waits::{ById, Chain};
+use crate::analysis::{Diagnosis, Index, findings};
+use crate::model::Goid;
+use crate::report::waits::{json, why};
+
+pub(super) fn run(
+    arguments: &WhyArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Failure> {
+    let wanted = arguments.target.wanted();
+    let mut source = sources.open(&wanted)?;
+    let snapshot = source.capture(&arguments.target.options(false))?;
+    let index = Index::new(&snapshot);
+    let style = streams.out_style();
+    let found;
+    match arguments.goid {
+        Some(id) => {
+            let by_id = ById::of(&snapshot);
+            let Some(position) = by_id.position(Goid(id)) else {
+                let message = format!("there is no goroutine {id} in pid {}", snapshot.target.pid);
+                return Err(Failure::new(Exit::Error, message));
+            };
+            let chain = Chain::from(&index, &by_id, position);
+            match arguments.json {
+                true => streams.finish(|out| json::chain(out, &index, &chain))?,
+                false => streams.finish(|out| why::chain(out, style, &index, &chain))?,
+            }
+        }
+        None => {
+            found = findings::of_snapshot(&index);
+            let diagnosis = Diagnosis::of(&index, &found);
+            match arguments.json {
+                true => streams.finish(|out| json::diagnosis(out, &index, &diagnosis))?,
+                false => {
+                    // What to type for more.
+                    let target = wanted.as_typed();
+                    streams.finish(|out| why::diagnosis(out, style, &index, &diagnosis, &target))?;
+                }
+            }
+        }
+    }
+    verdict(&snapshot, global.strict)
+}

@@ -1,0 +1,282 @@
+//! What `gospy why` prints for people.
+
+use std::io::{self, Write};
+
+use super::words;
+use crate::analysis::diagnosis::Likely;
+use crate::analysis::waits::{ById, Chain, ChainEnd, Cycle, WaitRow};
+use crate::analysis::{Diagnosis, Index, PlaceKind};
+use crate::model::{Goroutine, HolderEvidence, LikelyHolder, WaitKind};
+use crate::report::clean::clean;
+use crate::report::findings;
+use crate::report::place::PlaceWords;
+use crate::report::resources;
+use crate::report::text::{Role, TextStyle, facts};
+use crate::report::units::{age, count, counted};
+
+/// Goroutines of a cycle that are named.
+const MEMBERS: usize = 8;
+
+/// Writes the chain of waits of one goroutine, a step with its evidence after the other.
+///
+/// # Errors
+/// Those of `out`.
+pub fn chain(out: &mut dyn Write, style: TextStyle, index: &Index<'_>, chain: &Chain) -> io::Result<()> {
+    for (nth, step) in chain.steps.iter().enumerate() {
+        let Some(goroutine) = index.snapshot().goroutines.get(step.goroutine) else { continue };
+        if let Some(holds) = step.holds {
+            let others = match step.other_holders {
+                0 => String::new(),
+                more => format!(" ({} may hold it as well)", counted(number(more), "other", "others")),
+            };
+            let by = format!("likely held by goroutine {}{others}", goroutine.id.0);
+            writeln!(out, "{}{}: {}", arrow(style), style.paint(Role::Attention, &by), evidence(holds))?;
+        } else if nth == 0 {
+            writeln!(out, "{}", style.paint(Role::Strong, &format!("goroutine {}", goroutine.id.0)))?;
+        }
+        for line in lines(index, goroutine) {
+            writeln!(out, "  {line}")?;
+        }
+    }
+    let (role, text) = end(index, chain);
+    writeln!(out, "{}{}", arrow(style), style.paint(role, &text))
+}
+
+fn arrow(style: TextStyle) -> String {
+    style.paint(Role::Dim, "└ ")
+}
+
+/// What speaks for a holder.
+fn evidence(holder: LikelyHolder) -> &'static str {
+    match holder.evidence {
+        HolderEvidence::OnStack { .. } => "the lock's address is on its stack, and it does not wait for it",
+    }
+}
+
+/// Where it is, what it waits for, and the state of that.
+fn lines(index: &Index<'_>, goroutine: &Goroutine) -> Vec<String> {
+    let snapshot = index.snapshot();
+    let mut lines = Vec::new();
+    if let Some(words) = PlaceWords::of(&snapshot.symbols, index.place(goroutine, PlaceKind::User)) {
+        lines.push(format!("at {}  {}", words.line(), words.source).trim_end().to_owned());
+    }
+    let for_long = index.age(goroutine).map(|known| format!(", for at least {}", age(known.at_least_ns)));
+    let does = match snapshot.waiting_on(goroutine) {
+        Some(wait) => words::waits(snapshot, wait),
+        None => format!("is {}", clean(index.state_text(goroutine))),
+    };
+    lines.push(format!("{does}{}", for_long.unwrap_or_default()));
+    if let Some(wait) = snapshot.waiting_on(goroutine) {
+        for (_, object) in snapshot.waits.objects_of(wait).take(4) {
+            let state = words::state(snapshot, object);
+            if !state.is_empty() {
+                lines.push(format!("{}: {state}", words::object(snapshot, object)));
+            }
+        }
+    }
+    lines
+}
+
+/// What follows the last step.
+fn end(index: &Index<'_>, chain: &Chain) -> (Role, String) {
+    let snapshot = index.snapshot();
+    let id = |step: usize| {
+        let step = chain.steps.get(step);
+        step.and_then(|step| snapshot.goroutines.get(step.goroutine)).map_or(0, |goroutine| goroutine.id.0)
+    };
+    let last = chain.steps.len().saturating_sub(1);
+    let (role, text) = match chain.end {
+        ChainEnd::NotBlocked => (Role::Good, format!("goroutine {} is not blocked", id(last))),
+        ChainEnd::Channel => {
+            (Role::Plain, "any goroutine with a reference to the channel can end this wait".to_owned())
+        }
+        ChainEnd::Forever => (Role::Bad, "certain: this wait never ends".to_owned()),
+        ChainEnd::Outside(kind) => (Role::Plain, outside(kind).to_owned()),
+        ChainEnd::Runtime(WaitKind::Coroutine) => (Role::Plain, "the other coroutine ends this wait".to_owned()),
+        ChainEnd::Runtime(_) => (Role::Plain, "the runtime ends this wait".to_owned()),
+        ChainEnd::NoHolder => (Role::Plain, "no goroutine is known to hold it".to_owned()),
+        ChainEnd::HolderGone => (Role::Plain, "that goroutine has ended".to_owned()),
+        ChainEnd::Cycle(first) => {
+            (Role::Bad, format!("likely held by goroutine {} again: a deadlock, if so", id(first)))
+        }
+        ChainEnd::Unknown(Some(why)) => (Role::Attention, format!("unknown: {}", words::unknown(why))),
+        ChainEnd::Unknown(None) => (Role::Attention, "what it waits for is unknown".to_owned()),
+        ChainEnd::TooLong => (Role::Attention, "the chain goes on".to_owned()),
+    };
+    (role, text)
+}
+
+fn outside(kind: WaitKind) -> &'static str {
+    match kind {
+        WaitKind::Network => "its peer ends this wait, or the deadline",
+        WaitKind::File => "whoever has the other end of the file ends this wait, or the deadline",
+        WaitKind::Sleep => "the clock ends this wait",
+        WaitKind::C => "the C code ends this wait",
+        _ => "the kernel ends this wait",
+    }
+}
+
+/// Writes what is wrong for certain, what is likely wrong, and that all else looks healthy.
+///
+/// # Errors
+/// Those of `out`.
+pub fn diagnosis(
+    out: &mut dyn Write,
+    style: TextStyle,
+    index: &Index<'_>,
+    diagnosis: &Diagnosis<'_>,
+    target: &str,
+) -> io::Result<()> {
+    let snapshot = index.snapshot();
+    let limits = resources::limits(&snapshot.target.resources);
+    let limits: Vec<String> = limits.into_iter().filter(|fact| fact.alarming).map(|fact| fact.text).collect();
+    if !diagnosis.certain.is_empty() || !limits.is_empty() {
+        facts::heading(out, style, "Certain", "")?;
+        for found in diagnosis.certain {
+            facts::paragraph(out, style, Role::Bad, &findings::sentence(found, index))?;
+            hint(out, style, found.finding.meaning())?;
+            if let Some(first) = found.positions.first().and_then(|&at| snapshot.goroutines.get(at)) {
+                more(out, style, &format!("gospy why {target} --goid {}", first.id.0))?;
+            }
+        }
+        for text in limits {
+            facts::paragraph(out, style, Role::Attention, &text)?;
+        }
+    }
+    if !diagnosis.likely.is_empty() {
+        facts::heading(out, style, "Likely", "")?;
+        for likely in &diagnosis.likely {
+            likely_words(out, style, index, likely, target)?;
+        }
+    }
+    let user = snapshot.goroutines.iter().filter(|goroutine| !goroutine.system && !goroutine.status.is_dead()).count();
+    let all = counted(number(user), "goroutine", "goroutines");
+    let kinds = waits_on(diagnosis);
+    if diagnosis.certain.is_empty() && diagnosis.likely.is_empty() {
+        writeln!(out, "{}", style.paint(Role::Good, &format!("nothing wrong found: {all}, {kinds}")))?;
+    } else {
+        facts::heading(out, style, "The rest", "")?;
+        writeln!(out, "  {all} in all, {kinds}")?;
+    }
+    more(out, style, &format!("gospy waits {target}"))
+}
+
+/// `40 wait on channels, 12 on connections`.
+fn waits_on(diagnosis: &Diagnosis<'_>) -> String {
+    let mut counts: Vec<(WaitKind, u64)> = Vec::new();
+    for row in diagnosis.waits.rows.iter().chain(&diagnosis.waits.others) {
+        match counts.iter_mut().find(|(kind, _)| *kind == row.kind) {
+            Some((_, sum)) => *sum += number(row.goroutines.len()),
+            None => counts.push((row.kind, number(row.goroutines.len()))),
+        }
+    }
+    counts.sort_by_key(|(kind, sum)| (std::cmp::Reverse(*sum), *kind));
+    if counts.is_empty() {
+        return "none waits".to_owned();
+    }
+    let words: Vec<String> =
+        counts.iter().map(|(kind, sum)| format!("{} {}", words::kind(*kind), count(*sum))).collect();
+    format!("waiting: {}", words.join(", "))
+}
+
+fn likely_words(
+    out: &mut dyn Write,
+    style: TextStyle,
+    index: &Index<'_>,
+    likely: &Likely,
+    target: &str,
+) -> io::Result<()> {
+    let snapshot = index.snapshot();
+    match likely {
+        Likely::Deadlock(cycle) => {
+            facts::paragraph(out, style, Role::Attention, &deadlock(index, cycle))?;
+            let first = cycle.goroutines.first().and_then(|&at| snapshot.goroutines.get(at));
+            let id = first.map_or(0, |goroutine| goroutine.id.0);
+            more(out, style, &format!("gospy why {target} --goid {id}"))
+        }
+        Likely::Contended(row) => {
+            let object = row.object(index).map_or_else(String::new, |object| words::object(snapshot, object));
+            let text = format!("{} for {object}{}", waiters(row), longest(row));
+            facts::paragraph(out, style, Role::Attention, &text)?;
+            if let Some(object) = row.object(index) {
+                hint(out, style, &words::state(snapshot, object))?;
+            }
+            let by_id = ById::of(snapshot);
+            let holder = row.holders(index).first();
+            if let Some((holder, position)) =
+                holder.and_then(|holder| Some((holder, by_id.position(holder.goroutine)?)))
+            {
+                let goroutine = snapshot.goroutines.get(position);
+                let does = goroutine.map(|goroutine| lines(index, goroutine).join("; ")).unwrap_or_default();
+                hint(out, style, &format!("likely held by goroutine {}: {}", holder.goroutine.0, evidence(*holder)))?;
+                hint(out, style, &format!("goroutine {} is {does}", holder.goroutine.0))?;
+            }
+            let first = row.goroutines.first().and_then(|&at| snapshot.goroutines.get(at));
+            more(out, style, &format!("gospy why {target} --goid {}", first.map_or(0, |goroutine| goroutine.id.0)))
+        }
+        Likely::Backlog(row) => {
+            let object = row.object(index);
+            let name = object.map_or_else(String::new, |object| words::object(snapshot, object));
+            let text = format!("{} to send to {name}{}: too few receive", waiters(row), longest(row));
+            facts::paragraph(out, style, Role::Attention, &text)?;
+            if let Some(object) = object {
+                hint(out, style, &words::state(snapshot, object))?;
+            }
+            more(out, style, &format!("gospy waits {target}"))
+        }
+    }
+}
+
+fn waiters(row: &WaitRow) -> String {
+    match row.goroutines.len() {
+        1 => "1 goroutine waits".to_owned(),
+        several => format!("{} goroutines wait", count(number(several))),
+    }
+}
+
+fn longest(row: &WaitRow) -> String {
+    row.longest_ns().map_or_else(String::new, |ns| format!(", the longest for at least {}", age(ns)))
+}
+
+/// `goroutines 18 and 19 wait for locks that likely are held by each other`.
+fn deadlock(index: &Index<'_>, cycle: &Cycle) -> String {
+    let snapshot = index.snapshot();
+    let ids: Vec<String> = cycle
+        .goroutines
+        .iter()
+        .take(MEMBERS)
+        .filter_map(|&at| snapshot.goroutines.get(at))
+        .map(|goroutine| goroutine.id.0.to_string())
+        .collect();
+    match ids.as_slice() {
+        [one] => format!("goroutine {one} waits for a lock that it likely holds itself: a deadlock, if so"),
+        [all @ .., last] => {
+            let more = match cycle.goroutines.len().saturating_sub(ids.len()) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let all = all.join(", ");
+            format!(
+                "goroutines {all} and {last}{more} wait for locks that likely are held by each other: a deadlock, if so"
+            )
+        }
+        [] => String::new(),
+    }
+}
+
+/// A line below another.
+fn hint(out: &mut dyn Write, style: TextStyle, text: &str) -> io::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "    {}", style.paint(Role::Plain, text))
+}
+
+/// The command that shows more.
+fn more(out: &mut dyn Write, style: TextStyle, command: &str) -> io::Result<()> {
+    writeln!(out, "    {}", style.paint(Role::Dim, &format!("more: {command}")))
+}
+
+fn number(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
