@@ -372,6 +372,12 @@ pub(super) struct WaitsArgs {
     /// Show at most N rows; 0 for all
     #[arg(help_heading = "Goroutines", long, value_name = "N")]
     pub(super) limit: Option<usize>,
+    /// Write a graph: .dot, .svg, .mmd (Mermaid) or .json
+    ///
+    /// Goroutines of one place are one node, and so are objects on which one goroutine each waits. Likely
+    /// deadlocks are red.
+    #[arg(help_heading = "Goroutines", long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["json", "each"])]
+    pub(super) graph: Option<PathBuf>,
     /// A row for each object, even where one goroutine waits
     ///
     /// Otherwise objects on which one goroutine each waits in the same place are one row, in text.

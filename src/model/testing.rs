@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
 use super::{
     Consistency, Frame, FrameId, GcPhase, GcStats, Goid, Goroutine, HeapStats, Label, Language, ModuleInfo, NotShown,
     PStatus, Pause, Processor, Provenance, Reading, Resources, Scheduler, Snapshot, Stack, StackFrame, StackState,
-    Status, SymbolPool, TargetInfo, TextMapping, Thread, WaitReasonId, Warnings,
+    Status, StrId, SymbolPool, TargetInfo, TextMapping, Thread, WaitReasonId, Warnings,
 };
 use crate::addr::Addr;
 
@@ -93,6 +93,12 @@ thread_local! {
 
 fn pool<R>(intern: impl FnOnce(&mut SymbolPool) -> R) -> R {
     POOL.with_borrow_mut(intern)
+}
+
+/// The id of a text in the names that the snapshots of this thread share.
+#[must_use]
+pub fn intern(text: &str) -> StrId {
+    pool(|pool| pool.intern_str(text))
 }
 
 /// Makes a [`Snapshot`]. Those that are made on one thread share their names and stacks, as those of one

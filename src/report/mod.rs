@@ -12,6 +12,8 @@ pub mod diff;
 pub mod doctor;
 pub mod findings;
 pub mod folded;
+#[cfg(all(test, feature = "cli"))]
+mod golden;
 pub mod json;
 pub mod labels;
 pub mod matching;

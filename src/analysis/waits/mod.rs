@@ -3,6 +3,7 @@
 //! * [`table`]: the objects that are waited on, with who waits, where, and for how long
 //! * [`chain`]: from one goroutine to what it waits for, to who probably holds that, and so on to the end
 //! * [`cycles`]: goroutines that wait for each other
+//! * [`graph`]: all of it as a graph of bounded size
 //!
 //! That a goroutine waits on an object is certain. That another one holds it is not, since Go's locks do not
 //! record their holders; whatever rests on that is called likely. Nothing here says that a goroutine can never
@@ -10,6 +11,7 @@
 
 pub mod chain;
 pub mod cycles;
+pub mod graph;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -115,14 +115,9 @@ fn at(width: usize) -> SummaryOptions {
     SummaryOptions { style: TextStyle { width: Some(width), colour: false }, ..Default::default() }
 }
 
-/// Compares with `src/report/text/golden/NAME`; `GOSPY_BLESS=1` writes it anew.
+/// Compares with `src/report/text/golden/NAME`.
 fn golden(name: &str, text: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/text/golden").join(name);
-    if std::env::var_os("GOSPY_BLESS").is_some() {
-        std::fs::write(&path, text).expect("the golden file can be written");
-    }
-    let want = std::fs::read_to_string(&path).expect("the golden file is there");
-    assert_eq!(text, want, "{name} differs; look at it, then run again with GOSPY_BLESS=1");
+    crate::report::golden::compare(&format!("text/golden/{name}"), text);
 }
 
 fn widest(text: &str) -> usize {

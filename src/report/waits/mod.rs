@@ -1,6 +1,9 @@
 //! What goroutines wait on, and why a program does not go on: for people, and as JSON.
 
+pub mod graph;
 pub mod json;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod why;
 pub(crate) mod words;

@@ -14,7 +14,11 @@ use crate::report::units::{age, count, counted};
 struct Shown<'t, 'i, 'a> {
     index: &'i Index<'a>,
     by_id: &'t ById,
+    is_wide: bool,
 }
+
+/// From this width on there is room for files, and for what holders do.
+const WIDE: usize = 110;
 
 /// Writes the table, at most `limit` rows of it, and what waits on no object.
 ///
@@ -44,11 +48,12 @@ pub fn write(
         writeln!(out, "\nno goroutine waits on a channel, a lock or a descriptor")?;
     } else {
         writeln!(out)?;
-        let table = Shown { index, by_id: &by_id };
+        let is_wide = style.width.is_none_or(|width| width >= WIDE);
+        let table = Shown { index, by_id: &by_id, is_wide };
         let has_holders = shown.iter().any(|row| !row.holders(index).is_empty());
         let columns: Vec<(Column, fn(&Shown<'_, '_, '_>, &WaitRow) -> CellText)> = [
             (true, Column::right("waiting"), waiting as fn(&Shown<'_, '_, '_>, &WaitRow) -> CellText),
-            (true, Column::shrinking("object", Shrink::Words), object),
+            (true, if is_wide { Column::shrinking("object", Shrink::Words) } else { Column::left("object") }, object),
             (true, Column::shrinking("state", Shrink::Words), state),
             (true, Column::right("longest"), longest),
             (true, Column::shrinking("where", Shrink::Place), place),
@@ -112,7 +117,8 @@ fn place(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
     let goroutine = shown.index.snapshot().goroutines.get(first.example);
     let place = goroutine.map(|goroutine| shown.index.place(goroutine, PlaceKind::User));
     let words = place.and_then(|place| PlaceWords::of(&shown.index.snapshot().symbols, place));
-    let cell = words.map_or_else(|| "an unknown place".to_owned(), |words| words.cell());
+    let cell = |words: PlaceWords| if shown.is_wide { words.cell() } else { words.function };
+    let cell = words.map_or_else(|| "an unknown place".to_owned(), cell);
     CellText::plain(match row.places.len() {
         0 | 1 => cell,
         more => format!("{cell} +{}", count(u64::try_from(more - 1).unwrap_or(u64::MAX))),
@@ -128,7 +134,7 @@ fn holder(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
         1 => format!("{}", first.goroutine.0),
         more => format!("{} or {} more", first.goroutine.0, more - 1),
     };
-    if let Some(position) = shown.by_id.position(first.goroutine) {
+    if let Some(position) = shown.by_id.position(first.goroutine).filter(|_| shown.is_wide) {
         let chain = Chain::from(shown.index, shown.by_id, position);
         let own = snapshot.goroutines.get(position).and_then(|goroutine| snapshot.waiting_on(goroutine));
         let does = match (own, chain.end) {

@@ -6,7 +6,7 @@ use super::words;
 use crate::analysis::diagnosis::Likely;
 use crate::analysis::waits::{ById, Chain, ChainEnd, Cycle, WaitRow};
 use crate::analysis::{Diagnosis, Index, PlaceKind};
-use crate::model::{Goroutine, HolderEvidence, LikelyHolder, WaitKind};
+use crate::model::{Goroutine, HolderEvidence, LikelyHolder, Wait, WaitKind};
 use crate::report::clean::clean;
 use crate::report::findings;
 use crate::report::place::PlaceWords;
@@ -91,10 +91,10 @@ fn end(index: &Index<'_>, chain: &Chain) -> (Role, String) {
             (Role::Plain, "any goroutine with a reference to the channel can end this wait".to_owned())
         }
         ChainEnd::Forever => (Role::Bad, "certain: this wait never ends".to_owned()),
-        ChainEnd::Outside(kind) => (Role::Plain, outside(kind).to_owned()),
+        ChainEnd::Outside(kind) => (Role::Plain, outside(kind, has_deadline(index, chain))),
         ChainEnd::Runtime(WaitKind::Coroutine) => (Role::Plain, "the other coroutine ends this wait".to_owned()),
         ChainEnd::Runtime(_) => (Role::Plain, "the runtime ends this wait".to_owned()),
-        ChainEnd::NoHolder => (Role::Plain, "no goroutine is known to hold it".to_owned()),
+        ChainEnd::NoHolder => (Role::Plain, no_holder(index, chain).to_owned()),
         ChainEnd::HolderGone => (Role::Plain, "that goroutine has ended".to_owned()),
         ChainEnd::Cycle(first) => {
             (Role::Bad, format!("likely held by goroutine {} again: a deadlock, if so", id(first)))
@@ -106,14 +106,34 @@ fn end(index: &Index<'_>, chain: &Chain) -> (Role, String) {
     (role, text)
 }
 
-fn outside(kind: WaitKind) -> &'static str {
-    match kind {
-        WaitKind::Network => "its peer ends this wait, or the deadline",
-        WaitKind::File => "whoever has the other end of the file ends this wait, or the deadline",
-        WaitKind::Sleep => "the clock ends this wait",
-        WaitKind::C => "the C code ends this wait",
-        _ => "the kernel ends this wait",
+/// What the last goroutine of a chain waits for.
+fn last_wait<'a>(index: &Index<'a>, chain: &Chain) -> Option<&'a Wait> {
+    let snapshot = index.snapshot();
+    snapshot.waiting_on(snapshot.goroutines.get(chain.steps.last()?.goroutine)?)
+}
+
+fn has_deadline(index: &Index<'_>, chain: &Chain) -> bool {
+    matches!(last_wait(index, chain), Some(Wait::Poll { deadline_ns: Some(_), .. }))
+}
+
+fn no_holder(index: &Index<'_>, chain: &Chain) -> &'static str {
+    match last_wait(index, chain).map(|wait| index.snapshot().waits.kind(wait)) {
+        Some(WaitKind::WaitGroup) => "any goroutine with a reference to it may call Done",
+        Some(WaitKind::Cond) => "any goroutine with a reference to it may call Signal or Broadcast",
+        Some(WaitKind::Semaphore) => "any goroutine with a reference to it may release it",
+        _ => "no goroutine is known to hold it",
     }
+}
+
+fn outside(kind: WaitKind, has_deadline: bool) -> String {
+    let who = match kind {
+        WaitKind::Network => "the peer",
+        WaitKind::File => "the other end of the file",
+        WaitKind::Sleep => "the clock",
+        WaitKind::C => "the C code",
+        _ => "the kernel",
+    };
+    format!("{who} ends this wait{}", if has_deadline { ", or its deadline does" } else { "" })
 }
 
 /// Writes what is wrong for certain, what is likely wrong, and that all else looks healthy.
@@ -130,6 +150,7 @@ pub fn diagnosis(
     let snapshot = index.snapshot();
     let limits = resources::limits(&snapshot.target.resources);
     let limits: Vec<String> = limits.into_iter().filter(|fact| fact.alarming).map(|fact| fact.text).collect();
+    let is_calm = diagnosis.certain.is_empty() && diagnosis.likely.is_empty() && limits.is_empty();
     if !diagnosis.certain.is_empty() || !limits.is_empty() {
         facts::heading(out, style, "Certain", "")?;
         for found in diagnosis.certain {
@@ -152,7 +173,7 @@ pub fn diagnosis(
     let user = snapshot.goroutines.iter().filter(|goroutine| !goroutine.system && !goroutine.status.is_dead()).count();
     let all = counted(number(user), "goroutine", "goroutines");
     let kinds = waits_on(diagnosis);
-    if diagnosis.certain.is_empty() && diagnosis.likely.is_empty() {
+    if is_calm {
         writeln!(out, "{}", style.paint(Role::Good, &format!("nothing wrong found: {all}, {kinds}")))?;
     } else {
         facts::heading(out, style, "The rest", "")?;
@@ -207,9 +228,10 @@ fn likely_words(
                 holder.and_then(|holder| Some((holder, by_id.position(holder.goroutine)?)))
             {
                 let goroutine = snapshot.goroutines.get(position);
-                let does = goroutine.map(|goroutine| lines(index, goroutine).join("; ")).unwrap_or_default();
                 hint(out, style, &format!("likely held by goroutine {}: {}", holder.goroutine.0, evidence(*holder)))?;
-                hint(out, style, &format!("goroutine {} is {does}", holder.goroutine.0))?;
+                for line in goroutine.map(|goroutine| lines(index, goroutine)).unwrap_or_default() {
+                    hint(out, style, &format!("  {line}"))?;
+                }
             }
             let first = row.goroutines.first().and_then(|&at| snapshot.goroutines.get(at));
             more(out, style, &format!("gospy why {target} --goid {}", first.map_or(0, |goroutine| goroutine.id.0)))
