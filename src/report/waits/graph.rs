@@ -334,8 +334,8 @@ fn svg(out: &mut dyn Write, graph: &WaitGraph, goroutines: &[Node], objects: &[N
             "<path d=\"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}\" fill=\"none\" stroke=\"{colour}\"{dash} \
              marker-{marker}=\"url(#to)\"/>"
         )?;
-        // Near the end that it leads to, where lines are apart.
-        let (x, y, anchor) = if is_hold { (x1 + 12, y1 - 3, "start") } else { (x2 - 12, y2 - 3, "end") };
+        // Where it comes from: lines that come together have words of their own.
+        let (x, y, anchor) = if is_hold { (x2 - 12, y2 + LINE, "end") } else { (x1 + 8, y1 - 4, "start") };
         writeln!(out, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{text}</text>")?;
     }
     for (nodes, frames, radius) in [(goroutines, &left, 2), (objects, &right, 12)] {
