@@ -4,8 +4,11 @@ use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use super::{Expr, Filter, FlagField, TextField};
-use crate::analysis::{Index, PlaceKind};
-use crate::model::{FrameId, Goroutine, LabelsId, StackId, StackState, Status, SymbolPool, WaitReasonId};
+use crate::analysis::{Index, PlaceKind, waits};
+use crate::model::{
+    Channel, FrameId, Goroutine, LabelsId, ObjectState, StackId, StackState, Status, SymbolPool, WaitKind, WaitObject,
+    WaitReasonId,
+};
 
 /// Applies a [`Filter`] to the goroutines of one snapshot. A regular expression sees each distinct stack,
 /// frame and reason once, however many goroutines there are.
@@ -24,6 +27,7 @@ enum Subject {
     Frame(FrameId),
     Stack(StackId),
     Labels(LabelsId),
+    Kind(WaitKind),
     Nothing,
 }
 
@@ -46,7 +50,28 @@ fn holds(expr: &Expr, goroutine: &Goroutine, index: &Index<'_>, memory: &mut [Fx
         Expr::Flag(FlagField::System) => goroutine.system,
         Expr::Flag(FlagField::Locked) => goroutine.locked,
         Expr::Number { field, comparison, value } => {
-            field.of(goroutine, index).is_some_and(|found| comparison.holds(found, *value))
+            field.any(goroutine, index, |found| comparison.holds(found, *value))
+        }
+        // As many different ones as goroutines: remembering them would cost more than asking again.
+        Expr::Text { field: TextField::Type, pattern, .. } => {
+            let snapshot = index.snapshot();
+            let of = |object: &WaitObject| match object.state {
+                ObjectState::Channel(Channel { element_type: Some(name), .. }) => {
+                    pattern.is_match(snapshot.symbols.str(name))
+                }
+                _ => false,
+            };
+            waits::objects(snapshot, goroutine).any(of)
+        }
+        Expr::Text { field: TextField::Peer, pattern, .. } => {
+            let of = |object: &WaitObject| match &object.state {
+                ObjectState::Descriptor { details: Some(details), .. } => {
+                    let known = [details.remote.as_deref(), details.path.as_deref()];
+                    known.into_iter().flatten().any(|text| pattern.is_match(text))
+                }
+                _ => false,
+            };
+            waits::objects(index.snapshot(), goroutine).any(of)
         }
         Expr::Text { field, pattern, slot } => {
             let Some(memory) = memory.get_mut(*slot) else { return false };
@@ -71,7 +96,13 @@ fn subjects(field: &TextField, goroutine: &Goroutine, index: &Index<'_>) -> [Opt
         }
         TextField::Start => one(frame(goroutine.start)),
         TextField::Creator => one(frame(goroutine.creator)),
+        TextField::Kind => {
+            let wait = index.snapshot().waiting_on(goroutine);
+            one(wait.map(|wait| Subject::Kind(index.snapshot().waits.kind(wait))))
+        }
         TextField::AnyLabel | TextField::Label(_) => one(goroutine.labels.map(Subject::Labels)),
+        // Asked without being remembered.
+        TextField::Type | TextField::Peer => one(None),
         TextField::Func | TextField::File => {
             let stack = match goroutine.stack {
                 StackState::Known(id) => Some(Subject::Stack(id)),
@@ -88,6 +119,7 @@ fn found(field: &TextField, pattern: &Regex, subject: Subject, index: &Index<'_>
     match subject {
         Subject::Nothing => pattern.is_match(""),
         Subject::Status(status) => pattern.is_match(status.name()),
+        Subject::Kind(kind) => pattern.is_match(kind.name()),
         Subject::Reason(id) => pattern.is_match(index.snapshot().wait_reason(id).unwrap_or("")),
         Subject::Frame(id) => in_frame(field, pattern, id, symbols),
         Subject::Stack(id) => symbols

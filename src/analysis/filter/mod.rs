@@ -17,8 +17,8 @@ use unicode_width::UnicodeWidthChar;
 
 pub use eval::Matcher;
 
-use super::Index;
-use crate::model::Goroutine;
+use super::{Index, waits};
+use crate::model::{Goroutine, ObjectState};
 
 /// The text that help shows below `--filter`.
 pub const HELP: &str = "\
@@ -34,6 +34,11 @@ means that a function on the stack contains it.
   creator  the function that created it
   label    pprof labels as key=value; label.KEY is one label's value
   age      how long it has been blocked at least: 30s, 5m, 1h30m
+  kind     what it waits on: channel, select, mutex, network, sleep, ...
+  object   address of that, as in object=0xc000012345
+  type     type of the channel's elements
+  peer     the other end of a connection, the path of a file
+  fd, deadline, holder   descriptor; time left; who likely holds the lock
   id, parent, m, thread, bubble   numbers: its id, its creator's, its M's, …
   stack    bytes of stack in use: 64KB, 1MB
   system, locked                  alone: the runtime's own; locked to its thread
@@ -115,6 +120,9 @@ enum TextField {
     Creator,
     AnyLabel,
     Label(String),
+    Kind,
+    Type,
+    Peer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +134,10 @@ enum NumberField {
     Bubble,
     Age,
     Stack,
+    Object,
+    Fd,
+    Deadline,
+    Holder,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,16 +168,36 @@ impl Comparison {
 }
 
 impl NumberField {
-    fn of(self, goroutine: &Goroutine, index: &Index<'_>) -> Option<u64> {
-        match self {
+    /// Whether `holds` one of its values: of an object there can be several, in a `select`.
+    fn any(self, goroutine: &Goroutine, index: &Index<'_>, mut holds: impl FnMut(u64) -> bool) -> bool {
+        let one = match self {
             Self::Id => Some(goroutine.id.0),
             Self::Parent => goroutine.parent.map(|id| id.0),
             Self::M => index.thread(goroutine).and_then(|thread| u64::try_from(thread.id).ok()),
-            Self::Thread => index.thread(goroutine)?.tid.and_then(|tid| u64::try_from(tid).ok()),
+            Self::Thread => {
+                let tid = index.thread(goroutine).and_then(|thread| thread.tid);
+                tid.and_then(|tid| u64::try_from(tid).ok())
+            }
             Self::Bubble => goroutine.bubble.map(std::num::NonZeroU64::get),
             Self::Age => index.wait_ns(goroutine),
             Self::Stack => goroutine.stack_used(),
-        }
+            Self::Deadline => waits::left_ns(index.snapshot(), goroutine),
+            Self::Object => {
+                let mut objects = waits::objects(index.snapshot(), goroutine);
+                return objects.any(|object| holds(object.addr.0));
+            }
+            Self::Fd => {
+                let mut objects = waits::objects(index.snapshot(), goroutine);
+                return objects
+                    .any(|object| matches!(object.state, ObjectState::Descriptor { fd, .. } if holds(fd.into())));
+            }
+            Self::Holder => {
+                let mut objects = waits::objects(index.snapshot(), goroutine);
+                return objects
+                    .any(|object| object.likely_holders.iter().flatten().any(|holder| holds(holder.goroutine.0)));
+            }
+        };
+        one.is_some_and(holds)
     }
 }
 

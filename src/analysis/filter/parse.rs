@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Comparison, Expr, Filter, FilterError, FlagField, NumberField, TextField};
 use crate::analysis::quantity::{parse_bytes, parse_duration};
-use crate::model::Status;
+use crate::model::{Status, WaitKind};
 
 /// Deepest nesting of parentheses and `not`.
 const MAX_DEPTH: usize = 64;
@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_PATTERN: usize = 1 << 20;
 
 const FIELDS: &str = "fields: state, reason, func, place, file, start, creator, label, label.KEY, age, id, parent, \
-                      m, thread, bubble, stack, system, locked";
+                      m, thread, bubble, stack, system, locked, kind, object, type, peer, fd, deadline, holder";
 
 pub(super) fn parse(expression: &str) -> Result<Filter, FilterError> {
     let mut parser = Parser { text: expression, at: 0, slots: 0, with_parts: String::new(), copied: 0 };
@@ -90,6 +90,13 @@ fn field(name: &str) -> Option<Field> {
         "thread" => Field::Number(NumberField::Thread),
         "bubble" => Field::Number(NumberField::Bubble),
         "stack" => Field::Number(NumberField::Stack),
+        "kind" => Field::Text(TextField::Kind),
+        "type" => Field::Text(TextField::Type),
+        "peer" => Field::Text(TextField::Peer),
+        "object" => Field::Number(NumberField::Object),
+        "fd" => Field::Number(NumberField::Fd),
+        "deadline" => Field::Number(NumberField::Deadline),
+        "holder" => Field::Number(NumberField::Holder),
         "system" => Field::Flag(FlagField::System),
         "locked" => Field::Flag(FlagField::Locked),
         _ => return None,
@@ -211,7 +218,7 @@ impl<'a> Parser<'a> {
             return Err(self.error(value_at, problem, example(&field)));
         }
         if let (Field::Text(text), Operator::Is) = (&field, operator)
-            && *text != TextField::State
+            && !matches!(text, TextField::State | TextField::Kind)
         {
             self.loosen(word, value, at.start);
         }
@@ -265,6 +272,11 @@ impl<'a> Parser<'a> {
                         let hint = format!("states: {}", states.join(", "));
                         return Err(self.error(value_at, format!("there is no state `{value}`"), hint));
                     }
+                    (TextField::Kind, _) if WaitKind::ALL.iter().all(|kind| kind.name() != value) => {
+                        let kinds: Vec<&str> = WaitKind::ALL.iter().map(|kind| kind.name()).collect();
+                        let hint = format!("kinds: {}", kinds.join(", "));
+                        return Err(self.error(value_at, format!("there is no kind `{value}`"), hint));
+                    }
                     _ => value,
                 };
                 let whole = format!("^(?:{})$", regex::escape(value));
@@ -284,13 +296,15 @@ impl<'a> Parser<'a> {
             }
             (Field::Number(field), operator) => {
                 let parsed = match field {
-                    NumberField::Age => parse_duration(value),
+                    NumberField::Age | NumberField::Deadline => parse_duration(value),
                     NumberField::Stack => parse_bytes(value),
+                    NumberField::Object => address(value),
                     _ => value.parse().ok(),
                 };
                 let Some(value) = parsed else {
                     let what = match field {
-                        NumberField::Age => "a duration",
+                        NumberField::Age | NumberField::Deadline => "a duration",
+                        NumberField::Object => "an address",
                         NumberField::Stack => "a size in bytes",
                         _ => "a number",
                     };
@@ -410,6 +424,11 @@ const STATES: &[Status] = &[
     Status::Unknown(0),
 ];
 
+/// `0x` and digits.
+fn address(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
 /// The state of that name in the runtime's spelling.
 fn state_named(value: &str) -> Option<&'static str> {
     STATES.iter().map(|state| state.name()).find(|name| name.eq_ignore_ascii_case(value))
@@ -421,9 +440,14 @@ fn example(field: &Field) -> &'static str {
         Field::Text(TextField::Reason) => "as in reason~chan or reason=\"chan receive\"",
         Field::Text(TextField::File) => "as in file~server.go",
         Field::Text(TextField::AnyLabel | TextField::Label(_)) => "as in label.user=alice",
-        Field::Text(_) => "as in func~main.worker",
         Field::Number(NumberField::Age) => "as in age>5m",
         Field::Number(NumberField::Stack) => "as in stack>64KB",
+        Field::Number(NumberField::Object) => "as in object=0xc000012345",
+        Field::Number(NumberField::Deadline) => "as in deadline<10s",
+        Field::Number(NumberField::Fd) => "as in fd=9",
+        Field::Text(TextField::Kind) => "as in kind=mutex",
+        Field::Text(TextField::Peer) => "as in peer~:5432",
+        Field::Text(_) => "as in func~main.worker",
         Field::Number(_) => "as in id=18",
         Field::Flag(_) => "as in not system",
     }

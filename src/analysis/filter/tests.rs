@@ -1,9 +1,13 @@
 use proptest::prelude::*;
 
 use super::Filter;
+use crate::addr::Addr;
 use crate::analysis::Index;
-use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::model::{Snapshot, Status};
+use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame, intern};
+use crate::model::{
+    Channel, ChannelTimer, DescriptorDetails, Direction, Goid, HolderEvidence, LikelyHolder, LockOperation, MutexState,
+    ObjectState, SelectCase, Snapshot, Status, TimerSource, Wait, WaitObject,
+};
 
 fn snapshot() -> Snapshot {
     let mut builder = SnapshotBuilder::new();
@@ -170,7 +174,7 @@ fn an_error_shows_the_place() {
     assert_eq!(
         error.to_string(),
         "there is no field `stat`\n    func~世界 and stat=waiting\n                  ^^^^\nfields: state, reason, func, \
-         place, file, start, creator, label, label.KEY, age, id, parent, m, thread, bubble, stack, system, locked"
+         place, file, start, creator, label, label.KEY, age, id, parent, m, thread, bubble, stack, system, locked, kind, object, type, peer, fd, deadline, holder"
     );
 }
 
@@ -211,5 +215,62 @@ proptest! {
             }
         }
         let _ = Filter::parse(&words.join(" "));
+    }
+}
+
+#[test]
+fn selects_by_what_is_waited_on() {
+    let job = intern("main.Job");
+    let mut snapshot = snapshot();
+    let channel = Channel { element_type: Some(job), ..Channel::default() };
+    let timer = ChannelTimer { deadline_ns: NOW_NS + 5_000_000_000, period_ns: 0, source: TimerSource::Time };
+    let details = DescriptorDetails { remote: Some("10.0.0.7:5432".into()), ..DescriptorDetails::default() };
+    let holder = LikelyHolder { goroutine: Goid(3), evidence: HolderEvidence::OnStack { at: Addr(1) } };
+    let states = [
+        ObjectState::Channel(channel),
+        ObjectState::Channel(Channel { timer: Some(timer), ..Channel::default() }),
+        ObjectState::Descriptor { fd: 9, network: true, details: Some(Box::new(details)) },
+        ObjectState::Mutex(MutexState::default()),
+    ];
+    let objects = states.map(|state| {
+        let object = WaitObject::new(Addr(0xc0_0000_1000), state);
+        snapshot.waits.add_object(WaitObject { likely_holders: Some([holder].into()), ..object })
+    });
+    let case = |channel| SelectCase { channel, direction: Direction::Receive };
+    let waits = [
+        Wait::Select { cases: [objects[0], objects[1]].map(case).into() },
+        Wait::Poll { object: objects[2], direction: Direction::Receive, deadline_ns: None },
+        Wait::Lock { object: objects[3], operation: LockOperation::Lock },
+    ];
+    for (at, wait) in waits.into_iter().enumerate() {
+        snapshot.goroutines[at].waiting_on = Some(snapshot.waits.add(wait));
+    }
+    let index = Index::new(&snapshot);
+    for (expression, wanted) in [
+        ("kind=select", vec![1]),
+        ("kind=network or kind=mutex", vec![2, 3]),
+        ("kind!=select", vec![2, 3, 4]),
+        ("type~Job", vec![1]),
+        ("type=main.Job", vec![1]),
+        ("peer~:5432", vec![2]),
+        ("fd=9", vec![2]),
+        ("fd!=9", vec![]),
+        ("deadline<10s", vec![1]),
+        ("deadline<4s", vec![]),
+        ("holder=3 and kind=mutex", vec![3]),
+        ("object=0xc000001000 and not kind=network", vec![1, 3]),
+        ("object=0x1", vec![]),
+    ] {
+        let found = Filter::parse(expression).unwrap().select(&index);
+        let ids: Vec<u64> = found.into_iter().map(|at| snapshot.goroutines[at].id.0).collect();
+        assert_eq!(ids, wanted, "{expression}");
+    }
+    for (expression, problem) in [
+        ("kind=mutexes", "there is no kind `mutexes`"),
+        ("object=12", "`12` is not an address"),
+        ("deadline>soon", "`soon` is not a duration"),
+        ("peer>3", "this field is text; it has no order"),
+    ] {
+        assert_eq!(Filter::parse(expression).unwrap_err().problem(), problem);
     }
 }

@@ -22,7 +22,7 @@ pub use table::{WaitRow, WaitSort, WaitTable, WaitedOn, Where};
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{Goid, LikelyHolder, Snapshot, WaitObjectId};
+use crate::model::{Goid, Goroutine, LikelyHolder, ObjectState, Snapshot, Wait, WaitObject, WaitObjectId};
 
 /// Goroutines by their ids.
 #[derive(Debug)]
@@ -41,6 +41,31 @@ impl ById {
     pub fn position(&self, id: Goid) -> Option<usize> {
         self.0.get(&id).copied()
     }
+}
+
+/// The objects that a goroutine waits on.
+pub fn objects<'s>(snapshot: &'s Snapshot, goroutine: &Goroutine) -> impl Iterator<Item = &'s WaitObject> {
+    let wait = snapshot.waiting_on(goroutine);
+    wait.into_iter().flat_map(|wait| snapshot.waits.objects_of(wait)).map(|(_, object)| object)
+}
+
+/// The time until the wait of a goroutine ends by itself, ns: a sleep, the deadline of a descriptor, the first
+/// timer of its channels. 0 where that time has come; `None` where it does not end by itself.
+#[must_use]
+pub fn left_ns(snapshot: &Snapshot, goroutine: &Goroutine) -> Option<u64> {
+    let wait = snapshot.waiting_on(goroutine)?;
+    let (now, then) = match wait {
+        Wait::Sleep { until_ns, bubble_now_ns } => (bubble_now_ns.unwrap_or(snapshot.monotonic_ns), Some(*until_ns)),
+        Wait::Poll { deadline_ns, .. } => (snapshot.monotonic_ns, *deadline_ns),
+        _ => {
+            let timer = |object: &WaitObject| match object.state {
+                ObjectState::Channel(channel) => channel.timer.map(|timer| timer.deadline_ns),
+                _ => None,
+            };
+            (snapshot.monotonic_ns, objects(snapshot, goroutine).filter_map(timer).min())
+        }
+    };
+    then.map(|then| then.saturating_sub(now))
 }
 
 /// The locks that a goroutine waits for, with those that probably hold them. One that selects waits for none.
