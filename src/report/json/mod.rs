@@ -12,6 +12,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 pub mod types;
+mod visit;
 
 use std::io::{self, Write};
 
@@ -26,6 +27,7 @@ pub(crate) use convert::time;
 pub(crate) use escape::{to_writer, to_writer_pretty};
 use shared::SharedJson;
 use types::{Document, Frame, Goroutine, Goroutines, Place};
+pub use visit::ReadBackError;
 
 /// Raised only by a change that breaks readers: a key renamed, removed, or with another meaning.
 /// New keys and new values of open enumerations do not raise it.
