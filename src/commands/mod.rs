@@ -16,6 +16,7 @@ mod files;
 mod generated;
 mod help;
 mod input;
+mod list_args;
 pub mod live;
 mod ps;
 mod rules;
@@ -29,6 +30,7 @@ mod stack;
 pub mod streams;
 mod summary;
 mod target;
+mod target_args;
 #[cfg(test)]
 mod target_tests;
 #[cfg(test)]
