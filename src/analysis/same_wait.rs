@@ -46,7 +46,7 @@ pub enum Between {
     Unknown,
 }
 
-/// One goroutine in one reading, as far as that says whether another is of the same wait. Ids are those
+/// One goroutine in one snapshot, as far as that says whether another is of the same wait. Ids are those
 /// of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
@@ -160,7 +160,7 @@ impl Stillness {
         Self { since_ns: now_ns, passed: 0 }
     }
 
-    /// The same after another reading.
+    /// The same after another snapshot.
     #[must_use]
     pub fn then(self, between: Between, now_ns: u64) -> Self {
         match between {
@@ -171,7 +171,7 @@ impl Stillness {
         }
     }
 
-    /// From then on it has not run: the time of a reading, by the clock that the readings were given with.
+    /// From then on it has not run: the time of a snapshot, by the clock that the snapshots were given with.
     /// That of the latest one means nothing.
     #[must_use]
     pub fn since_ns(self) -> u64 {
@@ -187,9 +187,9 @@ mod tests {
         Marks { run_seq: Some(run_seq), stamp_ns }
     }
 
-    fn since(readings: &[Marks]) -> u64 {
+    fn since(snapshots: &[Marks]) -> u64 {
         let mut still = Stillness::new(0);
-        for (now, pair) in (1..).zip(readings.windows(2)) {
+        for (now, pair) in (1..).zip(snapshots.windows(2)) {
             still = still.then(pair[0].until(pair[1]), now);
         }
         still.since_ns()
@@ -216,8 +216,8 @@ mod tests {
     fn equal_bytes_count_after_three_intervals() {
         let same = [marks(7, None); 6];
         // The latest sample shows nothing.
-        for readings in 1..=3 {
-            assert_eq!(since(&same[..readings]), u64::try_from(readings - 1).unwrap());
+        for snapshots in 1..=3 {
+            assert_eq!(since(&same[..snapshots]), u64::try_from(snapshots - 1).unwrap());
         }
         assert_eq!((since(&same[..4]), since(&same)), (2, 2));
         // One coincidence, after which it waits: what it did before does not count.
@@ -237,9 +237,9 @@ mod tests {
         };
         let (mut pairs, mut wrong) = (0, 0);
         for _ in 0..20_000 {
-            let readings: Vec<_> = (0..8).map(|_| byte()).collect();
-            pairs += readings.windows(2).filter(|pair| pair[0].run_seq == pair[1].run_seq).count();
-            wrong += (2..=8).filter(|&until| since(&readings[..until]) < u64::try_from(until - 1).unwrap()).count();
+            let snapshots: Vec<_> = (0..8).map(|_| byte()).collect();
+            pairs += snapshots.windows(2).filter(|pair| pair[0].run_seq == pair[1].run_seq).count();
+            wrong += (2..=8).filter(|&until| since(&snapshots[..until]) < u64::try_from(until - 1).unwrap()).count();
         }
         assert!(pairs > 300, "bytes do agree by chance: {pairs}");
         assert_eq!((wrong, LEAST_INTERVALS), (0, 3));

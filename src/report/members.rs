@@ -1,4 +1,4 @@
-//! Goroutines of a census in words and in JSON: what reports about several readings have in common.
+//! Goroutines of a census in words and in JSON: what reports about several snapshots have in common.
 
 use std::io::{self, Write};
 
@@ -120,7 +120,7 @@ impl From<WaitRange> for Waits {
     }
 }
 
-/// One of the readings that a report is about.
+/// One of the snapshots that a report is about.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Side<'a> {
     /// The file's name, or the pid in words.

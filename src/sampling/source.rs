@@ -9,7 +9,7 @@ pub enum SourceEnd {
     Ended(String),
     /// The recording is at its end.
     Finished,
-    /// This reading failed; the next one may not.
+    /// This sample failed; the next one may not.
     Failed(String),
 }
 

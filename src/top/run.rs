@@ -40,7 +40,7 @@ impl From<io::Error> for Message {
     }
 }
 
-/// Shows what `sampler` reads on the terminal until somebody leaves.
+/// Shows what `sampler` reads on the terminal until it is left.
 ///
 /// # Errors
 /// Those of the terminal, which is given back in any case.

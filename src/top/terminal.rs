@@ -86,7 +86,7 @@ impl Screen {
     }
 
     /// Gives the terminal back and stops this process, as Ctrl-Z does with other programs. Returns
-    /// when somebody has continued it, with the terminal taken over again.
+    /// once it is continued, with the terminal taken over again.
     ///
     /// # Errors
     /// Those of the terminal.

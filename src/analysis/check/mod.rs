@@ -145,7 +145,7 @@ impl Offender {
 pub enum Reason {
     /// Nothing was read.
     Unread,
-    /// The program was read once, and growth takes two readings.
+    /// The program was read once, and growth takes two snapshots.
     ReadOnce,
     /// A rate takes more samples.
     TooFewSamples {
@@ -178,9 +178,9 @@ pub enum Reason {
         /// How many, the runtime's own ones left out.
         goroutines: u64,
     },
-    /// Goroutines were left out when the reading was written.
+    /// Goroutines were left out when the snapshot was written.
     Partial,
-    /// The reading holds no stacks to look for functions in.
+    /// The snapshot holds no stacks to look for functions in.
     NoStacks,
     /// The program is stopped: that its goroutines wait means nothing.
     Stopped,

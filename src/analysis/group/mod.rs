@@ -59,7 +59,7 @@ pub struct Group<E = usize, D = Sizes> {
 /// Stacks, parents and labels of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Sizes {
-    /// Stack in use by all of them, bytes, as far as known.
+    /// Stack in use by all of them, bytes, where known.
     pub stack_used: u64,
     /// Stack reserved by all of them, bytes.
     pub stack_reserved: u64,
