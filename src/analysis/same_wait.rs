@@ -22,7 +22,7 @@ use crate::addr::Addr;
 use crate::model::{FrameId, Goroutine, StackState};
 
 /// How many intervals in a row have to agree before equal bytes count.
-pub const LEAST_INTERVALS: u8 = 3;
+pub(crate) const LEAST_INTERVALS: u8 = 3;
 
 /// What the runtime keeps of a goroutine that changes when it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum Between {
 /// One goroutine in one snapshot, as far as that says whether another is of the same wait. Ids are those
 /// of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub(crate) struct Wait {
     state: Word,
     reason: Option<Word>,
     /// The g and its stack pointer; `None` where that was not recorded.
@@ -69,7 +69,7 @@ impl Wait {
     /// Of a snapshot. Without `stacks`, which is for snapshots of different pools, only the stack pointer
     /// says where it is.
     #[must_use]
-    pub fn of(goroutine: &Goroutine, stacks: bool) -> Self {
+    pub(crate) fn of(goroutine: &Goroutine, stacks: bool) -> Self {
         Self {
             state: Word::Status(goroutine.status),
             reason: goroutine.wait_reason.map(Word::Reason),
@@ -83,7 +83,7 @@ impl Wait {
 
     /// Of a census. Without `stacks`, which is for a census that has none, its place counts.
     #[must_use]
-    pub fn of_member(member: &Member, stacks: bool) -> Self {
+    pub(crate) fn of_member(member: &Member, stacks: bool) -> Self {
         Self {
             state: Word::Text(member.state),
             reason: member.reason.map(Word::Text),
@@ -97,7 +97,7 @@ impl Wait {
 
     /// What this, and `elapsed_ns` later `now`, show about the time between.
     #[must_use]
-    pub fn until(&self, now: &Self, elapsed_ns: i128) -> Between {
+    pub(crate) fn until(&self, now: &Self, elapsed_ns: i128) -> Between {
         let same_place = self.state == now.state
             && self.reason == now.reason
             && self.at.zip(now.at).is_none_or(|(was, now)| was == now)
@@ -147,7 +147,7 @@ impl Marks {
 
 /// Since when a goroutine has been in one wait, as far as that can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stillness {
+pub(crate) struct Stillness {
     since_ns: u64,
     /// Intervals before `since_ns` in which only the byte agreed.
     passed: u8,
@@ -156,13 +156,13 @@ pub struct Stillness {
 impl Stillness {
     /// Of a goroutine that is first seen in a wait, or in another one than before.
     #[must_use]
-    pub fn new(now_ns: u64) -> Self {
+    pub(crate) fn new(now_ns: u64) -> Self {
         Self { since_ns: now_ns, passed: 0 }
     }
 
     /// The same after another snapshot.
     #[must_use]
-    pub fn then(self, between: Between, now_ns: u64) -> Self {
+    pub(crate) fn then(self, between: Between, now_ns: u64) -> Self {
         match between {
             Between::Still => self,
             Between::Likely if self.passed.saturating_add(1) >= LEAST_INTERVALS => self,
@@ -174,7 +174,7 @@ impl Stillness {
     /// From then on it has not run: the time of a snapshot, by the clock that the snapshots were given with.
     /// That of the latest one means nothing.
     #[must_use]
-    pub fn since_ns(self) -> u64 {
+    pub(crate) fn since_ns(self) -> u64 {
         self.since_ns
     }
 }

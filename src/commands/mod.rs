@@ -25,7 +25,7 @@ mod save;
 mod selection;
 mod shorthand;
 mod snapshots;
-pub mod source;
+pub(crate) mod source;
 mod stack;
 pub mod streams;
 mod summary;

@@ -5,26 +5,26 @@
 
 pub mod captures;
 pub mod check;
-pub mod clean;
+pub(crate) mod clean;
 mod death;
 pub mod diff;
 #[cfg(feature = "cli")]
 pub mod doctor;
-pub mod findings;
+pub(crate) mod findings;
 pub mod folded;
 pub mod json;
-pub mod labels;
-pub mod matching;
-pub mod members;
+pub(crate) mod labels;
+pub(crate) mod matching;
+pub(crate) mod members;
 pub(crate) mod place;
 pub mod pprof;
 #[cfg(feature = "cli")]
 pub mod processes;
 mod protobuf;
 pub(crate) mod resources;
-pub mod stack_groups;
+pub(crate) mod stack_groups;
 #[cfg(test)]
 mod stack_tests;
 pub mod text;
 pub mod traceback;
-pub mod units;
+pub(crate) mod units;

@@ -10,12 +10,12 @@
 //! What the snapshots say over time is [`crate::analysis::series`]. Nothing here formats, prints or knows
 //! an exit status.
 
-pub mod cpu;
-pub mod follow;
-pub mod monitor;
-pub mod pacer;
-pub mod sampler;
-pub mod source;
+pub(crate) mod cpu;
+pub(crate) mod follow;
+pub(crate) mod monitor;
+pub(crate) mod pacer;
+pub(crate) mod sampler;
+pub(crate) mod source;
 
 pub use monitor::{Monitor, Report};
 pub use pacer::Pacer;

@@ -4,6 +4,7 @@ use crate::model::Snapshot;
 
 /// Why there is no further snapshot, or none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SourceEnd {
     /// The process has ended. The text says what is known about it.
     Ended(String),

@@ -58,6 +58,7 @@ impl std::fmt::Display for Allowance {
 
 /// A rule.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Rule {
     /// At most this many goroutines.
     MaxGoroutines(u64),
@@ -108,6 +109,7 @@ pub struct Rules {
 
 /// Goroutines that broke a rule, by stack.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Offender {
     /// How many.
     pub count: u64,
@@ -142,6 +144,7 @@ impl Offender {
 
 /// Why a rule could not be judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Reason {
     /// Nothing was read.
     Unread,
@@ -188,6 +191,7 @@ pub enum Reason {
 
 /// The result of a rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It holds.
     Holds,
@@ -199,6 +203,7 @@ pub enum Outcome {
 
 /// The result of a rule, and why.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Which.
     pub rule: Rule,

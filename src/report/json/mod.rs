@@ -5,7 +5,7 @@
 
 mod convert;
 mod escape;
-pub mod hex;
+pub(crate) mod hex;
 pub mod read;
 pub mod restore;
 mod shared;

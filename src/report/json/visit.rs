@@ -21,6 +21,7 @@ const LARGEST: u64 = 16 << 30;
 
 /// Why a file could not be read back.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadBackError {
     /// It is no JSON, not that of a snapshot, or cannot be read.
     #[error("{0}")]
