@@ -1,7 +1,7 @@
 //! Functions of snapshots and analyses to a writer.
 //!
 //! A report never captures, never ends the program, and never colours unless asked to. What it shows
-//! of the target in text is cleaned first; see [`clean`]. Errors are those of the writer.
+//! of the target in text is cleaned first; see `clean`. Errors are those of the writer.
 
 pub mod captures;
 pub mod check;

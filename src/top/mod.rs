@@ -1,7 +1,7 @@
 //! The live view: a state, the events that change it, and a pure drawing function.
 //!
 //! It stands beside the commands: [`state`] decides, [`draw`] shows, [`crate::sampling`] reads on a
-//! thread of its own, [`terminal`] keeps the terminal, [`stream`] does without one. Neither state nor
+//! thread of its own, `terminal` keeps the terminal, [`stream`] does without one. Neither state nor
 //! drawing knows where snapshots come from, what time it is, or that there is a terminal, so both are tested as functions.
 
 pub(crate) mod atoms;
