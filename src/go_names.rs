@@ -7,13 +7,13 @@
 
 mod origin;
 
-pub use origin::{Origin, Origins};
+pub(crate) use origin::{Origin, Origins};
 
 use std::borrow::Cow;
 
 /// The minor version of a Go 1 toolchain: 26 for `go1.26.6`, `go1.26-custom`, `devel go1.26-ab12`.
 #[must_use]
-pub fn minor_of(go_version: &str) -> Option<u32> {
+pub(crate) fn minor_of(go_version: &str) -> Option<u32> {
     let (_, after) = go_version.split_once("go1.")?;
     let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
     after.get(..end)?.parse().ok()
@@ -23,7 +23,7 @@ pub fn minor_of(go_version: &str) -> Option<u32> {
 /// `runtime.gopanic` is `panic`, and from 1.21 on type arguments are `[...]`; 1.27 knows generic
 /// methods with two lists of them.
 #[must_use]
-pub fn printed(name: &str, minor: u32) -> Cow<'_, str> {
+pub(crate) fn printed(name: &str, minor: u32) -> Cow<'_, str> {
     if name == "runtime.gopanic" {
         return Cow::Borrowed("panic");
     }
@@ -94,7 +94,7 @@ fn between_lists(inner: &str) -> Lists<'_> {
 /// Where the package path ends in a function's name: at the first dot after the last slash that comes before
 /// any type argument.
 #[must_use]
-pub fn package_end(name: &str) -> Option<usize> {
+pub(crate) fn package_end(name: &str) -> Option<usize> {
     let plain = name.get(..name.find('[').unwrap_or(name.len()))?;
     let base = plain.rfind('/').map_or(0, |slash| slash + 1);
     plain.get(base..)?.find('.').map(|point| base + point)
@@ -103,7 +103,7 @@ pub fn package_end(name: &str) -> Option<usize> {
 /// The package path of a function: `gopkg.in/yaml.v3` for `gopkg.in/yaml%2ev3.(*parser).peek` (the linker
 /// escapes dots in the last element); `None` for a name without one.
 #[must_use]
-pub fn package(name: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn package(name: &str) -> Option<Cow<'_, str>> {
     let path = name.get(..package_end(name)?)?;
     if path.is_empty() {
         return None;
@@ -132,7 +132,7 @@ fn hex(digit: u8) -> Option<u8> {
 /// directory (`time.Sleep` and `sync.runtime_Semacquire` are written there and only have other packages'
 /// names).
 #[must_use]
-pub fn is_runtime(function: &str, file: &str) -> bool {
+pub(crate) fn is_runtime(function: &str, file: &str) -> bool {
     let by_name =
         ["runtime.", "runtime/internal/", "internal/runtime/"].iter().any(|prefix| function.starts_with(prefix));
     let Some((dir, _)) = file.rsplit_once('/') else { return by_name };
@@ -144,7 +144,7 @@ pub fn is_runtime(function: &str, file: &str) -> bool {
 /// runtime/traceback.go): the runtime's own are hidden unless users call them, or they mean that
 /// finalizers or cleanups are running.
 #[must_use]
-pub fn is_shown(name: &str, minor: u32) -> bool {
+pub(crate) fn is_shown(name: &str, minor: u32) -> bool {
     let context = minor >= 25 && matches!(name, "runtime.runFinalizers" | "runtime.runCleanups");
     context || (name.contains('.') && (!name.starts_with("runtime.") || is_exported_runtime(name, minor)))
 }
@@ -152,7 +152,7 @@ pub fn is_shown(name: &str, minor: u32) -> bool {
 /// Whether a name in package runtime is one that users call (`isExportedRuntime`). Until 1.22 the
 /// first letter decided; from 1.23 on methods count by receiver and name.
 #[must_use]
-pub fn is_exported_runtime(name: &str, minor: u32) -> bool {
+pub(crate) fn is_exported_runtime(name: &str, minor: u32) -> bool {
     let Some(name) = name.strip_prefix("runtime.") else { return false };
     let upper = |text: &str| text.starts_with(|c: char| c.is_ascii_uppercase());
     if minor <= 22 {
@@ -171,7 +171,7 @@ pub fn is_exported_runtime(name: &str, minor: u32) -> bool {
 /// program's (`isSystemGoroutine`, runtime/traceback.go), for those kinds that the start function
 /// decides.
 #[must_use]
-pub fn is_system_start(function: &str) -> bool {
+pub(crate) fn is_system_start(function: &str) -> bool {
     function.starts_with("runtime.")
         && !matches!(function, "runtime.main" | "runtime.handleAsyncEvent" | "runtime.corostart")
 }
@@ -179,7 +179,7 @@ pub fn is_system_start(function: &str) -> bool {
 /// Whether a function is the compiler's wrapper of the call in a `go` statement (`main.main.gowrap1`,
 /// cmd/compile `closureName`, 1.22 on).
 #[must_use]
-pub fn is_go_wrapper(function: &str) -> bool {
+pub(crate) fn is_go_wrapper(function: &str) -> bool {
     let own = function.rsplit_once('.').map_or(function, |(_, own)| own);
     own.strip_prefix("gowrap").is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()))
 }

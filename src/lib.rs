@@ -6,7 +6,7 @@
 //! * [`image`]: what the binary says
 //! * [`runtime`]: where this version of Go keeps things
 //! * [`capture`]: one walk through them, giving a snapshot
-//! * [`go_names`]: what the name of a Go function says
+//! * `go_names`: what the name of a Go function says
 //! * [`model`]: the snapshot, pure data
 //! * [`analysis`]: functions of snapshots
 //! * [`inspect`]: which Go programs run, and how reading one would go
@@ -45,6 +45,38 @@
 //! # }
 //! ```
 //!
+//! What is listed, in which order and how much of it, is a [`analysis::Request`]; the [`analysis::Answer`] to it
+//! is what reports are written from:
+//!
+//! ```
+//! use gospy::analysis::{Answer, Filter, GroupBy, Index, Request, answer::Rows};
+//! use gospy::capture::{CaptureOptions, OpenOptions, Session};
+//! use gospy::process::core::{CoreOptions, CoreTarget};
+//! use gospy::report::json::{self, JsonOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let file = "fixtures/captures/tiny-1.26.6-amd64.capture";
+//! # let target = CoreTarget::open(file.as_ref(), &CoreOptions::default())?;
+//! # let mut session = Session::open(Box::new(target), &OpenOptions::default())?;
+//! # let snapshot = session.capture(&CaptureOptions { stacks: true, ..CaptureOptions::default() })?;
+//! let index = Index::new(&snapshot);
+//! let waiting = "state=waiting and not system";
+//! let request = Request {
+//!     filter: Some((waiting.to_owned(), Filter::parse(waiting)?)),
+//!     rows: Rows::Groups(GroupBy::Stack),
+//!     ..Request::default()
+//! };
+//! let answer = Answer::of(&index, request);
+//! assert_eq!((answer.matching(), answer.counts().total, answer.findings().len()), (2, 7, 0));
+//! let mut document = Vec::new();
+//! json::write(&mut document, &answer, JsonOptions::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Options are built with `..Default::default()`, so that one more of them breaks nothing; results and errors are
+//! `#[non_exhaustive]`. What is public is what a program can use; everything else is the crate's own.
+//!
 //! Errors of all layers have a kind ([`capture::SourceError::kind`]). The command line and the live view are
 //! the features `cli` and `top`, on by default; without them neither is built, nor what only they need. The
 //! feature `testing` has made-up processes and snapshots for tests.
@@ -64,11 +96,11 @@ pub mod bytes;
 pub mod capture;
 #[cfg(feature = "cli")]
 pub mod commands;
-pub mod go_names;
+pub(crate) mod go_names;
 pub mod image;
 pub mod inspect;
 pub mod model;
-pub mod new_file;
+pub(crate) mod new_file;
 pub mod process;
 pub mod report;
 pub mod runtime;

@@ -28,9 +28,9 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 
 /// Owner only: stacks may hold secrets.
-pub const PRIVATE: u32 = 0o600;
+pub(crate) const PRIVATE: u32 = 0o600;
 /// Readable by everyone.
-pub const PUBLIC: u32 = 0o644;
+pub(crate) const PUBLIC: u32 = 0o644;
 
 /// Maximum symbolic links in one path, as in the kernel.
 const MAX_LINKS: usize = 40;

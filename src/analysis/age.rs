@@ -59,7 +59,7 @@ impl Age {
 /// Why no wait in a snapshot has an age, if the reason is too few garbage collections: the first one stamps
 /// nothing. `None` if there were enough, or that is unknown.
 #[must_use]
-pub fn why_unknown(snapshot: &Snapshot) -> Option<&'static str> {
+pub(crate) fn why_unknown(snapshot: &Snapshot) -> Option<&'static str> {
     match snapshot.gc.as_ref()?.cycles {
         0 => Some("no GC yet"),
         1 => Some("only one GC yet"),

@@ -131,6 +131,7 @@ impl Request {
 
 /// The rows of a section.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum List {
     /// Positions of goroutines.
     Each(Vec<usize>),
@@ -145,6 +146,7 @@ pub enum List {
 
 /// What a limit leaves out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeftOut {
     /// Rows.
     pub rows: u64,
@@ -154,6 +156,7 @@ pub struct LeftOut {
 
 /// Goroutines that are listed together.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Section {
     /// Whether they are the runtime's own; `None` where both kinds are listed together.
     pub system: Option<bool>,

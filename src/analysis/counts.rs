@@ -8,6 +8,7 @@ use crate::model::{Snapshot, Status, WaitReasonId};
 
 /// Totals over all goroutines of a snapshot, the dead apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Goroutines that are not dead.
     pub total: u64,

@@ -38,13 +38,13 @@ pub struct Labels {
 
 /// Counts label sets.
 #[derive(Clone, Debug, Default)]
-pub struct LabelTally {
+pub(crate) struct LabelTally {
     sets: FxHashMap<LabelsId, u64>,
 }
 
 impl LabelTally {
     /// Counts one more goroutine, with these labels.
-    pub fn add(&mut self, labels: Option<LabelsId>) {
+    pub(crate) fn add(&mut self, labels: Option<LabelsId>) {
         if let Some(labels) = labels {
             *self.sets.entry(labels).or_default() += 1;
         }
@@ -52,7 +52,7 @@ impl LabelTally {
 
     /// What was counted, by key and value.
     #[must_use]
-    pub fn finish(self, symbols: &SymbolPool) -> Labels {
+    pub(crate) fn finish(self, symbols: &SymbolPool) -> Labels {
         let mut keys: FxHashMap<StrId, FxHashMap<StrId, u64>> = FxHashMap::default();
         for (set, count) in self.sets {
             for label in symbols.labels(set) {

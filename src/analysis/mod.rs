@@ -4,24 +4,24 @@
 //! in the number of goroutines (sorting apart): what depends on names is worked out once for each
 //! distinct name or stack, and goroutines are compared by ids.
 
-pub mod age;
+pub(crate) mod age;
 pub mod answer;
 pub mod census;
 pub mod check;
-pub mod counts;
+pub(crate) mod counts;
 pub mod diagnosis;
 pub mod diff;
 pub mod filter;
 pub mod findings;
 pub mod group;
-pub mod index;
-pub mod labels;
-pub mod place;
-pub mod quantity;
-pub mod same_wait;
+pub(crate) mod index;
+pub(crate) mod labels;
+pub(crate) mod place;
+pub(crate) mod quantity;
+pub(crate) mod same_wait;
 pub mod series;
-pub mod sort;
-pub mod sysmon;
+pub(crate) mod sort;
+pub(crate) mod sysmon;
 pub mod waits;
 
 pub use age::{Age, AgeSource};

@@ -120,7 +120,7 @@ pub struct Ends {
 
 /// Chooses places, working out each stack and each frame once. Ids are those of one pool.
 #[derive(Debug, Default)]
-pub struct Places {
+pub(crate) struct Places {
     origins: Origins,
     stacks: FxHashMap<StackId, Option<Spot>>,
     frames: FxHashMap<FrameId, Origin>,
@@ -129,12 +129,12 @@ pub struct Places {
 impl Places {
     /// For stacks of a program.
     #[must_use]
-    pub fn new(origins: Origins) -> Self {
+    pub(crate) fn new(origins: Origins) -> Self {
         Self { origins, stacks: FxHashMap::default(), frames: FxHashMap::default() }
     }
 
     /// The place of a goroutine.
-    pub fn of(&mut self, pool: &SymbolPool, ends: Ends) -> Place {
+    pub(crate) fn of(&mut self, pool: &SymbolPool, ends: Ends) -> Place {
         if let (true, Some(start)) = (ends.system, ends.start) {
             return Place::At(Spot::at(started_in(pool, ends.stack, start)));
         }
@@ -147,7 +147,7 @@ impl Places {
     }
 
     /// The place that a stack stands for; `None` for one without frames.
-    pub fn of_stack(&mut self, pool: &SymbolPool, stack: StackId) -> Option<Spot> {
+    pub(crate) fn of_stack(&mut self, pool: &SymbolPool, stack: StackId) -> Option<Spot> {
         if let Some(&known) = self.stacks.get(&stack) {
             return known;
         }
@@ -242,7 +242,7 @@ fn started_in(pool: &SymbolPool, stack: Option<StackId>, start: FrameId) -> Fram
 /// Whose code is whose in a snapshot: what its build info says, and where the first function of the
 /// runtime that is met has its source.
 #[must_use]
-pub fn origins_of(snapshot: &Snapshot) -> Origins {
+pub(crate) fn origins_of(snapshot: &Snapshot) -> Origins {
     /// Every goroutine that waits is in a function of the runtime, so the first will do.
     const LOOKED_AT: usize = 1_000;
     let mut origins = origins_of_target(&snapshot.target);
@@ -260,12 +260,12 @@ pub fn origins_of(snapshot: &Snapshot) -> Origins {
 
 /// The same, before any function was met.
 #[must_use]
-pub fn origins_of_target(target: &TargetInfo) -> Origins {
+pub(crate) fn origins_of_target(target: &TargetInfo) -> Origins {
     Origins::new(target.module.path.as_deref(), target.module.package.as_deref())
 }
 
 /// Learns from a frame where the standard library's source is; whether that is known now.
-pub fn learn(origins: &mut Origins, pool: &SymbolPool, frame: FrameId) -> bool {
+pub(crate) fn learn(origins: &mut Origins, pool: &SymbolPool, frame: FrameId) -> bool {
     pool.frame(frame).is_some_and(|frame| origins.learn(pool.str(frame.function), pool.str(frame.file)))
 }
 

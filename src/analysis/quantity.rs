@@ -26,14 +26,14 @@ const BYTES: &[(&str, u64)] = &[
 ];
 
 /// The error text for a malformed duration.
-pub const DURATION_HELP: &str =
+pub(crate) const DURATION_HELP: &str =
     "a duration is a number with a unit (500ms, 30s, 5m, 1h30m, 2d); a number alone is seconds";
 
 /// A duration in ns: `90s`, `5m`, `1h30m`, `1.5h`, `250ms`, `2d`. A number alone is seconds, as for
 /// sleep(1) and timeout(1). `None` for anything else, and past 2⁶⁴ ns. Every option and filter that
 /// takes a duration takes this one.
 #[must_use]
-pub fn parse_duration(text: &str) -> Option<u64> {
+pub(crate) fn parse_duration(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return scaled(text, "s", NS);
     }
@@ -52,7 +52,7 @@ pub fn parse_duration(text: &str) -> Option<u64> {
 /// A size in bytes: `4096`, `64KB`, `1.5MiB`; all units are powers of 1,024, as everywhere in Go's
 /// runtime.
 #[must_use]
-pub fn parse_bytes(text: &str) -> Option<u64> {
+pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     scaled(number, &unit.to_ascii_lowercase(), BYTES)
 }

@@ -22,7 +22,7 @@ use crate::addr::Addr;
 use crate::model::{FrameId, Goroutine, StackState};
 
 /// How many intervals in a row have to agree before equal bytes count.
-pub const LEAST_INTERVALS: u8 = 3;
+pub(crate) const LEAST_INTERVALS: u8 = 3;
 
 /// What the runtime keeps of a goroutine that changes when it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,10 +46,10 @@ pub enum Between {
     Unknown,
 }
 
-/// One goroutine in one reading, as far as that says whether another is of the same wait. Ids are those
+/// One goroutine in one snapshot, as far as that says whether another is of the same wait. Ids are those
 /// of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub(crate) struct Wait {
     state: Word,
     reason: Option<Word>,
     /// The g and its stack pointer; `None` where that was not recorded.
@@ -69,7 +69,7 @@ impl Wait {
     /// Of a snapshot. Without `stacks`, which is for snapshots of different pools, only the stack pointer
     /// says where it is.
     #[must_use]
-    pub fn of(goroutine: &Goroutine, stacks: bool) -> Self {
+    pub(crate) fn of(goroutine: &Goroutine, stacks: bool) -> Self {
         Self {
             state: Word::Status(goroutine.status),
             reason: goroutine.wait_reason.map(Word::Reason),
@@ -83,7 +83,7 @@ impl Wait {
 
     /// Of a census. Without `stacks`, which is for a census that has none, its place counts.
     #[must_use]
-    pub fn of_member(member: &Member, stacks: bool) -> Self {
+    pub(crate) fn of_member(member: &Member, stacks: bool) -> Self {
         Self {
             state: Word::Text(member.state),
             reason: member.reason.map(Word::Text),
@@ -97,7 +97,7 @@ impl Wait {
 
     /// What this, and `elapsed_ns` later `now`, show about the time between.
     #[must_use]
-    pub fn until(&self, now: &Self, elapsed_ns: i128) -> Between {
+    pub(crate) fn until(&self, now: &Self, elapsed_ns: i128) -> Between {
         let same_place = self.state == now.state
             && self.reason == now.reason
             && self.at.zip(now.at).is_none_or(|(was, now)| was == now)
@@ -147,7 +147,7 @@ impl Marks {
 
 /// Since when a goroutine has been in one wait, as far as that can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stillness {
+pub(crate) struct Stillness {
     since_ns: u64,
     /// Intervals before `since_ns` in which only the byte agreed.
     passed: u8,
@@ -156,13 +156,13 @@ pub struct Stillness {
 impl Stillness {
     /// Of a goroutine that is first seen in a wait, or in another one than before.
     #[must_use]
-    pub fn new(now_ns: u64) -> Self {
+    pub(crate) fn new(now_ns: u64) -> Self {
         Self { since_ns: now_ns, passed: 0 }
     }
 
-    /// The same after another reading.
+    /// The same after another snapshot.
     #[must_use]
-    pub fn then(self, between: Between, now_ns: u64) -> Self {
+    pub(crate) fn then(self, between: Between, now_ns: u64) -> Self {
         match between {
             Between::Still => self,
             Between::Likely if self.passed.saturating_add(1) >= LEAST_INTERVALS => self,
@@ -171,10 +171,10 @@ impl Stillness {
         }
     }
 
-    /// From then on it has not run: the time of a reading, by the clock that the readings were given with.
+    /// From then on it has not run: the time of a snapshot, by the clock that the snapshots were given with.
     /// That of the latest one means nothing.
     #[must_use]
-    pub fn since_ns(self) -> u64 {
+    pub(crate) fn since_ns(self) -> u64 {
         self.since_ns
     }
 }
@@ -187,9 +187,9 @@ mod tests {
         Marks { run_seq: Some(run_seq), stamp_ns }
     }
 
-    fn since(readings: &[Marks]) -> u64 {
+    fn since(snapshots: &[Marks]) -> u64 {
         let mut still = Stillness::new(0);
-        for (now, pair) in (1..).zip(readings.windows(2)) {
+        for (now, pair) in (1..).zip(snapshots.windows(2)) {
             still = still.then(pair[0].until(pair[1]), now);
         }
         still.since_ns()
@@ -216,8 +216,8 @@ mod tests {
     fn equal_bytes_count_after_three_intervals() {
         let same = [marks(7, None); 6];
         // The latest sample shows nothing.
-        for readings in 1..=3 {
-            assert_eq!(since(&same[..readings]), u64::try_from(readings - 1).unwrap());
+        for snapshots in 1..=3 {
+            assert_eq!(since(&same[..snapshots]), u64::try_from(snapshots - 1).unwrap());
         }
         assert_eq!((since(&same[..4]), since(&same)), (2, 2));
         // One coincidence, after which it waits: what it did before does not count.
@@ -237,9 +237,9 @@ mod tests {
         };
         let (mut pairs, mut wrong) = (0, 0);
         for _ in 0..20_000 {
-            let readings: Vec<_> = (0..8).map(|_| byte()).collect();
-            pairs += readings.windows(2).filter(|pair| pair[0].run_seq == pair[1].run_seq).count();
-            wrong += (2..=8).filter(|&until| since(&readings[..until]) < u64::try_from(until - 1).unwrap()).count();
+            let snapshots: Vec<_> = (0..8).map(|_| byte()).collect();
+            pairs += snapshots.windows(2).filter(|pair| pair[0].run_seq == pair[1].run_seq).count();
+            wrong += (2..=8).filter(|&until| since(&snapshots[..until]) < u64::try_from(until - 1).unwrap()).count();
         }
         assert!(pairs > 300, "bytes do agree by chance: {pairs}");
         assert_eq!((wrong, LEAST_INTERVALS), (0, 3));

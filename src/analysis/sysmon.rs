@@ -8,7 +8,7 @@ use crate::model::Thread;
 /// after `m0`, but for the M that programs with cgo hold ready for callbacks: that one has a goroutine locked
 /// to it from the beginning. It never has a P or a goroutine, and never looks for work.
 #[must_use]
-pub fn sysmon(threads: &[Thread]) -> Option<i64> {
+pub(crate) fn sysmon(threads: &[Thread]) -> Option<i64> {
     let candidates = threads.iter().filter(|m| m.id > 0 && m.locked_goroutine.is_none());
     let first = candidates.min_by_key(|m| m.id).filter(|m| m.id <= 2)?;
     let is_free = first.p.is_none() && first.goroutine.is_none() && !first.spinning && !first.in_cgo;

@@ -12,6 +12,7 @@ use crate::runtime::program::ProgramError;
 
 /// Why a target could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// There is no Go program in it that could be read.
     #[error(transparent)]
@@ -23,6 +24,7 @@ pub enum OpenError {
 
 /// Why a capture could not be taken.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CaptureError {
     /// The target could not be read.
     #[error(transparent)]

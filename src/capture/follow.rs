@@ -135,7 +135,7 @@ impl Follow<'_> {
                 not_read += 1;
                 ids.insert(set.0, None);
             }
-            Labels::Odd => {}
+            Labels::Malformed => {}
         })?;
         if not_read > 0 {
             let message = format!("{not_read} of {} label sets were not read: too many", sets.len());

@@ -9,6 +9,7 @@ use crate::process::{Target, TargetError};
 
 /// Why a target could not be recorded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecordError {
     /// It could not be opened.
     #[error(transparent)]

@@ -165,8 +165,8 @@ impl Session {
             warnings.add(WarningCode::ClockUnknown, message);
         }
         self.record(&mut read)?;
-        for shortcoming in self.opened.target.shortcomings() {
-            match shortcoming {
+        for limitation in self.opened.target.limitations() {
+            match limitation {
                 Limitation::Missing(text) => warnings.add(WarningCode::Truncated, text),
                 Limitation::Unproven(text) => warnings.add(WarningCode::ImageMalformed, text),
             }

@@ -7,16 +7,15 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
-use super::source::TargetSpec;
+use super::list_args::{StackArgs, SummaryArgs};
 use super::streams::ColourChoice;
-use super::target::{Finder, RunningArgs, Word};
+use super::target::Finder;
+use super::target_args::{DoctorArgs, TargetArgs};
 use super::topics::RULES;
+use super::waits_args::{WaitsArgs, WhyArgs};
 use super::{Failure, completion, exit};
-use crate::analysis::answer::IdRange;
+use crate::analysis::GroupBy;
 use crate::analysis::filter::HELP as FILTER_HELP;
-use crate::analysis::waits::WaitSort;
-use crate::analysis::{GroupBy, PlaceKind, SortKey};
-use crate::capture::{CaptureOptions, FreezeMode};
 use crate::inspect::processes::ProcessSort;
 use crate::top::grouping;
 use crate::top::order::SortName;
@@ -251,67 +250,6 @@ A capture holds what every command shows, and what that takes of the binary. It 
 can be read years later on any machine without the binary, without root and without Go. An existing
 file is replaced only if it is a capture, and only when the new one is complete; links and devices never.";
 
-/// Which program.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Program")]
-#[command(group(clap::ArgGroup::new("where").args(["target", "pid", "name", "from"])))]
-pub(super) struct TargetArgs {
-    /// Pid or name of a Go program; optional if only one runs
-    ///
-    /// `gospy help targets` lists the names by which programs are found.
-    #[arg(value_name = "TARGET", help_heading = None::<&str>, value_hint = ValueHint::Other, add = completion::targets())]
-    target: Option<Word>,
-    #[command(flatten)]
-    running: RunningArgs,
-    /// Read a capture, core file or JSON; - for stdin
-    ///
-    /// A capture is what `gospy capture` writes, JSON what `stack --json` writes.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    from: Option<PathBuf>,
-    /// Binary with symbols, for a stripped program
-    ///
-    /// It has to be of the same build. For a core file: the program's own file, where that has moved.
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
-    bin: Option<PathBuf>,
-    /// Directory with the files that a core file names
-    #[arg(long, hide_short_help = true, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, requires = "from")]
-    sysroot: Option<PathBuf>,
-    /// Stop threads briefly for exact stacks: running, all
-    ///
-    /// `gospy help freeze` describes what it does and what it risks.
-    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = true, default_missing_value = "running",
-          conflicts_with = "from")]
-    freeze: Option<FreezeMode>,
-    /// Freeze a program under a seccomp filter, too
-    ///
-    /// The program is killed if the filter forbids restart_syscall(2), which the profiles of Docker and
-    /// Kubernetes allow.
-    #[arg(long, requires = "freeze", hide_short_help = true)]
-    freeze_seccomp: bool,
-}
-
-impl TargetArgs {
-    pub(super) fn wanted(&self) -> TargetSpec {
-        let wanted = location(&self.running, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref());
-        TargetSpec { freeze_filtered: self.freeze_seccomp, ..wanted }
-    }
-
-    fn look_up(&mut self, finder: &mut Finder<'_, '_>) -> Result<(), Failure> {
-        match self.from {
-            Some(_) => Ok(()),
-            None => self.running.look_up_or_choose(self.target.as_ref(), finder),
-        }
-    }
-
-    pub(super) fn freeze(&self) -> Option<FreezeMode> {
-        self.freeze
-    }
-
-    pub(super) fn options(&self, dead: bool) -> CaptureOptions {
-        CaptureOptions { stacks: true, c_frames: false, dead, freeze: self.freeze }
-    }
-}
-
 impl ValueEnum for ProcessSort {
     fn value_variants<'a>() -> &'a [Self] {
         &[Self::Pid, Self::Name, Self::User, Self::Container, Self::Goroutines, Self::Threads]
@@ -327,92 +265,6 @@ impl ValueEnum for ProcessSort {
             Self::Threads => "threads",
         }))
     }
-}
-
-impl ValueEnum for FreezeMode {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Running, Self::All]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            Self::Running => PossibleValue::new("running").help("Those that run goroutines, one at a time"),
-            Self::All => PossibleValue::new("all").help("All of them, together"),
-        })
-    }
-}
-
-/// One of the two is there: the definitions and the look-up of names see to that.
-fn location(
-    running: &RunningArgs,
-    from: Option<&PathBuf>,
-    bin: Option<&PathBuf>,
-    sysroot: Option<&PathBuf>,
-) -> TargetSpec {
-    let wanted = match running.process() {
-        Some((pid, start_ticks)) => TargetSpec { start_ticks, ..TargetSpec::process(pid, None) },
-        None => TargetSpec::file(from.cloned().unwrap_or_default()),
-    };
-    TargetSpec { bin: bin.cloned(), sysroot: sysroot.cloned(), ..wanted }
-}
-
-#[derive(Args, Debug)]
-pub(super) struct WaitsArgs {
-    #[command(flatten)]
-    pub(super) target: TargetArgs,
-    /// Only goroutines that match (gospy help filter)
-    #[arg(help_heading = "Goroutines", long, value_name = "EXPR", long_help = format!("Only goroutines that match.\n\n{FILTER_HELP}"))]
-    pub(super) filter: Option<String>,
-    /// Order: waiting, age, kind, address
-    #[arg(help_heading = "Goroutines", long, value_name = "KEY", default_value = "waiting", hide_default_value = true)]
-    pub(super) sort: WaitSort,
-    /// Reverse the order
-    #[arg(help_heading = "Goroutines", long, short)]
-    pub(super) reverse: bool,
-    /// Show at most N rows; 0 for all
-    #[arg(help_heading = "Goroutines", long, value_name = "N")]
-    pub(super) limit: Option<usize>,
-    /// Write a graph: .dot, .svg, .mmd (Mermaid) or .json
-    ///
-    /// Goroutines of one place are one node, and so are objects on which one goroutine each waits. Likely
-    /// deadlocks are red.
-    #[arg(help_heading = "Goroutines", long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["json", "each"])]
-    pub(super) graph: Option<PathBuf>,
-    /// A row for each object, even where one goroutine waits
-    ///
-    /// Otherwise objects on which one goroutine each waits in the same place are one row, in text.
-    #[arg(help_heading = "Goroutines", long)]
-    pub(super) each: bool,
-    /// One JSON object instead of text
-    #[arg(help_heading = "Goroutines", long, short)]
-    pub(super) json: bool,
-}
-
-impl ValueEnum for WaitSort {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Waiting, Self::Age, Self::Kind, Self::Address]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self {
-            Self::Waiting => "waiting",
-            Self::Age => "age",
-            Self::Kind => "kind",
-            Self::Address => "address",
-        }))
-    }
-}
-
-#[derive(Args, Debug)]
-pub(super) struct WhyArgs {
-    #[command(flatten)]
-    pub(super) target: TargetArgs,
-    /// The goroutine to explain; the whole program if omitted
-    #[arg(help_heading = "Goroutines", long, short, value_name = "ID", value_hint = ValueHint::Other)]
-    pub(super) goid: Option<u64>,
-    /// One JSON object instead of text
-    #[arg(help_heading = "Goroutines", long, short)]
-    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -454,187 +306,6 @@ pub(super) struct PsArgs {
     /// One JSON object instead of text
     #[arg(long, short)]
     pub(super) json: bool,
-}
-
-#[derive(Args, Debug)]
-#[command(group(clap::ArgGroup::new("where").args(["target", "pid", "name", "from"])))]
-pub(super) struct DoctorArgs {
-    /// Pid or name of a running program; this machine if omitted
-    #[arg(value_name = "TARGET", help_heading = None::<&str>, value_hint = ValueHint::Other, add = completion::targets())]
-    target: Option<Word>,
-    #[command(flatten)]
-    running: RunningArgs,
-    /// Examine a capture or core file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    from: Option<PathBuf>,
-    /// Binary of the same build with symbols
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    bin: Option<PathBuf>,
-    /// Directory with the files that a core file names
-    #[arg(long, hide_short_help = true, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, requires = "from")]
-    sysroot: Option<PathBuf>,
-    /// One JSON object instead of text
-    #[arg(long, short)]
-    pub(super) json: bool,
-}
-
-impl DoctorArgs {
-    pub(super) fn wanted(&self) -> Option<TargetSpec> {
-        let given = self.running.process().is_some() || self.from.is_some();
-        given.then(|| location(&self.running, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref()))
-    }
-}
-
-/// Which goroutines, and in which order.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Goroutines")]
-pub(super) struct ListArgs {
-    /// Only these goroutine ids: 7, 18,19 or 8-15
-    #[arg(long, short, value_name = "IDS", value_delimiter = ',', value_hint = ValueHint::Other)]
-    pub(super) goid: Vec<IdRange>,
-    /// Only matching goroutines (gospy help filter)
-    #[arg(long, value_name = "EXPR", long_help = format!("Only matching goroutines.\n\n{FILTER_HELP}"))]
-    pub(super) filter: Option<String>,
-    /// Order of the list (gospy help keys)
-    #[arg(long, value_name = "KEY", value_parser = sort_keys())]
-    pub(super) sort: Option<SortKey>,
-    /// Reverse the order
-    #[arg(long, short)]
-    pub(super) reverse: bool,
-    /// Show at most N goroutines or groups; 0 for all
-    #[arg(long, value_name = "N")]
-    pub(super) limit: Option<usize>,
-    /// One JSON object instead of text
-    #[arg(long, short)]
-    pub(super) json: bool,
-}
-
-fn sort_keys() -> impl clap::builder::TypedValueParser<Value = SortKey> {
-    use clap::builder::TypedValueParser as _;
-    clap::builder::PossibleValuesParser::new(SortKey::ALL.iter().map(|(name, _)| *name))
-        .try_map(|name| name.parse::<SortKey>())
-}
-
-#[derive(Args, Debug)]
-pub(super) struct SummaryArgs {
-    #[command(flatten)]
-    pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) list: ListArgs,
-    /// One line per goroutine, however many
-    #[arg(long, conflicts_with = "group")]
-    pub(super) all: bool,
-    /// One line per place, however few goroutines
-    #[arg(long)]
-    pub(super) group: bool,
-    /// Place to show: user, current, start, creator
-    ///
-    /// user: where it is in your code; current: where it is in any code but the runtime's; start: the function
-    /// that it started in; creator: the go statement that created it.
-    #[arg(long, value_name = "PLACE", default_value = "user", hide_default_value = true, hide_short_help = true)]
-    pc: PlaceArg,
-    /// Show the runtime's own frames as places
-    #[arg(long, hide_short_help = true)]
-    system: bool,
-    /// Show dead goroutines too
-    #[arg(long, short = 'd', hide_short_help = true)]
-    pub(super) show_dead: bool,
-    /// Show every P and M, though none of them stands out
-    #[arg(long, short)]
-    pub(super) verbose: bool,
-    /// Read for that long and a little more, to measure for how long goroutines have been blocked
-    ///
-    /// Without it, ages are estimated from the timestamps of garbage collections, and a program that has not
-    /// collected yet has none. Read more than once, a goroutine that has not run in between has waited for
-    /// the whole time at least. Ages that were measured are marked as watched.
-    #[arg(long, value_name = "DURATION", value_parser = watch, requires = "pid")]
-    pub(super) watch: Option<Duration>,
-}
-
-/// `--pc`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PlaceArg {
-    /// Where it is in your code: the innermost frame that is not the standard library's, or that of the
-    /// main module
-    User,
-    /// The innermost frame that is not the runtime's
-    Current,
-    /// The function that it started in
-    Start,
-    /// The go statement that created it
-    #[value(alias = "caller")]
-    Creator,
-}
-
-impl SummaryArgs {
-    pub(super) fn place(&self) -> PlaceKind {
-        match (self.pc, self.system) {
-            (PlaceArg::User, false) => PlaceKind::User,
-            (PlaceArg::Current, false) => PlaceKind::Current,
-            (PlaceArg::User | PlaceArg::Current, true) => PlaceKind::Innermost,
-            (PlaceArg::Start, _) => PlaceKind::Start,
-            (PlaceArg::Creator, _) => PlaceKind::Creator,
-        }
-    }
-}
-
-#[derive(Args, Debug)]
-pub(super) struct StackArgs {
-    #[command(flatten)]
-    pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) list: ListArgs,
-    /// Every goroutine by itself, however many
-    ///
-    /// With --pprof: a sample for each, with its id, state, wait and creator.
-    #[arg(long, conflicts_with_all = ["group", "similar"])]
-    pub(super) all: bool,
-    /// One block per stack
-    #[arg(long)]
-    pub(super) group: bool,
-    /// The same, whatever differs within the runtime
-    ///
-    /// One block for goroutines whose stacks differ only within the runtime or in the instruction.
-    #[arg(long, hide_short_help = true)]
-    pub(super) similar: bool,
-    /// Show the runtime's goroutines and frames too
-    ///
-    /// With addresses.
-    #[arg(long)]
-    pub(super) system: bool,
-    /// Show pprof labels
-    #[arg(long, hide_short_help = true)]
-    pub(super) labels: bool,
-    /// Show C frames above the Go frames
-    ///
-    /// Show what goroutines that called C do there, above their Go frames, in lines that begin with
-    /// `[C]`. Known without a stop for threads that wait in the kernel; with --freeze=all for every
-    /// thread. Functions have names as far as the files' symbol tables go. JSON always has these
-    /// frames, as c_frames.
-    #[arg(long, conflicts_with_all = ["group", "similar", "folded", "pprof"], hide_short_help = true)]
-    pub(super) c_frames: bool,
-    /// Leave out the middle of longer stacks
-    #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_frames: Option<u32>,
-    /// One line per stack, for flame graphs
-    #[arg(long, conflicts_with_all = ["json", "pprof", "group", "similar", "all"])]
-    pub(super) folded: bool,
-    /// Write a profile for go tool pprof; - for stdout
-    ///
-    /// The profile that the program would write of itself. A regular file of your own is replaced, and
-    /// nothing else.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["json", "group", "similar"])]
-    pub(super) pprof: Option<PathBuf>,
-}
-
-impl StackArgs {
-    pub(super) fn options(&self) -> CaptureOptions {
-        CaptureOptions { c_frames: self.c_frames || self.list.json, ..self.target.options(false) }
-    }
-
-    pub(super) fn max_frames(&self) -> Option<usize> {
-        self.max_frames.and_then(|most| usize::try_from(most).ok())
-    }
 }
 
 #[derive(Args, Debug)]
@@ -680,14 +351,6 @@ pub(super) struct TopArgs {
 const SHORTEST: Duration = Duration::from_millis(50);
 /// Longest interval.
 const LONGEST: Duration = Duration::from_secs(86_400);
-
-/// Shortest and longest time that `summary --watch` measures.
-const WATCH: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
-
-fn watch(text: &str) -> Result<Duration, String> {
-    let watch = duration(text).map(Duration::from_nanos)?;
-    if WATCH.contains(&watch) { Ok(watch) } else { Err("it has to be from 100ms to 1h".to_owned()) }
-}
 
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text).map(Duration::from_nanos)?;

@@ -174,7 +174,7 @@ struct Judged {
     latest: Census,
     /// The first sample of a watch that lacks something.
     incomplete: Option<Census>,
-    /// For how long the program had run at the first reading, ns.
+    /// For how long the program had run at the first snapshot, ns.
     first_uptime_ns: Option<u64>,
     samples: usize,
     watched_ns: u64,
@@ -248,8 +248,8 @@ fn check_baseline(census: &Census, baseline: Option<&Census>, force: bool) -> Re
     Err(Failure::new(Exit::Error, message))
 }
 
-/// What a reading lacks.
-pub(super) fn shortcomings(census: &Census) -> Vec<String> {
+/// What a snapshot lacks.
+pub(super) fn limitations(census: &Census) -> Vec<String> {
     let mut notes = Vec::new();
     if census.is_partial() {
         let listed = u64::try_from(census.members.len()).unwrap_or(u64::MAX);
@@ -285,7 +285,7 @@ fn notes(judged: &Judged, baseline: Option<&Census>) -> Vec<String> {
             _ => {}
         }
     }
-    notes.extend(baseline.into_iter().chain([latest]).flat_map(shortcomings));
+    notes.extend(baseline.into_iter().chain([latest]).flat_map(limitations));
     let grows = |verdict: &Verdict| {
         let doubt = verdict.fails() || verdict.reason() == Some(Reason::Rising);
         doubt && matches!(verdict.rule, Rule::SteadyGrowth(_))

@@ -1,4 +1,4 @@
-//! Completions: what a shell asks for while somebody types.
+//! Completions: what a shell asks for on each press of the completion key.
 //!
 //! A shell runs gospy with `GOSPY_COMPLETE` set to its own name and the words so far after `--`, as the
 //! script of `gospy completions` makes it do; the answer goes to standard output. Running programs are

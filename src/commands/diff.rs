@@ -39,7 +39,7 @@ pub(super) fn is_whole(census: &Census) -> bool {
     census.complete && !census.is_partial()
 }
 
-/// Whether readings are as complete as `--strict` wants them.
+/// Whether snapshots are as complete as `--strict` wants them.
 pub(super) fn complete<'a>(censuses: impl IntoIterator<Item = &'a Census>, strict: bool) -> Result<Exit, Failure> {
     match censuses.into_iter().find(|census| !is_whole(census)) {
         Some(census) if strict => {

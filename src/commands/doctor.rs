@@ -1,8 +1,8 @@
 //! `gospy doctor`
 
-use super::args::DoctorArgs;
 use super::source::Sources;
 use super::streams::Streams;
+use super::target_args::DoctorArgs;
 use super::{Exit, Failure};
 use crate::report::doctor;
 

@@ -6,7 +6,7 @@ use super::streams::Streams;
 use crate::capture::{OpenError, ProgramError, SourceError};
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
-use crate::report::json::read::ReadBackError;
+use crate::report::json::ReadBackError;
 use crate::runtime::RuntimeError;
 
 /// Exit statuses; scripts rely on them. A Ctrl-C ends the program by its signal, which a shell
@@ -258,7 +258,7 @@ mod tests {
     use crate::commands::source::{FailureCause, Location, SourceFailure};
     use crate::process::core::CoreError;
     use crate::process::{ErrorKind, ReadError, TargetError};
-    use crate::report::json::read::ReadBackError;
+    use crate::report::json::ReadBackError;
     use crate::runtime::RuntimeError;
 
     fn json_error() -> serde_json::Error {

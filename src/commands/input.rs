@@ -1,7 +1,7 @@
 //! Files that commands read: captures, core files and snapshots in JSON, on a disk or from a stream.
 //!
 //! A stream is standard input (`-`), or what a shell makes of `<(…)`. It is read once, from its start to
-//! its end; a core file in it is held in memory, so its size has a limit. Nobody may be writing to it:
+//! its end; a core file in it is held in memory, so its size has a limit. It may have no writer:
 //! gospy waits, as others do, and says what for. Directories, devices and sockets are refused.
 
 use std::fs::{File, OpenOptions};
@@ -17,7 +17,7 @@ use super::files::is_dash;
 use crate::process::ErrorKind;
 use crate::process::capture_file::MAGIC;
 use crate::process::core::CoreError;
-use crate::report::json::read::ReadBackError;
+use crate::report::json::ReadBackError;
 use crate::report::units::bytes;
 
 /// How long nothing is said of a stream that nothing comes from, ms.
@@ -147,7 +147,7 @@ impl InputFile {
         if kind.is_dir() {
             return refused("a directory");
         }
-        // Somebody may want to paste a document.
+        // A document may be pasted.
         let is_typed = is_dash(path) && io::IsTerminal::is_terminal(&file);
         if kind.is_block_device() || (kind.is_char_device() && !is_typed) {
             return refused("a device");

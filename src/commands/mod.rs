@@ -16,6 +16,7 @@ mod files;
 mod generated;
 mod help;
 mod input;
+mod list_args;
 pub mod live;
 mod ps;
 mod rules;
@@ -24,11 +25,12 @@ mod save;
 mod selection;
 mod shorthand;
 mod snapshots;
-pub mod source;
+pub(crate) mod source;
 mod stack;
 pub mod streams;
 mod summary;
 mod target;
+mod target_args;
 #[cfg(test)]
 mod target_tests;
 #[cfg(test)]
@@ -36,6 +38,7 @@ mod tests;
 mod top;
 mod topics;
 mod waits;
+mod waits_args;
 mod why;
 
 use std::ffi::OsString;

@@ -15,9 +15,9 @@ pub(super) const NO_RULE: &str = "there is no rule to check: give --max-goroutin
 /// What growth can be measured from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
-    /// An earlier reading.
+    /// An earlier snapshot.
     pub(super) baseline: bool,
-    /// A series of readings, which is judged by its rate too.
+    /// A series of snapshots, which is judged by its rate too.
     pub(super) watched: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Which goroutines a command is about.
 
-use super::args::ListArgs;
+use super::list_args::ListArgs;
 use super::{Exit, Failure};
 use crate::analysis::answer::IdRange;
 use crate::analysis::{Filter, Request, Sort};

@@ -1,4 +1,4 @@
-//! Readings to compare and to judge: a process as it is now, or a file.
+//! Snapshots to compare and to judge: a process as it is now, or a file.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::report::json::read;
 
 const STANDARD_INPUT: &str = "standard input";
 
-/// Where a reading comes from.
+/// Where a snapshot comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
     /// A file that holds one: a capture, a core file, or JSON; `-` for standard input. Of a core file

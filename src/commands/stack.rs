@@ -1,7 +1,8 @@
 //! `gospy stack`
 
-use super::args::{Global, StackArgs};
+use super::args::Global;
 use super::files::{is_dash, report_file, write_file};
+use super::list_args::StackArgs;
 use super::selection::{Selection, verdict};
 use super::source::Sources;
 use super::streams::Streams;

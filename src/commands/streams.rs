@@ -1,4 +1,4 @@
-//! Standard output and error: width, colour, and what happens when nobody reads.
+//! Standard output and error: width, colour, and closed pipes.
 
 use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -114,7 +114,7 @@ impl<'a> Streams<'a> {
     }
 
     /// How the answer is to look: within the terminal's columns, or within `COLUMNS` where there is
-    /// no terminal but somebody has said so.
+    /// no terminal but it is set.
     #[must_use]
     pub fn out_style(&self) -> TextStyle {
         let columns = if self.out_is_terminal { self.columns.or(Some(80)) } else { self.environment.columns };

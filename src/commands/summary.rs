@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::args::{Global, SummaryArgs};
+use super::args::Global;
+use super::list_args::SummaryArgs;
 use super::selection::{Selection, verdict};
 use super::source::Sources;
 use super::streams::Streams;

@@ -137,7 +137,7 @@ impl Finder<'_, '_> {
         let all = self.sources.programs()?;
         let matching = names::matching(&all, name);
         match matching.as_slice() {
-            [] => Err(self.nobody(&all, name)),
+            [] => Err(self.none_called(&all, name)),
             [one] => {
                 if !one.is_called(name) {
                     self.say_which(one);
@@ -193,7 +193,7 @@ impl Finder<'_, '_> {
         }
     }
 
-    fn nobody(&self, all: &Inventory, name: &str) -> Failure {
+    fn none_called(&self, all: &Inventory, name: &str) -> Failure {
         let mut message = format!("no Go program is called {}", clean(name));
         let others = names::others(all, name);
         let pids: Vec<String> = others.iter().take(MOST_PIDS).map(|process| process.pid.to_string()).collect();

@@ -116,7 +116,7 @@ fn a_name_or_nothing_means_the_only_one() {
 }
 
 #[test]
-fn several_are_an_error_with_the_list_where_nobody_can_be_asked() {
+fn several_are_an_error_with_the_list_where_a_question_is_impossible() {
     let three = machine(&["web", "web", "api"]);
     let ran = gospy_on(&three, None, "summary web");
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Usage, ""));
@@ -159,7 +159,7 @@ fn several_are_a_choice_on_a_terminal() {
 }
 
 #[test]
-fn nobody_is_said_with_what_was_perhaps_meant() {
+fn a_name_without_a_program_is_said_with_what_was_perhaps_meant() {
     let mut machine = machine(&["web", "sumary"]);
     machine.0.others = vec![process(BASE + 50, "nginx"), process(BASE + 51, "bash"), process(BASE + 52, "bash")];
     machine.0.hidden = vec![process(BASE + 60, "secret")];
@@ -227,11 +227,11 @@ fn odd_names() {
     for line in ["summary --name=", "summary 0", "99999999999", "summary --pid -1", "summary web --name web"] {
         assert_eq!(gospy_on(&odd, None, line).exit, Exit::Usage, "{line}");
     }
-    let nul = run(["gospy", ""], &odd, &mut streams_of_nobody(&mut Vec::new(), &mut Vec::new(), &mut io::empty()));
+    let nul = run(["gospy", ""], &odd, &mut streams_without_input(&mut Vec::new(), &mut Vec::new(), &mut io::empty()));
     assert_eq!(nul, Exit::Usage);
 }
 
-fn streams_of_nobody<'a>(out: &'a mut Vec<u8>, err: &'a mut Vec<u8>, input: &'a mut io::Empty) -> Streams<'a> {
+fn streams_without_input<'a>(out: &'a mut Vec<u8>, err: &'a mut Vec<u8>, input: &'a mut io::Empty) -> Streams<'a> {
     Streams {
         out,
         err,

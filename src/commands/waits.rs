@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::args::{Global, WaitsArgs};
+use super::args::Global;
 use super::files::{report_file, write_file};
 use super::selection::{filter, verdict};
 use super::source::Sources;
 use super::streams::Streams;
+use super::waits_args::WaitsArgs;
 use super::{Exit, Failure};
 use crate::analysis::waits::WaitTable;
 use crate::analysis::waits::graph::WaitGraph;

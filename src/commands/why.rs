@@ -1,9 +1,10 @@
 //! `gospy why`
 
-use super::args::{Global, WhyArgs};
+use super::args::Global;
 use super::selection::verdict;
 use super::source::Sources;
 use super::streams::Streams;
+use super::waits_args::WhyArgs;
 use super::{Exit, Failure};
 use crate::analysis::waits::{ById, Chain};
 use crate::analysis::{Diagnosis, Index, findings};

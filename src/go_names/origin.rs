@@ -13,7 +13,7 @@ use super::package;
 
 /// Whose code something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The standard library's, the runtime included; or the compiler's own, without a package.
     Standard,
     /// The main module's, or that of package main.
@@ -24,7 +24,7 @@ pub enum Origin {
 
 /// How the source files of a program are named, and which module is its main one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins {
+pub(crate) struct Origins {
     /// What the paths of the standard library's files begin with (`/usr/local/go/src/`; empty with
     /// `-trimpath`); `None` where it is not known.
     standard: Option<String>,
@@ -36,7 +36,7 @@ impl Origins {
     /// For a program, from its build info: the path of its main module, or without one (`GOPATH`, Bazel) that
     /// of its main package up to `/cmd/`.
     #[must_use]
-    pub fn new(module: Option<&str>, main_package: Option<&str>) -> Self {
+    pub(crate) fn new(module: Option<&str>, main_package: Option<&str>) -> Self {
         let main = module.filter(|path| !path.is_empty()).or_else(|| {
             let package = main_package?;
             let package = package.strip_suffix(".test").unwrap_or(package);
@@ -47,7 +47,7 @@ impl Origins {
 
     /// Learns from a function of package runtime where the standard library's files are; other functions do
     /// not show it. Returns whether it is known now.
-    pub fn learn(&mut self, function: &str, file: &str) -> bool {
+    pub(crate) fn learn(&mut self, function: &str, file: &str) -> bool {
         if self.standard.is_none() && package(function).as_deref() == Some("runtime") {
             let dir = file.rsplit_once('/').map(|(dir, _)| dir);
             self.standard = dir.and_then(|dir| dir.strip_suffix("runtime")).map(str::to_owned);
@@ -57,7 +57,7 @@ impl Origins {
 
     /// Whose code `function` is, whose source is in `file` (empty where unknown).
     #[must_use]
-    pub fn of(&self, function: &str, file: &str) -> Origin {
+    pub(crate) fn of(&self, function: &str, file: &str) -> Origin {
         let package = package(function);
         if self.by_file(package.as_deref(), file).unwrap_or_else(|| self.is_standard(package.as_deref())) {
             return Origin::Standard;

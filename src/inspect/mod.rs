@@ -5,7 +5,7 @@
 //! of one process is a gap in its entry, never the end of a list.
 
 pub mod doctor;
-pub mod names;
+pub(crate) mod names;
 pub mod processes;
 
 use crate::image::build_info::BuildInfo;

@@ -56,7 +56,7 @@ fn last_element(module: &str) -> &str {
 /// so. Processes that may be Go programs, but are not readable, count where they have exactly that name,
 /// or where no Go program matches at all.
 #[must_use]
-pub fn matching<'a>(all: &'a Inventory, name: &str) -> Vec<&'a Process> {
+pub(crate) fn matching<'a>(all: &'a Inventory, name: &str) -> Vec<&'a Process> {
     if name.is_empty() {
         return Vec::new();
     }
@@ -72,7 +72,7 @@ pub fn matching<'a>(all: &'a Inventory, name: &str) -> Vec<&'a Process> {
 
 /// Other programs of exactly that name.
 #[must_use]
-pub fn others<'a>(all: &'a Inventory, name: &str) -> Vec<&'a Process> {
+pub(crate) fn others<'a>(all: &'a Inventory, name: &str) -> Vec<&'a Process> {
     all.others.iter().filter(|process| process.is_called(name)).collect()
 }
 

@@ -4,6 +4,7 @@ use super::proc_dir;
 
 /// Why memory could not be read. "No memory there" is not an error: reads are short then.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The process has ended (or its pid was reused).
     #[error("process {pid} ended, or became another program (execve), while it was being read")]
@@ -34,6 +35,7 @@ pub enum ReadError {
 
 /// Why a target cannot be opened or queried.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TargetError {
     /// No such process, or it has ended.
     #[error("there is no process {pid}")]

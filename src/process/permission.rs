@@ -118,7 +118,7 @@ pub enum Cause {
     /// `/proc` is mounted so that it hides other users' processes.
     Hidden,
     /// Yama forbids all attaching (scope 3).
-    YamaNobody,
+    YamaForbidsAll,
     /// Yama requires a capability for any target (scope 2).
     YamaAdministrator,
     /// Yama requires the target to be a descendant (scope 1).
@@ -223,7 +223,7 @@ fn refusing_check(facts: &Facts) -> (Cause, String) {
         );
     };
     if facts.yama == Some(3) {
-        return (Cause::YamaNobody, "kernel.yama.ptrace_scope is 3: no process may attach to another".into());
+        return (Cause::YamaForbidsAll, "kernel.yama.ptrace_scope is 3: no process may attach to another".into());
     }
     if facts.capable() {
         return beyond_capabilities(facts);
@@ -302,7 +302,7 @@ fn remedy(facts: &Facts, cause: Cause) -> String {
                               there, as the user of the process or as root."
                 .into()
         }
-        Cause::YamaNobody => {
+        Cause::YamaForbidsAll => {
             "This setting lasts until the machine is booted without it; until then, read a core file or a capture."
                 .into()
         }

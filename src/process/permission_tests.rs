@@ -49,7 +49,13 @@ fn every_cause_has_its_remedy() {
     let filtered = Credentials { seccomp: 2, ..user(1000) };
     let rows: Vec<Row> = vec![
         ("hidepid", Facts { target: None, ..plain() }, Cause::Hidden, &["hidepid"], &["sudo gospy"]),
-        ("yama 3, root", Facts { yama: Some(3), own: root(), ..plain() }, Cause::YamaNobody, &["is 3"], &["core file"]),
+        (
+            "yama 3, root",
+            Facts { yama: Some(3), own: root(), ..plain() },
+            Cause::YamaForbidsAll,
+            &["is 3"],
+            &["core file"],
+        ),
         ("yama 2", Facts { yama: Some(2), ..plain() }, Cause::YamaAdministrator, &["is 2", "uid 1000"], &["sudo"]),
         ("yama 1", Facts { yama: Some(1), ..plain() }, Cause::YamaDescendant, &["descendant"], &["sysctl"]),
         (

@@ -13,36 +13,38 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use procfs::FromBufRead as _;
 use procfs::process::{LimitValue, Limits};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroups;
 use super::proc_dir::ProcDir;
 
-/// Resource use and limits of a process. `None` means unknown or unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a process uses of what it may use. Of several cgroups above each other, the one with the tightest
+/// limit counts.
+// Snapshots in JSON and captures hold it in this form: names are part of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resources {
     /// CPU time used in the latest interval, user and system, ns.
     pub cpu_used_ns: Option<u64>,
-    /// The length of that interval, ns; known if and only if `cpu_used_ns` is, never 0.
+    /// Length of that interval, ns, never 0; null where there was none, or too short a one.
     pub cpu_interval_ns: Option<u64>,
-    /// CPU quota of its tightest cgroup per period, µs (`cpu.max`, or
-    /// `cpu.cfs_quota_us`); `None` without a limit.
+    /// cgroup: CPU time allowed in a period, µs (cpu.max, cpu.cfs_quota_us); null without a limit.
     pub cpu_quota_us: Option<u64>,
-    /// The length of that period, µs; known if and only if `cpu_quota_us` is, never 0.
+    /// cgroup: length of that period, µs, never 0; known where the quota is.
     pub cpu_period_us: Option<u64>,
-    /// Periods of that cgroup so far in which it had runnable threads (`nr_periods`).
+    /// cgroup: periods so far in which something was able to run (nr_periods).
     pub cpu_periods: Option<u64>,
-    /// Those in which it was throttled (`nr_throttled`).
+    /// cgroup: of them, those in which the quota ran out (nr_throttled).
     pub cpu_throttled_periods: Option<u64>,
-    /// Total throttled time so far, ns (`throttled_usec`, `throttled_time`).
+    /// cgroup: time that threads were made to wait so far, ns (throttled_usec, throttled_time).
     pub cpu_throttled_ns: Option<u64>,
-    /// Memory limit of its tightest cgroup, bytes (`memory.max`, `memory.limit_in_bytes`);
-    /// `None` without a limit.
+    /// cgroup: memory allowed, bytes (memory.max, memory.limit_in_bytes); null without a limit.
     pub memory_limit_bytes: Option<u64>,
-    /// Memory used by that cgroup, bytes, including page cache (`memory.current`, `memory.usage_in_bytes`).
+    /// cgroup: memory used, bytes, page cache included (memory.current, memory.usage_in_bytes).
     pub memory_used_bytes: Option<u64>,
     /// Open file descriptors.
     pub open_fds: Option<u64>,
-    /// The soft limit of descriptors (`RLIMIT_NOFILE`); `None` without a limit.
+    /// Soft limit of open file descriptors (RLIMIT_NOFILE); null without a limit.
     pub fd_limit: Option<u64>,
 }
 

@@ -180,7 +180,7 @@ pub trait Target: Send + Sync {
     }
 
     /// The limitations of this target.
-    fn shortcomings(&self) -> Vec<Limitation> {
+    fn limitations(&self) -> Vec<Limitation> {
         Vec::new()
     }
 

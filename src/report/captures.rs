@@ -35,7 +35,7 @@ pub struct Captured {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// When the reading ended; RFC 3339, UTC.
+    /// When the snapshot was complete; RFC 3339, UTC.
     pub captured_at: String,
     /// How many goroutines are in it, without dead ones.
     pub goroutines: u64,

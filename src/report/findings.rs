@@ -39,7 +39,7 @@ const DETAIL: usize = 400;
 /// `goroutine 7 waits …`, or `3 goroutines wait …`; `first` is the id of one of them, 0 where there is
 /// none, and `detail` what is known of it besides.
 #[must_use]
-pub fn message(finding: &dyn Finding, goroutines: u64, first: u64, detail: Option<&str>) -> String {
+pub(crate) fn message(finding: &dyn Finding, goroutines: u64, first: u64, detail: Option<&str>) -> String {
     let detail = detail.map(|text| clean(&shortened(text)).into_owned());
     if finding.is_of_program() {
         let blamed = if first == 0 { String::new() } else { format!(" (goroutine {first})") };
@@ -68,7 +68,7 @@ fn shortened(text: &str) -> String {
 
 /// The sentence of what was found in a snapshot.
 #[must_use]
-pub fn sentence(found: &Found, index: &Index<'_>) -> String {
+pub(crate) fn sentence(found: &Found, index: &Index<'_>) -> String {
     let first = ids(found, index).next().unwrap_or(0);
     message(found.finding, number(found.positions.len()), first, found.detail.as_deref())
 }
@@ -84,7 +84,7 @@ fn number(n: usize) -> u64 {
 
 /// What was found in a snapshot, as JSON has it.
 #[must_use]
-pub fn documents(findings: &[Found], index: &Index<'_>) -> Vec<FindingDocument> {
+pub(crate) fn documents(findings: &[Found], index: &Index<'_>) -> Vec<FindingDocument> {
     let document = |found: &Found| FindingDocument {
         code: found.finding.code(),
         message: sentence(found, index),
@@ -96,7 +96,7 @@ pub fn documents(findings: &[Found], index: &Index<'_>) -> Vec<FindingDocument> 
 
 /// `2 findings: ` and the first of them; `None` where there is none.
 #[must_use]
-pub fn headline(findings: &[Found], index: &Index<'_>) -> Option<String> {
+pub(crate) fn headline(findings: &[Found], index: &Index<'_>) -> Option<String> {
     let first = findings.first()?;
     Some(format!("{}: {}", counted(number(findings.len()), "finding", "findings"), sentence(first, index)))
 }

@@ -8,7 +8,7 @@ use crate::analysis::{Filter, Index};
 /// probably meant. Where some match and are not shown for another reason, `but` is that reason, and
 /// what to do about it. Cleaned.
 #[must_use]
-pub fn none_match(index: &Index<'_>, total: u64, text: &str, filter: &Filter, but: &str) -> Vec<String> {
+pub(crate) fn none_match(index: &Index<'_>, total: u64, text: &str, filter: &Filter, but: &str) -> Vec<String> {
     let goroutines = &index.snapshot().goroutines;
     let alive = |filter: &Filter| -> u64 {
         let selected = filter.select(index);

@@ -1,4 +1,4 @@
-//! Goroutines of a census in words and in JSON: what reports about several readings have in common.
+//! Goroutines of a census in words and in JSON: what reports about several snapshots have in common.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ use crate::model::{FrameId, StackFrame, SymbolPool};
 
 /// A line of source.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Function.
     pub function: &'a str,
     /// Source file.
@@ -64,7 +64,7 @@ impl<'a> UserPlace<'a> {
 
 /// A frame of a stack.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct StackLine<'a> {
+pub(crate) struct StackLine<'a> {
     /// Function.
     pub function: &'a str,
     /// Source file.
@@ -77,7 +77,7 @@ pub struct StackLine<'a> {
 
 /// One goroutine of a group, without what distinguishes it from the others.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Example<'a> {
+pub(crate) struct Example<'a> {
     /// Its id.
     pub id: u64,
     /// Its state. Open enumeration.
@@ -98,7 +98,7 @@ pub struct Example<'a> {
 
 /// Known waits in a group.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub struct Waits {
+pub(crate) struct Waits {
     /// Shortest, ns.
     pub shortest_ns: u64,
     /// Longest, ns.
@@ -120,9 +120,9 @@ impl From<WaitRange> for Waits {
     }
 }
 
-/// One of the readings that a report is about.
+/// One of the snapshots that a report is about.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Side<'a> {
+pub(crate) struct Side<'a> {
     /// The file's name, or the pid in words.
     pub name: &'a str,
     /// Process id; null where it was not written down.
@@ -181,7 +181,7 @@ impl<'a> Side<'a> {
 
 /// Puts members into words: names as the runtime of their Go version prints them.
 #[derive(Clone, Copy, Debug)]
-pub struct Words<'a> {
+pub(crate) struct Words<'a> {
     pool: &'a SymbolPool,
     minor: u32,
     system: bool,
@@ -191,14 +191,14 @@ impl<'a> Words<'a> {
     /// For the goroutines of a program of this version; with `system`, stacks show what a normal
     /// traceback hides.
     #[must_use]
-    pub fn new(pool: &'a SymbolPool, go_version: &str, system: bool) -> Self {
+    pub(crate) fn new(pool: &'a SymbolPool, go_version: &str, system: bool) -> Self {
         // Without a version, the rules of the newest.
         Self { pool, minor: minor_of(go_version).unwrap_or(27), system }
     }
 
     /// Why it waits, or its state.
     #[must_use]
-    pub fn state(&self, member: &Member) -> String {
+    pub(crate) fn state(&self, member: &Member) -> String {
         clean(self.pool.str(member.reason.unwrap_or(member.state))).into_owned()
     }
 
@@ -212,7 +212,7 @@ impl<'a> Words<'a> {
 
     /// Name of the function at a line.
     #[must_use]
-    pub fn function(&self, line: Option<FrameId>) -> String {
+    pub(crate) fn function(&self, line: Option<FrameId>) -> String {
         match line.map(|id| self.pool.function(id)).filter(|name| !name.is_empty()) {
             Some(name) => clean(&printed(name, self.minor)).into_owned(),
             None => "unknown".to_owned(),
@@ -221,7 +221,7 @@ impl<'a> Words<'a> {
 
     /// Where a member is in the user's code.
     #[must_use]
-    pub fn place(&self, member: &Member) -> String {
+    pub(crate) fn place(&self, member: &Member) -> String {
         self.place_words(member).map_or_else(|| self.function(None), |words| words.line())
     }
 
@@ -237,7 +237,7 @@ impl<'a> Words<'a> {
 
     /// File and line, where known.
     #[must_use]
-    pub fn source(&self, line: Option<FrameId>) -> Option<String> {
+    pub(crate) fn source(&self, line: Option<FrameId>) -> Option<String> {
         let frame = self.pool.frame(line?)?;
         let file = self.pool.str(frame.file);
         (!file.is_empty()).then(|| clean(&format!("{file}:{}", frame.line)).into_owned())
@@ -245,7 +245,7 @@ impl<'a> Words<'a> {
 
     /// The stack of a member as the runtime prints it: each call on a line, and where below it.
     #[must_use]
-    pub fn stack(&self, member: &Member) -> Vec<StackText> {
+    pub(crate) fn stack(&self, member: &Member) -> Vec<StackText> {
         let mut text = Vec::new();
         let mut call = |what: String, line| {
             text.push(StackText { text: what, is_source: false });
@@ -281,7 +281,7 @@ impl<'a> Words<'a> {
     }
 
     /// The lines of its stack that have a file, innermost first, and the `go` statement last.
-    pub fn lines(&self, member: &Member) -> impl Iterator<Item = (&'a str, u32)> + use<'a> {
+    pub(crate) fn lines(&self, member: &Member) -> impl Iterator<Item = (&'a str, u32)> + use<'a> {
         let pool = self.pool;
         let frames = self.frames(member).into_iter().map(|frame| frame.frame);
         let ends = [member.current.filter(|_| member.stack.is_none()), member.start, member.creator];
@@ -323,7 +323,7 @@ impl<'a> Words<'a> {
 
 /// A line of a stack in text, cleaned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StackText {
+pub(crate) struct StackText {
     /// The text.
     pub text: String,
     /// Whether it says where rather than what.

@@ -19,7 +19,7 @@ const MAX_IDS: usize = 64;
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: TracebackOptions) -> io::Result<()> {
+pub(crate) fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: TracebackOptions) -> io::Result<()> {
     let index = answer.index();
     let mut traceback = Traceback::new(index, options);
     let mut first = true;

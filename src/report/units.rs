@@ -3,7 +3,7 @@
 /// Nanoseconds in three significant figures or two units: `84 µs`, `3.10 ms`, `5.2 s`, `5m12s`,
 /// `3h12m`, `2d4h`. It rounds down: the text is always a lower bound.
 #[must_use]
-pub fn duration(ns: u64) -> String {
+pub(crate) fn duration(ns: u64) -> String {
     const SECOND: u64 = 1_000_000_000;
     match ns {
         0 => "0 s".to_owned(),
@@ -17,7 +17,7 @@ pub fn duration(ns: u64) -> String {
 
 /// Nanoseconds without spaces and to the second, for columns of ages: `350ms`, `42s`, `5m12s`.
 #[must_use]
-pub fn age(ns: u64) -> String {
+pub(crate) fn age(ns: u64) -> String {
     match ns {
         ..1_000_000 => "0s".to_owned(),
         1_000_000..1_000_000_000 => format!("{}ms", ns / 1_000_000),
@@ -41,7 +41,7 @@ fn long(seconds: u64) -> String {
 
 /// Bytes in units of 1,024: `512 B`, `15.2 KiB`, `1.25 GiB`. It rounds down.
 #[must_use]
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut size = 1_u64 << 10;
     let mut shown = format!("{count} B");
@@ -71,7 +71,7 @@ fn scaled(value: u64, unit: u64, name: &str) -> String {
 
 /// A count with commas: `1,234,567`.
 #[must_use]
-pub fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -85,13 +85,13 @@ pub fn count(value: u64) -> String {
 
 /// `1 thread`, `2 threads`.
 #[must_use]
-pub fn counted(value: u64, one: &str, many: &str) -> String {
+pub(crate) fn counted(value: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(value), if value == 1 { one } else { many })
 }
 
 /// A share from 0 to 1 as a percentage: `0.42 %`.
 #[must_use]
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent.is_finite() && percent >= 10.0 { format!("{percent:.1} %") } else { format!("{percent:.2} %") }
 }

@@ -96,13 +96,13 @@ impl Search<'_> {
     pub(super) fn trust_likely_goal(&self, layout: &mut Layout, symbols: &Symbols) -> Result<(), ReadError> {
         const STRUCTURE: &str = "runtime.gcControllerState";
         let is_of_goal = |(s, f): &(&str, &str)| *s == STRUCTURE && GOAL_FIELDS.contains(f);
-        let Some(at) = symbols.addr(Global::GcController).filter(|_| layout.mistrusted.iter().any(is_of_goal)) else {
+        let Some(at) = symbols.addr(Global::GcController).filter(|_| layout.unreliable.iter().any(is_of_goal)) else {
             return Ok(());
         };
         let at = self.process.bias.load(at);
         let gc = read_gc_controller(self.process.target, at, layout, &mut Warnings::default())?;
         if gc.is_some_and(|gc| gc.is_goal_likely()) {
-            layout.mistrusted.retain(|field| !is_of_goal(field));
+            layout.unreliable.retain(|field| !is_of_goal(field));
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Search<'_> {
         let tables = candidates(self.version.as_ref(), self.program.elf.arch());
         let tables: Vec<&LayoutTable> = tables.iter().map(|(table, _)| table).collect();
         if !place_ps(target, allp, goidgen.unwrap_or(u64::MAX), layout, &tables)? {
-            layout.mistrusted.push(("runtime.p", "m"));
+            layout.unreliable.push(("runtime.p", "m"));
             return Ok(());
         }
         let ps = read_ps(target, allp, layout, &mut Warnings::default())?;
@@ -143,7 +143,7 @@ impl Search<'_> {
         let tables = candidates(self.version.as_ref(), self.program.elf.arch());
         let tables: Vec<&LayoutTable> = tables.iter().map(|(table, _)| table).collect();
         if !place_spans(target, &ps, layout, &tables)? {
-            layout.mistrusted.push(("runtime.mspan", "allocCount"));
+            layout.unreliable.push(("runtime.mspan", "allocCount"));
         }
         Ok(())
     }

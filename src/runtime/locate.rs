@@ -178,7 +178,7 @@ impl Search<'_> {
             Ok(layout) => layout,
             Err(missing) => return Ok(Err(RuntimeError::Incomplete { version: self.version_text(), missing })),
         };
-        layout.mistrusted.extend(doubtful);
+        layout.unreliable.extend(doubtful);
         let mut warnings = Warnings::default();
         let ballots = self.evidence.count(&layout.table);
         let symbols = self.symbols(&layout, &fitting, &ballots, &mut warnings)?;
@@ -285,7 +285,7 @@ impl Search<'_> {
         });
         for (global, outcome) in ballots.iter().filter(|(_, outcome)| !outcome.is_unanimous()) {
             let structure = BALLOTS.iter().find(|ballot| ballot.global == *global).map(|ballot| ballot.structure);
-            layout.mistrusted.extend(structure.into_iter().flat_map(|s| outcome.dissent.iter().map(move |f| (s, *f))));
+            layout.unreliable.extend(structure.into_iter().flat_map(|s| outcome.dissent.iter().map(move |f| (s, *f))));
             warnings.add(
                 WarningCode::FieldRejected,
                 format!(

@@ -11,7 +11,7 @@ use crate::process::proc_dir::ProcDir;
 use crate::process::process_list::ProcessList;
 
 /// Opens processes to be read.
-pub trait Opener: Send + Sync {
+pub(crate) trait Opener: Send + Sync {
     /// Opens one.
     ///
     /// # Errors
@@ -26,7 +26,7 @@ const LOOKS_AT_A_ZOMBIE: usize = 4;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// An opened process, read again and again. When it executes another program, that one is read.
-pub struct Followed {
+pub(crate) struct Followed {
     opener: Arc<dyn Opener>,
     source: Box<dyn SnapshotSource>,
     pid: i32,
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Followed {
 impl Followed {
     /// A process that `source` reads.
     #[must_use]
-    pub fn new(opener: Arc<dyn Opener>, source: Box<dyn SnapshotSource>, pid: i32) -> Self {
+    pub(crate) fn new(opener: Arc<dyn Opener>, source: Box<dyn SnapshotSource>, pid: i32) -> Self {
         let started = ProcDir::open(pid).and_then(|dir| dir.stat()).ok().map(|stat| stat.starttime);
         Self { opener, source, pid, started, last_ns: None }
     }
@@ -100,7 +100,7 @@ impl SnapshotSource for Followed {
 }
 
 /// Finds a process that was started from the same file, or has the same name, after the one that was read.
-pub struct SameName {
+pub(crate) struct SameName {
     opener: Arc<dyn Opener>,
     pid: i32,
     exe: Option<String>,
@@ -119,7 +119,7 @@ impl SameName {
     ///
     /// # Errors
     /// When it is not there, or `/proc` cannot be read.
-    pub fn of(opener: Arc<dyn Opener>, pid: i32) -> io::Result<Self> {
+    pub(crate) fn of(opener: Arc<dyn Opener>, pid: i32) -> io::Result<Self> {
         let dir = ProcDir::open(pid)?;
         let stat = dir.stat()?;
         let exe = dir.exe().ok().map(|(exe, _)| exe);

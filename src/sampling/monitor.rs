@@ -1,6 +1,6 @@
 //! A sampler on its own thread, so that a slow read blocks nothing else.
 //!
-//! The thread reads when it is asked to and at no other time; between two readings it sleeps. When the target
+//! The thread reads when it is asked to and at no other time; between two samples it sleeps. When the target
 //! has ended and a successor is wanted, it looks for one periodically.
 
 use std::ops::ControlFlow;
@@ -57,14 +57,14 @@ impl Monitor {
         self.thread.is_finished()
     }
 
-    /// Asks for a reading.
+    /// Asks for a sample.
     pub fn read(&self) {
         // A thread that has ended has reported it.
         let _ = self.requests.send(());
     }
 }
 
-/// One reading.
+/// One sample.
 fn serve(
     sampler: &mut Sampler<'static>,
     wanted: &Receiver<()>,

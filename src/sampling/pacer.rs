@@ -9,29 +9,29 @@ use std::time::Duration;
 enum Late {
     /// They are skipped: the next one follows at once, and the interval counts from it.
     LeftOut {
-        /// Whether readings come up to half an interval late, by turns, and never closer than an interval.
+        /// Whether samples come up to half an interval late, by turns, and never closer than an interval.
         jitter: bool,
     },
     /// They are caught up on, one right after the other: a number of samples in a given time.
     MadeUp {
-        /// Whether readings come up to half an interval late, by turns.
+        /// Whether samples come up to half an interval late, by turns.
         jitter: bool,
-        /// Number of the last reading, which is never late on purpose.
+        /// Number of the last sample, which is never late on purpose.
         last: u32,
     },
 }
 
-/// The pace of readings.
+/// The pace of samples.
 #[derive(Clone, Debug)]
 pub struct Pacer {
     interval: Duration,
     max_cpu: Option<f64>,
     late: Late,
-    /// What a reading costs in CPU time; `None` before the first one has ended.
+    /// What a sample costs in CPU time; `None` before the first one has ended.
     cost: Option<Duration>,
-    /// Number of the next reading.
+    /// Number of the next sample.
     nth: u32,
-    /// From when the interval to the next reading counts.
+    /// From when the interval to the next sample counts.
     base: Duration,
     due: Duration,
 }
@@ -54,14 +54,14 @@ impl Pacer {
     /// A fixed number of samples, the first one now and the last after that many intervals less one: by the
     /// clock, so that the time that samples take does not add up.
     #[must_use]
-    pub fn times(readings: u32, interval: Duration) -> Self {
-        let late = Late::MadeUp { jitter: false, last: readings.saturating_sub(1) };
+    pub fn times(samples: u32, interval: Duration) -> Self {
+        let late = Late::MadeUp { jitter: false, last: samples.saturating_sub(1) };
         Self { late, ..Self::every(interval) }
     }
 
     /// The same, each up to half an interval late, by turns, but the first one and the last of a number of
-    /// readings: readings at even distances would take a load that has nearly their rhythm for one that grows, and a goroutine that
-    /// runs in their rhythm for one that does not run.
+    /// samples: samples at even distances would take a load that has nearly their rhythm for one that grows, and
+    /// a goroutine that runs in their rhythm for one that does not run.
     #[must_use]
     pub fn with_jitter(self) -> Self {
         let late = match self.late {
@@ -71,25 +71,25 @@ impl Pacer {
         Self { late, ..self }
     }
 
-    /// The interval grows so that readings take at most this share of one core, 0 to 1.
+    /// The interval grows so that samples take at most this share of one core, 0 to 1.
     #[must_use]
     pub fn with_max_cpu(self, share: f64) -> Self {
         Self { max_cpu: Some(share), ..self }
     }
 
-    /// When the next reading is due.
+    /// When the next sample is due.
     #[must_use]
     pub fn due(&self) -> Duration {
         self.due
     }
 
-    /// How many readings have begun.
+    /// How many samples have begun.
     #[must_use]
     pub fn begun(&self) -> u32 {
         self.nth
     }
 
-    /// A reading begins now, due or not.
+    /// A sample begins now, due or not.
     pub fn begin(&mut self, now: Duration) {
         let late = now.saturating_sub(self.due);
         let closer = self.late != Late::LeftOut { jitter: true };
@@ -101,7 +101,7 @@ impl Pacer {
 
     /// A sample is complete, and cost this much CPU time.
     pub fn end(&mut self, cost: Duration) {
-        // Half of the old, half of the new: one slow reading does not slow down the next ten.
+        // Half of the old, half of the new: one slow sample does not slow down the next ten.
         self.cost = Some(self.cost.map_or(cost, |before| before.saturating_add(cost) / 2));
         self.plan();
     }
@@ -125,7 +125,7 @@ impl Pacer {
         (f64::from(self.nth) * GOLDEN_RATIO).fract() / 2.0
     }
 
-    /// No reading before that.
+    /// No sample before that.
     pub fn not_before(&mut self, at: Duration) {
         self.due = self.due.max(at);
     }
@@ -141,7 +141,7 @@ impl Pacer {
         self.interval
     }
 
-    /// Another interval from `now` on: a shorter one also for the next reading.
+    /// Another interval from `now` on: a shorter one also for the next sample.
     pub fn set_interval(&mut self, interval: Duration, now: Duration) {
         self.interval = interval;
         self.due = self.due.min(now.saturating_add(self.actual_interval()));
@@ -155,7 +155,7 @@ impl Pacer {
         self.interval.max(Duration::try_from_secs_f64(least).unwrap_or(Duration::MAX))
     }
 
-    /// The share of a core that readings take, 0 to 1; `None` before the first one has ended.
+    /// The share of a core that samples take, 0 to 1; `None` before the first one has ended.
     #[must_use]
     pub fn cpu_share(&self) -> Option<f64> {
         let share = self.cost?.as_secs_f64() / self.actual_interval().as_secs_f64();
@@ -175,14 +175,14 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// When readings are due that all begin on time.
-    fn plan(mut pacer: Pacer, readings: u32) -> Vec<Duration> {
+    /// When samples are due that all begin on time.
+    fn plan(mut pacer: Pacer, samples: u32) -> Vec<Duration> {
         let due = |_| {
             let due = pacer.due();
             pacer.begin(due);
             due
         };
-        (0..readings).map(due).collect()
+        (0..samples).map(due).collect()
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
         pacer.set_interval(ms(500), ms(2_000));
         assert_eq!(pacer.due(), ms(2_500));
         pacer.set_interval(ms(60_000), ms(2_100));
-        assert_eq!(pacer.due(), ms(2_500), "a longer one from the next reading on");
+        assert_eq!(pacer.due(), ms(2_500), "a longer one from the next sample on");
         pacer.not_before(ms(4_000));
         assert_eq!(pacer.due(), ms(4_000));
     }

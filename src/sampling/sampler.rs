@@ -18,9 +18,9 @@ const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// How often it looks for a successor.
-pub const LOOK: Duration = Duration::from_millis(500);
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
 
-/// One reading.
+/// One sample.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// The snapshot, with the waits measured since earlier ones.
@@ -92,9 +92,9 @@ impl<'a, E> Sampler<'a, E> {
         }
     }
 
-    /// Measures the ages of waits: reads until a goroutine that has not run since the first readings has been
+    /// Measures the ages of waits: reads until a goroutine that has not run since the first samples has been
     /// watched for `least`, and gives the latest snapshot. It takes about a quarter longer, since the first
-    /// three readings only make sure that nothing runs. No two readings are close, as an interval in which
+    /// three samples only make sure that nothing runs. No two samples are close, as an interval in which
     /// nothing could run proves nothing.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl<'a, E> Sampler<'a, E> {
     pub fn watch(&mut self, least: Duration) -> Result<Arc<Observed>, E> {
         let interval = (least / WATCH_PARTS).clamp(SHORTEST, LONGEST);
         let parts = least.as_nanos().div_ceil(interval.as_nanos().max(1));
-        // What counts is the time from the third reading on.
+        // What counts is the time from the third sample on.
         let uncounted = u128::from(LEAST_INTERVALS);
         let (mut seen, mut counted_from) = (0, None);
         self.stream(&mut Pacer::every(interval).with_jitter(), |sample| {

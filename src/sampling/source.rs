@@ -4,12 +4,13 @@ use crate::model::Snapshot;
 
 /// Why there is no further snapshot, or none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SourceEnd {
     /// The process has ended. The text says what is known about it.
     Ended(String),
     /// The recording is at its end.
     Finished,
-    /// This reading failed; the next one may not.
+    /// This sample failed; the next one may not.
     Failed(String),
 }
 

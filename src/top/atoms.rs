@@ -11,12 +11,12 @@ use crate::analysis::{GroupBy, Index};
 
 /// The keys of a goroutine by each grouping that does not depend on what was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Atom([Key; GROUPINGS.len()]);
+pub(crate) struct Atom([Key; GROUPINGS.len()]);
 
 impl Atom {
     /// The key by `by`; `None` for one that is not in [`GROUPINGS`].
     #[must_use]
-    pub fn key(&self, by: &GroupBy) -> Option<Key> {
+    pub(crate) fn key(&self, by: &GroupBy) -> Option<Key> {
         let at = GROUPINGS.iter().position(|known| known == by)?;
         self.0.get(at).copied()
     }
@@ -25,7 +25,7 @@ impl Atom {
 /// Counts the goroutines at `positions` by atom. Keys are worked out once for all goroutines with the
 /// same frames.
 #[must_use]
-pub fn count(index: &Index<'_>, positions: &[usize]) -> FxHashMap<Atom, u64> {
+pub(crate) fn count(index: &Index<'_>, positions: &[usize]) -> FxHashMap<Atom, u64> {
     let goroutines = &index.snapshot().goroutines;
     let mut alike: FxHashMap<_, (usize, u64)> = FxHashMap::default();
     for &at in positions {

@@ -13,7 +13,7 @@ use crate::sampling::{Report, Sample, SourceEnd};
 /// How to look.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Wanted time from one reading to the next.
+    /// Wanted time from one sample to the next.
     pub interval: Duration,
     /// Share of one core that gospy may use, 0 to 1.
     pub max_cpu: f64,
@@ -21,9 +21,9 @@ pub struct Settings {
     pub selection: Selection,
     /// Leave after so many refreshes.
     pub iterations: Option<u64>,
-    /// Whether somebody looks for a successor of a target that has ended.
+    /// Whether a successor of a target that has ended is looked for.
     pub wait: bool,
-    /// Whether it is a recording: one reading, with which nothing can be compared.
+    /// Whether it is a recording: one sample, with which nothing can be compared.
     pub recorded: bool,
     /// The tab to start with.
     pub tab: Tab,
@@ -38,9 +38,9 @@ pub enum Event {
     Resize(u16, u16),
     /// Time has passed.
     Tick,
-    /// A reading succeeded.
+    /// A sample succeeded.
     Snapshot(Sample),
-    /// A reading failed.
+    /// A sample failed.
     SourceEnd(SourceEnd),
     /// The target is back as another process.
     Returned,
@@ -78,7 +78,7 @@ pub enum Effect {
 pub enum Leave {
     /// The target ended before anything was shown; what is known of it.
     Ended(String),
-    /// Somebody wants to, or there are enough refreshes.
+    /// It was asked for, or there are enough refreshes.
     Done,
     /// A signal.
     Signal(i32),

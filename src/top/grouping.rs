@@ -7,18 +7,18 @@ use crate::analysis::series::Observed;
 use crate::analysis::{Index, PlaceKind};
 use crate::model::{Status, WaitReasonId};
 
-pub use crate::analysis::group::{Key, What};
+pub(crate) use crate::analysis::group::{Key, What};
 
 /// What groups can be made by here but for labels, in the order in which they are gone through: by place,
 /// by stack as a normal traceback shows it, by start function and by `go` statement.
-pub const GROUPINGS: [GroupBy; 4] =
+pub(crate) const GROUPINGS: [GroupBy; 4] =
     [GroupBy::Place(PlaceKind::User), GroupBy::SimilarStack, GroupBy::Start, GroupBy::Creator];
 
 /// What groups are made by, as it is typed: of all that there is, what does not depend on states.
 ///
 /// # Errors
 /// With what there is.
-pub fn parse(text: &str) -> Result<GroupBy, String> {
+pub(crate) fn parse(text: &str) -> Result<GroupBy, String> {
     match text.parse() {
         Ok(GroupBy::Stack) => Ok(GroupBy::SimilarStack),
         Ok(by @ (GroupBy::Place(_) | GroupBy::Start | GroupBy::Creator | GroupBy::Label(_))) => Ok(by),
@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Result<GroupBy, String> {
 
 /// The name that [`parse`] takes.
 #[must_use]
-pub fn name(by: &GroupBy) -> String {
+pub(crate) fn name(by: &GroupBy) -> String {
     if *by == GroupBy::SimilarStack { GroupBy::Stack.name() } else { by.name() }
 }
 
@@ -50,11 +50,11 @@ impl Default for Live {
 }
 
 /// Goroutines that have a key in common.
-pub type Group = group::Group<usize, Live>;
+pub(crate) type Group = group::Group<usize, Live>;
 
 /// Groups the goroutines at `positions`, in order of their first members.
 #[must_use]
-pub fn group(observed: &Observed, index: &Index<'_>, by: &GroupBy, positions: &[usize]) -> Vec<Group> {
+pub(crate) fn group(observed: &Observed, index: &Index<'_>, by: &GroupBy, positions: &[usize]) -> Vec<Group> {
     let items = items(index, Keys::lasting(&index.snapshot().symbols, by), positions);
     let mut groups = gather(items, 0, |group: &mut Group, position| {
         let Some(goroutine) = index.snapshot().goroutines.get(position) else { return };

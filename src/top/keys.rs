@@ -6,7 +6,7 @@ use super::tab::Tab;
 
 /// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Leave.
     Quit,
     /// Show or hide the help.
@@ -69,7 +69,7 @@ pub enum Action {
 
 /// What a key does while a filter is typed; any other character is text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PromptAction {
+pub(crate) enum PromptAction {
     /// Use the filter.
     Accept,
     /// Leave the filter as it was.
@@ -94,7 +94,7 @@ pub enum PromptAction {
 
 /// A key of the keyboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
+pub(crate) struct Key {
     code: KeyCode,
     ctrl: bool,
 }
@@ -122,7 +122,7 @@ impl Key {
 
     /// Its name, as help shows it.
     #[must_use]
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         let name = match self.code {
             KeyCode::Char(' ') => "Space".to_owned(),
             KeyCode::Char(c) if self.ctrl => c.to_ascii_uppercase().to_string(),
@@ -143,7 +143,7 @@ impl Key {
 
 /// A row of the table of keys.
 #[derive(Clone, Copy, Debug)]
-pub struct Binding<A: 'static> {
+pub(crate) struct Binding<A: 'static> {
     /// Any of these.
     pub keys: &'static [Key],
     /// Does this.
@@ -159,7 +159,7 @@ const fn bind<A>(keys: &'static [Key], action: A, help: &'static str, hint: &'st
 }
 
 /// The keys, in the order in which they are explained.
-pub const BINDINGS: &[Binding<Action>] = &[
+pub(crate) const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('q'), ctrl('c')], Action::Quit, "quit", "quit"),
     bind(&[c('?'), c('h'), key(KeyCode::F(1))], Action::Help, "this help", "help"),
     bind(&[c('/')], Action::Filter, "filter: the language of --filter", "filter"),
@@ -196,7 +196,7 @@ pub const BINDINGS: &[Binding<Action>] = &[
 ];
 
 /// The keys while a filter is typed.
-pub const PROMPT_BINDINGS: &[Binding<PromptAction>] = &[
+pub(crate) const PROMPT_BINDINGS: &[Binding<PromptAction>] = &[
     bind(&[key(KeyCode::Enter)], PromptAction::Accept, "use the filter; an empty one shows all", "use"),
     bind(&[key(KeyCode::Esc), ctrl('c')], PromptAction::Cancel, "leave it as it was", "cancel"),
     bind(&[key(KeyCode::Left), ctrl('b')], PromptAction::Left, "to the left", ""),
@@ -211,7 +211,7 @@ pub const PROMPT_BINDINGS: &[Binding<PromptAction>] = &[
 
 /// What a key event does by a table.
 #[must_use]
-pub fn action<A: Copy>(table: &[Binding<A>], event: &KeyEvent) -> Option<A> {
+pub(crate) fn action<A: Copy>(table: &[Binding<A>], event: &KeyEvent) -> Option<A> {
     if event.kind == KeyEventKind::Release {
         return None;
     }
@@ -220,38 +220,37 @@ pub fn action<A: Copy>(table: &[Binding<A>], event: &KeyEvent) -> Option<A> {
 
 /// Whether an action only makes sense while the program can change.
 #[must_use]
-pub fn needs_change(action: Action) -> bool {
+pub(crate) fn needs_change(action: Action) -> bool {
     use Action::{Faster, Mark, Pause, Refresh, Slower, Unmark};
     matches!(action, Mark | Unmark | Pause | Refresh | Slower | Faster)
 }
 
 /// Names of the keys of a binding: `↑ k`.
 #[must_use]
-pub fn names<A>(binding: &Binding<A>) -> String {
+pub(crate) fn names<A>(binding: &Binding<A>) -> String {
     binding.keys.iter().map(|key| key.name()).collect::<Vec<_>>().join(" ")
-}
-
-/// The table of keys as Markdown, for the documentation.
-#[must_use]
-pub fn markdown() -> String {
-    let mut out = String::from("# Keys in `gospy top`\n\n| key | does |\n|---|---|\n");
-    rows(&mut out, BINDINGS);
-    out.push_str("\nWhile a filter is typed:\n\n| key | does |\n|---|---|\n");
-    rows(&mut out, PROMPT_BINDINGS);
-    out
-}
-
-fn rows<A>(out: &mut String, table: &[Binding<A>]) {
-    for binding in table {
-        let keys: Vec<String> = binding.keys.iter().map(|key| format!("`{}`", key.name())).collect();
-        out.push_str(&format!("| {} | {} |\n", keys.join(" "), binding.help));
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Action, BINDINGS, PROMPT_BINDINGS, action, markdown};
+    use super::{Action, BINDINGS, Binding, PROMPT_BINDINGS, action};
     use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+    /// The table of keys as Markdown, for the documentation.
+    fn markdown() -> String {
+        let mut out = String::from("# Keys in `gospy top`\n\n| key | does |\n|---|---|\n");
+        rows(&mut out, BINDINGS);
+        out.push_str("\nWhile a filter is typed:\n\n| key | does |\n|---|---|\n");
+        rows(&mut out, PROMPT_BINDINGS);
+        out
+    }
+
+    fn rows<A>(out: &mut String, table: &[Binding<A>]) {
+        for binding in table {
+            let keys: Vec<String> = binding.keys.iter().map(|key| format!("`{}`", key.name())).collect();
+            out.push_str(&format!("| {} | {} |\n", keys.join(" "), binding.help));
+        }
+    }
 
     #[test]
     fn no_key_means_two_things() {

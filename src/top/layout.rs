@@ -18,7 +18,7 @@ pub struct Layout {
 }
 
 /// Lines that the prompt takes with an explanation of what is wrong.
-pub const PROMPT_LINES: u16 = 4;
+pub(crate) const PROMPT_LINES: u16 = 4;
 
 impl Layout {
     /// For a screen of this size. The footer has `footer` lines if there is room, and the header `more` than

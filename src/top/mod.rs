@@ -1,22 +1,22 @@
 //! The live view: a state, the events that change it, and a pure drawing function.
 //!
 //! It stands beside the commands: [`state`] decides, [`draw`] shows, [`crate::sampling`] reads on a
-//! thread of its own, [`terminal`] keeps the terminal, [`stream`] does without one. Neither state nor
+//! thread of its own, `terminal` keeps the terminal, [`stream`] does without one. Neither state nor
 //! drawing knows where snapshots come from, what time it is, or that there is a terminal, so both are tested as functions.
 
-pub mod atoms;
+pub(crate) mod atoms;
 pub mod draw;
 pub mod event;
-pub mod grouping;
-pub mod keys;
-pub mod layout;
+pub(crate) mod grouping;
+pub(crate) mod keys;
+pub(crate) mod layout;
 pub mod order;
-pub mod piece;
-pub mod prompt;
-pub mod run;
+pub(crate) mod piece;
+pub(crate) mod prompt;
+pub(crate) mod run;
 pub mod state;
 pub mod stream;
 pub mod tab;
-pub mod terminal;
+pub(crate) mod terminal;
 pub mod view;
-pub mod words;
+pub(crate) mod words;

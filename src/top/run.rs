@@ -21,7 +21,7 @@ const BATCH: usize = 256;
 
 /// Writes the program that a snapshot is of to a file, or with `false` the snapshot itself, and says where
 /// that is or why it is not.
-pub type Save = Arc<dyn Fn(&Observed, bool) -> Result<PathBuf, String> + Send + Sync>;
+pub(crate) type Save = Arc<dyn Fn(&Observed, bool) -> Result<PathBuf, String> + Send + Sync>;
 
 enum Message {
     Event(Event),
@@ -40,11 +40,11 @@ impl From<io::Error> for Message {
     }
 }
 
-/// Shows what `sampler` reads on the terminal until somebody leaves.
+/// Shows what `sampler` reads on the terminal until it is left.
 ///
 /// # Errors
 /// Those of the terminal, which is given back in any case.
-pub fn run(sampler: Sampler<'static>, settings: Settings, theme: Theme, save: Save) -> io::Result<Leave> {
+pub(crate) fn run(sampler: Sampler<'static>, settings: Settings, theme: Theme, save: Save) -> io::Result<Leave> {
     let (sender, messages) = channel::<Message>();
     let reports = sender.clone();
     let monitor = Monitor::start(sampler, move |report| match reports.send(Message::Event(report.into())) {

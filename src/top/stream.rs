@@ -214,7 +214,7 @@ enum Record<'a, L> {
     Refresh(Box<Refresh<'a, Document<'a, L>>>),
     /// The program has ended; nothing follows, unless another one is waited for.
     End(Reason<'a>),
-    /// A reading failed; another is tried.
+    /// A sample failed; another is tried.
     Failure(Reason<'a>),
     /// What follows is of another run of the program: nothing before it is compared with.
     Restart(Reason<'a>),

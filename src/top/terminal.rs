@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(250);
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while it is taken over; dropping it gives it back.
-pub struct Screen {
+pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
 }
 
@@ -42,7 +42,7 @@ impl Screen {
     ///
     /// # Errors
     /// When standard output is no terminal, or it refuses.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         restore_on_panic();
         take()?;
         let terminal = Terminal::new(CrosstermBackend::new(stdout())).inspect_err(|_| give_back())?;
@@ -53,7 +53,7 @@ impl Screen {
     ///
     /// # Errors
     /// When it does not say.
-    pub fn size(&self) -> io::Result<(u16, u16)> {
+    pub(crate) fn size(&self) -> io::Result<(u16, u16)> {
         let size = self.terminal.size()?;
         Ok((size.width, size.height))
     }
@@ -62,7 +62,7 @@ impl Screen {
     ///
     /// # Errors
     /// Those of the terminal.
-    pub fn draw(&mut self, state: &State, theme: Theme) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, state: &State, theme: Theme) -> io::Result<()> {
         if !TAKEN.load(Ordering::SeqCst) {
             // Some other thread has panicked; what it says is not to be drawn over.
             return Err(io::Error::other("the terminal was given back"));
@@ -78,7 +78,7 @@ impl Screen {
     ///
     /// # Errors
     /// Those of the terminal.
-    pub fn clear(&mut self) -> io::Result<()> {
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
         // Not `Terminal::clear`: that asks the terminal where the cursor is, and the answer would go
         // to the thread that reads keys.
         let size = self.terminal.size()?;
@@ -86,11 +86,11 @@ impl Screen {
     }
 
     /// Gives the terminal back and stops this process, as Ctrl-Z does with other programs. Returns
-    /// when somebody has continued it, with the terminal taken over again.
+    /// once it is continued, with the terminal taken over again.
     ///
     /// # Errors
     /// Those of the terminal.
-    pub fn suspend(&mut self) -> io::Result<()> {
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
         // What another thread of this process has frozen is not to wait for the continuation.
         await_none_held(FROZEN);
         give_back();
@@ -137,7 +137,7 @@ fn restore_on_panic() {
 
 /// The threads that wait for keys and signals. They end when this is dropped.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     stop: Arc<AtomicBool>,
     signals: Handle,
 }
@@ -147,7 +147,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When there can be no thread, or no handler for signals.
-    pub fn start<E>(events: Sender<E>) -> io::Result<Self>
+    pub(crate) fn start<E>(events: Sender<E>) -> io::Result<Self>
     where
         E: From<Event> + From<io::Error> + Send + 'static,
     {

@@ -9,7 +9,7 @@ use super::grouping::Group;
 /// A count within `room` columns: with commas where they fit, else in thousands, millions and so on,
 /// rounded down.
 #[must_use]
-pub fn compact(value: u64, room: usize) -> String {
+pub(crate) fn compact(value: u64, room: usize) -> String {
     let full = count(value);
     if full.len() <= room {
         return full;
@@ -24,7 +24,7 @@ pub fn compact(value: u64, room: usize) -> String {
 
 /// A change within `room` columns.
 #[must_use]
-pub fn compact_signed(change: i64, room: usize) -> String {
+pub(crate) fn compact_signed(change: i64, room: usize) -> String {
     match change {
         0 => "0".to_owned(),
         _ => {
@@ -36,7 +36,7 @@ pub fn compact_signed(change: i64, room: usize) -> String {
 
 /// A change: `+12`, `−3`, `0`.
 #[must_use]
-pub fn signed(change: i64) -> String {
+pub(crate) fn signed(change: i64) -> String {
     match change {
         0 => "0".to_owned(),
         1.. => format!("+{}", count(change.unsigned_abs())),
@@ -46,7 +46,7 @@ pub fn signed(change: i64) -> String {
 
 /// A change a second: `+20.1/s`. What would be shown as zero is `0/s`, without a sign.
 #[must_use]
-pub fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     let size = per_second.abs();
     if !size.is_finite() {
         return "?/s".to_owned();
@@ -72,7 +72,7 @@ pub fn rate(per_second: f64) -> String {
 /// A curve of counts in `columns` characters at most, the newest to the right. It goes from the
 /// least to the most of what is shown; where nothing changes it is flat.
 #[must_use]
-pub fn sparkline(samples: &[u64], columns: usize) -> String {
+pub(crate) fn sparkline(samples: &[u64], columns: usize) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let shown = samples.get(samples.len().saturating_sub(columns)..).unwrap_or(samples);
     let least = shown.iter().min().copied().unwrap_or(0);
@@ -85,7 +85,7 @@ pub fn sparkline(samples: &[u64], columns: usize) -> String {
 
 /// The word for a state: the wait reason where there is one.
 #[must_use]
-pub fn state_word<'a>(index: &Index<'a>, status: Status, reason: Option<WaitReasonId>) -> &'a str {
+pub(crate) fn state_word<'a>(index: &Index<'a>, status: Status, reason: Option<WaitReasonId>) -> &'a str {
     match status {
         Status::Waiting | Status::Leaked => {
             reason.and_then(|reason| index.snapshot().wait_reason(reason)).unwrap_or(status.name())
@@ -96,7 +96,7 @@ pub fn state_word<'a>(index: &Index<'a>, status: Status, reason: Option<WaitReas
 
 /// The states of a group's members: `12 select, 3 runnable`, or the word alone where all are alike.
 #[must_use]
-pub fn states(index: &Index<'_>, group: &Group) -> String {
+pub(crate) fn states(index: &Index<'_>, group: &Group) -> String {
     match group.details.states.as_slice() {
         [(status, reason, _)] => state_word(index, *status, *reason).to_owned(),
         states => {

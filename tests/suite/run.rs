@@ -41,7 +41,7 @@ fn statuses_pass_through() {
             vec!["run", "-o", "/dev/null/x", "--", "true"],
             "give --capture-every <DURATION> or --capture-on <SIGNAL> too",
         ),
-        (vec!["run", "--strict", "--", "true"], "--strict is about the readings that rules judge"),
+        (vec!["run", "--strict", "--", "true"], "--strict is about the snapshots that rules judge"),
         (vec!["run", "--max-group", "5", "--", "true"], "give --capture-every <DURATION> or --capture-on"),
         (vec!["run", "--allow", "x", "--capture-every", "1s", "-o", "x", "--", "true"], "there is no rule to check"),
         (vec!["run", "--forbid-function", "(", "--capture-every", "1s", "--", "true"], "regex parse error"),

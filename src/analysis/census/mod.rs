@@ -115,7 +115,7 @@ pub struct Relation {
 /// Two moments of one start may differ by as much: clocks are set, and numbers are rounded.
 const SAME_START_NS: i128 = 2_000_000_000;
 
-/// What can be compared of one reading of one program.
+/// What can be compared of one snapshot of one program.
 #[derive(Clone, Debug, Default)]
 pub struct Census {
     /// Its display name: `pid 4242`, or a file's name.

@@ -47,7 +47,7 @@ pub struct Judge<'a> {
     level: Level,
     exempt: Matches<'a>,
     verdicts: Vec<Option<Verdict>>,
-    readings: usize,
+    snapshots: usize,
     /// Whether the program was stopped at one of them.
     stopped: bool,
     /// Kept where growth is judged only.
@@ -63,7 +63,7 @@ impl<'a> Judge<'a> {
             level,
             exempt: Matches::new(&rules.allow),
             verdicts: vec![None; rules.rules.len()],
-            readings: 0,
+            snapshots: 0,
             stopped: false,
             counts: rules.rules.iter().any(|rule| matches!(rule, Rule::SteadyGrowth(_))).then(GroupCounts::default),
         }
@@ -73,7 +73,7 @@ impl<'a> Judge<'a> {
     pub fn look(&mut self, census: &Census, baseline: Option<&Census>, pool: &mut SymbolPool) {
         let counted = self.counted(census, pool);
         let groups = groups(&counted.members, &self.level.by(), pool);
-        self.readings = self.readings.saturating_add(1);
+        self.snapshots = self.snapshots.saturating_add(1);
         self.stopped |= census.stopped;
         if let Some(counts) = &mut self.counts {
             counts.record(census.captured_at_unix_ns, &groups);
@@ -117,7 +117,7 @@ impl<'a> Judge<'a> {
     /// The results: one for each rule, in their order.
     #[must_use]
     pub fn verdicts(self) -> Vec<Verdict> {
-        let missing = if self.readings == 0 { Reason::Unread } else { Reason::ReadOnce };
+        let missing = if self.snapshots == 0 { Reason::Unread } else { Reason::ReadOnce };
         let counts = self.counts.unwrap_or_default();
         let verdict = |(rule, kept): (&Rule, Option<Verdict>)| match rule {
             Rule::SteadyGrowth(allowed) => steady_growth(rule, &counts, self.stopped, *allowed),
@@ -147,7 +147,7 @@ fn keep_worse(kept: &mut Option<Verdict>, verdict: Verdict) {
     }
 }
 
-/// The verdict, unless the reading is not good enough for it. What was seen counts; but seeing nothing in a
+/// The verdict, unless the snapshot is not good enough for it. What was seen counts; but seeing nothing in a
 /// part of the goroutines, or without stacks, proves nothing. Nor does it mean anything that the goroutines
 /// of a stopped program wait.
 fn doubted(verdict: Verdict, census: &Census, baseline: Option<&Census>) -> Verdict {

@@ -58,6 +58,7 @@ impl std::fmt::Display for Allowance {
 
 /// A rule.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Rule {
     /// At most this many goroutines.
     MaxGoroutines(u64),
@@ -108,6 +109,7 @@ pub struct Rules {
 
 /// Goroutines that broke a rule, by stack.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Offender {
     /// How many.
     pub count: u64,
@@ -142,10 +144,11 @@ impl Offender {
 
 /// Why a rule could not be judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Reason {
     /// Nothing was read.
     Unread,
-    /// The program was read once, and growth takes two readings.
+    /// The program was read once, and growth takes two snapshots.
     ReadOnce,
     /// A rate takes more samples.
     TooFewSamples {
@@ -178,9 +181,9 @@ pub enum Reason {
         /// How many, the runtime's own ones left out.
         goroutines: u64,
     },
-    /// Goroutines were left out when the reading was written.
+    /// Goroutines were left out when the snapshot was written.
     Partial,
-    /// The reading holds no stacks to look for functions in.
+    /// The snapshot holds no stacks to look for functions in.
     NoStacks,
     /// The program is stopped: that its goroutines wait means nothing.
     Stopped,
@@ -188,6 +191,7 @@ pub enum Reason {
 
 /// The result of a rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It holds.
     Holds,
@@ -199,6 +203,7 @@ pub enum Outcome {
 
 /// The result of a rule, and why.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Which.
     pub rule: Rule,

@@ -55,7 +55,7 @@ fn one(rule: Rule, allow: &[&str], snapshot: &Snapshot) -> Verdict {
 }
 
 #[test]
-fn every_rule_on_one_reading() {
+fn every_rule_on_one_snapshot() {
     let now = snapshot(&[
         ("main.a", 5, Some(3 * SECOND)),
         ("main.b", 2, Some(SECOND)),
@@ -122,7 +122,7 @@ fn growth_since_a_baseline() {
     }
 }
 
-/// A series of readings a second apart.
+/// A series of snapshots a second apart.
 fn watch(groups: impl Fn(u64) -> Vec<(&'static str, u64, Option<u64>)>) -> Vec<Snapshot> {
     let at = |second: u64| {
         let mut snapshot = snapshot(&groups(second));
@@ -149,7 +149,7 @@ fn steady_growth_names_the_group() {
     assert!(exempt[0].holds() && exempt[0].noticed.is_some(), "{exempt:?}");
 }
 
-/// `samples` readings of a leak over so many seconds beside a load.
+/// `samples` snapshots of a leak over so many seconds beside a load.
 fn leak(samples: u64, seconds: f64, per_second: f64, load: impl Fn(u64) -> u64) -> Verdict {
     let at = |nth: u64| seconds * nth as f64 / (samples - 1) as f64;
     let series: Vec<Snapshot> = (0..samples)
@@ -202,7 +202,7 @@ fn growth_that_could_not_be_told_is_no_pass() {
 }
 
 #[test]
-fn readings_that_lack_something_prove_nothing() {
+fn snapshots_that_lack_something_prove_nothing() {
     let one = |rule: Rule, census: &Census, pool: &mut SymbolPool| {
         let rules = Rules { rules: vec![rule], ..Rules::default() };
         let mut judge = Judge::new(&rules, Level::of([census]));
@@ -273,7 +273,7 @@ fn a_watch_keeps_the_worst_and_knows_who_has_not_run() {
     let verdicts = judge(vec![Rule::MaxGoroutines(8), Rule::MaxWait(8 * SECOND)], &[], &series, None);
     assert_eq!((verdicts[0].holds(), verdicts[0].measured), (false, 9.0));
     let late = &verdicts[1].offenders[0];
-    // Equal bytes count from the third reading on, which was 9 s before the last.
+    // Equal bytes count from the third snapshot on, which was 9 s before the last.
     assert_eq!((late.count, late.ids.as_slice(), verdicts[1].measured), (1, &[1][..], 9e9));
 }
 

@@ -210,6 +210,7 @@ impl NumberField {
 /// fields: state, reason, …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FilterError {
     expression: String,
     at: Range<usize>,

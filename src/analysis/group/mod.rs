@@ -13,6 +13,7 @@ use crate::model::Goid;
 
 /// Shortest and longest known wait in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WaitRange {
     /// ns.
     pub shortest_ns: u64,
@@ -39,6 +40,7 @@ impl WaitRange {
 
 /// Goroutines that have a key in common. `E` names one of them, `D` is what else is known of all.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Group<E = usize, D = Sizes> {
     /// What they have in common.
     pub key: Key,
@@ -58,8 +60,9 @@ pub struct Group<E = usize, D = Sizes> {
 
 /// Stacks, parents and labels of a group.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Sizes {
-    /// Stack in use by all of them, bytes, as far as known.
+    /// Stack in use by all of them, bytes, where known.
     pub stack_used: u64,
     /// Stack reserved by all of them, bytes.
     pub stack_reserved: u64,
@@ -153,6 +156,7 @@ pub fn group(index: &Index<'_>, by: &GroupBy, positions: &[usize], max_ids: usiz
 
 /// How few of several groups hold nearly all of their members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Concentration {
     /// How many groups, the largest.
     pub groups: usize,

@@ -45,6 +45,7 @@ pub struct Sample {
 
 /// How fast a number grows.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Rate {
     /// Per second.
     pub per_second: f64,

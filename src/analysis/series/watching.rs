@@ -3,7 +3,7 @@
 //! The runtime records only at garbage collections how long a goroutine has been blocked, so in a program
 //! that collects rarely most ages are unknown. The time since gospy first saw the goroutine in its present
 //! wait is a lower bound too, which grows with watching; what proves that it has not run in between is in
-//! [`crate::analysis::same_wait`]. Both lists are in order of id, so the comparison is one walk along both:
+//! `analysis::same_wait`. Both lists are in order of id, so the comparison is one walk along both:
 //! linear, and nothing is kept but the latest snapshot.
 //!
 //! What was measured is an overlay ([`WatchedWaits`]); the snapshot stays as it was read.

@@ -53,7 +53,7 @@ impl Command {
             let status = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Err(Errno::EINTR) => continue,
                 Ok(WaitStatus::StillAlive) => return Ok(self.status),
-                // Nobody is left; that of the command must have been among those.
+                // None is left; that of the command must have been among those.
                 Err(Errno::ECHILD) if self.status.is_some() => return Ok(self.status),
                 status => status?,
             };

@@ -11,7 +11,7 @@ use crate::analysis::census::Identity;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
 use crate::analysis::series::Watching;
 use crate::commands::Global;
-use crate::commands::check::shortcomings;
+use crate::commands::check::limitations;
 use crate::commands::diff::is_whole;
 use crate::commands::streams::Streams;
 use crate::model::{Snapshot, SymbolPool};
@@ -148,7 +148,7 @@ impl<'a> Judges<'a> {
             outcome.unjudged |= tell_growth(&judged, self.interval_ns, streams, global.quiet);
         }
         for program in &mut judged {
-            // Said already.
+            // Reported already.
             program.verdicts.retain(|verdict| verdict.reason() != Some(Reason::ReadOnce));
         }
         if global.strict {
@@ -325,7 +325,7 @@ enum Told {
 impl Judged {
     /// Writes which rules failed or could not be judged.
     fn tell(&self, streams: &mut Streams<'_>) -> Told {
-        let notes = shortcomings(&self.latest);
+        let notes = limitations(&self.latest);
         let subject = Subject {
             name: &self.latest.name,
             census: Some(&self.latest),

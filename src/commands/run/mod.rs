@@ -135,7 +135,7 @@ fn rules(arguments: &RunArgs, strict: bool) -> Result<Option<Rules>, Failure> {
             "--freeze is about captures: give --capture-every <DURATION> or --capture-on <SIGNAL> (the stacks that are \
              printed at --timeout are always read with the program stopped)",
         ),
-        (true, _, _) if strict => usage("--strict is about the readings that rules judge: give a rule too"),
+        (true, _, _) if strict => usage("--strict is about the snapshots that rules judge: give a rule too"),
         (none, _, _) => Ok((!none).then_some(rules)),
     }
 }
@@ -227,7 +227,7 @@ impl Runner<'_, '_> {
     }
 
     /// SIGTERM, and to who is left after the grace period SIGKILL. Who is killed is reaped too: where
-    /// nobody else does that, as in most containers, it would stay for ever.
+    /// nothing else does that, as in most containers, it would stay for ever.
     fn end(&mut self, grace: Duration, signals: &Signals) -> Result<Exit, Failure> {
         self.family.tree().signal(Signal::SIGTERM);
         let kill_at = Instant::now() + grace;

@@ -81,7 +81,7 @@ impl Newcomers {
 }
 
 /// Whether a process has only been forked, and is about to become another one: it has its parent's
-/// executable and arguments, and reading it would tell of its parent.
+/// executable and arguments, and reading it would report its parent.
 fn is_copy(dir: &ProcDir, exe: Option<&OsString>) -> bool {
     let Ok(parent) = dir.stat().and_then(|stat| ProcDir::open(stat.ppid)) else { return false };
     let same_exe = exe.is_some() && parent.link("exe").ok().as_ref() == exe;

@@ -30,7 +30,7 @@ pub(super) struct Family {
 impl Family {
     /// Before the command is started.
     pub(super) fn new() -> Self {
-        // If processes cannot be listed, nobody is taken for ours by mistake.
+        // If processes cannot be listed, none is taken for ours by mistake.
         let has_strangers = process_list::tree(own_pid()).map_or(true, |own| own.len() > 1);
         Self { has_strangers, known: RefCell::default() }
     }
@@ -110,7 +110,7 @@ fn children(pid: i32) -> io::Result<Vec<Born>> {
     let mut children = Vec::new();
     for tid in dir.tids()? {
         let list = match dir.text(format!("task/{tid}/children")) {
-            // The thread has ended; where it is the first one that has no list, nobody has.
+            // The thread has ended; where it is the first one that has no list, none has.
             Err(_) if tid != pid => continue,
             list => list?,
         };

@@ -48,7 +48,7 @@ impl<'a, 'd> Types<'a, 'd> {
         Ok(unit)
     }
 
-    /// The structure whose entry is at `at` of unit `index`; `None` when it makes no sense.
+    /// The structure whose entry is at `at` of unit `index`; `None` when it is malformed.
     pub(super) fn structure(&mut self, index: usize, at: UnitOffset) -> Result<Option<StructType>, DwarfError> {
         let Some(unit) = self.unit(index)? else { return Ok(None) };
         let mut size = None;
@@ -74,7 +74,7 @@ impl<'a, 'd> Types<'a, 'd> {
         Ok(Some(StructType { size, fields }))
     }
 
-    /// The type that an attribute of unit `index` refers to; `None` when it makes no sense.
+    /// The type that an attribute of unit `index` refers to; `None` when it is malformed.
     pub(super) fn describe(
         &mut self,
         index: usize,

@@ -27,7 +27,7 @@ impl CoreTarget {
         memory: Memory,
         notes: Notes,
         options: &CoreOptions,
-        mut shortcomings: Vec<Limitation>,
+        mut limitations: Vec<Limitation>,
     ) -> Self {
         let Notes { threads, process: noted, auxv, mut files, ended, .. } = notes;
         let places = Places { bin: options.bin.clone(), sysroot: options.sysroot.clone() };
@@ -48,7 +48,7 @@ impl CoreTarget {
         }
         if threads.is_empty() {
             let text = "the core file has no threads: none of its notes are there";
-            shortcomings.push(Limitation::Missing(text.to_owned()));
+            limitations.push(Limitation::Missing(text.to_owned()));
         }
         let (noted_pid, noted_uid, name) =
             noted.as_ref().map_or((None, None, ""), |p| (Some(p.pid), Some(p.uid), p.name.as_str()));
@@ -84,7 +84,7 @@ impl CoreTarget {
             ended,
             files: Files::Outside { places, executable, others: Mutex::default() },
             remembered: BTreeMap::new(),
-            shortcomings,
+            limitations,
             reads: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }

@@ -7,6 +7,7 @@ use crate::process::capture_file::CaptureFileError;
 
 /// Why a core file cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CoreError {
     /// It could not be opened or read.
     #[error("{} cannot be read: {source}", path.display())]

@@ -60,24 +60,7 @@ pub(in crate::process) struct ProcessFacts {
     rss_bytes: Option<u64>,
     cpu_ns: Option<u64>,
     #[serde(default)]
-    resources: ResourceFacts,
-}
-
-/// Names and units are those of [`Resources`].
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct ResourceFacts {
-    cpu_used_ns: Option<u64>,
-    cpu_interval_ns: Option<u64>,
-    cpu_quota_us: Option<u64>,
-    cpu_period_us: Option<u64>,
-    cpu_periods: Option<u64>,
-    cpu_throttled_periods: Option<u64>,
-    cpu_throttled_ns: Option<u64>,
-    memory_limit_bytes: Option<u64>,
-    memory_used_bytes: Option<u64>,
-    open_fds: Option<u64>,
-    fd_limit: Option<u64>,
+    resources: Resources,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -148,7 +131,7 @@ impl From<&ProcessInfo> for ProcessFacts {
             state: info.state,
             rss_bytes: info.rss_bytes,
             cpu_ns: info.cpu_ns,
-            resources: info.resources.into(),
+            resources: info.resources,
         }
     }
 }
@@ -166,43 +149,7 @@ impl From<ProcessFacts> for ProcessInfo {
             state: facts.state,
             rss_bytes: facts.rss_bytes,
             cpu_ns: facts.cpu_ns,
-            resources: facts.resources.into(),
-        }
-    }
-}
-
-impl From<Resources> for ResourceFacts {
-    fn from(of: Resources) -> Self {
-        Self {
-            cpu_used_ns: of.cpu_used_ns,
-            cpu_interval_ns: of.cpu_interval_ns,
-            cpu_quota_us: of.cpu_quota_us,
-            cpu_period_us: of.cpu_period_us,
-            cpu_periods: of.cpu_periods,
-            cpu_throttled_periods: of.cpu_throttled_periods,
-            cpu_throttled_ns: of.cpu_throttled_ns,
-            memory_limit_bytes: of.memory_limit_bytes,
-            memory_used_bytes: of.memory_used_bytes,
-            open_fds: of.open_fds,
-            fd_limit: of.fd_limit,
-        }
-    }
-}
-
-impl From<ResourceFacts> for Resources {
-    fn from(of: ResourceFacts) -> Self {
-        Self {
-            cpu_used_ns: of.cpu_used_ns,
-            cpu_interval_ns: of.cpu_interval_ns,
-            cpu_quota_us: of.cpu_quota_us,
-            cpu_period_us: of.cpu_period_us,
-            cpu_periods: of.cpu_periods,
-            cpu_throttled_periods: of.cpu_throttled_periods,
-            cpu_throttled_ns: of.cpu_throttled_ns,
-            memory_limit_bytes: of.memory_limit_bytes,
-            memory_used_bytes: of.memory_used_bytes,
-            open_fds: of.open_fds,
-            fd_limit: of.fd_limit,
+            resources: facts.resources,
         }
     }
 }

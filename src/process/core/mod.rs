@@ -4,7 +4,7 @@
 //! Nothing is loaded up front but headers and notes, so a core file of 10 GB opens as fast as one of 10 MB.
 //! Pages that the kernel omitted because they are in a file are read from that file, if it is the same build. A
 //! truncated file is read as far as it goes, and reported
-//! ([`Target::shortcomings`](super::Target::shortcomings)). Core files of other machines are refused.
+//! ([`Target::limitations`](super::Target::limitations)). Core files of other machines are refused.
 
 mod arguments;
 mod backing;

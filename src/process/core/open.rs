@@ -49,9 +49,9 @@ impl CoreTarget {
     fn from_core(source: Arc<dyn ByteSource>, options: &CoreOptions, is_capture: bool) -> Result<Self, CoreError> {
         let headers = Headers::read(source.as_ref())?;
         let notes = Notes::read(&headers.notes, headers.arch);
-        let mut shortcomings = Vec::new();
+        let mut limitations = Vec::new();
         if headers.complete_len > source.len() {
-            shortcomings.push(Limitation::Missing(format!(
+            limitations.push(Limitation::Missing(format!(
                 "the core file is truncated: it has {} of {} bytes; what was in the rest is missing",
                 source.len(),
                 headers.complete_len
@@ -63,13 +63,13 @@ impl CoreTarget {
             Some(facts) => {
                 let facts: Facts = serde_json::from_slice(facts)
                     .map_err(|e| CoreError::Note { note: "description", what: e.to_string() })?;
-                Self::of_capture(source, arch, memory, facts, notes, parts, shortcomings)
+                Self::of_capture(source, arch, memory, facts, notes, parts, limitations)
             }
             // Without it, a recording would be mistaken for a kernel's core file.
             None if is_capture || notes.ranges.is_some() || !notes.attachments.is_empty() => {
                 Err(CoreError::Note { note: "description", what: "it is missing".to_owned() })
             }
-            None => Ok(Self::of_core(arch, memory, notes, options, shortcomings)),
+            None => Ok(Self::of_core(arch, memory, notes, options, limitations)),
         }
     }
 }

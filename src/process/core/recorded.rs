@@ -25,7 +25,7 @@ impl CoreTarget {
         facts: Facts,
         notes: Notes,
         parts: Vec<FilePart>,
-        shortcomings: Vec<Limitation>,
+        limitations: Vec<Limitation>,
     ) -> Result<Self, CoreError> {
         if let Some(what) = notes.malformed {
             return Err(CoreError::Note { note: "notes, with its attachments,", what: format!("damaged: {what}") });
@@ -54,7 +54,7 @@ impl CoreTarget {
             ended: facts.ended.map(Into::into),
             files: Files::Inside { files: files.collect() },
             remembered,
-            shortcomings,
+            limitations,
             clock: facts.clock.into(),
             mappings: facts.mappings.into_iter().map(Mapping::from).collect(),
             process: facts.process.into(),

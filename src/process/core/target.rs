@@ -31,7 +31,7 @@ pub struct CoreTarget {
     pub(super) ended: Option<Ended>,
     pub(super) files: Files,
     pub(super) remembered: BTreeMap<String, Remembered>,
-    pub(super) shortcomings: Vec<Limitation>,
+    pub(super) limitations: Vec<Limitation>,
     pub(super) reads: AtomicU64,
     pub(super) bytes: AtomicU64,
 }
@@ -205,8 +205,8 @@ impl Target for CoreTarget {
         self.backend != Backend::Capture
     }
 
-    fn shortcomings(&self) -> Vec<Limitation> {
-        let mut out = self.shortcomings.clone();
+    fn limitations(&self) -> Vec<Limitation> {
+        let mut out = self.limitations.clone();
         if let Files::Outside { executable, .. } = &self.files
             && let Some(Ok(found)) = executable.get()
             && !found.certain

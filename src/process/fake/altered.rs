@@ -261,8 +261,8 @@ impl<T: Target> Target for Altered<T> {
         self.inner.has_whole_pages()
     }
 
-    fn shortcomings(&self) -> Vec<Limitation> {
-        self.inner.shortcomings()
+    fn limitations(&self) -> Vec<Limitation> {
+        self.inner.limitations()
     }
 
     fn remembered(&self, key: &str) -> Option<&Remembered> {

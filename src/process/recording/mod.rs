@@ -237,8 +237,8 @@ impl Target for RecordingTarget {
         self.0.inner.has_whole_pages()
     }
 
-    fn shortcomings(&self) -> Vec<Limitation> {
-        self.0.inner.shortcomings()
+    fn limitations(&self) -> Vec<Limitation> {
+        self.0.inner.limitations()
     }
 
     fn recorder(&self) -> Option<&dyn Recorder> {

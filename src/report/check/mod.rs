@@ -39,7 +39,7 @@ pub struct Subject<'a> {
     pub census: Option<&'a Census>,
     /// What growth was measured from.
     pub baseline: Option<&'a Census>,
-    /// How many readings were judged.
+    /// How many snapshots were judged.
     pub samples: usize,
     /// From the first of them to the last, ns.
     pub watched_ns: u64,
@@ -316,11 +316,11 @@ struct Document<'a> {
     outcome: &'static str,
     /// Why the target could not be read, or not to the end of the check; null where it could.
     error: Option<&'a str>,
-    /// What was judged; of a watch, the latest reading. Null where it could not be read.
+    /// What was judged; of a watch, the latest snapshot. Null where it could not be read.
     target: Option<Side<'a>>,
     /// What growth was measured from.
     baseline: Option<Side<'a>>,
-    /// How many readings were judged.
+    /// How many snapshots were judged.
     samples: u64,
     /// From the first of them to the last, ns.
     watched_ns: u64,

@@ -1,4 +1,4 @@
-//! What became of goroutines between two readings: as text, Markdown and JSON.
+//! Goroutines of two snapshots compared: as text, Markdown and JSON.
 
 mod markdown;
 #[cfg(test)]
@@ -130,7 +130,7 @@ fn elapsed(ns: i128) -> String {
     if ns < 0 { format!("{text} earlier") } else { format!("{text} later") }
 }
 
-/// The difference between two readings.
+/// The difference between two snapshots.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(title = "gospy diff")]
 struct Document<'a> {
@@ -140,9 +140,9 @@ struct Document<'a> {
     gospy_version: &'static str,
     /// What groups were made by: stack, similar, place, start, creator, state, reason, label=KEY.
     by: String,
-    /// The first reading.
+    /// The first snapshot.
     a: Side<'a>,
-    /// The second reading.
+    /// The second snapshot.
     b: Side<'a>,
     /// How the two are related.
     relation: RelationDocument,
@@ -172,7 +172,7 @@ struct RelationDocument {
     elapsed_ns: i64,
 }
 
-/// A group in both readings.
+/// A group in both snapshots.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Change")]
 struct ChangeDocument<'a> {
@@ -194,7 +194,7 @@ struct ChangeDocument<'a> {
     example: Example<'a>,
 }
 
-/// Goroutines in both readings with the same wait.
+/// Goroutines in both snapshots with the same wait.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Stayed")]
 struct StayedDocument<'a> {

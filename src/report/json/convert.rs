@@ -4,7 +4,7 @@ use super::hex::HexAddr;
 use super::shared::{Piece, SharedJson};
 use super::types::{
     Ancestor, CFrame, Consistency, Death, DeathSignal, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, PanicValue,
-    Pause, Place, Processor, Provenance, Reading, Resources, Sched, StackBytes, Target, Thread, Warning,
+    Pause, Place, Processor, Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
 };
 use crate::analysis::{self, Index, PlaceKind};
 use crate::go_names;
@@ -43,23 +43,7 @@ pub(super) fn target(target: &model::TargetInfo) -> Target<'_> {
         process_state: target.process_state,
         cpu_ns: target.cpu_ns,
         rss_bytes: target.rss_bytes,
-        resources: resources(&target.resources),
-    }
-}
-
-fn resources(of: &model::Resources) -> Resources {
-    Resources {
-        cpu_used_ns: of.cpu_used_ns,
-        cpu_interval_ns: of.cpu_interval_ns,
-        cpu_quota_us: of.cpu_quota_us,
-        cpu_period_us: of.cpu_period_us,
-        cpu_periods: of.cpu_periods,
-        cpu_throttled_periods: of.cpu_throttled_periods,
-        cpu_throttled_ns: of.cpu_throttled_ns,
-        memory_limit_bytes: of.memory_limit_bytes,
-        memory_used_bytes: of.memory_used_bytes,
-        open_fds: of.open_fds,
-        fd_limit: of.fd_limit,
+        resources: target.resources,
     }
 }
 

@@ -5,13 +5,14 @@
 
 mod convert;
 mod escape;
-pub mod hex;
+pub(crate) mod hex;
 pub mod read;
 pub mod restore;
 mod shared;
 #[cfg(test)]
 mod tests;
 pub mod types;
+mod visit;
 pub mod waiting;
 
 use std::io::{self, Write};
@@ -27,6 +28,7 @@ pub(crate) use convert::time;
 pub(crate) use escape::{to_writer, to_writer_pretty};
 use shared::SharedJson;
 use types::{Document, Frame, Goroutine, Goroutines, Place};
+pub use visit::ReadBackError;
 
 /// Raised only by a change that breaks readers: a key renamed, removed, or with another meaning.
 /// New keys and new values of open enumerations do not raise it.

@@ -1,18 +1,12 @@
 //! Reading back what [`super::write`] wrote, as a [`Census`].
-//!
-//! A newer major version of the format is refused, keys that are not known are passed over, and what
-//! is missing is unknown. Goroutines are taken one by one, so that memory is used for what differs
-//! between them, not for the text. A file is trusted as little as a process: tokens, depth and the
-//! size as a whole are limited.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io::Read;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess};
 
-use super::SCHEMA_VERSION;
+use super::visit::{Contents, ReadBackError, unix_ns, visit};
 use crate::analysis::census::{Identity, LongestWaits, Member, WaitBound, intern_line, intern_lines};
 use crate::analysis::findings::Died;
 use crate::analysis::place::{Ends, Places, Spot, learn};
@@ -21,84 +15,16 @@ use crate::analysis::{self, Age, Census};
 use crate::go_names::Origins;
 use crate::model::{FrameId, Label, Status, SymbolPool};
 
-/// Longest string, number or run of blanks, in bytes. Names in Go programs stay far below.
-const LONGEST_TOKEN: u32 = 1 << 20;
-/// Largest file.
-const LARGEST: u64 = 16 << 30;
-
-/// Why a file could not be read back.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadBackError {
-    /// It is no JSON, not that of a snapshot, or cannot be read.
-    #[error("{0}")]
-    Json(#[from] serde_json::Error),
-    /// It was written by a later gospy.
-    #[error("it has schema_version {found}; this gospy reads up to {SCHEMA_VERSION}: use a newer one")]
-    Newer {
-        /// Its version.
-        found: u64,
-    },
-    /// It was written with `--group`, which leaves the goroutines out.
-    #[error("it has groups in the place of goroutines: write it without --group")]
-    Grouped,
-}
-
 /// Reads one document; `name` is what people call it.
 ///
 /// # Errors
-/// With what was expected, and the line and column where it is not.
+/// With what was expected, and the line and column where it is not; when it is of a newer version, or
+/// lists groups in the place of goroutines.
 pub fn read(input: impl Read, name: impl Into<String>, pool: &mut SymbolPool) -> Result<Census, ReadBackError> {
-    let mut deserializer = serde_json::Deserializer::from_reader(bounded(input));
-    let mut found_version = None;
-    let seed = DocumentSeed { pool, found_version: &mut found_version };
-    let result = seed.deserialize(&mut deserializer).and_then(|document| deserializer.end().map(|()| document));
-    // A newer document may look different in any way; the version is the reason to give.
-    if let Some(found) = found_version.filter(|found| *found > u64::from(SCHEMA_VERSION)) {
-        return Err(ReadBackError::Newer { found });
-    }
-    let document = result?;
-    if document.grouped && document.members.is_empty() {
-        return Err(ReadBackError::Grouped);
-    }
+    let mut census = OfCensus { pool, document: Document::default() };
+    visit(input, &mut census)?;
+    let OfCensus { pool, document } = census;
     Ok(document.census(name.into(), pool))
-}
-
-/// The input within its limits.
-pub(super) fn bounded(input: impl Read) -> impl io::BufRead {
-    let bounded = Bounded { inner: BufReader::with_capacity(1 << 16, input), token: 0, quoted: false, escaped: false };
-    BufReader::new(bounded.take(LARGEST))
-}
-
-/// Passes bytes on, and fails at a token that is too long.
-struct Bounded<R> {
-    inner: R,
-    token: u32,
-    quoted: bool,
-    escaped: bool,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let got = self.inner.read(buf)?;
-        for byte in buf.get(..got).unwrap_or_default() {
-            self.token = self.token.saturating_add(1);
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.quoted => self.escaped = true,
-                b'"' => {
-                    self.quoted = !self.quoted;
-                    self.token = 0;
-                }
-                b',' | b':' | b'[' | b']' | b'{' | b'}' if !self.quoted => self.token = 0,
-                _ => {}
-            }
-            if self.token > LONGEST_TOKEN {
-                let message = format!("a string or number is longer than {LONGEST_TOKEN} bytes");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-            }
-        }
-        Ok(got)
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -257,7 +183,6 @@ struct Document {
     complete: bool,
     death: Option<Death>,
     total: u64,
-    grouped: bool,
     members: Vec<Member>,
     /// What bounds the wait of each of them, where it is blocked.
     bounds: Vec<Option<WaitBound>>,
@@ -314,141 +239,46 @@ fn choose_places(members: &mut [Member], module: &Module, pool: &SymbolPool) {
     }
 }
 
-struct DocumentSeed<'a> {
+/// What a census is made of.
+struct OfCensus<'a> {
     pool: &'a mut SymbolPool,
-    found_version: &'a mut Option<u64>,
+    document: Document,
 }
 
-impl<'de> DeserializeSeed<'de> for DocumentSeed<'_> {
-    type Value = Document;
+impl Contents for OfCensus<'_> {
+    type Goroutine = Goroutine;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for DocumentSeed<'_> {
-    type Value = Document;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a snapshot as `gospy stack --json` writes it")
+    fn captured_at(&mut self, unix_ns: u64) {
+        self.document.captured_at_unix_ns = unix_ns;
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
-        let mut document = Document::default();
-        let mut has_goroutines = false;
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "schema_version" => {
-                    let found: u64 = map.next_value()?;
-                    *self.found_version = Some(found);
-                    if found > u64::from(SCHEMA_VERSION) {
-                        return Err(A::Error::custom("a newer schema_version"));
-                    }
-                }
-                "captured_at" => {
-                    let text: String = map.next_value()?;
-                    document.captured_at_unix_ns = unix_ns(&text)
-                        .ok_or_else(|| A::Error::custom(format!("captured_at is no time as in RFC 3339: {text:?}")))?;
-                }
-                "target" => document.target = map.next_value()?,
-                "gc" => {
-                    let gc: Option<Gc> = map.next_value()?;
-                    document.last_gc = gc.and_then(|gc| Some((unix_ns(&gc.last_at?)?, gc.cycles?)));
-                }
-                "complete" => document.complete = map.next_value()?,
-                "death" => document.death = map.next_value()?,
-                "goroutines" => {
-                    has_goroutines = true;
-                    map.next_value_seed(GoroutinesSeed { pool: self.pool, document: &mut document })?;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
+    fn value<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "target" => self.document.target = map.next_value()?,
+            "gc" => {
+                let gc: Option<Gc> = map.next_value()?;
+                self.document.last_gc = gc.and_then(|gc| Some((unix_ns(&gc.last_at?)?, gc.cycles?)));
             }
+            "complete" => self.document.complete = map.next_value()?,
+            "death" => self.document.death = map.next_value()?,
+            _ => drop(map.next_value::<IgnoredAny>()?),
         }
-        let missing = match (self.found_version.is_some(), has_goroutines) {
-            (false, _) => "schema_version",
-            (_, false) => "goroutines",
-            _ => return Ok(document),
-        };
-        Err(A::Error::custom(format!("it is not a snapshot: the key {missing} is missing")))
-    }
-}
-
-pub(super) fn unix_ns(text: &str) -> Option<u64> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    u64::try_from(time.as_nanosecond()).ok()
-}
-
-/// The object `goroutines`.
-struct GoroutinesSeed<'a> {
-    pool: &'a mut SymbolPool,
-    document: &'a mut Document,
-}
-
-impl<'de> DeserializeSeed<'de> for GoroutinesSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for GoroutinesSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the goroutines of a snapshot")
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut has_list = false;
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "total" => self.document.total = map.next_value()?,
-                "groups" => self.document.grouped = map.next_value::<Option<IgnoredAny>>()?.is_some(),
-                "list" => {
-                    has_list = true;
-                    map.next_value_seed(ListSeed { pool: self.pool, document: self.document })?;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
+    fn total(&mut self, total: u64) {
+        self.document.total = total;
+    }
+
+    fn goroutine(&mut self, goroutine: Goroutine) -> Result<(), String> {
+        if matches!(goroutine.state.as_str(), "dead" | "waiting for cgo callback") {
+            return Ok(());
         }
-        if has_list { Ok(()) } else { Err(A::Error::custom("the key goroutines.list is missing")) }
-    }
-}
-
-/// The list of goroutines, each forgotten when its census entry is made.
-struct ListSeed<'a> {
-    pool: &'a mut SymbolPool,
-    document: &'a mut Document,
-}
-
-impl<'de> DeserializeSeed<'de> for ListSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ListSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of goroutines")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(goroutine) = list.next_element::<Goroutine>()? {
-            if matches!(goroutine.state.as_str(), "dead" | "waiting for cgo callback") {
-                continue;
-            }
-            let member = goroutine.member(self.pool);
-            let known = goroutine.stack.status.as_deref().is_none_or(|status| status == "known");
-            self.document.stacks_left_out |= known && member.stack.is_none();
-            self.document.bounds.push(goroutine.bound());
-            self.document.members.push(member);
-        }
+        let member = goroutine.member(self.pool);
+        let known = goroutine.stack.status.as_deref().is_none_or(|status| status == "known");
+        self.document.stacks_left_out |= known && member.stack.is_none();
+        self.document.bounds.push(goroutine.bound());
+        self.document.members.push(member);
         Ok(())
     }
 }

@@ -50,7 +50,7 @@ macro_rules! layouts {
             pub table: LayoutTable,
             /// Structures and fields of them that code of the program contradicts: what is read there is not
             /// to be reported.
-            pub mistrusted: Vec<(&'static str, &'static str)>,
+            pub unreliable: Vec<(&'static str, &'static str)>,
         }
 
         impl Layout {
@@ -64,7 +64,7 @@ macro_rules! layouts {
                     $($optional: $olayout::resolve(&table).ok(),)*
                     go_type: TypeLayout::resolve(&table),
                     table,
-                    mistrusted: Vec::new(),
+                    unreliable: Vec::new(),
                 })
             }
         }
@@ -112,6 +112,6 @@ impl Layout {
     #[must_use]
     pub fn trusts(&self, structure: &str, field: &str) -> bool {
         debug_assert!(wanted::has(structure, field), "{structure}.{field} is in no table");
-        !self.mistrusted.iter().any(|(s, f)| *s == structure && *f == field)
+        !self.unreliable.iter().any(|(s, f)| *s == structure && *f == field)
     }
 }

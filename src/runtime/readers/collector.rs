@@ -126,8 +126,8 @@ mod tests {
             assert!(!unlikely.is_goal_likely(), "{unlikely:?}");
         }
         let table = checked_in(26, Arch::Amd64).unwrap();
-        let goal = |mistrusted| {
-            let layout = Layout { mistrusted, ..Layout::resolve(table.clone()).unwrap() };
+        let goal = |unreliable| {
+            let layout = Layout { unreliable, ..Layout::resolve(table.clone()).unwrap() };
             gc_stats(&Mstats::default(), Some(&pacer()), None, Rules::of(26), &layout).unwrap().next_goal
         };
         assert_eq!(goal(Vec::new()), Some(40 * MIB));
@@ -148,12 +148,12 @@ mod tests {
 
     #[test]
     fn fields_that_code_contradicts_are_unknown() {
-        let layout = |mistrusted: &[(&'static str, &'static str)]| {
+        let layout = |unreliable: &[(&'static str, &'static str)]| {
             let table = checked_in(26, Arch::Amd64).unwrap();
-            Layout { mistrusted: mistrusted.to_vec(), ..Layout::resolve(table).unwrap() }
+            Layout { unreliable: unreliable.to_vec(), ..Layout::resolve(table).unwrap() }
         };
         let mstats = Mstats { numgc: 5, enablegc: true, ..Mstats::default() };
-        let stats = |mistrusted| gc_stats(&mstats, Some(&pacer()), Some(0), Rules::of(26), &layout(mistrusted));
+        let stats = |unreliable| gc_stats(&mstats, Some(&pacer()), Some(0), Rules::of(26), &layout(unreliable));
         let all = stats(&[]).unwrap();
         assert_eq!((all.cycles, all.gc_percent, all.enabled), (5, Some(100), Some(true)));
         assert_eq!((all.next_goal, all.memory_limit), (Some(40 * MIB), None));

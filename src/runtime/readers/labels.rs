@@ -32,7 +32,7 @@ pub enum Labels {
     /// Keys and values, sorted; none for an empty set.
     Known(Vec<(String, String)>),
     /// The data are malformed.
-    Odd,
+    Malformed,
     /// It was not read: there are too many of them.
     NotRead,
 }
@@ -80,7 +80,7 @@ fn read_within(
                 let words = match left.checked_sub(len) {
                     Some(after) => {
                         left = after;
-                        pairs.and_then(|pairs| in_words(&pairs, &texts)).map_or(Labels::Odd, Labels::Known)
+                        pairs.and_then(|pairs| in_words(&pairs, &texts)).map_or(Labels::Malformed, Labels::Known)
                     }
                     None => Labels::NotRead,
                 };

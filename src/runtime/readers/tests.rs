@@ -138,7 +138,7 @@ fn ps_say_whose_layout_is_theirs() {
     assert!(!place(&mut layout(26), 47, &[]).unwrap());
     // Then they are not shown, nor what they count.
     let mut layout = layout(26);
-    layout.mistrusted.push(("runtime.p", "m"));
+    layout.unreliable.push(("runtime.p", "m"));
     let mut warnings = Warnings::default();
     let ps = read_ps(&target, Addr(ALLP), &layout, &mut warnings).unwrap();
     assert!(ps.is_empty());
@@ -194,8 +194,8 @@ fn the_scheduler_counts() {
     assert_eq!((s.threads, s.freed_threads, s.max_threads), (Some(4), Some(3), Some(10_000)));
     assert_eq!((s.idle_threads, s.spinning_threads, s.idle_processors), (Some(2), Some(1), Some(1)));
     assert_eq!((s.global_run_queue, s.local_run_queues, s.system_goroutines), (Some(12), Some(4), Some(4)));
-    let mistrusted = vec![("runtime.schedt", "runq"), ("runtime.schedt", "gcwaiting")];
-    let doubted = Layout { mistrusted, ..layout.clone() };
+    let unreliable = vec![("runtime.schedt", "runq"), ("runtime.schedt", "gcwaiting")];
+    let doubted = Layout { unreliable, ..layout.clone() };
     let less = read_scheduler(&target, Addr(SCHED), &ps, &doubted, &mut warnings).unwrap().unwrap();
     assert_eq!((less.global_run_queue, less.stopping_the_world, less.threads), (None, None, s.threads));
     assert_eq!((s.goroutines_created, s.goroutines_created_exact), (Some(111), true));

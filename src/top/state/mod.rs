@@ -61,7 +61,7 @@ pub struct State {
     refreshes: u64,
     /// How often another program, or another run of it, took the place of the one before.
     restarts: u64,
-    /// When the reading that goes on was asked for.
+    /// When the sample that goes on was asked for.
     reading_since: Option<Duration>,
     /// Whether it is to be shown though paused.
     reading_forced: bool,

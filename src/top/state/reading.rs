@@ -1,4 +1,4 @@
-//! When the live view wants a reading, and what becomes of one.
+//! When the live view wants a sample, and what becomes of one.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::top::view::{Memory, View};
 
 /// Intervals that the keys go through, ms.
 const INTERVALS_MS: &[u64] = &[100, 200, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 30_000, 60_000];
-/// Wait after a reading that failed.
+/// Wait after a sample that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How the target is.
@@ -23,12 +23,12 @@ pub enum Link {
     Ended(String),
     /// There is no more of the recording.
     Finished,
-    /// The latest reading failed.
+    /// The latest sample failed.
     Failing(String),
 }
 
 impl State {
-    /// When something will have to be done even if nothing happens; `None` while a reading goes on
+    /// When something will have to be done even if nothing happens; `None` while a sample goes on
     /// or none is wanted.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
@@ -57,7 +57,7 @@ impl State {
     pub(super) fn snapshot(&mut self, sample: Sample, effects: &mut Vec<Effect>) {
         let Sample { observed, cost } = sample;
         if self.reading_since.take().is_none() {
-            // Nobody asked for it.
+            // It was not asked for.
             self.pacer.begin(self.now);
         }
         self.pacer.end(cost);
@@ -156,7 +156,7 @@ impl State {
         self.pacer.cpu_share()
     }
 
-    /// For how long the reading that goes on has taken, if it takes longer than it should.
+    /// For how long the sample that goes on has taken, if it takes longer than it should.
     #[must_use]
     pub fn slow_reading(&self) -> Option<Duration> {
         let taken = self.now.saturating_sub(self.reading_since?);

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::super::read::{age, unix_ns};
-use super::types::{
-    self, Ancestor, CFrame, Gc, Goroutine, Heap, Place, Processor, Reading, Sched, Target, Thread, Warning,
-};
+use super::super::read::age;
+use super::super::visit::unix_ns;
+use super::types::{Ancestor, CFrame, Gc, Goroutine, Heap, Place, Processor, Reading, Sched, Target, Thread, Warning};
 use crate::addr::{Addr, Arch};
 use crate::analysis::Age;
 use crate::analysis::census::{LongestWaits, WaitBound};
@@ -36,7 +35,7 @@ struct Later {
 /// What was read back so far.
 #[derive(Default)]
 pub(super) struct Restored {
-    captured_at_unix_ns: u64,
+    pub(super) captured_at_unix_ns: u64,
     /// Whether the document says that something is missing.
     incomplete: bool,
     target: TargetInfo,
@@ -49,8 +48,8 @@ pub(super) struct Restored {
     goroutines: Vec<model::Goroutine>,
     /// For each goroutine the id of its M, and how long it has waited.
     later: Vec<Later>,
-    total: u64,
-    dead: u64,
+    pub(super) total: u64,
+    pub(super) dead: u64,
     wait_reasons: Vec<String>,
     reason_ids: FxHashMap<String, WaitReasonId>,
     pub(super) death: Option<model::Death>,
@@ -59,20 +58,8 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    pub(super) fn captured_at(&mut self, unix_ns: u64) {
-        self.captured_at_unix_ns = unix_ns;
-    }
-
     pub(super) fn complete(&mut self, complete: bool) {
         self.incomplete = !complete;
-    }
-
-    pub(super) fn total(&mut self, total: u64) {
-        self.total = total;
-    }
-
-    pub(super) fn dead(&mut self, dead: u64) {
-        self.dead = dead;
     }
 
     pub(super) fn target(&mut self, target: Target) {
@@ -103,7 +90,7 @@ impl Restored {
             process_state: target.process_state,
             cpu_ns: target.cpu_ns,
             rss_bytes: target.rss_bytes,
-            resources: resources(&target.resources),
+            resources: target.resources,
         };
     }
 
@@ -249,7 +236,7 @@ impl Restored {
         }
     }
 
-    pub(super) fn goroutine(&mut self, goroutine: Goroutine) -> Result<(), String> {
+    pub(super) fn add(&mut self, goroutine: Goroutine) -> Result<(), String> {
         let wait_reason = goroutine.wait_reason.as_deref().map(|text| self.reason(text)).transpose()?;
         let stack = self.stack(&goroutine);
         let foreign = goroutine
@@ -304,10 +291,6 @@ impl Restored {
             panic: goroutine.panic.as_deref().map(|text| self.symbols.intern_str(text)),
         });
         Ok(())
-    }
-
-    pub(super) fn has_no_goroutines(&self) -> bool {
-        self.goroutines.is_empty()
     }
 
     pub(super) fn finish(mut self) -> Snapshot {
@@ -473,20 +456,4 @@ fn status(text: &str) -> Status {
 pub(super) fn address(text: &str) -> Addr {
     let digits = text.strip_prefix("0x").unwrap_or_default();
     Addr(u64::from_str_radix(digits, 16).unwrap_or(0))
-}
-
-fn resources(of: &types::Resources) -> model::Resources {
-    model::Resources {
-        cpu_used_ns: of.cpu_used_ns,
-        cpu_interval_ns: of.cpu_interval_ns,
-        cpu_quota_us: of.cpu_quota_us,
-        cpu_period_us: of.cpu_period_us,
-        cpu_periods: of.cpu_periods,
-        cpu_throttled_periods: of.cpu_throttled_periods,
-        cpu_throttled_ns: of.cpu_throttled_ns,
-        memory_limit_bytes: of.memory_limit_bytes,
-        memory_used_bytes: of.memory_used_bytes,
-        open_fds: of.open_fds,
-        fd_limit: of.fd_limit,
-    }
 }

@@ -9,7 +9,7 @@ use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{
     Death, DeathKind, DeathSignal, Goid, PanicValue, Snapshot, StackKind, StackState, Status, WarningCode, WatchedWaits,
 };
-use crate::report::json::read::ReadBackError;
+use crate::report::json::ReadBackError;
 use crate::report::json::{JsonOptions, write};
 
 fn made_up() -> Snapshot {

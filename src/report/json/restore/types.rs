@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::process::Resources;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Target {
@@ -25,22 +27,6 @@ pub(super) struct Target {
     pub(super) cpu_ns: Option<u64>,
     pub(super) rss_bytes: Option<u64>,
     pub(super) resources: Resources,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Resources {
-    pub(super) cpu_used_ns: Option<u64>,
-    pub(super) cpu_interval_ns: Option<u64>,
-    pub(super) cpu_quota_us: Option<u64>,
-    pub(super) cpu_period_us: Option<u64>,
-    pub(super) cpu_periods: Option<u64>,
-    pub(super) cpu_throttled_periods: Option<u64>,
-    pub(super) cpu_throttled_ns: Option<u64>,
-    pub(super) memory_limit_bytes: Option<u64>,
-    pub(super) memory_used_bytes: Option<u64>,
-    pub(super) open_fds: Option<u64>,
-    pub(super) fd_limit: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

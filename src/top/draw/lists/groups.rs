@@ -138,7 +138,7 @@ pub(super) fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
         column(Sorted(key), title, width, true, rank)
     };
     if state.settings().recorded {
-        // Nothing that takes a second reading.
+        // Nothing that takes a second sample.
         let columns = vec![
             sortable(GroupSort::Count, "COUNT", 7, 0),
             column(States, "STATES", if wide { 26 } else { STATE }, false, 3),
