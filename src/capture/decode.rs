@@ -262,6 +262,7 @@ impl Decoder {
             status,
             scan: g.scan(),
             wait_reason: (waits && usize::from(g.waitreason) < self.wait_reasons).then_some(WaitReasonId(g.waitreason)),
+            waiting_on: None,
             wait_since_ns: stamped.then(|| NonZeroU64::new(g.waitsince)).flatten(),
             blocked_before_ns: None,
             run_seq: counted.then_some(g.tracking_seq),

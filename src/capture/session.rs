@@ -202,6 +202,7 @@ impl Session {
             goroutines,
             dead_goroutines: read.collected.dead,
             wait_reasons: self.opened.runtime.wait_reasons.clone(),
+            waits: Default::default(),
             watched: Default::default(),
             death: read.death,
             symbols: Arc::new(self.pool.view()),

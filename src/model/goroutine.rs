@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::{FrameId, Goid, LabelsId, StackId, StrId};
+use super::{FrameId, Goid, LabelsId, StackId, StrId, WaitId};
 use crate::addr::Addr;
 
 /// `g.atomicstatus` without its scan bit (runtime2.go, `_Gidle` and following; 1.19 to 1.27).
@@ -126,6 +126,8 @@ pub struct Goroutine {
     pub scan: bool,
     /// Why it waits; `None` unless it waits.
     pub wait_reason: Option<WaitReasonId>,
+    /// What it waits for, in [`super::Snapshot::waits`]; `None` unless it is blocked and that was asked for.
+    pub waiting_on: Option<WaitId>,
     /// `g.waitsince`, ns by `nanotime`; `None` where the runtime has not set it. The runtime's own
     /// dumps count minutes from it, though it may lie before the goroutine blocked. `None` for
     /// coroutines too, which may have run since.

@@ -13,6 +13,7 @@ mod target_info;
 #[doc(hidden)]
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod wait;
 mod warning;
 mod watched;
 
@@ -24,6 +25,7 @@ pub use pool::{
 };
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};
+pub use wait::{Wait, WaitId, WaitKind, WaitObject, WaitObjectId, Waits};
 pub use warning::{Warning, WarningCode, Warnings};
 pub use watched::WatchedWaits;
 
@@ -61,6 +63,8 @@ pub struct Snapshot {
     pub dead_goroutines: u64,
     /// `runtime.waitReasonStrings` as read from the target.
     pub wait_reasons: Vec<String>,
+    /// What the goroutines wait for, by [`Goroutine::waiting_on`]; empty where that was not asked for.
+    pub waits: Waits,
     /// Measured waits of the saved snapshot that this was made from; none in one that was just read.
     pub watched: WatchedWaits,
     /// How the program died; `None` for one that lives, or lived when its core file was made.
@@ -91,6 +95,12 @@ impl Snapshot {
     #[must_use]
     pub fn since_stamp_ns(&self, goroutine: &Goroutine) -> Option<u64> {
         goroutine.wait_since_ns.map(|since| self.monotonic_ns.saturating_sub(since.get()))
+    }
+
+    /// What `goroutine` waits for; `None` where it is not blocked, or that was not asked for.
+    #[must_use]
+    pub fn waiting_on(&self, goroutine: &Goroutine) -> Option<&Wait> {
+        self.waits.get(goroutine.waiting_on?)
     }
 
     /// The M that `goroutine` is on.
