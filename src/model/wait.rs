@@ -8,7 +8,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{Goid, StrId};
+use super::{Goid, Goroutine, StrId};
 use crate::addr::Addr;
 
 /// What a goroutine waits for, in a word.
@@ -90,9 +90,31 @@ impl WaitKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaitId(NonZeroU32);
 
+impl WaitId {
+    /// The number of the wait at `index` of those that [`Waits::new`] is given.
+    #[must_use]
+    pub fn of_index(index: usize) -> Self {
+        Self(last(index.saturating_add(1)))
+    }
+}
+
 /// Number of a [`WaitObject`] in its snapshot's [`Waits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaitObjectId(NonZeroU32);
+
+impl WaitObjectId {
+    /// The number of the object at `index` of those that [`Waits::new`] is given.
+    #[must_use]
+    pub fn of_index(index: usize) -> Self {
+        Self(last(index.saturating_add(1)))
+    }
+
+    /// That index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        at(self.0)
+    }
+}
 
 /// Which way data are to go, seen from the goroutine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,8 +183,10 @@ impl LockOperation {
 pub enum WaitUnknown {
     /// The goroutine went on, or the object changed, while it was read.
     Moved,
-    /// The memory that would show it could not be read, or contradicts itself.
+    /// The memory that would show it contradicts itself.
     Malformed,
+    /// That memory could not be read.
+    Unreadable,
     /// Nothing in the goroutine's frames leads to it.
     NotFound,
     /// This version's layout is not known.
@@ -173,7 +197,8 @@ pub enum WaitUnknown {
 
 impl WaitUnknown {
     /// All reasons.
-    pub const ALL: [Self; 5] = [Self::Moved, Self::Malformed, Self::NotFound, Self::NoLayout, Self::Limit];
+    pub const ALL: [Self; 6] =
+        [Self::Moved, Self::Malformed, Self::Unreadable, Self::NotFound, Self::NoLayout, Self::Limit];
 
     /// The word that scripts see.
     #[must_use]
@@ -181,6 +206,7 @@ impl WaitUnknown {
         match self {
             Self::Moved => "moved",
             Self::Malformed => "malformed",
+            Self::Unreadable => "unreadable",
             Self::NotFound => "not_found",
             Self::NoLayout => "no_layout",
             Self::Limit => "limit",
@@ -228,8 +254,8 @@ pub enum Wait {
     Sleep {
         /// The time, ns by `nanotime`; of a goroutine in a synctest bubble, by the bubble's clock.
         until_ns: u64,
-        /// How long that is from now, ns; negative where the time has come.
-        left_ns: i64,
+        /// That clock's time, ns; `None` outside of bubbles, and where it is not known.
+        bubble_now_ns: Option<u64>,
     },
     /// Another coroutine.
     Coroutine {
@@ -381,10 +407,13 @@ pub enum ObjectState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum HolderEvidence {
-    /// The lock's exact address is on its stack, and it does not wait for the lock.
+    /// The lock's exact address is in a frame of its stack that is not the runtime's, and it does not wait for
+    /// the lock.
     OnStack {
         /// Where.
         at: Addr,
+        /// Name of the function whose frame that is; `None` where it is not known.
+        function: Option<StrId>,
     },
 }
 
@@ -403,7 +432,7 @@ pub struct WaitObject {
     /// Its address: that of the channel, of the `sync` type, of the semaphore's word, or of the runtime's
     /// `pollDesc`.
     pub addr: Addr,
-    /// How many goroutines of the snapshot wait on it; one that selects counts once for each object.
+    /// How many goroutines of the snapshot wait on it; one that selects counts once for each of its cases.
     pub goroutines: u32,
     /// What is known of it.
     pub state: ObjectState,
@@ -477,6 +506,12 @@ fn at(number: NonZeroU32) -> usize {
 }
 
 impl Waits {
+    /// Those that are given, by their numbers.
+    #[must_use]
+    pub fn new(waits: Vec<Wait>, objects: Vec<WaitObject>) -> Self {
+        Self { waits, objects }
+    }
+
     /// Adds what a goroutine waits for.
     pub fn add(&mut self, wait: Wait) -> WaitId {
         self.waits.push(wait);
@@ -495,6 +530,15 @@ impl Waits {
         self.waits.get(at(id.0))
     }
 
+    /// The lock, or what is built like one, that `goroutine` waits for.
+    #[must_use]
+    pub fn get_lock(&self, goroutine: &Goroutine) -> Option<WaitObjectId> {
+        match self.get(goroutine.waiting_on?)? {
+            Wait::Lock { object, .. } => Some(*object),
+            _ => None,
+        }
+    }
+
     /// An object.
     #[must_use]
     pub fn object(&self, id: WaitObjectId) -> Option<&WaitObject> {
@@ -506,9 +550,14 @@ impl Waits {
         self.objects.get_mut(at(id.0))
     }
 
+    /// Every wait, by the number that a goroutine has.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (WaitId, &Wait)> {
+        self.waits.iter().enumerate().map(|(index, wait)| (WaitId::of_index(index), wait))
+    }
+
     /// All objects.
     pub fn objects(&self) -> impl ExactSizeIterator<Item = (WaitObjectId, &WaitObject)> {
-        self.objects.iter().enumerate().map(|(index, object)| (WaitObjectId(last(index + 1)), object))
+        self.objects.iter().enumerate().map(|(index, object)| (WaitObjectId::of_index(index), object))
     }
 
     /// How many goroutines wait for something here.
