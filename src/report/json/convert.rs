@@ -5,6 +5,7 @@ use super::types::{
     Ancestor, CFrame, Consistency, Death, DeathSignal, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, PanicValue,
     Pause, Place, Processor, Provenance, Reading, Resources, Sched, StackBytes, Target, Thread, Warning,
 };
+use super::waiting::waiting_on;
 use crate::addr::Addr;
 use crate::analysis::{self, Index, PlaceKind};
 use crate::go_names;
@@ -17,7 +18,7 @@ pub(crate) fn time(unix_ns: u64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(unix_ns)).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
-fn address(addr: Addr) -> String {
+pub(super) fn address(addr: Addr) -> String {
     addr.to_string()
 }
 
@@ -261,6 +262,7 @@ pub(super) fn goroutine<'a>(
         wait_ns: age.map(|age| age.at_least_ns),
         wait_source: age.map(|age| age.source.name()),
         wait_at_most_ns: index.wait_at_most_ns(goroutine),
+        waiting_on: waiting_on(index.snapshot(), goroutine),
         system: goroutine.system,
         locked: goroutine.locked,
         scan: goroutine.scan,

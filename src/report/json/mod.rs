@@ -11,6 +11,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 pub mod types;
+pub mod waiting;
 
 use std::io::{self, Write};
 

@@ -7,6 +7,7 @@
 mod convert;
 mod death;
 mod types;
+mod waiting;
 
 use std::fmt;
 use std::io::Read;
