@@ -115,7 +115,8 @@ mod tests {
     }
 
     fn mutex(snapshot: &mut Snapshot, addr: u64, holder: u64) -> WaitObjectId {
-        let holder = LikelyHolder { goroutine: Goid(holder), evidence: HolderEvidence::OnStack { at: Addr(8) } };
+        let holder =
+            LikelyHolder { goroutine: Goid(holder), evidence: HolderEvidence::OnStack { at: Addr(8), function: None } };
         let object = WaitObject::new(Addr(addr), ObjectState::Mutex(MutexState { locked: true, ..Default::default() }));
         snapshot.waits.add_object(WaitObject { likely_holders: Some([holder].into()), ..object })
     }

@@ -9,6 +9,7 @@ use super::place;
 use super::read::{Plan, Raw};
 use super::symbolize::Symbolizer;
 use super::unwind::{End, StackNode, Unwinder, Unwound};
+use super::waits::{WaitMemory, WaitSeed};
 use crate::addr::Addr;
 use crate::go_names::is_system_start;
 use crate::model::{
@@ -34,6 +35,8 @@ pub(super) struct Decoder {
     stacks: FxHashMap<StackNode, (StackId, place::Places)>,
     starts: FxHashMap<u64, StartFacts>,
     creators: FxHashMap<u64, Option<FrameId>>,
+    /// What is known of waits, which has ids of the same pool.
+    waits: WaitMemory,
 }
 
 /// A start function.
@@ -62,11 +65,21 @@ pub(super) struct Extra {
     pub(super) panic: Option<Interface>,
     /// The first inconsistent field.
     pub(super) bad: Option<BadField>,
+    /// Where its wait is followed from.
+    pub(super) wait: WaitSeed,
 }
 
 impl Extra {
     pub(super) fn of(g: &G, bad: Option<BadField>) -> Self {
-        Self { index: 0, labels: g.labels, bubble: g.bubble(), ancestors: g.ancestors, panic: None, bad }
+        Self {
+            index: 0,
+            labels: g.labels,
+            bubble: g.bubble(),
+            ancestors: g.ancestors,
+            panic: None,
+            bad,
+            wait: WaitSeed::default(),
+        }
     }
 }
 
@@ -91,6 +104,7 @@ impl Decoder {
         wait_reasons: usize,
         panic: Option<PanicLayout>,
         rules: Rules,
+        waits: WaitMemory,
     ) -> Self {
         Self {
             unwinder,
@@ -101,6 +115,7 @@ impl Decoder {
             stacks: FxHashMap::default(),
             starts: FxHashMap::default(),
             creators: FxHashMap::default(),
+            waits,
         }
     }
 
@@ -112,6 +127,11 @@ impl Decoder {
     /// What unwinds its stacks.
     pub(super) fn unwinder(&mut self) -> &mut Unwinder {
         &mut self.unwinder
+    }
+
+    /// What is known of waits.
+    pub(super) fn waits(&mut self) -> &mut WaitMemory {
+        &mut self.waits
     }
 
     /// Gives the code that follows other pointers access to symbols.
@@ -164,7 +184,9 @@ impl Decoder {
         };
         let unwound = self.unwinder.unwind(start, |addr| word(stack, stack_start, addr));
         let panic = self.panic_in_flight(&g, stack, stack_start);
-        self.finish(raw, &g, plan, (unwound, panic), pool, warnings)
+        let parked = start.sp.0.checked_sub(stack_start).and_then(|at| stack.get(usize::try_from(at).ok()?..));
+        let seed = self.waits.seeds.seed(&g, parked.unwrap_or_default());
+        self.finish(raw, &g, plan, (unwound, panic, seed), pool, warnings)
     }
 
     /// The value of a goroutine's newest panic, unless recovered, from the validated bytes of its stack. Its
@@ -181,7 +203,7 @@ impl Decoder {
     fn done(&mut self, addr: Addr, g: &G, plan: &Plan, why: NotShown, pool: &mut SymbolPool) -> Outcome {
         let (goroutine, code) = self.describe(addr, g, plan, why, pool);
         let bad = plan.checks.first_bad(g, goroutine.status, code);
-        Outcome::Done(goroutine, Extra::of(g, bad))
+        Outcome::Done(goroutine, Extra { wait: self.waits.seeds.seed(g, &[]), ..Extra::of(g, bad) })
     }
 
     fn finish(
@@ -189,7 +211,7 @@ impl Decoder {
         raw: &Raw<'_>,
         g: &G,
         plan: &Plan,
-        (unwound, panic): (Unwound, Option<Interface>),
+        (unwound, panic, wait): (Unwound, Option<Interface>, WaitSeed),
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
     ) -> Outcome {
@@ -198,7 +220,7 @@ impl Decoder {
             goroutine.sp = Addr(sp);
             self.show(&mut goroutine, node, pool);
             let bad = plan.checks.first_bad(g, goroutine.status, code);
-            return Outcome::Done(goroutine, Extra { panic, ..Extra::of(g, bad) });
+            return Outcome::Done(goroutine, Extra { panic, wait, ..Extra::of(g, bad) });
         }
         match unwound.end {
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {

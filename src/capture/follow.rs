@@ -11,8 +11,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::decode::{Decoder, Extra};
 use super::fields;
 use super::goroutines::Collected;
+use super::scheduler::SchedulerState;
+use super::waits::Scene;
 use crate::addr::Addr;
-use crate::model::{Ancestor, AncestorsId, Goid, Goroutine, Label, LabelsId, StrId, SymbolPool, WarningCode, Warnings};
+use crate::model::{
+    Ancestor, AncestorsId, Goid, Goroutine, Label, LabelsId, StrId, SymbolPool, Waits, WarningCode, Warnings,
+};
 use crate::process::{ReadError, unlogged};
 use crate::runtime::frontier::{Budget, Frontier};
 use crate::runtime::mirror::bubble::SynctestBubble;
@@ -72,6 +76,21 @@ impl Follow<'_> {
         self.ancestors(&extras, decoder, pool, collected, &mut lost)?;
         lost.sort_by_key(|one| one.index);
         self.report_lost(&lost, collected, warnings)
+    }
+
+    /// Follows what goroutines wait for; `runs` says whether the target runs meanwhile.
+    pub(super) fn waits(
+        &self,
+        decoder: &mut Decoder,
+        pool: &mut SymbolPool,
+        (collected, state, runs): (&mut Collected, &SchedulerState, bool),
+        warnings: &mut Warnings,
+    ) -> Result<Waits, ReadError> {
+        let seeds = std::mem::take(&mut collected.waits);
+        let ps = state.processors.iter().map(|p| p.addr).collect();
+        let scene = Scene { process: self.process, ps, runs, let_go: &self.let_go };
+        let Collected { goroutines, recorded, .. } = collected;
+        scene.read(&seeds, goroutines, (decoder.waits(), pool), recorded, warnings)
     }
 
     fn panics(&self, extras: &[Extra], pool: &mut SymbolPool, collected: &mut Collected) -> Result<(), ReadError> {

@@ -21,6 +21,7 @@ use super::ending::is_ending;
 use super::fields::Suspect;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::recording::Recorded;
+use super::waits::WaitSeed;
 use crate::addr::Addr;
 use crate::model::{Consistency, Goroutine, NotShown, StackState, Status, SymbolPool, WarningCode, Warnings};
 use crate::process::remember::Attempt;
@@ -54,6 +55,8 @@ pub(super) struct Collected {
     pub(super) consistency: Consistency,
     /// Pointers that have to be followed, by the index of the goroutine that has them.
     pub(super) extras: Vec<Extra>,
+    /// Where the waits of goroutines are followed from, by the index of the goroutine.
+    pub(super) waits: Vec<(usize, WaitSeed)>,
     /// Goroutines with fields that are, or seem, inconsistent.
     pub(super) suspects: Vec<Suspect>,
     /// Those that were given up, by the address of the g: why, and their ids, where they have one that
@@ -262,6 +265,9 @@ impl Walk<'_> {
     }
 
     fn look_later(&mut self, extra: Extra) {
+        if extra.wait.is_blocked() {
+            self.collected.waits.push((extra.index, extra.wait));
+        }
         if let Some(bad) = extra.bad {
             self.collected.suspects.push(Suspect { index: extra.index, bad });
         }
@@ -364,7 +370,9 @@ impl Walk<'_> {
         }
         self.collected.given_up.insert(raw.addr.0, (why, Some(g.goid)));
         let (goroutine, _) = self.decoder.describe(raw.addr, &g, plan, why, self.pool);
-        self.keep(goroutine, Extra::of(&g, None));
+        // What it waits for has not been validated either.
+        let wait = self.decoder.waits().seeds.moving(&g);
+        self.keep(goroutine, Extra { wait, ..Extra::of(&g, None) });
         Ok(())
     }
 }

@@ -31,6 +31,7 @@ mod target_info;
 #[cfg(test)]
 mod testing;
 pub mod unwind;
+mod waits;
 
 pub use crate::runtime::program::{Program, ProgramError, SymbolFile};
 pub use errors::{CaptureError, OpenError, SourceError};

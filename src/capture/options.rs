@@ -18,6 +18,8 @@ pub struct CaptureOptions {
     pub stacks: bool,
     /// Dead (free) gs too.
     pub dead: bool,
+    /// What goroutines wait for too; that takes their stacks.
+    pub waits: bool,
     /// What goroutines do in C too.
     pub c_frames: bool,
     /// Whether to stop the target, and how.

@@ -26,9 +26,10 @@ use super::still::Still;
 use super::symbolize::Symbolizer;
 use super::target_info::target_info;
 use super::unwind::{Start, Unwinder};
+use super::waits::WaitMemory;
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
-use crate::model::{Death, FreezeInfo, Goroutine, Reading, Snapshot, SymbolPool, WarningCode, Warnings};
+use crate::model::{Death, FreezeInfo, Goroutine, Reading, Snapshot, SymbolPool, Waits, WarningCode, Warnings};
 use crate::process::{Backend, Clock, Ended, Limitation, ReadError, Target, TargetExt};
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
@@ -95,7 +96,8 @@ impl Session {
         let rules = runtime.rules();
         let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), rules);
         let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, rules);
-        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, rules)
+        let waits = WaitMemory::new();
+        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, rules, waits)
     }
 
     /// The target.
@@ -144,6 +146,7 @@ impl Session {
             self.pool = SymbolPool::default();
             self.decoder = Self::decoder(&self.opened.program, &self.opened.runtime);
         }
+        self.decoder.waits().seeds.ask(options.waits, &self.opened.runtime.wait_reasons);
         let mut warnings = self.opened.runtime.warnings.clone();
         let mut pool = std::mem::take(&mut self.pool);
         let result = self.read(options, &mut pool, &mut warnings);
@@ -202,7 +205,7 @@ impl Session {
             goroutines,
             dead_goroutines: read.collected.dead,
             wait_reasons: self.opened.runtime.wait_reasons.clone(),
-            waits: Default::default(),
+            waits: read.waits,
             watched: Default::default(),
             death: read.death,
             symbols: Arc::new(self.pool.view()),
@@ -283,6 +286,8 @@ impl Session {
         let let_go = recorded.as_ref().map(Recorded::let_go).unwrap_or_default();
         let follow = Follow { process, let_go };
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
+        let runs = !matches!(process.target.backend(), Backend::Core | Backend::Capture);
+        let waits = follow.waits(&mut self.decoder, pool, (&mut collected, &state, runs), warnings)?;
         if options.c_frames {
             match &recorded {
                 Some(recorded) => recorded.give_c_stacks(&mut collected.goroutines, pool),
@@ -297,7 +302,7 @@ impl Session {
             Some((ended, threads)) => Some(self.cause_of_death(&threads, &ended, pool)?),
             None => None,
         };
-        Ok(Read { clock, state, collected, freeze, death })
+        Ok(Read { clock, state, collected, waits, freeze, death })
     }
 
     fn walk_threads(&mut self, ended: &Ended, state: &SchedulerState) -> Result<Threads, ReadError> {
@@ -341,9 +346,10 @@ impl Session {
         let max_goid = process.max_goid()?;
         let follow = Follow { process, let_go: FxHashSet::default() };
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
+        let waits = follow.waits(&mut self.decoder, pool, (&mut collected, &still.state, true), warnings)?;
         self.c_stacks.attach(process, &still.in_c, &mut collected.goroutines, pool);
         collected.recorded.add_c_stacks(&collected.goroutines, pool);
-        Ok(Read { clock: still.clock, state: still.state, collected, freeze: Some(still.info), death: None })
+        Ok(Read { clock: still.clock, state: still.state, collected, waits, freeze: Some(still.info), death: None })
     }
 
     /// Where running goroutines were in a process whose threads are all stopped for good.
@@ -404,6 +410,7 @@ struct Read {
     clock: Clock,
     state: SchedulerState,
     collected: Collected,
+    waits: Waits,
     freeze: Option<FreezeInfo>,
     death: Option<Death>,
 }

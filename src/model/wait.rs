@@ -407,10 +407,13 @@ pub enum ObjectState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum HolderEvidence {
-    /// The lock's exact address is on its stack, and it does not wait for the lock.
+    /// The lock's exact address is in a frame of its stack that is not the runtime's, and it does not wait for
+    /// the lock.
     OnStack {
         /// Where.
         at: Addr,
+        /// Name of the function whose frame that is; `None` where it is not known.
+        function: Option<StrId>,
     },
 }
 

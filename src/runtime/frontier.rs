@@ -179,6 +179,32 @@ impl<'a> Frontier<'a> {
         Ok(found)
     }
 
+    /// Reads `len` bytes at the address of each of `jobs`, which it sorts by address, and hands them over in that
+    /// order. Several may have the same address. Those that cannot be read completely, or that the budget does
+    /// not allow, are left out.
+    ///
+    /// # Errors
+    /// When the target could not be read.
+    pub fn jobs<T: Copy>(
+        &mut self,
+        jobs: &mut [(Addr, T)],
+        len: usize,
+        mut each: impl FnMut(Addr, T, &[u8]),
+    ) -> Result<(), ReadError> {
+        jobs.sort_unstable_by_key(|(addr, _)| *addr);
+        let mut rest = &*jobs;
+        let ranges = jobs.chunk_by(|(a, _), (b, _)| a == b).filter_map(|same| same.first());
+        let ranges: Vec<MemRange> = ranges.map(|&(start, _)| MemRange { start, len }).collect();
+        self.ranges(ranges, |range, bytes| {
+            while let Some((&(addr, job), after)) = rest.split_first().filter(|((addr, _), _)| *addr <= range.start) {
+                if addr == range.start {
+                    each(addr, job, bytes);
+                }
+                rest = after;
+            }
+        })
+    }
+
     /// The words at `addrs`, by address.
     ///
     /// # Errors

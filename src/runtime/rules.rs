@@ -42,6 +42,13 @@ impl Rules {
         self.minor <= 25
     }
 
+    /// Whether a goroutine that waits for a semaphore or a `sync.Cond` has its sudog in `g.waiting`, and that names
+    /// what it waits for (`semacquire1` and `notifyListWait` in runtime/sema.go; 1.26 on).
+    #[must_use]
+    pub const fn names_what_is_waited_for(self) -> bool {
+        self.minor >= 26
+    }
+
     /// Whether every goroutine that waits has a reason. Before 1.21 `stopTheWorldWithSema`, `gcMarkDone` and
     /// `gcAssistAlloc1` set the state without one, or the reason after the state (runtime/proc.go, mgc.go,
     /// mgcmark.go).

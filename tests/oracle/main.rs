@@ -52,3 +52,4 @@ mod run;
 mod symbols;
 mod top;
 mod truth;
+mod waits;

@@ -13,9 +13,13 @@ use gospy::addr::Addr;
 use gospy::analysis::answer::{IdRange, Rows};
 use gospy::analysis::{Answer, Filter, GroupBy, Index, Request, SortKey};
 use gospy::model::testing::{FrameSpec, GoroutineSpec, SnapshotBuilder, frame};
+use gospy::model::wait::{
+    Channel, ChannelTimer, Direction, HolderEvidence, LikelyHolder, LockOperation, ObjectState, RwMutexState,
+    SelectCase, TimerSource,
+};
 use gospy::model::{
     Ancestor, Death, DeathKind, DeathSignal, ForeignFrame, ForeignStack, FreezeInfo, Goid, PanicValue, Snapshot,
-    StackKind, Status, WarningCode,
+    StackKind, Status, Wait, WaitObject, WarningCode,
 };
 use gospy::report;
 use gospy::report::json::{self, JsonOptions};
@@ -264,6 +268,7 @@ strict! {
         #[serde(deserialize_with = "present")] wait_ns: Known<u64>,
         #[serde(deserialize_with = "present")] wait_source: Known<String>,
         #[serde(deserialize_with = "present")] wait_at_most_ns: Known<u64>,
+        #[serde(deserialize_with = "present")] waiting_on: Known<WaitingOn>,
         system: bool,
         locked: bool,
         scan: bool,
@@ -284,6 +289,63 @@ strict! {
         #[serde(deserialize_with = "present")] c_frames_complete: Known<bool>,
         #[serde(deserialize_with = "present")] c_syscall: Known<u64>,
         #[serde(deserialize_with = "present")] ancestors: Known<Vec<AncestorDocument>>,
+    }
+    WaitingOn {
+        kind: String,
+        #[serde(deserialize_with = "present")] unknown: Known<String>,
+        #[serde(deserialize_with = "present")] address: Known<Address>,
+        #[serde(deserialize_with = "present")] waiting: Known<u32>,
+        #[serde(deserialize_with = "present")] direction: Known<String>,
+        #[serde(deserialize_with = "present")] operation: Known<String>,
+        #[serde(deserialize_with = "present")] length: Known<u64>,
+        #[serde(deserialize_with = "present")] capacity: Known<u64>,
+        #[serde(deserialize_with = "present")] element_type: Known<String>,
+        #[serde(deserialize_with = "present")] closed: Known<bool>,
+        #[serde(deserialize_with = "present")] senders: Known<u64>,
+        #[serde(deserialize_with = "present")] receivers: Known<u64>,
+        #[serde(deserialize_with = "present")] timer: Known<WaitTimer>,
+        #[serde(deserialize_with = "present")] cases: Known<Vec<WaitCase>>,
+        #[serde(deserialize_with = "present")] locked: Known<bool>,
+        #[serde(deserialize_with = "present")] starving: Known<bool>,
+        #[serde(deserialize_with = "present")] waiters: Known<u64>,
+        #[serde(deserialize_with = "present")] readers: Known<u32>,
+        #[serde(deserialize_with = "present")] waiting_readers: Known<u32>,
+        #[serde(deserialize_with = "present")] writer_pending: Known<bool>,
+        #[serde(deserialize_with = "present")] counter: Known<i32>,
+        #[serde(deserialize_with = "present")] value: Known<u32>,
+        #[serde(deserialize_with = "present")] likely_holders: Known<Vec<WaitHolder>>,
+        #[serde(deserialize_with = "present")] fd: Known<u32>,
+        #[serde(deserialize_with = "present")] descriptor: Known<String>,
+        #[serde(deserialize_with = "present")] local: Known<String>,
+        #[serde(deserialize_with = "present")] remote: Known<String>,
+        #[serde(deserialize_with = "present")] socket_state: Known<String>,
+        #[serde(deserialize_with = "present")] receive_queue: Known<u64>,
+        #[serde(deserialize_with = "present")] send_queue: Known<u64>,
+        #[serde(deserialize_with = "present")] path: Known<String>,
+        #[serde(deserialize_with = "present")] deadline_ns: Known<i64>,
+        #[serde(deserialize_with = "present")] partner_id: Known<u64>,
+    }
+    WaitCase {
+        address: Address,
+        direction: String,
+        length: u64,
+        capacity: u64,
+        #[serde(deserialize_with = "present")] element_type: Known<String>,
+        closed: bool,
+        #[serde(deserialize_with = "present")] senders: Known<u64>,
+        #[serde(deserialize_with = "present")] receivers: Known<u64>,
+        #[serde(deserialize_with = "present")] timer: Known<WaitTimer>,
+    }
+    WaitTimer {
+        deadline_ns: i64,
+        period_ns: u64,
+        source: String,
+    }
+    WaitHolder {
+        goroutine_id: u64,
+        evidence: String,
+        address: Address,
+        #[serde(deserialize_with = "present")] function: Known<String>,
     }
     StackBytes {
         status: String,
@@ -400,12 +462,43 @@ fn snapshot() -> Snapshot {
     ];
     let in_c = symbols.intern_foreign(ForeignStack { frames, complete: false, syscall: Some(0) });
     snapshot.goroutines[0].foreign = Some(in_c);
+    waits(snapshot);
     snapshot.reading.freeze = Some(FreezeInfo { whole_program: true, stopped_ns: 1, threads: 2 });
     snapshot.warnings.add(WarningCode::StackMalformed, "odd");
     snapshot.death = Some(death());
     let nobody = std::sync::Arc::make_mut(&mut snapshot.symbols).intern_str("boom");
     snapshot.goroutines[0].panic = Some(nobody);
     builder.build()
+}
+
+/// A wait of each kind of object, on goroutines that have none yet.
+fn waits(snapshot: &mut Snapshot) {
+    let name = std::sync::Arc::make_mut(&mut snapshot.symbols).intern_str("*main.T");
+    let timer = ChannelTimer { deadline_ns: 5, period_ns: 6, source: TimerSource::Context };
+    let channel = Channel {
+        length: 1,
+        capacity: 2,
+        element_type: Some(name),
+        closed: true,
+        senders: None,
+        receivers: Some(3),
+        timer: Some(timer),
+    };
+    let waits = &mut snapshot.waits;
+    let channel = waits.add_object(WaitObject::new(Addr(0x10), ObjectState::Channel(channel)));
+    let mut mutex = WaitObject::new(Addr(0x20), ObjectState::RwMutex(RwMutexState::default()));
+    let evidence = HolderEvidence::OnStack { at: Addr(0x30), function: Some(name) };
+    mutex.likely_holders = Some([LikelyHolder { goroutine: Goid(9), evidence }].into());
+    let mutex = waits.add_object(mutex);
+    let cases = [SelectCase { channel, direction: Direction::Send }].into();
+    let of = [
+        Wait::Select { cases },
+        Wait::Lock { object: mutex, operation: LockOperation::WaitForReaders },
+        Wait::Channel { channel: Some(channel), direction: Direction::Receive },
+    ];
+    for (goroutine, wait) in snapshot.goroutines.iter_mut().zip(of) {
+        goroutine.waiting_on = Some(waits.add(wait));
+    }
 }
 
 fn death() -> Death {

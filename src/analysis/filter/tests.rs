@@ -225,7 +225,7 @@ fn selects_by_what_is_waited_on() {
     let channel = Channel { element_type: Some(job), ..Channel::default() };
     let timer = ChannelTimer { deadline_ns: NOW_NS + 5_000_000_000, period_ns: 0, source: TimerSource::Time };
     let details = DescriptorDetails { remote: Some("10.0.0.7:5432".into()), ..DescriptorDetails::default() };
-    let holder = LikelyHolder { goroutine: Goid(3), evidence: HolderEvidence::OnStack { at: Addr(1) } };
+    let holder = LikelyHolder { goroutine: Goid(3), evidence: HolderEvidence::OnStack { at: Addr(1), function: None } };
     let states = [
         ObjectState::Channel(channel),
         ObjectState::Channel(Channel { timer: Some(timer), ..Channel::default() }),

@@ -27,7 +27,10 @@ fn waits_on(snapshot: &mut Snapshot, id: u64, wait: Wait) {
 
 fn mutex(snapshot: &mut Snapshot, addr: u64, holders: &[u64]) -> WaitObjectId {
     let state = ObjectState::Mutex(MutexState { locked: true, ..MutexState::default() });
-    let holder = |&id: &u64| LikelyHolder { goroutine: Goid(id), evidence: HolderEvidence::OnStack { at: Addr(0x10) } };
+    let holder = |&id: &u64| LikelyHolder {
+        goroutine: Goid(id),
+        evidence: HolderEvidence::OnStack { at: Addr(0x10), function: None },
+    };
     let likely_holders = Some(holders.iter().map(holder).collect());
     snapshot.waits.add_object(WaitObject { likely_holders, ..WaitObject::new(Addr(addr), state) })
 }

@@ -6,6 +6,7 @@ use super::types::{
     Ancestor, CFrame, Consistency, Death, DeathSignal, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, PanicValue,
     Pause, Place, Processor, Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
 };
+use super::waiting::waiting_on;
 use crate::analysis::{self, Index, PlaceKind};
 use crate::go_names;
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
@@ -241,6 +242,7 @@ pub(super) fn goroutine<'a>(
         wait_ns: age.map(|age| age.at_least_ns),
         wait_source: age.map(|age| age.source.name()),
         wait_at_most_ns: index.wait_at_most_ns(goroutine),
+        waiting_on: waiting_on(index.snapshot(), goroutine),
         system: goroutine.system,
         locked: goroutine.locked,
         scan: goroutine.scan,

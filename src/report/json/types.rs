@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::hex::HexAddr;
+use super::waiting::WaitingOn;
 use crate::report::findings::FindingDocument;
 use crate::report::labels::LabelKey;
 use crate::report::members::UserPlace;
@@ -106,6 +107,8 @@ pub struct Goroutine<'a, P, U, F> {
     /// For how long it can have been blocked at most, ns; null where nothing bounds it, and unless it is
     /// blocked.
     pub wait_at_most_ns: Option<u64>,
+    /// What it waits for; null unless it is blocked, and where that was not looked for.
+    pub waiting_on: Option<WaitingOn<'a>>,
     /// Whether it is the runtime's own.
     pub system: bool,
     /// Whether it is locked to its thread.

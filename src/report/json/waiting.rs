@@ -58,7 +58,7 @@ pub struct WaitingOn<'a> {
     /// The value of a semaphore.
     pub value: Option<u32>,
     /// Who probably holds the lock; null where that was not looked for.
-    pub likely_holders: Option<Vec<WaitHolder>>,
+    pub likely_holders: Option<Vec<WaitHolder<'a>>>,
     /// The kernel's number of the descriptor.
     pub fd: Option<u32>,
     /// What the descriptor is; null where the kernel was not asked.
@@ -117,13 +117,15 @@ pub struct WaitTimer {
 
 /// A goroutine that probably holds a lock.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct WaitHolder {
+pub struct WaitHolder<'a> {
     /// Its id.
     pub goroutine_id: u64,
     /// stack: the lock's exact address is on its stack, and it does not wait for the lock. Open enumeration.
     pub evidence: &'static str,
     /// Where that is.
     pub address: HexAddr,
+    /// The function whose frame that is; null where it is not known.
+    pub function: Option<&'a str>,
 }
 
 /// What `goroutine` waits for; `None` where it is not blocked, or that was not asked for.
@@ -192,11 +194,12 @@ fn case_of<'a>(snapshot: &'a Snapshot, object: &WaitObject, direction: Direction
     })
 }
 
-pub(crate) fn holder(holder: &LikelyHolder) -> WaitHolder {
-    let (evidence, at) = match holder.evidence {
-        HolderEvidence::OnStack { at } => ("stack", at),
+/// Who probably holds an object.
+pub(crate) fn holder<'a>(snapshot: &'a Snapshot, holder: &LikelyHolder) -> WaitHolder<'a> {
+    let (evidence, at, function) = match holder.evidence {
+        HolderEvidence::OnStack { at, function } => ("stack", at, function.map(|name| snapshot.symbols.str(name))),
     };
-    WaitHolder { goroutine_id: holder.goroutine.0, evidence, address: HexAddr(at) }
+    WaitHolder { goroutine_id: holder.goroutine.0, evidence, address: HexAddr(at), function }
 }
 
 /// What is known of an object.
@@ -207,7 +210,10 @@ pub(crate) fn of_object<'a>(snapshot: &'a Snapshot, object: &'a WaitObject) -> W
         waiting: Some(object.goroutines),
         locked: object.locked(),
         waiters: object.waiters(),
-        likely_holders: object.likely_holders.as_ref().map(|holders| holders.iter().map(holder).collect()),
+        likely_holders: object
+            .likely_holders
+            .as_ref()
+            .map(|holders| holders.iter().map(|of| holder(snapshot, of)).collect()),
         ..WaitingOn::default()
     };
     match &object.state {

@@ -84,7 +84,7 @@ struct Row<'a> {
     /// Where they wait, most first, at most 20.
     places: Vec<PlaceCount>,
     /// Who probably holds it, and what those wait for in turn.
-    holders: Vec<Holder>,
+    holders: Vec<Holder<'a>>,
     /// Ids of the first thousand that wait.
     goroutine_ids: Vec<u64>,
 }
@@ -102,9 +102,9 @@ struct PlaceCount {
 
 /// A goroutine that probably holds an object.
 #[derive(Serialize, JsonSchema)]
-struct Holder {
+struct Holder<'a> {
     #[serde(flatten)]
-    evidence: WaitHolder,
+    evidence: WaitHolder<'a>,
     /// What it waits for itself, in words; null where it is not blocked, or has ended.
     waits_for: Option<String>,
     /// Ids of the goroutines that it waits for in turn.
@@ -162,7 +162,7 @@ struct StepDocument<'a> {
     /// For how long it has been blocked at least, ns.
     wait_ns: Option<u64>,
     /// Why it is the next: it probably holds what the one before waits for. Null of the first.
-    holds: Option<WaitHolder>,
+    holds: Option<WaitHolder<'a>>,
     /// How many others may hold that as well.
     other_holders: u64,
     /// What it waits for.
@@ -216,7 +216,7 @@ pub fn chain(out: &mut dyn Write, index: &Index<'_>, chain: &Chain) -> io::Resul
             goroutine_id: goroutine.id.0,
             state: index.state_text(goroutine),
             wait_ns: index.wait_ns(goroutine),
-            holds: step.holds.as_ref().map(holder),
+            holds: step.holds.as_ref().map(|of| holder(snapshot, of)),
             other_holders: number(step.other_holders),
             waiting_on: waiting_on(snapshot, goroutine),
         })
@@ -277,7 +277,7 @@ fn place(index: &Index<'_>, count: u64, example: usize) -> PlaceCount {
     PlaceCount { count, place: words.map(|words| words.line()), source }
 }
 
-fn holder_of(index: &Index<'_>, by_id: &ById, of: &LikelyHolder) -> Holder {
+fn holder_of<'a>(index: &Index<'a>, by_id: &ById, of: &LikelyHolder) -> Holder<'a> {
     let snapshot = index.snapshot();
     let position = by_id.position(of.goroutine);
     let goroutine = position.and_then(|position| snapshot.goroutines.get(position));
@@ -285,7 +285,7 @@ fn holder_of(index: &Index<'_>, by_id: &ById, of: &LikelyHolder) -> Holder {
     let chain = position.map(|position| Chain::from(index, by_id, position));
     let next = |chain: &Chain| -> Vec<usize> { chain.steps.iter().skip(1).map(|step| step.goroutine).collect() };
     Holder {
-        evidence: holder(of),
+        evidence: holder(snapshot, of),
         waits_for: goroutine.and_then(waits_for),
         chain: chain.as_ref().map(|chain| ids(snapshot, &next(chain))).unwrap_or_default(),
         chain_end: chain.map(|chain| chain.end.name()),

@@ -21,7 +21,7 @@ struct Shop {
 
 impl Shop {
     fn object(&mut self, addr: u64, state: ObjectState, holders: &[u64]) -> WaitObjectId {
-        let evidence = HolderEvidence::OnStack { at: Addr(0xc0_0004_5f10) };
+        let evidence = HolderEvidence::OnStack { at: Addr(0xc0_0004_5f10), function: None };
         let likely_holders =
             holders.iter().map(|&id| LikelyHolder { goroutine: Goid(id), evidence }).collect::<Box<[_]>>();
         let object = WaitObject::new(Addr(addr), state);

@@ -30,7 +30,7 @@ pub fn chain(out: &mut dyn Write, style: TextStyle, index: &Index<'_>, chain: &C
                 more => format!(" ({} may hold it as well)", counted(number(more), "other", "others")),
             };
             let by = format!("likely held by goroutine {}{others}", goroutine.id.0);
-            writeln!(out, "{}{}: {}", arrow(style), style.paint(Role::Attention, &by), evidence(holds))?;
+            writeln!(out, "{}{}: {}", arrow(style), style.paint(Role::Attention, &by), evidence(index, holds))?;
         } else if nth == 0 {
             writeln!(out, "{}", style.paint(Role::Strong, &format!("goroutine {}", goroutine.id.0)))?;
         }
@@ -47,9 +47,15 @@ fn arrow(style: TextStyle) -> String {
 }
 
 /// What speaks for a holder.
-fn evidence(holder: LikelyHolder) -> &'static str {
+fn evidence(index: &Index<'_>, holder: LikelyHolder) -> String {
     match holder.evidence {
-        HolderEvidence::OnStack { .. } => "the lock's address is on its stack, and it does not wait for it",
+        HolderEvidence::OnStack { function, .. } => {
+            let at = match function {
+                Some(name) => format!("in the frame of {}", clean(index.snapshot().symbols.str(name))),
+                None => "on its stack".to_owned(),
+            };
+            format!("the lock's address is {at}, and it does not wait for it")
+        }
     }
 }
 
@@ -228,7 +234,11 @@ fn likely_words(
                 holder.and_then(|holder| Some((holder, by_id.position(holder.goroutine)?)))
             {
                 let goroutine = snapshot.goroutines.get(position);
-                hint(out, style, &format!("likely held by goroutine {}: {}", holder.goroutine.0, evidence(*holder)))?;
+                hint(
+                    out,
+                    style,
+                    &format!("likely held by goroutine {}: {}", holder.goroutine.0, evidence(index, *holder)),
+                )?;
                 for line in goroutine.map(|goroutine| lines(index, goroutine)).unwrap_or_default() {
                     hint(out, style, &format!("  {line}"))?;
                 }

@@ -4,9 +4,11 @@ use super::{LayoutTable, MissingField, wanted};
 use crate::runtime::mirror::Mirror;
 use crate::runtime::mirror::ancestors::{AncestorInfo, AncestorInfoLayout};
 use crate::runtime::mirror::bubble::{SynctestBubble, SynctestBubbleLayout};
+use crate::runtime::mirror::coro::{Coro, CoroLayout};
 use crate::runtime::mirror::g::{G, GLayout, Gobuf, GobufLayout};
 use crate::runtime::mirror::gc_controller::{GcController, GcControllerLayout};
 use crate::runtime::mirror::go_type::TypeLayout;
+use crate::runtime::mirror::hchan::{Hchan, HchanLayout};
 use crate::runtime::mirror::labels::{Hmap, HmapLayout};
 use crate::runtime::mirror::m::{M, MLayout};
 use crate::runtime::mirror::mcache::{Mcache, McacheLayout};
@@ -15,10 +17,14 @@ use crate::runtime::mirror::mspan::{Mspan, MspanLayout};
 use crate::runtime::mirror::mstats::{
     ConsistentHeapStats, ConsistentHeapStatsLayout, HeapStatsDelta, HeapStatsDeltaLayout, MemStats, MstatsLayout,
 };
+use crate::runtime::mirror::notify_list::{NotifyList, NotifyListLayout};
 use crate::runtime::mirror::p::{P, PLayout};
 use crate::runtime::mirror::panic::{Panic, PanicLayout};
+use crate::runtime::mirror::poll_desc::{PollDesc, PollDescLayout};
 use crate::runtime::mirror::sched::{Sched, SchedLayout};
 use crate::runtime::mirror::sema_root::{SemaRoot, SemaRootLayout};
+use crate::runtime::mirror::sudog::{Sudog, SudogLayout};
+use crate::runtime::mirror::sync_types::SyncLayout;
 use crate::runtime::mirror::timer::{Timer, TimerLayout};
 
 /// A mirror whose layout is among those of a [`Layout`].
@@ -46,6 +52,8 @@ macro_rules! layouts {
             )*
             /// `internal/abi.Type`, likewise.
             pub go_type: Option<TypeLayout>,
+            /// The types of package sync, likewise.
+            pub sync: Option<SyncLayout>,
             /// Everything by name.
             pub table: LayoutTable,
             /// Structures and fields of them that code of the program contradicts: what is read there is not
@@ -63,6 +71,7 @@ macro_rules! layouts {
                     $($field: $layout::resolve(&table)?,)*
                     $($optional: $olayout::resolve(&table).ok(),)*
                     go_type: TypeLayout::resolve(&table),
+                    sync: SyncLayout::resolve(&table),
                     table,
                     unreliable: Vec::new(),
                 })
@@ -104,6 +113,11 @@ layouts! {
     moduledata: Moduledata, ModuledataLayout;
     sema_root: SemaRoot, SemaRootLayout;
     timer: Timer, TimerLayout;
+    sudog: Sudog, SudogLayout;
+    hchan: Hchan, HchanLayout;
+    poll_desc: PollDesc, PollDescLayout;
+    notify_list: NotifyList, NotifyListLayout;
+    coro: Coro, CoroLayout;
 }
 }
 

@@ -8,5 +8,7 @@ mirror! {
     pub struct SynctestBubble, SynctestBubbleLayout of "runtime.synctestBubble" {
         /// `id`, counted from 1.
         id: u64 = "id",
+        /// `now`: its clock, ns.
+        now: i64 = "now",
     }
 }

@@ -9,19 +9,25 @@
 
 pub mod ancestors;
 pub mod bubble;
+pub mod coro;
 pub mod g;
 pub mod gc_controller;
 pub mod go_type;
+pub mod hchan;
 pub mod labels;
 pub mod m;
 pub mod mcache;
 pub mod moduledata;
 pub mod mspan;
 pub mod mstats;
+pub mod notify_list;
 pub mod p;
 pub mod panic;
+pub mod poll_desc;
 pub mod sched;
 pub mod sema_root;
+pub mod sudog;
+pub mod sync_types;
 pub mod timer;
 
 use crate::addr::Addr;

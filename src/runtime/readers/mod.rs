@@ -11,6 +11,7 @@ pub mod processors;
 pub mod scheduler;
 pub mod spans;
 pub mod threads;
+pub mod waits;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::super::read::age;
 use super::super::visit::unix_ns;
 use super::types::{Ancestor, CFrame, Gc, Goroutine, Heap, Place, Processor, Reading, Sched, Target, Thread, Warning};
+use super::waiting::{RestoredWaits, WaitingOn};
 use crate::addr::{Addr, Arch};
 use crate::analysis::Age;
 use crate::analysis::census::{LongestWaits, WaitBound};
@@ -30,6 +31,7 @@ struct Later {
     m: Option<i64>,
     age: Option<Age>,
     at_most_ns: Option<u64>,
+    waiting_on: Option<Box<WaitingOn>>,
 }
 
 /// What was read back so far.
@@ -46,7 +48,7 @@ pub(super) struct Restored {
     processors: Vec<model::Processor>,
     threads: Vec<model::Thread>,
     goroutines: Vec<model::Goroutine>,
-    /// For each goroutine the id of its M, and how long it has waited.
+    /// For each goroutine the id of its M, and for what and how long it has waited.
     later: Vec<Later>,
     pub(super) total: u64,
     pub(super) dead: u64,
@@ -261,6 +263,7 @@ impl Restored {
             m: goroutine.m_id,
             age: age(goroutine.wait_ns, goroutine.wait_source.as_deref()),
             at_most_ns: goroutine.wait_at_most_ns,
+            waiting_on: goroutine.waiting_on,
         });
         self.goroutines.push(model::Goroutine {
             id: Goid(goroutine.id),
@@ -303,8 +306,10 @@ impl Restored {
         let uptime_ns = self.target.uptime_ns;
         let unstamped = LongestWaits::new(self.captured_at_unix_ns, last_gc, uptime_ns).of(WaitBound::Collection);
         let mut watched = WatchedWaits::default();
+        let mut waits = RestoredWaits::new(&mut self.symbols, monotonic_ns);
         for (goroutine, later) in self.goroutines.iter_mut().zip(&self.later) {
             goroutine.m = later.m.and_then(|id| ms.get(&id)).copied();
+            goroutine.waiting_on = later.waiting_on.as_deref().and_then(|wait| waits.add(wait));
             let since = |ns: u64| monotonic_ns.checked_sub(ns).and_then(NonZeroU64::new);
             match later.age {
                 Some(age) if age.is_measured() => {
@@ -326,6 +331,7 @@ impl Restored {
                 }
             }
         }
+        let waits = waits.waits;
         // Whatever order they were asked for in.
         self.goroutines.sort_by_key(|goroutine| (goroutine.status.is_dead(), goroutine.id, goroutine.addr));
         let listed = self.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead()).count() as u64;
@@ -345,7 +351,7 @@ impl Restored {
             goroutines: self.goroutines,
             dead_goroutines: self.dead,
             wait_reasons: self.wait_reasons,
-            waits: Default::default(),
+            waits,
             watched,
             death: self.death.map(|death| model::Death { process: self.target.pid, ..death }),
             target: self.target,

@@ -6,6 +6,7 @@
 mod convert;
 mod death;
 mod types;
+mod waiting;
 
 use std::io::Read;
 

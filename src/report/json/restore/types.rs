@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::waiting::WaitingOn;
 use crate::process::Resources;
 
 #[derive(Debug, Default, Deserialize)]
@@ -191,6 +192,7 @@ pub(super) struct Goroutine {
     pub(super) wait_ns: Option<u64>,
     pub(super) wait_source: Option<String>,
     pub(super) wait_at_most_ns: Option<u64>,
+    pub(super) waiting_on: Option<Box<WaitingOn>>,
     #[serde(default)]
     pub(super) system: bool,
     #[serde(default)]

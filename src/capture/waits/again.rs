@@ -1,0 +1,84 @@
+//! Whether goroutines still are where they were when their waits were followed.
+
+use super::{Following, WAITING, number};
+use crate::addr::Addr;
+use crate::capture::recording::Recorded;
+use crate::model::wait::{SelectCase, WaitUnknown};
+use crate::model::{Goroutine, Wait, WaitObjectId, WarningCode, Warnings};
+use crate::process::{ReadError, unlogged};
+use crate::runtime::frontier::Frontier;
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::g::G;
+use crate::runtime::readers::waits::BUDGET;
+
+/// Whether a goroutine has not gone on, by its header as it is now.
+fn is_same(goroutine: &Goroutine, now: &G) -> bool {
+    // The collector may hold it meanwhile: that is no part of the status.
+    now.status() == goroutine.status
+        && now.goid == goroutine.id.0
+        && goroutine.wait_reason.is_none_or(|reason| reason.0 == now.waitreason)
+        && goroutine.run_seq.is_none_or(|seq| seq == now.tracking_seq)
+}
+
+impl Following<'_> {
+    /// Compares the headers of goroutines once more whose waits were followed.
+    pub(super) fn compare_again(&mut self) -> Result<(), ReadError> {
+        let layout = &self.process.runtime.layout.g;
+        let was_followed = |wait: &Wait| {
+            !matches!(wait, Wait::Runtime | Wait::Syscall | Wait::C | Wait::Coroutine { partner: None })
+                && !matches!(wait, Wait::Channel { channel: None, .. })
+        };
+        let followed = self.answers.iter().enumerate().filter(|(_, wait)| was_followed(wait));
+        let mut jobs: Vec<(Addr, u32)> =
+            followed.filter_map(|(at, _)| Some((self.goroutine(at)?.addr, number(at)))).collect();
+        let mut moved: Vec<usize> = Vec::new();
+        // The recording has the header as it was validated.
+        let mut frontier = Frontier::new(unlogged(self.process.target), BUDGET);
+        frontier.jobs(&mut jobs, layout.size as usize, |addr, at, bytes| {
+            let at = at as usize;
+            let now = G::parse(addr, bytes, layout);
+            if !self.goroutine(at).zip(now).is_some_and(|(goroutine, now)| is_same(goroutine, &now)) {
+                moved.push(at);
+            }
+        })?;
+        for at in moved {
+            self.moved.push(at);
+            let Some(old) = self.answers.get(at).cloned() else { continue };
+            let (one, cases): (Option<WaitObjectId>, &[SelectCase]) = match &old {
+                Wait::Channel { channel, .. } => (*channel, &[]),
+                Wait::Lock { object, .. } | Wait::Poll { object, .. } => (Some(*object), &[]),
+                Wait::Select { cases } => (None, cases),
+                _ => (None, &[]),
+            };
+            let mut kind = match old {
+                Wait::Unknown { kind, .. } => kind,
+                _ => self.class(at).kind(),
+            };
+            for id in one.into_iter().chain(cases.iter().map(|case| case.channel)) {
+                let Some(object) = self.objects.get_mut(id.index()) else { continue };
+                object.goroutines = object.goroutines.saturating_sub(1);
+                if cases.is_empty() {
+                    kind = object.kind();
+                }
+            }
+            self.answer(at, Wait::Unknown { kind, why: WaitUnknown::Moved });
+        }
+        Ok(())
+    }
+
+    /// Warns of memory that contradicts itself, once, and notes in a recording who has moved.
+    pub(super) fn report(&self, recorded: &mut Recorded, warnings: &mut Warnings) {
+        for at in &self.moved {
+            if let Some(goroutine) = self.goroutine(*at) {
+                recorded.add_let_go(goroutine.addr, WAITING);
+            }
+        }
+        let malformed = |wait: &&Wait| matches!(wait, Wait::Unknown { why: WaitUnknown::Malformed, .. });
+        let count = self.answers.iter().filter(malformed).count() as u64;
+        let first = self.answers.iter().position(|wait| malformed(&wait)).and_then(|at| self.goroutine(at));
+        if let Some(first) = first {
+            let message = format!("goroutine {}: what it waits for is malformed", first.id.0);
+            warnings.add_many(WarningCode::GoroutineInconsistent, message, count);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Goroutines that wait at channels.
+
+use rustc_hash::FxHashMap;
+
+use super::class::Class;
+use super::{Following, WaitMemory, number};
+use crate::addr::Addr;
+use crate::model::wait::{Channel, ObjectState, SelectCase, WaitUnknown};
+use crate::model::{SymbolPool, Wait, WaitObject};
+use crate::process::ReadError;
+use crate::runtime::readers::waits::sudogs::{Queued, Waiter};
+use crate::runtime::readers::waits::{channels, sudogs, timers};
+
+/// What a channel leads to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChannelPointers {
+    /// Index of the object.
+    object: usize,
+    /// `elemtype`.
+    element_type: u64,
+    /// `timer`, where it has one.
+    timer: Option<u64>,
+}
+
+impl Following<'_> {
+    pub(super) fn channels(&mut self) -> Result<(), ReadError> {
+        let layout = &self.process.runtime.layout;
+        let is_channel = |class| matches!(class, Class::Channel(_) | Class::Select);
+        let Some((sudog, hchan)) = layout.sudog.as_ref().zip(layout.hchan.as_ref()) else {
+            self.give_up(is_channel, WaitUnknown::NoLayout);
+            return Ok(());
+        };
+        let mut queued: Vec<Queued> = Vec::new();
+        let mut bad: Vec<(u32, WaitUnknown)> = Vec::new();
+        let firsts = self.open(is_channel).map(|(at, seed)| (Addr(seed.value), number(at)));
+        let waiter = |at: u32| {
+            let goroutine = self.goroutine(at as usize)?;
+            let selects = self.class(at as usize) == Class::Select;
+            Some(Waiter { g: goroutine.addr.0, channels: true, selects })
+        };
+        sudogs::read_sudogs(&mut self.frontier(), sudog, firsts, waiter, &mut queued, |at, why| bad.push((at, why)))?;
+        for (at, why) in bad {
+            self.fail(at as usize, why);
+        }
+        let mut cases: Vec<(u32, u32, bool, SelectCase)> = Vec::new();
+        let mut frontier = self.frontier();
+        let layouts = (hchan, sudog);
+        channels::read_channels(&mut frontier, self.process.target, layouts, &mut queued, |addr, channel, group| {
+            let Some(channel) = channel else {
+                group.iter().for_each(|one| self.fail(one.waiter as usize, WaitUnknown::Malformed));
+                return;
+            };
+            let state = Channel {
+                length: channel.hchan.qcount,
+                capacity: channel.hchan.dataqsiz,
+                element_type: None,
+                closed: channel.hchan.closed != 0,
+                senders: channel.senders,
+                receivers: channel.receivers,
+                timer: None,
+            };
+            let id = self.add(WaitObject::new(addr, ObjectState::Channel(state)));
+            let timer = Some(channel.hchan.timer.unwrap_or(0)).filter(|&timer| timer != 0);
+            self.channels.push(ChannelPointers { object: id.index(), element_type: channel.hchan.elemtype, timer });
+            let mut goroutines = 0;
+            for one in group {
+                let at = one.waiter as usize;
+                match (self.class(at), one.direction) {
+                    (Class::Select, Some(direction)) => {
+                        goroutines += 1;
+                        cases.push((one.waiter, one.order, one.is_last, SelectCase { channel: id, direction }));
+                    }
+                    (Class::Channel(wanted), Some(direction)) if wanted == direction => {
+                        goroutines += 1;
+                        self.answer(at, Wait::Channel { channel: Some(id), direction });
+                    }
+                    // It has been taken out of its queue, and will run.
+                    _ => self.fail(at, WaitUnknown::Moved),
+                }
+            }
+            if let Some(object) = self.objects.get_mut(id.index()) {
+                object.goroutines = goroutines;
+            }
+        })?;
+        cases.sort_unstable_by_key(|(waiter, order, ..)| (*waiter, *order));
+        for of_one in cases.chunk_by(|a, b| a.0 == b.0) {
+            let is_whole =
+                (0_u32..).zip(of_one).all(|(order, one)| one.1 == order) && of_one.last().is_some_and(|l| l.2);
+            if let Some(first) = of_one.first().filter(|_| is_whole) {
+                let cases = of_one.iter().map(|(.., case)| *case).collect();
+                self.answer(first.0 as usize, Wait::Select { cases });
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the names of the types of elements, each once.
+    pub(super) fn name_types(&mut self, memory: &mut WaitMemory, pool: &mut SymbolPool) -> Result<(), ReadError> {
+        let Some(values) = self.process.values() else { return Ok(()) };
+        for pointers in &self.channels {
+            let name = match memory.types.get(&pointers.element_type) {
+                Some(known) => *known,
+                None if memory.types.len() >= MAX_TYPES => None,
+                None => {
+                    let name = values.go_type(pointers.element_type)?.map(|kind| pool.intern_str(&kind.name));
+                    memory.types.insert(pointers.element_type, name);
+                    name
+                }
+            };
+            if let Some(channel) = channel(&mut self.objects, pointers.object) {
+                channel.element_type = name;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the timers of channels that are waited at.
+    pub(super) fn channel_timers(&mut self, ps: &[Addr], pool: &SymbolPool) -> Result<(), ReadError> {
+        let layout = &self.process.runtime.layout;
+        let Some(timer) = &layout.timer else { return Ok(()) };
+        let mut frontier = self.frontier();
+        let named = self.channels.iter().filter_map(|c| Some((Addr(c.timer?), number(c.object))));
+        let mut found = Vec::new();
+        timers::of_channels(&mut frontier, timer, &mut named.collect::<Vec<_>>(), |index, timer| {
+            found.push((index, timer));
+        })?;
+        let unnamed = self.channels.iter().filter(|c| c.timer.is_none() && self.may_have_timer(c.object, pool));
+        let searched: FxHashMap<u64, u32> =
+            unnamed.filter_map(|c| Some((self.objects.get(c.object)?.addr.0, number(c.object)))).collect();
+        if !searched.is_empty() {
+            timers::search(&mut frontier, (&layout.p, timer), ps, &searched, |index, timer| {
+                found.push((index, timer));
+            })?;
+        }
+        for (index, timer) in found {
+            if let Some(channel) = channel(&mut self.objects, index as usize) {
+                channel.timer = Some(timer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a timer may wake the receivers of a channel without the channel naming it: that of `time.After` has
+    /// room for one time (`NewTimer` in time/sleep.go), and that of a context is closed.
+    fn may_have_timer(&self, object: usize, pool: &SymbolPool) -> bool {
+        let Some(ObjectState::Channel(channel)) = self.objects.get(object).map(|object| &object.state) else {
+            return false;
+        };
+        let kind = channel.element_type.map(|name| pool.str(name));
+        let waits = channel.receivers != Some(0) && !channel.closed;
+        waits && matches!((kind, channel.capacity), (Some("time.Time"), 1) | (Some("struct {}"), 0))
+    }
+}
+
+/// Most types whose names are kept.
+const MAX_TYPES: usize = 1 << 16;
+
+fn channel(objects: &mut [WaitObject], index: usize) -> Option<&mut Channel> {
+    match objects.get_mut(index).map(|object| &mut object.state) {
+        Some(ObjectState::Channel(channel)) => Some(channel),
+        _ => None,
+    }
+}

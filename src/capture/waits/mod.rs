@@ -1,0 +1,334 @@
+//! What the goroutines wait for: followed from what was validated of them, for all together.
+//!
+//! A goroutine is validated with its stack first; its header is compared once more when its wait was followed.
+//! One that has gone on meanwhile is said to have moved, and nothing else is said of it.
+
+mod again;
+mod channels;
+mod class;
+mod coroutines;
+mod holders;
+mod locks;
+mod seed;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use self::channels::ChannelPointers;
+use self::class::{Class, StackFacts};
+use self::seed::{Seed, Seeds};
+use super::recording::Recorded;
+use crate::addr::Addr;
+use crate::bytes::FieldsExt as _;
+use crate::model::wait::{ObjectState, WaitUnknown};
+use crate::model::{
+    Goroutine, StackId, StackState, StrId, SymbolPool, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, Waits,
+    Warnings,
+};
+use crate::process::ReadError;
+use crate::runtime::GoProcess;
+use crate::runtime::frontier::Frontier;
+use crate::runtime::mirror::bubble::SynctestBubble;
+use crate::runtime::readers::waits::parked::{self, Descriptor, Parked, Polled, Wanted};
+use crate::runtime::readers::waits::{BUDGET, timers};
+
+pub(super) use self::seed::Seed as WaitSeed;
+
+/// The pointer that a recording notes as dropped by a goroutine that went on.
+const WAITING: &str = "g.waiting";
+
+/// Goroutines whose stacks are searched to learn at which word an object is.
+const SAMPLE: usize = 32;
+/// Most goroutines whose stacks are searched because the object is not at the usual word.
+const MAX_SEARCHED: usize = 1024;
+
+/// What a session keeps from one capture to the next.
+#[derive(Debug)]
+pub(super) struct WaitMemory {
+    pub(super) seeds: Seeds,
+    /// Names of element types, by address.
+    types: FxHashMap<u64, Option<StrId>>,
+    facts: FxHashMap<StackId, StackFacts>,
+}
+
+impl WaitMemory {
+    pub(super) fn new() -> Self {
+        Self { seeds: Seeds::new(), types: FxHashMap::default(), facts: FxHashMap::default() }
+    }
+}
+
+/// What following waits needs of a capture.
+pub(super) struct Scene<'a> {
+    pub(super) process: GoProcess<'a>,
+    /// Addresses of the Ps, which have the timers.
+    pub(super) ps: Vec<Addr>,
+    /// Whether the target runs, so that goroutines may go on.
+    pub(super) runs: bool,
+    /// Pointers that goroutines had dropped, as a recording notes.
+    pub(super) let_go: &'a FxHashSet<(u64, String)>,
+}
+
+impl Scene<'_> {
+    /// Follows the waits in `seeds`, each with the index of its goroutine, and gives the goroutines the numbers
+    /// of theirs.
+    pub(super) fn read(
+        &self,
+        seeds: &[(usize, Seed)],
+        goroutines: &mut [Goroutine],
+        (memory, pool): (&mut WaitMemory, &mut SymbolPool),
+        recorded: &mut Recorded,
+        warnings: &mut Warnings,
+    ) -> Result<Waits, ReadError> {
+        let mut following = Following {
+            process: self.process,
+            seeds,
+            goroutines,
+            answers: Vec::with_capacity(seeds.len()),
+            objects: Vec::new(),
+            channels: Vec::new(),
+            moved: Vec::new(),
+        };
+        following.begin(memory, pool, self.let_go);
+        following.channels()?;
+        following.locks(memory)?;
+        following.descriptors(memory)?;
+        following.sleepers()?;
+        following.coroutines(memory, pool)?;
+        following.name_types(memory, pool)?;
+        following.channel_timers(&self.ps, pool)?;
+        if self.runs {
+            following.compare_again()?;
+        }
+        following.report(recorded, warnings);
+        let Following { answers, objects, .. } = following;
+        let mut waits = Waits::new(answers, objects);
+        for (at, (index, _)) in seeds.iter().enumerate() {
+            if let Some(goroutine) = goroutines.get_mut(*index) {
+                goroutine.waiting_on = Some(WaitId::of_index(at));
+            }
+        }
+        holders::find(self.process, pool, goroutines, &mut waits)?;
+        Ok(waits)
+    }
+}
+
+/// The work of one capture.
+struct Following<'a> {
+    process: GoProcess<'a>,
+    seeds: &'a [(usize, Seed)],
+    goroutines: &'a [Goroutine],
+    /// By seed.
+    answers: Vec<Wait>,
+    objects: Vec<WaitObject>,
+    /// Of channels, with the indexes of the objects: the types of their elements, and the timers that they name.
+    channels: Vec<ChannelPointers>,
+    /// Numbers of the seeds of goroutines that had gone on when they were recorded.
+    moved: Vec<usize>,
+}
+
+fn unknown(class: Class, why: WaitUnknown) -> Wait {
+    Wait::Unknown { kind: class.kind(), why }
+}
+
+/// The number of a seed, as readers count.
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+impl<'a> Following<'a> {
+    fn frontier(&self) -> Frontier<'a> {
+        Frontier::new(self.process.target, BUDGET)
+    }
+
+    fn goroutine(&self, at: usize) -> Option<&Goroutine> {
+        self.goroutines.get(self.seeds.get(at)?.0)
+    }
+
+    fn class(&self, at: usize) -> Class {
+        self.seeds.get(at).map_or(Class::None, |(_, seed)| seed.class)
+    }
+
+    fn answer(&mut self, at: usize, wait: Wait) {
+        if let Some(answer) = self.answers.get_mut(at) {
+            *answer = wait;
+        }
+    }
+
+    fn fail(&mut self, at: usize, why: WaitUnknown) {
+        let kind = match self.answers.get(at) {
+            Some(Wait::Unknown { kind, .. }) => *kind,
+            _ => self.class(at).kind(),
+        };
+        self.answer(at, Wait::Unknown { kind, why });
+    }
+
+    fn add(&mut self, object: WaitObject) -> WaitObjectId {
+        self.objects.push(object);
+        WaitObjectId::of_index(self.objects.len() - 1)
+    }
+
+    /// What the header and the functions on the stack show already.
+    fn begin(&mut self, memory: &mut WaitMemory, pool: &SymbolPool, let_go: &FxHashSet<(u64, String)>) {
+        for (at, (index, seed)) in self.seeds.iter().enumerate() {
+            let goroutine = self.goroutines.get(*index);
+            let stack = goroutine.and_then(|goroutine| goroutine.stack.known());
+            let facts = |memory: &mut WaitMemory| {
+                stack.map(|stack| *memory.facts.entry(stack).or_insert_with(|| StackFacts::of(pool, stack)))
+            };
+            let mut answer = match seed.class {
+                Class::NilChannel(direction) => Wait::Channel { channel: None, direction },
+                Class::NoCases => Wait::Select { cases: Box::default() },
+                Class::None | Class::Runtime => Wait::Runtime,
+                // All of its channels are nil.
+                Class::Select if seed.value == 0 => Wait::Select { cases: Box::default() },
+                Class::Syscall => match facts(memory) {
+                    Some(facts) if facts.c => Wait::C,
+                    _ => Wait::Syscall,
+                },
+                Class::Semaphore(_) => {
+                    let kind = facts(memory).map_or(seed.class.kind(), |facts| locks::kind(facts.place.kind()));
+                    Wait::Unknown { kind, why: WaitUnknown::NotFound }
+                }
+                Class::Poll => {
+                    let network = facts(memory).is_none_or(|facts| facts.network);
+                    let kind = if network { WaitKind::Network } else { WaitKind::File };
+                    Wait::Unknown { kind, why: WaitUnknown::NotFound }
+                }
+                class if seed.value == 0 => unknown(class, WaitUnknown::NotFound),
+                class => unknown(class, WaitUnknown::Unreadable),
+            };
+            if seed.moving {
+                answer = unknown(seed.class, WaitUnknown::Moved);
+            }
+            if goroutine.is_some_and(|g| !let_go.is_empty() && let_go.contains(&(g.addr.0, WAITING.to_owned()))) {
+                self.moved.push(at);
+                answer = unknown(seed.class, WaitUnknown::Moved);
+            }
+            self.answers.push(answer);
+        }
+    }
+
+    /// Whether a wait is to be followed: nothing is known of it yet, and it has not gone on.
+    fn is_open(&self, at: usize) -> bool {
+        matches!(self.answers.get(at), Some(Wait::Unknown { why, .. }) if *why != WaitUnknown::Moved)
+    }
+
+    /// The numbers and the seeds of the classes that `wanted` takes, as far as they are open.
+    fn open(&self, wanted: impl Fn(Class) -> bool) -> impl Iterator<Item = (usize, &Seed)> {
+        let seeds = self.seeds.iter().enumerate().map(|(at, (_, seed))| (at, seed));
+        seeds.filter(move |(at, seed)| wanted(seed.class) && self.is_open(*at))
+    }
+
+    fn give_up(&mut self, classes: impl Fn(Class) -> bool, why: WaitUnknown) {
+        let open: Vec<usize> = self.open(classes).map(|(at, _)| at).collect();
+        open.into_iter().for_each(|at| self.fail(at, why));
+    }
+
+    /// The goroutines of some classes as they are parked.
+    fn parked(&self, wanted: impl Fn(Class) -> bool) -> Vec<Parked> {
+        let parked = |(at, seed): (usize, &Seed)| {
+            let goroutine = self.goroutine(at)?;
+            let StackState::Known(_) = goroutine.stack else { return None };
+            let (sp, hi) = (goroutine.sp.0, goroutine.stack_hi.0);
+            Some(Parked { waiter: number(at), g: goroutine.addr.0, sp, hi, word: seed.value })
+        };
+        self.open(wanted).filter_map(parked).collect()
+    }
+
+    /// Finds what `parked` lead to: at the word that they were read with, or else by a search of some, from
+    /// which the word is learned.
+    fn find<W: Wanted>(
+        &self,
+        wanted: &W,
+        parked: &[Parked],
+        word: &mut usize,
+        mut confirm: impl FnMut(&Parked, &W::Found) -> Result<bool, ReadError>,
+    ) -> Result<Vec<parked::Answer<W>>, ReadError> {
+        let mut frontier = self.frontier();
+        let (mut found, left) = parked::try_words(&mut frontier, wanted, parked, &mut confirm)?;
+        let (sample, rest) = left.split_at(left.len().min(SAMPLE));
+        let searched = parked::search(&mut frontier, wanted, sample, &mut confirm)?;
+        let mut counts: FxHashMap<usize, usize> = FxHashMap::default();
+        for (_, at) in &searched {
+            *counts.entry(*at).or_default() += 1;
+        }
+        let Some((learned, _)) = counts.into_iter().max_by_key(|(at, count)| (*count, std::cmp::Reverse(*at))) else {
+            return Ok(found);
+        };
+        if found.is_empty() {
+            *word = learned;
+        }
+        found.extend(searched.iter().map(|(answer, _)| *answer));
+        let mut words: Vec<(Addr, u32)> = Vec::new();
+        for (index, one) in (0_u32..).zip(rest) {
+            words.extend(one.sp.checked_add(8 * learned as u64).map(|at| (Addr(at), index)));
+        }
+        let mut rest = rest.to_vec();
+        frontier.jobs(&mut words, 8, |_, index, bytes| {
+            if let Some((one, word)) = rest.get_mut(index as usize).zip(bytes.u64_at(0)) {
+                one.word = word;
+            }
+        })?;
+        let (more, left) = parked::try_words(&mut frontier, wanted, &rest, &mut confirm)?;
+        found.extend(more);
+        let some = left.get(..left.len().min(MAX_SEARCHED)).unwrap_or_default();
+        let searched = parked::search(&mut frontier, wanted, some, &mut confirm)?;
+        found.extend(searched.into_iter().map(|(answer, _)| answer));
+        Ok(found)
+    }
+
+    fn descriptors(&mut self, memory: &mut WaitMemory) -> Result<(), ReadError> {
+        let is_poll = |class| class == Class::Poll;
+        let Some(layout) = self.process.runtime.layout.poll_desc.as_ref() else {
+            self.give_up(is_poll, WaitUnknown::NoLayout);
+            return Ok(());
+        };
+        let parked = self.parked(is_poll);
+        let mut found: Vec<(u32, Polled)> =
+            self.find(&Descriptor(layout), &parked, &mut memory.seeds.words.poll, |_, _| Ok(true))?;
+        found.sort_unstable_by_key(|(waiter, polled)| (polled.addr, *waiter));
+        for of_one in found.chunk_by(|(_, a), (_, b)| a.addr == b.addr) {
+            let Some((first, polled)) = of_one.first() else { continue };
+            let kind = self.answers.get(*first as usize);
+            let network = matches!(kind, Some(Wait::Unknown { kind: WaitKind::Network, .. }));
+            let state = ObjectState::Descriptor { fd: polled.fd, network, details: None };
+            let id =
+                self.add(WaitObject { goroutines: number(of_one.len()), ..WaitObject::new(Addr(polled.addr), state) });
+            for (waiter, polled) in of_one {
+                let Polled { direction, deadline_ns, .. } = *polled;
+                self.answer(*waiter as usize, Wait::Poll { object: id, direction, deadline_ns });
+            }
+        }
+        Ok(())
+    }
+
+    fn sleepers(&mut self) -> Result<(), ReadError> {
+        let layout = &self.process.runtime.layout;
+        let is_sleep = |class| class == Class::Sleep;
+        let bubbles: Vec<Addr> =
+            self.open(is_sleep).filter(|(_, seed)| seed.bubble != 0).map(|(_, seed)| Addr(seed.bubble)).collect();
+        let clocks = match &layout.bubble {
+            Some(layout) if !bubbles.is_empty() => self.frontier().mirrors::<SynctestBubble>(layout, bubbles)?,
+            _ => Default::default(),
+        };
+        let mut ends: Vec<(usize, u64, u64)> = Vec::new();
+        if layout.g.sleep_when.is_some() {
+            ends.extend(self.open(is_sleep).map(|(at, seed)| (at, seed.value, seed.bubble)));
+        } else if let Some(timer) = &layout.timer {
+            let sleepers = self.open(is_sleep);
+            let mut jobs: Vec<(Addr, (usize, u64))> =
+                sleepers.map(|(at, seed)| (Addr(seed.value), (at, seed.bubble))).collect();
+            timers::read_timers(&mut self.frontier(), timer, &mut jobs, |(at, bubble), timer| {
+                ends.extend(u64::try_from(timer.when).ok().map(|when| (at, when, bubble)));
+            })?;
+        }
+        for (at, until_ns, bubble) in ends {
+            let now = clocks.get(Addr(bubble)).and_then(|bubble| u64::try_from(bubble.now).ok());
+            match until_ns {
+                // The scavenger has a timer of its own (`scavengerState.sleep` in runtime/mgcscavenge.go).
+                0 => self.fail(at, WaitUnknown::NotFound),
+                _ => self.answer(at, Wait::Sleep { until_ns, bubble_now_ns: now }),
+            }
+        }
+        Ok(())
+    }
+}

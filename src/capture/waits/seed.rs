@@ -1,0 +1,97 @@
+//! What a goroutine's header and stack hold of its wait, taken when they were validated.
+
+use super::class::Class;
+use crate::bytes::FieldsExt as _;
+use crate::model::Status;
+use crate::runtime::mirror::g::G;
+
+/// Words of a parked stack that lead to what it waits for, counted from its stack pointer. They are the same for
+/// all goroutines of a program, and are corrected when they turn out to be others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::capture) struct Words {
+    /// To a `pollDesc`.
+    pub(super) poll: usize,
+    /// To the sudog at a semaphore (to 1.25).
+    pub(super) semaphore: usize,
+    /// To the list of a `sync.Cond` (to 1.25).
+    pub(super) list: usize,
+    /// To the `coro` of a goroutine that has switched to another.
+    pub(super) coro: usize,
+}
+
+impl Words {
+    /// Where they are in most programs for amd64.
+    pub(super) const USUAL: Self = Self { poll: 8, semaphore: 12, list: 10, coro: 6 };
+}
+
+/// Where a wait is followed from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::capture) struct Seed {
+    /// How it waits.
+    pub(in crate::capture) class: Class,
+    /// `g.waiting`; the end of a sleep, or its timer (to 1.22); else a word of the stack.
+    pub(super) value: u64,
+    /// Address of the synctest bubble of a goroutine that sleeps; 0 for none.
+    pub(super) bubble: u64,
+    /// Whether the goroutine could not be validated.
+    pub(super) moving: bool,
+}
+
+impl Seed {
+    /// Whether its goroutine is blocked, and waits were asked for.
+    pub(in crate::capture) fn is_blocked(&self) -> bool {
+        self.class != Class::None
+    }
+}
+
+/// Takes seeds out of goroutines, where waits were asked for.
+#[derive(Clone, Debug)]
+pub(in crate::capture) struct Seeds {
+    /// By number of the wait reason; empty where waits were not asked for.
+    classes: Vec<Class>,
+    pub(super) words: Words,
+}
+
+impl Seeds {
+    pub(super) fn new() -> Self {
+        Self { classes: Vec::new(), words: Words::USUAL }
+    }
+
+    /// Whether waits are asked for from now on.
+    pub(in crate::capture) fn ask(&mut self, asked: bool, reasons: &[String]) {
+        self.classes.clear();
+        if asked {
+            self.classes.extend(reasons.iter().map(|reason| Class::of_reason(reason)));
+        }
+    }
+
+    /// The seed of a goroutine; `stack` are the bytes of its stack from its stack pointer on, none where
+    /// they are not known.
+    pub(in crate::capture) fn seed(&self, g: &G, stack: &[u8]) -> Seed {
+        let class = match g.status() {
+            _ if self.classes.is_empty() => Class::None,
+            Status::Waiting | Status::Leaked => {
+                self.classes.get(usize::from(g.waitreason)).copied().unwrap_or(Class::Runtime)
+            }
+            Status::Syscall => Class::Syscall,
+            _ => Class::None,
+        };
+        let word = |index: usize| stack.u64_at(8 * index).unwrap_or(0);
+        let queued = |index: usize| if g.waiting == 0 { word(index) } else { g.waiting };
+        let value = match class {
+            Class::Channel(_) | Class::Select => g.waiting,
+            Class::Semaphore(_) => queued(self.words.semaphore),
+            Class::Cond => queued(self.words.list),
+            Class::Poll => word(self.words.poll),
+            Class::Coroutine => word(self.words.coro),
+            Class::Sleep => g.sleep_when.unwrap_or(g.timer),
+            _ => 0,
+        };
+        Seed { class, value, bubble: if class == Class::Sleep { g.bubble() } else { 0 }, moving: false }
+    }
+
+    /// The seed of a goroutine that could not be validated: nothing but how it waited.
+    pub(in crate::capture) fn moving(&self, g: &G) -> Seed {
+        Seed { value: 0, bubble: 0, moving: true, ..self.seed(g, &[]) }
+    }
+}

@@ -1,0 +1,127 @@
+//! Channels, and who is in their queues.
+
+use rustc_hash::FxHashMap;
+
+use super::sudogs::Queued;
+use crate::addr::Addr;
+use crate::model::wait::Direction;
+use crate::process::{ReadError, Target, TargetExt as _};
+use crate::runtime::frontier::Frontier;
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::hchan::{Hchan, HchanLayout};
+use crate::runtime::mirror::sudog::{Sudog, SudogLayout};
+
+/// Sudogs in queues that belong to no goroutine that was read: of those that came later, or could not be read.
+/// So many are followed in one capture.
+const MAX_STRANGERS: usize = 4096;
+
+/// A channel that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// The channel itself.
+    pub hchan: Hchan,
+    /// How many are queued to send; `None` where the queue does not end.
+    pub senders: Option<u64>,
+    /// How many are queued to receive, likewise.
+    pub receivers: Option<u64>,
+}
+
+/// Reads the channels that `queued` are queued at, finds each in the queues, and notes in which. `queued` is
+/// sorted by channel and sudog. Hands each channel over with its part of `queued`; `None` where it cannot be
+/// read, or is no channel.
+///
+/// # Errors
+/// When the target could not be read.
+pub fn read_channels(
+    frontier: &mut Frontier<'_>,
+    target: &dyn Target,
+    (layout, sudog): (&HchanLayout, &SudogLayout),
+    queued: &mut [Queued],
+    mut each: impl FnMut(Addr, Option<Channel>, &[Queued]),
+) -> Result<(), ReadError> {
+    queued.sort_unstable_by_key(|one| (one.object, one.sudog));
+    let mut jobs: Vec<(Addr, ())> = queued
+        .chunk_by(|a, b| a.object == b.object)
+        .filter_map(|same| Some((Addr(same.first()?.object), ())))
+        .collect();
+    let mut found: Vec<(Addr, Hchan)> = Vec::with_capacity(jobs.len());
+    frontier.jobs(&mut jobs, layout.size as usize, |addr, (), bytes| {
+        found.extend(Hchan::parse(addr, bytes, layout).map(|hchan| (addr, hchan)));
+    })?;
+    let mut strangers = Strangers { target, layout: sudog, known: FxHashMap::default() };
+    let mut found = found.into_iter().peekable();
+    for group in queued.chunk_by_mut(|a, b| a.object == b.object) {
+        let Some(addr) = group.first().map(|one| Addr(one.object)) else { continue };
+        let hchan = found.next_if(|(at, _)| *at == addr).map(|(_, hchan)| hchan).filter(can_be);
+        let Some(hchan) = hchan else {
+            each(addr, None, group);
+            continue;
+        };
+        let receivers = strangers.walk(hchan.first_receiver, addr.0, group, Direction::Receive)?;
+        let senders = strangers.walk(hchan.first_sender, addr.0, group, Direction::Send)?;
+        each(addr, Some(Channel { hchan, senders, receivers }), group);
+    }
+    Ok(())
+}
+
+/// Whether these can be the fields of a channel.
+fn can_be(hchan: &Hchan) -> bool {
+    hchan.qcount <= hchan.dataqsiz && hchan.closed <= 1 && hchan.elemtype != 0
+}
+
+/// Sudogs that belong to no goroutine that was read.
+struct Strangers<'a> {
+    target: &'a dyn Target,
+    layout: &'a SudogLayout,
+    /// The next one and the channel of each; `None` where that could not be read.
+    known: FxHashMap<u64, Option<(u64, u64)>>,
+}
+
+impl Strangers<'_> {
+    /// Follows a queue from `first`, notes its direction in those of `group` that are in it, and counts.
+    fn walk(
+        &mut self,
+        first: u64,
+        channel: u64,
+        group: &mut [Queued],
+        direction: Direction,
+    ) -> Result<Option<u64>, ReadError> {
+        let (mut at, mut count, mut foreign) = (first, 0_u64, 0_usize);
+        while at != 0 {
+            let next = match group.binary_search_by_key(&at, |one| one.sudog).ok().and_then(|n| group.get_mut(n)) {
+                // In a loop, or in both queues.
+                Some(one) if one.direction.is_some() => return Ok(None),
+                Some(one) => {
+                    one.direction = Some(direction);
+                    one.next
+                }
+                None => {
+                    foreign += 1;
+                    match self.next(at)?.filter(|(_, c)| *c == channel && foreign <= MAX_STRANGERS) {
+                        Some((next, _)) => next,
+                        None => return Ok(None),
+                    }
+                }
+            };
+            count += 1;
+            at = next;
+        }
+        Ok(Some(count))
+    }
+
+    fn next(&mut self, sudog: u64) -> Result<Option<(u64, u64)>, ReadError> {
+        if let Some(known) = self.known.get(&sudog) {
+            return Ok(*known);
+        }
+        if self.known.len() >= MAX_STRANGERS {
+            return Ok(None);
+        }
+        let bytes = self.target.read_vec(Addr(sudog), self.layout.size as usize)?;
+        let next = bytes.and_then(|bytes| {
+            let parsed = Sudog::parse(Addr(sudog), &bytes, self.layout)?;
+            Some((parsed.next, self.layout.channel(&bytes)?))
+        });
+        self.known.insert(sudog, next);
+        Ok(next)
+    }
+}
