@@ -8,6 +8,7 @@
 //! Reading a page that is backed by a device or by a file on a mount that hangs may block forever. Go has
 //! nothing in such mappings: read only anonymous memory and the program's own images.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use procfs::process::Stat;
 
 use super::blocked;
 use super::clock::{MonotonicOffset, ticks_to_ns};
+use super::descriptors::{self, Descriptors};
 use super::file_bytes::FileBytes;
 use super::freeze;
 use super::maps;
@@ -27,7 +29,7 @@ use super::proc_dir::{self, Identity, ProcDir, means_gone, means_refused};
 use super::resources::Meter;
 use super::{
     Backend, BlockedThread, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
-    ReadStats, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
+    ReadStats, Resources, Target, TargetError, ThreadActivity, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -309,6 +311,26 @@ impl Target for LiveTarget {
         let status = self.dir.thread_status(tid).ok()?;
         let switches = status.voluntary_ctxt_switches?.wrapping_add(status.nonvoluntary_ctxt_switches?);
         blocked::thread(&syscall, switches)
+    }
+
+    fn thread_activity(&self, tid: Tid) -> ThreadActivity {
+        let name = format!("task/{tid}/syscall");
+        match self.dir.text(&name) {
+            Ok(text) => blocked::activity(&text),
+            Err(error) if means_refused(&error) => ThreadActivity::Unknown(format!(
+                "reading /proc/{}/task/TID/syscall was refused, which takes the right to trace the process",
+                self.pid()
+            )),
+            Err(error) if means_gone(&error) => ThreadActivity::Ended,
+            Err(error) => ThreadActivity::Unknown(format!("/proc/{}/{name}: {error}", self.pid())),
+        }
+    }
+
+    fn descriptors(&self, fds: Option<&BTreeSet<i32>>) -> Descriptors {
+        match fds {
+            Some(fds) => descriptors::read(&self.dir, fds),
+            None => descriptors::read_all(&self.dir),
+        }
     }
 
     /// Stops threads by ptrace, without a signal; see `freeze.rs`. The guard's duration is from the first
