@@ -280,7 +280,7 @@ impl TargetArgs {
     }
 
     pub(super) fn options(&self, dead: bool) -> CaptureOptions {
-        CaptureOptions { stacks: true, c_frames: false, dead, freeze: self.freeze }
+        CaptureOptions { stacks: true, dead, freeze: self.freeze, ..CaptureOptions::default() }
     }
 }
 

@@ -140,6 +140,8 @@ impl SnapshotBuilder {
             goroutines: Vec::new(),
             dead_goroutines: 3,
             wait_reasons: vec![String::new()],
+            not_in_go: Default::default(),
+            descriptors: Default::default(),
             watched: Default::default(),
             death: None,
             symbols: Arc::default(),

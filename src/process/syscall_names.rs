@@ -110,12 +110,12 @@ pub fn signature(arch: Arch, number: u64) -> Option<&'static Signature> {
 impl SystemCall {
     /// Its name; `None` where that is not known.
     #[must_use]
-    pub fn name(&self, arch: Arch) -> Option<&'static str> {
+    pub fn name(self, arch: Arch) -> Option<&'static str> {
         signature(arch, self.number).map(|signature| signature.name)
     }
 
     /// The descriptors among its arguments, in their order; [`AT_FDCWD`] and negative numbers are none.
-    pub fn descriptors(&self, arch: Arch) -> impl Iterator<Item = i32> {
+    pub fn descriptors(self, arch: Arch) -> impl Iterator<Item = i32> {
         let parameters = signature(arch, self.number).map(|signature| signature.parameters.as_slice());
         let arguments = parameters.unwrap_or_default().iter().zip(self.arguments);
         arguments

@@ -361,6 +361,8 @@ impl Restored {
             goroutines: self.goroutines,
             dead_goroutines: self.dead,
             wait_reasons: self.wait_reasons,
+            not_in_go: Default::default(),
+            descriptors: Default::default(),
             watched,
             death: self.death.map(|death| model::Death { process: self.target.pid, ..death }),
             target: self.target,
