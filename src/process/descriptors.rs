@@ -9,16 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::{AtFlags, FileType, StatxFlags, getxattr, readlinkat, statx};
 use serde::{Deserialize, Serialize};
 
 use super::descriptor::{Descriptor, FileKind, OpenFile, Pipe, PipeEnd, Protocol, Socket, UnixKind};
 use super::error::ReadError;
 use super::maps::DELETED;
-use super::proc_dir::{ProcDir, means_gone, means_refused};
+use super::proc_dir::{ProcDir, means_gone};
 use super::remember::{Finding, remembered};
+use super::sock_diag;
 use super::sockets;
 use super::target::Target;
 
@@ -89,7 +91,7 @@ impl Finding for Descriptors {
 pub(super) fn read_all(dir: &ProcDir) -> Descriptors {
     match list(dir) {
         Ok(fds) => read(dir, &fds),
-        Err(error) => Descriptors::unknown(why(dir, "fd", &error)),
+        Err(error) => Descriptors::unknown(dir.why_unreadable("fd", &error)),
     }
 }
 
@@ -109,7 +111,7 @@ pub(super) fn read(dir: &ProcDir, fds: &BTreeSet<i32>) -> Descriptors {
     }
     let fd_dir = match dir.file("fd") {
         Ok(fd_dir) => fd_dir,
-        Err(error) => return Descriptors::unknown(why(dir, "fd", &error)),
+        Err(error) => return Descriptors::unknown(dir.why_unreadable("fd", &error)),
     };
     let reader = Reader { dir, fd_dir };
     let mut found: BTreeMap<i32, Descriptor> =
@@ -119,18 +121,7 @@ pub(super) fn read(dir: &ProcDir, fds: &BTreeSet<i32>) -> Descriptors {
     match dir.stat() {
         Ok(stat) if !matches!(stat.state, 'Z' | 'X') => Descriptors { found, unknown: None },
         Ok(_) => Descriptors::unknown("the main thread of the process has ended"),
-        Err(error) => Descriptors::unknown(why(dir, "stat", &error)),
-    }
-}
-
-fn why(dir: &ProcDir, name: &str, error: &io::Error) -> String {
-    let pid = dir.pid();
-    if means_refused(error) {
-        format!("reading /proc/{pid}/{name} was refused, which takes the right to trace the process")
-    } else if means_gone(error) {
-        "the process has ended".to_owned()
-    } else {
-        format!("/proc/{pid}/{name}: {error}")
+        Err(error) => Descriptors::unknown(dir.why_unreadable("stat", &error)),
     }
 }
 
@@ -146,7 +137,7 @@ impl Reader<'_> {
             Ok(link) => self.of_link(&name, &link),
             Err(error) => match io::Error::from(error) {
                 error if means_gone(&error) => Descriptor::Closed,
-                error => Descriptor::Unknown { reason: why(self.dir, &format!("fd/{fd}"), &error) },
+                error => Descriptor::Unknown { reason: self.dir.why_unreadable(&format!("fd/{fd}"), &error) },
             },
         }
     }
@@ -245,7 +236,7 @@ impl Reader<'_> {
         if wanted.is_empty() {
             return;
         }
-        let known = sockets::find(&wanted, |table| self.dir.file(table));
+        let known = sockets::find(&wanted, |table| self.dir.file(table), |wanted| self.unix_sockets(wanted));
         for (fd, descriptor) in found.iter_mut() {
             let Descriptor::Socket(socket) = descriptor else { continue };
             match known.get(&socket.inode) {
@@ -254,6 +245,16 @@ impl Reader<'_> {
                 None => socket.protocol = self.protocol(*fd),
             }
         }
+    }
+
+    /// Unix sockets as the kernel describes them to those in the same network namespace.
+    fn unix_sockets(&self, wanted: &FxHashSet<u64>) -> Option<FxHashMap<u64, Socket>> {
+        let id = |namespace: io::Result<File>| {
+            let namespace = namespace.and_then(|file| file.metadata()).ok()?;
+            Some((namespace.dev(), namespace.ino()))
+        };
+        let ours = id(File::open("/proc/thread-self/ns/net"))?;
+        (id(self.dir.file("ns/net"))? == ours).then(|| sock_diag::unix(wanted)).flatten()
     }
 
     /// The protocol by its name in the kernel (`sockfs_xattr_get`, net/socket.c), which is known of any socket.

@@ -180,20 +180,27 @@ fn unix_sockets_have_their_names() {
     let found = socket(&listener);
     assert_eq!((found.protocol, found.state), (Some(Protocol::Unix(UnixKind::Stream)), Some(SocketState::Listen)));
     assert_eq!((&found.local, &found.remote), (&named, &None));
-    assert_eq!((socket(&server).local, socket(&server).state), (named, Some(SocketState::Established)));
-    assert_eq!(socket(&client).local, None);
+    let limit: u64 = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+    assert_eq!((found.accept_queue, found.backlog.map(|backlog| backlog <= limit)), (Some(0), Some(true)));
+    assert_eq!((&socket(&server).local, socket(&server).state), (&named, Some(SocketState::Established)));
+    // The client has no name; its peer has that of the listener.
+    assert_eq!((socket(&client).local, socket(&client).remote), (None, named));
+    (&client).write_all(b"abc").unwrap();
+    assert_eq!(socket(&server).receive_queue, Some(3));
     let (one, _other) = UnixDatagram::pair().unwrap();
     assert_eq!(socket(&one).protocol, Some(Protocol::Unix(UnixKind::Datagram)));
     let name = format!("gospy-test-{}\0x", std::process::id());
     let hidden = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     let shown = format!("@{}", name.replace('\0', "@"));
     assert_eq!(socket(&hidden).local, Some(SocketName::Unix(shown)));
-    // One that writes a line for the other into the kernel's table takes only its name away.
+    // One that writes a line for the other into the kernel's table takes its name away there, and only there.
     let forged = format!("{}\n0: 2 0 0 1 3 {} /lie", std::process::id(), socket(&listener).inode);
     let liar = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&forged).unwrap()).unwrap();
-    assert_eq!(socket(&listener).local, None);
+    let inode = socket(&listener).inode;
+    let by_table = || sockets::find(&FxHashSet::from_iter([inode]), |table| me().file(table), |_| None)[&inode].clone();
+    assert_eq!((by_table().local, socket(&listener).local.is_some()), (None, true));
     drop(liar);
-    assert!(socket(&listener).local.is_some());
+    assert_eq!(by_table().local, socket(&listener).local);
 }
 
 #[test]

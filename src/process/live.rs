@@ -317,12 +317,9 @@ impl Target for LiveTarget {
         let name = format!("task/{tid}/syscall");
         match self.dir.text(&name) {
             Ok(text) => blocked::activity(&text),
-            Err(error) if means_refused(&error) => ThreadActivity::Unknown(format!(
-                "reading /proc/{}/task/TID/syscall was refused, which takes the right to trace the process",
-                self.pid()
-            )),
             Err(error) if means_gone(&error) => ThreadActivity::Ended,
-            Err(error) => ThreadActivity::Unknown(format!("/proc/{}/{name}: {error}", self.pid())),
+            // The reason is the same for all threads.
+            Err(error) => ThreadActivity::Unknown(self.dir.why_unreadable("task/TID/syscall", &error)),
         }
     }
 

@@ -45,6 +45,7 @@ pub mod process_list;
 pub mod recording;
 pub mod remember;
 pub mod resources;
+mod sock_diag;
 mod sockets;
 pub mod syscall_names;
 mod syscalls;

@@ -61,16 +61,24 @@ const TABLES: [(&str, Format); 13] = [
     ("net/unix", Format::Unix),
 ];
 
-/// Finds the sockets with these inodes; `open` opens a table by its name in `/proc/PID`. Those that are in no
-/// table are not among the result.
+/// Finds the sockets with these inodes; `open` opens a table by its name in `/proc/PID`. What `unix` finds is used
+/// in place of the table of unix sockets, unless it is `None`. Those that are in no table are not among the
+/// result.
 pub(super) fn find<R: Read>(
     wanted: &FxHashSet<u64>,
     open: impl Fn(&str) -> std::io::Result<R>,
+    unix: impl Fn(&FxHashSet<u64>) -> Option<FxHashMap<u64, Socket>>,
 ) -> FxHashMap<u64, Socket> {
     let mut search = Search { wanted, found: FxHashMap::default() };
     for (name, format) in TABLES {
         if search.is_over() {
             break;
+        }
+        if format == Format::Unix
+            && let Some(found) = unix(wanted)
+        {
+            found.into_iter().for_each(|(inode, socket)| search.add(inode, socket));
+            continue;
         }
         // A table is absent where the kernel is built without its protocol.
         if let Ok(table) = open(name) {
@@ -107,7 +115,7 @@ impl Search<'_> {
                     }
                 }
                 (_, Some((socket, _))) if self.wanted.contains(&socket.inode) => {
-                    self.found.entry(socket.inode).or_insert(socket);
+                    self.add(socket.inode, socket);
                     if self.is_over() {
                         return;
                     }
@@ -117,8 +125,13 @@ impl Search<'_> {
         }
         names.add(last, self.wanted);
         for (inode, socket) in names.0 {
-            self.found.entry(inode).or_insert(socket);
+            self.add(inode, socket);
         }
+    }
+
+    /// What another table said before counts.
+    fn add(&mut self, inode: u64, socket: Socket) {
+        self.found.entry(inode).or_insert(socket);
     }
 }
 

@@ -114,6 +114,25 @@ fn compare(tally: &mut Tally, what: &str, snapshot: &Snapshot, waits: &BTreeMap<
     }
 }
 
+/// The same while the program is stopped, where one that computes shows its function too.
+fn compare_stopped(tally: &mut Tally, stopped: &Snapshot, waits: &BTreeMap<String, Value>) {
+    let mut waits = waits.clone();
+    // A sleep that an earlier stop has interrupted goes on as another call.
+    let sleeps = in_function(stopped, "main.waitNanosleep").and_then(|g| stopped.not_in_go.get(g.addr));
+    if let Some(Outside { activity: Activity::In(call), .. }) = sleeps
+        && call.name(ARCH) == Some("restart_syscall")
+    {
+        waits.remove("main.waitNanosleep");
+    }
+    if waits.remove("main.waitCCompute").is_some() {
+        let g = in_function(stopped, "main.waitCCompute").unwrap();
+        let outside = stopped.not_in_go.get(g.addr).unwrap();
+        let function = outside.c_function.and_then(|frame| Some(stopped.symbols.str(frame.function?)));
+        tally.holds(format!("computes in {function:?}"), function.is_some_and(|name| name.contains("calls_compute")));
+    }
+    compare(tally, "stopped", stopped, &waits);
+}
+
 #[test]
 fn system_calls_are_those_of_the_fixture() {
     let modes = [Mode::Sw, Mode::Cgo];
@@ -138,16 +157,17 @@ fn system_calls_are_those_of_the_fixture() {
         tally.equal("all", in_syscall.collect::<BTreeSet<_>>(), found);
 
         let mut session = session(running.pid());
-        let stopped = session.capture(&CaptureOptions { freeze: Some(FreezeMode::All), ..everything() }).unwrap();
-        let mut computes = waits.clone();
-        computes.remove("main.waitCCompute");
-        compare(tally, "stopped", &stopped, &computes);
-        if waits.len() > computes.len() {
-            let g = in_function(&stopped, "main.waitCCompute").unwrap();
-            let outside = stopped.not_in_go.get(g.addr).unwrap();
-            let function = outside.c_function.and_then(|frame| Some(stopped.symbols.str(frame.function?)));
-            tally.holds(format!("stopped: {function:?}"), function.is_some_and(|name| name.contains("calls_compute")));
+        // On a busy machine a thread may not get as far as its stop, and then it still counts as running.
+        let mut last = tally.another();
+        for _ in 0..10 {
+            last = tally.another();
+            let stopped = session.capture(&CaptureOptions { freeze: Some(FreezeMode::All), ..everything() }).unwrap();
+            compare_stopped(&mut last, &stopped, &waits);
+            if last.wrong.is_empty() {
+                break;
+            }
         }
+        tally.add(last);
         let off = CaptureOptions { system_calls: false, ..everything() };
         let without = session.capture(&off).unwrap();
         tally.equal("not asked", (0, 0), (without.not_in_go.iter().count(), without.descriptors.iter().count()));
@@ -259,6 +279,72 @@ fn sockets_of_another_network_namespace_are_found() {
     assert!(!ours.split_whitespace().any(|field| field == socket.inode.to_string()));
 }
 
+/// With the right to read memory alone, what the kernel says is unknown, and why.
+#[test]
+fn without_the_rights_it_is_unknown_and_the_rest_is_there() {
+    need_root();
+    let running = Fixture::start("calls", "1.27.3", Mode::Sw, &[]);
+    settle(&running);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let path = dir.path().join("capture");
+    // The test's own directory may be closed to others.
+    let gospy = dir.path().join("gospy");
+    std::fs::copy(env!("CARGO_BIN_EXE_gospy"), &gospy).unwrap();
+    let output = Command::new(need("setpriv", "util-linux"))
+        .args(["--reuid=65534", "--clear-groups", "--inh-caps=+sys_ptrace", "--ambient-caps=+sys_ptrace"])
+        .arg(&gospy)
+        .args(["capture", "--pid", &running.pid().to_string(), "-o"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let found = snapshot(Box::new(CoreTarget::open(&path, &CoreOptions::default()).unwrap()));
+    assert!(found.goroutines.len() >= 10 && found.not_in_go.iter().len() >= 10);
+    assert!(found.not_in_go.iter().all(|outside| outside.activity == Activity::Unknown));
+    let why = found.not_in_go.why_unknown().unwrap();
+    assert!(why.ends_with("CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH") && why.contains("/task/TID/syscall"), "{why}");
+}
+
+/// A descriptor that becomes something else all the time is always one of them, and whole.
+#[test]
+fn a_descriptor_that_changes_all_the_time_is_never_a_mixture() {
+    const CHANGES: &str = "import os,socket\n\
+        l=socket.socket();l.bind(('127.0.0.1',0));l.listen(5)\n\
+        c=socket.create_connection(l.getsockname());s,_=l.accept()\n\
+        u=socket.socket(socket.AF_UNIX);u.bind(chr(0)+'gospy-%d'%os.getpid());u.listen(3)\n\
+        r,w=os.pipe();f=os.open('/dev/null',os.O_RDONLY)\n\
+        print(l.getsockname()[1],s.getpeername()[1],flush=True)\n\
+        while os.getppid()>1:\n  \
+            for fd in (l.fileno(),s.fileno(),u.fileno(),r,f):\n    \
+                os.dup2(fd,99);os.close(99)\n    \
+                os.dup2(fd,99)\n";
+    let mut command = Command::new(need("python3", "python3"));
+    let mut child = Killed(command.args(["-c", CHANGES]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.0.stdout.as_mut().unwrap()), &mut line).unwrap();
+    let (port, peer) = line.trim().split_once(' ').unwrap();
+    let pid = i32::try_from(child.0.id()).unwrap();
+    let target = LiveTarget::open(pid).unwrap();
+    let possible = [
+        format!("TCP 127.0.0.1:{port} LISTEN"),
+        format!("TCP 127.0.0.1:{port} → 127.0.0.1:{peer} ESTABLISHED"),
+        format!("unix @gospy-{pid} LISTEN"),
+        "pipe".to_owned(),
+        "/dev/null".to_owned(),
+        "closed".to_owned(),
+    ];
+    let mut seen = BTreeMap::<String, usize>::new();
+    for _ in 0..5000 {
+        let found = target.descriptors(Some(&BTreeSet::from([99])));
+        let text = words::descriptor(found.get(99).unwrap());
+        assert!(possible.contains(&text), "{text}");
+        *seen.entry(text).or_default() += 1;
+    }
+    println!("{seen:?}");
+    assert!(seen.len() > 3, "{seen:?}");
+}
+
 /// Names and numbers in a header of the kernel, after the preprocessor.
 fn header(file: &str, more: &str) -> BTreeMap<String, u64> {
     let source = format!("#define __BITS_PER_LONG 64\n{more}\n#include <{file}>\n");
@@ -303,7 +389,7 @@ fn numbers_of_system_calls_are_those_of_the_kernels_headers() {
     let wanted = ["RENAMEAT", "NEW_STAT", "SET_GET_RLIMIT", "TIME32_SYSCALLS", "SYS_CLONE3", "MEMFD_SECRET"];
     let wanted: String = wanted.iter().map(|name| format!("#define __ARCH_WANT_{name}\n")).collect();
     for (arch, file, more, least) in
-        [(Arch::Amd64, "asm/unistd_64.h", "", 350), (Arch::Arm64, "asm-generic/unistd.h", wanted.as_str(), 300)]
+        [(Arch::Amd64, "asm/unistd_64.h", "", 340), (Arch::Arm64, "asm-generic/unistd.h", wanted.as_str(), 300)]
     {
         let mut header = header(file, more);
         for name in UNUSED {
@@ -389,5 +475,5 @@ fn calls_have_the_arguments_that_strace_prints() {
         assert_eq!(ours, arguments.matches("7</dev/null>").count(), "{name}({arguments}");
         descriptors += ours;
     }
-    assert!(descriptors > 130, "{descriptors}");
+    assert!(descriptors > 120, "{descriptors}");
 }
