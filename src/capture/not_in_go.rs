@@ -13,9 +13,10 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::foreign::CStacks;
+use super::recording::CFrame;
 use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt as _;
-use crate::model::{Activity, ForeignFrame, Goroutine, NotInGo, Outside, Status, SymbolPool};
+use crate::model::{Activity, Goroutine, NotInGo, Outside, Status, SymbolPool};
 use crate::process::remember::{Finding, recall, remember};
 use crate::process::{Descriptors, Frozen, ReadError, Registers, SystemCall, ThreadActivity, Tid};
 use crate::runtime::GoProcess;
@@ -230,7 +231,7 @@ struct RecordedOutside {
     g: u64,
     in_c: bool,
     activity: RecordedActivity,
-    c_function: Option<RecordedFunction>,
+    c_function: Option<CFrame>,
     polled: Vec<i32>,
 }
 
@@ -242,14 +243,6 @@ enum RecordedActivity {
     Running,
     Moved,
     Unknown,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct RecordedFunction {
-    function: Option<String>,
-    object: String,
-    pc: u64,
-    offset: u64,
 }
 
 impl Finding for Recorded {
@@ -265,12 +258,6 @@ impl Finding for Recorded {
 
 /// Stores it in the recording that is being made, if any.
 pub(super) fn record(process: GoProcess<'_>, not_in_go: &NotInGo, pool: &SymbolPool) {
-    let function = |frame: &ForeignFrame| RecordedFunction {
-        function: frame.function.map(|name| pool.str(name).to_owned()),
-        object: pool.str(frame.object).to_owned(),
-        pc: frame.pc.0,
-        offset: frame.offset,
-    };
     let outside = |outside: &Outside| RecordedOutside {
         g: outside.goroutine.0,
         in_c: outside.in_c,
@@ -281,7 +268,7 @@ pub(super) fn record(process: GoProcess<'_>, not_in_go: &NotInGo, pool: &SymbolP
             Activity::Moved => RecordedActivity::Moved,
             Activity::Unknown => RecordedActivity::Unknown,
         },
-        c_function: outside.c_function.as_ref().map(function),
+        c_function: outside.c_function.as_ref().map(|frame| CFrame::of(frame, pool)),
         polled: outside.polled.clone(),
     };
     let why_unknown = not_in_go.why_unknown().map(str::to_owned);
@@ -297,12 +284,6 @@ pub(super) fn recorded(
     pool: &mut SymbolPool,
 ) -> Result<Option<(NotInGo, Descriptors)>, ReadError> {
     let Some(recorded) = recall::<Recorded>(process.target, KEY)? else { return Ok(None) };
-    let mut function = |function: &RecordedFunction| ForeignFrame {
-        function: function.function.as_deref().map(|name| pool.intern_str(name)),
-        object: pool.intern_str(&function.object),
-        pc: Addr(function.pc),
-        offset: function.offset,
-    };
     let outside = |outside: &RecordedOutside| Outside {
         goroutine: Addr(outside.g),
         in_c: outside.in_c,
@@ -313,7 +294,7 @@ pub(super) fn recorded(
             RecordedActivity::Moved => Activity::Moved,
             RecordedActivity::Unknown => Activity::Unknown,
         },
-        c_function: outside.c_function.as_ref().map(&mut function),
+        c_function: outside.c_function.as_ref().map(|frame| frame.frame(pool)),
         polled: outside.polled.clone(),
     };
     let not_in_go = NotInGo::new(recorded.all.iter().map(outside).collect(), recorded.why_unknown.clone());

@@ -6,7 +6,7 @@
 //! never opened, and asking for their kind never waits for a file server (`AT_STATX_DONT_SYNC`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -28,6 +28,8 @@ use super::target::Target;
 const KEY: &str = "descriptors";
 /// Most descriptors of one process; the kernel's own limit (`fs.nr_open`) is 1 Mi by default.
 const MAX_FDS: usize = 1 << 20;
+/// How often a descriptor is read that becomes another one meanwhile.
+const TRIES: usize = 4;
 
 /// Descriptors of a process, by their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,13 +135,25 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, fd: i32) -> Descriptor {
         let name = fd.to_string();
-        match readlinkat(&self.fd_dir, name.as_str(), Vec::new()) {
-            Ok(link) => self.of_link(&name, &link),
-            Err(error) => match io::Error::from(error) {
-                error if means_gone(&error) => Descriptor::Closed,
-                error => Descriptor::Unknown { reason: self.dir.why_unreadable(&format!("fd/{fd}"), &error) },
-            },
+        for _ in 0..TRIES {
+            let link = match self.link(&name) {
+                Ok(link) => link,
+                Err(error) if means_gone(&error) => return Descriptor::Closed,
+                Err(error) => {
+                    return Descriptor::Unknown { reason: self.dir.why_unreadable(&format!("fd/{fd}"), &error) };
+                }
+            };
+            let found = self.of_link(&name, &link);
+            // What a link alone says is of one moment.
+            if matches!(found, Descriptor::Socket(_)) || self.link(&name).is_ok_and(|now| now == link) {
+                return found;
+            }
         }
+        Descriptor::Unknown { reason: "it changed on every try".to_owned() }
+    }
+
+    fn link(&self, name: &str) -> io::Result<CString> {
+        Ok(readlinkat(&self.fd_dir, name, Vec::new())?)
     }
 
     /// The descriptor whose link reads `link`.
@@ -242,7 +256,12 @@ impl Reader<'_> {
             match known.get(&socket.inode) {
                 Some(known) => *socket = known.clone(),
                 // Not bound, of another network namespace, or of a protocol without a table.
-                None => socket.protocol = self.protocol(*fd),
+                None => {
+                    let protocol = self.protocol(*fd);
+                    let link = format!("socket:[{}]", socket.inode);
+                    let same = self.link(&fd.to_string()).is_ok_and(|now| now.to_bytes() == link.as_bytes());
+                    socket.protocol = protocol.filter(|_| same);
+                }
             }
         }
     }
