@@ -327,7 +327,7 @@ mod tests {
         .collect();
         let call = |number, arguments| system_call(SystemCall { number, arguments }, Arch::Amd64, &known);
         assert_eq!(
-            call(0, [7, 0xc000_0120_00, 4096, 0, 0, 0]),
+            call(0, [7, 0x00c0_0001_2000, 4096, 0, 0, 0]),
             "read(7 → TCP 10.0.0.3:41234 → 10.0.0.7:5432 CLOSE_WAIT, 0xc000012000, 4096)"
         );
         assert_eq!(call(0, [9, 0, 1, 5, 5, 5]), "read(9, NULL, 1)");
