@@ -254,6 +254,27 @@ impl CStacks {
         }
     }
 
+    /// The function and the file that each of `pcs` is in; `None` where that is in no mapped code, or in Go's.
+    pub(super) fn functions(
+        &mut self,
+        process: GoProcess<'_>,
+        pcs: &[Addr],
+        pool: &mut SymbolPool,
+    ) -> Vec<Option<ForeignFrame>> {
+        if pcs.is_empty() {
+            return Vec::new();
+        }
+        let process = process.unlogged();
+        let Ok(mappings) = process.target.mappings() else { return vec![None; pcs.len()] };
+        self.by_mapping.clear();
+        let code = Code::new(process.target, process.program, &mappings);
+        let function = |&pc: &Addr| {
+            let object = self.object(&code, pc.0).filter(|_| !code.is_go(pc.0))?;
+            self.frame(object, pc, pc, pool)
+        };
+        pcs.iter().map(function).collect()
+    }
+
     fn unwind(&mut self, code: &Code<'_>, one: &InC, pool: &mut SymbolPool) -> ForeignStack {
         let numbers = RegisterNumbers::of(code.arch);
         let word = |addr: u64| one.stack.u64_at(usize::try_from(addr.checked_sub(one.registers.sp)?).ok()?);

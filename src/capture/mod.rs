@@ -17,6 +17,7 @@ mod follow;
 mod foreign;
 mod freeze;
 mod goroutines;
+mod not_in_go;
 mod options;
 mod place;
 mod read;

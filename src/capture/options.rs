@@ -22,6 +22,8 @@ pub struct CaptureOptions {
     pub waits: bool,
     /// What goroutines do in C too.
     pub c_frames: bool,
+    /// What goroutines in system calls and in C do, and the descriptors that they use.
+    pub system_calls: bool,
     /// Whether to stop the target, and how.
     pub freeze: Option<FreezeMode>,
 }

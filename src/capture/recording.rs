@@ -83,12 +83,35 @@ struct CStack {
     syscall: Option<u64>,
 }
 
+/// A frame in C with its names.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct CFrame {
+pub(super) struct CFrame {
     function: Option<String>,
     object: String,
     pc: u64,
     offset: u64,
+}
+
+impl CFrame {
+    /// To be recorded.
+    pub(super) fn of(frame: &ForeignFrame, pool: &SymbolPool) -> Self {
+        Self {
+            function: frame.function.map(|name| pool.str(name).to_owned()),
+            object: pool.str(frame.object).to_owned(),
+            pc: frame.pc.0,
+            offset: frame.offset,
+        }
+    }
+
+    /// As it was.
+    pub(super) fn frame(&self, pool: &mut SymbolPool) -> ForeignFrame {
+        ForeignFrame {
+            function: self.function.as_deref().map(|name| pool.intern_str(name)),
+            object: pool.intern_str(&self.object),
+            pc: Addr(self.pc),
+            offset: self.offset,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -163,14 +186,8 @@ impl Recorded {
 
     /// Notes what goroutines do in C.
     pub(super) fn add_c_stacks(&mut self, goroutines: &[Goroutine], pool: &SymbolPool) {
-        let frame = |frame: &ForeignFrame| CFrame {
-            function: frame.function.map(|name| pool.str(name).to_owned()),
-            object: pool.str(frame.object).to_owned(),
-            pc: frame.pc.0,
-            offset: frame.offset,
-        };
         let stack = |stack: &ForeignStack| CStack {
-            frames: stack.frames.iter().map(frame).collect(),
+            frames: stack.frames.iter().map(|frame| CFrame::of(frame, pool)).collect(),
             complete: stack.complete,
             syscall: stack.syscall,
         };
@@ -183,13 +200,7 @@ impl Recorded {
         let by_g: FxHashMap<u64, &CStack> = self.c_stacks.iter().map(|(addr, stack)| (*addr, stack)).collect();
         for goroutine in goroutines {
             let Some(stack) = by_g.get(&goroutine.addr.0) else { continue };
-            let frame = |frame: &CFrame| ForeignFrame {
-                function: frame.function.as_deref().map(|name| pool.intern_str(name)),
-                object: pool.intern_str(&frame.object),
-                pc: Addr(frame.pc),
-                offset: frame.offset,
-            };
-            let frames = stack.frames.iter().map(frame).collect();
+            let frames = stack.frames.iter().map(|frame| frame.frame(pool)).collect();
             let stack = ForeignStack { frames, complete: stack.complete, syscall: stack.syscall };
             goroutine.foreign = Some(pool.intern_foreign(stack));
         }

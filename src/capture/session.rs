@@ -17,6 +17,7 @@ use super::follow::Follow;
 use super::foreign::{self, CStacks};
 use super::freeze;
 use super::goroutines::{Collected, Walk};
+use super::not_in_go::{self, Looks};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
 use super::read::Plan;
 use super::recording::Recorded;
@@ -29,8 +30,10 @@ use super::unwind::{Start, Unwinder};
 use super::waits::WaitMemory;
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
-use crate::model::{Death, FreezeInfo, Goroutine, Reading, Snapshot, SymbolPool, Waits, WarningCode, Warnings};
-use crate::process::{Backend, Clock, Ended, Limitation, ReadError, Target, TargetExt};
+use crate::model::{
+    Death, FreezeInfo, Goroutine, NotInGo, Reading, Snapshot, SymbolPool, Waits, WarningCode, Warnings,
+};
+use crate::process::{Backend, Clock, Descriptors, Ended, Limitation, ReadError, Target, TargetExt};
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
 use crate::runtime::wait_reason::CountedReasons;
@@ -206,6 +209,8 @@ impl Session {
             dead_goroutines: read.collected.dead,
             wait_reasons: self.opened.runtime.wait_reasons.clone(),
             waits: read.waits,
+            not_in_go: read.not_in_go,
+            descriptors: read.descriptors,
             watched: Default::default(),
             death: read.death,
             symbols: Arc::new(self.pool.view()),
@@ -302,7 +307,30 @@ impl Session {
             Some((ended, threads)) => Some(self.cause_of_death(&threads, &ended, pool)?),
             None => None,
         };
-        Ok(Read { clock, state, collected, waits, freeze, death })
+        let (not_in_go, descriptors) = match options.system_calls {
+            true => self.not_in_go(&state, &collected.goroutines, pool)?,
+            false => Default::default(),
+        };
+        Ok(Read { clock, state, collected, waits, freeze, death, not_in_go, descriptors })
+    }
+
+    /// What goroutines in system calls and in C do; from the recording, if the target is one.
+    fn not_in_go(
+        &mut self,
+        state: &SchedulerState,
+        goroutines: &[Goroutine],
+        pool: &mut SymbolPool,
+    ) -> Result<(NotInGo, Descriptors), ReadError> {
+        let process = self.opened.process();
+        let (not_in_go, descriptors) = match not_in_go::recorded(process, pool)? {
+            Some(recorded) => recorded,
+            None => {
+                let looks = Looks::read(process, &state.ms)?;
+                (looks.attach(process, goroutines, &mut self.c_stacks, pool), looks.descriptors)
+            }
+        };
+        not_in_go::record(process, &not_in_go, pool);
+        Ok((not_in_go, descriptors))
     }
 
     fn walk_threads(&mut self, ended: &Ended, state: &SchedulerState) -> Result<Threads, ReadError> {
@@ -325,7 +353,7 @@ impl Session {
         warnings: &mut Warnings,
     ) -> Result<Read, CaptureError> {
         let plan = self.plan(options, &Arc::default());
-        let still = Still::read(self.process(), &plan, options.c_frames, warnings)?;
+        let mut still = Still::read(self.process(), &plan, options, warnings)?;
         let process = self.opened.process();
         let mut walk = Walk {
             target: process.target,
@@ -349,7 +377,15 @@ impl Session {
         let waits = follow.waits(&mut self.decoder, pool, (&mut collected, &still.state, true), warnings)?;
         self.c_stacks.attach(process, &still.in_c, &mut collected.goroutines, pool);
         collected.recorded.add_c_stacks(&collected.goroutines, pool);
-        Ok(Read { clock: still.clock, state: still.state, collected, waits, freeze: Some(still.info), death: None })
+        let mut not_in_go = NotInGo::default();
+        if options.system_calls {
+            still.looks.add_descriptors(process)?;
+            not_in_go = still.looks.attach(process, &collected.goroutines, &mut self.c_stacks, pool);
+            not_in_go::record(process, &not_in_go, pool);
+        }
+        let (freeze, descriptors) = (Some(still.info), still.looks.descriptors);
+        let Still { clock, state, .. } = still;
+        Ok(Read { clock, state, collected, waits, freeze, death: None, not_in_go, descriptors })
     }
 
     /// Where running goroutines were in a process whose threads are all stopped for good.
@@ -413,6 +449,8 @@ struct Read {
     waits: Waits,
     freeze: Option<FreezeInfo>,
     death: Option<Death>,
+    not_in_go: NotInGo,
+    descriptors: Descriptors,
 }
 
 #[cfg(test)]

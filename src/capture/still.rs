@@ -12,6 +12,8 @@ use super::fields::Checks;
 use super::foreign::{self, InC};
 use super::freeze;
 use super::goroutines::Walk;
+use super::not_in_go::Looks;
+use super::options::CaptureOptions;
 use super::read::{Chunk, Plan};
 use super::scheduler::{self, SchedulerState};
 use super::starts::starts;
@@ -37,6 +39,7 @@ pub(super) struct Still {
     /// How they were read.
     pub(super) plan: Plan,
     pub(super) in_c: Vec<InC>,
+    pub(super) looks: Looks,
     pub(super) info: FreezeInfo,
 }
 
@@ -45,12 +48,12 @@ impl Still {
     pub(super) fn read(
         process: GoProcess<'_>,
         plan: &Plan,
-        c_frames: bool,
+        options: &CaptureOptions,
         warnings: &mut Warnings,
     ) -> Result<Self, CaptureError> {
         let plan = Plan { validate: false, window: WINDOW, ..plan.clone() };
         let threads = process.target.threads()?;
-        let mut reader = Reader { process, plan, c_frames, threads, chunks: Vec::new() };
+        let mut reader = Reader { process, plan, options: *options, threads, chunks: Vec::new() };
         let mut tries = TRIES;
         loop {
             tries -= 1;
@@ -76,7 +79,7 @@ impl Still {
 struct Reader<'a> {
     process: GoProcess<'a>,
     plan: Plan,
-    c_frames: bool,
+    options: CaptureOptions,
     threads: Vec<ThreadInfo>,
     /// Buffers that are reused while their contents are not needed.
     chunks: Vec<Chunk>,
@@ -98,11 +101,15 @@ impl Reader<'_> {
             let checks = Checks::of(process, &state, clock)?;
             let plan = Plan { stopped: Arc::new(stopped), checks, ..plan.clone() };
             Walk::read_all(target, &plan, &addrs, chunks)?;
-            let in_c = match self.c_frames {
+            let in_c = match self.options.c_frames {
                 true => foreign::read(process, &state.ms, Some(frozen.as_ref()), warnings)?,
                 false => Vec::new(),
             };
-            Ok((state, plan, in_c))
+            let looks = match self.options.system_calls {
+                true => Looks::read_frozen(process, &state.ms, frozen.as_ref())?,
+                false => Looks::default(),
+            };
+            Ok((state, plan, in_c, looks))
         };
         let read = read();
         let threads = freeze::stopped(frozen.as_ref());
@@ -111,10 +118,10 @@ impl Reader<'_> {
             Err(broken) => return Ok(Err(broken)),
         };
         // An error in a failed freeze may come from the change, and means nothing.
-        let (state, plan, in_c) = read?;
+        let (state, plan, in_c, looks) = read?;
         let mut info = FreezeInfo { whole_program: true, stopped_ns: 0, threads: 0 };
         freeze::note(&mut info, stood, threads);
-        Ok(Ok(Still { clock, state, chunks: std::mem::take(&mut self.chunks), plan, in_c, info }))
+        Ok(Ok(Still { clock, state, chunks: std::mem::take(&mut self.chunks), plan, in_c, looks, info }))
     }
 
     /// Reads everything once before the stop, into the same memory: page faults and allocations take longer

@@ -67,7 +67,7 @@ impl TargetArgs {
     }
 
     pub(super) fn options(&self, dead: bool) -> CaptureOptions {
-        CaptureOptions { stacks: true, c_frames: false, dead, freeze: self.freeze, waits: true }
+        CaptureOptions { stacks: true, dead, waits: true, freeze: self.freeze, ..CaptureOptions::default() }
     }
 }
 

@@ -7,6 +7,7 @@
 mod death;
 mod goroutine;
 mod interner;
+mod not_in_go;
 mod pool;
 mod stats;
 mod target_info;
@@ -19,6 +20,7 @@ mod watched;
 
 pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
+pub use not_in_go::{Activity, NotInGo, Outside};
 pub use pool::{
     Ancestor, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId, Language,
     PoolId, Stack, StackFrame, StackId, StrId, SymbolPool,
@@ -33,7 +35,7 @@ pub use wait::{
 pub use warning::{Warning, WarningCode, Warnings};
 pub use watched::WatchedWaits;
 
-pub use crate::process::Resources;
+pub use crate::process::{Descriptor, Descriptors, Resources, SystemCall};
 
 use std::sync::Arc;
 
@@ -69,6 +71,10 @@ pub struct Snapshot {
     pub wait_reasons: Vec<String>,
     /// What the goroutines wait for, by [`Goroutine::waiting_on`]; empty where that was not asked for.
     pub waits: Waits,
+    /// What goroutines in system calls and in C do, by address of the g; empty where that was not asked for.
+    pub not_in_go: NotInGo,
+    /// The descriptors that goroutines wait for or use, by number; empty where that was not asked for.
+    pub descriptors: Descriptors,
     /// Measured waits of the saved snapshot that this was made from; none in one that was just read.
     pub watched: WatchedWaits,
     /// How the program died; `None` for one that lives, or lived when its core file was made.

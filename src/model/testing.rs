@@ -147,6 +147,8 @@ impl SnapshotBuilder {
             dead_goroutines: 3,
             wait_reasons: vec![String::new()],
             waits: Default::default(),
+            not_in_go: Default::default(),
+            descriptors: Default::default(),
             watched: Default::default(),
             death: None,
             symbols: Arc::default(),

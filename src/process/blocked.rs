@@ -1,15 +1,14 @@
 //! `/proc/PID/task/TID/syscall`: where a thread is blocked in the kernel, without stopping it. For a running
 //! thread the file holds only the word `running`.
 
-use super::BlockedThread;
+use super::{BlockedThread, SystemCall, ThreadActivity};
 use crate::addr::Addr;
 
 /// The file's contents for a thread blocked in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
-    /// The number of the system call and its arguments; `None` when the thread is blocked outside of a system
-    /// call, such as in a page fault.
-    pub(super) call: Option<(u64, [u64; 6])>,
+    /// The system call; `None` when the thread is blocked outside of one, such as in a page fault.
+    pub(super) call: Option<SystemCall>,
     /// Stack pointer in user mode.
     pub(super) sp: Addr,
     /// Program counter in user mode.
@@ -23,11 +22,11 @@ pub(super) fn parse(text: &str) -> Option<Waiting> {
     let call = if first == "-1" {
         None
     } else {
-        let mut args = [0; 6];
-        for arg in &mut args {
-            *arg = hex(fields.next()?)?;
+        let mut arguments = [0; 6];
+        for argument in &mut arguments {
+            *argument = hex(fields.next()?)?;
         }
-        Some((decimal(first)?, args))
+        Some(SystemCall { number: decimal(first)?, arguments })
     };
     let (sp, pc) = (hex(fields.next()?)?, hex(fields.next()?)?);
     (sp != 0 && pc != 0 && fields.next().is_none()).then_some(Waiting { call, sp: Addr(sp), pc: Addr(pc) })
@@ -37,7 +36,16 @@ pub(super) fn parse(text: &str) -> Option<Waiting> {
 /// mean that the thread has not run in between.
 pub(super) fn thread(syscall: &str, switches: u64) -> Option<BlockedThread> {
     let Waiting { call, sp, pc } = parse(syscall)?;
-    Some(BlockedThread { pc, sp, syscall: call.map(|(number, _)| number), switches })
+    Some(BlockedThread { pc, sp, syscall: call.map(|call| call.number), switches })
+}
+
+/// What a thread does by its file.
+pub(super) fn activity(text: &str) -> ThreadActivity {
+    match parse(text) {
+        Some(Waiting { call, sp, pc }) => ThreadActivity::Blocked { call, sp, pc },
+        None if text.trim_end() == "running" => ThreadActivity::Running,
+        None => ThreadActivity::Unknown("the kernel's description of the thread is malformed".to_owned()),
+    }
 }
 
 fn decimal(digits: &str) -> Option<u64> {
@@ -72,6 +80,12 @@ mod tests {
             Some(Waiting { call: None, sp: Addr(0x7ffd_8152_a7d8), pc: Addr(0x7fdc_0a4c_a2ad) })
         );
         assert_eq!(parse("running\n"), None);
+        assert_eq!(activity("running\n"), ThreadActivity::Running);
+        let arguments = [3, 0x7fdc_0a34_e000, 0x20000, 0, 0xffff_ffff, 0];
+        let call = Some(SystemCall { number: 0, arguments });
+        let (sp, pc) = (Addr(0x7ffd_8152_a7d8), Addr(0x7fdc_0a4c_a2ad));
+        assert_eq!(activity(in_read), ThreadActivity::Blocked { call, sp, pc });
+        assert!(matches!(activity("0 0x3 0x7fdc0"), ThreadActivity::Unknown(_)));
     }
 
     #[test]
@@ -109,7 +123,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(number: u32, sp in 1_u64.., pc in 1_u64..) {
             let text = format!("{number} 0x1 0x2 0x3 0x4 0x5 0x6 {sp:#x} {pc:#x}\n");
-            let call = Some((u64::from(number), [1, 2, 3, 4, 5, 6]));
+            let call = Some(SystemCall { number: u64::from(number), arguments: [1, 2, 3, 4, 5, 6] });
             prop_assert_eq!(parse(&text), Some(Waiting { call, sp: Addr(sp), pc: Addr(pc) }));
         }
     }

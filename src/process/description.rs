@@ -1,6 +1,8 @@
 //! Everything about a process except its memory, in the kernel's terms: identity, threads, mappings, registers,
 //! signals and clocks.
 
+use serde::{Deserialize, Serialize};
+
 use super::resources::Resources;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -129,6 +131,36 @@ pub struct BlockedThread {
     pub syscall: Option<u64>,
     /// Its context switches so far.
     pub switches: u64,
+}
+
+/// A system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemCall {
+    /// Its number, by the table of its architecture.
+    pub number: u64,
+    /// Its arguments; those that the call does not take hold anything.
+    pub arguments: [u64; 6],
+}
+
+/// What a thread does, as far as the kernel says it without a stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThreadActivity {
+    /// It runs, in user mode or in the kernel, or is about to.
+    Running,
+    /// It is blocked in the kernel, or stopped.
+    Blocked {
+        /// The system call that it is in; `None` outside of one, as in a page fault. A stopped thread may have
+        /// just finished it.
+        call: Option<SystemCall>,
+        /// Its stack pointer in user mode.
+        sp: Addr,
+        /// Its program counter in user mode: after the instruction that entered the kernel.
+        pc: Addr,
+    },
+    /// There is no such thread.
+    Ended,
+    /// Unknown, for this reason (a clause).
+    Unknown(String),
 }
 
 /// The clocks that timestamps in the target are compared with.

@@ -6,7 +6,7 @@
 mod altered;
 mod memory;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +14,9 @@ use std::time::Duration;
 pub use self::altered::Altered;
 pub use self::memory::FakeMemory;
 use super::{
-    Backend, BlockedThread, Broken, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo,
-    ReadError, ReadStats, Registers, Remembered, Target, TargetError, ThreadInfo, Tid,
+    Backend, BlockedThread, Broken, Clock, Descriptor, Descriptors, FreezeOptions, FreezeWhich, Frozen, Mapping,
+    MemRange, ProcessInfo, ReadError, ReadStats, Registers, Remembered, Target, TargetError, ThreadActivity,
+    ThreadInfo, Tid,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -44,6 +45,8 @@ struct State {
     stats: ReadStats,
     clocks: VecDeque<Clock>,
     blocked: BTreeMap<Tid, VecDeque<BlockedThread>>,
+    activities: BTreeMap<Tid, VecDeque<ThreadActivity>>,
+    descriptors: Descriptors,
     now: Clock,
     freezes: u64,
     /// Outcomes of the next freezes.
@@ -156,6 +159,20 @@ impl FakeTarget {
         self
     }
 
+    /// Sets what a thread does, one value for each query; after the last it has ended.
+    #[must_use]
+    pub fn with_activities(self, tid: Tid, looks: impl IntoIterator<Item = ThreadActivity>) -> Self {
+        self.state().activities.entry(tid).or_default().extend(looks);
+        self
+    }
+
+    /// Sets its descriptors; others are closed.
+    #[must_use]
+    pub fn with_descriptors(self, descriptors: Descriptors) -> Self {
+        self.state().descriptors = descriptors;
+        self
+    }
+
     /// Sets the executable's bytes.
     #[must_use]
     pub fn with_executable(mut self, bytes: Arc<dyn ByteSource>) -> Self {
@@ -258,6 +275,20 @@ impl Target for FakeTarget {
 
     fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
         self.state().blocked.get_mut(&tid)?.pop_front()
+    }
+
+    fn thread_activity(&self, tid: Tid) -> ThreadActivity {
+        let looks = &mut self.state().activities;
+        looks.get_mut(&tid).and_then(VecDeque::pop_front).unwrap_or(ThreadActivity::Ended)
+    }
+
+    fn descriptors(&self, fds: Option<&BTreeSet<i32>>) -> Descriptors {
+        let known = self.state().descriptors.clone();
+        let closed = |fd: &i32| (*fd, known.get(*fd).cloned().unwrap_or(Descriptor::Closed));
+        match fds {
+            Some(fds) if known.why_unknown().is_none() => fds.iter().map(closed).collect(),
+            _ => known,
+        }
     }
 
     fn process(&self) -> &ProcessInfo {

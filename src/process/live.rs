@@ -8,6 +8,7 @@
 //! Reading a page that is backed by a device or by a file on a mount that hangs may block forever. Go has
 //! nothing in such mappings: read only anonymous memory and the program's own images.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use procfs::process::Stat;
 
 use super::blocked;
 use super::clock::{MonotonicOffset, ticks_to_ns};
+use super::descriptors::{self, Descriptors};
 use super::file_bytes::FileBytes;
 use super::freeze;
 use super::maps;
@@ -28,7 +30,7 @@ use super::resources::Meter;
 use super::thread_ids::{ThreadIds, own_id};
 use super::{
     Backend, BlockedThread, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
-    ReadStats, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
+    ReadStats, Resources, Target, TargetError, ThreadActivity, ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::{ByteSource, FieldsExt};
@@ -325,6 +327,23 @@ impl Target for LiveTarget {
         }
         let switches = status.voluntary_ctxt_switches?.wrapping_add(status.nonvoluntary_ctxt_switches?);
         blocked::thread(&syscall, switches)
+    }
+
+    fn thread_activity(&self, tid: Tid) -> ThreadActivity {
+        let name = format!("task/{tid}/syscall");
+        match self.dir.text(&name) {
+            Ok(text) => blocked::activity(&text),
+            Err(error) if means_gone(&error) => ThreadActivity::Ended,
+            // The reason is the same for all threads.
+            Err(error) => ThreadActivity::Unknown(self.dir.why_unreadable("task/TID/syscall", &error)),
+        }
+    }
+
+    fn descriptors(&self, fds: Option<&BTreeSet<i32>>) -> Descriptors {
+        match fds {
+            Some(fds) => descriptors::read(&self.dir, fds),
+            None => descriptors::read_all(&self.dir),
+        }
     }
 
     /// Stops threads by ptrace, without a signal; see `freeze.rs`. The guard's duration is from the first

@@ -10,7 +10,9 @@
 //!   of searches and of reads that may be retried
 //! * [`access`]: the checks that reading a process depends on, with results
 //! * [`process_list`]: the processes that can be seen
-//! * [`resources`]: CPU now, limits of cgroups, descriptors
+//! * [`resources`]: CPU now, limits of cgroups, how many descriptors
+//! * [`descriptor`] and [`descriptors`]: what descriptors refer to, with the addresses and states of sockets
+//! * [`syscall_names`]: system calls by their numbers
 //! * [`coalesce`]: many small pieces read in few calls, from any target
 //! * `fake`: a test double (feature `testing`)
 
@@ -24,6 +26,8 @@ pub mod coalesce;
 pub mod container;
 pub mod core;
 mod description;
+pub mod descriptor;
+pub mod descriptors;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
@@ -41,13 +45,19 @@ pub mod process_list;
 pub mod recording;
 pub mod remember;
 pub mod resources;
+mod sock_diag;
+mod sockets;
+pub mod syscall_names;
 mod syscalls;
 mod target;
 mod thread_ids;
 
 pub use description::{
-    BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, ThreadInfo, Tid, Usage,
+    BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, SystemCall, ThreadActivity,
+    ThreadInfo, Tid, Usage,
 };
+pub use descriptor::Descriptor;
+pub use descriptors::Descriptors;
 pub use error::{ErrorKind, ReadError, TargetError};
 pub use freeze::await_none_held;
 pub use frozen::{Broken, FreezeOptions, FreezeWhich, Frozen};

@@ -152,6 +152,21 @@ impl ProcDir {
         self.dir.open_relative(name.as_ref()).map_err(io_error)
     }
 
+    /// Why a file in it could not be read, as a clause.
+    pub(super) fn why_unreadable(&self, name: &str, error: &io::Error) -> String {
+        if means_refused(error) {
+            format!(
+                "reading /proc/{}/{name} was refused: it takes the user of the process, \
+                 or CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH",
+                self.pid
+            )
+        } else if means_gone(error) {
+            "the process has ended".to_owned()
+        } else {
+            format!("reading /proc/{}/{name} failed: {error}", self.pid)
+        }
+    }
+
     /// The first bytes of a file in it, at most `limit`.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! The trait for reading a process of any kind, which everything above this layer uses, and the trait of its
 //! recorder.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::description::{
-    BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, ThreadInfo, Tid, Usage,
+    BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, ThreadActivity, ThreadInfo, Tid, Usage,
 };
+use super::descriptors::Descriptors;
 use super::error::{ReadError, TargetError};
 use super::frozen::{FreezeOptions, FreezeWhich, Frozen};
 use super::resources::Resources;
@@ -200,6 +202,19 @@ pub trait Target: Send + Sync {
     fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
         let _ = tid;
         None
+    }
+
+    /// What a thread does, without stopping it. A thread that is stopped is blocked by this.
+    fn thread_activity(&self, tid: Tid) -> ThreadActivity {
+        let _ = tid;
+        ThreadActivity::Unknown(format!("a {} does not hold the system calls of threads", self.backend().name()))
+    }
+
+    /// What these descriptors refer to; all that are open for `None`. See [`Descriptors::of`] for targets that
+    /// may be recorded.
+    fn descriptors(&self, fds: Option<&BTreeSet<i32>>) -> Descriptors {
+        let _ = fds;
+        Descriptors::unknown(format!("a {} does not hold what descriptors refer to", self.backend().name()))
     }
 
     /// Freezes the target for an exact snapshot.

@@ -7,6 +7,7 @@ pub mod captures;
 pub mod check;
 pub(crate) mod clean;
 mod death;
+pub mod descriptors;
 pub mod diff;
 #[cfg(feature = "cli")]
 pub mod doctor;

@@ -44,6 +44,7 @@ mod image;
 mod limits;
 mod live;
 mod made_up_runtime;
+mod not_in_go;
 mod pclntab;
 mod profiles;
 mod real;

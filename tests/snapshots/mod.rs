@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use gospy::capture::{CaptureOptions, FreezeMode, OpenOptions, Session};
-use gospy::model::{FrameId, Goroutine, Snapshot, StackState};
+use gospy::model::{FrameId, Goroutine, Outside, Snapshot, StackState};
 use gospy::process::Target;
 use gospy::process::live::LiveTarget;
 
@@ -36,7 +36,7 @@ pub fn frozen(session: &mut Session, mode: FreezeMode) -> Snapshot {
 }
 
 pub fn everything() -> CaptureOptions {
-    CaptureOptions { stacks: true, dead: true, freeze: None, c_frames: true, waits: true }
+    CaptureOptions { stacks: true, dead: true, freeze: None, c_frames: true, waits: true, system_calls: true }
 }
 
 fn place(snapshot: &Snapshot, id: Option<FrameId>) -> String {
@@ -144,12 +144,24 @@ pub fn assert_same(label: &str, a: &Snapshot, b: &Snapshot) {
     }
     assert_same_goroutines(label, a, b, |_| true);
     assert_eq!(system_calls(a), system_calls(b), "{label}");
+    assert_eq!(not_in_go(a), not_in_go(b), "{label}");
+    assert_eq!(a.descriptors, b.descriptors, "{label}");
 }
 
 /// What C code waits for in the kernel, by goroutine. Core files do not say.
 fn system_calls(snapshot: &Snapshot) -> BTreeMap<u64, Option<u64>> {
     let of = |g: &Goroutine| Some((g.id.0, snapshot.symbols.foreign(g.foreign?)?.syscall));
     snapshot.goroutines.iter().filter_map(of).collect()
+}
+
+/// What goroutines in system calls and in C do, and why that is not known.
+fn not_in_go(snapshot: &Snapshot) -> (Vec<String>, Option<&str>) {
+    let one = |outside: &Outside| {
+        let function =
+            outside.c_function.map(|frame| (frame.function.map(|id| snapshot.symbols.str(id)), frame.offset));
+        format!("{} {:?} {:?} {function:?}", outside.goroutine, outside.activity, outside.polled)
+    };
+    (snapshot.not_in_go.iter().map(one).collect(), snapshot.not_in_go.why_unknown())
 }
 
 /// Fails unless the goroutines of `a` that `which` names are the same in `b`.

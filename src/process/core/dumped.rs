@@ -78,6 +78,8 @@ impl CoreTarget {
             mappings,
             threads: threads.iter().map(|thread| thread_info(thread.tid)).collect(),
             registers: threads.iter().filter_map(|thread| Some((thread.tid, thread.registers?))).collect(),
+            calls: (arch == Arch::Amd64)
+                .then(|| threads.iter().filter_map(|thread| Some((thread.tid, thread.call?))).collect()),
             memory,
             auxv,
             clock: Clock::default(),

@@ -4,7 +4,7 @@
 
 use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt;
-use crate::process::{Ended, Registers, SignalInfo, Tid};
+use crate::process::{Ended, Registers, SignalInfo, SystemCall, Tid};
 
 const NT_PRSTATUS: u32 = 1;
 const NT_PRPSINFO: u32 = 3;
@@ -35,6 +35,8 @@ const MAX_ENTRIES: usize = 1 << 22;
 pub(super) struct ThreadNote {
     pub(super) tid: Tid,
     pub(super) registers: Option<Registers>,
+    /// The system call that it was blocked in; always `None` on arm64, see [`blocked_call`].
+    pub(super) call: Option<SystemCall>,
     /// User and system time, ns; for the main thread, the sum of all threads.
     pub(super) cpu_ns: u64,
 }
@@ -180,6 +182,7 @@ fn thread(desc: &[u8], arch: Arch) -> Option<ThreadNote> {
     Some(ThreadNote {
         tid: desc.i32_at(32)?,
         registers: registers(desc.get(PR_REG..)?, arch),
+        call: blocked_call(desc.get(PR_REG..)?, arch),
         cpu_ns: time(48).saturating_add(time(64)),
     })
 }
@@ -191,6 +194,28 @@ fn registers(regs: &[u8], arch: Arch) -> Option<Registers> {
         Arch::Amd64 => Registers { pc: word(16)?, sp: word(19)?, lr: Addr(0), fp: word(4)?, g: word(1)? },
         Arch::Arm64 => Registers { pc: word(32)?, sp: word(31)?, lr: word(30)?, fp: word(29)?, g: word(28)? },
     })
+}
+
+/// The system call that a thread was blocked in when it was stopped: `orig_rax`, as long as the result in `rax`
+/// says that the call was interrupted. On arm64 the kernel has forgotten the number by then (`do_signal`,
+/// arch/arm64/kernel/signal.c).
+fn blocked_call(regs: &[u8], arch: Arch) -> Option<SystemCall> {
+    /// `EINTR`, `ERESTARTSYS`, `ERESTARTNOINTR`, `ERESTARTNOHAND`, `ERESTART_RESTARTBLOCK` (linux/errno.h).
+    const INTERRUPTED: [i64; 5] = [-4, -512, -513, -514, -516];
+    /// `rdi`, `rsi`, `rdx`, `r10`, `r8`, `r9` in `user_regs_struct`.
+    const ARGUMENTS: [usize; 6] = [14, 13, 12, 7, 9, 8];
+    const RAX: usize = 10;
+    const ORIG_RAX: usize = 15;
+    let word = |index: usize| regs.u64_at(index * 8);
+    let number = word(ORIG_RAX)?;
+    if arch != Arch::Amd64 || !INTERRUPTED.contains(&word(RAX)?.cast_signed()) || number.cast_signed() < 0 {
+        return None;
+    }
+    let mut arguments = [0; 6];
+    for (argument, index) in arguments.iter_mut().zip(ARGUMENTS) {
+        *argument = word(index)?;
+    }
+    Some(SystemCall { number, arguments })
 }
 
 fn process(desc: &[u8]) -> Option<ProcessNote> {
@@ -269,6 +294,32 @@ mod tests {
         assert_eq!([registers.pc.0, registers.sp.0, registers.fp.0, registers.g.0], [116, 119, 104, 101]);
         let registers = read(Arch::Arm64)[0].registers.unwrap();
         assert_eq!([registers.pc.0, registers.sp.0, registers.lr.0, registers.g.0], [132, 131, 130, 128]);
+    }
+
+    #[test]
+    fn a_system_call_is_one_that_was_interrupted() {
+        let thread = |rax: i64, orig_rax: i64, arch| {
+            let mut status = vec![0; 392];
+            for index in 0..27_usize {
+                let word = match index {
+                    10 => rax.cast_unsigned(),
+                    15 => orig_rax.cast_unsigned(),
+                    index => 100 + index as u64,
+                };
+                let at = PR_REG + 8 * index;
+                status[at..at + 8].copy_from_slice(&word.to_le_bytes());
+            }
+            Notes::read(&[(note(b"CORE", NT_PRSTATUS, &status), 4)], arch).threads[0].call
+        };
+        let call = SystemCall { number: 202, arguments: [114, 113, 112, 107, 109, 108] };
+        for rax in [-4, -512, -513, -514, -516] {
+            assert_eq!(thread(rax, 202, Arch::Amd64), Some(call), "{rax}");
+        }
+        // It has returned; it was in none; arm64 does not say.
+        assert_eq!(thread(0, 202, Arch::Amd64), None);
+        assert_eq!(thread(-11, 202, Arch::Amd64), None);
+        assert_eq!(thread(-512, -1, Arch::Amd64), None);
+        assert_eq!(thread(-512, 202, Arch::Arm64), None);
     }
 
     #[test]

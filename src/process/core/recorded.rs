@@ -50,6 +50,7 @@ impl CoreTarget {
             memory,
             threads: facts.threads.iter().map(facts::ThreadFacts::info).collect(),
             registers,
+            calls: None,
             auxv: notes.auxv,
             ended: facts.ended.map(Into::into),
             files: Files::Inside { files: files.collect() },

@@ -11,7 +11,7 @@ use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
 use crate::process::{
     Backend, Clock, Ended, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Remembered,
-    Target, TargetError, ThreadInfo, Tid,
+    SystemCall, Target, TargetError, ThreadActivity, ThreadInfo, Tid,
 };
 
 pub(super) const AT_PHDR: u64 = 3;
@@ -26,6 +26,8 @@ pub struct CoreTarget {
     pub(super) mappings: Vec<Mapping>,
     pub(super) threads: Vec<ThreadInfo>,
     pub(super) registers: BTreeMap<Tid, Registers>,
+    /// The system calls that threads were blocked in; `None` where the file does not hold them.
+    pub(super) calls: Option<BTreeMap<Tid, SystemCall>>,
     pub(super) auxv: Vec<(u64, u64)>,
     pub(super) clock: Clock,
     pub(super) ended: Option<Ended>,
@@ -195,6 +197,22 @@ impl Target for CoreTarget {
 
     fn registers(&self, tid: Tid) -> Option<Registers> {
         self.registers.get(&tid).copied()
+    }
+
+    fn thread_activity(&self, tid: Tid) -> ThreadActivity {
+        let Some(calls) = &self.calls else {
+            let what = match (self.backend, self.arch) {
+                (Backend::Core, Arch::Arm64) => "a core file of an arm64 process",
+                (Backend::Core, Arch::Amd64) => "the core file",
+                _ => "the capture",
+            };
+            return ThreadActivity::Unknown(format!("{what} does not hold the system calls of threads"));
+        };
+        match (calls.get(&tid), self.registers.get(&tid)) {
+            (Some(call), Some(at)) => ThreadActivity::Blocked { call: Some(*call), sp: at.sp, pc: at.pc },
+            (None, Some(_)) => ThreadActivity::Running,
+            _ => ThreadActivity::Ended,
+        }
     }
 
     fn ended(&self) -> Option<Ended> {

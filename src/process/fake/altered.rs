@@ -1,15 +1,16 @@
 //! A wrapper that changes some answers of another target: for tests that make a real target or a recording fail
 //! in one way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
 use crate::process::{
-    Backend, BlockedThread, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Limitation, Mapping, MemRange,
-    ProcessInfo, ReadError, ReadStats, Registers, Remembered, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
+    Backend, BlockedThread, Broken, Clock, Descriptors, Ended, FreezeOptions, FreezeWhich, Frozen, Limitation, Mapping,
+    MemRange, ProcessInfo, ReadError, ReadStats, Registers, Remembered, Resources, Target, TargetError, ThreadActivity,
+    ThreadInfo, Tid, Usage,
 };
 
 /// Called instead of a read, with its ranges and a function that does the read.
@@ -271,6 +272,14 @@ impl<T: Target> Target for Altered<T> {
 
     fn blocked_thread(&self, tid: Tid) -> Option<BlockedThread> {
         self.inner.blocked_thread(tid)
+    }
+
+    fn thread_activity(&self, tid: Tid) -> ThreadActivity {
+        self.inner.thread_activity(tid)
+    }
+
+    fn descriptors(&self, fds: Option<&BTreeSet<i32>>) -> Descriptors {
+        self.inner.descriptors(fds)
     }
 
     fn freeze_with(&self, which: &FreezeWhich, options: &FreezeOptions) -> Result<Box<dyn Frozen + '_>, TargetError> {

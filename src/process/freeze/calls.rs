@@ -7,6 +7,7 @@
 
 use nix::libc;
 
+use crate::process::SystemCall;
 use crate::process::blocked::Waiting;
 
 /// What a system call does when a stop interrupts it.
@@ -64,7 +65,7 @@ const POLLS: &[libc::c_long] = &[libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
 
 /// What the call a thread is blocked in does when interrupted; `None` when it is not in a call.
 pub(super) fn interrupted(waiting: &Waiting) -> Option<Interrupted> {
-    let (number, args) = waiting.call?;
+    let SystemCall { number, arguments: args } = waiting.call?;
     let Ok(number) = libc::c_long::try_from(number) else { return Some(Interrupted::Fails) };
     // With a timeout (fourth argument) it is continued, so that it does not wait longer.
     let [_, _, _, timeout, ..] = args;
@@ -84,7 +85,7 @@ mod tests {
     use crate::addr::Addr;
 
     fn of(number: u64, args: [u64; 6]) -> Option<Interrupted> {
-        interrupted(&Waiting { call: Some((number, args)), sp: Addr(1), pc: Addr(1) })
+        interrupted(&Waiting { call: Some(SystemCall { number, arguments: args }), sp: Addr(1), pc: Addr(1) })
     }
 
     /// Numbers from asm/unistd_64.h and asm-generic/unistd.h.

@@ -85,7 +85,7 @@ impl RecordingTarget {
 
     /// The result stored so far under `key`.
     #[cfg(test)]
-    pub(super) fn remembered_in_recording(&self, key: &str) -> Option<Remembered> {
+    pub(crate) fn remembered_in_recording(&self, key: &str) -> Option<Remembered> {
         self.state().remembered.get(key).cloned()
     }
 

@@ -352,6 +352,8 @@ impl Restored {
             dead_goroutines: self.dead,
             wait_reasons: self.wait_reasons,
             waits,
+            not_in_go: Default::default(),
+            descriptors: Default::default(),
             watched,
             death: self.death.map(|death| model::Death { process: self.target.pid, ..death }),
             target: self.target,
