@@ -83,7 +83,7 @@ pub enum SystemGoroutines {
     Mixed,
     /// They have a section of their own, after the others. A limit applies to both sections together.
     Apart,
-    /// They are left out.
+    /// They are not listed.
     Hidden,
 }
 
@@ -144,10 +144,10 @@ pub enum List {
     },
 }
 
-/// What a limit leaves out.
+/// What a limit hides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LeftOut {
+pub struct Hidden {
     /// Rows.
     pub rows: u64,
     /// Goroutines in them.
@@ -164,8 +164,8 @@ pub struct Section {
     pub matching: u64,
     /// Its rows.
     pub list: List,
-    /// What the limit leaves out of it.
-    pub left_out: LeftOut,
+    /// What the limit hides of it.
+    pub hidden: Hidden,
 }
 
 /// What is shown of a snapshot.
@@ -213,7 +213,7 @@ impl<'i, 'a> Answer<'i, 'a> {
         let sections = parts.into_iter().filter(|(_, positions)| !positions.is_empty());
         let section = |(system, positions): (Option<bool>, Vec<usize>)| {
             let matching = number(positions.len());
-            let (list, left_out) = match by {
+            let (list, hidden) = match by {
                 Some(by) => groups(index, &request, by, &positions, room),
                 None => each(index, &request, positions, room),
             };
@@ -221,7 +221,7 @@ impl<'i, 'a> Answer<'i, 'a> {
                 List::Each(positions) => positions.len(),
                 List::Groups { groups, .. } => groups.len(),
             });
-            Section { system, matching, list, left_out }
+            Section { system, matching, list, hidden }
         };
         let sections = sections.map(section).collect();
         Self { index, request, grouped, matching, sections, counts: OnceCell::new(), findings: OnceCell::new() }
@@ -256,18 +256,18 @@ impl<'i, 'a> Answer<'i, 'a> {
         self.matching
     }
 
-    /// Its sections, in the order in which they are shown; one without goroutines is left out.
+    /// Its sections, in the order in which they are shown; one without goroutines is not there.
     #[must_use]
     pub fn sections(&self) -> &[Section] {
         &self.sections
     }
 
-    /// What the limit leaves out of all sections.
+    /// What the limit hides of all sections.
     #[must_use]
-    pub fn left_out(&self) -> LeftOut {
-        self.sections.iter().fold(LeftOut::default(), |sum, section| LeftOut {
-            rows: sum.rows.saturating_add(section.left_out.rows),
-            goroutines: sum.goroutines.saturating_add(section.left_out.goroutines),
+    pub fn hidden(&self) -> Hidden {
+        self.sections.iter().fold(Hidden::default(), |sum, section| Hidden {
+            rows: sum.rows.saturating_add(section.hidden.rows),
+            goroutines: sum.goroutines.saturating_add(section.hidden.goroutines),
         })
     }
 
@@ -328,22 +328,22 @@ fn number(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-fn each(index: &Index<'_>, request: &Request, mut positions: Vec<usize>, room: usize) -> (List, LeftOut) {
+fn each(index: &Index<'_>, request: &Request, mut positions: Vec<usize>, room: usize) -> (List, Hidden) {
     if let Some(sort) = request.sort {
         sort.goroutines(index, request.place, &mut positions);
     }
-    let left_out = number(positions.len().saturating_sub(room));
+    let hidden = number(positions.len().saturating_sub(room));
     positions.truncate(room);
-    (List::Each(positions), LeftOut { rows: left_out, goroutines: left_out })
+    (List::Each(positions), Hidden { rows: hidden, goroutines: hidden })
 }
 
-fn groups(index: &Index<'_>, request: &Request, by: &GroupBy, positions: &[usize], room: usize) -> (List, LeftOut) {
+fn groups(index: &Index<'_>, request: &Request, by: &GroupBy, positions: &[usize], room: usize) -> (List, Hidden) {
     let mut groups = group(index, by, positions, MAX_GROUP_IDS);
     group_order(request).groups(index, request.place, &mut groups);
     let concentration = Concentration::of(groups.iter().map(|group| group.count));
     let cut = groups.split_off(groups.len().min(room));
     let goroutines = cut.iter().fold(0_u64, |sum, group| sum.saturating_add(group.count));
-    (List::Groups { groups, concentration }, LeftOut { rows: number(cut.len()), goroutines })
+    (List::Groups { groups, concentration }, Hidden { rows: number(cut.len()), goroutines })
 }
 
 fn group_order(request: &Request) -> Sort {
@@ -352,7 +352,7 @@ fn group_order(request: &Request) -> Sort {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, IdRange, LeftOut, List, Request, Rows, SystemGoroutines};
+    use super::{Answer, Hidden, IdRange, List, Request, Rows, SystemGoroutines};
     use crate::analysis::{Filter, GroupBy, Index, PlaceKind, Sort, SortKey};
     use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
     use crate::model::{Snapshot, Status};
@@ -380,7 +380,7 @@ mod tests {
         positions.iter().map(|&at| index.snapshot().goroutines[at].id.0).collect()
     }
 
-    fn listed(request: Request) -> (Vec<u64>, LeftOut) {
+    fn listed(request: Request) -> (Vec<u64>, Hidden) {
         let snapshot = snapshot();
         let index = Index::new(&snapshot);
         let answer = Answer::of(&index, request);
@@ -394,35 +394,35 @@ mod tests {
         let mut sorted = all.to_vec();
         sorted.sort_unstable();
         assert_eq!(sorted, of_sections);
-        assert_eq!(answer.matching(), all.len() as u64 + answer.left_out().goroutines);
-        (ids(&index, &all), answer.left_out())
+        assert_eq!(answer.matching(), all.len() as u64 + answer.hidden().goroutines);
+        (ids(&index, &all), answer.hidden())
     }
 
     #[test]
     fn rows_are_the_same_in_sections_and_in_one_list() {
-        use SystemGoroutines::{Apart, Hidden, Mixed};
-        let left_out = |n| LeftOut { rows: n, goroutines: n };
+        use SystemGoroutines::{Apart, Mixed};
+        let hidden = |n| Hidden { rows: n, goroutines: n };
         let by_id = Some(Sort { key: SortKey::Id, reverse: true });
         let filter = Filter::parse("state=waiting").map(|filter| ("state=waiting".to_owned(), filter)).ok();
         for (system, limit, all, five) in [
             (Mixed, None, (1..=12).collect(), vec![1, 2, 3, 4, 5]),
             (Apart, None, (1..=12).collect(), vec![1, 2, 4, 5, 7]),
-            (Hidden, by_id, vec![11, 10, 8, 7, 5, 4, 2, 1], vec![11, 10, 8, 7, 5]),
+            (SystemGoroutines::Hidden, by_id, vec![11, 10, 8, 7, 5, 4, 2, 1], vec![11, 10, 8, 7, 5]),
             (Apart, by_id, (1..=12).rev().collect::<Vec<u64>>(), vec![11, 10, 8, 7, 5]),
         ] {
             let request = Request { system, sort: limit, ..Request::default() };
             let total = all.len() as u64;
-            assert_eq!(listed(request.clone()), (all, left_out(0)), "{request:?}");
+            assert_eq!(listed(request.clone()), (all, hidden(0)), "{request:?}");
             let cut = Request { limit: Some(5), ..request };
-            assert_eq!(listed(cut.clone()), (five, left_out(total - 5)), "{cut:?}");
+            assert_eq!(listed(cut.clone()), (five, hidden(total - 5)), "{cut:?}");
         }
         // The system's section gets what the user's leaves.
         let request = Request { system: Apart, limit: Some(5), filter, ..Request::default() };
-        assert_eq!(listed(request), (vec![1, 3, 5, 7, 11], left_out(1)));
+        assert_eq!(listed(request), (vec![1, 3, 5, 7, 11], hidden(1)));
         let ranges = vec![IdRange { first: 3, last: 5 }, IdRange { first: 9, last: 9 }];
         let request = Request { ids: ranges, system: Apart, ..Request::default() };
         assert_eq!(listed(request.clone()).0, [3, 4, 5, 9]);
-        assert_eq!(listed(Request { system: Hidden, ..request }).0, [4, 5]);
+        assert_eq!(listed(Request { system: SystemGoroutines::Hidden, ..request }).0, [4, 5]);
     }
 
     #[test]
@@ -435,23 +435,23 @@ mod tests {
             let answer = Answer::of(&index, request.clone());
             let sizes: Option<Vec<u64>> =
                 answer.groups().map(|groups| groups.iter().map(|group| group.count).collect());
-            (sizes, answer.left_out())
+            (sizes, answer.hidden())
         };
-        assert_eq!(sizes(&request), (Some(vec![6, 6]), LeftOut::default()));
+        assert_eq!(sizes(&request), (Some(vec![6, 6]), Hidden::default()));
         let apart = Request { system: SystemGoroutines::Apart, ..request };
-        assert_eq!(sizes(&apart), (Some(vec![4, 4, 2, 2]), LeftOut::default()));
+        assert_eq!(sizes(&apart), (Some(vec![4, 4, 2, 2]), Hidden::default()));
         let cut = Request { limit: Some(3), ..apart.clone() };
-        assert_eq!(sizes(&cut), (Some(vec![4, 4, 2]), LeftOut { rows: 1, goroutines: 2 }));
+        assert_eq!(sizes(&cut), (Some(vec![4, 4, 2]), Hidden { rows: 1, goroutines: 2 }));
         let usual = Request { group_limit: Some(1), ..apart.clone() };
-        assert_eq!(sizes(&usual), (Some(vec![4]), LeftOut { rows: 3, goroutines: 8 }));
-        assert_eq!(sizes(&Request { limit: Some(9), ..usual.clone() }).1, LeftOut::default());
+        assert_eq!(sizes(&usual), (Some(vec![4]), Hidden { rows: 3, goroutines: 8 }));
+        assert_eq!(sizes(&Request { limit: Some(9), ..usual.clone() }).1, Hidden::default());
         // The limit of groups is none of goroutines.
         let auto = |most_single| Request { rows: Rows::Auto { most_single, by: by.clone() }, ..usual.clone() };
-        assert_eq!(sizes(&auto(12)), (None, LeftOut::default()));
+        assert_eq!(sizes(&auto(12)), (None, Hidden::default()));
         assert_eq!(sizes(&auto(11)).0, Some(vec![4]));
         // Grouped all the same where there is nothing to group.
         let nothing = Request { ids: vec![IdRange { first: 99, last: 99 }], ..cut };
-        assert_eq!(sizes(&nothing), (Some(Vec::new()), LeftOut::default()));
+        assert_eq!(sizes(&nothing), (Some(Vec::new()), Hidden::default()));
     }
 
     #[test]

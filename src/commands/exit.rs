@@ -178,7 +178,7 @@ impl From<SourceError> for Failure {
 
 impl From<SourceFailure> for Failure {
     fn from(failure: SourceFailure) -> Self {
-        match failure.cause {
+        match *failure.cause {
             FailureCause::Source(error) => Self::of_source(&error, Some(&failure.location)),
             FailureCause::Input(error) => error.into(),
         }

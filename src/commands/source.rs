@@ -87,7 +87,7 @@ pub struct SourceFailure {
     /// Where it was looked for.
     pub location: Location,
     /// What is in the way.
-    pub cause: FailureCause,
+    pub cause: Box<FailureCause>,
 }
 
 /// What is in the way of reading a target.
@@ -105,13 +105,13 @@ pub enum FailureCause {
 impl SourceFailure {
     /// For a target at this place.
     pub fn at(location: &Location, cause: impl Into<FailureCause>) -> Self {
-        Self { location: location.clone(), cause: cause.into() }
+        Self { location: location.clone(), cause: Box::new(cause.into()) }
     }
 
     /// Of what kind it is; `None` where the command line is wrong, and not the target.
     #[must_use]
     pub fn kind(&self) -> Option<ErrorKind> {
-        match &self.cause {
+        match self.cause.as_ref() {
             FailureCause::Source(error) => Some(error.kind()),
             FailureCause::Input(error) => error.kind(),
         }

@@ -94,9 +94,9 @@ pub(super) fn run(
                 streams.note(&line);
             }
         }
-        let left_out = answer.left_out().goroutines;
-        if answer.groups().is_none() && left_out > 0 {
-            let more = counted(left_out, "more goroutine", "more goroutines");
+        let hidden = answer.hidden().goroutines;
+        if answer.groups().is_none() && hidden > 0 {
+            let more = counted(hidden, "more goroutine", "more goroutines");
             streams.note(&format!("and {more}: --limit 0 shows all"));
         }
         notes(&snapshot, streams);

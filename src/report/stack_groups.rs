@@ -15,7 +15,7 @@ use crate::analysis::{Answer, Group, WaitRange};
 /// Most ids of a group that are shown.
 const MAX_IDS: usize = 64;
 
-/// Writes one block for each group of `answer`, with an empty line between, and how many its limit leaves out.
+/// Writes one block for each group of `answer`, with an empty line between, and how many its limit hides.
 ///
 /// # Errors
 /// Those of `out`.
@@ -49,12 +49,12 @@ pub(crate) fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: Trace
         let parent = group.details.parent.map(|id| id.0);
         out.write_all(traceback.created_by(example, parent).as_bytes())?;
     }
-    let left_out = answer.left_out();
-    if left_out.rows > 0 {
+    let hidden = answer.hidden();
+    if hidden.rows > 0 {
         let text = format!(
             "… and {} with {} (--limit 0 shows all)",
-            counted(left_out.rows, "more group", "more groups"),
-            counted(left_out.goroutines, "goroutine", "goroutines")
+            counted(hidden.rows, "more group", "more groups"),
+            counted(hidden.goroutines, "goroutine", "goroutines")
         );
         writeln!(out, "\n{}", options.style.paint(Role::Dim, &text))?;
     }

@@ -63,8 +63,8 @@ struct Table {
     places: u64,
     /// The first column, from above.
     rows: Vec<u64>,
-    /// Rows that are left out, and goroutines in them.
-    left_out: (u64, u64),
+    /// Rows that are hidden, and goroutines in them.
+    hidden: (u64, u64),
 }
 
 /// The table of a summary that has this title.
@@ -82,11 +82,11 @@ fn table(text: &str, title: &str) -> Table {
             "…" if line.contains("place") => {
                 let places = before(line, "more") + before(line, "places") + before(line, "place");
                 let members = before(line, "goroutines") + before(line, "goroutine");
-                table.left_out = (places, members);
+                table.hidden = (places, members);
             }
             "…" => {
                 let n = before(line, "more").max(before(line, "goroutines")).max(before(line, "goroutine"));
-                table.left_out = (n, n);
+                table.hidden = (n, n);
             }
             "id" | "count" => {}
             _ if line.contains(" % of ") => {}
@@ -135,22 +135,22 @@ fn a_summary_is_the_same_in_text_and_in_json() {
                 let tables = [table(&text, "User"), table(&text, "System")];
                 let matching: u64 = tables.iter().map(|table| table.goroutines).sum();
                 assert_eq!(goroutines["matching"], matching, "{arguments}");
-                let (mut rows, mut left_out) = (0, (0, 0));
+                let (mut rows, mut hidden) = (0, (0, 0));
                 for (table, system) in tables.iter().zip([false, true]) {
                     let listed = of_kind(&document, list, &|id| systems.contains(&id) == system);
                     let listed: Vec<u64> = listed.iter().map(|row| row[key].as_u64().unwrap()).collect();
                     assert_eq!(table.rows, listed, "{arguments}");
                     rows += table.rows.len() as u64;
-                    left_out = (left_out.0 + table.left_out.0, left_out.1 + table.left_out.1);
+                    hidden = (hidden.0 + table.hidden.0, hidden.1 + table.hidden.1);
                 }
                 if list == "groups" {
                     let places: u64 = tables.iter().map(|table| table.places).sum();
                     assert_eq!(goroutines["group_count"], places, "{arguments}");
-                    assert_eq!(places, rows + left_out.0, "{arguments}");
+                    assert_eq!(places, rows + hidden.0, "{arguments}");
                 } else {
-                    assert_eq!(matching, rows + left_out.1, "{arguments}");
+                    assert_eq!(matching, rows + hidden.1, "{arguments}");
                 }
-                compared = (compared.0 + 1, compared.1 + rows, compared.2 + left_out.0);
+                compared = (compared.0 + 1, compared.1 + rows, compared.2 + hidden.0);
             }
         }
     }
@@ -182,9 +182,9 @@ fn stacks_are_the_same_in_text_and_in_json() {
             let goroutines = document["goroutines"]["list"].as_array().unwrap();
             let wanted: Vec<u64> = goroutines.iter().map(|goroutine| goroutine["id"].as_u64().unwrap()).collect();
             assert_eq!(listed, wanted, "{arguments}");
-            let left_out = text.lines().find(|line| line.contains("--limit 0 shows all"));
-            let left_out = left_out.map_or(0, |line| before(line, "more"));
-            assert_eq!(document["goroutines"]["matching"], listed.len() as u64 + left_out, "{arguments}");
+            let hidden = text.lines().find(|line| line.contains("--limit 0 shows all"));
+            let hidden = hidden.map_or(0, |line| before(line, "more"));
+            assert_eq!(document["goroutines"]["matching"], listed.len() as u64 + hidden, "{arguments}");
 
             let arguments = format!("{arguments} --similar");
             let text = run(&arguments);

@@ -75,7 +75,7 @@ pub(crate) fn document<'a, L>(answer: &Answer<'_, 'a>, list: L, options: JsonOpt
     let groups = answer.groups();
     let group_count = groups.as_ref().map(|listed| {
         let listed = u64::try_from(listed.len()).unwrap_or(u64::MAX);
-        listed.saturating_add(answer.left_out().rows)
+        listed.saturating_add(answer.hidden().rows)
     });
     let by_wait_reason =
         counts.by_wait_reason.iter().fold(std::collections::BTreeMap::new(), |mut map, (id, count)| {

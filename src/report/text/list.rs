@@ -7,7 +7,7 @@ use super::facts::{facts, heading, paragraph};
 use super::table::{self, CellText, Column, Shrink};
 use super::theme::{Role, TextStyle};
 use crate::analysis::age::why_unknown;
-use crate::analysis::answer::{LeftOut, List};
+use crate::analysis::answer::{Hidden, List};
 use crate::analysis::group::Concentration;
 use crate::analysis::{Age, Answer, Counts, Group, Index, PlaceKind};
 use crate::model::{Goroutine, NotShown, StackState, Status};
@@ -47,9 +47,9 @@ pub(super) fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: Summa
         };
         let title = format!("{title}, {}", count(section.matching));
         match &section.list {
-            List::Each(positions) => write_each(out, style, &shown, positions, section.left_out, &title)?,
+            List::Each(positions) => write_each(out, style, &shown, positions, section.hidden, &title)?,
             List::Groups { groups, concentration } => {
-                write_groups(out, style, &shown, groups, *concentration, section.left_out, &title)?;
+                write_groups(out, style, &shown, groups, *concentration, section.hidden, &title)?;
             }
         }
     }
@@ -187,7 +187,7 @@ fn write_each(
     style: TextStyle,
     shown: &Shown<'_>,
     positions: &[usize],
-    left_out: LeftOut,
+    hidden: Hidden,
     title: &str,
 ) -> io::Result<()> {
     subheading(out, style, title)?;
@@ -218,11 +218,11 @@ fn write_each(
         })?;
     }
     let text = if positions.is_empty() {
-        format!("{} not shown", counted(left_out.rows, "goroutine", "goroutines"))
+        format!("{} not shown", counted(hidden.rows, "goroutine", "goroutines"))
     } else {
-        format!("and {}", counted(left_out.rows, "more goroutine", "more goroutines"))
+        format!("and {}", counted(hidden.rows, "more goroutine", "more goroutines"))
     };
-    more(out, style, left_out.rows, &text)
+    more(out, style, hidden.rows, &text)
 }
 
 fn write_groups(
@@ -231,11 +231,11 @@ fn write_groups(
     shown: &Shown<'_>,
     groups: &[Group],
     concentration: Option<Concentration>,
-    left_out: LeftOut,
+    hidden: Hidden,
     title: &str,
 ) -> io::Result<()> {
     let listed = u64::try_from(groups.len()).unwrap_or(u64::MAX);
-    let total = listed.saturating_add(left_out.rows);
+    let total = listed.saturating_add(hidden.rows);
     subheading(out, style, &format!("{title} in {}", counted(total, "place", "places")))?;
     if let Some(few) = concentration {
         let places = counted(u64::try_from(few.groups).unwrap_or(u64::MAX), "place holds", "places hold");
@@ -264,13 +264,13 @@ fn write_groups(
             cells
         })?;
     }
-    let members = counted(left_out.goroutines, "goroutine", "goroutines");
+    let members = counted(hidden.goroutines, "goroutine", "goroutines");
     let text = if groups.is_empty() {
-        format!("{} with {members} not shown", counted(left_out.rows, "place", "places"))
+        format!("{} with {members} not shown", counted(hidden.rows, "place", "places"))
     } else {
-        format!("and {} with {members}", counted(left_out.rows, "more place", "more places"))
+        format!("and {} with {members}", counted(hidden.rows, "more place", "more places"))
     };
-    more(out, style, left_out.rows, &text)
+    more(out, style, hidden.rows, &text)
 }
 
 /// What marks an age that was measured.
