@@ -5,6 +5,7 @@
 //! marked and counted, never guessed. Nothing here decides what is shown.
 
 mod allgs;
+mod arguments;
 mod blocked;
 mod close;
 mod core_clock;

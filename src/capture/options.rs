@@ -20,6 +20,8 @@ pub struct CaptureOptions {
     pub dead: bool,
     /// What goroutines do in C too.
     pub c_frames: bool,
+    /// What only tracebacks show too: words of arguments, and what headers depend on. Needs stacks.
+    pub traceback: bool,
     /// Whether to stop the target, and how.
     pub freeze: Option<FreezeMode>,
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::allgs;
+use super::arguments::ArgumentReader;
 use super::blocked;
 use super::core_clock;
 use super::death::{self, Threads};
@@ -32,6 +33,7 @@ use crate::model::{Death, FreezeInfo, Goroutine, Reading, Snapshot, SymbolPool, 
 use crate::process::{Backend, Clock, Ended, Limitation, ReadError, Target, TargetExt};
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
+use crate::runtime::readers::debug_settings::{TRACEBACK_LABELS, read_setting};
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoProcess, GoRuntime, LocateOptions};
 
@@ -93,9 +95,11 @@ impl Session {
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
         let rules = runtime.rules();
-        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), rules);
+        let arch = program.elf.arch();
+        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, arch, rules);
+        let arguments = ArgumentReader::new(Arc::clone(&program.pclntab), program.bias, arch, rules);
         let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, rules);
-        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, rules)
+        Decoder::new(unwinder, symbolizer, arguments, runtime.wait_reasons.len(), runtime.layout.panic, rules)
     }
 
     /// The target.
@@ -146,7 +150,9 @@ impl Session {
         }
         let mut warnings = self.opened.runtime.warnings.clone();
         let mut pool = std::mem::take(&mut self.pool);
+        self.decoder.want_traceback(options.traceback);
         let result = self.read(options, &mut pool, &mut warnings);
+        let mut traceback = self.decoder.take_traceback();
         self.pool = pool;
         let mut read = result?;
         if self.opened.target.is_replaced() {
@@ -173,6 +179,12 @@ impl Session {
         }
         if self.opened.target.backend() == Backend::ProcMem {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
+        }
+        if let Some(details) = &mut traceback
+            && self.process().rules().prints_labels()
+            && read.collected.goroutines.iter().any(|goroutine| goroutine.labels.is_some())
+        {
+            details.labels = read_setting(self.process(), TRACEBACK_LABELS)? == Some(1);
         }
         let after = self.opened.target.stats();
         let target = target_info(self.process(), &read.state, usage, resources, clock.monotonic_ns);
@@ -203,6 +215,7 @@ impl Session {
             dead_goroutines: read.collected.dead,
             wait_reasons: self.opened.runtime.wait_reasons.clone(),
             watched: Default::default(),
+            traceback,
             death: read.death,
             symbols: Arc::new(self.pool.view()),
             warnings,

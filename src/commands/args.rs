@@ -17,6 +17,7 @@ use crate::analysis::filter::HELP as FILTER_HELP;
 use crate::analysis::{GroupBy, PlaceKind, SortKey};
 use crate::capture::{CaptureOptions, FreezeMode};
 use crate::inspect::processes::ProcessSort;
+use crate::report::traceback::FrameLimit;
 use crate::top::grouping;
 use crate::top::order::SortName;
 
@@ -280,7 +281,7 @@ impl TargetArgs {
     }
 
     pub(super) fn options(&self, dead: bool) -> CaptureOptions {
-        CaptureOptions { stacks: true, c_frames: false, dead, freeze: self.freeze }
+        CaptureOptions { stacks: true, dead, freeze: self.freeze, ..CaptureOptions::default() }
     }
 }
 
@@ -526,8 +527,11 @@ pub(super) struct StackArgs {
     /// frames, as c_frames.
     #[arg(long, conflicts_with_all = ["group", "similar", "folded", "pprof"], hide_short_help = true)]
     pub(super) c_frames: bool,
-    /// Leave out the middle of longer stacks
-    #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Leave out the middle of longer stacks; 0 shows all
+    ///
+    /// By default as much as the runtime's own dumps: from Go 1.21 on, the 50 innermost and the 50
+    /// outermost frames are shown.
+    #[arg(long, hide_short_help = true, value_name = "N")]
     max_frames: Option<u32>,
     /// One line per stack, for flame graphs
     #[arg(long, conflicts_with_all = ["json", "pprof", "group", "similar", "all"])]
@@ -542,11 +546,16 @@ pub(super) struct StackArgs {
 
 impl StackArgs {
     pub(super) fn options(&self) -> CaptureOptions {
-        CaptureOptions { c_frames: self.c_frames || self.list.json, ..self.target.options(false) }
+        let traceback = !self.list.json && !self.folded && self.pprof.is_none();
+        CaptureOptions { c_frames: self.c_frames || self.list.json, traceback, ..self.target.options(false) }
     }
 
-    pub(super) fn max_frames(&self) -> Option<usize> {
-        self.max_frames.and_then(|most| usize::try_from(most).ok())
+    pub(super) fn frames(&self) -> FrameLimit {
+        match self.max_frames.map(usize::try_from) {
+            None => FrameLimit::Runtime,
+            Some(Ok(most @ 1..)) => FrameLimit::Most(most),
+            Some(_) => FrameLimit::None,
+        }
     }
 }
 

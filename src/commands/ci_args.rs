@@ -95,7 +95,7 @@ impl ProcessArgs {
     }
 
     pub(super) fn options(&self) -> CaptureOptions {
-        CaptureOptions { stacks: true, dead: false, freeze: self.freeze, c_frames: false }
+        CaptureOptions { stacks: true, freeze: self.freeze, ..CaptureOptions::default() }
     }
 
     fn file(&self, path: &Path) -> Input {

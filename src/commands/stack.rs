@@ -67,7 +67,7 @@ pub(super) fn run(
     let options = TracebackOptions {
         // What was asked for by its id is shown, the runtime's own or not.
         system: arguments.system,
-        max_frames: arguments.max_frames(),
+        frames: arguments.frames(),
         labels: arguments.labels,
         c_frames: arguments.c_frames,
         style: streams.out_style(),

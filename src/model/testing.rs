@@ -141,6 +141,7 @@ impl SnapshotBuilder {
             dead_goroutines: 3,
             wait_reasons: vec![String::new()],
             watched: Default::default(),
+            traceback: None,
             death: None,
             symbols: Arc::default(),
             warnings: Warnings::default(),

@@ -36,7 +36,7 @@ pub fn frozen(session: &mut Session, mode: FreezeMode) -> Snapshot {
 }
 
 pub fn everything() -> CaptureOptions {
-    CaptureOptions { stacks: true, dead: true, freeze: None, c_frames: true }
+    CaptureOptions { stacks: true, dead: true, c_frames: true, traceback: true, ..CaptureOptions::default() }
 }
 
 fn place(snapshot: &Snapshot, id: Option<FrameId>) -> String {

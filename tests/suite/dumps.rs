@@ -1,6 +1,6 @@
 //! gospy's stacks against the program's own dump of itself. `oracle` compares many more programs.
 
-use crate::support::compare::{compare_dumps, frame_text, physical_text};
+use crate::support::compare::compare_dumps;
 use crate::support::{Fixture, Tally, gospy, live, live_program};
 
 #[test]
@@ -10,7 +10,7 @@ fn stacks_are_those_of_runtime_stack() {
     let ours = gospy(&["stack", "--pid", &program.pid().to_string(), "--all"]).ok();
     let mut tally = Tally::new("live");
     // The one that made the dump ran then and waits now.
-    let count = compare_dumps(&own, &ours, |g| g.state == "running", frame_text, &mut tally);
+    let count = compare_dumps(&own, &ours, |g| g.state == "running", &mut tally);
     assert!(count > 40, "{count} goroutines");
     tally.check(150);
 }
@@ -24,7 +24,7 @@ fn stacks_are_those_of_sigquit() {
     let own = program.sigquit_dump();
     let mut tally = Tally::new("live");
     let running = |goroutine: &crate::support::DumpGoroutine| goroutine.id == 0 || goroutine.state == "running";
-    let count = compare_dumps(&own, &ours, running, physical_text, &mut tally);
+    let count = compare_dumps(&own, &ours, running, &mut tally);
     assert!(count > 45, "{count} goroutines");
     tally.check(300);
 }

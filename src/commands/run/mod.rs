@@ -321,7 +321,12 @@ impl Runner<'_, '_> {
     }
 
     fn snapshot(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<Snapshot, Failure> {
-        self.sources.open(wanted)?.capture(&CaptureOptions { stacks: true, dead: false, freeze, c_frames: false })
+        self.sources.open(wanted)?.capture(&CaptureOptions {
+            stacks: true,
+            traceback: true,
+            freeze,
+            ..CaptureOptions::default()
+        })
     }
 
     /// Of every Go program: judges it where there are rules, and writes it where there is a directory.

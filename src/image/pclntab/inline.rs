@@ -64,6 +64,15 @@ impl Pclntab {
         frames
     }
 
+    /// Where in `function` itself the code at `pc` is: at `pc`, or where the outermost of the calls inlined there
+    /// is (`parentPc` in runtime/symtab.go).
+    #[must_use]
+    pub fn outermost_call(&self, function: &Function, pc: LinkAddr) -> LinkAddr {
+        let Ok(Some(tree)) = self.funcdata(function, FuncData::InlineTree) else { return pc };
+        let callers = std::iter::successors(Some(pc), |&pc| Some(self.inlined_call(function, tree, pc)?.parent_pc));
+        callers.take(MAX_INLINE_DEPTH).last().unwrap_or(pc)
+    }
+
     fn inlined_call(&self, function: &Function, tree: LinkAddr, pc: LinkAddr) -> Option<InlinedCall> {
         let index = u64::try_from(self.pcdata(function, PcData::InlineTreeIndex, pc).ok()?).ok()?;
         let size = self.header.format.inlined_call_size();

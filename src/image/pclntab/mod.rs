@@ -5,6 +5,7 @@
 //! query reads the few bytes it needs. `textStart` of the header is ignored (it is not relocated in
 //! position-independent programs, and unused from 1.26 on); the start of text comes from moduledata.
 
+mod arguments;
 mod function;
 mod header;
 mod inline;
@@ -18,6 +19,7 @@ use super::elf::Elf;
 use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt;
 
+pub use arguments::ArgumentToken;
 pub use function::{FuncFlags, Function};
 pub use header::{Format, Header};
 pub use inline::SourceFrame;
