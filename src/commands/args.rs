@@ -527,6 +527,11 @@ pub(super) struct StackArgs {
     /// frames, as c_frames.
     #[arg(long, conflicts_with_all = ["group", "similar", "folded", "pprof"], hide_short_help = true)]
     pub(super) c_frames: bool,
+    /// With --json: the words of each frame's arguments
+    ///
+    /// As Go's tracebacks print them, in the key arguments of each frame.
+    #[arg(long, requires = "json", conflicts_with_all = ["group", "similar"], hide_short_help = true)]
+    pub(super) arguments: bool,
     /// Leave out the middle of longer stacks; 0 shows all
     ///
     /// By default as much as the runtime's own dumps: from Go 1.21 on, the 50 innermost and the 50
@@ -546,7 +551,7 @@ pub(super) struct StackArgs {
 
 impl StackArgs {
     pub(super) fn options(&self) -> CaptureOptions {
-        let traceback = !self.list.json && !self.folded && self.pprof.is_none();
+        let traceback = self.arguments || !(self.list.json || self.folded || self.pprof.is_some());
         CaptureOptions { c_frames: self.c_frames || self.list.json, traceback, ..self.target.options(false) }
     }
 

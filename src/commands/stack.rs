@@ -93,7 +93,8 @@ pub(super) fn run(
         (None, _) if arguments.list.json => {
             let group_count = groups.as_ref().zip(hidden.as_ref()).map(|(groups, hidden)| groups.len() + hidden.len());
             let group_count = group_count.and_then(|count| u64::try_from(count).ok());
-            let options = JsonOptions { frames: true, matching, groups: groups.as_deref(), group_count };
+            let (frames, arguments) = (true, arguments.arguments);
+            let options = JsonOptions { frames, arguments, matching, groups: groups.as_deref(), group_count };
             streams.finish(|out| json::write(out, &index, &picked, &options))?;
         }
         (None, _) if arguments.folded => {

@@ -59,7 +59,7 @@ pub(super) fn run(
             }
             picked.truncate(limit);
         }
-        let options = JsonOptions { frames: false, matching, groups: groups.as_deref(), group_count };
+        let options = JsonOptions { matching, groups: groups.as_deref(), group_count, ..JsonOptions::default() };
         streams.finish(|out| json::write(out, &index, &picked, &options))?;
     } else {
         let options = SummaryOptions {

@@ -37,6 +37,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct JsonOptions<'a> {
     /// Whether each goroutine comes with its frames.
     pub frames: bool,
+    /// Whether these have their arguments, as far as the snapshot has them.
+    pub arguments: bool,
     /// How many goroutines match the filter, where fewer are listed.
     pub matching: Option<u64>,
     /// Groups, to be written in the place of the list.
@@ -51,7 +53,8 @@ pub struct JsonOptions<'a> {
 /// # Errors
 /// Those of `out`.
 pub fn write(out: &mut dyn Write, index: &Index<'_>, selected: &[usize], options: &JsonOptions<'_>) -> io::Result<()> {
-    let list = List { index, selected: if options.groups.is_some() { &[] } else { selected }, frames: options.frames };
+    let selected_now = if options.groups.is_some() { &[] } else { selected };
+    let list = List { index, selected: selected_now, frames: options.frames, arguments: options.arguments };
     let document = document(index, selected, list, options);
     to_writer(out, &document)?;
     writeln!(out)
@@ -130,6 +133,7 @@ struct List<'a> {
     index: &'a Index<'a>,
     selected: &'a [usize],
     frames: bool,
+    arguments: bool,
 }
 
 impl Serialize for List<'_> {
@@ -138,7 +142,7 @@ impl Serialize for List<'_> {
         let mut list = serializer.serialize_seq(None)?;
         let mut shared = SharedJson::default();
         for goroutine in self.selected.iter().filter_map(|&at| goroutines.get(at)) {
-            let goroutine = convert::goroutine(self.index, goroutine, self.frames, &mut shared);
+            let goroutine = convert::goroutine(self.index, goroutine, (self.frames, self.arguments), &mut shared);
             list.serialize_element(&goroutine.map_err(serde::ser::Error::custom)?)?;
         }
         list.end()

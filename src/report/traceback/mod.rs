@@ -257,3 +257,6 @@ pub fn write_all(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
