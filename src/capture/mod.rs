@@ -19,6 +19,7 @@ mod foreign;
 mod freeze;
 mod goroutines;
 mod options;
+mod parameters;
 mod place;
 mod read;
 mod record;

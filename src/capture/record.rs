@@ -30,7 +30,13 @@ pub fn record(target: Box<dyn Target>, freeze: Option<FreezeMode>) -> Result<(El
     let recording = RecordingTarget::new(target);
     let open = |thorough| Session::open(Box::new(recording.clone()), &OpenOptions { bin: None, thorough });
     drop(open(true)?);
-    let snapshot =
-        open(false)?.capture(&CaptureOptions { stacks: true, dead: true, c_frames: true, traceback: true, freeze })?;
+    let snapshot = open(false)?.capture(&CaptureOptions {
+        stacks: true,
+        dead: true,
+        c_frames: true,
+        traceback: true,
+        freeze,
+        ..CaptureOptions::default()
+    })?;
     Ok((recording.image()?, snapshot))
 }

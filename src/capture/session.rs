@@ -19,6 +19,7 @@ use super::foreign::{self, CStacks};
 use super::freeze;
 use super::goroutines::{Collected, Walk};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
+use super::parameters::{ParameterCache, read_strings};
 use super::read::Plan;
 use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
@@ -42,6 +43,7 @@ pub struct Session {
     opened: Opened,
     decoder: Decoder,
     c_stacks: CStacks,
+    parameters: ParameterCache,
     pool: SymbolPool,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
     max_pool: usize,
@@ -88,9 +90,9 @@ impl Session {
         }
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
-        let (c_stacks, pool) = (CStacks::default(), SymbolPool::default());
+        let (c_stacks, parameters, pool) = (CStacks::default(), ParameterCache::default(), SymbolPool::default());
         let opened = Opened { target, program, runtime };
-        Ok(Self { opened, decoder, c_stacks, pool, max_pool: MAX_POOL, cpu_interval: Duration::ZERO })
+        Ok(Self { opened, decoder, c_stacks, parameters, pool, max_pool: MAX_POOL, cpu_interval: Duration::ZERO })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -185,6 +187,13 @@ impl Session {
             && read.collected.goroutines.iter().any(|goroutine| goroutine.labels.is_some())
         {
             details.labels = read_setting(self.process(), TRACEBACK_LABELS)? == Some(1);
+        }
+        if let Some(details) = traceback.as_mut().filter(|_| options.values) {
+            let goroutines = &read.collected.goroutines;
+            details.parameters = self.parameters.of(&self.opened.program, goroutines, &self.pool, &mut warnings);
+            if options.strings {
+                details.strings = read_strings(self.opened.target.as_ref(), goroutines, &self.pool, details)?;
+            }
         }
         let after = self.opened.target.stats();
         let target = target_info(self.process(), &read.state, usage, resources, clock.monotonic_ns);

@@ -532,6 +532,17 @@ pub(super) struct StackArgs {
     /// As Go's tracebacks print them, in the key arguments of each frame.
     #[arg(long, requires = "json", conflicts_with_all = ["group", "similar"], hide_short_help = true)]
     pub(super) arguments: bool,
+    /// Show names, types and values of arguments, from DWARF
+    ///
+    /// On a line below each frame: what the function was given, unless it has assigned to the parameter
+    /// since; ? for what may be stale. A program without DWARF takes --bin with a build that has it.
+    #[arg(long, conflicts_with_all = ["json", "folded", "pprof"], hide_short_help = true)]
+    pub(super) values: bool,
+    /// With --values: the beginnings of strings too
+    ///
+    /// They are read after the stacks, from the program's own data: think of secrets.
+    #[arg(long, requires = "values", hide_short_help = true)]
+    strings: bool,
     /// Leave out the middle of longer stacks; 0 shows all
     ///
     /// By default as much as the runtime's own dumps: from Go 1.21 on, the 50 innermost and the 50
@@ -552,7 +563,9 @@ pub(super) struct StackArgs {
 impl StackArgs {
     pub(super) fn options(&self) -> CaptureOptions {
         let traceback = self.arguments || !(self.list.json || self.folded || self.pprof.is_some());
-        CaptureOptions { c_frames: self.c_frames || self.list.json, traceback, ..self.target.options(false) }
+        let c_frames = self.c_frames || self.list.json;
+        let (values, strings) = (self.values, self.strings);
+        CaptureOptions { c_frames, traceback, values, strings, ..self.target.options(false) }
     }
 
     pub(super) fn frames(&self) -> FrameLimit {

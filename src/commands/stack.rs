@@ -70,6 +70,7 @@ pub(super) fn run(
         frames: arguments.frames(),
         labels: arguments.labels,
         c_frames: arguments.c_frames,
+        values: arguments.values,
         style: streams.out_style(),
         ..TracebackOptions::for_version(&snapshot.target.go_version)
     };
@@ -123,6 +124,11 @@ pub(super) fn run(
         if groups.is_none() && left_out > 0 {
             let more = counted(left_out, "more goroutine", "more goroutines");
             streams.note(&format!("and {more}: --limit 0 shows all"));
+        }
+        let no_names = snapshot.traceback.as_ref().is_some_and(|details| details.parameters.is_none());
+        if arguments.values && no_names {
+            streams
+                .note("names of arguments are unknown: the program has no DWARF; --bin takes a build of it that has");
         }
         notes(&snapshot, streams);
     }

@@ -14,6 +14,7 @@ mod target_info;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod traceback;
+pub mod values;
 mod warning;
 mod watched;
 

@@ -1,11 +1,13 @@
 //! What only the program's own tracebacks show of goroutines, and nothing groups, filters or compares: the
 //! words of their frames' arguments, and what their headers depend on. It is read on request.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::values::Parameter;
 pub use crate::image::pclntab::ArgumentToken;
 
 use crate::addr::Addr;
@@ -24,6 +26,11 @@ pub struct TracebackDetails {
     /// `g.waitsince` of goroutines in which it may be older than their wait, by the address of the g: the
     /// runtime prints minutes since then all the same.
     pub stamps: FxHashMap<Addr, NonZeroU64>,
+    /// Parameters of functions, by the address that a function starts at; `None` unless they were asked for and
+    /// the program, or a separate file with its symbols, has DWARF.
+    pub parameters: Option<BTreeMap<Addr, Arc<[Parameter]>>>,
+    /// The beginnings of strings among the arguments, by address and length, where they were asked for.
+    pub strings: FxHashMap<(u64, u64), String>,
 }
 
 /// The arguments of one physical frame.

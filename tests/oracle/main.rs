@@ -49,3 +49,4 @@ mod run;
 mod symbols;
 mod top;
 mod truth;
+mod values;

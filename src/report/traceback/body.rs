@@ -8,9 +8,10 @@ use std::io::{self, Write};
 use std::rc::Rc;
 
 use super::arguments::{UNKNOWN, write_words};
-use super::{FrameLimit, REMEMBERED, Traceback};
+use super::{FrameLimit, REMEMBERED, Traceback, values};
+use crate::addr::Addr;
 use crate::go_names::printed;
-use crate::model::{Frame, Goroutine, Language, Stack, StackFrame, StackId};
+use crate::model::{Frame, Goroutine, Language, Stack, StackFrame, StackId, StrId};
 use crate::report::clean::clean;
 use crate::report::text::Role;
 
@@ -40,6 +41,8 @@ enum Gap {
     Arguments { index: usize, fp_offset: u64 },
     /// Where on the stack the frame is.
     Place { fp_offset: u64, sp_offset: u64 },
+    /// A line with the values of its arguments.
+    Values { index: usize, fp_offset: u64, function: StrId, entry: Addr },
 }
 
 impl Body {
@@ -102,6 +105,17 @@ impl Traceback<'_> {
             text.push_str(body.text.get(done..at).unwrap_or_default());
             done = at;
             match gap {
+                Gap::Values { index, fp_offset, function, entry } => {
+                    let words = words.and_then(|words| words.frame(index, fp_offset));
+                    let line = details.zip(words).and_then(|(details, words)| {
+                        let parameters = details.parameters.as_ref()?.get(&entry)?;
+                        values::in_words(details, self.index.snapshot().symbols.str(function), parameters, &words)
+                    });
+                    if let Some(line) = line {
+                        text.push_str(&self.options.style.paint(Role::Dim, &format!("\tat entry: {line}")));
+                        text.push('\n');
+                    }
+                }
                 Gap::Arguments { index, fp_offset } => match words.and_then(|words| words.frame(index, fp_offset)) {
                     Some(words) => write_words(text, &words),
                     None => text.push_str(UNKNOWN),
@@ -202,6 +216,9 @@ impl Traceback<'_> {
             body.text.push_str(&paint(&format!(" pc={}", frame.pc)));
         }
         body.text.push('\n');
+        if self.options.values && !frame.inlined {
+            body.gap(Gap::Values { index, fp_offset, function: frame.function, entry: frame.entry });
+        }
     }
 
     /// `printOneCgoTraceback`

@@ -8,6 +8,9 @@ pub(super) mod arguments;
 mod body;
 mod header;
 mod quoted;
+#[cfg(test)]
+mod tests;
+mod values;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -52,6 +55,9 @@ pub struct TracebackOptions {
     pub labels: bool,
     /// Whether to show what goroutines do in C, which the runtime's own dumps do not.
     pub c_frames: bool,
+    /// Whether frames have a line with names, types and values of their arguments, where these are known; the
+    /// runtime prints none.
+    pub values: bool,
     /// Minor version of the target's Go, which decides some of the wording.
     pub minor: u32,
     /// Whether to colour; readers of tracebacks do not expect it.
@@ -64,7 +70,7 @@ impl TracebackOptions {
     pub fn for_version(go_version: &str) -> Self {
         let minor = minor_of(go_version).unwrap_or(NEWEST_MINOR);
         let (frames, style) = (FrameLimit::Runtime, TextStyle::default());
-        Self { system: false, frames, labels: false, c_frames: false, minor, style }
+        Self { system: false, frames, labels: false, c_frames: false, values: false, minor, style }
     }
 }
 
@@ -257,6 +263,3 @@ pub fn write_all(
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;
