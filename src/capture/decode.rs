@@ -4,16 +4,18 @@ use std::num::NonZeroU64;
 
 use rustc_hash::FxHashMap;
 
+use super::arguments::{self, ArgumentReader, StackPart};
 use super::fields::{BadField, CodeFacts};
 use super::place;
-use super::read::{Plan, Raw};
+use super::read::{MAX_WINDOW, Plan, Raw};
 use super::symbolize::Symbolizer;
 use super::unwind::{End, StackNode, Unwinder, Unwound};
 use super::waits::{WaitMemory, WaitSeed};
 use crate::addr::Addr;
 use crate::go_names::is_system_start;
 use crate::model::{
-    FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, WaitReasonId, WarningCode, Warnings,
+    FrameId, Goid, Goroutine, NotShown, StackId, StackState, Status, SymbolPool, TracebackDetails, WaitReasonId,
+    WarningCode, Warnings,
 };
 use crate::runtime::mirror::g::G;
 use crate::runtime::mirror::panic::{Interface, PanicLayout};
@@ -37,6 +39,9 @@ pub(super) struct Decoder {
     creators: FxHashMap<u64, Option<FrameId>>,
     /// What is known of waits, which has ids of the same pool.
     waits: WaitMemory,
+    arguments: ArgumentReader,
+    /// What only tracebacks show, where it is wanted.
+    traceback: Option<TracebackDetails>,
 }
 
 /// A start function.
@@ -101,6 +106,7 @@ impl Decoder {
     pub(super) fn new(
         unwinder: Unwinder,
         symbolizer: Symbolizer,
+        arguments: ArgumentReader,
         wait_reasons: usize,
         panic: Option<PanicLayout>,
         rules: Rules,
@@ -109,6 +115,8 @@ impl Decoder {
         Self {
             unwinder,
             symbolizer,
+            arguments,
+            traceback: None,
             wait_reasons,
             counts_syscalls: rules.counts_syscalls(),
             panic,
@@ -121,7 +129,20 @@ impl Decoder {
 
     /// How much is cached, in frames.
     pub(super) fn remembered(&self) -> usize {
-        self.unwinder.remembered().saturating_add(self.starts.len()).saturating_add(self.creators.len())
+        let code = self.starts.len().saturating_add(self.creators.len());
+        self.unwinder.remembered().saturating_add(code).saturating_add(self.arguments.remembered())
+    }
+
+    /// From now on, collects what only tracebacks show, or does not.
+    pub(super) fn want_traceback(&mut self, wanted: bool) {
+        self.traceback = wanted.then(TracebackDetails::default);
+    }
+
+    /// What only tracebacks show of the goroutines decoded since it was wanted.
+    pub(super) fn take_traceback(&mut self) -> Option<TracebackDetails> {
+        let mut details = self.traceback.take()?;
+        details.arguments.set_stacks(self.arguments.stacks());
+        Some(details)
     }
 
     /// What unwinds its stacks.
@@ -183,10 +204,38 @@ impl Decoder {
             None => (raw.stack, raw.stack_start),
         };
         let unwound = self.unwinder.unwind(start, |addr| word(stack, stack_start, addr));
+        if let Unwound { end: End::TopFrame, stack: Some(node), sp } = unwound {
+            let limit = plan.window.min(MAX_WINDOW);
+            let part = StackPart {
+                start: stack_start,
+                bytes: stack,
+                // Memory that is not there is not found by asking for more.
+                whole: stack.len() < limit || limit == MAX_WINDOW || plan.displaced.contains_key(&raw.addr.0),
+            };
+            match self.read_arguments(raw.addr, (node, sp, g.stack_hi), part) {
+                arguments::Read::Done => {}
+                arguments::Read::Longer => return Outcome::Longer,
+                arguments::Read::NoRoom => {
+                    warnings.add(WarningCode::LimitReached, "arguments of some goroutines are not known: too many");
+                }
+            }
+        }
         let panic = self.panic_in_flight(&g, stack, stack_start);
         let parked = start.sp.0.checked_sub(stack_start).and_then(|at| stack.get(usize::try_from(at).ok()?..));
         let seed = self.waits.seeds.seed(&g, parked.unwrap_or_default());
         self.finish(raw, &g, plan, (unwound, panic, seed), pool, warnings)
+    }
+
+    /// Reads the words of a goroutine's arguments, where they are wanted, from what was read of its stack: from
+    /// where it starts up to its end, with the frames of `node`.
+    fn read_arguments(
+        &mut self,
+        g: Addr,
+        (node, sp, hi): (StackNode, u64, u64),
+        part: StackPart<'_>,
+    ) -> arguments::Read {
+        let Some(details) = &mut self.traceback else { return arguments::Read::Done };
+        self.arguments.read(&self.unwinder, node, (g, sp, hi), part, details)
     }
 
     /// The value of a goroutine's newest panic, unless recovered, from the validated bytes of its stack. Its
@@ -277,6 +326,9 @@ impl Decoder {
         // Coroutines run again without the stamp of an earlier wait being cleared.
         let stamped =
             (plan.is_counted(g) && !coroutine || status == Status::Syscall) && plan.checks.time_can_be(g.waitsince);
+        if let Some(details) = self.traceback.as_mut().filter(|_| !stamped && (waits || status == Status::Syscall)) {
+            details.stamps.extend(NonZeroU64::new(g.waitsince).map(|since| (addr, since)));
+        }
         let stack_can_be = g.stack_can_be() || dead;
         let goroutine = Goroutine {
             id: Goid(g.goid),

@@ -215,6 +215,12 @@ impl Follow<'_> {
             let mut named = |one: &readers::ancestors::Ancestor| Ancestor {
                 id: Goid(one.goid),
                 frames: one.pcs.iter().filter_map(|pc| symbolizer.call_site(pool, *pc)).collect(),
+                printed: one
+                    .pcs
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, pc)| symbolizer.ancestor_frame(pool, *pc, index == 0))
+                    .collect(),
                 creator: symbolizer.creator(pool, Addr(one.gopc)),
             };
             let named: Vec<Ancestor> = ancestors.iter().map(&mut named).collect();

@@ -5,6 +5,7 @@
 //! marked and counted, never guessed. Nothing here decides what is shown.
 
 mod allgs;
+mod arguments;
 mod blocked;
 mod close;
 mod core_clock;
@@ -19,6 +20,7 @@ mod freeze;
 mod goroutines;
 mod not_in_go;
 mod options;
+mod parameters;
 mod place;
 mod read;
 mod record;

@@ -24,6 +24,13 @@ pub struct CaptureOptions {
     pub c_frames: bool,
     /// What goroutines in system calls and in C do, and the descriptors that they use.
     pub system_calls: bool,
+    /// What only tracebacks show too: words of arguments, and what headers depend on. Needs stacks.
+    pub traceback: bool,
+    /// With `traceback`: names and types of parameters too, from DWARF.
+    pub values: bool,
+    /// With `values`: the beginnings of strings among the arguments too. They are the program's data, and read
+    /// when its goroutines may have moved on.
+    pub strings: bool,
     /// Whether to stop the target, and how.
     pub freeze: Option<FreezeMode>,
 }

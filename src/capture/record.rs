@@ -31,8 +31,16 @@ pub fn record(target: Box<dyn Target>, freeze: Option<FreezeMode>) -> Result<(El
     let recording = RecordingTarget::new(target);
     let open = |thorough| Session::open(Box::new(recording.clone()), &OpenOptions { bin: None, thorough });
     drop(open(true)?);
-    let everything =
-        CaptureOptions { stacks: true, dead: true, c_frames: true, system_calls: true, waits: true, freeze };
+    let everything = CaptureOptions {
+        stacks: true,
+        dead: true,
+        c_frames: true,
+        system_calls: true,
+        waits: true,
+        traceback: true,
+        freeze,
+        ..CaptureOptions::default()
+    };
     let snapshot = open(false)?.capture(&everything)?;
     Ok((recording.image()?, snapshot))
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::allgs;
+use super::arguments::ArgumentReader;
 use super::blocked;
 use super::core_clock;
 use super::death::{self, Threads};
@@ -19,6 +20,7 @@ use super::freeze;
 use super::goroutines::{Collected, Walk};
 use super::not_in_go::{self, Looks};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
+use super::parameters::{ParameterCache, read_strings};
 use super::read::Plan;
 use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
@@ -36,6 +38,7 @@ use crate::model::{
 use crate::process::{Backend, Clock, Descriptors, Ended, Limitation, ReadError, Target, TargetExt};
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
+use crate::runtime::readers::debug_settings::{TRACEBACK_LABELS, read_setting};
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoProcess, GoRuntime, LocateOptions};
 
@@ -44,6 +47,7 @@ pub struct Session {
     opened: Opened,
     decoder: Decoder,
     c_stacks: CStacks,
+    parameters: ParameterCache,
     pool: SymbolPool,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
     max_pool: usize,
@@ -90,17 +94,19 @@ impl Session {
         }
         program.pclntab = Arc::new(pclntab);
         let decoder = Self::decoder(&program, &runtime);
-        let (c_stacks, pool) = (CStacks::default(), SymbolPool::default());
+        let (c_stacks, parameters, pool) = (CStacks::default(), ParameterCache::default(), SymbolPool::default());
         let opened = Opened { target, program, runtime };
-        Ok(Self { opened, decoder, c_stacks, pool, max_pool: MAX_POOL, cpu_interval: Duration::ZERO })
+        Ok(Self { opened, decoder, c_stacks, parameters, pool, max_pool: MAX_POOL, cpu_interval: Duration::ZERO })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
         let rules = runtime.rules();
-        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, program.elf.arch(), rules);
+        let arch = program.elf.arch();
+        let unwinder = Unwinder::new(Arc::clone(&program.pclntab), program.bias, arch, rules);
+        let arguments = ArgumentReader::new(Arc::clone(&program.pclntab), program.bias, arch, rules);
         let symbolizer = Symbolizer::new(Arc::clone(&program.pclntab), program.bias, rules);
         let waits = WaitMemory::new();
-        Decoder::new(unwinder, symbolizer, runtime.wait_reasons.len(), runtime.layout.panic, rules, waits)
+        Decoder::new(unwinder, symbolizer, arguments, runtime.wait_reasons.len(), runtime.layout.panic, rules, waits)
     }
 
     /// The target.
@@ -152,7 +158,9 @@ impl Session {
         self.decoder.waits().seeds.ask(options.waits, &self.opened.runtime.wait_reasons);
         let mut warnings = self.opened.runtime.warnings.clone();
         let mut pool = std::mem::take(&mut self.pool);
+        self.decoder.want_traceback(options.traceback);
         let result = self.read(options, &mut pool, &mut warnings);
+        let mut traceback = self.decoder.take_traceback();
         self.pool = pool;
         let mut read = result?;
         if self.opened.target.is_replaced() {
@@ -179,6 +187,19 @@ impl Session {
         }
         if self.opened.target.backend() == Backend::ProcMem {
             warnings.add(WarningCode::FallbackBackend, "process_vm_readv was refused; /proc/PID/mem is used instead");
+        }
+        if let Some(details) = &mut traceback
+            && self.process().rules().prints_labels()
+            && read.collected.goroutines.iter().any(|goroutine| goroutine.labels.is_some())
+        {
+            details.labels = read_setting(self.process(), TRACEBACK_LABELS)? == Some(1);
+        }
+        if let Some(details) = traceback.as_mut().filter(|_| options.values) {
+            let goroutines = &read.collected.goroutines;
+            details.parameters = self.parameters.of(&self.opened.program, goroutines, &self.pool, &mut warnings);
+            if options.strings {
+                details.strings = read_strings(self.opened.target.as_ref(), goroutines, &self.pool, details)?;
+            }
         }
         let after = self.opened.target.stats();
         let target = target_info(self.process(), &read.state, usage, resources, clock.monotonic_ns);
@@ -212,6 +233,7 @@ impl Session {
             not_in_go: read.not_in_go,
             descriptors: read.descriptors,
             watched: Default::default(),
+            traceback,
             death: read.death,
             symbols: Arc::new(self.pool.view()),
             warnings,

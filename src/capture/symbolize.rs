@@ -11,8 +11,8 @@ use rustc_hash::FxHashMap;
 use super::unwind::PhysicalFrame;
 use crate::addr::{Addr, LinkAddr, LoadBias};
 use crate::go_names::is_shown;
-use crate::image::pclntab::{Pclntab, SourceFrame};
-use crate::model::{Frame, FrameId, Language, Stack, StackFrame, StackId, SymbolPool};
+use crate::image::pclntab::{Function, Pclntab, SourceFrame};
+use crate::model::{AncestorFrame, Frame, FrameId, Language, Stack, StackFrame, StackId, SymbolPool};
 use crate::runtime::rules::Rules;
 
 /// One logical frame with what the rules need.
@@ -37,8 +37,7 @@ struct Role {
 pub struct Symbolizer {
     pclntab: Arc<Pclntab>,
     bias: LoadBias,
-    minor: u32,
-    wrapper_id: u8,
+    rules: Rules,
     /// Logical frames by program counter and exactness.
     at: FxHashMap<(u64, bool), Vec<Logical>>,
 }
@@ -47,7 +46,7 @@ impl Symbolizer {
     /// A symbolizer for a program whose runtime has these `rules`.
     #[must_use]
     pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, rules: Rules) -> Self {
-        Self { pclntab, bias, minor: rules.minor(), wrapper_id: rules.wrapper_id(), at: FxHashMap::default() }
+        Self { pclntab, bias, rules, at: FxHashMap::default() }
     }
 
     /// The stack made of `frames`, innermost first.
@@ -72,19 +71,15 @@ impl Symbolizer {
     }
 
     fn logical(&mut self, pool: &mut SymbolPool, pc: u64, exact: bool) -> &[Logical] {
-        let (pclntab, bias, minor, wrapper_id) = (&self.pclntab, self.bias, self.minor, self.wrapper_id);
+        let (pclntab, bias, rules) = (&self.pclntab, self.bias, self.rules);
         self.at.entry((pc, exact)).or_insert_with(|| {
-            let link = bias.unload(Addr(pc));
-            let Some(function) = pclntab.function_at(link) else { return Vec::new() };
-            // A call may be the last instruction of its function or of an inlined one, so a return
-            // address belongs to the instruction before it.
-            let lookup = if exact || link == function.entry { link } else { LinkAddr(link.0.wrapping_sub(1)) };
+            let Some((function, lookup)) = call_site(pclntab, bias, pc, exact) else { return Vec::new() };
             let entry = bias.load(function.entry);
             pclntab
                 .source_frames(&function, lookup)
                 .into_iter()
                 .map(|source| {
-                    let role = role(minor, &source.function, source.func_id == wrapper_id);
+                    let role = role(rules.minor(), &source.function, source.func_id == rules.wrapper_id());
                     Logical { id: intern(pool, &source, Addr(pc), entry), role }
                 })
                 .collect()
@@ -94,6 +89,20 @@ impl Symbolizer {
     /// The innermost logical frame at a return address.
     pub fn call_site(&mut self, pool: &mut SymbolPool, pc: u64) -> Option<FrameId> {
         self.logical(pool, pc, false).first().map(|logical| logical.id)
+    }
+
+    /// A frame of an ancestor as a traceback prints it: by the name of the innermost call inlined at `pc`, and
+    /// with the place of `pc` itself and not of the call before it; whether it is left out goes by the physical
+    /// function (`printAncestorTraceback`, runtime/traceback.go). `first` is the innermost.
+    pub fn ancestor_frame(&mut self, pool: &mut SymbolPool, pc: u64, first: bool) -> Option<AncestorFrame> {
+        let (function, at) = call_site(&self.pclntab, self.bias, pc, true)?;
+        let innermost = self.pclntab.source_frames(&function, at).into_iter().next()?;
+        let frame =
+            intern(pool, &SourceFrame { inlined: false, ..innermost }, Addr(pc), self.bias.load(function.entry));
+        let is_wrapper = function.func_id == self.rules.wrapper_id() && self.rules.hides_wrappers_of_ancestors();
+        let name = self.pclntab.name(&function).unwrap_or_default();
+        let hidden = !shown(role(self.rules.minor(), &name, is_wrapper), None, first);
+        Some(AncestorFrame { frame, hidden })
     }
 
     /// The function whose entry is `pc`: its name, file and the line of its code there.
@@ -122,6 +131,16 @@ impl Symbolizer {
         };
         Some(intern(pool, &source, pc, self.bias.load(function.entry)))
     }
+}
+
+/// The function that holds `pc`, and where in it its frame is looked up. A call may be the last instruction of its
+/// function or of an inlined one, so a return address belongs to the instruction before it; one that is `exact` is
+/// no return address.
+pub(super) fn call_site(pclntab: &Pclntab, bias: LoadBias, pc: u64, exact: bool) -> Option<(Function, LinkAddr)> {
+    let link = bias.unload(Addr(pc));
+    let function = pclntab.function_at(link)?;
+    let lookup = if exact || link == function.entry { link } else { LinkAddr(link.0.wrapping_sub(1)) };
+    Some((function, lookup))
 }
 
 fn intern(pool: &mut SymbolPool, source: &SourceFrame, pc: Addr, entry: Addr) -> FrameId {

@@ -11,6 +11,7 @@ use crate::analysis::answer::IdRange;
 use crate::analysis::filter::HELP as FILTER_HELP;
 use crate::analysis::{PlaceKind, SortKey};
 use crate::capture::CaptureOptions;
+use crate::report::traceback::FrameLimit;
 
 /// Which goroutines, and in which order.
 #[derive(Args, Debug)]
@@ -140,8 +141,27 @@ pub(super) struct StackArgs {
     /// frames, as c_frames.
     #[arg(long, conflicts_with_all = ["group", "similar", "folded", "pprof"], hide_short_help = true)]
     pub(super) c_frames: bool,
-    /// Leave out the middle of longer stacks
-    #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// With --json: the words of each frame's arguments
+    ///
+    /// As Go's tracebacks print them, in the key arguments of each frame.
+    #[arg(long, requires = "json", conflicts_with_all = ["group", "similar"], hide_short_help = true)]
+    pub(super) arguments: bool,
+    /// Show names, types and values of arguments, from DWARF
+    ///
+    /// On a line below each frame: what the function was given, unless it has assigned to the parameter
+    /// since; ? for what may be stale. A program without DWARF takes --bin with a build that has it.
+    #[arg(long, conflicts_with_all = ["json", "folded", "pprof"], hide_short_help = true)]
+    pub(super) values: bool,
+    /// With --values: the beginnings of strings too
+    ///
+    /// They are read after the stacks, from the program's own data: think of secrets.
+    #[arg(long, requires = "values", hide_short_help = true)]
+    strings: bool,
+    /// Leave out the middle of longer stacks; 0 shows all
+    ///
+    /// By default as much as the runtime's own dumps: from Go 1.21 on, the 50 innermost and the 50
+    /// outermost frames are shown.
+    #[arg(long, hide_short_help = true, value_name = "N")]
     max_frames: Option<u32>,
     /// One line per stack, for flame graphs
     #[arg(long, conflicts_with_all = ["json", "pprof", "group", "similar", "all"])]
@@ -156,11 +176,18 @@ pub(super) struct StackArgs {
 
 impl StackArgs {
     pub(super) fn options(&self) -> CaptureOptions {
-        CaptureOptions { c_frames: self.c_frames || self.list.json, ..self.target.options(false) }
+        let traceback = self.arguments || !(self.list.json || self.folded || self.pprof.is_some());
+        let c_frames = self.c_frames || self.list.json;
+        let (values, strings) = (self.values, self.strings);
+        CaptureOptions { c_frames, traceback, values, strings, ..self.target.options(false) }
     }
 
-    pub(super) fn max_frames(&self) -> Option<usize> {
-        self.max_frames.and_then(|most| usize::try_from(most).ok())
+    pub(super) fn frames(&self) -> FrameLimit {
+        match self.max_frames.map(usize::try_from) {
+            None => FrameLimit::Runtime,
+            Some(Ok(most @ 1..)) => FrameLimit::Most(most),
+            Some(_) => FrameLimit::None,
+        }
     }
 }
 

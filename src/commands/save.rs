@@ -39,7 +39,10 @@ pub(super) fn save(wanted: TargetSpec, freeze: Option<FreezeMode>) -> Save {
             None => new_file(shown, "json").and_then(|goal| {
                 let index = observed.index();
                 let answer = Answer::of(&index, Request::default()).observed(observed);
-                goal.write(|mut out| json::write(&mut out, &answer, JsonOptions { frames: true })).map(|_| goal)
+                goal.write(|mut out| {
+                    json::write(&mut out, &answer, JsonOptions { frames: true, ..JsonOptions::default() })
+                })
+                .map(|_| goal)
             }),
         };
         written.map(|goal| goal.path().to_owned()).map_err(|error| error.to_string())

@@ -49,9 +49,10 @@ pub(super) fn run(
     let options = TracebackOptions {
         // What was asked for by its id is shown, the runtime's own or not.
         system: arguments.system,
-        max_frames: arguments.max_frames(),
+        frames: arguments.frames(),
         labels: arguments.labels,
         c_frames: arguments.c_frames,
+        values: arguments.values,
         style: streams.out_style(),
         ..TracebackOptions::for_version(&snapshot.target.go_version)
     };
@@ -73,7 +74,8 @@ pub(super) fn run(
             }
         }
         None if arguments.list.json => {
-            streams.finish(|out| json::write(out, &answer, JsonOptions { frames: true }))?;
+            let options = JsonOptions { frames: true, arguments: arguments.arguments };
+            streams.finish(|out| json::write(out, &answer, options))?;
         }
         None if arguments.folded => {
             streams.finish(|out| folded::write(out, &index, &positions, arguments.system))?;
@@ -98,6 +100,11 @@ pub(super) fn run(
         if answer.groups().is_none() && hidden > 0 {
             let more = counted(hidden, "more goroutine", "more goroutines");
             streams.note(&format!("and {more}: --limit 0 shows all"));
+        }
+        let no_names = snapshot.traceback.as_ref().is_some_and(|details| details.parameters.is_none());
+        if arguments.values && no_names {
+            streams
+                .note("names of arguments are unknown: the program has no DWARF; --bin takes a build of it that has");
         }
         notes(&snapshot, streams);
     }

@@ -62,7 +62,7 @@ pub(super) fn run(
         answer = answer.observed(observed);
     }
     if arguments.list.json {
-        streams.finish(|out| json::write(out, &answer, JsonOptions { frames: false }))?;
+        streams.finish(|out| json::write(out, &answer, JsonOptions::default()))?;
     } else {
         let options = SummaryOptions {
             style: streams.out_style(),

@@ -2,22 +2,26 @@
 //!
 //! Default builds have it, and then it is exact for any Go version, known or not. Only requested names are
 //! looked up: package-level variables, structure types and constants by their full Go names (`runtime.allgs`,
-//! `runtime.g`, `runtime._Gwaiting`). It reads no line tables, locals or call frames. Go writes DWARF 4 up to
+//! `runtime.g`, `runtime._Gwaiting`). It reads no line tables, locals or call frames. On request, names and
+//! types of parameters are read, by function. Go writes DWARF 4 up to
 //! 1.24 and 5 from 1.25 on.
 
 mod abbreviations;
+mod parameters;
 mod search;
 #[cfg(test)]
 mod tests;
 mod types;
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gimli::{DwarfSections, LittleEndian, SectionId};
 
 use super::elf::{Elf, ElfError};
 use crate::addr::LinkAddr;
+
+pub use parameters::{Parameter, Shape, ValueType};
 
 /// Maximum bytes of DWARF decompressed; the largest programs have a few hundred megabytes.
 const MAX_BYTES: usize = 1 << 30;
@@ -158,5 +162,15 @@ impl Dwarf {
     pub fn find(&self, structs: &[&str], variables: &[&str], constants: &[&str]) -> Result<DwarfFindings, DwarfError> {
         let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
         search::find(&dwarf, structs, variables, constants)
+    }
+
+    /// Finds the parameters of the functions that start at `entries`, results left out. Those that are missing
+    /// have no entry: assembly, and what the compiler made.
+    ///
+    /// # Errors
+    /// When the list of compilation units is damaged, or a work limit is exceeded. A damaged unit is skipped.
+    pub fn parameters(&self, entries: &BTreeSet<LinkAddr>) -> Result<BTreeMap<LinkAddr, Vec<Parameter>>, DwarfError> {
+        let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
+        parameters::find(&dwarf, entries)
     }
 }

@@ -14,6 +14,8 @@ mod target_info;
 #[doc(hidden)]
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod traceback;
+pub mod values;
 pub mod wait;
 mod warning;
 mod watched;
@@ -22,11 +24,14 @@ pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
 pub use not_in_go::{Activity, NotInGo, Outside};
 pub use pool::{
-    Ancestor, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId, Language,
-    PoolId, Stack, StackFrame, StackId, StrId, SymbolPool,
+    Ancestor, AncestorFrame, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId,
+    Language, PoolId, Stack, StackFrame, StackId, StrId, SymbolPool,
 };
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};
+pub use traceback::{
+    ArgumentToken, Arguments, FrameArguments, FrameWords, GoroutineArguments, StackArguments, TracebackDetails,
+};
 pub use wait::{
     Channel, ChannelTimer, DescriptorDetails, Direction, HolderEvidence, LikelyHolder, LockOperation, MutexState,
     ObjectState, RwMutexState, SelectCase, TimerSource, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, WaitUnknown,
@@ -79,6 +84,8 @@ pub struct Snapshot {
     pub watched: WatchedWaits,
     /// How the program died; `None` for one that lives, or lived when its core file was made.
     pub death: Option<Death>,
+    /// What only tracebacks show; `None` unless it was asked for.
+    pub traceback: Option<TracebackDetails>,
     /// Names, places and stacks. Snapshots of one session share them: ids mean the same in all whose
     /// pools have the same [identity](SymbolPool::id).
     pub symbols: Arc<SymbolPool>,

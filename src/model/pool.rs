@@ -126,6 +126,16 @@ pub struct Label {
     pub value: StrId,
 }
 
+/// A frame of an ancestor as tracebacks print it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AncestorFrame {
+    /// The innermost function inlined there, with the line of the return address itself, which may be the one
+    /// after the call's.
+    pub frame: FrameId,
+    /// Whether the runtime's own traceback leaves it out at its normal level.
+    pub hidden: bool,
+}
+
 /// One ancestor (`GODEBUG=tracebackancestors=N`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ancestor {
@@ -133,6 +143,8 @@ pub struct Ancestor {
     pub id: Goid,
     /// Its stack when it created the next one, innermost first.
     pub frames: Vec<FrameId>,
+    /// The same as tracebacks print it; empty where that is not known.
+    pub printed: Vec<AncestorFrame>,
     /// Where it was created itself.
     pub creator: Option<FrameId>,
 }
@@ -145,7 +157,8 @@ impl Owns for Vec<Label> {
 
 impl Owns for Vec<Ancestor> {
     fn owned_bytes(&self) -> usize {
-        let frames: usize = self.iter().map(|ancestor| size_of_val(ancestor.frames.as_slice())).sum();
+        let of_one = |one: &Ancestor| size_of_val(one.frames.as_slice()) + size_of_val(one.printed.as_slice());
+        let frames: usize = self.iter().map(of_one).sum();
         size_of_val(self.as_slice()).saturating_add(frames)
     }
 }

@@ -150,6 +150,7 @@ impl SnapshotBuilder {
             not_in_go: Default::default(),
             descriptors: Default::default(),
             watched: Default::default(),
+            traceback: None,
             death: None,
             symbols: Arc::default(),
             warnings: Warnings::default(),

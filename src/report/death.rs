@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::clean::clean;
 use super::text::{Role, TextStyle, facts};
-use super::traceback::{Traceback, TracebackOptions};
+use super::traceback::{FrameLimit, Traceback, TracebackOptions};
 use crate::analysis::Index;
 use crate::model::Death;
 
@@ -61,7 +61,7 @@ fn goroutine(out: &mut dyn Write, style: TextStyle, index: &Index<'_>, death: &D
     let Some(id) = death.goroutine else { return Ok(()) };
     let snapshot = index.snapshot();
     let options = TracebackOptions {
-        max_frames: Some(FRAMES),
+        frames: FrameLimit::Most(FRAMES),
         style,
         ..TracebackOptions::for_version(&snapshot.target.go_version)
     };

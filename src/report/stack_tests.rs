@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::pprof::{self, Samples};
-use super::traceback::{TracebackOptions, write_all};
+use super::traceback::{FrameLimit, TracebackOptions, write_all};
 use super::{folded, stack_groups};
 use crate::addr::Addr;
 use crate::analysis::answer::Rows;
@@ -164,13 +164,14 @@ fn labels_and_elided_frames_are_asked_for() {
     });
     let snapshot = builder.build();
     let functions = |most| -> String {
-        let text = dump(&snapshot, |options| options.max_frames = most);
+        let text = dump(&snapshot, |options| options.frames = most);
         let lines = text.lines().skip(1).filter(|line| !line.starts_with('\t'));
         lines.map(|line| line.trim_start_matches("main.").trim_end_matches("(...)")).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(functions(Some(5)), "f0 f1 f2 ...5 frames elided... f8 f9");
-    assert_eq!(functions(Some(1)), "f0 ...9 frames elided...");
-    assert_eq!(functions(Some(10)), functions(None));
+    assert_eq!(functions(FrameLimit::Most(5)), "f0 f1 f2 ...5 frames elided... f8 f9");
+    assert_eq!(functions(FrameLimit::Most(1)), "f0 ...9 frames elided...");
+    assert_eq!(functions(FrameLimit::Most(10)), functions(FrameLimit::None));
+    assert_eq!(functions(FrameLimit::Runtime), functions(FrameLimit::None));
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn ancestors_and_moving_goroutines() {
     builder.add(&GoroutineSpec { id: 9, frames: vec![frame("main.f", "/x.go", 2)], ..Default::default() });
     builder.add(&GoroutineSpec { id: 10, ..Default::default() });
     let snapshot = builder.edit();
-    let chain = vec![Ancestor { id: Goid(1), frames: vec![from, hidden], creator: Some(from) }];
+    let chain = vec![Ancestor { id: Goid(1), frames: vec![from, hidden], printed: Vec::new(), creator: Some(from) }];
     snapshot.goroutines[0].ancestors = Some(std::sync::Arc::make_mut(&mut snapshot.symbols).intern_ancestors(chain));
     snapshot.goroutines[1].stack = StackState::NotShown(NotShown::Moving);
     let text = dump(&builder.build(), |_| {});

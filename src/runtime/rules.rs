@@ -72,6 +72,27 @@ impl Rules {
             || (self.minor >= 21 && function == "runtime.asyncPreempt")
     }
 
+    /// Whether a traceback looks up which arguments are live where the outermost of the inlined calls is, and
+    /// not at the program counter itself (`gentraceback` in runtime/traceback.go, which uses one variable for
+    /// both; to 1.20).
+    #[must_use]
+    pub const fn finds_live_arguments_at_outermost_call(self) -> bool {
+        self.minor <= 20
+    }
+
+    /// Whether a traceback leaves the compiler's wrappers out of an ancestor's frames (`showfuncinfo` as
+    /// `printAncestorTraceback` calls it, runtime/traceback.go; 1.21 on).
+    #[must_use]
+    pub const fn hides_wrappers_of_ancestors(self) -> bool {
+        self.minor >= 21
+    }
+
+    /// Whether tracebacks can show labels: `GODEBUG=tracebacklabels` (runtime/runtime1.go; 1.26 on).
+    #[must_use]
+    pub const fn prints_labels(self) -> bool {
+        self.minor >= 26
+    }
+
     /// Whether the caller of a function that changes its stack pointer freely is known all the same:
     /// `cgocallback` keeps a frame for the unwinder on both stacks (runtime/asm_amd64.s, asm_arm64.s; 1.19 on).
     #[must_use]
@@ -116,6 +137,9 @@ mod tests {
         assert_eq!(at(Rules::always_has_reason), [21, 22, 23, 24, 25, 26, 27]);
         assert_eq!(at(Rules::gives_id_after_state), [19, 20, 21, 22, 23]);
         assert_eq!(at(|rules| rules.is_injected("runtime.asyncPreempt")), [21, 22, 23, 24, 25, 26, 27]);
+        assert_eq!(at(Rules::finds_live_arguments_at_outermost_call), [19, 20]);
+        assert_eq!(at(Rules::hides_wrappers_of_ancestors), [21, 22, 23, 24, 25, 26, 27]);
+        assert_eq!(at(Rules::prints_labels), [26, 27]);
         assert_eq!(at(Rules::prints_fault_address), [22, 23, 24, 25, 26, 27]);
         assert_eq!((at(Rules::notes_every_repanic), at(Rules::fatal_prints_panics)), (vec![25], vec![26, 27]));
     }

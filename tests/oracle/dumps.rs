@@ -1,36 +1,103 @@
-//! gospy's stacks against the program's own dump of itself, goroutine by goroutine and line by line.
-//! Arguments are left aside: gospy does not print them.
+//! gospy's stacks against the program's own dump of itself, goroutine by goroutine and byte by byte.
+//!
+//! Left out is who ran when either was made: the goroutine that made the dump, which waits when gospy looks; the
+//! one that a signal interrupted, and goroutine 0, the scheduler of its thread; and the scavenger, which goes to
+//! sleep and wakes by itself between the two. They are counted, and there may be no others.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::compare::{compare_dumps, frame_text, physical_text};
-use crate::support::{DumpGoroutine, Fixture, Mode, VERSIONS, gospy, matrix, parse_traceback};
+use crate::support::compare::{by_id, compare_dumps};
+use crate::support::core_dump::gcore;
+use crate::support::{DumpGoroutine, Fixture, Mode, Running, Tally, VERSIONS, each, gospy, matrix, parse_traceback};
 
 const MODES: [Mode; 4] = [Mode::Default, Mode::Sw, Mode::PieSw, Mode::Cgo];
 
-fn pid(running: &crate::support::Running) -> String {
+fn pid(running: &Running) -> String {
     running.pid().to_string()
 }
 
 #[test]
 fn stacks_are_those_of_runtime_stack() {
-    let goroutines = AtomicUsize::new(0);
     let tally = matrix(&MODES, |version, mode, tally| {
         let mut program = Fixture::start("fx", version, mode, &["stacks", "2"]);
-        let own = program.ask("stack")["stack_text"].as_str().unwrap().to_owned();
-        let ours = gospy(&["stack", "--pid", &pid(&program), "--all"]).ok();
-        // The one that made the dump ran then and waits now.
-        let count = compare_dumps(&own, &ours, |g| g.state == "running", frame_text, tally);
-        goroutines.fetch_add(count, Ordering::Relaxed);
+        level_1(&mut program, tally);
     });
-    tally.check(2_000 * VERSIONS.len() * MODES.len());
-    println!("{} goroutines", goroutines.into_inner());
+    tally.check(6_000 * VERSIONS.len() * MODES.len());
+}
+
+/// Arguments of every kind, panics in long stacks, and labels with all kinds of characters.
+#[test]
+fn arguments_are_those_of_runtime_stack() {
+    let tally = matrix(&Mode::ALL, |version, mode, tally| {
+        let mut program = Fixture::start("arguments", version, mode, &[]);
+        let own = level_1(&mut program, tally);
+        for what in ["?", "{0x", "...", ", _", "(0x", "()", " frames elided...", "{}", "panic({0x"] {
+            tally.holds(format!("no {what} in the dump"), own.contains(what));
+        }
+    });
+    tally.check(10_000 * VERSIONS.len() * Mode::ALL.len());
+}
+
+/// What a program prints of its labels is its own setting.
+#[test]
+fn labels_are_printed_where_the_program_prints_them() {
+    let cells: Vec<(&str, Mode, &str)> = ["1.25.5", "1.26.6", "1.27.3"]
+        .into_iter()
+        .flat_map(|version| [Mode::Default, Mode::PieSw].map(|mode| (version, mode)))
+        .flat_map(|(version, mode)| ["", "tracebacklabels=1", "tracebacklabels=0"].map(|set| (version, mode, set)))
+        .collect();
+    let tally = each(
+        &cells,
+        |(version, mode, set)| format!("{version} {} {set}", mode.name()),
+        |(version, mode, set), tally| {
+            let mut program = Fixture::new("arguments", version, *mode).env("GODEBUG", set).run(&[]);
+            let own = level_1(&mut program, tally);
+            let printed = match *version {
+                "1.25.5" => false,
+                "1.26.6" => set.ends_with('1'),
+                _ => !set.ends_with('0'),
+            };
+            let marks =
+                [r#"op/read.x_1"#, r#""with space""#, r#"\n\r"#, r#"quote\"back\\slash"#, r#"\u00fc"#, r#"\U0001f600"#];
+            for mark in marks {
+                tally.equal(format!("{mark} is printed"), printed, own.contains(mark));
+            }
+        },
+    );
+    tally.check(4_000 * cells.len());
+}
+
+/// The same from a capture and from a core file. These say no more of a program than what it holds.
+#[test]
+fn captures_and_core_files_hold_arguments() {
+    let tally = matrix(&[Mode::Default, Mode::PieSw, Mode::CgoSw], |version, mode, tally| {
+        let mut program = Fixture::start("arguments", version, mode, &[]);
+        let own = program.ask("stack")["stack_text"].as_str().unwrap().to_owned();
+        let dir = tempfile::tempdir().unwrap();
+        let capture = dir.path().join("capture").display().to_string();
+        gospy(&["capture", "--pid", &pid(&program), "-o", &capture]).ok();
+        let core = gcore(program.pid(), dir.path()).display().to_string();
+        drop(program);
+        for file in [capture, core] {
+            let ours = gospy(&["stack", "--all", "--from", &file]).ok();
+            compare_dumps(&own, &ours, |g| g.state == "running", tally);
+        }
+    });
+    tally.check(20_000 * VERSIONS.len() * 3);
+}
+
+/// Compares all goroutines at the level of `runtime.Stack`; returns its text.
+fn level_1(program: &mut Running, tally: &mut Tally) -> String {
+    let own = program.ask("stack")["stack_text"].as_str().unwrap().to_owned();
+    let ours = gospy(&["stack", "--pid", &pid(program), "--all"]).ok();
+    let compared = compare_dumps(&own, &ours, |g| g.state == "running", tally);
+    tally.equal("goroutines that ran", 1, by_id(&own).len() - compared);
+    own
 }
 
 /// What gospy says once it says the same twice, but for what `moves`: a collection may still be going on.
-fn settled(program: &crate::support::Running, moves: impl Fn(&DumpGoroutine) -> bool) -> String {
+fn settled(program: &Running, moves: impl Fn(&DumpGoroutine) -> bool) -> String {
     let read = || {
         let text = gospy(&["stack", "--pid", &pid(program), "--all", "--system"]).ok();
         let mut stays = parse_traceback(&text);
@@ -52,20 +119,25 @@ fn settled(program: &crate::support::Running, moves: impl Fn(&DumpGoroutine) -> 
 
 #[test]
 fn stacks_are_those_of_sigquit() {
-    let goroutines = AtomicUsize::new(0);
-    let tally = matrix(&MODES, |version, mode, tally| {
-        let program = Fixture::new("fx", version, mode).env("GOTRACEBACK", "system").run(&["stacks", "1"]);
-        // Goroutine 0 is the scheduler of the thread that got the signal, and the scavenger goes to
-        // sleep and wakes by itself between the two readings.
-        let moves =
-            |g: &DumpGoroutine| g.id == 0 || g.state == "running" || g.functions().contains(&"runtime.bgscavenge");
-        let ours = settled(&program, moves);
-        let own = program.sigquit_dump();
-        let count = compare_dumps(&own, &ours, moves, physical_text, tally);
-        goroutines.fetch_add(count, Ordering::Relaxed);
-    });
-    tally.check(1_500 * VERSIONS.len() * MODES.len());
-    println!("{} goroutines", goroutines.into_inner());
+    let tally = matrix(&MODES, |version, mode, tally| level_2("fx", &["stacks", "1"], version, mode, tally));
+    tally.check(4_500 * VERSIONS.len() * MODES.len());
+}
+
+#[test]
+fn arguments_are_those_of_sigquit() {
+    let tally = matrix(&Mode::ALL, |version, mode, tally| level_2("arguments", &[], version, mode, tally));
+    tally.check(10_000 * VERSIONS.len() * Mode::ALL.len());
+}
+
+/// Compares all goroutines at the level of SIGQUIT.
+fn level_2(program: &str, args: &[&str], version: &str, mode: Mode, tally: &mut Tally) {
+    let program = Fixture::new(program, version, mode).env("GOTRACEBACK", "system").run(args);
+    let moves = |g: &DumpGoroutine| g.id == 0 || g.state == "running" || g.functions().contains(&"runtime.bgscavenge");
+    let ours = settled(&program, moves);
+    let own = program.sigquit_dump();
+    let compared = compare_dumps(&own, &ours, moves, tally);
+    let left_out = by_id(&own).len() - compared;
+    tally.holds(format!("{left_out} goroutines left out"), left_out <= 4);
 }
 
 /// The list that the unit tests of `gospy::go_names` go by is what the toolchains say.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::snapshots::{frozen, session};
-use crate::support::compare::{compare_dumps, physical_text};
+use crate::support::compare::compare_dumps;
 use crate::support::freeze::runs;
 use crate::support::{ChainRule, DumpGoroutine, Fixture, Mode, Running, gospy, matrix};
 use gospy::capture::FreezeMode;
@@ -135,7 +135,7 @@ fn a_frozen_program_is_what_its_dump_says() {
         let ours = gospy(&["stack", "--all", "--system", "--freeze=all", "--pid", &pid(&program)]).ok();
         let own = program.sigquit_dump();
         let skip = |g: &DumpGoroutine| g.id == 0 || g.state == "running" || g.state == "GC scavenge wait";
-        let compared = compare_dumps(&own, &ours, skip, physical_text, tally);
+        let compared = compare_dumps(&own, &ours, skip, tally);
         tally.holds(format!("{compared} goroutines"), compared > 45);
     });
     tally.check(5_000);

@@ -53,4 +53,5 @@ mod run;
 mod symbols;
 mod top;
 mod truth;
+mod values;
 mod waits;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::compare::{by_id, compare_dumps, differences, frame_text, physical_text};
+use crate::support::compare::{by_id, compare_dumps, differences};
 use crate::support::real::{PROGRAMS, Real, prometheus};
 use crate::support::{DumpGoroutine, Tally, each, gospy, schedtrace};
 use serde_json::Value;
@@ -57,7 +57,7 @@ fn prometheus_is_what_its_own_endpoint_says() {
                 tally.wrong(format!("goroutine {id} is missing"));
                 continue;
             };
-            for difference in differences(own, ours, frame_text) {
+            for difference in differences(own, ours) {
                 tally.wrong(difference);
             }
             let listed = goroutines[id];
@@ -132,7 +132,7 @@ fn released_programs_are_what_their_traces_and_dumps_say() {
                 schedtrace::compare(&stderr, &seen, &mut this);
                 let own = stderr.split_once("SIGQUIT: quit").map_or("", |(_, dump)| dump);
                 let skip = |g: &DumpGoroutine| g.id == 0 || g.state == "running";
-                let goroutines = compare_dumps(own, &ours, skip, physical_text, &mut this);
+                let goroutines = compare_dumps(own, &ours, skip, &mut this);
                 this.equal("goroutines in the dump", goroutines, listed(&seen).len());
                 if this.wrong.is_empty() || attempt == TRIES {
                     tally.add(this);

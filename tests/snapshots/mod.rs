@@ -36,7 +36,15 @@ pub fn frozen(session: &mut Session, mode: FreezeMode) -> Snapshot {
 }
 
 pub fn everything() -> CaptureOptions {
-    CaptureOptions { stacks: true, dead: true, freeze: None, c_frames: true, waits: true, system_calls: true }
+    CaptureOptions {
+        stacks: true,
+        dead: true,
+        c_frames: true,
+        waits: true,
+        system_calls: true,
+        traceback: true,
+        ..CaptureOptions::default()
+    }
 }
 
 fn place(snapshot: &Snapshot, id: Option<FrameId>) -> String {
@@ -95,9 +103,18 @@ pub fn goroutine(snapshot: &Snapshot, g: &Goroutine) -> String {
     match g.stack {
         StackState::NotShown(why) => writeln!(out, "  no stack: {why:?}").unwrap(),
         StackState::Known(id) => {
+            let arguments = snapshot.traceback.as_ref().and_then(|details| details.arguments.of(g.addr));
+            let mut physical = 0;
             for frame in &snapshot.symbols.stack(id).unwrap().frames {
                 let place = place(snapshot, Some(frame.frame));
                 writeln!(out, "  {place} sp+{:x} fp+{:x} {}", frame.sp_offset, frame.fp_offset, frame.hidden).unwrap();
+                if snapshot.symbols.frame(frame.frame).is_some_and(|frame| frame.inlined) {
+                    continue;
+                }
+                let words = arguments.and_then(|arguments| arguments.frame(physical, frame.fp_offset));
+                physical += 1;
+                let pieces = words.map(|words| words.pieces().collect::<Vec<_>>());
+                writeln!(out, "    arguments {pieces:?}").unwrap();
             }
         }
     }

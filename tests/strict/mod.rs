@@ -12,6 +12,13 @@ pub fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializ
     Option::deserialize(deserializer)
 }
 
+/// A key that is there only where it is asked for, and then may be null.
+pub fn asked_for<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 macro_rules! strict {
     ($($name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* })*) => {
         $(#[derive(Debug, Deserialize)]

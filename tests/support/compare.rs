@@ -1,79 +1,48 @@
-//! What gospy prints of goroutines against the program's own dump, goroutine by goroutine and line
-//! by line. Arguments are left aside: gospy does not print them.
+//! What gospy prints of goroutines against the program's own dump, byte by byte: headers, arguments, places,
+//! `created by`, ancestors, and what is left out of long stacks.
+//!
+//! The one thing that may differ is a minute that has passed between the two. Goroutines that ran when either was
+//! made are for the caller to leave out, by a rule that it states.
 
 use std::collections::BTreeMap;
 
 use super::tally::Tally;
-use super::traceback::{DumpFrame, DumpGoroutine, parse_traceback};
-
-/// Go 1.19 stops after 100 physical frames, those that it does not print among them, and says so
-/// only when it has printed 100. Later versions always say what they leave out.
-pub const SILENT_CUT: usize = 95;
-
-/// What must be the same of a frame at the level of `runtime.Stack`.
-pub fn frame_text(frame: &DumpFrame) -> String {
-    let offset = frame.offset.map(|offset| format!(" +{offset:#x}")).unwrap_or_default();
-    format!("{} {}:{}{offset}", frame.function, frame.file, frame.line)
-}
-
-/// The same at the level of SIGQUIT.
-pub fn physical_text(frame: &DumpFrame) -> String {
-    format!("{} fp={:x?} sp={:x?} pc={:x?}", frame_text(frame), frame.fp, frame.sp, frame.pc)
-}
-
-pub fn creator_text(goroutine: &DumpGoroutine) -> Option<String> {
-    let c = goroutine.created_by.as_ref()?;
-    Some(format!("{} in {:?} {}:{} {:?}", c.function, c.goroutine, c.file, c.line, c.offset))
-}
-
-/// Minutes may pass between the two.
-pub fn header_text(goroutine: &DumpGoroutine) -> String {
-    let extras: Vec<&str> =
-        goroutine.extras.iter().map(String::as_str).filter(|extra| !extra.ends_with(" minutes")).collect();
-    format!("{} {extras:?}", goroutine.state)
-}
+use super::traceback::{DumpGoroutine, parse_traceback};
 
 pub fn by_id(text: &str) -> BTreeMap<u64, DumpGoroutine> {
     parse_traceback(text).into_iter().map(|goroutine| (goroutine.id, goroutine)).collect()
 }
 
-/// Every difference between what the program says of a goroutine and what gospy says.
-pub fn differences(own: &DumpGoroutine, ours: &DumpGoroutine, text: fn(&DumpFrame) -> String) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut compare = |what: &str, own: String, ours: String| {
-        if own != ours {
-            found.push(format!("goroutine {what}\n  its own: {own}\n  gospy's: {ours}"));
-        }
-    };
-    compare("header", header_text(own), header_text(ours));
-    compare("creator", format!("{:?}", creator_text(own)), format!("{:?}", creator_text(ours)));
-    let own_frames: Vec<String> = own.frames.iter().map(text).collect();
-    let mut our_frames: Vec<String> = ours.frames.iter().map(text).collect();
-    if let Some(elided) = own.elided {
-        // The program cuts long stacks; gospy does not.
-        match elided.count {
-            Some(count) => {
-                let count = usize::try_from(count).unwrap();
-                compare("depth", (own_frames.len() + count).to_string(), our_frames.len().to_string());
-                our_frames.drain(elided.before..(elided.before + count).min(our_frames.len()));
-            }
-            None => our_frames.truncate(own_frames.len()),
-        }
-    } else if own_frames.len() >= SILENT_CUT {
-        our_frames.truncate(own_frames.len());
+/// The header without its minutes.
+fn timeless(goroutine: &DumpGoroutine) -> String {
+    match goroutine.minutes {
+        Some(minutes) => goroutine.header.replacen(&format!(", {minutes} minutes"), "", 1),
+        None => goroutine.header.clone(),
     }
-    compare("stack", format!("{own_frames:#?}"), format!("{our_frames:#?}"));
+}
+
+/// Every difference between what the program says of a goroutine and what gospy says.
+pub fn differences(own: &DumpGoroutine, ours: &DumpGoroutine) -> Vec<String> {
+    let mut found = Vec::new();
+    let minutes = [own, ours].map(|goroutine| goroutine.minutes.unwrap_or(0));
+    if timeless(own) != timeless(ours) || minutes[0].abs_diff(minutes[1]) > 1 {
+        found.push(format!("header\n  its own: {}\n  gospy's: {}", own.header, ours.header));
+    }
+    let lines = own.lines.len().max(ours.lines.len());
+    let line = |goroutine: &DumpGoroutine, index: usize| goroutine.lines.get(index).cloned();
+    for index in 0..lines {
+        let (theirs, our) = (line(own, index), line(ours, index));
+        if theirs != our {
+            let none = || "(nothing)".to_owned();
+            let (theirs, our) = (theirs.unwrap_or_else(none), our.unwrap_or_else(none));
+            found.push(format!("line {index}\n  its own: {theirs}\n  gospy's: {our}"));
+        }
+    }
     found
 }
 
 /// Compares two dumps of the same goroutines; how many goroutines there were is in the result.
-pub fn compare_dumps(
-    own: &str,
-    ours: &str,
-    skip: impl Fn(&DumpGoroutine) -> bool,
-    text: fn(&DumpFrame) -> String,
-    tally: &mut Tally,
-) -> usize {
+pub fn compare_dumps(own: &str, ours: &str, skip: impl Fn(&DumpGoroutine) -> bool, tally: &mut Tally) -> usize {
     let ours = by_id(ours);
     let mut goroutines = 0;
     for (id, own) in by_id(own) {
@@ -81,12 +50,12 @@ pub fn compare_dumps(
             continue;
         }
         goroutines += 1;
-        // A frame is a value, and so are the header and the creator.
-        tally.compared += own.frames.len() + 2;
+        // A line is a value, and so is the header.
+        tally.compared += own.lines.len() + 1;
         match ours.get(&id) {
             None => tally.wrong(format!("goroutine {id} is missing: {}", own.header)),
             Some(ours) => {
-                for difference in differences(&own, ours, text) {
+                for difference in differences(&own, ours) {
                     tally.wrong(format!("goroutine {id} {difference}"));
                 }
             }

@@ -69,11 +69,13 @@ pub fn json_is_shown_as_its_captures(sources: &[&str]) {
         let document = gospy(&["stack", "--from", source, "--json", "--system"]).ok();
         std::fs::write(&json, &document).unwrap();
         assert_eq!(gospy(&["stack", "--from", &json, "--json", "--system"]).ok(), document);
-        // How far into a function a place is, and the runtime's own clock, are not in it; and each reading
-        // takes its own time.
+        // How far into a function a place is, the words of arguments, and the runtime's own clock, are not in
+        // it; and each reading takes its own time.
         let without = |text: String| {
             let lines = text.lines().filter(|line| !line.trim_start().to_lowercase().starts_with("read  "));
             let lines = lines.map(|line| line.split(" +0x").next().unwrap_or(line));
+            let call = |line: &str| (!line.starts_with('\t') && line.ends_with(')')).then(|| line.rfind('(')).flatten();
+            let lines = lines.map(|line| call(line).map_or(line, |arguments| &line[..arguments]));
             lines.map(|line| line.split(" minutes").next().unwrap_or(line).to_owned()).collect::<Vec<_>>()
         };
         for arguments in [

@@ -322,7 +322,8 @@ impl Runner<'_, '_> {
     }
 
     fn snapshot(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<Snapshot, SourceFailure> {
-        let options = CaptureOptions { stacks: true, waits: true, freeze, ..CaptureOptions::default() };
+        let options =
+            CaptureOptions { stacks: true, waits: true, traceback: true, freeze, ..CaptureOptions::default() };
         let captured = self.sources.open(wanted)?.capture(&options);
         captured.map_err(|error| SourceFailure::at(&wanted.location, error))
     }

@@ -15,7 +15,7 @@ use crate::addr::LinkAddr;
 /// Attributes that are looked at beyond one for each byte of `.debug_info`. Most attributes have a
 /// byte at least; those without (constants kept in the abbreviation) must not make a small section
 /// an endless one.
-const SPARE_ATTRIBUTES: u64 = 1 << 20;
+pub(super) const SPARE_ATTRIBUTES: u64 = 1 << 20;
 
 /// Most entries of one unit that have a name that is asked for; a name has one or two.
 const MAX_SAME: usize = 4096;

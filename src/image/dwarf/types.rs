@@ -16,7 +16,7 @@ const MAX_FIELDS: usize = 8192;
 /// Size of a pointer, bytes; Go does not write it down.
 const POINTER: u64 = 8;
 
-type Entry<'a> = DebuggingInformationEntry<Data<'a>>;
+pub(super) type Entry<'a> = DebuggingInformationEntry<Data<'a>>;
 
 /// The types of all units.
 pub(super) struct Types<'a, 'd> {
@@ -93,25 +93,8 @@ impl<'a, 'd> Types<'a, 'd> {
         depth: u32,
     ) -> Result<Option<TypeInfo>, DwarfError> {
         let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
-        // Go refers to types by their offset in the section, C compilers by that in the unit.
-        let (index, at) = match reference {
-            AttributeValue::UnitRef(at) => (index, at),
-            AttributeValue::DebugInfoRef(offset) => {
-                let place = units::index_of(self.headers, offset)
-                    .and_then(|index| Some((index, offset.to_unit_offset(self.headers.get(index)?)?)));
-                let Some(place) = place else { return Ok(None) };
-                place
-            }
-            _ => return Ok(None),
-        };
+        let Some((index, at, entry)) = self.referred(index, reference)? else { return Ok(None) };
         let Some(unit) = self.unit(index)? else { return Ok(None) };
-        let mut entry = None;
-        self.read(&unit, at, |read| {
-            entry = Some(read.clone());
-            false
-        })?;
-        let Some(entry) = entry else { return Ok(None) };
-
         let name = entry.attr_value(gimli::DW_AT_name).and_then(|value| units::text(self.dwarf, value));
         let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
         let size = entry.attr_value(gimli::DW_AT_byte_size).and_then(|value| value.udata_value());
@@ -140,8 +123,34 @@ impl<'a, 'd> Types<'a, 'd> {
         }
     }
 
+    /// The entry that an attribute of unit `index` refers to, with its unit and place.
+    pub(super) fn referred(
+        &mut self,
+        index: usize,
+        reference: AttributeValue<Data<'a>>,
+    ) -> Result<Option<(usize, UnitOffset, Entry<'a>)>, DwarfError> {
+        // Go refers to types by their offset in the section, C compilers by that in the unit.
+        let (index, at) = match reference {
+            AttributeValue::UnitRef(at) => (index, at),
+            AttributeValue::DebugInfoRef(offset) => {
+                let place = units::index_of(self.headers, offset)
+                    .and_then(|index| Some((index, offset.to_unit_offset(self.headers.get(index)?)?)));
+                let Some(place) = place else { return Ok(None) };
+                place
+            }
+            _ => return Ok(None),
+        };
+        let Some(unit) = self.unit(index)? else { return Ok(None) };
+        let mut entry = None;
+        self.read(&unit, at, |read| {
+            entry = Some(read.clone());
+            false
+        })?;
+        Ok(entry.map(|entry| (index, at, entry)))
+    }
+
     /// How many elements the array at `at` has: a count, or an upper bound that is the last index.
-    fn element_count(&mut self, unit: &Unit<'a>, at: UnitOffset) -> Result<Option<u64>, DwarfError> {
+    pub(super) fn element_count(&mut self, unit: &Unit<'a>, at: UnitOffset) -> Result<Option<u64>, DwarfError> {
         let mut count = None;
         self.read(unit, at, |entry| {
             if entry.tag() == gimli::DW_TAG_subrange_type {
@@ -156,7 +165,7 @@ impl<'a, 'd> Types<'a, 'd> {
 
     /// Passes the entry at `at` (depth 0) and its children (depth 1) to `see`, until it returns false or an
     /// entry is damaged.
-    fn read(
+    pub(super) fn read(
         &mut self,
         unit: &Unit<'a>,
         at: UnitOffset,

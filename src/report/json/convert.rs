@@ -12,6 +12,7 @@ use crate::go_names;
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
 use crate::report::labels;
 use crate::report::members::UserPlace;
+use crate::report::traceback::arguments::write_words;
 
 /// RFC 3339 in UTC with all nanoseconds.
 pub(crate) fn time(unix_ns: u64) -> String {
@@ -216,13 +217,16 @@ pub(super) fn warning(warning: &model::Warning) -> Warning<'_> {
 pub(super) fn goroutine<'a>(
     index: &Index<'a>,
     goroutine: &model::Goroutine,
-    with_frames: bool,
+    (with_frames, with_arguments): (bool, bool),
     shared: &mut SharedJson,
 ) -> serde_json::Result<Goroutine<'a, Piece, Piece, Piece>> {
     let symbols = &index.snapshot().symbols;
     let thread = index.thread(goroutine);
     let age = index.age(goroutine);
     let frames = match goroutine.stack {
+        StackState::Known(_) if with_frames && with_arguments => {
+            Some(SharedJson::own(&frames_with_arguments(index, goroutine))?)
+        }
         StackState::Known(id) if with_frames => Some(shared.stack(id, || frames(index, goroutine))?),
         _ => None,
     };
@@ -340,6 +344,29 @@ fn frames<'a>(index: &Index<'a>, goroutine: &model::Goroutine) -> Option<Vec<Fra
     index.stack(goroutine).map(|stack| frames_of(index, stack))
 }
 
+/// The frames of a goroutine's stack with the words of their arguments.
+fn frames_with_arguments<'a>(index: &Index<'a>, goroutine: &model::Goroutine) -> Option<Vec<Frame<'a>>> {
+    let details = index.snapshot().traceback.as_ref();
+    let words = details.and_then(|details| details.arguments.of(goroutine.addr));
+    let stack = index.stack(goroutine)?;
+    let mut frames = frames_of(index, stack);
+    let mut physical = 0;
+    for (frame, place) in frames.iter_mut().zip(&stack.frames) {
+        frame.arguments = Some(None);
+        if frame.inlined {
+            continue;
+        }
+        let words = words.and_then(|words| words.frame(physical, place.fp_offset));
+        physical += 1;
+        frame.arguments = Some(words.map(|words| {
+            let mut text = String::new();
+            write_words(&mut text, &words);
+            text
+        }));
+    }
+    Some(frames)
+}
+
 fn frames_of<'a>(index: &Index<'a>, stack: &model::Stack) -> Vec<Frame<'a>> {
     let symbols = &index.snapshot().symbols;
     let frames = stack.frames.iter().filter_map(|stack_frame| {
@@ -358,6 +385,7 @@ fn frames_of<'a>(index: &Index<'a>, stack: &model::Stack) -> Vec<Frame<'a>> {
             inlined: frame.inlined,
             hidden: stack_frame.hidden,
             language,
+            arguments: None,
         })
     });
     frames.collect()

@@ -39,6 +39,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct JsonOptions {
     /// Whether each goroutine or group comes with its frames.
     pub frames: bool,
+    /// Whether these have their arguments, as far as the snapshot has them.
+    pub arguments: bool,
 }
 
 /// Writes the snapshot as one JSON object on one line. The list has the rows of `answer`; all totals are of
@@ -48,7 +50,8 @@ pub struct JsonOptions {
 /// Those of `out`.
 pub fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: JsonOptions) -> io::Result<()> {
     let positions = answer.positions();
-    let list = List { index: answer.index(), positions: &positions, frames: options.frames };
+    let JsonOptions { frames, arguments } = options;
+    let list = List { index: answer.index(), positions: &positions, frames, arguments };
     let document = document(answer, list, options);
     to_writer(out, &document)?;
     writeln!(out)
@@ -125,6 +128,7 @@ struct List<'a> {
     index: &'a Index<'a>,
     positions: &'a [usize],
     frames: bool,
+    arguments: bool,
 }
 
 impl Serialize for List<'_> {
@@ -133,7 +137,7 @@ impl Serialize for List<'_> {
         let mut list = serializer.serialize_seq(None)?;
         let mut shared = SharedJson::default();
         for goroutine in self.positions.iter().filter_map(|&at| goroutines.get(at)) {
-            let goroutine = convert::goroutine(self.index, goroutine, self.frames, &mut shared);
+            let goroutine = convert::goroutine(self.index, goroutine, (self.frames, self.arguments), &mut shared);
             list.serialize_element(&goroutine.map_err(serde::ser::Error::custom)?)?;
         }
         list.end()

@@ -316,7 +316,8 @@ mod tests {
     fn document(snapshot: &Snapshot, frames: bool) -> Vec<u8> {
         let mut out = Vec::new();
         let index = Index::new(snapshot);
-        json::write(&mut out, &Answer::of(&index, Request::default()), JsonOptions { frames }).unwrap();
+        json::write(&mut out, &Answer::of(&index, Request::default()), JsonOptions { frames, ..Default::default() })
+            .unwrap();
         out
     }
 

@@ -51,6 +51,11 @@ impl SharedJson {
         piece(&mut self.user_places, &mut self.remembered, place, make)
     }
 
+    /// The JSON of what only one goroutine has.
+    pub(super) fn own<T: Serialize>(value: &T) -> serde_json::Result<Piece> {
+        Ok(Piece(to_raw(value)?.into()))
+    }
+
     /// The JSON of what `make` makes of `stack`.
     pub(super) fn stack<T: Serialize>(
         &mut self,
@@ -70,7 +75,7 @@ fn piece<K: Eq + std::hash::Hash, T: Serialize>(
     if let Some(piece) = known.get(&key) {
         return Ok(piece.clone());
     }
-    let piece = Piece(to_raw(&make())?.into());
+    let piece = SharedJson::own(&make())?;
     *remembered = remembered.saturating_add(piece.0.get().len());
     if *remembered <= REMEMBERED {
         known.insert(key, piece.clone());

@@ -26,7 +26,7 @@ fn keys_that_scripts_rely_on() {
         labels: vec![("k", "\u{1b}[31m")],
         ..Default::default()
     });
-    let json = json(builder, JsonOptions { frames: true });
+    let json = json(builder, JsonOptions { frames: true, ..Default::default() });
     assert_eq!(json["schema_version"], 1);
     assert_eq!(json["captured_at"], "2026-05-28T20:26:40.123456789Z");
     for key in ["pid", "exe", "go_version", "arch", "build_id", "gomaxprocs", "uptime_ns"] {

@@ -197,6 +197,10 @@ pub struct Frame<'a> {
     pub hidden: bool,
     /// go or foreign. Open enumeration.
     pub language: &'static str,
+    /// Only with --arguments: the words of its arguments as Go's tracebacks print them; null for a call that was
+    /// inlined, and where they are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Option<String>>,
 }
 
 /// A frame of C, or whatever else Go's own tables do not know.

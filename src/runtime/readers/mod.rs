@@ -3,6 +3,7 @@
 pub mod ancestors;
 pub(crate) mod bulk;
 pub mod collector;
+pub mod debug_settings;
 pub mod goids;
 pub mod labels;
 pub mod memory;

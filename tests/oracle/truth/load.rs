@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::goroutines::{listed, state};
 use super::{gospy_stack, scheduler, summary};
-use crate::support::compare::{by_id, differences, physical_text};
+use crate::support::compare::{by_id, differences};
 use crate::support::{Fixture, Mode, Tally, matrix, schedtrace};
 
 const BUSY: usize = 6;
@@ -77,7 +77,7 @@ fn preempted_goroutines_are_those_of_sigquit() {
                 let Some(ours) = ours.get(id).filter(|ours| ours.state == "runnable") else { continue };
                 runnable += 1;
                 this.compared += own.frames.len();
-                for difference in differences(own, ours, physical_text) {
+                for difference in differences(own, ours) {
                     this.wrong(format!("goroutine {id} {difference}"));
                 }
             }

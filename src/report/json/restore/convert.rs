@@ -355,6 +355,7 @@ impl Restored {
             not_in_go: Default::default(),
             descriptors: Default::default(),
             watched,
+            traceback: None,
             death: self.death.map(|death| model::Death { process: self.target.pid, ..death }),
             target: self.target,
             symbols: Arc::new(self.symbols),
@@ -432,6 +433,7 @@ impl Restored {
         let ancestor = |ancestor: &Ancestor| model::Ancestor {
             id: Goid(ancestor.id),
             frames: ancestor.frames.iter().map(|place| self.frame(place)).collect(),
+            printed: Vec::new(),
             creator: ancestor.creator.as_ref().map(|place| self.frame(place)),
         };
         let ancestors = ancestors.iter().map(ancestor).collect();

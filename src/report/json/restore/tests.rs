@@ -72,7 +72,8 @@ fn died(snapshot: &Snapshot) -> Death {
 fn document(snapshot: &Snapshot) -> String {
     let mut out = Vec::new();
     let index = Index::new(snapshot);
-    write(&mut out, &Answer::of(&index, Request::default()), JsonOptions { frames: true }).unwrap();
+    write(&mut out, &Answer::of(&index, Request::default()), JsonOptions { frames: true, ..Default::default() })
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 
