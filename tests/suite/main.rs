@@ -38,3 +38,4 @@ mod recorded;
 mod run;
 mod top;
 mod top_screens;
+mod waits;
