@@ -209,7 +209,7 @@ fn descriptors_name_themselves_and_their_goroutines() {
         let of = |one: Parked| {
             let mut frontier = Frontier::new(&program.target, BUDGET);
             let found = search(&mut frontier, &Descriptor(&layout), &[one], |_, _| Ok(true)).unwrap();
-            found.first().map(|((_, polled), word)| (polled.fd, polled.direction, polled.deadline_ns, *word))
+            found.first().map(|(of, word)| (of.found.fd, of.found.direction, of.found.deadline_ns, *word))
         };
         let known = |word| Some((7, Direction::Send, Some(99), word));
         assert_eq!(of(parked(&program, &[0, 12, desc])), known(2), "1.{minor}");
@@ -235,7 +235,7 @@ fn semaphores_are_those_that_a_goroutine_is_queued_at_now() {
         let mut frontier = Frontier::new(&program.target, BUDGET);
         let one = parked(&program, &[sudog(0)]);
         let (found, left) = try_words(&mut frontier, &wanted, &[one], |_, _| Ok(true)).unwrap();
-        (found.first().map(|(_, semaphore)| *semaphore), left.len())
+        (found.first().map(|of| of.found), left.len())
     };
     // It was used before.
     assert_eq!(of(), (None, 1));
@@ -255,7 +255,8 @@ fn what_is_not_confirmed_is_searched_for_further_out() {
     let one = parked(&program, &[channel(1), 3, channel(2)]);
     let mut frontier = Frontier::new(&program.target, BUDGET);
     let found = search(&mut frontier, &wanted, &[one], |_, coro| Ok(*coro == channel(2))).unwrap();
-    assert_eq!(found, [((5, channel(2)), 2)]);
+    let found: Vec<_> = found.iter().map(|(of, word)| (of.waiter, of.found, *word)).collect();
+    assert_eq!(found, [(5, channel(2), 2)]);
 }
 
 #[test]
@@ -285,8 +286,10 @@ fn timers_lead_to_channels() {
         let channels: FxHashMap<u64, u32> = [(channel(0), 40), (channel(1), 41)].into_iter().collect();
         let found = |program: &Program| {
             let layouts = (&program.layout.p, program.layout.timer.as_ref().unwrap());
-            let (mut found, mut frontier) = (Vec::new(), Frontier::new(&program.target, BUDGET));
-            timers::search(&mut frontier, layouts, &[Addr(p)], &channels, |n, timer| found.push((n, timer))).unwrap();
+            let mut found = Vec::new();
+            let [mut frontier, mut searching] = [(); 2].map(|()| Frontier::new(&program.target, BUDGET));
+            let frontiers = (&mut frontier, &mut searching);
+            timers::search(frontiers, layouts, &[Addr(p)], &channels, |n, timer| found.push((n, timer))).unwrap();
             found
         };
         let timer = |deadline_ns, source| ChannelTimer { deadline_ns, period_ns: 0, source };
