@@ -143,3 +143,15 @@ fn gaps_are_not_recorded() {
     frontier.words([Addr(BASE), Addr(BASE + 64)]).unwrap();
     assert_eq!(recording.stats().bytes, 16 + 72);
 }
+
+/// Several jobs at one address get its bytes all, in order, and those that cannot be read are left out.
+#[test]
+fn jobs_at_the_same_address_are_all_done() {
+    let target = lists(3);
+    let mut jobs = vec![(Addr(BASE + 4096), 'b'), (Addr(8), 'x'), (Addr(BASE), 'a'), (Addr(BASE + 4096), 'c')];
+    let mut done = Vec::new();
+    let mut frontier = Frontier::new(&target, PLENTY);
+    frontier.jobs(&mut jobs, 16, |addr, job, bytes| done.push((job, addr.0, bytes.u64_at(8).unwrap()))).unwrap();
+    done.sort_unstable();
+    assert_eq!(done, [('a', BASE, 0), ('b', BASE + 4096, 10), ('c', BASE + 4096, 10)]);
+}

@@ -40,3 +40,4 @@ mod run;
 mod targets;
 mod top;
 mod top_screens;
+mod waits;

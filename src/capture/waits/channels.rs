@@ -7,9 +7,10 @@ use super::{Following, WaitMemory, number};
 use crate::addr::Addr;
 use crate::model::wait::{Channel, ObjectState, SelectCase, WaitUnknown};
 use crate::model::{SymbolPool, Wait, WaitObject};
-use crate::process::ReadError;
+use crate::process::{ReadError, unlogged};
+use crate::runtime::frontier::Frontier;
 use crate::runtime::readers::waits::sudogs::{Queued, Waiter};
-use crate::runtime::readers::waits::{channels, sudogs, timers};
+use crate::runtime::readers::waits::{BUDGET, channels, sudogs, timers};
 
 /// What a channel leads to.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +129,12 @@ impl Following<'_> {
         let searched: FxHashMap<u64, u32> =
             unnamed.filter_map(|c| Some((self.objects.get(c.object)?.addr.0, number(c.object)))).collect();
         if !searched.is_empty() {
-            timers::search(&mut frontier, (&layout.p, timer), ps, &searched, |index, timer| {
+            let mut searching = Frontier::new(unlogged(self.process.target), BUDGET);
+            let frontiers = (&mut frontier, &mut searching);
+            let kept = timers::search(frontiers, (&layout.p, timer), ps, &searched, |index, timer| {
                 found.push((index, timer));
             })?;
+            self.record(kept)?;
         }
         for (index, timer) in found {
             if let Some(channel) = channel(&mut self.objects, index as usize) {

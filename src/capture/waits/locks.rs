@@ -7,7 +7,7 @@ use super::{Following, WaitMemory};
 use crate::addr::Addr;
 use crate::model::wait::{LockOperation, ObjectState, WaitUnknown};
 use crate::model::{Wait, WaitKind, WaitObject, WaitObjectId};
-use crate::process::{ReadError, Target, TargetExt as _};
+use crate::process::{ReadError, Target, TargetExt as _, unlogged};
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::sudog::{Sudog, SudogLayout};
 use crate::runtime::mirror::sync_types::SyncLayout;
@@ -110,6 +110,8 @@ struct Lists<'a> {
     known: FxHashMap<u64, Members>,
     /// How many sudogs may still be read.
     left: usize,
+    /// Those that were read for the latest list.
+    followed: Vec<u64>,
 }
 
 /// Who is on a list.
@@ -123,14 +125,21 @@ enum Members {
 impl<'a> Lists<'a> {
     fn new(target: &'a dyn Target, layout: &'a SudogLayout, parked: &[Parked]) -> Self {
         let waiting = parked.iter().map(|one| one.g).collect();
-        Self { target, layout, waiting, known: FxHashMap::default(), left: MAX_FOLLOWED.1 }
+        Self { target, layout, waiting, known: FxHashMap::default(), left: MAX_FOLLOWED.1, followed: Vec::new() }
     }
 
     /// Whether a goroutine is on what seems to be a list. Of a long one only the beginning is looked at.
     fn has(&mut self, list: &Listed, g: u64) -> Result<bool, ReadError> {
         if !self.known.contains_key(&list.addr) {
-            let members = self.follow(list)?.unwrap_or_else(|| Members::Whole(FxHashSet::default()));
-            self.known.insert(list.addr, members);
+            self.followed.clear();
+            let members = self.follow(list)?;
+            if members.is_some() && self.target.recorder().is_some() {
+                // What proves it belongs into a recording, and what was no list does not.
+                for sudog in &self.followed {
+                    let _ = self.target.read_vec(Addr(*sudog), self.layout.size as usize)?;
+                }
+            }
+            self.known.insert(list.addr, members.unwrap_or_else(|| Members::Whole(FxHashSet::default())));
         }
         Ok(match self.known.get(&list.addr) {
             Some(Members::Whole(members)) => members.contains(&g),
@@ -168,7 +177,8 @@ impl<'a> Lists<'a> {
     fn sudog(&mut self, at: u64) -> Result<Option<Sudog>, ReadError> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
-        let bytes = self.target.read_vec(Addr(at), self.layout.size as usize)?;
+        self.followed.push(at);
+        let bytes = unlogged(self.target).read_vec(Addr(at), self.layout.size as usize)?;
         let sudog = bytes.and_then(|bytes| {
             let at_channel = self.layout.channel(&bytes)? != 0;
             Sudog::parse(Addr(at), &bytes, self.layout).filter(|sudog| !at_channel && !sudog.is_select)

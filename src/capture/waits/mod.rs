@@ -24,7 +24,7 @@ use crate::model::{
     Goroutine, StackId, StackState, StrId, SymbolPool, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, Waits,
     Warnings,
 };
-use crate::process::ReadError;
+use crate::process::{MemRange, ReadError, unlogged};
 use crate::runtime::GoProcess;
 use crate::runtime::frontier::Frontier;
 use crate::runtime::mirror::bubble::SynctestBubble;
@@ -242,8 +242,8 @@ impl<'a> Following<'a> {
         parked: &[Parked],
         word: &mut usize,
         mut confirm: impl FnMut(&Parked, &W::Found) -> Result<bool, ReadError>,
-    ) -> Result<Vec<parked::Answer<W>>, ReadError> {
-        let mut frontier = self.frontier();
+    ) -> Result<Vec<(u32, W::Found)>, ReadError> {
+        let mut frontier = Frontier::new(unlogged(self.process.target), BUDGET);
         let (mut found, left) = parked::try_words(&mut frontier, wanted, parked, &mut confirm)?;
         let (sample, rest) = left.split_at(left.len().min(SAMPLE));
         let searched = parked::search(&mut frontier, wanted, sample, &mut confirm)?;
@@ -252,7 +252,7 @@ impl<'a> Following<'a> {
             *counts.entry(*at).or_default() += 1;
         }
         let Some((learned, _)) = counts.into_iter().max_by_key(|(at, count)| (*count, std::cmp::Reverse(*at))) else {
-            return Ok(found);
+            return self.keep(found);
         };
         if found.is_empty() {
             *word = learned;
@@ -273,7 +273,21 @@ impl<'a> Following<'a> {
         let some = left.get(..left.len().min(MAX_SEARCHED)).unwrap_or_default();
         let searched = parked::search(&mut frontier, wanted, some, &mut confirm)?;
         found.extend(searched.into_iter().map(|(answer, _)| answer));
-        Ok(found)
+        self.keep(found)
+    }
+
+    /// Has a recording keep what was found, and nothing else of what was searched.
+    fn keep<F>(&self, answers: Vec<parked::Answer<F>>) -> Result<Vec<(u32, F)>, ReadError> {
+        self.record(answers.iter().map(|answer| answer.memory))?;
+        Ok(answers.into_iter().map(|answer| (answer.waiter, answer.found)).collect())
+    }
+
+    /// Reads memory for a recording, if one is being made.
+    fn record(&self, memory: impl IntoIterator<Item = MemRange>) -> Result<(), ReadError> {
+        if self.process.target.recorder().is_none() {
+            return Ok(());
+        }
+        self.frontier().ranges(memory, |_, _| ())
     }
 
     fn descriptors(&mut self, memory: &mut WaitMemory) -> Result<(), ReadError> {

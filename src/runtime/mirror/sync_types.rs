@@ -110,7 +110,7 @@ impl RwMutexLayout {
     #[must_use]
     pub fn parse(&self, bytes: &[u8], mutex: &MutexLayout) -> Option<RwMutexState> {
         let count = bytes.i32_at(self.reader_count as usize)?;
-        let leaving = bytes.i32_at(self.reader_wait as usize)?;
+        let leaving = bytes.i32_at(self.reader_wait as usize)?.max(0);
         let writer_pending = count < 0;
         // With a writer there, `readerCount` counts those that wait too, and `readerWait` those that it
         // waits for.

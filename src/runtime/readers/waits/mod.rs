@@ -14,3 +14,6 @@ use crate::runtime::frontier::Budget;
 
 /// How much is read of one kind in one capture.
 pub const BUDGET: Budget = Budget { objects: 1 << 24, bytes: 4 << 30, depth: 0 };
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 //!
 //! The functions of the runtime that park a goroutine keep such a pointer in their frames, at the same word for
 //! all goroutines of a program that wait alike. So a few stacks are searched for the word that leads to an
-//! object that names the goroutine, and the others are looked at there.
+//! object that names the goroutine, and the others are looked at there. What else those words lead to may be
+//! anything, and does not belong into a recording: the caller searches unrecorded, and reads again what was found.
 
 use rustc_hash::FxHashMap;
 
@@ -182,7 +183,15 @@ impl Wanted for List<'_> {
 }
 
 /// What was found for a goroutine.
-pub type Answer<W> = (u32, <W as Wanted>::Found);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<F> {
+    /// Number of the waiter.
+    pub waiter: u32,
+    /// What it waits for.
+    pub found: F,
+    /// The memory that shows it.
+    pub memory: MemRange,
+}
 
 /// Looks at one word for each of `parked`: returns what was found and `confirm` confirms, and those for which
 /// nothing was.
@@ -194,24 +203,26 @@ pub fn try_words<W: Wanted>(
     wanted: &W,
     parked: &[Parked],
     mut confirm: impl FnMut(&Parked, &W::Found) -> Result<bool, ReadError>,
-) -> Result<(Vec<Answer<W>>, Vec<Parked>), ReadError> {
+) -> Result<(Vec<Answer<W::Found>>, Vec<Parked>), ReadError> {
     let (before, len) = wanted.window();
     let mut jobs: Vec<(Addr, u32)> = Vec::with_capacity(parked.len());
     for (index, one) in (0_u32..).zip(parked) {
         jobs.extend(candidate(one.word, before).map(|addr| (addr, index)));
     }
-    let mut found: Vec<Option<W::Found>> = vec![None; parked.len()];
+    let mut found: Vec<Option<(Addr, W::Found)>> = vec![None; parked.len()];
     frontier.jobs(&mut jobs, len, |addr, index, bytes| {
         let index = index as usize;
         if let Some((one, place)) = parked.get(index).zip(found.get_mut(index)) {
-            *place = wanted.find(one.g, addr.0, bytes);
+            *place = wanted.find(one.g, addr.0, bytes).map(|found| (addr, found));
         }
     })?;
     let mut left = Vec::new();
     let mut out = Vec::with_capacity(parked.len());
     for (one, found) in parked.iter().zip(found) {
         match found {
-            Some(found) if confirm(one, &found)? => out.push((one.waiter, found)),
+            Some((start, found)) if confirm(one, &found)? => {
+                out.push(Answer { waiter: one.waiter, found, memory: MemRange { start, len } });
+            }
             _ => left.push(*one),
         }
     }
@@ -234,7 +245,7 @@ pub fn search<W: Wanted>(
     wanted: &W,
     parked: &[Parked],
     mut confirm: impl FnMut(&Parked, &W::Found) -> Result<bool, ReadError>,
-) -> Result<Vec<(Answer<W>, usize)>, ReadError> {
+) -> Result<Vec<(Answer<W::Found>, usize)>, ReadError> {
     let (before, len) = wanted.window();
     let by_sp: FxHashMap<u64, u32> = parked.iter().map(|one| one.sp).zip(0..).collect();
     let stacks = parked.iter().map(|one| {
@@ -248,18 +259,19 @@ pub fn search<W: Wanted>(
             jobs.extend(candidate(word, before).map(|addr| (addr, (index, number))));
         }
     })?;
-    let mut found: Vec<(u32, u32, W::Found)> = Vec::new();
+    let mut found: Vec<(u32, u32, Addr, W::Found)> = Vec::new();
     frontier.jobs(&mut jobs, len, |addr, (index, number), bytes| {
         let one = parked.get(index as usize).and_then(|one| wanted.find(one.g, addr.0, bytes));
-        found.extend(one.map(|found| (index, number, found)));
+        found.extend(one.map(|found| (index, number, addr, found)));
     })?;
-    found.sort_unstable_by_key(|(index, number, _)| (*index, *number));
-    let mut out: Vec<(Answer<W>, usize)> = Vec::new();
+    found.sort_unstable_by_key(|(index, number, ..)| (*index, *number));
+    let mut out: Vec<(Answer<W::Found>, usize)> = Vec::new();
     for of_one in found.chunk_by(|(a, ..), (b, ..)| a == b) {
-        for (index, number, found) in of_one {
-            let Some(one) = parked.get(*index as usize) else { break };
-            if confirm(one, found)? {
-                out.push(((one.waiter, *found), *number as usize));
+        for &(index, number, start, found) in of_one {
+            let Some(one) = parked.get(index as usize) else { break };
+            if confirm(one, &found)? {
+                let memory = MemRange { start, len };
+                out.push((Answer { waiter: one.waiter, found, memory }, number as usize));
                 break;
             }
         }

@@ -66,20 +66,21 @@ pub fn of_channels(
     })
 }
 
-/// Looks through the timers of the Ps at `ps` for those of `channels`.
+/// Looks through the timers of the Ps at `ps` for those of `channels`. All timers are read with `searching`, and
+/// the memory of those that were found is returned.
 ///
 /// # Errors
 /// When the target could not be read.
 pub fn search(
-    frontier: &mut Frontier<'_>,
+    (frontier, searching): (&mut Frontier<'_>, &mut Frontier<'_>),
     (p, timer): (&PLayout, &TimerLayout),
     ps: &[Addr],
     channels: &FxHashMap<u64, u32>,
     mut each: impl FnMut(u32, ChannelTimer),
-) -> Result<(), ReadError> {
+) -> Result<Vec<MemRange>, ReadError> {
     // Elements of the newer heap have a time beside the pointer.
     let (Some(slice), size) = (p.timers_heap.or(p.timers_slice), if p.timers_heap.is_some() { 16 } else { 8 }) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let headers = ps.iter().map(|p| MemRange { start: Addr(p.0.wrapping_add(slice.into())), len: 16 });
     let (mut arrays, mut left) = (Vec::new(), MAX_TIMERS);
@@ -102,28 +103,37 @@ pub fn search(
         let pointers = bytes.chunks_exact(size as usize).filter_map(|element| element.u64_at(0));
         timers.extend(pointers.filter(|&timer| timer != 0).map(|timer| (Addr(timer), ())));
     })?;
-    let mut closures: Vec<(Addr, ChannelTimer)> = Vec::new();
-    read_timers(frontier, timer, &mut timers, |(), timer| {
-        if let Some(&index) = channels.get(&timer.arg.data) {
+    let mut kept = Vec::new();
+    let mut closures: Vec<(Addr, (Addr, ChannelTimer))> = Vec::new();
+    let size = timer.size as usize;
+    searching.jobs(&mut timers, size, |addr, (), bytes| {
+        let Some(timer) = Timer::parse(addr, bytes, timer) else { return };
+        let data = timer.arg.data;
+        if let Some(&index) = channels.get(&data) {
             if let Some(timer) = timer.of_channel(TimerSource::Time) {
+                kept.push(MemRange { start: addr, len: size });
                 each(index, timer);
             }
-        } else if timer.arg.data != 0
+        } else if data != 0
             && timer.period == 0
-            && let Some(timer_of) = timer.of_channel(TimerSource::Context)
+            && let Some(timer) = timer.of_channel(TimerSource::Context)
         {
-            closures.push((Addr(timer.arg.data), timer_of));
+            closures.push((Addr(data), (addr, timer)));
         }
     })?;
-    let mut contexts: Vec<(Addr, ChannelTimer)> = Vec::new();
-    frontier.jobs(&mut closures, 8 * (1 + CAPTURED), |_, timer, bytes| {
-        let captured = bytes.chunks_exact(8).skip(1).filter_map(|word| word.u64_at(0));
-        let contexts_of = captured.filter(|word| word.is_multiple_of(8)).filter_map(|word| word.checked_add(DONE));
-        contexts.extend(contexts_of.map(|done| (Addr(done), timer)));
+    // A context's timer, its closure, and the context.
+    let mut contexts: Vec<(Addr, (Addr, Addr, ChannelTimer))> = Vec::new();
+    let captured = 8 * (1 + CAPTURED);
+    searching.jobs(&mut closures, captured, |closure, (at, timer), bytes| {
+        let words = bytes.chunks_exact(8).skip(1).filter_map(|word| word.u64_at(0));
+        let done = words.filter(|word| word.is_multiple_of(8)).filter_map(|word| word.checked_add(DONE));
+        contexts.extend(done.map(|done| (Addr(done), (at, closure, timer))));
     })?;
-    frontier.jobs(&mut contexts, 8, |_, timer, bytes| {
+    searching.jobs(&mut contexts, 8, |done, (at, closure, timer), bytes| {
         if let Some(&index) = bytes.u64_at(0).and_then(|channel| channels.get(&channel)) {
+            kept.extend([(at, size), (closure, captured), (done, 8)].map(|(start, len)| MemRange { start, len }));
             each(index, timer);
         }
-    })
+    })?;
+    Ok(kept)
 }
