@@ -12,7 +12,7 @@ use super::decode::{Decoder, Extra};
 use super::fields;
 use super::goroutines::Collected;
 use super::scheduler::SchedulerState;
-use super::waits::Scene;
+use super::waits::{Look, Scene};
 use crate::addr::Addr;
 use crate::model::{
     Ancestor, AncestorsId, Goid, Goroutine, Label, LabelsId, StrId, SymbolPool, Waits, WarningCode, Warnings,
@@ -85,12 +85,13 @@ impl Follow<'_> {
         pool: &mut SymbolPool,
         (collected, state, runs): (&mut Collected, &SchedulerState, bool),
         warnings: &mut Warnings,
+        look: &mut Look<'_>,
     ) -> Result<Waits, ReadError> {
         let seeds = std::mem::take(&mut collected.waits);
         let ps = state.processors.iter().map(|p| p.addr).collect();
         let scene = Scene { process: self.process, ps, runs, let_go: &self.let_go };
         let Collected { goroutines, recorded, .. } = collected;
-        scene.read(&seeds, goroutines, (decoder.waits(), pool), recorded, warnings)
+        scene.read(&seeds, goroutines, (decoder.waits(), pool), recorded, warnings, look)
     }
 
     fn panics(&self, extras: &[Extra], pool: &mut SymbolPool, collected: &mut Collected) -> Result<(), ReadError> {

@@ -53,10 +53,10 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// Looks at the threads of `ms` and at their descriptors. `ms` were read before the goroutines.
-    pub(super) fn read(process: GoProcess<'_>, ms: &[M]) -> Result<Self, ReadError> {
+    /// Looks at the threads of `ms`, at their descriptors, and at `fds`. `ms` were read before the goroutines.
+    pub(super) fn read(process: GoProcess<'_>, ms: &[M], fds: &BTreeSet<i32>) -> Result<Self, ReadError> {
         let mut looks = Self::at_threads(process, ms, |tid| process.target.registers(tid))?;
-        looks.descriptors = Descriptors::of(process.target, &looks.wanted(process.arch()))?;
+        looks.add_descriptors(process, fds)?;
         looks.check(process)?;
         Ok(looks)
     }
@@ -69,9 +69,12 @@ impl Looks {
         Ok(looks)
     }
 
-    /// Reads the descriptors when the program runs again, so that it is not stopped for longer.
-    pub(super) fn add_descriptors(&mut self, process: GoProcess<'_>) -> Result<(), ReadError> {
-        self.descriptors = Descriptors::of(process.target, &self.wanted(process.arch()))?;
+    /// Reads the descriptors of the threads, and `fds`. Of a program that was stopped, this is when it runs again,
+    /// so that it is not stopped for longer.
+    pub(super) fn add_descriptors(&mut self, process: GoProcess<'_>, fds: &BTreeSet<i32>) -> Result<(), ReadError> {
+        let mut wanted = self.wanted(process.arch());
+        wanted.extend(fds);
+        self.descriptors = Descriptors::of(process.target, &wanted)?;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! An opened target: what is worked out once, and any number of captures.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,10 +31,11 @@ use super::symbolize::Symbolizer;
 use super::target_info::target_info;
 use super::unwind::{Start, Unwinder};
 use super::waits::WaitMemory;
+use super::waits::describe::describe;
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{
-    Death, FreezeInfo, Goroutine, NotInGo, Reading, Snapshot, SymbolPool, Waits, WarningCode, Warnings,
+    Death, FreezeInfo, Goroutine, NotInGo, Reading, Snapshot, SymbolPool, WaitObject, Waits, WarningCode, Warnings,
 };
 use crate::process::{Backend, Clock, Descriptors, Ended, Limitation, ReadError, Target, TargetExt};
 use crate::runtime::mirror::m::M;
@@ -314,7 +316,21 @@ impl Session {
         let follow = Follow { process, let_go };
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         let runs = !matches!(process.target.backend(), Backend::Core | Backend::Capture);
-        let waits = follow.waits(&mut self.decoder, pool, (&mut collected, &state, runs), warnings)?;
+        let mut looks = None;
+        let mut look = |fds: &BTreeSet<i32>, objects: &mut [WaitObject]| {
+            if !options.system_calls {
+                return Ok(());
+            }
+            if process.target.backend() == Backend::Capture {
+                describe(objects, &Descriptors::of(process.target, fds)?);
+                return Ok(());
+            }
+            let found = Looks::read(process, &state.ms, fds)?;
+            describe(objects, &found.descriptors);
+            looks = Some(found);
+            Ok(())
+        };
+        let waits = follow.waits(&mut self.decoder, pool, (&mut collected, &state, runs), warnings, &mut look)?;
         if options.c_frames {
             match &recorded {
                 Some(recorded) => recorded.give_c_stacks(&mut collected.goroutines, pool),
@@ -330,7 +346,7 @@ impl Session {
             None => None,
         };
         let (not_in_go, descriptors) = match options.system_calls {
-            true => self.not_in_go(&state, &collected.goroutines, pool)?,
+            true => self.not_in_go(looks.unwrap_or_default(), &collected.goroutines, pool)?,
             false => Default::default(),
         };
         Ok(Read { clock, state, collected, waits, freeze, death, not_in_go, descriptors })
@@ -339,17 +355,14 @@ impl Session {
     /// What goroutines in system calls and in C do; from the recording, if the target is one.
     fn not_in_go(
         &mut self,
-        state: &SchedulerState,
+        looks: Looks,
         goroutines: &[Goroutine],
         pool: &mut SymbolPool,
     ) -> Result<(NotInGo, Descriptors), ReadError> {
         let process = self.opened.process();
         let (not_in_go, descriptors) = match not_in_go::recorded(process, pool)? {
             Some(recorded) => recorded,
-            None => {
-                let looks = Looks::read(process, &state.ms)?;
-                (looks.attach(process, goroutines, &mut self.c_stacks, pool), looks.descriptors)
-            }
+            None => (looks.attach(process, goroutines, &mut self.c_stacks, pool), looks.descriptors),
         };
         not_in_go::record(process, &not_in_go, pool);
         Ok((not_in_go, descriptors))
@@ -396,12 +409,19 @@ impl Session {
         let max_goid = process.max_goid()?;
         let follow = Follow { process, let_go: FxHashSet::default() };
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
-        let waits = follow.waits(&mut self.decoder, pool, (&mut collected, &still.state, true), warnings)?;
+        let looks = &mut still.looks;
+        let mut look = |fds: &BTreeSet<i32>, objects: &mut [WaitObject]| {
+            if options.system_calls {
+                looks.add_descriptors(process, fds)?;
+                describe(objects, &looks.descriptors);
+            }
+            Ok(())
+        };
+        let waits = follow.waits(&mut self.decoder, pool, (&mut collected, &still.state, true), warnings, &mut look)?;
         self.c_stacks.attach(process, &still.in_c, &mut collected.goroutines, pool);
         collected.recorded.add_c_stacks(&collected.goroutines, pool);
         let mut not_in_go = NotInGo::default();
         if options.system_calls {
-            still.looks.add_descriptors(process)?;
             not_in_go = still.looks.attach(process, &collected.goroutines, &mut self.c_stacks, pool);
             not_in_go::record(process, &not_in_go, pool);
         }

@@ -67,7 +67,14 @@ impl TargetArgs {
     }
 
     pub(super) fn options(&self, dead: bool) -> CaptureOptions {
-        CaptureOptions { stacks: true, dead, waits: true, freeze: self.freeze, ..CaptureOptions::default() }
+        CaptureOptions {
+            stacks: true,
+            dead,
+            waits: true,
+            system_calls: true,
+            freeze: self.freeze,
+            ..CaptureOptions::default()
+        }
     }
 }
 

@@ -174,6 +174,24 @@ pub enum Protocol {
     Other(String),
 }
 
+impl Protocol {
+    /// Its usual name: `TCP`, `unix`, `netlink`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::UdpLite => "UDP-Lite",
+            Self::Icmp => "ICMP",
+            Self::Raw(_) => "raw IP",
+            Self::Packet => "packet",
+            Self::Unix(_) => "unix",
+            Self::Netlink(_) => "netlink",
+            Self::Other(name) => name,
+        }
+    }
+}
+
 /// The kind of a unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

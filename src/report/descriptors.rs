@@ -52,15 +52,11 @@ fn open_file(file: &OpenFile) -> String {
 #[must_use]
 pub fn socket(socket: &Socket) -> String {
     let mut text = match &socket.protocol {
-        Some(Protocol::Tcp) => "TCP".to_owned(),
-        Some(Protocol::Udp) => "UDP".to_owned(),
-        Some(Protocol::UdpLite) => "UDP-Lite".to_owned(),
-        Some(Protocol::Icmp) => "ICMP".to_owned(),
         Some(Protocol::Raw(protocol)) => format!("raw IP protocol {protocol}"),
         Some(Protocol::Packet) => "packet socket".to_owned(),
-        Some(Protocol::Unix(_)) => "unix".to_owned(),
         Some(Protocol::Netlink(family)) => format!("netlink {}", netlink_family(*family)),
         Some(Protocol::Other(name)) => format!("{} socket", clean(name)),
+        Some(other) => other.name().to_owned(),
         None => "socket".to_owned(),
     };
     let is_unix = matches!(socket.protocol, Some(Protocol::Unix(_)));

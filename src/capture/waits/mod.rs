@@ -7,9 +7,12 @@ mod again;
 mod channels;
 mod class;
 mod coroutines;
+pub(super) mod describe;
 mod holders;
 mod locks;
 mod seed;
+
+use std::collections::BTreeSet;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -56,6 +59,10 @@ impl WaitMemory {
     }
 }
 
+/// Asks the kernel for descriptors, and adds what it says to the objects. What it says of a descriptor that a
+/// goroutine waits for is right if the goroutine still waits afterwards: closing the descriptor would wake it.
+pub(super) type Look<'a> = dyn FnMut(&BTreeSet<i32>, &mut [WaitObject]) -> Result<(), ReadError> + 'a;
+
 /// What following waits needs of a capture.
 pub(super) struct Scene<'a> {
     pub(super) process: GoProcess<'a>,
@@ -77,6 +84,7 @@ impl Scene<'_> {
         (memory, pool): (&mut WaitMemory, &mut SymbolPool),
         recorded: &mut Recorded,
         warnings: &mut Warnings,
+        look: &mut Look<'_>,
     ) -> Result<Waits, ReadError> {
         let mut following = Following {
             process: self.process,
@@ -95,6 +103,8 @@ impl Scene<'_> {
         following.coroutines(memory, pool)?;
         following.name_types(memory, pool)?;
         following.channel_timers(&self.ps, pool)?;
+        let fds = describe::numbers(&following.objects);
+        look(&fds, &mut following.objects)?;
         if self.runs {
             following.compare_again()?;
         }

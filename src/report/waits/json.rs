@@ -281,7 +281,7 @@ fn holder_of<'a>(index: &Index<'a>, by_id: &ById, of: &LikelyHolder) -> Holder<'
     let snapshot = index.snapshot();
     let position = by_id.position(of.goroutine);
     let goroutine = position.and_then(|position| snapshot.goroutines.get(position));
-    let waits_for = |goroutine: &Goroutine| Some(words::waits(snapshot, snapshot.waiting_on(goroutine)?));
+    let waits_for = |goroutine: &Goroutine| words::waits(snapshot, goroutine);
     let chain = position.map(|position| Chain::from(index, by_id, position));
     let next = |chain: &Chain| -> Vec<usize> { chain.steps.iter().skip(1).map(|step| step.goroutine).collect() };
     Holder {

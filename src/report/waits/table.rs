@@ -136,10 +136,10 @@ fn holder(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
     };
     if let Some(position) = shown.by_id.position(first.goroutine).filter(|_| shown.is_wide) {
         let chain = Chain::from(shown.index, shown.by_id, position);
-        let own = snapshot.goroutines.get(position).and_then(|goroutine| snapshot.waiting_on(goroutine));
+        let own = snapshot.goroutines.get(position).and_then(|goroutine| words::waits(snapshot, goroutine));
         let does = match (own, chain.end) {
             (Some(_), ChainEnd::Cycle(_)) => "waits in a cycle".to_owned(),
-            (Some(wait), _) => words::waits(snapshot, wait),
+            (Some(does), _) => does,
             (None, _) => snapshot
                 .goroutines
                 .get(position)

@@ -67,10 +67,8 @@ fn lines(index: &Index<'_>, goroutine: &Goroutine) -> Vec<String> {
         lines.push(format!("at {}  {}", words.line(), words.source).trim_end().to_owned());
     }
     let for_long = index.age(goroutine).map(|known| format!(", for at least {}", age(known.at_least_ns)));
-    let does = match snapshot.waiting_on(goroutine) {
-        Some(wait) => words::waits(snapshot, wait),
-        None => format!("is {}", clean(index.state_text(goroutine))),
-    };
+    let does = words::waits(snapshot, goroutine);
+    let does = does.unwrap_or_else(|| format!("is {}", clean(index.state_text(goroutine))));
     lines.push(format!("{does}{}", for_long.unwrap_or_default()));
     if let Some(wait) = snapshot.waiting_on(goroutine) {
         for (_, object) in snapshot.waits.objects_of(wait).take(4) {

@@ -1,10 +1,13 @@
 //! What goroutines wait on, in words. Everything is cleaned.
 
+use crate::addr::Arch;
+use crate::model::Goroutine;
 use crate::model::{
     Channel, ChannelTimer, DescriptorDetails, Direction, LockOperation, MutexState, ObjectState, Snapshot, TimerSource,
     Wait, WaitKind, WaitObject, WaitUnknown,
 };
 use crate::report::clean::clean;
+use crate::report::descriptors;
 use crate::report::units::{age, count, counted};
 
 /// What an object is, with its address: `chan main.Job 0xc000012345`.
@@ -135,8 +138,20 @@ fn mutex_state(mutex: MutexState, parts: &mut Vec<String>) {
     }
 }
 
-/// What a goroutine does there, as a part of a sentence: `waits to receive from chan int 0xc…`.
-pub(crate) fn waits(snapshot: &Snapshot, wait: &Wait) -> String {
+/// What a goroutine waits for, as a part of a sentence: `waits to receive from chan int 0xc…`. `None` unless it
+/// is blocked, and that was read.
+pub(crate) fn waits(snapshot: &Snapshot, goroutine: &Goroutine) -> Option<String> {
+    let wait = snapshot.waiting_on(goroutine)?;
+    Some(match (wait, snapshot.not_in_go.get(goroutine.addr)) {
+        (Wait::Syscall | Wait::C, Some(outside)) => {
+            let arch = if snapshot.target.arch == Arch::Arm64.name() { Arch::Arm64 } else { Arch::Amd64 };
+            format!("is in {}", descriptors::outside(outside, arch, &snapshot.descriptors, &snapshot.symbols))
+        }
+        _ => waits_for(snapshot, wait),
+    })
+}
+
+fn waits_for(snapshot: &Snapshot, wait: &Wait) -> String {
     let named = |id| snapshot.waits.object(id).map_or_else(|| "an object".to_owned(), |of| object(snapshot, of));
     match wait {
         Wait::Channel { channel: None, direction } => match direction {
