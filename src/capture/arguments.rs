@@ -108,15 +108,8 @@ impl ArgumentReader {
     ) -> Read {
         let number = self.number(unwinder, node);
         let slots = usize::try_from(number).ok().and_then(|index| self.slots.get(index));
-        self.buffer.clear();
-        for slot in slots.map_or(&[][..], |slots| slots) {
-            let size = usize::from(slot.size);
-            let at = sp.checked_add(slot.offset).filter(|at| at.checked_add(size as u64).is_some_and(|end| end <= hi));
-            let word = at.and_then(|at| word(part, at, size));
-            if word.is_none() && at.is_some() && !part.whole {
-                return Read::Longer;
-            }
-            self.buffer.push(word);
+        if !read_words(slots.map_or(&[], |slots| slots), sp, hi, part, &mut self.buffer) {
+            return Read::Longer;
         }
         match details.arguments.insert(g, number, self.buffer.drain(..)) {
             true => Read::Done,
@@ -171,9 +164,60 @@ impl ArgumentReader {
     }
 }
 
+/// Reads the words at `slots` of a stack that starts at `sp` and ends below `hi` into `words`; `false` where more of it
+/// has to be read. A word that lies outside, or cannot be read, is `None`.
+fn read_words(slots: &[Slot], sp: u64, hi: u64, part: StackPart<'_>, words: &mut Vec<Option<u64>>) -> bool {
+    words.clear();
+    for slot in slots {
+        let size = usize::from(slot.size);
+        let at = sp.checked_add(slot.offset).filter(|at| at.checked_add(size as u64).is_some_and(|end| end <= hi));
+        let word = at.and_then(|at| word(part, at, size));
+        if word.is_none() && at.is_some() && !part.whole {
+            return false;
+        }
+        words.push(word);
+    }
+    true
+}
+
 /// The `size` bytes at `at`, as a number.
 fn word(part: StackPart<'_>, at: u64, size: usize) -> Option<u64> {
     let start = usize::try_from(at.checked_sub(part.start)?).ok()?;
     let bytes = part.bytes.get(start..start.checked_add(size)?)?;
     Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words at the edges of a part of a stack, and outside of it.
+    #[test]
+    fn words_are_those_of_the_bytes_that_were_read() {
+        let bytes: Vec<u8> = (1..=16).collect();
+        let part = StackPart { start: 0x1000, bytes: &bytes, whole: false };
+        assert_eq!(word(part, 0x1000, 8), Some(0x0807_0605_0403_0201));
+        assert_eq!(
+            (word(part, 0x100f, 1), word(part, 0x1002, 2), word(part, 0x1000, 0)),
+            (Some(16), Some(0x0403), Some(0))
+        );
+        for (at, size) in [(0xfff, 1), (0x100f, 2), (0x1010, 1), (0, 8), (u64::MAX, 8)] {
+            assert_eq!(word(part, at, size), None, "{at:#x}");
+        }
+    }
+
+    /// A stack that is longer than what was read of it is asked for; one that ends there is not.
+    #[test]
+    fn more_of_a_stack_is_read_only_where_there_is_more() {
+        let slots = [Slot { offset: 0, size: 8 }, Slot { offset: 8, size: 8 }, Slot { offset: u64::MAX, size: 8 }];
+        let part = |whole| StackPart { start: 0x1000, bytes: &[7; 8], whole };
+        let mut words = Vec::new();
+        assert!(!read_words(&slots, 0x1000, 0x2000, part(false), &mut words));
+        assert!(read_words(&slots, 0x1000, 0x2000, part(true), &mut words));
+        let first = Some(0x0707_0707_0707_0707);
+        assert_eq!(words, [first, None, None]);
+        // What is past the end of the stack is not part of it.
+        assert!(read_words(&slots, 0x1000, 0x1008, part(false), &mut words));
+        assert_eq!(words, [first, None, None]);
+    }
 }

@@ -150,7 +150,7 @@ pub(super) struct StackArgs {
     ///
     /// On a line below each frame: what the function was given, unless it has assigned to the parameter
     /// since; ? for what may be stale. A program without DWARF takes --bin with a build that has it.
-    #[arg(long, conflicts_with_all = ["json", "folded", "pprof"], hide_short_help = true)]
+    #[arg(long, conflicts_with_all = ["json", "folded", "pprof", "group", "similar"], hide_short_help = true)]
     pub(super) values: bool,
     /// With --values: the beginnings of strings too
     ///
@@ -176,7 +176,9 @@ pub(super) struct StackArgs {
 
 impl StackArgs {
     pub(super) fn options(&self) -> CaptureOptions {
-        let traceback = self.arguments || !(self.list.json || self.folded || self.pprof.is_some());
+        // Members of a group differ in what only a traceback shows.
+        let grouped = self.group || self.similar;
+        let traceback = self.arguments || !(self.list.json || self.folded || self.pprof.is_some() || grouped);
         let c_frames = self.c_frames || self.list.json;
         let (values, strings) = (self.values, self.strings);
         CaptureOptions { c_frames, traceback, values, strings, ..self.target.options(false) }

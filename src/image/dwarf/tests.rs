@@ -28,6 +28,12 @@ const ABBREVIATIONS: &[u8] = &[
     12, 0x01, 1, 0x49, 0x10, 0, 0,                        // array_type: type
     13, 0x21, 0, 0x2f, 0x0b, 0, 0,                        // subrange_type: upper_bound
     14, 0x13, 0, 0x03, 0x08, 0x3c, 0x19, 0, 0,            // structure_type: name, declaration
+    15, 0x2e, 1, 0x03, 0x08, 0x11, 0x01, 0, 0,            // subprogram: name, low_pc
+    16, 0x05, 0, 0x03, 0x08, 0x4b, 0x0c, 0x49, 0x10, 0, 0, // formal_parameter: name, variable_parameter, type
+    17, 0x24, 0, 0x03, 0x08, 0x80, 0x52, 0x0b, 0, 0,      // base_type: name, go_kind
+    18, 0x13, 1, 0x03, 0x08, 0x80, 0x52, 0x0b, 0, 0,      // structure_type: name, go_kind
+    19, 0x2e, 1, 0x11, 0x1b, 0, 0,                        // subprogram: low_pc by index
+    20, 0x05, 0, 0x31, 0x10, 0, 0,                        // formal_parameter: abstract_origin
     0,
 ];
 
@@ -222,11 +228,11 @@ fn entries_without_size_and_tables_without_end_are_given_up() {
     // One abbreviation with 60 attributes that take no bytes (DW_FORM_implicit_const), and a unit of
     // entries of one byte each.
     let mut abbreviations = ABBREVIATIONS[..ABBREVIATIONS.len() - 1].to_vec();
-    abbreviations.extend([20, 0x34, 0]);
+    abbreviations.extend([30, 0x34, 0]);
     abbreviations.extend([0x3b, 0x21, 7].repeat(60));
     abbreviations.extend([0, 0, 0]);
     let long = Info::default().unit(4, "runtime", GO, |info| {
-        info.raw(&[20; 30_000]);
+        info.raw(&[30; 30_000]);
     });
     let dwarf = open(&long.finish(), &abbreviations, &[]).unwrap().unwrap();
     assert!(matches!(dwarf.find(STRUCTS, &[], &[]), Err(DwarfError::TooMuch { .. })));
@@ -239,7 +245,66 @@ fn entries_without_size_and_tables_without_end_are_given_up() {
     assert_eq!(dwarf.find(STRUCTS, &[], &[]).unwrap().damaged_units, 3);
 }
 
+/// Functions with parameters: by address, and by index of the address with the names elsewhere; a structure that
+/// contains itself.
+fn functions(version: u16) -> Vec<u8> {
+    Info::default()
+        .unit(version, "main", GO, |info| {
+            info.label("int8").entry(17, "int8").raw(&[3]);
+            info.label("string").entry(17, "string").raw(&[24]);
+            info.label("named").entry(6, "main.name").reference("string");
+            info.label("loop").entry(18, "main.loop").raw(&[25]);
+            info.entry(4, "again").raw(&[0]).reference("loop");
+            info.raw(&[0]);
+            info.entry(15, "main.f").raw(&0x9000_u64.to_le_bytes());
+            info.label("a").entry(16, "a").raw(&[0]).reference("int8");
+            info.entry(16, "b").raw(&[0]).reference("named");
+            info.entry(16, "result").raw(&[1]).reference("string");
+            info.entry(16, "c").raw(&[0]).reference("loop");
+            info.raw(&[0]);
+            info.raw(&[19, 1]);
+            info.raw(&[20]).reference("a");
+            info.raw(&[0]);
+        })
+        .finish()
+}
+
+fn entries() -> BTreeSet<LinkAddr> {
+    [0x9000, 0x9001, 0x9002].map(LinkAddr).into()
+}
+
+#[test]
+fn parameters_are_found_by_the_entries_of_their_functions() {
+    for version in [4, 5] {
+        let dwarf = open(&functions(version), ABBREVIATIONS, &addresses()).unwrap().unwrap();
+        let found = dwarf.parameters(&entries()).unwrap();
+        assert_eq!(found.keys().map(|entry| entry.0).collect::<Vec<_>>(), [0x9000, 0x9001]);
+        let of = |entry: u64| &found[&LinkAddr(entry)];
+        let [a, b, c] = &of(0x9000)[..] else { panic!("{:?}", of(0x9000)) };
+        assert_eq!((a.name.as_str(), a.kind.name.as_str(), &a.kind.shape), ("a", "int8", &Shape::Int(1)));
+        assert_eq!((b.name.as_str(), b.kind.name.as_str(), &b.kind.shape), ("b", "main.name", &Shape::String));
+        // It has no end, so what it is made of is not known from some depth on.
+        assert_eq!((c.name.as_str(), c.kind.name.as_str()), ("c", "main.loop"));
+        assert_eq!(of(0x9001), std::slice::from_ref(a));
+    }
+}
+
 proptest! {
+    #[test]
+    fn changed_functions_do_not_panic(
+        changes in prop::collection::vec((0..3_usize, any::<prop::sample::Index>(), any::<u8>()), 1..10),
+        version in 4..6_u16,
+    ) {
+        let mut sections = [functions(version), ABBREVIATIONS.to_vec(), addresses()];
+        for (section, at, value) in changes {
+            let at = at.index(sections[section].len());
+            sections[section][at] = value;
+        }
+        if let Ok(Some(dwarf)) = open(&sections[0], &sections[1], &sections[2]) {
+            let _ = dwarf.parameters(&entries());
+        }
+    }
+
     #[test]
     fn changed_bytes_do_not_panic(
         changes in prop::collection::vec((0..3_usize, any::<prop::sample::Index>(), any::<u8>()), 1..10),
