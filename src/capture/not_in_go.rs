@@ -4,8 +4,9 @@
 //! thread until it returns, so the answer is accepted only if it was in the same call the whole time: the M
 //! had the same goroutine and the same counts of calls before the goroutines were read and after the thread
 //! was looked at, the goroutine has the state, id and stack pointer that it was captured with, and the
-//! thread's stack pointer is on the goroutine's own stack, or the M is in C. The rest is said to have moved.
-//! Descriptors are read before the last of these checks.
+//! thread's stack pointer is on the goroutine's own stack, or the M is in C and its thread is in no code of Go.
+//! The rest is said to have moved, or to be unknown where the thread is elsewhere, as all are in core files that a crashing program makes
+//! of itself. Descriptors are read before the last of these checks.
 
 use std::collections::BTreeSet;
 
@@ -129,13 +130,20 @@ impl Looks {
             let evidence = |m: &M| (m.curg, m.procid, m.syscalltick, m.incgo, m.ncgocall);
             let same = ms.get(look.m.addr).is_some_and(|now| evidence(now) == evidence(&look.m));
             let g = gs.get(Addr(look.m.curg)).filter(|g| same && g.status() == Status::Syscall);
-            let on_it = |g: &&G| match &look.activity {
-                // A goroutine in C is on the scheduler's stack, or on one of its own making.
-                ThreadActivity::Blocked { sp, .. } if !look.m.incgo => (g.stack_lo..=g.syscallsp).contains(&sp.0),
-                ThreadActivity::Ended => false,
-                _ => true,
+            look.g = g.filter(|_| look.activity != ThreadActivity::Ended).copied();
+            let (Some(g), ThreadActivity::Blocked { sp, pc, .. }) = (look.g, &look.activity) else { continue };
+            // One in C is on the scheduler's stack, or on one of its own making; but it runs no code of Go.
+            let elsewhere = match look.m.incgo {
+                true => process.is_go_code(pc.0),
+                false => !(g.stack_lo..=g.syscallsp).contains(&sp.0),
             };
-            look.g = g.filter(on_it).copied();
+            if elsewhere {
+                let reason = "a thread does not do what its goroutine does, as in a signal handler";
+                look.activity = ThreadActivity::Unknown(reason.to_owned());
+                look.pc = None;
+                look.polled.clear();
+                self.why_unknown.get_or_insert_with(|| reason.to_owned());
+            }
         }
         Ok(())
     }

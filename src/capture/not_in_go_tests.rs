@@ -104,9 +104,16 @@ fn what_moved_is_said_to_have_moved() {
     let inside = STACK + 0x700;
     // The thread is elsewhere than on the goroutine's stack below where it left Go.
     for sp in [STACK - 8, STACK + 0x808, STACK + 0x1000] {
-        let target = target(&layout, false).with_activities(TID, [blocked(Some(READ), sp)]);
-        assert_eq!(outside(&target, false, |_| {}).0.activity, Activity::Moved, "{sp:#x}");
+        let target = self::target(&layout, false).with_activities(TID, [blocked(Some(READ), sp)]);
+        let (found, _, all) = outside(&target, false, |_| {});
+        assert_eq!(found.activity, Activity::Unknown, "{sp:#x}");
+        assert!(all.why_unknown().unwrap().contains("signal handler"));
     }
+    // It is in C, and its thread in code of Go.
+    let text = session().program().module.text.start;
+    let handler = ThreadActivity::Blocked { call: Some(READ), sp: Addr(0x7ffe_0000), pc: Addr(text) };
+    let target = self::target(&layout, true).with_activities(TID, [handler]);
+    assert_eq!(outside(&target, true, |_| {}).0.activity, Activity::Unknown);
     // The M or the goroutine is in another call now.
     let m = |at: u32| M_ADDR + u64::from(at);
     let g = |at: u32| CURG + u64::from(at);
@@ -120,14 +127,14 @@ fn what_moved_is_said_to_have_moved() {
         (g(layout.g.m), M_ADDR + 8),
         (g(layout.g.syscallsp), STACK + 0x900),
     ] {
-        let target = target(&layout, false).with_activities(TID, [blocked(Some(READ), inside)]);
+        let target = self::target(&layout, false).with_activities(TID, [blocked(Some(READ), inside)]);
         target.memory(|memory| memory.put_u64(Addr(at), value));
         assert_eq!(outside(&target, false, |_| {}).0.activity, Activity::Moved, "{at:#x}");
     }
     // It left its system call after its thread was looked at: before that it must be in one.
     let seen = std::sync::atomic::AtomicUsize::new(0);
     let status = g(layout.g.atomicstatus);
-    let target = target(&layout, false).with_activities(TID, [blocked(Some(READ), inside)]).with_hook(
+    let target = self::target(&layout, false).with_activities(TID, [blocked(Some(READ), inside)]).with_hook(
         move |_, range, memory| {
             if range.start.0 == CURG && seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
                 memory.put(Addr(status), &[2]);

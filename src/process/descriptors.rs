@@ -3,16 +3,18 @@
 //! Only what is asked for is read. The process runs on, and may close and reuse descriptors meanwhile: each
 //! answer is true of one moment, and a caller who knows what uses a descriptor checks afterwards that it still
 //! does. What was closed is said to be closed, and what cannot be read is unknown, with the reason. Files are
-//! never opened, and asking for their kind never waits for a file server (`AT_STATX_DONT_SYNC`).
+//! never opened (`O_PATH` only names them), and asking for their kind never waits for a file server
+//! (`AT_STATX_DONT_SYNC`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use rustix::fs::{AtFlags, FileType, StatxFlags, getxattr, readlinkat, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, getxattr, openat, readlink, readlinkat, statx};
 use serde::{Deserialize, Serialize};
 
 use super::descriptor::{Descriptor, FileKind, OpenFile, Pipe, PipeEnd, Protocol, Socket, UnixKind};
@@ -143,9 +145,7 @@ impl Reader<'_> {
                     return Descriptor::Unknown { reason: self.dir.why_unreadable(&format!("fd/{fd}"), &error) };
                 }
             };
-            let found = self.of_link(&name, &link);
-            // What a link alone says is of one moment.
-            if matches!(found, Descriptor::Socket(_)) || self.link(&name).is_ok_and(|now| now == link) {
+            if let Some(found) = self.of_link(&name, &link) {
                 return found;
             }
         }
@@ -156,24 +156,29 @@ impl Reader<'_> {
         Ok(readlinkat(&self.fd_dir, name, Vec::new())?)
     }
 
-    /// The descriptor whose link reads `link`.
-    fn of_link(&self, name: &str, link: &CStr) -> Descriptor {
+    /// The descriptor whose link reads `link`; `None` when it is another one by now.
+    fn of_link(&self, name: &str, link: &CStr) -> Option<Descriptor> {
         let link = String::from_utf8_lossy(link.to_bytes());
-        if link.starts_with('/') || link.starts_with("(unreachable)/") {
-            return self.file(name, &link);
+        if is_path(&link) {
+            return match self.hold(name) {
+                Some((held, path)) => is_path(&path).then(|| file(&path, kind(&held))),
+                // What it is called is certain all the same.
+                None => Some(file(&link, None)),
+            };
         }
         let inode = |kind: &str| link.strip_prefix(kind)?.strip_prefix(":[")?.strip_suffix(']')?.parse().ok();
         if let Some(inode) = inode("socket") {
-            return Descriptor::Socket(Socket::unknown(inode));
+            return Some(Descriptor::Socket(Socket::unknown(inode)));
         }
         if let Some(inode) = inode("pipe") {
-            return Descriptor::Pipe(Pipe { inode, end: self.end(name) });
+            return Some(Descriptor::Pipe(Pipe { inode, end: self.end(name, inode) }));
         }
         if inode("pidfd").is_some() {
-            return self.pidfd(name);
+            return Some(self.pidfd(name));
         }
         let anonymous = link.strip_prefix("anon_inode:").map(|name| name.trim_matches(['[', ']']));
-        match anonymous {
+        // The fields of `fdinfo` are those of one kind of descriptor alone.
+        Some(match anonymous {
             Some("eventfd") => {
                 let count = self.field(name, "eventfd-count:");
                 Descriptor::Eventfd { count: count.and_then(|count| u64::from_str_radix(&count, 16).ok()) }
@@ -185,39 +190,29 @@ impl Reader<'_> {
             Some("pidfd") => self.pidfd(name),
             Some("io_uring") => Descriptor::IoUring,
             _ => Descriptor::Other { name: link.into_owned() },
+        })
+    }
+
+    /// Holds on to what a descriptor refers to without opening it, so that all that is asked is of the same.
+    fn hold(&self, name: &str) -> Option<(OwnedFd, String)> {
+        let held = openat(&self.fd_dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let link = readlink(own_path(&held), Vec::new()).ok()?;
+        Some((held, String::from_utf8_lossy(link.to_bytes()).into_owned()))
+    }
+
+    /// The end of the pipe with that inode; unknown before Linux 5.14, where `fdinfo` has no inode.
+    fn end(&self, name: &str, inode: u64) -> Option<PipeEnd> {
+        /// `O_ACCMODE`
+        const ACCESS: u32 = 0o3;
+        let text = self.dir.text(format!("fdinfo/{name}")).ok()?;
+        if field(&text, "ino:")?.parse() != Ok(inode) {
+            return None;
         }
-    }
-
-    fn file(&self, name: &str, link: &str) -> Descriptor {
-        let (path, deleted) = match link.strip_suffix(DELETED) {
-            Some(path) => (path, true),
-            None => (link, false),
-        };
-        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-        let stat = statx(&self.fd_dir, name, flags, StatxFlags::TYPE);
-        let kind = stat.ok().and_then(|stat| match FileType::from_raw_mode(stat.stx_mode.into()) {
-            FileType::RegularFile => Some(FileKind::Regular),
-            FileType::Directory => Some(FileKind::Directory),
-            FileType::CharacterDevice if is_terminal(stat.stx_rdev_major) => Some(FileKind::Terminal),
-            FileType::CharacterDevice => Some(FileKind::CharacterDevice),
-            FileType::BlockDevice => Some(FileKind::BlockDevice),
-            FileType::Fifo => Some(FileKind::Fifo),
+        match u32::from_str_radix(field(&text, "flags:")?, 8).ok()? & ACCESS {
+            0 => Some(PipeEnd::Read),
+            1 => Some(PipeEnd::Write),
+            2 => Some(PipeEnd::Both),
             _ => None,
-        });
-        Descriptor::File(OpenFile { path: path.to_owned(), deleted, kind })
-    }
-
-    /// The permissions of the link are those that the descriptor was opened with (`tid_fd_revalidate`,
-    /// fs/proc/fd.c).
-    fn end(&self, name: &str) -> Option<PipeEnd> {
-        const READ: u16 = 0o400;
-        const WRITE: u16 = 0o200;
-        let stat = statx(&self.fd_dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MODE).ok()?;
-        match (stat.stx_mode & READ != 0, stat.stx_mode & WRITE != 0) {
-            (true, true) => Some(PipeEnd::Both),
-            (true, false) => Some(PipeEnd::Read),
-            (false, true) => Some(PipeEnd::Write),
-            (false, false) => None,
         }
     }
 
@@ -236,8 +231,7 @@ impl Reader<'_> {
 
     /// What stands after `key` in the descriptor's `fdinfo`.
     fn field(&self, name: &str, key: &str) -> Option<String> {
-        let text = self.dir.text(format!("fdinfo/{name}")).ok()?;
-        text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
+        field(&self.dir.text(format!("fdinfo/{name}")).ok()?, key).map(str::to_owned)
     }
 
     /// Completes the sockets among `found`.
@@ -256,12 +250,7 @@ impl Reader<'_> {
             match known.get(&socket.inode) {
                 Some(known) => *socket = known.clone(),
                 // Not bound, of another network namespace, or of a protocol without a table.
-                None => {
-                    let protocol = self.protocol(*fd);
-                    let link = format!("socket:[{}]", socket.inode);
-                    let same = self.link(&fd.to_string()).is_ok_and(|now| now.to_bytes() == link.as_bytes());
-                    socket.protocol = protocol.filter(|_| same);
-                }
+                None => socket.protocol = self.protocol(*fd, socket.inode),
             }
         }
     }
@@ -277,11 +266,10 @@ impl Reader<'_> {
     }
 
     /// The protocol by its name in the kernel (`sockfs_xattr_get`, net/socket.c), which is known of any socket.
-    fn protocol(&self, fd: i32) -> Option<Protocol> {
+    fn protocol(&self, fd: i32, inode: u64) -> Option<Protocol> {
         let mut name = [0; 64];
-        // By pid: that the process is still there is checked in the end.
-        let path = format!("/proc/{}/fd/{fd}", self.dir.pid());
-        let len = getxattr(path, "system.sockprotoname", &mut name).ok()?;
+        let (held, _) = self.hold(&fd.to_string()).filter(|(_, link)| *link == format!("socket:[{inode}]"))?;
+        let len = getxattr(own_path(&held), "system.sockprotoname", &mut name).ok()?;
         let name = CStr::from_bytes_until_nul(name.get(..len)?).ok()?.to_str().ok()?;
         Some(match name {
             "TCP" | "TCPv6" => Protocol::Tcp,
@@ -294,6 +282,43 @@ impl Reader<'_> {
             name => Protocol::Other(name.to_owned()),
         })
     }
+}
+
+/// Whether a link is a path, and not the name of something that has none.
+fn is_path(link: &str) -> bool {
+    link.starts_with('/') || link.starts_with("(unreachable)/")
+}
+
+/// A file with that link.
+fn file(link: &str, kind: Option<FileKind>) -> Descriptor {
+    let (path, deleted) = match link.strip_suffix(DELETED) {
+        Some(path) => (path, true),
+        None => (link, false),
+    };
+    Descriptor::File(OpenFile { path: path.to_owned(), deleted, kind })
+}
+
+fn kind(held: &OwnedFd) -> Option<FileKind> {
+    let stat = statx(held, "", AtFlags::STATX_DONT_SYNC | AtFlags::EMPTY_PATH, StatxFlags::TYPE).ok()?;
+    match FileType::from_raw_mode(stat.stx_mode.into()) {
+        FileType::RegularFile => Some(FileKind::Regular),
+        FileType::Directory => Some(FileKind::Directory),
+        FileType::CharacterDevice if is_terminal(stat.stx_rdev_major) => Some(FileKind::Terminal),
+        FileType::CharacterDevice => Some(FileKind::CharacterDevice),
+        FileType::BlockDevice => Some(FileKind::BlockDevice),
+        FileType::Fifo => Some(FileKind::Fifo),
+        _ => None,
+    }
+}
+
+/// A descriptor of ours as a path.
+fn own_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// What stands after `key` on a line of its own.
+fn field<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim)
 }
 
 /// Whether a character device of this major number is a terminal: virtual and serial ones, `/dev/tty`, and

@@ -35,7 +35,7 @@ fn socket(file: &impl AsRawFd) -> Socket {
     }
 }
 
-fn file(path: &Path, deleted: bool, kind: FileKind) -> Descriptor {
+fn named(path: &Path, deleted: bool, kind: FileKind) -> Descriptor {
     Descriptor::File(OpenFile { path: path.to_str().unwrap().to_owned(), deleted, kind: Some(kind) })
 }
 
@@ -46,23 +46,23 @@ fn files_are_named() {
     let regular = File::create(&path).unwrap();
     // Such a name cannot be told from that of a deleted file.
     let cut = directory.path().join("a \u{1b}[2J");
-    assert_eq!(one(&regular), file(&cut, true, FileKind::Regular));
+    assert_eq!(one(&regular), named(&cut, true, FileKind::Regular));
     let path = directory.path().join("log");
     let regular = File::create(&path).unwrap();
-    assert_eq!(one(&regular), file(&path, false, FileKind::Regular));
+    assert_eq!(one(&regular), named(&path, false, FileKind::Regular));
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(one(&regular), file(&path, true, FileKind::Regular));
+    assert_eq!(one(&regular), named(&path, true, FileKind::Regular));
     let open = File::open(directory.path()).unwrap();
-    assert_eq!(one(&open), file(directory.path(), false, FileKind::Directory));
+    assert_eq!(one(&open), named(directory.path(), false, FileKind::Directory));
     let null = Path::new("/dev/null");
-    assert_eq!(one(&File::open(null).unwrap()), file(null, false, FileKind::CharacterDevice));
+    assert_eq!(one(&File::open(null).unwrap()), named(null, false, FileKind::CharacterDevice));
     let fifo = directory.path().join("fifo");
     nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     let open = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
-    assert_eq!(one(&open), file(&fifo, false, FileKind::Fifo));
+    assert_eq!(one(&open), named(&fifo, false, FileKind::Fifo));
     let terminal = nix::pty::openpty(None, None).unwrap();
     let name = std::fs::read_link(format!("/proc/self/fd/{}", terminal.slave.as_raw_fd())).unwrap();
-    assert_eq!(one(&terminal.slave), file(&name, false, FileKind::Terminal));
+    assert_eq!(one(&terminal.slave), named(&name, false, FileKind::Terminal));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn the_kernels_own_objects_are_known() {
     let Descriptor::Timerfd { remaining_ns: Some(left) } = one(&descriptor) else { panic!() };
     assert!((3_500_000_000_000..=3_600_000_000_000).contains(&left), "{left}");
     let memory = memfd::memfd_create("a b", memfd::MFdFlags::empty()).unwrap();
-    assert_eq!(one(&memory), file(Path::new("/memfd:a b"), true, FileKind::Regular));
+    assert_eq!(one(&memory), named(Path::new("/memfd:a b"), true, FileKind::Regular));
     let mut child = Command::new("sleep").arg("100").spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     let process = crate::process::syscalls::pidfd_open(pid).unwrap();
@@ -215,7 +215,7 @@ fn closed_descriptors_are_closed_and_all_can_be_asked_for() {
     let all = read_all(&dir);
     assert_eq!(all.iter().count(), listed());
     assert!(matches!(all.get(0), Some(Descriptor::Pipe(Pipe { end: Some(PipeEnd::Read), .. }))));
-    assert_eq!(all.get(1), Some(&file(Path::new("/dev/null"), false, FileKind::CharacterDevice)));
+    assert_eq!(all.get(1), Some(&named(Path::new("/dev/null"), false, FileKind::CharacterDevice)));
     child.kill().unwrap();
     // A zombie has no descriptors: nothing of it is "closed".
     while dir.stat().unwrap().state != 'Z' {

@@ -268,6 +268,40 @@ fn a_moving_program_is_never_shown_in_a_call_that_it_does_not_make() {
     }
 }
 
+/// A Go program that crashes has its threads in a handler of signals then: what they were in is not made up.
+#[test]
+fn core_files_of_crashes_make_no_calls_up() {
+    use crate::support::core_dump::{killed_for_core, with_core_limit};
+    for (version, mode) in [("1.19", Mode::Sw), ("1.27.3", Mode::Cgo)] {
+        let dir = tempfile::tempdir().unwrap();
+        let binary = Fixture::build("calls", version, mode);
+        let mut command = with_core_limit(&binary, dir.path());
+        command.env("GOTRACEBACK", "crash");
+        let mut running = Running::spawn(command);
+        running.wait_ready();
+        let waits = settle(&running);
+        running.signal(nix::sys::signal::Signal::SIGABRT);
+        let (core, _) = killed_for_core(running, dir.path());
+        let found = snapshot(Box::new(CoreTarget::open(&core, &CoreOptions::default()).unwrap()));
+        let mut seen = BTreeMap::<String, u32>::new();
+        for (function, wait) in &waits {
+            let Some(outside) = in_function(&found, function).and_then(|g| found.not_in_go.get(g.addr)) else {
+                continue;
+            };
+            let key = match outside.activity {
+                Activity::In(call) => {
+                    assert_eq!(wait["call"].as_str(), call.name(ARCH), "{version} {function}");
+                    "in its call".to_owned()
+                }
+                other => format!("{other:?}"),
+            };
+            *seen.entry(key).or_default() += 1;
+        }
+        println!("{version} {}: {seen:?}, {:?}", mode.name(), found.not_in_go.why_unknown());
+        assert!(seen.values().sum::<u32>() >= 8, "{seen:?}");
+    }
+}
+
 /// A process in a network namespace of its own, whose sockets no table of ours has.
 #[test]
 fn sockets_of_another_network_namespace_are_found() {
