@@ -340,6 +340,15 @@ impl Elf {
         self.read_file(self.offset_of(addr)?, len)
     }
 
+    /// Fills `buf` from a link address on, as far as the file-backed part of its segment goes, and returns how
+    /// many bytes there were (before relocation).
+    pub fn read_up_to(&self, addr: LinkAddr, buf: &mut [u8]) -> usize {
+        let left = self.segments.iter().find_map(|segment| segment.file_bytes_from(addr)).unwrap_or(0);
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        let (Some(offset), Some(buf)) = (self.offset_of(addr), buf.get_mut(..most)) else { return 0 };
+        self.bytes.read_up_to(offset, buf)
+    }
+
     /// `len` bytes at a file offset; a large read bypasses the cache.
     fn read_file(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
         // The length is checked before anything is allocated for it.

@@ -5,15 +5,12 @@ use std::sync::Arc;
 use super::Pclntab;
 use super::function::Function;
 use super::header::Format;
+use super::tables::{FuncData, PcData};
 use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt;
 
 /// Maximum nesting of inlined calls accepted.
 const MAX_INLINE_DEPTH: usize = 1024;
-/// Number of the funcdata table with inlined calls (`abi.FUNCDATA_InlTree`, 1.16 to 1.27).
-const FUNCDATA_INL_TREE: u32 = 3;
-/// Number of the pcdata table with its indices (`abi.PCDATA_InlTreeIndex`).
-const PCDATA_INL_TREE_INDEX: u32 = 2;
 
 /// A logical frame: a function and its position in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +36,7 @@ impl Pclntab {
     pub fn source_frames(&self, function: &Function, pc: LinkAddr) -> Vec<SourceFrame> {
         let mut frames = Vec::new();
         let mut pc = pc;
-        if let Some(tree) = self.funcdata(function, FUNCDATA_INL_TREE) {
+        if let Ok(Some(tree)) = self.funcdata(function, FuncData::InlineTree) {
             while frames.len() < MAX_INLINE_DEPTH
                 && let Some(call) = self.inlined_call(function, tree, pc)
             {
@@ -68,7 +65,7 @@ impl Pclntab {
     }
 
     fn inlined_call(&self, function: &Function, tree: LinkAddr, pc: LinkAddr) -> Option<InlinedCall> {
-        let index = u64::try_from(self.pcdata(function, PCDATA_INL_TREE_INDEX, pc)?).ok()?;
+        let index = u64::try_from(self.pcdata(function, PcData::InlineTreeIndex, pc).ok()?).ok()?;
         let size = self.header.format.inlined_call_size();
         let at = self.elf.offset_of(LinkAddr(tree.0.checked_add(index.checked_mul(size)?)?))?;
         let mut bytes = [0_u8; 20];

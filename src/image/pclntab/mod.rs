@@ -10,6 +10,7 @@ mod header;
 mod inline;
 mod names;
 mod pcvalue;
+mod tables;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::bytes::FieldsExt;
 pub use function::{FuncFlags, Function};
 pub use header::{Format, Header};
 pub use inline::SourceFrame;
+pub use tables::{FuncData, PcData, Unreadable};
 
 /// Maximum length of a function or file name, bytes. Names of generic instances reach a few
 /// thousand.
@@ -184,32 +186,6 @@ impl Pclntab {
     #[must_use]
     pub fn has_frame_size(&self, function: &Function) -> bool {
         function.pcsp != 0
-    }
-
-    fn pcdata(&self, function: &Function, table: u32, pc: LinkAddr) -> Option<i32> {
-        if table >= function.npcdata {
-            return None;
-        }
-        let at = function.record.checked_add(self.header.format.func_size())?.checked_add(4 * u64::from(table))?;
-        self.pc_value(function, self.elf.bytes().u32(at)?, pc)
-    }
-
-    fn funcdata(&self, function: &Function, table: u32) -> Option<LinkAddr> {
-        if table >= u32::from(function.nfuncdata) {
-            return None;
-        }
-        let after_pcdata = function
-            .record
-            .checked_add(self.header.format.func_size())?
-            .checked_add(4 * u64::from(function.npcdata))?;
-        if self.header.format == Format::Go116 {
-            let aligned = after_pcdata.checked_add(function.record.wrapping_sub(after_pcdata) & 7)?;
-            let addr = self.elf.bytes().u64(aligned.checked_add(8 * u64::from(table))?)?;
-            return (addr != 0).then_some(LinkAddr(addr));
-        }
-        let offset = self.elf.bytes().u32(after_pcdata.checked_add(4 * u64::from(table))?)?;
-        (offset != u32::MAX).then_some(())?;
-        Some(LinkAddr(self.gofunc?.0.checked_add(offset.into())?))
     }
 
     /// File and line of the code at `pc`; `("?", 0)` where the table has none, as the runtime prints.
