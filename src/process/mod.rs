@@ -45,7 +45,8 @@ mod syscalls;
 mod target;
 
 pub use description::{
-    BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, ThreadInfo, Tid, Usage,
+    BlockedThread, Clock, Ended, GeneralRegisters, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, ThreadInfo,
+    Tid, Usage,
 };
 pub use error::{ErrorKind, ReadError, TargetError};
 pub use freeze::await_none_held;

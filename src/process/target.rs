@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::description::{
-    BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, ThreadInfo, Tid, Usage,
+    BlockedThread, Clock, Ended, GeneralRegisters, Mapping, MemRange, ProcessInfo, Registers, ThreadInfo, Tid, Usage,
 };
 use super::error::{ReadError, TargetError};
 use super::frozen::{FreezeOptions, FreezeWhich, Frozen};
@@ -165,6 +165,12 @@ pub trait Target: Send + Sync {
 
     /// Registers of a thread that are known without stopping it, as in a core file.
     fn registers(&self, tid: Tid) -> Option<Registers> {
+        let _ = tid;
+        None
+    }
+
+    /// All general registers of a thread that stands still for good, as in a core file.
+    fn general_registers(&self, tid: Tid) -> Option<GeneralRegisters> {
         let _ = tid;
         None
     }

@@ -38,6 +38,7 @@ mod fixtures_selftest;
 mod freeze;
 mod freeze_safety;
 mod image;
+mod leaks;
 mod limits;
 mod live;
 mod made_up_runtime;

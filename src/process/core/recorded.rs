@@ -50,6 +50,8 @@ impl CoreTarget {
             memory,
             threads: facts.threads.iter().map(facts::ThreadFacts::info).collect(),
             registers,
+            // Nothing in a capture could be proven by them: it has no heap.
+            general: BTreeMap::new(),
             auxv: notes.auxv,
             ended: facts.ended.map(Into::into),
             files: Files::Inside { files: files.collect() },

@@ -10,8 +10,8 @@ use super::memory::Memory;
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
 use crate::process::{
-    Backend, Clock, Ended, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Remembered,
-    Target, TargetError, ThreadInfo, Tid,
+    Backend, Clock, Ended, GeneralRegisters, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats,
+    Registers, Remembered, Target, TargetError, ThreadInfo, Tid,
 };
 
 pub(super) const AT_PHDR: u64 = 3;
@@ -26,6 +26,7 @@ pub struct CoreTarget {
     pub(super) mappings: Vec<Mapping>,
     pub(super) threads: Vec<ThreadInfo>,
     pub(super) registers: BTreeMap<Tid, Registers>,
+    pub(super) general: BTreeMap<Tid, GeneralRegisters>,
     pub(super) auxv: Vec<(u64, u64)>,
     pub(super) clock: Clock,
     pub(super) ended: Option<Ended>,
@@ -195,6 +196,10 @@ impl Target for CoreTarget {
 
     fn registers(&self, tid: Tid) -> Option<Registers> {
         self.registers.get(&tid).copied()
+    }
+
+    fn general_registers(&self, tid: Tid) -> Option<GeneralRegisters> {
+        self.general.get(&tid).cloned()
     }
 
     fn ended(&self) -> Option<Ended> {

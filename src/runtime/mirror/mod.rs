@@ -15,6 +15,7 @@ pub mod go_type;
 pub mod labels;
 pub mod m;
 pub mod mcache;
+pub mod mheap;
 pub mod moduledata;
 pub mod mspan;
 pub mod mstats;
@@ -22,6 +23,8 @@ pub mod p;
 pub mod panic;
 pub mod sched;
 pub mod sema_root;
+pub mod special;
+pub mod sudog;
 pub mod timer;
 
 use crate::addr::Addr;
