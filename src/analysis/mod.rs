@@ -14,6 +14,7 @@ pub mod findings;
 pub mod group;
 pub mod index;
 pub mod labels;
+pub mod leaks;
 pub mod place;
 pub mod quantity;
 pub mod same_wait;

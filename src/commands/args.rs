@@ -102,6 +102,9 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy doctor\n  gospy doctor 4242\n  \
                                  gospy doctor 4242 --bin ./server-with-symbols")]
     Doctor(DoctorArgs),
+    /// Find goroutines that nobody can wake any more
+    #[command(after_long_help = LEAKS_EXAMPLES)]
+    Leaks(LeaksArgs),
     /// Compare the goroutines of two snapshots
     #[command(after_long_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
@@ -139,7 +142,7 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
                                  gospy schema check > check.schema.json")]
     Schema {
-        /// snapshot (summary, stack), diff, check, capture, doctor, ps, top
+        /// snapshot (summary, stack), diff, check, capture, doctor, ps, top, leaks
         #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
         of: SchemaOf,
     },
@@ -162,6 +165,8 @@ pub(super) enum SchemaOf {
     Ps,
     /// A line of what top prints
     Top,
+    /// What leaks prints
+    Leaks,
 }
 
 impl Command {
@@ -173,6 +178,7 @@ impl Command {
             Self::Top(arguments) => arguments.target.look_up(finder),
             Self::Capture(arguments) => arguments.target.look_up(finder),
             Self::Doctor(arguments) => arguments.running.look_up(arguments.target.as_ref(), finder),
+            Self::Leaks(arguments) => arguments.target.look_up(finder),
             Self::Diff(arguments) => arguments.look_up(finder),
             Self::Check(arguments) => arguments.look_up(finder),
             Self::Help { .. }
@@ -222,6 +228,26 @@ Examples:
 A capture holds what every command shows, and what that takes of the binary. It is small, checked, and
 can be read years later on any machine without the binary, without root and without Go. An existing
 file is replaced only if it is a capture, and only when the new one is complete; links and devices never.";
+
+const LEAKS_EXAMPLES: &str = "\
+Examples:
+  gospy leaks prometheus
+  gospy leaks 4242 --freeze=all
+  gospy leaks --from server.core
+  gospy leaks 4242 --json | jq '.leaks | {grade, total}'
+
+A goroutine is leaked when nothing that can still run can reach what it waits for. The answer is certain
+when nothing moved while the heap was read: the program was stopped (--freeze=all), it is a core file, or
+no Go code ran. Otherwise it is confirmed: found twice, a second apart.";
+
+#[derive(Args, Debug)]
+pub(super) struct LeaksArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// One JSON object instead of text
+    #[arg(long, short)]
+    pub(super) json: bool,
+}
 
 /// Which program.
 #[derive(Args, Debug)]

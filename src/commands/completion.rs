@@ -94,7 +94,7 @@ pub(super) fn pids() -> ArgValueCandidates {
 /// Commands and topics.
 pub(super) fn helped() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let commands = ["summary", "stack", "top", "capture", "ps", "doctor", "diff", "check", "run"];
+        let commands = ["summary", "stack", "top", "capture", "ps", "doctor", "leaks", "diff", "check", "run"];
         commands.into_iter().chain(topics::NAMES).map(CompletionCandidate::new).collect()
     })
 }

@@ -10,7 +10,7 @@ use super::files::{is_dash, write_file};
 use super::streams::Streams;
 use super::{Exit, Failure, exit};
 use crate::new_file::{Directory, Goal, PUBLIC, Replace};
-use crate::report::{captures, check, diff, doctor, json, processes};
+use crate::report::{captures, check, diff, doctor, json, leaks, processes};
 use crate::top::stream;
 
 pub(super) fn man(directory: Option<&Path>, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
@@ -77,6 +77,7 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::Doctor => doctor::schema(),
         SchemaOf::Ps => processes::schema(),
         SchemaOf::Top => stream::schema(),
+        SchemaOf::Leaks => leaks::schema(),
     };
     streams.finish(|out| {
         json::to_writer_pretty(out, &schema)?;

@@ -11,6 +11,7 @@ use crate::capture::{
     CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, SourceError,
     record,
 };
+use crate::heap::{self, HeapError, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
@@ -48,6 +49,23 @@ impl Sources for Live {
             return Err(TargetError::NoSuchProcess { pid }.into());
         }
         Ok(recorded)
+    }
+
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        freeze: bool,
+        stop: &mut dyn FnMut(Duration),
+    ) -> Result<(Snapshot, Leaks), Failure> {
+        let (target, bin) = target(wanted)?;
+        let session = Session::open(target, &OpenOptions { bin, thorough: false });
+        let mut session = session.map_err(|error| not_opened(error, wanted))?;
+        let options = LeakOptions { freeze, ..LeakOptions::default() };
+        let leaks = heap::find(session.process(), &options, &Progress::default(), stop).map_err(not_walked)?;
+        // What is leaked stays where it is: it is found there afterwards.
+        let options = CaptureOptions { stacks: true, ..CaptureOptions::default() };
+        let snapshot = Session::capture(&mut session, &options).map_err(not_captured)?;
+        Ok((snapshot, leaks))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
@@ -163,6 +181,15 @@ impl Source for Restored {
         let mut snapshot = self.0.clone();
         snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
         Ok(snapshot)
+    }
+}
+
+fn not_walked(error: HeapError) -> Failure {
+    match error {
+        HeapError::Read(error) => TargetError::Read(error).into(),
+        HeapError::Target(error) => error.into(),
+        HeapError::Capture(error) => not_captured(error),
+        error => Failure::new(Exit::Error, error.to_string()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Exit, Failure};
 use crate::capture::{CaptureOptions, FreezeMode};
+use crate::heap::Leaks;
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
@@ -82,6 +83,18 @@ pub trait Sources {
     /// # Errors
     /// With the reason, what to do, and the status to end with.
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), Failure>;
+
+    /// Finds the goroutines of one that nobody can wake, and reads all of them. `stop` is told before the program
+    /// is stopped how long that will take, about.
+    ///
+    /// # Errors
+    /// With the reason, what to do, and the status to end with.
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        freeze: bool,
+        stop: &mut dyn FnMut(Duration),
+    ) -> Result<(Snapshot, Leaks), Failure>;
 
     /// Finds out how reading one would go, or what this machine allows, and the status to end with.
     ///

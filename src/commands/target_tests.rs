@@ -23,6 +23,15 @@ impl Sources for Machine {
         Err(Failure::new(Exit::Error, format!("opened {} {:?}", wanted.name(), wanted.start_ticks)))
     }
 
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        _: bool,
+        _: &mut dyn FnMut(std::time::Duration),
+    ) -> Result<(Snapshot, crate::heap::Leaks), Failure> {
+        Err(Failure::new(Exit::Error, format!("opened {} {:?}", wanted.name(), wanted.start_ticks)))
+    }
+
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
         let name = wanted.map_or("this machine".to_owned(), TargetSpec::name);
         Err(Failure::new(Exit::Error, format!("opened {name} {:?}", wanted.and_then(|wanted| wanted.start_ticks))))

@@ -35,6 +35,15 @@ impl Sources for Fake {
         Err(Failure::new(Exit::NoProcess, format!("there is no {}", wanted.name())))
     }
 
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        _: bool,
+        _: &mut dyn FnMut(std::time::Duration),
+    ) -> Result<(Snapshot, crate::heap::Leaks), Failure> {
+        Err(Failure::new(Exit::Error, format!("opened {} {:?}", wanted.name(), wanted.start_ticks)))
+    }
+
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {
         let check =
             Check { name: "process_vm_readv".into(), passed: Some(false), value: format!("refused\u{1b}{HOSTILE}") };
@@ -105,6 +114,15 @@ impl Sources for Settling {
         freeze: Option<crate::capture::FreezeMode>,
     ) -> Result<(ElfImage, Snapshot), Failure> {
         Fake(snapshot(1)).record(wanted, freeze)
+    }
+
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        _: bool,
+        _: &mut dyn FnMut(std::time::Duration),
+    ) -> Result<(Snapshot, crate::heap::Leaks), Failure> {
+        Err(Failure::new(Exit::Error, format!("opened {} {:?}", wanted.name(), wanted.start_ticks)))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Exit), Failure> {

@@ -14,6 +14,7 @@ pub mod findings;
 pub mod folded;
 pub mod json;
 pub mod labels;
+pub mod leaks;
 pub mod matching;
 pub mod members;
 pub(crate) mod place;

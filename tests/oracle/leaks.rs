@@ -117,3 +117,87 @@ fn the_mark_is_the_collectors() {
     }
     all.check(24);
 }
+
+/// What the runtime itself calls leaked (Go 1.27): ids, with their stacks.
+fn profile(running: &mut Running) -> BTreeMap<u64, String> {
+    let blocks = running.ask("profile");
+    let block = |block: &serde_json::Value| {
+        let text = block.as_str().unwrap().trim().to_owned();
+        let id = text.strip_prefix("goroutine ").unwrap().split(' ').next().unwrap().parse().unwrap();
+        (id, text)
+    };
+    blocks.as_array().unwrap().iter().map(block).collect()
+}
+
+/// Goroutines on random graphs of objects, channels and locks: exactly those that the runtime's own profile of
+/// leaked goroutines has.
+#[test]
+fn on_random_graphs_the_runtime_finds_the_same() {
+    let seeds: u64 = std::env::var("GOSPY_LEAK_RUNS").map_or(12, |runs| runs.parse().unwrap());
+    let mut all = Tally::new("graphs");
+    let (mut total, mut candidates) = (0, 0);
+    for seed in 1..=seeds {
+        let (text, count) = (seed.to_string(), (50 + 90 * (seed % 5)).to_string());
+        let mut running = Fixture::start("leaks", "1.27.3", Mode::Sw, &["graph", &text, &count]);
+        let session = session(running.pid());
+        let ours = find(&session, true);
+        let theirs = profile(&mut running);
+        let mut tally = Tally::new(format!("seed {seed}"));
+        tally.equal("leaked", theirs.keys().copied().collect::<BTreeSet<_>>(), ids(&ours));
+        total += ours.leaked.len();
+        candidates += ours.stats.candidates;
+        all.add(tally);
+    }
+    eprintln!("{total} leaked of {candidates} that wait, on {seeds} graphs");
+    all.holds("some were leaked, and some not", total > 100 && candidates > total as u64 + 50);
+    all.check(usize::try_from(seeds).unwrap());
+}
+
+/// A TLS server with handlers that leave goroutines behind, under load: all of them, and nothing healthy, whether
+/// it is stopped or runs on; and what the runtime itself finds.
+#[test]
+fn a_server_under_load_has_exactly_its_leaks() {
+    let mut all = Tally::new("server");
+    for version in ["1.19", "1.22.10", "1.24.11", "1.27.3"] {
+        let mut running = Fixture::start("leaks", version, Mode::Sw, &["server", "24"]);
+        let (leaked, _) = truth(&mut running);
+        let session = session(running.pid());
+        let mut tally = Tally::new(version);
+        for freeze in [true, false] {
+            let leaks = find(&session, freeze);
+            let known: BTreeSet<u64> = leaked.keys().copied().collect();
+            tally.equal(format!("leaked, freeze {freeze}"), known, ids(&leaks));
+        }
+        if version == "1.27.3" {
+            let theirs: BTreeSet<u64> = profile(&mut running).into_keys().collect();
+            tally.equal("the runtime's own", theirs, leaked.keys().copied().collect::<BTreeSet<_>>());
+        }
+        all.add(tally);
+    }
+    all.check(9);
+}
+
+/// Goroutines whose channels are handed around without pause, for a moment in nothing but a register, also where
+/// threads cannot be preempted: none of them is leaked. `GOSPY_LEAK_RUNS` says how often each is looked at.
+#[test]
+fn what_is_handed_around_is_never_certain_to_be_leaked() {
+    let runs: usize = std::env::var("GOSPY_LEAK_RUNS").map_or(10, |runs| runs.parse().unwrap());
+    let mut all = Tally::new("handed around");
+    for version in ["1.19", "1.23.9", "1.27.3"] {
+        for preempted in ["0", "1"] {
+            let fixture =
+                Fixture::new("leaks", version, Mode::Sw).env("GODEBUG", &format!("asyncpreemptoff={preempted}"));
+            let running = fixture.run(&["handoff", "60"]);
+            let session = session(running.pid());
+            let mut tally = Tally::new(format!("{version} asyncpreemptoff={preempted}"));
+            for _ in 0..runs {
+                let leaks = find(&session, true);
+                tally.equal("grade", Grade::Certain, leaks.proof.grade());
+                tally.holds("they wait", leaks.stats.candidates >= 60);
+                tally.equal("leaked", BTreeSet::new(), ids(&leaks));
+            }
+            all.add(tally);
+        }
+    }
+    all.check(18 * runs);
+}
