@@ -1,14 +1,14 @@
 //! `gospy leaks`
 
 use super::args::LeaksArgs;
-use super::source::Sources;
+use super::source::{Sources, Walking};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Index;
 use crate::analysis::leaks::groups;
 use crate::capture::FreezeMode;
 use crate::report::leaks as report;
-use crate::report::units::duration;
+use crate::report::units::{bytes, duration};
 
 pub(super) fn run(
     arguments: &LeaksArgs,
@@ -31,9 +31,12 @@ pub(super) fn run(
             streams.note(text);
         }
     };
-    let (snapshot, leaks) = sources.leaks(&arguments.target.wanted(), freeze, &mut |takes| {
-        let takes = duration(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
-        note(&format!("the program will stand still for about {takes}"));
+    let (snapshot, leaks) = sources.leaks(&arguments.target.wanted(), freeze, &mut |walking| match walking {
+        Walking::Stop(takes) => {
+            let takes = duration(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
+            note(&format!("the program will stand still for about {takes}"));
+        }
+        Walking::Read(read, all) => note(&format!("{} of {} of the heap read", bytes(read), bytes(all))),
     })?;
     let index = Index::new(&snapshot);
     let groups = groups(&index, &leaks);

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::input::{Contents, InputFile, not_read};
-use super::source::{Location, Source, Sources, TargetSpec};
+use super::source::{Location, Source, Sources, TargetSpec, Walking};
 use super::{Exit, Failure};
 use crate::capture::{
     CaptureError, CaptureOptions, FreezeMode, OpenError, OpenOptions, ProgramError, RecordError, Session, SourceError,
@@ -20,7 +21,7 @@ use crate::process::live::LiveTarget;
 use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
 use crate::report::json::restore;
-use crate::runtime::RuntimeError;
+use crate::runtime::{GoProcess, RuntimeError};
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,13 +56,13 @@ impl Sources for Live {
         &self,
         wanted: &TargetSpec,
         freeze: bool,
-        stop: &mut dyn FnMut(Duration),
+        tell: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), Failure> {
         let (target, bin) = target(wanted)?;
         let session = Session::open(target, &OpenOptions { bin, thorough: false });
         let mut session = session.map_err(|error| not_opened(error, wanted))?;
         let options = LeakOptions { freeze, ..LeakOptions::default() };
-        let leaks = heap::find(session.process(), &options, &Progress::default(), stop).map_err(not_walked)?;
+        let leaks = watched(session.process(), &options, tell).map_err(not_walked)?;
         // What is leaked stays where it is: it is found there afterwards.
         let options = CaptureOptions { stacks: true, ..CaptureOptions::default() };
         let snapshot = Session::capture(&mut session, &options).map_err(not_captured)?;
@@ -182,6 +183,35 @@ impl Source for Restored {
         snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
         Ok(snapshot)
     }
+}
+
+/// Finds leaks on a thread of its own, and tells how far it is.
+fn watched(process: GoProcess<'_>, options: &LeakOptions, tell: &mut dyn FnMut(Walking)) -> Result<Leaks, HeapError> {
+    /// How often.
+    const OFTEN: Duration = Duration::from_secs(1);
+    let progress = Progress::default();
+    let (events, heard) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let finder = scope.spawn(|| {
+            // When it ends, however that is, so does what is heard.
+            let events = events;
+            heap::find(process, options, &progress, |takes| {
+                // Whoever listens does so until the end.
+                let _ = events.send(takes);
+            })
+        });
+        loop {
+            match heard.recv_timeout(OFTEN) {
+                Ok(takes) => tell(Walking::Stop(takes)),
+                Err(RecvTimeoutError::Timeout) => {
+                    let (read, all) = progress.bytes();
+                    tell(Walking::Read(read, all));
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        finder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn not_walked(error: HeapError) -> Failure {

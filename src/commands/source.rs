@@ -70,6 +70,15 @@ impl TargetSpec {
     }
 }
 
+/// What goes on while a heap is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walking {
+    /// The program will be stopped for so long, about.
+    Stop(Duration),
+    /// So many bytes of the heap were read, of so many that may have to be.
+    Read(u64, u64),
+}
+
 /// Opens programs, and says what there is.
 pub trait Sources {
     /// Opens one.
@@ -84,8 +93,7 @@ pub trait Sources {
     /// With the reason, what to do, and the status to end with.
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), Failure>;
 
-    /// Finds the goroutines of one that nobody can wake, and reads all of them. `stop` is told before the program
-    /// is stopped how long that will take, about.
+    /// Finds the goroutines of one that nobody can wake, and reads all of them. `tell` hears what goes on.
     ///
     /// # Errors
     /// With the reason, what to do, and the status to end with.
@@ -93,7 +101,7 @@ pub trait Sources {
         &self,
         wanted: &TargetSpec,
         freeze: bool,
-        stop: &mut dyn FnMut(Duration),
+        tell: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), Failure>;
 
     /// Finds out how reading one would go, or what this machine allows, and the status to end with.

@@ -7,12 +7,10 @@
 //!
 //! The result is a proof if nothing moved during the pass, and a suspicion otherwise; see [`super::proof`].
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use super::HeapError;
 use super::goroutines::{Blocked, Goroutine, Goroutines};
 use super::layout::HeapLayout;
-use super::marker::{MarkStats, Marker};
+use super::marker::{MarkStats, Marker, Progress};
 use super::queues::Queues;
 use super::roots::{Roots, modules};
 use super::spans::Spans;
@@ -42,26 +40,6 @@ impl Default for PassOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         Self { threads, queues: Queues::default(), all_run: false }
-    }
-}
-
-/// How far a pass is, for whoever shows it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    done: AtomicU64,
-    all: AtomicU64,
-}
-
-impl Progress {
-    /// Bytes of the heap that were read, and that may have to be; 0 and 0 before that is known.
-    #[must_use]
-    pub fn bytes(&self) -> (u64, u64) {
-        (self.done.load(Relaxed), self.all.load(Relaxed))
-    }
-
-    fn set(&self, (done, all): (u64, u64)) {
-        self.done.store(done, Relaxed);
-        self.all.store(all, Relaxed);
     }
 }
 
@@ -133,8 +111,8 @@ impl Heap {
 
     /// A marker over them.
     #[must_use]
-    pub fn marker<'a>(&'a self, process: GoProcess<'a>) -> Marker<'a> {
-        Marker::new(process.target, &self.layout, process.rules().minor(), &self.spans)
+    pub fn marker<'a>(&'a self, process: GoProcess<'a>, progress: &'a Progress) -> Marker<'a> {
+        Marker::new(process.target, &self.layout, process.rules().minor(), &self.spans, progress)
     }
 
     /// Finds what nobody can wake. `running` is what is known of threads that were stopped.
@@ -147,7 +125,6 @@ impl Heap {
         marker: &Marker<'_>,
         running: &Running,
         options: &PassOptions,
-        progress: &Progress,
     ) -> Result<Pass, HeapError> {
         let unheard = &mut Warnings::default();
         let mut pass = Pass::default();
@@ -169,12 +146,7 @@ impl Heap {
             Some(allp) if !options.all_run => read_ps(process.target, allp, &process.runtime.layout, unheard)?,
             _ => Vec::new(),
         };
-        let drain = || -> Result<(), HeapError> {
-            progress.set(marker.progress());
-            marker.drain(options.threads)?;
-            progress.set(marker.progress());
-            Ok(())
-        };
+        let drain = || marker.drain(options.threads);
         Roots { process, layout: &self.layout, marker, queues: options.queues, unproven: &mut pass.unproven }
             .all(&modules, &ps)?;
         drain()?;

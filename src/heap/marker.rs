@@ -39,6 +39,22 @@ pub struct MarkStats {
     pub unreadable: u64,
 }
 
+/// How far a mark is, for whoever watches it from another thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    all: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes of spans that were read, and of all spans that have pointers, as far as something reaches them; 0 and
+    /// 0 before that is known.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.done.load(Relaxed), self.all.load(Relaxed))
+    }
+}
+
 /// A mark over the heap.
 pub struct Marker<'a> {
     target: &'a dyn Target,
@@ -56,8 +72,7 @@ pub struct Marker<'a> {
     bytes_read: AtomicU64,
     span_reads: AtomicU64,
     unreadable: AtomicU64,
-    /// All bytes of spans that are to be read at least once, as a measure of progress.
-    read_once: AtomicU64,
+    progress: &'a Progress,
 }
 
 #[derive(Default)]
@@ -75,7 +90,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<'a> Marker<'a> {
     /// Nothing is marked yet. `minor` is the minor version of Go.
     #[must_use]
-    pub fn new(target: &'a dyn Target, layout: &'a HeapLayout, minor: u32, spans: &'a Spans) -> Self {
+    pub fn new(
+        target: &'a dyn Target,
+        layout: &'a HeapLayout,
+        minor: u32,
+        spans: &'a Spans,
+        progress: &'a Progress,
+    ) -> Self {
+        progress.done.store(0, Relaxed);
+        progress.all.store(spans.bytes().1, Relaxed);
         let zeros = |len| std::iter::repeat_with(AtomicU64::default).take(len).collect();
         Self {
             target,
@@ -91,7 +114,7 @@ impl<'a> Marker<'a> {
             bytes_read: AtomicU64::new(0),
             span_reads: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
-            read_once: AtomicU64::new(0),
+            progress,
         }
     }
 
@@ -268,13 +291,6 @@ impl<'a> Marker<'a> {
             span_reads: self.span_reads.load(Relaxed),
             unreadable: self.unreadable.load(Relaxed),
         }
-    }
-
-    /// How much of what can be read was read: bytes of spans that were read at least once, and of all spans that
-    /// have pointers.
-    #[must_use]
-    pub fn progress(&self) -> (u64, u64) {
-        (self.read_once.load(Relaxed), self.spans.bytes().1)
     }
 
     /// Bytes of all objects that are marked.
@@ -506,7 +522,7 @@ impl<'m, 'a> Worker<'m, 'a> {
         let large = marker.spans.large.get(&number).copied().filter(|_| span.kind == Kind::Large);
         let piece = Self::piece(&self.buf, marker.layout.form(), 0, place);
         if scans.iter().all(|word| word.load(Relaxed) == 0) {
-            marker.read_once.fetch_add(span.bytes(), Relaxed);
+            marker.progress.done.fetch_add(span.bytes(), Relaxed);
         }
         let mut failed = Ok(());
         loop {
@@ -556,7 +572,7 @@ impl<'m, 'a> Worker<'m, 'a> {
         if scanned.fetch_or(1, SeqCst) & 1 != 0 {
             return Ok(());
         }
-        marker.read_once.fetch_add(span.bytes(), Relaxed);
+        marker.progress.done.fetch_add(span.bytes(), Relaxed);
         let mut found = std::mem::take(&mut self.found);
         let mut failed = Ok(());
         let scanned = self.scan_one(object, &mut |word, kind| match kind {

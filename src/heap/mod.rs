@@ -27,8 +27,8 @@ mod waits;
 
 pub use errors::HeapError;
 pub use layout::HeapLayout;
-pub use leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats, Progress};
-pub use marker::{MarkStats, Marker};
+pub use leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
+pub use marker::{MarkStats, Marker, Progress};
 pub use proof::{Grade, LeakOptions, Leaks, Proof, find};
 pub use queues::Queues;
 pub use spans::{ObjectId, SpanInfo, Spans};

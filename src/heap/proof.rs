@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use super::HeapError;
 use super::goroutines::unmoved;
 use super::layout::HeapLayout;
-use super::leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats, Progress};
+use super::leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
+use super::marker::Progress;
 use super::queues::Queues;
 use super::threads::Running;
 use crate::capture::CaptureError;
@@ -155,8 +156,8 @@ struct Ticks(Vec<(i32, u32, u32)>);
 impl Finder<'_> {
     fn pass(&self, running: &Running) -> Result<Pass, HeapError> {
         let heap = Heap::read(self.process)?;
-        let marker = heap.marker(self.process);
-        heap.pass(self.process, &marker, running, &self.options.pass, self.progress)
+        let marker = heap.marker(self.process, self.progress);
+        heap.pass(self.process, &marker, running, &self.options.pass)
     }
 
     fn ms(&self) -> Result<Vec<M>, HeapError> {

@@ -88,10 +88,11 @@ fn the_mark_is_the_collectors() {
         std::thread::sleep(Duration::from_millis(300));
         let process = session.process();
         let heap = Heap::read(process).unwrap();
-        let marker = heap.marker(process);
+        let progress = Progress::default();
+        let marker = heap.marker(process, &progress);
         let options =
             PassOptions { all_run: true, queues: Queues::find(process, &heap.layout), ..PassOptions::default() };
-        heap.pass(process, &marker, &Threads::default(), &options, &Progress::default()).unwrap();
+        heap.pass(process, &marker, &Threads::default(), &options).unwrap();
         let mut tally = Tally::new(version);
         let (mut both, mut ours, mut theirs) = (0_u64, 0_u64, 0_u64);
         for (number, span) in heap.spans.iter().enumerate() {
