@@ -120,7 +120,7 @@ impl Sources for Settling {
         &self,
         wanted: &TargetSpec,
         _: bool,
-        _: &mut dyn FnMut(std::time::Duration),
+        _: &mut dyn FnMut(crate::commands::source::Walking),
     ) -> Result<(Snapshot, crate::heap::Leaks), Failure> {
         Err(Failure::new(Exit::Error, format!("opened {} {:?}", wanted.name(), wanted.start_ticks)))
     }

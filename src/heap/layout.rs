@@ -124,7 +124,7 @@ mod tests {
                 let form = layout.form();
                 assert_eq!(matches!(form, PointerForm::TwoBits { .. }), *minor <= 19);
                 assert_eq!(matches!(form, PointerForm::SpansAndTypes), *minor >= 22);
-                assert_eq!(layout.types.is_some() || *minor <= 19, true);
+                assert!(layout.types.is_some() || *minor <= 19);
                 assert_eq!(
                     layout.cleanups.map(|cleanups| cleanups.size),
                     match minor {

@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(found(|f| whole.by_type(&ty, (1, 14), 0, f)), [1, 4, 6, 9, 11]);
         // The same array from its seventh word on.
         let rest: Vec<[u8; 8]> = words[7..].to_vec();
-        assert_eq!(found(|f| piece(&rest).by_type(&ty, (0, 9), 7, f)), [8 + 0, 10, 13, 15].map(|w: u64| w));
+        assert_eq!(found(|f| piece(&rest).by_type(&ty, (0, 9), 7, f)), [8, 10, 13, 15]);
         let wide = TypeMask { words: 200, mask: Box::new([1 << 63, 1]) };
         let words = numbered(300);
         assert_eq!(found(|f| piece(&words).by_type(&wide, (0, 300), 0, f)), [63, 64, 263, 264]);

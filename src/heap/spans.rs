@@ -172,7 +172,7 @@ impl Spans {
             if pages > MAX_PAGES {
                 return Err(HeapError::NoHeap(format!(
                     "its spans are larger than {} GiB",
-                    MAX_PAGES * SPAN_PAGE >> 30
+                    (MAX_PAGES * SPAN_PAGE) >> 30
                 )));
             }
             spans.add(span, *raw, form, &inline);
