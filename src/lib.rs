@@ -97,6 +97,7 @@ pub mod capture;
 #[cfg(feature = "cli")]
 pub mod commands;
 pub(crate) mod go_names;
+pub mod heap;
 pub mod image;
 pub mod inspect;
 pub mod model;

@@ -16,6 +16,7 @@ pub mod findings;
 pub mod group;
 pub(crate) mod index;
 pub(crate) mod labels;
+pub mod leaks;
 pub(crate) mod place;
 pub(crate) mod quantity;
 pub(crate) mod same_wait;

@@ -20,7 +20,7 @@ const MAX_GS: u64 = 1 << 28;
 const TRIES: usize = 8;
 
 /// The addresses, ascending and each once.
-pub(super) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Vec<u64>, CaptureError> {
+pub(crate) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Vec<u64>, CaptureError> {
     let target = process.target;
     let Some(allgs) = process.addr(Global::Allgs) else {
         return Err(CaptureError::NoGoroutines { at: Addr(0), what: "it was not found".to_owned() });

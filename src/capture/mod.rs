@@ -4,7 +4,7 @@
 //! read, so every goroutine is validated (see [`Session::capture`]), and what cannot be read completely is
 //! marked and counted, never guessed. Nothing here decides what is shown.
 
-mod allgs;
+pub(crate) mod allgs;
 mod arguments;
 mod blocked;
 mod close;

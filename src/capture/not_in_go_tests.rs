@@ -65,7 +65,7 @@ fn outside(target: &dyn Target, in_c: bool, change: impl Fn(&mut Goroutine)) -> 
     let (program, runtime) = (session.program(), session.runtime());
     let process = GoProcess { target, program, runtime };
     let m = M::parse(Addr(M_ADDR), &m_bytes(&runtime.layout, in_c), &runtime.layout.m).unwrap();
-    let looks = Looks::read(process, &[m]).unwrap();
+    let looks = Looks::read(process, &[m], &Default::default()).unwrap();
     let mut pool = SymbolPool::default();
     let all = looks.attach(process, &[goroutine], &mut CStacks::default(), &mut pool);
     record(process, &all, &pool);
@@ -188,7 +188,7 @@ fn a_stopped_program_is_read_the_same() {
     let mut looks = Looks::read_frozen(process, &[m], frozen.as_ref()).unwrap();
     assert_eq!(looks.descriptors.iter().count(), 0);
     drop(frozen);
-    looks.add_descriptors(process).unwrap();
+    looks.add_descriptors(process, &Default::default()).unwrap();
     let all = looks.attach(process, &[goroutine], &mut CStacks::default(), &mut SymbolPool::default());
     assert_eq!(all.get(Addr(CURG)).unwrap().activity, Activity::In(READ));
     assert_eq!(looks.descriptors.get(7), Some(&Descriptor::Epoll));

@@ -96,6 +96,9 @@ pub(super) enum Command {
     /// Explain why a program, or a goroutine, does not go on
     #[command(after_long_help = WHY_EXAMPLES)]
     Why(WhyArgs),
+    /// Find goroutines that nobody can wake any more
+    #[command(after_long_help = LEAKS_EXAMPLES)]
+    Leaks(LeaksArgs),
     /// Save a snapshot of a process to a file
     #[command(after_long_help = CAPTURE_EXAMPLES)]
     Capture(CaptureArgs),
@@ -145,7 +148,7 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
                                  gospy schema check > check.schema.json")]
     Schema {
-        /// snapshot (summary, stack), diff, check, capture, doctor, ps, waits, why, top
+        /// snapshot (summary, stack), diff, check, capture, doctor, ps, waits, why, leaks, top
         #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
         of: SchemaOf,
     },
@@ -166,6 +169,8 @@ pub(super) enum SchemaOf {
     Doctor,
     /// What ps prints
     Ps,
+    /// What leaks prints
+    Leaks,
     /// What waits prints
     Waits,
     /// What why prints
@@ -181,6 +186,7 @@ impl Command {
             Self::Summary(arguments) => arguments.target.look_up(finder),
             Self::Stack(arguments) => arguments.target.look_up(finder),
             Self::Top(arguments) => arguments.target.look_up(finder),
+            Self::Leaks(arguments) => arguments.target.look_up(finder),
             Self::Waits(arguments) => arguments.target.look_up(finder),
             Self::Why(arguments) => arguments.target.look_up(finder),
             Self::Capture(arguments) => arguments.target.look_up(finder),
@@ -222,6 +228,26 @@ Examples:
   gospy top 4242 --json -n 60 | jq -c '.groups[] | select(.change > 9)'
 
 Press ? for the keys. When standard output is not a terminal, each refresh is a block of text.";
+
+const LEAKS_EXAMPLES: &str = "\
+Examples:
+  gospy leaks prometheus
+  gospy leaks 4242 --freeze=all
+  gospy leaks --from server.core
+  gospy leaks 4242 --json | jq '.leaks | {grade, total}'
+
+A goroutine is leaked when nothing that can still run can reach what it waits for. The answer is certain
+when nothing moved while the heap was read: the program was stopped (--freeze=all), it is a core file, or
+no Go code ran. Otherwise it is confirmed: found twice, a second apart.";
+
+#[derive(Args, Debug)]
+pub(super) struct LeaksArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// One JSON object instead of text
+    #[arg(long, short)]
+    pub(super) json: bool,
+}
 
 const WAITS_EXAMPLES: &str = "\
 Examples:

@@ -94,7 +94,8 @@ pub(super) fn pids() -> ArgValueCandidates {
 /// Commands and topics.
 pub(super) fn helped() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let commands = ["summary", "stack", "top", "waits", "why", "capture", "ps", "doctor", "diff", "check", "run"];
+        let commands =
+            ["summary", "stack", "top", "waits", "why", "leaks", "capture", "ps", "doctor", "diff", "check", "run"];
         commands.into_iter().chain(topics::NAMES).map(CompletionCandidate::new).collect()
     })
 }

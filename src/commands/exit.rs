@@ -4,6 +4,7 @@ use super::input::InputError;
 use super::source::{FailureCause, Location, SourceFailure};
 use super::streams::Streams;
 use crate::capture::{OpenError, ProgramError, SourceError};
+use crate::heap::HeapError;
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
 use crate::report::json::ReadBackError;
@@ -181,6 +182,10 @@ impl From<SourceFailure> for Failure {
         match *failure.cause {
             FailureCause::Source(error) => Self::of_source(&error, Some(&failure.location)),
             FailureCause::Input(error) => error.into(),
+            FailureCause::Heap(HeapError::Read(error)) => Self::from(SourceError::from(error)),
+            FailureCause::Heap(HeapError::Target(error)) => error.into(),
+            FailureCause::Heap(HeapError::Capture(error)) => Self::from(SourceError::from(error)),
+            FailureCause::Heap(error) => Self::new(Exit::Error, error.to_string()),
         }
     }
 }

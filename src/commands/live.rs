@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::input::{Contents, InputError, InputFile};
-use super::source::{FailureCause, Location, Source, SourceFailure, Sources, TargetSpec};
+use super::source::{FailureCause, Location, Source, SourceFailure, Sources, TargetSpec, Walking};
 use crate::capture::{CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record};
+use crate::heap::{self, HeapError, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
@@ -15,6 +17,7 @@ use crate::process::live::LiveTarget;
 use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
 use crate::report::json::restore;
+use crate::runtime::GoProcess;
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +34,15 @@ impl Sources for Live {
 
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure> {
         recorded(wanted, freeze).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+    }
+
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        freeze: bool,
+        tell: &mut dyn FnMut(Walking),
+    ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        leaks(wanted, freeze, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
@@ -142,4 +154,44 @@ impl Source for Restored {
         snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
         Ok(snapshot)
     }
+}
+
+fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Result<(Snapshot, Leaks), FailureCause> {
+    let (target, bin) = target(wanted)?;
+    let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    let options = LeakOptions { freeze, ..LeakOptions::default() };
+    let leaks = watched(session.process(), &options, tell)?;
+    // What is leaked stays where it is: it is found there afterwards.
+    let options = CaptureOptions { stacks: true, waits: true, ..CaptureOptions::default() };
+    let snapshot = Session::capture(&mut session, &options).map_err(SourceError::from)?;
+    Ok((snapshot, leaks))
+}
+
+/// Finds leaks on a thread of its own, and tells how far it is.
+fn watched(process: GoProcess<'_>, options: &LeakOptions, tell: &mut dyn FnMut(Walking)) -> Result<Leaks, HeapError> {
+    /// How often.
+    const OFTEN: Duration = Duration::from_secs(1);
+    let progress = Progress::default();
+    let (events, heard) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let finder = scope.spawn(|| {
+            // When it ends, however that is, so does what is heard.
+            let events = events;
+            heap::find(process, options, &progress, |takes| {
+                // Whoever listens does so until the end.
+                let _ = events.send(takes);
+            })
+        });
+        loop {
+            match heard.recv_timeout(OFTEN) {
+                Ok(takes) => tell(Walking::Stop(takes)),
+                Err(RecvTimeoutError::Timeout) => {
+                    let (read, all) = progress.bytes();
+                    tell(Walking::Read(read, all));
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        finder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

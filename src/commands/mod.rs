@@ -16,6 +16,7 @@ mod files;
 mod generated;
 mod help;
 mod input;
+mod leaks;
 mod list_args;
 pub mod live;
 mod ps;
@@ -120,6 +121,7 @@ fn command(
         Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),
+        Command::Leaks(arguments) => leaks::run(arguments, global, sources, streams),
         Command::Diff(arguments) => diff::run(arguments, global, sources, streams),
         Command::Check(arguments) => check::run(arguments, global, sources, streams),
         Command::Run(arguments) => run::run(arguments, global, sources, streams),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::input::InputError;
 use crate::capture::{CaptureOptions, FreezeMode, SourceError};
+use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::Snapshot;
@@ -100,6 +101,9 @@ pub enum FailureCause {
     /// The file.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// The heap.
+    #[error(transparent)]
+    Heap(#[from] HeapError),
 }
 
 impl SourceFailure {
@@ -114,8 +118,18 @@ impl SourceFailure {
         match self.cause.as_ref() {
             FailureCause::Source(error) => Some(error.kind()),
             FailureCause::Input(error) => error.kind(),
+            FailureCause::Heap(error) => Some(error.kind()),
         }
     }
+}
+
+/// What goes on while a heap is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walking {
+    /// The program will be stopped for so long, about.
+    Stop(Duration),
+    /// So many bytes of the heap were read, of so many that may have to be.
+    Read(u64, u64),
 }
 
 /// Opens programs, and says what there is.
@@ -131,6 +145,17 @@ pub trait Sources {
     /// # Errors
     /// With what is in the way.
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure>;
+
+    /// Finds the goroutines of one that no other can wake, and reads all of them. `tell` hears what goes on.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        freeze: bool,
+        tell: &mut dyn FnMut(Walking),
+    ) -> Result<(Snapshot, Leaks), SourceFailure>;
 
     /// Finds out how reading one would go, and what is in the way; without one, what this machine allows.
     ///

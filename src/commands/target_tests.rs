@@ -2,10 +2,11 @@
 
 use std::io;
 
-use super::source::{Source, SourceFailure, Sources, TargetSpec};
+use super::source::{Source, SourceFailure, Sources, TargetSpec, Walking};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{FreezeMode, SourceError};
+use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::Snapshot;
@@ -27,6 +28,17 @@ impl Sources for Machine {
 
     fn record(&self, wanted: &TargetSpec, _: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure> {
         Err(named(wanted))
+    }
+
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        _: bool,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(self.open(wanted).err().unwrap_or_else(|| {
+            SourceFailure::at(&wanted.location, HeapError::NoHeap("this is a test double".to_owned()))
+        }))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {

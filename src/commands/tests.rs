@@ -5,10 +5,11 @@ mod output;
 
 use std::io;
 
-use super::source::{Source, SourceFailure, Sources, TargetSpec};
+use super::source::{Source, SourceFailure, Sources, TargetSpec, Walking};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{CaptureOptions, SourceError};
+use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::{Check, Doctor};
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
@@ -42,6 +43,17 @@ impl Sources for Fake {
         _: Option<crate::capture::FreezeMode>,
     ) -> Result<(ElfImage, Snapshot), SourceFailure> {
         Err(absent(wanted))
+    }
+
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        _: bool,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(self.open(wanted).err().unwrap_or_else(|| {
+            SourceFailure::at(&wanted.location, HeapError::NoHeap("this is a test double".to_owned()))
+        }))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
@@ -119,6 +131,17 @@ impl Sources for Settling {
         freeze: Option<crate::capture::FreezeMode>,
     ) -> Result<(ElfImage, Snapshot), SourceFailure> {
         Fake(snapshot(1)).record(wanted, freeze)
+    }
+
+    fn leaks(
+        &self,
+        wanted: &TargetSpec,
+        _: bool,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(self.open(wanted).err().unwrap_or_else(|| {
+            SourceFailure::at(&wanted.location, HeapError::NoHeap("this is a test double".to_owned()))
+        }))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {

@@ -119,6 +119,15 @@ pub struct Registers {
     pub g: Addr,
 }
 
+/// Every general register of a thread that stands still: any of them may hold the only pointer to something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneralRegisters {
+    /// Stack pointer.
+    pub sp: Addr,
+    /// The others, in the kernel's order; the program counter is not among them.
+    pub words: Vec<u64>,
+}
+
 /// Where a thread is blocked in the kernel. Two equal values mean that it has not run in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockedThread {

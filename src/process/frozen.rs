@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::description::{Registers, Tid};
+use super::description::{GeneralRegisters, Registers, Tid};
 
 /// Which threads to stop for an exact snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,13 @@ pub trait Frozen {
     /// Program counter and stack pointer of a thread that was left asleep because a stop would make its system
     /// call fail; the other registers are 0.
     fn asleep(&self, tid: Tid) -> Option<Registers> {
+        let _ = tid;
+        None
+    }
+
+    /// All general registers of a stopped thread. `None` for one that was left asleep, and for one that is in the
+    /// kernel and would stop before it returns.
+    fn general_registers(&self, tid: Tid) -> Option<GeneralRegisters> {
         let _ = tid;
         None
     }

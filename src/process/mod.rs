@@ -53,8 +53,8 @@ mod target;
 mod thread_ids;
 
 pub use description::{
-    BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, SystemCall, ThreadActivity,
-    ThreadInfo, Tid, Usage,
+    BlockedThread, Clock, Ended, GeneralRegisters, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, SystemCall,
+    ThreadActivity, ThreadInfo, Tid, Usage,
 };
 pub use descriptor::Descriptor;
 pub use descriptors::Descriptors;

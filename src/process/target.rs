@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::description::{
-    BlockedThread, Clock, Ended, Mapping, MemRange, ProcessInfo, Registers, ThreadActivity, ThreadInfo, Tid, Usage,
+    BlockedThread, Clock, Ended, GeneralRegisters, Mapping, MemRange, ProcessInfo, Registers, ThreadActivity,
+    ThreadInfo, Tid, Usage,
 };
 use super::descriptors::Descriptors;
 use super::error::{ReadError, TargetError};
@@ -167,6 +168,12 @@ pub trait Target: Send + Sync {
 
     /// Registers of a thread that are known without stopping it, as in a core file.
     fn registers(&self, tid: Tid) -> Option<Registers> {
+        let _ = tid;
+        None
+    }
+
+    /// All general registers of a thread that stands still for good, as in a core file.
+    fn general_registers(&self, tid: Tid) -> Option<GeneralRegisters> {
         let _ = tid;
         None
     }

@@ -17,6 +17,7 @@ pub mod folded;
 mod golden;
 pub mod json;
 pub(crate) mod labels;
+pub mod leaks;
 pub(crate) mod matching;
 pub(crate) mod members;
 pub(crate) mod place;

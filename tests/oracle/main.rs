@@ -41,6 +41,7 @@ mod freeze;
 mod freeze_safety;
 mod gc_cpu;
 mod image;
+mod leaks;
 mod limits;
 mod live;
 mod made_up_runtime;

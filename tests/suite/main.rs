@@ -35,6 +35,7 @@ mod freeze;
 mod hostile;
 mod json_reports;
 mod json_schema;
+mod leaks;
 mod recorded;
 mod run;
 mod targets;

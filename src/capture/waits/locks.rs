@@ -179,10 +179,8 @@ impl<'a> Lists<'a> {
         self.left = left;
         self.followed.push(at);
         let bytes = unlogged(self.target).read_vec(Addr(at), self.layout.size as usize)?;
-        let sudog = bytes.and_then(|bytes| {
-            let at_channel = self.layout.channel(&bytes)? != 0;
-            Sudog::parse(Addr(at), &bytes, self.layout).filter(|sudog| !at_channel && !sudog.is_select)
-        });
+        let sudog = bytes.and_then(|bytes| Sudog::parse(Addr(at), &bytes, self.layout));
+        let sudog = sudog.filter(|sudog| sudog.channel == 0 && !sudog.is_select);
         Ok(sudog.filter(|sudog| self.waiting.contains(&sudog.g)))
     }
 }

@@ -41,6 +41,10 @@ pub struct Function {
     pub flags: FuncFlags,
     /// Line of the `func` keyword; 0 before Go 1.20.
     pub start_line: u32,
+    /// Bytes of its arguments and results on the stack (`args`); `i32::MIN` where they differ from call to call.
+    pub args: i32,
+    /// Offset from the entry of the call of `deferreturn`, bytes (`deferreturn`); 0 for none.
+    pub deferreturn: u32,
     pub(super) name: u32,
     pub(super) pcsp: u32,
     pub(super) pcfile: u32,

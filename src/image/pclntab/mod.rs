@@ -122,6 +122,8 @@ impl Pclntab {
             func_id: bytes.u8_at(tail)?,
             flags: FuncFlags(bytes.u8_at(tail + 1)?),
             start_line: if self.header.format == Format::Go120 { word(8)? } else { 0 },
+            args: word(1)?.cast_signed(),
+            deferreturn: word(2)?,
             name: word(0)?,
             pcsp: word(3)?,
             pcfile: word(4)?,

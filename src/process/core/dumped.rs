@@ -77,6 +77,7 @@ impl CoreTarget {
             process,
             mappings,
             threads: threads.iter().map(|thread| thread_info(thread.tid)).collect(),
+            general: threads.iter().filter_map(|thread| Some((thread.tid, thread.general.clone()?))).collect(),
             registers: threads.iter().filter_map(|thread| Some((thread.tid, thread.registers?))).collect(),
             calls: (arch == Arch::Amd64)
                 .then(|| threads.iter().filter_map(|thread| Some((thread.tid, thread.call?))).collect()),

@@ -4,7 +4,7 @@
 
 use crate::addr::{Addr, Arch};
 use crate::bytes::FieldsExt;
-use crate::process::{Ended, Registers, SignalInfo, SystemCall, Tid};
+use crate::process::{Ended, GeneralRegisters, Registers, SignalInfo, SystemCall, Tid};
 
 const NT_PRSTATUS: u32 = 1;
 const NT_PRPSINFO: u32 = 3;
@@ -31,12 +31,14 @@ pub(in crate::process) const PR_REG: usize = 112;
 const MAX_ENTRIES: usize = 1 << 22;
 
 /// One thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ThreadNote {
     pub(super) tid: Tid,
     pub(super) registers: Option<Registers>,
     /// The system call that it was blocked in; always `None` on arm64, see [`blocked_call`].
     pub(super) call: Option<SystemCall>,
+    /// All general ones.
+    pub(super) general: Option<GeneralRegisters>,
     /// User and system time, ns; for the main thread, the sum of all threads.
     pub(super) cpu_ns: u64,
 }
@@ -183,6 +185,7 @@ fn thread(desc: &[u8], arch: Arch) -> Option<ThreadNote> {
         tid: desc.i32_at(32)?,
         registers: registers(desc.get(PR_REG..)?, arch),
         call: blocked_call(desc.get(PR_REG..)?, arch),
+        general: general(desc.get(PR_REG..)?, arch),
         cpu_ns: time(48).saturating_add(time(64)),
     })
 }
@@ -216,6 +219,13 @@ fn blocked_call(regs: &[u8], arch: Arch) -> Option<SystemCall> {
         *argument = word(index)?;
     }
     Some(SystemCall { number, arguments })
+}
+
+/// All general registers; on amd64 those before `orig_rax`.
+fn general(regs: &[u8], arch: Arch) -> Option<GeneralRegisters> {
+    let (sp, count) = if arch == Arch::Amd64 { (19, 15) } else { (31, 31) };
+    let words: Option<Vec<u64>> = (0..count).map(|index| regs.u64_at(index * 8)).collect();
+    Some(GeneralRegisters { sp: Addr(regs.u64_at(8 * sp)?), words: words? })
 }
 
 fn process(desc: &[u8]) -> Option<ProcessNote> {
@@ -292,6 +302,8 @@ mod tests {
         assert_eq!((amd64[0].tid, amd64[0].cpu_ns), (77, 2_000_005_000));
         let registers = amd64[0].registers.unwrap();
         assert_eq!([registers.pc.0, registers.sp.0, registers.fp.0, registers.g.0], [116, 119, 104, 101]);
+        let general = amd64[0].general.clone().unwrap();
+        assert_eq!((general.sp.0, general.words), (119, (100..115).collect()));
         let registers = read(Arch::Arm64)[0].registers.unwrap();
         assert_eq!([registers.pc.0, registers.sp.0, registers.lr.0, registers.g.0], [132, 131, 130, 128]);
     }

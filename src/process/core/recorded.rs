@@ -51,6 +51,8 @@ impl CoreTarget {
             threads: facts.threads.iter().map(facts::ThreadFacts::info).collect(),
             registers,
             calls: None,
+            // Nothing in a capture could be proven by them: it has no heap.
+            general: BTreeMap::new(),
             auxv: notes.auxv,
             ended: facts.ended.map(Into::into),
             files: Files::Inside { files: files.collect() },

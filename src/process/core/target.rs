@@ -10,8 +10,8 @@ use super::memory::Memory;
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
 use crate::process::{
-    Backend, Clock, Ended, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats, Registers, Remembered,
-    SystemCall, Target, TargetError, ThreadActivity, ThreadInfo, Tid,
+    Backend, Clock, Ended, GeneralRegisters, Limitation, Mapping, MemRange, ProcessInfo, ReadError, ReadStats,
+    Registers, Remembered, SystemCall, Target, TargetError, ThreadActivity, ThreadInfo, Tid,
 };
 
 pub(super) const AT_PHDR: u64 = 3;
@@ -28,6 +28,7 @@ pub struct CoreTarget {
     pub(super) registers: BTreeMap<Tid, Registers>,
     /// The system calls that threads were blocked in; `None` where the file does not hold them.
     pub(super) calls: Option<BTreeMap<Tid, SystemCall>>,
+    pub(super) general: BTreeMap<Tid, GeneralRegisters>,
     pub(super) auxv: Vec<(u64, u64)>,
     pub(super) clock: Clock,
     pub(super) ended: Option<Ended>,
@@ -197,6 +198,10 @@ impl Target for CoreTarget {
 
     fn registers(&self, tid: Tid) -> Option<Registers> {
         self.registers.get(&tid).copied()
+    }
+
+    fn general_registers(&self, tid: Tid) -> Option<GeneralRegisters> {
+        self.general.get(&tid).cloned()
     }
 
     fn thread_activity(&self, tid: Tid) -> ThreadActivity {

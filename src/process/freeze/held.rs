@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 use super::calm::Calm;
 use super::job::{self, Job, State};
-use crate::process::description::{Registers, Tid};
+use crate::process::description::{GeneralRegisters, Registers, Tid};
 use crate::process::frozen::{Broken, Frozen};
 use crate::process::syscalls::{self, End, TracerJob as _};
 
@@ -154,6 +154,11 @@ impl Frozen for LiveFrozen<'_> {
 
     fn asleep(&self, tid: Tid) -> Option<Registers> {
         self.registers_in(tid, State::Asleep)
+    }
+
+    fn general_registers(&self, tid: Tid) -> Option<GeneralRegisters> {
+        self.registers_in(tid, State::Stopped)?;
+        self.held.job.entries().iter().find(|entry| entry.tid() == tid)?.general()
     }
 
     fn threads(&self) -> &[Tid] {

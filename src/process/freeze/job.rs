@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::tasks::{Runs, Tasks};
 use crate::addr::Addr;
-use crate::process::{FreezeWhich, Registers, Tid};
+use crate::process::{FreezeWhich, GeneralRegisters, Registers, Tid};
 
 /// The state of a thread in a freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,12 @@ pub(super) struct Entry {
     runs_count: AtomicU64,
     runs_time: AtomicU64,
     registers: [AtomicU64; 5],
+    /// The others, while it is stopped.
+    general: [AtomicU64; GENERAL],
 }
+
+/// Room for the general registers of a thread: arm64 has the most.
+pub(super) const GENERAL: usize = 31;
 
 impl Entry {
     pub(super) fn tid(&self) -> Tid {
@@ -102,6 +107,19 @@ impl Entry {
     pub(super) fn registers(&self) -> Option<Registers> {
         let [pc, sp, lr, fp, g] = [0, 1, 2, 3, 4].map(|i| Addr(self.registers.get(i).map_or(0, |r| r.load(SeqCst))));
         (sp.0 != 0).then_some(Registers { pc, sp, lr, fp, g })
+    }
+
+    /// All general registers of a stopped thread.
+    pub(super) fn general(&self) -> Option<GeneralRegisters> {
+        let sp = self.registers()?.sp;
+        let words = self.general.iter().map(|word| word.load(SeqCst)).collect();
+        Some(GeneralRegisters { sp, words })
+    }
+
+    pub(super) fn set_general(&self, words: &[u64; GENERAL]) {
+        for (slot, value) in self.general.iter().zip(words) {
+            slot.store(*value, SeqCst);
+        }
     }
 
     pub(super) fn set_registers(&self, registers: &Registers) {

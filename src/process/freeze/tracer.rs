@@ -71,8 +71,9 @@ impl TracerJob for Job {
         }
         self.note_who_stands();
         for entry in self.entries().iter().filter(|entry| entry.is(State::Stopped)) {
-            if let Some(registers) = syscalls::registers(entry.tid()) {
+            if let Some((registers, general)) = syscalls::registers(entry.tid()) {
                 entry.set_registers(&registers);
+                entry.set_general(&general);
             }
         }
         self.set_outcome(Outcome::Standing);

@@ -95,9 +95,9 @@ pub(in crate::process) fn detach(tid: Tid, signal: i32) -> Result<(), Errno> {
     ptrace(libc::PTRACE_DETACH, tid, 0, word(signal))
 }
 
-/// The registers of a stopped thread.
+/// The registers of a stopped thread: those that an unwinder starts from, and all general ones.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(in crate::process) fn registers(tid: Tid) -> Option<Registers> {
+pub(in crate::process) fn registers(tid: Tid) -> Option<(Registers, [u64; 31])> {
     let mut regs = MaybeUninit::<libc::user_regs_struct>::zeroed();
     let mut iovec =
         libc::iovec { iov_base: regs.as_mut_ptr().cast(), iov_len: std::mem::size_of::<libc::user_regs_struct>() };
@@ -108,17 +108,27 @@ pub(in crate::process) fn registers(tid: Tid) -> Option<Registers> {
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(in crate::process) fn registers(_: Tid) -> Option<Registers> {
+pub(in crate::process) fn registers(_: Tid) -> Option<(Registers, [u64; 31])> {
     None
 }
 
 #[cfg(target_arch = "x86_64")]
-fn decode_registers(regs: &libc::user_regs_struct) -> Registers {
-    Registers { pc: Addr(regs.rip), sp: Addr(regs.rsp), lr: Addr(0), fp: Addr(regs.rbp), g: Addr(regs.r14) }
+fn decode_registers(regs: &libc::user_regs_struct) -> (Registers, [u64; 31]) {
+    let mut general = [0; 31];
+    let words = [
+        regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.r8, regs.r9, regs.r10, regs.r11,
+        regs.r12, regs.r13, regs.r14, regs.r15,
+    ];
+    for (slot, word) in general.iter_mut().zip(words) {
+        *slot = word;
+    }
+    let (pc, sp, fp, g) = (Addr(regs.rip), Addr(regs.rsp), Addr(regs.rbp), Addr(regs.r14));
+    (Registers { pc, sp, lr: Addr(0), fp, g }, general)
 }
 
 #[cfg(target_arch = "aarch64")]
-fn decode_registers(regs: &libc::user_regs_struct) -> Registers {
+fn decode_registers(regs: &libc::user_regs_struct) -> (Registers, [u64; 31]) {
     let [.., g, fp, lr] = regs.regs;
-    Registers { pc: Addr(regs.pc), sp: Addr(regs.sp), lr: Addr(lr), fp: Addr(fp), g: Addr(g) }
+    let (pc, sp) = (Addr(regs.pc), Addr(regs.sp));
+    (Registers { pc, sp, lr: Addr(lr), fp: Addr(fp), g: Addr(g) }, regs.regs)
 }

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use super::wanted;
 use crate::addr::Arch;
 
-/// Largest structure that is accepted, in bytes; `runtime.mheap` has 100 KB.
-const MAX_SIZE: u64 = 1 << 20;
+/// Largest structure that is accepted, in bytes; `runtime.heapArena` has 2 MiB in 1.19.
+const MAX_SIZE: u64 = 4 << 20;
 
 /// One structure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl LayoutTable {
     }
 
     /// Adds a structure as DWARF describes it. Fields that are not in the tables are left out, and so is
-    /// everything impossible: a field past the end of its structure, a structure of more than 1 MiB.
+    /// everything impossible: a field past the end of its structure, a structure of more than 4 MiB.
     pub fn add_struct<'a>(&mut self, name: &str, size: u64, fields: impl IntoIterator<Item = (&'a str, u64)>) {
         let Some(wanted) = wanted::fields(name) else { return };
         let Ok(size32) = u32::try_from(size) else { return };
@@ -266,7 +266,7 @@ struct runtime.gobuf 48
     fn impossible_dwarf_is_left_out() {
         let mut table = LayoutTable::empty("x".into(), Arch::Amd64);
         table.add_struct("runtime.g", 100, [("goid", 92), ("m", 100), ("not in the tables", 0)]);
-        table.add_struct("runtime.m", 2 << 20, [("g0", 0)]);
+        table.add_struct("runtime.m", 8 << 20, [("g0", 0)]);
         assert_eq!(table.offset("runtime.g", "goid"), Some(92));
         assert_eq!(table.structs["runtime.g"].fields.len(), 1);
         assert_eq!(table.size("runtime.m"), None);

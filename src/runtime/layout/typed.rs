@@ -50,6 +50,8 @@ macro_rules! layouts {
                 #[doc = concat!("Of [`", stringify!($omirror), "`], in versions that have it, and not in what was recorded before it was asked for.")]
                 pub $optional: Option<$olayout>,
             )*
+            /// `runtime.sudog`, likewise.
+            pub sudog: Option<SudogLayout>,
             /// `internal/abi.Type`, likewise.
             pub go_type: Option<TypeLayout>,
             /// The types of package sync, likewise.
@@ -70,6 +72,7 @@ macro_rules! layouts {
                 Ok(Self {
                     $($field: $layout::resolve(&table)?,)*
                     $($optional: $olayout::resolve(&table).ok(),)*
+                    sudog: SudogLayout::with_values(&table).ok(),
                     go_type: TypeLayout::resolve(&table),
                     sync: SyncLayout::resolve(&table),
                     table,
@@ -113,12 +116,17 @@ layouts! {
     moduledata: Moduledata, ModuledataLayout;
     sema_root: SemaRoot, SemaRootLayout;
     timer: Timer, TimerLayout;
-    sudog: Sudog, SudogLayout;
     hchan: Hchan, HchanLayout;
     poll_desc: PollDesc, PollDescLayout;
     notify_list: NotifyList, NotifyListLayout;
     coro: Coro, CoroLayout;
 }
+}
+
+impl Placed for Sudog {
+    fn layout_in(layout: &Layout) -> Option<&SudogLayout> {
+        layout.sudog.as_ref()
+    }
 }
 
 impl Layout {

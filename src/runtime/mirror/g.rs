@@ -87,6 +87,30 @@ mirror! {
     optional offsets { sig = "sig", sigcode0 = "sigcode0", sigcode1 = "sigcode1", sigpc = "sigpc" }
 }
 
+mirror! {
+    /// What of a g leads to more that its stack refers to (runtime2.go), as it is in memory.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct StackRoots, StackRootsLayout of "runtime.g" {
+        /// `sched.ctxt`: the closure that it was switched away with; 0 for none.
+        context: u64 = "sched" . "runtime.gobuf" . "ctxt",
+        /// `_panic`: the newest of the panics that it is in.
+        panic: u64 = "_panic",
+        /// `_defer`: the newest of its deferred calls.
+        deferred: u64 = "_defer",
+    }
+}
+
+mirror! {
+    /// A `runtime._defer` (runtime2.go) as it is in memory.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Defer, DeferLayout of "runtime._defer" {
+        /// `fn`: the closure.
+        function: u64 = "fn",
+        /// `link`: the next older one; 0 for none.
+        link: u64 = "link",
+    }
+}
+
 /// `_Gscan`: the bit of `atomicstatus` by which the garbage collector holds a goroutine.
 const SCAN: u32 = 0x1000;
 

@@ -30,6 +30,23 @@ mirror! {
     }
 }
 
+mirror! {
+    /// Which words of a value are pointers: of an `internal/abi.Type` (1.21 on), as it is in memory.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct AbiPointers, AbiPointersLayout of "internal/abi.Type" {
+        /// `Size_`, bytes.
+        value_size: u64 = "Size_",
+        /// `PtrBytes`: how far into it there are pointers, bytes.
+        pointer_bytes: u64 = "PtrBytes",
+        /// `TFlag`.
+        flags: u8 = "TFlag",
+        /// `Kind_`.
+        kind: u8 = "Kind_",
+        /// `GCData`: where the mask is, one bit a word.
+        mask: u64 = "GCData",
+    }
+}
+
 /// Where the fields of a type's descriptor are, by the name that it has in the program's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeLayout {

@@ -1,43 +1,41 @@
-//! `runtime.sudog`: a goroutine in a queue.
+//! `runtime.sudog`: a goroutine in the queue of something that it waits for.
 
 use super::mirror;
-use crate::bytes::FieldsExt as _;
+use crate::runtime::layout::LayoutTable;
 
 mirror! {
-    /// What is read of a `runtime.sudog` (runtime2.go), as it is in memory, but for two fields that have moved
-    /// within themselves: see [`SudogLayout::elem`] and [`SudogLayout::channel`].
+    /// A `runtime.sudog` as it is in memory (runtime2.go).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Sudog, SudogLayout of "runtime.sudog" {
-        /// `g`: address of the goroutine.
+    pub struct Sudog, SudogLayout of "runtime.sudog" at addr {
+        /// `g`: who waits.
         g: u64 = "g",
-        /// `next`: the next in the queue of a channel or of a `sync.Cond`.
+        /// `next`: the next of the queue; in the tree of semaphores one of the two children.
         next: u64 = "next",
+        /// `prev`: the other.
+        prev: u64 = "prev",
         /// `isSelect`: whether it stands for one case of a `select`.
         is_select: bool = "isSelect",
-        /// `waitlink`: the goroutine's next one, for the next case of a `select`.
+        /// `waitlink`: the next sudog of the same goroutine, or of the same semaphore.
         waitlink: u64 = "waitlink",
+        /// `elem`: where the value is; the address of the semaphore, and from 1.26 on of a `sync.Cond`'s list.
+        elem: u64 = "elem",
+        /// `c`: the channel; 0 for none.
+        channel: u64 = "c",
     }
-    offsets { elem_at = "elem", acquiretime_at = "acquiretime", c_at = "c" }
 }
 
 impl SudogLayout {
-    /// `elem`, from a sudog's bytes: where the value is that is sent or received; the semaphore that it waits
-    /// for, or the `notifyList` (1.26 on).
-    #[must_use]
-    pub fn elem(&self, bytes: &[u8]) -> Option<u64> {
-        pointer(bytes, self.elem_at, self.acquiretime_at)
+    /// The layout in `table`, with `elem` and `c` where their value is.
+    ///
+    /// # Errors
+    /// When `table` lacks a field that every version has.
+    pub fn with_values(table: &LayoutTable) -> Result<Self, crate::runtime::layout::MissingField> {
+        let mut layout = Self::resolve(table)?;
+        // From 1.26 on each is a pointer that the collector may be made not to see, and after it the number
+        // that always holds (`maybeTraceablePtr.vu`).
+        let value = table.offset("runtime.maybeTraceablePtr", "vu").unwrap_or(0);
+        layout.elem = layout.elem.saturating_add(value);
+        layout.channel = layout.channel.saturating_add(value);
+        Ok(layout)
     }
-
-    /// `c`, from a sudog's bytes: the channel; 0 where it waits for something else.
-    #[must_use]
-    pub fn channel(&self, bytes: &[u8]) -> Option<u64> {
-        pointer(bytes, self.c_at, self.size)
-    }
-}
-
-/// The pointer between two offsets. From 1.26 on it is a `maybeTraceablePtr` (runtime2.go): the pointer as the
-/// collector sees it, which may be nil, and as it is.
-fn pointer(bytes: &[u8], at: u32, end: u32) -> Option<u64> {
-    let as_it_is = if end.checked_sub(at)? == 16 { at.checked_add(8)? } else { at };
-    bytes.u64_at(as_it_is as usize)
 }

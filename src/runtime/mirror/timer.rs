@@ -17,6 +17,8 @@ mirror! {
     optional {
         /// `pp` (to 1.22): the P that it belongs to.
         pp: u64 = "pp",
+        /// `status` (to 1.22): how far it is from being run or taken out.
+        status: u32 = "status",
         /// `ts` (1.23 on): the `timers` that it belongs to, a field of a P.
         ts: u64 = "ts",
     }

@@ -117,10 +117,8 @@ impl Strangers<'_> {
             return Ok(None);
         }
         let bytes = self.target.read_vec(Addr(sudog), self.layout.size as usize)?;
-        let next = bytes.and_then(|bytes| {
-            let parsed = Sudog::parse(Addr(sudog), &bytes, self.layout)?;
-            Some((parsed.next, self.layout.channel(&bytes)?))
-        });
+        let parsed = bytes.and_then(|bytes| Sudog::parse(Addr(sudog), &bytes, self.layout));
+        let next = parsed.map(|parsed| (parsed.next, parsed.channel));
         self.known.insert(sudog, next);
         Ok(next)
     }

@@ -113,7 +113,7 @@ impl Wanted for Semaphore<'_> {
         // The semaphore is cleared when the sudog leaves its queue (`dequeue` in sema.go), so that a pointer to
         // one that was used before is no evidence.
         let sudog = Sudog::parse(Addr(start), bytes, self.0)?;
-        let (channel, elem) = (self.0.channel(bytes)?, self.0.elem(bytes)?);
+        let Sudog { channel, elem, .. } = sudog;
         (sudog.g == g && channel == 0 && elem != 0 && elem.is_multiple_of(4)).then_some(elem)
     }
 }

@@ -61,7 +61,7 @@ pub fn read_sudogs(
             let Some(waiter) = waiter(number) else { return };
             let parsed = Sudog::parse(addr, bytes, layout).filter(|sudog| sudog.g == waiter.g);
             let at = |sudog: Sudog| {
-                let (channel, elem) = (layout.channel(bytes)?, layout.elem(bytes)?);
+                let Sudog { channel, elem, .. } = sudog;
                 let object = if waiter.channels { channel } else { elem };
                 let fits = object != 0 && (waiter.channels || channel == 0) && sudog.is_select == waiter.selects;
                 fits.then_some((sudog, object))

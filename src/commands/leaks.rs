@@ -1,0 +1,49 @@
+//! `gospy leaks`
+
+use super::args::LeaksArgs;
+use super::source::{Sources, Walking};
+use super::streams::Streams;
+use super::{Exit, Failure, Global};
+use crate::analysis::Index;
+use crate::analysis::leaks::groups;
+use crate::capture::FreezeMode;
+use crate::report::leaks as report;
+use crate::report::units::{bytes, duration};
+
+pub(super) fn run(
+    arguments: &LeaksArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Failure> {
+    let freeze = match arguments.target.freeze() {
+        None => false,
+        Some(FreezeMode::All) => true,
+        Some(FreezeMode::Running) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "leaks are proven by a heap that stands still: --freeze=all stops the program for that",
+            ));
+        }
+    };
+    let mut note = |text: &str| {
+        if !global.quiet {
+            streams.note(text);
+        }
+    };
+    let (snapshot, leaks) = sources.leaks(&arguments.target.wanted(), freeze, &mut |walking| match walking {
+        Walking::Stop(takes) => {
+            let takes = duration(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
+            note(&format!("the program will stand still for about {takes}"));
+        }
+        Walking::Read(read, all) => note(&format!("{} of {} of the heap read", bytes(read), bytes(all))),
+    })?;
+    let index = Index::new(&snapshot);
+    let groups = groups(&index, &leaks);
+    if arguments.json {
+        streams.finish(|out| report::json(out, &index, &leaks, &groups))?;
+    } else {
+        streams.finish(|out| report::write(out, &index, &leaks, &groups))?;
+    }
+    Ok(Exit::Done)
+}

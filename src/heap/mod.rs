@@ -1,0 +1,36 @@
+//! The heap of a Go program from outside: its spans, its objects, which words of them are pointers, what is
+//! reachable from where, and so which goroutines can never run again.
+//!
+//! It is a layer of its own between the runtime's structures and analyses: spans and objects are streamed and
+//! never enter a snapshot. The rules are those of the runtime's own collector (runtime/mgcmark.go, mbitmap.go,
+//! mheap.go; 1.19 to 1.27), and of its profile of leaked goroutines (mgc.go; 1.26 and 1.27).
+//!
+//! It refuses to call an object unreachable that may be reached: where a type, a stack or a map of pointers
+//! cannot be read, every word counts as a pointer. That can hide a leak, and never makes one up.
+
+mod errors;
+mod goroutines;
+mod layout;
+mod leaks;
+mod marker;
+mod pages;
+mod pointers;
+mod proof;
+mod queues;
+mod roots;
+mod spans;
+mod stack_maps;
+mod stacks;
+mod threads;
+mod types;
+mod waits;
+
+pub use errors::HeapError;
+pub use layout::HeapLayout;
+pub use leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
+pub use marker::{MarkStats, Marker, Progress};
+pub use proof::{Grade, LeakOptions, Leaks, Proof, find};
+pub use queues::Queues;
+pub use spans::{ObjectId, SpanInfo, Spans};
+pub use stacks::StackStats;
+pub use threads::Running;

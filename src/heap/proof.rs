@@ -1,0 +1,307 @@
+//! How much a pass over the heap proves.
+//!
+//! A pass takes a while, and a program that runs meanwhile can hand the only reference to a channel from a place
+//! that was not yet read to one that was. So there are two grades, and they are never mixed:
+//!
+//! * **certain**: nothing moved. The program was stopped (with the registers of its threads, which may hold the
+//!   only reference), it is a core file, or no Go code ran: every P was idle before and after the pass, and
+//!   their counts of what they ran and of system calls are equal (`execute` and `exitsyscall`, runtime/proc.go).
+//! * **confirmed**: two passes a second apart found the same goroutines waiting for the same things, and they
+//!   had not run a tenth of a second after either.
+
+use std::time::{Duration, Instant};
+
+use super::HeapError;
+use super::goroutines::unmoved;
+use super::layout::HeapLayout;
+use super::leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
+use super::marker::Progress;
+use super::queues::Queues;
+use super::threads::Running;
+use crate::capture::CaptureError;
+use crate::model::{PStatus, Warnings};
+use crate::process::{Backend, Broken, FreezeOptions, FreezeWhich, GeneralRegisters, TargetError};
+use crate::runtime::GoProcess;
+use crate::runtime::mirror::m::M;
+use crate::runtime::readers::processors::read_ps;
+use crate::runtime::readers::threads::read_ms;
+use crate::runtime::symbols::Global;
+
+/// What a list of leaks is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// Proven: nothing moved while it was found.
+    Certain,
+    /// Found twice, and unmoved in between.
+    Confirmed,
+}
+
+impl Grade {
+    /// Stable name, for people and scripts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Certain => "certain",
+            Self::Confirmed => "confirmed",
+        }
+    }
+}
+
+/// Why a list of leaks has its grade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The program was stopped for so long.
+    Frozen(Duration),
+    /// It is a core file.
+    CoreFile,
+    /// No Go code ran during the pass.
+    Quiet,
+    /// Two passes agree.
+    TwoPasses,
+}
+
+impl Proof {
+    /// The grade that it gives.
+    #[must_use]
+    pub const fn grade(self) -> Grade {
+        match self {
+            Self::TwoPasses => Grade::Confirmed,
+            Self::Frozen(_) | Self::CoreFile | Self::Quiet => Grade::Certain,
+        }
+    }
+}
+
+/// How leaks are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct LeakOptions {
+    /// Whether to stop the program for it.
+    pub freeze: bool,
+    /// How often a moment is tried in which no Go code runs, at most.
+    pub quiet_tries: u32,
+    /// How each pass is made.
+    pub pass: PassOptions,
+}
+
+impl Default for LeakOptions {
+    fn default() -> Self {
+        Self { freeze: false, quiet_tries: 5, pass: PassOptions::default() }
+    }
+}
+
+/// The goroutines of a program that nobody can wake.
+#[derive(Clone, Debug)]
+pub struct Leaks {
+    /// Why they are.
+    pub proof: Proof,
+    /// Which they are, in the order of their ids.
+    pub leaked: Vec<LeakedGoroutine>,
+    /// Of the last pass.
+    pub stats: PassStats,
+    /// How often the heap was walked.
+    pub passes: u32,
+}
+
+/// Headers are compared again after so long: what woke during a pass has run by then.
+const SETTLE: Duration = Duration::from_millis(100);
+/// The second pass begins so long after the first.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// No more tries for a quiet moment are begun after this time.
+const QUIET_TIME: Duration = Duration::from_secs(3);
+/// How long to wait for one, each time.
+const QUIET_WAIT: Duration = Duration::from_millis(50);
+/// How often the program is stopped at most: a thread that waits for a CPU has no registers to read.
+const FREEZES: usize = 5;
+/// How many times longer than before the stop a pass may take.
+const SLOWER: u32 = 8;
+/// No program is stopped for longer.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Finds the leaked goroutines of a program. `stop` is told before the program is stopped for how long that will
+/// be, about; `progress` can be watched from another thread.
+///
+/// # Errors
+/// When the target could not be read or stopped, or has no heap; and for a core file or a stopped program when
+/// something could not be read that decides.
+pub fn find(
+    process: GoProcess<'_>,
+    options: &LeakOptions,
+    progress: &Progress,
+    stop: impl FnOnce(Duration),
+) -> Result<Leaks, HeapError> {
+    let process = process.unlogged();
+    let layout = HeapLayout::resolve(&process.runtime.layout.table)?;
+    let options =
+        LeakOptions { pass: PassOptions { queues: Queues::find(process, &layout), ..options.pass }, ..*options };
+    let finder = Finder { process, options, progress };
+    match process.target.backend() {
+        Backend::Core => finder.in_core(),
+        Backend::Capture => {
+            Err(HeapError::NoHeap("a capture holds goroutines and not the heap; a core file has both".to_owned()))
+        }
+        _ if options.freeze => finder.frozen(stop),
+        _ => finder.running(),
+    }
+}
+
+struct Finder<'a> {
+    process: GoProcess<'a>,
+    options: LeakOptions,
+    progress: &'a Progress,
+}
+
+/// What changes when a P runs something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ticks(Vec<(i32, u32, u32)>);
+
+impl Finder<'_> {
+    fn pass(&self, running: &Running) -> Result<Pass, HeapError> {
+        let heap = Heap::read(self.process)?;
+        let marker = heap.marker(self.process, self.progress);
+        heap.pass(self.process, &marker, running, &self.options.pass)
+    }
+
+    fn ms(&self) -> Result<Vec<M>, HeapError> {
+        let allm = self.process.addr(Global::Allm).ok_or(HeapError::NotFound(Global::Allm))?;
+        let (target, layout) = (self.process.target, &self.process.runtime.layout.m);
+        Ok(read_ms(target, allm, &[], layout, &mut Warnings::default())?)
+    }
+
+    fn in_core(&self) -> Result<Leaks, HeapError> {
+        let running = Running::of(self.process, &self.ms()?, |tid| self.process.target.general_registers(tid))?;
+        let pass = self.pass(&running)?;
+        if let Some(why) = unproven(&pass, &running) {
+            return Err(HeapError::Unproven(why));
+        }
+        Ok(Leaks { proof: Proof::CoreFile, leaked: pass.leaked, stats: pass.stats, passes: 1 })
+    }
+
+    fn frozen(&self, stop: impl FnOnce(Duration)) -> Result<Leaks, HeapError> {
+        // Once before the stop: it shows how long a pass takes, and brings everything into memory.
+        let started = Instant::now();
+        self.pass(&Running::default())?;
+        let takes = started.elapsed();
+        stop(takes);
+        let usual = FreezeOptions::default();
+        let mut why = None;
+        for tried in 1.. {
+            // With nothing to run, an M waits for the network in the scheduler, which calls epoll_wait again after
+            // EINTR (runtime/netpoll_epoll.go). One that is in C belongs to other code.
+            let ms = self.ms()?;
+            let idle = ms.iter().filter(|m| m.curg == 0 && !m.incgo);
+            let hold = takes.saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
+            let freeze = FreezeOptions { hold, resilient: idle.filter_map(M::tid).collect() };
+            let frozen = self.process.target.freeze_with(&FreezeWhich::All, &freeze)?;
+            let attempt = || -> Result<Result<Pass, String>, HeapError> {
+                let registers = |tid| {
+                    // One that was left asleep is in a system call: what it needs is on its stack.
+                    let asleep = || frozen.asleep(tid).map(|r| GeneralRegisters { sp: r.sp, words: Vec::new() });
+                    frozen.general_registers(tid).or_else(asleep)
+                };
+                let running = Running::of(self.process, &self.ms()?, registers)?;
+                if running.unknown() > 0 {
+                    return Ok(Err(format!("the registers of {} running threads are not known", running.unknown())));
+                }
+                let pass = self.pass(&running)?;
+                Ok(unproven(&pass, &running).map_or(Ok(pass), Err))
+            };
+            let attempt = attempt();
+            match frozen.resume() {
+                Ok(stood) => match attempt? {
+                    Ok(pass) => {
+                        let proof = Proof::Frozen(stood);
+                        return Ok(Leaks { proof, leaked: pass.leaked, stats: pass.stats, passes: 2 });
+                    }
+                    Err(reason) => why = Some(HeapError::Unproven(reason)),
+                },
+                Err(broken) => {
+                    let pid = self.process.target.process().pid;
+                    why = Some(match broken {
+                        Broken::Exec => TargetError::Replaced { pid }.into(),
+                        broken => CaptureError::NotFrozen { pid, broken }.into(),
+                    });
+                }
+            }
+            if tried >= FREEZES {
+                break;
+            }
+            // What waits for a CPU gets one.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(why.unwrap_or_else(|| HeapError::Unproven("it could not be stopped".to_owned())))
+    }
+
+    fn running(&self) -> Result<Leaks, HeapError> {
+        let started = Instant::now();
+        let mut passes = 0;
+        let first = loop {
+            let before = self.quiet_moment()?;
+            let pass = self.pass(&Running::default())?;
+            passes += 1;
+            let proven = before.is_some() && pass.unproven.is_empty() && before == self.quiet()?;
+            if proven {
+                return Ok(Leaks { proof: Proof::Quiet, leaked: pass.leaked, stats: pass.stats, passes });
+            }
+            if passes >= self.options.quiet_tries.max(1) || started.elapsed() >= QUIET_TIME {
+                break pass;
+            }
+        };
+        let first_done = Instant::now();
+        let found = self.settled(first.leaked)?;
+        let done = |leaked, stats, passes| Leaks { proof: Proof::TwoPasses, leaked, stats, passes };
+        if found.is_empty() {
+            return Ok(done(found, first.stats, passes));
+        }
+        std::thread::sleep(BETWEEN.saturating_sub(first_done.elapsed()));
+        let second = self.pass(&Running::default())?;
+        let again = self.settled(second.leaked)?;
+        let same = |leaked: &LeakedGoroutine| {
+            let other = found.binary_search_by_key(&leaked.goid, |other| other.goid);
+            other.ok().and_then(|at| found.get(at)).is_some_and(|other| leaked.is_same(other))
+        };
+        Ok(done(again.into_iter().filter(same).collect(), second.stats, passes + 1))
+    }
+
+    /// Those that have not run a while after a pass.
+    fn settled(&self, mut leaked: Vec<LeakedGoroutine>) -> Result<Vec<LeakedGoroutine>, HeapError> {
+        if leaked.is_empty() {
+            return Ok(leaked);
+        }
+        std::thread::sleep(SETTLE);
+        let heap = HeapLayout::resolve(&self.process.runtime.layout.table)?;
+        let goroutines: Vec<_> = leaked.iter().map(|leaked| leaked.goroutine).collect();
+        let mut same = unmoved(self.process, &heap, &goroutines)?.into_iter();
+        leaked.retain(|_| same.next().unwrap_or(false));
+        Ok(leaked)
+    }
+
+    /// The counts of all Ps, if all are idle.
+    fn quiet(&self) -> Result<Option<Ticks>, HeapError> {
+        let Some(allp) = self.process.addr(Global::Allp) else { return Ok(None) };
+        let mut warnings = Warnings::default();
+        let ps = read_ps(self.process.target, allp, &self.process.runtime.layout, &mut warnings)?;
+        let idle = !ps.is_empty() && warnings.is_empty() && ps.iter().all(|p| p.status() == PStatus::Idle);
+        Ok(idle.then(|| Ticks(ps.iter().map(|p| (p.id, p.schedtick, p.syscalltick)).collect())))
+    }
+
+    /// The same, when a moment comes in which all are.
+    fn quiet_moment(&self) -> Result<Option<Ticks>, HeapError> {
+        let started = Instant::now();
+        loop {
+            if let Some(ticks) = self.quiet()? {
+                return Ok(Some(ticks));
+            }
+            if started.elapsed() >= QUIET_WAIT {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+/// Why a pass over a program that stood still is no proof all the same.
+fn unproven(pass: &Pass, running: &Running) -> Option<String> {
+    if running.unknown() > 0 {
+        return Some(format!("the registers of {} running threads are not known", running.unknown()));
+    }
+    pass.unproven.first().cloned()
+}

@@ -1,0 +1,277 @@
+//! What is reachable without a goroutine: variables of modules, what is attached to objects, calls of
+//! finalizers and cleanups that are queued, and timers.
+//!
+//! As `markroot` in runtime/mgcmark.go (1.19 to 1.27): variables by the masks that the linker made, so that words
+//! that are no pointers are none; a module without a readable mask is scanned word by word.
+
+use rustc_hash::FxHashSet;
+
+use super::HeapError;
+use super::layout::HeapLayout;
+use super::marker::Marker;
+use super::queues::Queues;
+use super::spans::ObjectId;
+use crate::addr::Addr;
+use crate::bytes::FieldsExt as _;
+use crate::process::{MemRange, ReadError, TargetExt as _};
+use crate::runtime::GoProcess;
+use crate::runtime::frontier::{Budget, Frontier};
+use crate::runtime::mirror::Mirror as _;
+use crate::runtime::mirror::moduledata::ModuleMasks;
+use crate::runtime::mirror::p::P;
+use crate::runtime::mirror::special::{Finalizer, Special, SpecialKind};
+use crate::runtime::mirror::timer::{Timer, TimerLayout};
+
+/// Most modules that are followed; each plugin is one.
+const MAX_MODULES: usize = 1024;
+/// Most specials: a heap of 100 million objects with a finalizer each would have 10 GB of them.
+const MAX_SPECIALS: usize = 1 << 26;
+/// Most blocks of queued finalizers or cleanups; each holds a hundred or so.
+const MAX_BLOCKS: usize = 1 << 20;
+/// Bytes of variables that are read at a time.
+const PIECE: u64 = 1 << 20;
+/// Reading in bulk what has bounds of its own.
+pub(super) const UNBOUNDED: Budget = Budget { objects: usize::MAX, bytes: u64::MAX, depth: usize::MAX };
+
+/// Marks roots.
+pub(super) struct Roots<'r, 'a> {
+    pub(super) process: GoProcess<'r>,
+    pub(super) layout: &'r HeapLayout,
+    pub(super) marker: &'r Marker<'a>,
+    pub(super) queues: Queues,
+    /// What could not be read, so that something may be reachable that is not marked.
+    pub(super) unproven: &'r mut Vec<String>,
+}
+
+/// A module: its variables, and where the masks of variables on stacks are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Module {
+    masks: ModuleMasks,
+}
+
+impl Module {
+    /// `moduledata.rodata`.
+    pub(super) fn rodata(&self) -> u64 {
+        self.masks.rodata
+    }
+
+    /// Whether an address is in its variables.
+    pub(super) fn holds(&self, addr: u64) -> bool {
+        (self.masks.data..self.masks.data_end).contains(&addr) || (self.masks.bss..self.masks.bss_end).contains(&addr)
+    }
+}
+
+/// The modules of a program, the one that was found first.
+pub(super) fn modules(process: GoProcess<'_>, layout: &HeapLayout) -> Result<Vec<Module>, HeapError> {
+    let mut out: Vec<Module> = Vec::new();
+    let mut seen = FxHashSet::default();
+    let mut next = process.program.module.addr;
+    while !next.is_nil() && seen.insert(next) && out.len() < MAX_MODULES {
+        let bytes = process.target.read_vec(next, layout.module.size as usize)?;
+        let masks = bytes.and_then(|bytes| ModuleMasks::parse(next, &bytes, &layout.module));
+        let Some(masks) = masks else {
+            return Err(HeapError::NoHeap(format!("the moduledata at {next} cannot be read")));
+        };
+        out.push(Module { masks });
+        next = Addr(masks.next);
+    }
+    Ok(out)
+}
+
+impl Roots<'_, '_> {
+    /// Everything but goroutines. `ps` are the Ps whose stopped timers are to count for nothing.
+    pub(super) fn all(&mut self, modules: &[Module], ps: &[P]) -> Result<(), HeapError> {
+        self.old_timers(ps)?;
+        for module in modules {
+            let masks = module.masks;
+            self.variables((masks.data, masks.data_end), (masks.data_mask, masks.data_bits))?;
+            self.variables((masks.bss, masks.bss_end), (masks.bss_mask, masks.bss_bits))?;
+        }
+        self.specials()?;
+        self.queued()
+    }
+
+    /// Scans variables by their mask.
+    fn variables(&mut self, (start, end): (u64, u64), (mask, bits): (u64, i32)) -> Result<(), ReadError> {
+        let words = end.saturating_sub(start) / 8;
+        let masked = u64::try_from(bits).unwrap_or(0).min(words);
+        let mut at = 0;
+        while at < words {
+            let count = (words - at).min(PIECE / 8);
+            let mut piece = vec![0_u8; usize::try_from(count * 8).unwrap_or(0)];
+            let got = self.process.target.read(Addr(start.wrapping_add(8 * at)), &mut piece)?;
+            if got < piece.len() {
+                self.unproven.push(format!("variables at {} could not be read", Addr(start + 8 * at + got as u64)));
+            }
+            let map_len = masked.saturating_sub(at).min(count).div_ceil(8);
+            let map =
+                self.process.target.read_vec(Addr(mask.wrapping_add(at / 8)), usize::try_from(map_len).unwrap_or(0))?;
+            for (n, word) in piece.as_chunks::<8>().0.iter().enumerate() {
+                let word = u64::from_le_bytes(*word);
+                match &map {
+                    // The mask ends after the last pointer.
+                    Some(map) if at + n as u64 >= masked || map.get(n / 8).is_none_or(|b| b >> (n % 8) & 1 == 0) => {}
+                    Some(_) => self.marker.mark(word),
+                    None => self.marker.mark_maybe(word)?,
+                }
+            }
+            at += count;
+        }
+        Ok(())
+    }
+
+    /// Finalizers, weak handles and cleanups of objects.
+    fn specials(&mut self) -> Result<(), ReadError> {
+        let (layout, minor) = (&self.layout.special, self.process.rules().minor());
+        let cleanup_words = self.layout.cleanups.map_or(1, |cleanups| (cleanups.size / 8) as usize);
+        let len = layout.size as usize + 8 * cleanup_words.max(1);
+        let mut wanted: Vec<(u64, u32)> =
+            self.marker.spans().specials.iter().map(|(span, first)| (*first, *span)).collect();
+        let mut seen = FxHashSet::default();
+        let mut with_finalizer = Vec::new();
+        while !wanted.is_empty() {
+            wanted.sort_unstable();
+            wanted.dedup_by_key(|(addr, _)| *addr);
+            let mut next = Vec::new();
+            let ranges = wanted.iter().map(|(addr, _)| MemRange { start: Addr(*addr), len });
+            let (marker, spans, wanted_now) = (self.marker, self.marker.spans(), &wanted);
+            let mut read = 0;
+            Frontier::new(self.process.target, UNBOUNDED).ranges(ranges, |range, bytes| {
+                read += 1;
+                let found = wanted_now.binary_search_by_key(&range.start.0, |(addr, _)| *addr).ok();
+                let Some((_, span)) = found.and_then(|at| wanted_now.get(at)) else { return };
+                let Some(special) = Special::parse(range.start, bytes, layout) else { return };
+                if special.next != 0 && seen.len() < MAX_SPECIALS && seen.insert(special.next) {
+                    next.push((special.next, *span));
+                }
+                let payload = |word: usize| bytes.u64_at(layout.size as usize + 8 * word).unwrap_or(0);
+                match SpecialKind::of(special.kind, minor) {
+                    SpecialKind::Finalizer => {
+                        marker.mark(payload(0));
+                        // An offset is from the start of the span, of an object or into it.
+                        let record = spans.spans.get(*span as usize);
+                        let index = record.zip(layout.offset(bytes)).and_then(|(span, offset)| span.index(offset));
+                        with_finalizer.extend(index.map(|index| ObjectId { span: *span, index }));
+                    }
+                    SpecialKind::WeakHandle => marker.mark(payload(0)),
+                    SpecialKind::Cleanup => (0..cleanup_words).for_each(|word| marker.mark(payload(word))),
+                    SpecialKind::Other => {}
+                }
+            })?;
+            if read < wanted.len() {
+                self.unproven.push(format!("{} finalizers or cleanups could not be read", wanted.len() - read));
+            }
+            wanted = next;
+        }
+        if seen.len() >= MAX_SPECIALS {
+            self.unproven.push(format!("there are more than {MAX_SPECIALS} finalizers and cleanups"));
+        }
+        self.marker.mark_contents(with_finalizer)
+    }
+
+    /// Finalizers and cleanups that are to be called.
+    fn queued(&mut self) -> Result<(), HeapError> {
+        match self.queues.finalizers {
+            Some(head) => self.queued_finalizers(head)?,
+            None => self.unproven.push("the queue of finalizers (runtime.allfin) was not found".to_owned()),
+        }
+        let Some(cleanups) = self.layout.cleanups else { return Ok(()) };
+        let Some(queue) = self.queues.cleanups else {
+            self.unproven.push("the queue of cleanups (runtime.gcCleanups) was not found".to_owned());
+            return Ok(());
+        };
+        let head = Addr(queue.0.wrapping_add(cleanups.queue.all.into()));
+        let (link, count) = (cleanups.block.all_link, cleanups.block.count);
+        self.blocks(head, (link, count), (cleanups.first, cleanups.size), |marker, cleanup| {
+            cleanup.as_chunks::<8>().0.iter().for_each(|word| marker.mark(u64::from_le_bytes(*word)));
+        })?;
+        Ok(())
+    }
+
+    fn queued_finalizers(&mut self, head: Addr) -> Result<(), ReadError> {
+        let (block, layout) = (self.layout.fin_block, self.layout.finalizer);
+        self.blocks(head, (block.all_link, block.count), (block.first, layout.size), |marker, bytes| {
+            let Some(finalizer) = Finalizer::parse(Addr(0), bytes, &layout) else { return };
+            let Finalizer { function, object, argument_type, object_type } = finalizer;
+            [function, object, argument_type, object_type].into_iter().for_each(|word| marker.mark(word));
+        })
+    }
+
+    /// Walks a list of blocks: the word at `head` is the first, and each has its successor, a count, and so many
+    /// elements.
+    fn blocks(
+        &mut self,
+        head: Addr,
+        (link, count): (u32, u32),
+        (first, size): (u32, u32),
+        each: impl Fn(&Marker<'_>, &[u8]),
+    ) -> Result<(), ReadError> {
+        /// Most elements of a block; they have 4 KiB.
+        const MOST: u32 = 4096;
+        let target = self.process.target;
+        let Some(mut next) = target.read_u64(head)? else {
+            self.unproven.push(format!("the queue at {head} could not be read"));
+            return Ok(());
+        };
+        let mut blocks = 0;
+        while next != 0 {
+            blocks += 1;
+            let header = target.read_vec(Addr(next), first as usize)?;
+            let words = header.as_ref().and_then(|h| Some((h.u64_at(link as usize)?, h.u32_at(count as usize)?)));
+            let Some((following, elements)) = words.filter(|(_, n)| *n <= MOST && blocks <= MAX_BLOCKS) else {
+                self.unproven.push(format!("the queue at {head} could not be read"));
+                return Ok(());
+            };
+            let bytes = target.read_vec(Addr(next.wrapping_add(first.into())), (elements * size) as usize)?;
+            for element in bytes.unwrap_or_default().chunks_exact(size.max(8) as usize) {
+                each(self.marker, element);
+            }
+            next = following;
+        }
+        Ok(())
+    }
+
+    /// To 1.22 a timer that was stopped stays in the heap of its P until that runs timers, and would keep what
+    /// it is to call: the arrays of these heaps are not followed, but the timers in them are that are to run.
+    fn old_timers(&mut self, ps: &[P]) -> Result<(), ReadError> {
+        /// `timerDeleted` and `timerRemoved` (runtime/time.go; to 1.22).
+        const STOPPED: [u32; 2] = [3, 5];
+        /// Most timers of a P.
+        const MOST: u64 = 1 << 28;
+        let runtime = &self.process.runtime.layout;
+        let (Some(at), Some(layout)) = (runtime.p.timers_slice, runtime.timer.as_ref()) else { return Ok(()) };
+        let TimerLayout { status: Some(_), .. } = layout else { return Ok(()) };
+        if self.process.rules().minor() >= 23 {
+            return Ok(());
+        }
+        let target = self.process.target;
+        for p in ps {
+            let Some(slice) = target.read_array::<16>(Addr(p.addr.0.wrapping_add(at.into())))? else { continue };
+            let (array, len) = (slice.u64_at(0).unwrap_or(0), slice.u64_at(8).unwrap_or(0));
+            if array == 0 || len > MOST {
+                continue;
+            }
+            let mut timers = Vec::new();
+            let mut done = 0;
+            while done < len {
+                let count = (len - done).min(PIECE / 8);
+                let bytes = target.read_vec(Addr(array.wrapping_add(8 * done)), (count * 8) as usize)?;
+                let Some(bytes) = bytes else { break };
+                timers.extend(bytes.as_chunks::<8>().0.iter().map(|word| Addr(u64::from_le_bytes(*word))));
+                done += count;
+            }
+            if done < len {
+                continue;
+            }
+            let found = Frontier::new(target, UNBOUNDED).mirrors::<Timer>(layout, timers.iter().copied())?;
+            self.marker.never_scan(array);
+            for timer in timers {
+                let status = found.get(timer).and_then(|timer| timer.status);
+                if status.is_none_or(|status| !STOPPED.contains(&status)) {
+                    self.marker.mark(timer.0);
+                }
+            }
+        }
+        Ok(())
+    }
+}
