@@ -26,10 +26,11 @@ impl Following<'_> {
         let layout = &self.process.runtime.layout.g;
         // From 1.23 on the end of a sleep is in the header itself.
         let has_sleep = layout.sleep_when.is_some();
-        let was_followed = |wait: &Wait| {
-            !matches!(wait, Wait::Runtime | Wait::Syscall | Wait::C | Wait::Coroutine { partner: None })
-                && !matches!(wait, Wait::Channel { channel: None, .. })
-                && !(has_sleep && matches!(wait, Wait::Sleep { .. }))
+        let was_followed = |wait: &Wait| match wait {
+            Wait::Runtime | Wait::Syscall | Wait::C | Wait::Coroutine { partner: None } => false,
+            Wait::Channel { channel: None, .. } => false,
+            Wait::Sleep { .. } => !has_sleep,
+            _ => true,
         };
         let followed = self.answers.iter().enumerate().filter(|(_, wait)| was_followed(wait));
         let mut jobs: Vec<(Addr, u32)> =

@@ -193,6 +193,12 @@ pub struct Answer<F> {
     pub memory: MemRange,
 }
 
+/// What was found, and those for which nothing was.
+pub type Tried<F> = (Vec<Answer<F>>, Vec<Parked>);
+
+/// What was found, and at which words.
+pub type Searched<F> = Vec<(Answer<F>, usize)>;
+
 /// Looks at one word for each of `parked`: returns what was found and `confirm` confirms, and those for which
 /// nothing was.
 ///
@@ -203,7 +209,7 @@ pub fn try_words<W: Wanted>(
     wanted: &W,
     parked: &[Parked],
     mut confirm: impl FnMut(&Parked, &W::Found) -> Result<bool, ReadError>,
-) -> Result<(Vec<Answer<W::Found>>, Vec<Parked>), ReadError> {
+) -> Result<Tried<W::Found>, ReadError> {
     let (before, len) = wanted.window();
     let mut jobs: Vec<(Addr, u32)> = Vec::with_capacity(parked.len());
     for (index, one) in (0_u32..).zip(parked) {
@@ -245,7 +251,7 @@ pub fn search<W: Wanted>(
     wanted: &W,
     parked: &[Parked],
     mut confirm: impl FnMut(&Parked, &W::Found) -> Result<bool, ReadError>,
-) -> Result<Vec<(Answer<W::Found>, usize)>, ReadError> {
+) -> Result<Searched<W::Found>, ReadError> {
     let (before, len) = wanted.window();
     let by_sp: FxHashMap<u64, u32> = parked.iter().map(|one| one.sp).zip(0..).collect();
     let stacks = parked.iter().map(|one| {
@@ -265,7 +271,7 @@ pub fn search<W: Wanted>(
         found.extend(one.map(|found| (index, number, addr, found)));
     })?;
     found.sort_unstable_by_key(|(index, number, ..)| (*index, *number));
-    let mut out: Vec<(Answer<W::Found>, usize)> = Vec::new();
+    let mut out: Searched<W::Found> = Vec::new();
     for of_one in found.chunk_by(|(a, ..), (b, ..)| a == b) {
         for &(index, number, start, found) in of_one {
             let Some(one) = parked.get(index as usize) else { break };
