@@ -286,6 +286,11 @@ pub(super) fn record(process: GoProcess<'_>, not_in_go: &NotInGo, pool: &SymbolP
     remember(process.target, KEY, &Recorded { all: not_in_go.iter().map(outside).collect(), why_unknown });
 }
 
+/// Whether the target is a recording that has it.
+pub(super) fn is_recorded(process: GoProcess<'_>) -> bool {
+    process.target.remembered(KEY).is_some()
+}
+
 /// What was recorded with the target, if it is a recording that has it.
 ///
 /// # Errors

@@ -321,7 +321,7 @@ impl Session {
             if !options.system_calls {
                 return Ok(());
             }
-            if process.target.backend() == Backend::Capture {
+            if not_in_go::is_recorded(process) {
                 describe(objects, &Descriptors::of(process.target, fds)?);
                 return Ok(());
             }

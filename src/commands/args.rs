@@ -27,7 +27,6 @@ fn after_help() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
-  gospy                    # list running Go programs
   gospy prometheus         # by name or pid: all goroutines, scheduler, heap, GC
   gospy top prometheus     # the same, live";
 
@@ -37,7 +36,7 @@ Examples:
 /// no debugger, no stop. Stripped binaries work.
 #[derive(Debug, Parser)]
 #[command(name = "gospy", version, after_long_help = after_help(), max_term_width = 100,
-          override_usage = "gospy [TARGET] [OPTIONS]\n       gospy <COMMAND> [OPTIONS]", disable_help_subcommand = true, disable_help_flag = true)]
+          override_usage = "gospy [COMMAND] [TARGET] [OPTIONS]", disable_help_subcommand = true, disable_help_flag = true)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: Global,
