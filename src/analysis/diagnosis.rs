@@ -17,7 +17,7 @@ const MANY_SENDERS: usize = 16;
 /// … when the longest of them has waited for so long, ns.
 const LONG_AT_A_CHANNEL_NS: u64 = 10_000_000_000;
 /// Most rows of one kind.
-const MOST: usize = 5;
+pub const MOST: usize = 5;
 
 /// Something that is likely wrong.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Diagnosis<'f> {
     pub certain: &'f [Found],
     /// What is likely wrong, the worst first.
     pub likely: Vec<Likely>,
+    /// How many more of them there are than are listed, at most [`MOST`] of each kind.
+    pub more: usize,
     /// What is waited on.
     pub waits: WaitTable,
 }
@@ -64,15 +66,19 @@ impl<'f> Diagnosis<'f> {
         let is_in_cycle = |row: &WaitRow| {
             deadlocks.iter().any(|cycle| cycle.goroutines.iter().any(|position| row.goroutines.contains(position)))
         };
-        let rows = |wanted: &dyn Fn(&WaitRow) -> bool| -> Vec<WaitRow> {
-            waits.rows.iter().filter(|row| wanted(row)).take(MOST).cloned().collect()
+        let mut more = deadlocks.len().saturating_sub(MOST);
+        let mut rows = |wanted: &dyn Fn(&WaitRow) -> bool| -> Vec<WaitRow> {
+            let mut rows = waits.rows.iter().filter(|row| wanted(row));
+            let first = rows.by_ref().take(MOST).cloned().collect();
+            more += rows.count();
+            first
         };
         let contended = rows(&|row| is_contended(row) && !is_in_cycle(row));
         let backlogs = rows(&|row| is_backlog(index, row));
         let likely = deadlocks.iter().take(MOST).cloned().map(Likely::Deadlock);
         let likely = likely.chain(contended.into_iter().map(Likely::Contended));
         let likely = likely.chain(backlogs.into_iter().map(Likely::Backlog)).collect();
-        Self { certain, likely, waits }
+        Self { certain, likely, more, waits }
     }
 }
 

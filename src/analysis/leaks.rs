@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Index, PlaceKind, WaitRange};
+use super::{Index, PlaceKind, WaitRange, waits};
 use crate::heap::{LeakedGoroutine, Leaks};
 
 /// Most addresses of one group that are kept.
@@ -46,11 +46,16 @@ pub fn groups(index: &Index<'_>, leaks: &Leaks) -> Vec<LeakGroup> {
         group.ids.push(leaked.goid);
         group.stack_bytes = group.stack_bytes.saturating_add(leaked.stack_bytes);
         WaitRange::include(&mut group.wait, index.age(goroutine));
-        for object in &leaked.objects {
-            if let Err(place) = group.objects.binary_search(&object.0)
+        // The snapshot knows the lock that a semaphore belongs to.
+        let mut waited: Vec<u64> = waits::objects(index.snapshot(), goroutine).map(|object| object.addr.0).collect();
+        if waited.is_empty() {
+            waited = leaked.objects.iter().map(|object| object.0).collect();
+        }
+        for object in waited {
+            if let Err(place) = group.objects.binary_search(&object)
                 && group.objects.len() < MAX_OBJECTS
             {
-                group.objects.insert(place, object.0);
+                group.objects.insert(place, object);
             }
         }
     }

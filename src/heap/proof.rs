@@ -167,7 +167,9 @@ impl Finder<'_> {
     }
 
     fn in_core(&self) -> Result<Leaks, HeapError> {
-        let running = Running::of(self.process, &self.ms()?, |tid| self.process.target.general_registers(tid))?;
+        let target = self.process.target;
+        let pc = |tid| target.registers(tid).map(|registers| registers.pc);
+        let running = Running::of(self.process, &self.ms()?, |tid| target.general_registers(tid), pc)?;
         let pass = self.pass(&running)?;
         if let Some(why) = unproven(&pass, &running) {
             return Err(HeapError::Unproven(why));
@@ -197,9 +199,10 @@ impl Finder<'_> {
                     let asleep = || frozen.asleep(tid).map(|r| GeneralRegisters { sp: r.sp, words: Vec::new() });
                     frozen.general_registers(tid).or_else(asleep)
                 };
-                let running = Running::of(self.process, &self.ms()?, registers)?;
+                let pc = |tid| frozen.registers(tid).map(|registers| registers.pc);
+                let running = Running::of(self.process, &self.ms()?, registers, pc)?;
                 if running.unknown() > 0 {
-                    return Ok(Err(format!("the registers of {} running threads are not known", running.unknown())));
+                    return Ok(Err(format!("not all registers of {} running threads are known", running.unknown())));
                 }
                 let pass = self.pass(&running)?;
                 Ok(unproven(&pass, &running).map_or(Ok(pass), Err))
@@ -301,7 +304,7 @@ impl Finder<'_> {
 /// Why a pass over a program that stood still is no proof all the same.
 fn unproven(pass: &Pass, running: &Running) -> Option<String> {
     if running.unknown() > 0 {
-        return Some(format!("the registers of {} running threads are not known", running.unknown()));
+        return Some(format!("not all registers of {} running threads are known", running.unknown()));
     }
     pass.unproven.first().cloned()
 }

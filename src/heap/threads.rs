@@ -20,7 +20,7 @@ pub struct Running {
     pub(super) words: Vec<u64>,
     /// Stacks of threads, from the stack pointer on.
     pub(super) stacks: Vec<(u64, u64)>,
-    /// Goroutines that run on threads whose registers are not known.
+    /// Goroutines that run on threads whose registers are not known, or not all of them.
     pub(super) unknown: u64,
 }
 
@@ -35,12 +35,14 @@ impl Running {
         process: GoProcess<'_>,
         ms: &[M],
         registers: impl Fn(Tid) -> Option<GeneralRegisters>,
+        pc: impl Fn(Tid) -> Option<Addr>,
     ) -> Result<Self, HeapError> {
         let mut out = Self::default();
         // One without a thread and a P is kept for callbacks from C: nobody runs on it.
         for m in ms.iter().filter(|m| m.p != 0 || (m.curg != 0 && m.tid().is_some())) {
             let registers = m.tid().and_then(&registers);
-            out.unknown += u64::from(registers.is_none());
+            let copies = m.tid().and_then(&pc).is_some_and(|pc| is_copying(process, pc));
+            out.unknown += u64::from(registers.is_none() || copies);
             let sp = registers.as_ref().map_or(0, |registers| registers.sp.0);
             let [curg, g0, gsignal] = [m.curg, m.g0, m.gsignal].map(|g| stack(process, g));
             let (curg, g0, gsignal) = (curg?, g0?, gsignal?);
@@ -73,6 +75,15 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// Whether the code at `pc` may hold pointers in vector registers, which are not read: `memmove` does while it
+/// moves memory over itself (runtime/memmove_*.s). What the compiler makes copies through them, but leaves the
+/// original where it is.
+fn is_copying(process: GoProcess<'_>, pc: Addr) -> bool {
+    let pclntab = &process.program.pclntab;
+    let function = pclntab.function_at(process.program.bias.unload(pc));
+    function.and_then(|function| pclntab.name(&function)).is_some_and(|name| name == "runtime.memmove")
 }
 
 /// Bounds of the stack of a g.

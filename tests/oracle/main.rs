@@ -47,6 +47,7 @@ mod live;
 mod made_up_runtime;
 mod not_in_go;
 mod pclntab;
+mod peers;
 mod profiles;
 mod real;
 mod recorded;

@@ -105,6 +105,11 @@ impl Real {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("it listens")
+    }
+
     /// The body of an HTTP answer.
     pub fn get(&self, path: &str) -> String {
         let answer = self.try_get(path).unwrap_or_else(|| panic!("no answer for {path}"));

@@ -173,6 +173,10 @@ pub fn diagnosis(
         for likely in &diagnosis.likely {
             likely_words(out, style, index, likely, target)?;
         }
+        if diagnosis.more > 0 {
+            let more = counted(number(diagnosis.more), "more like these", "more like these");
+            hint(out, style, &format!("… and {more}: gospy waits {target}"))?;
+        }
     }
     let user = snapshot.goroutines.iter().filter(|goroutine| !goroutine.system && !goroutine.status.is_dead()).count();
     let all = counted(number(user), "goroutine", "goroutines");
@@ -217,7 +221,8 @@ fn likely_words(
             facts::paragraph(out, style, Role::Attention, &deadlock(index, cycle))?;
             let first = cycle.goroutines.first().and_then(|&at| snapshot.goroutines.get(at));
             let id = first.map_or(0, |goroutine| goroutine.id.0);
-            more(out, style, &format!("gospy why {target} --goid {id}"))
+            more(out, style, &format!("gospy why {target} --goid {id}"))?;
+            hint(out, style, &style.paint(Role::Dim, &format!("proof: gospy leaks {target}")))
         }
         Likely::Contended(row) => {
             let object = row.object(index).map_or_else(String::new, |object| words::object(snapshot, object));
