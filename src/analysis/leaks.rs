@@ -1,6 +1,6 @@
 //! Leaked goroutines by where they wait and who created them.
 //!
-//! Which goroutines are leaked is found in the heap ([`crate::heap`]); a goroutine that nobody can wake stays where
+//! Which goroutines are leaked is found in the heap ([`crate::heap`]); a goroutine that can never wake stays where
 //! it is, so that a snapshot that was taken afterwards has it at the same place.
 
 use rustc_hash::FxHashMap;

@@ -95,7 +95,7 @@ pub(super) enum Command {
     /// Explain why a program, or a goroutine, does not go on
     #[command(after_long_help = WHY_EXAMPLES)]
     Why(WhyArgs),
-    /// Find goroutines that nobody can wake any more
+    /// Find goroutines that can never wake again
     #[command(after_long_help = LEAKS_EXAMPLES)]
     Leaks(LeaksArgs),
     /// Save a snapshot of a process to a file

@@ -43,7 +43,7 @@ impl Default for PassOptions {
     }
 }
 
-/// A goroutine that nobody can wake.
+/// A goroutine that can never wake again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeakedGoroutine {
     /// Address of its g.
@@ -82,7 +82,7 @@ pub struct PassStats {
 /// What one pass found.
 #[derive(Clone, Debug, Default)]
 pub struct Pass {
-    /// Goroutines that nobody can wake, in the order of their ids.
+    /// Goroutines that can never wake again, in the order of their ids.
     pub leaked: Vec<LeakedGoroutine>,
     /// Why it cannot be a proof, even if nothing moved: parts that could not be read.
     pub unproven: Vec<String>,
@@ -115,7 +115,7 @@ impl Heap {
         Marker::new(process.target, &self.layout, process.rules().minor(), &self.spans, progress)
     }
 
-    /// Finds what nobody can wake. `running` is what is known of threads that were stopped.
+    /// Finds what can never wake again. `running` is what is known of threads that were stopped.
     ///
     /// # Errors
     /// When the target could not be read.

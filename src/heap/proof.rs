@@ -88,7 +88,7 @@ impl Default for LeakOptions {
     }
 }
 
-/// The goroutines of a program that nobody can wake.
+/// The goroutines of a program that can never wake again.
 #[derive(Clone, Debug)]
 pub struct Leaks {
     /// Why they are.

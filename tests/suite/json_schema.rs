@@ -624,7 +624,7 @@ fn refreshes_have_exactly_these_keys() {
     assert_eq!((end.kind.as_str(), end.reason.as_str(), lines.len()), ("end", "gone", 5));
 }
 
-fn schemas() -> [(&'static str, serde_json::Value, usize); 8] {
+fn schemas() -> [(&'static str, serde_json::Value, usize); 10] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
         ("snapshot", value(json::schema()), 22),
@@ -635,6 +635,8 @@ fn schemas() -> [(&'static str, serde_json::Value, usize); 8] {
         ("leaks", value(report::leaks::schema()), 4),
         ("ps", value(report::processes::schema()), 1),
         ("top", value(gospy::top::stream::schema()), 25),
+        ("waits", value(report::waits::json::waits_schema()), 6),
+        ("why", value(report::waits::json::why_schema()), 9),
     ]
 }
 

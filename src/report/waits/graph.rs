@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::words;
@@ -194,8 +193,7 @@ fn entities(text: &str) -> String {
 }
 
 /// The graph as JSON has it.
-#[derive(Serialize, JsonSchema)]
-#[schemars(title = "gospy waits --graph")]
+#[derive(Serialize)]
 struct GraphDocument {
     /// Raised only by a change that breaks readers.
     schema_version: u32,
@@ -207,7 +205,7 @@ struct GraphDocument {
     left_out: usize,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
 struct NodeDocument {
     /// Its name in edges.
     id: String,
@@ -223,7 +221,7 @@ struct NodeDocument {
     in_cycle: bool,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
 struct EdgeDocument {
     /// From which node.
     from: String,

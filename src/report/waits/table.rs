@@ -35,15 +35,7 @@ pub fn write(
     let shown = waits.rows.get(..limit).unwrap_or(&waits.rows);
     let by_id = ById::of(index.snapshot());
     let snapshot = index.snapshot();
-    let name = snapshot.target.exe.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("?");
-    let beside = format!(
-        "{} · pid {} · {}, of which {} wait",
-        clean(name),
-        snapshot.target.pid,
-        counted(number(snapshot.goroutines.len()), "goroutine", "goroutines"),
-        count(waits.waiting),
-    );
-    writeln!(out, "{beside}")?;
+    writeln!(out, "{}", words::title(snapshot, waits))?;
     if shown.is_empty() {
         writeln!(out, "\nno goroutine waits on a channel, a lock or a descriptor")?;
     } else {

@@ -155,6 +155,9 @@ pub fn diagnosis(
     let limits = resources::limits(&snapshot.target.resources);
     let limits: Vec<String> = limits.into_iter().filter(|fact| fact.alarming).map(|fact| fact.text).collect();
     let is_calm = diagnosis.certain.is_empty() && diagnosis.likely.is_empty() && limits.is_empty();
+    if !is_calm {
+        writeln!(out, "{}", words::title(snapshot, &diagnosis.waits))?;
+    }
     if !diagnosis.certain.is_empty() || !limits.is_empty() {
         facts::heading(out, style, "Certain", "")?;
         for found in diagnosis.certain {

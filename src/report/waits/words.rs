@@ -1,6 +1,7 @@
 //! What goroutines wait on, in words. Everything is cleaned.
 
 use crate::addr::Arch;
+use crate::analysis::waits::WaitTable;
 use crate::model::Goroutine;
 use crate::model::{
     Channel, ChannelTimer, DescriptorDetails, Direction, LockOperation, MutexState, ObjectState, Snapshot, TimerSource,
@@ -9,6 +10,14 @@ use crate::model::{
 use crate::report::clean::clean;
 use crate::report::descriptors;
 use crate::report::units::{age, count, counted};
+
+/// The program, how many goroutines it has, and how many of those in the table wait.
+pub(crate) fn title(snapshot: &Snapshot, waits: &WaitTable) -> String {
+    let name = snapshot.target.exe.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("?");
+    let all = snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead()).count();
+    let all = counted(u64::try_from(all).unwrap_or(u64::MAX), "goroutine", "goroutines");
+    format!("{} · pid {} · {all}, of which {} wait", clean(name), snapshot.target.pid, count(waits.waiting))
+}
 
 /// What an object is, with its address: `chan main.Job 0xc000012345`.
 pub(crate) fn object(snapshot: &Snapshot, object: &WaitObject) -> String {
