@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
         let groups = group(&index, &GroupBy::Stack, &all, 64);
         anyhow::ensure!(groups.len() >= 200, "{} groups", groups.len());
         let answer = Answer::of(&index, Request::default());
-        json::write(&mut std::io::sink(), &answer, JsonOptions { frames: true })?;
+        json::write(&mut std::io::sink(), &answer, JsonOptions { frames: true, ..JsonOptions::default() })?;
     }
     Ok(())
 }

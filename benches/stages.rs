@@ -153,7 +153,7 @@ fn write_summary(bencher: Bencher<'_, '_>, count: usize) {
 fn write_json(bencher: Bencher<'_, '_>, count: usize) {
     on(bencher, count, |index, _| {
         let answer = Answer::of(index, Request::default());
-        json::write(&mut std::io::sink(), &answer, JsonOptions { frames: true }).unwrap();
+        json::write(&mut std::io::sink(), &answer, JsonOptions { frames: true, ..JsonOptions::default() }).unwrap();
     });
 }
 

@@ -1,5 +1,7 @@
 //! Texts that were looked at, and are compared with in tests.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+
 /// Compares with `src/report/NAME`; `GOSPY_BLESS=1` writes it anew.
 pub(super) fn compare(name: &str, text: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report").join(name);

@@ -20,6 +20,9 @@ struct Shown<'t, 'i, 'a> {
 /// From this width on there is room for files, and for what holders do.
 const WIDE: usize = 110;
 
+/// What makes the cells of a column.
+type MakeCell = fn(&Shown<'_, '_, '_>, &WaitRow) -> CellText;
+
 /// Writes the table, at most `limit` rows of it, and what waits on no object.
 ///
 /// # Errors
@@ -43,8 +46,8 @@ pub fn write(
         let is_wide = style.width.is_none_or(|width| width >= WIDE);
         let table = Shown { index, by_id: &by_id, is_wide };
         let has_holders = shown.iter().any(|row| !row.holders(index).is_empty());
-        let columns: Vec<(Column, fn(&Shown<'_, '_, '_>, &WaitRow) -> CellText)> = [
-            (true, Column::right("waiting"), waiting as fn(&Shown<'_, '_, '_>, &WaitRow) -> CellText),
+        let columns: Vec<(Column, MakeCell)> = [
+            (true, Column::right("waiting"), waiting as MakeCell),
             (true, if is_wide { Column::shrinking("object", Shrink::Words) } else { Column::left("object") }, object),
             (true, Column::shrinking("state", Shrink::Words), state),
             (true, Column::right("longest"), longest),
