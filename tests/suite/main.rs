@@ -42,3 +42,4 @@ mod targets;
 mod top;
 mod top_screens;
 mod waits;
+mod why;

@@ -91,6 +91,8 @@ pub struct WaitTable {
     pub rows: Vec<WaitRow>,
     /// What is no object, by kind: sleep, system calls, the runtime's own.
     pub others: Vec<WaitRow>,
+    /// What is not known, by kind.
+    pub unknown: Vec<WaitRow>,
     /// How many goroutines wait.
     pub waiting: u64,
 }
@@ -109,6 +111,7 @@ enum RowKey {
     Nil,
     Empty,
     Other(WaitKind),
+    Unknown(WaitKind),
 }
 
 impl Filling {
@@ -154,6 +157,7 @@ impl WaitTable {
                 _ if is_on_object => {}
                 Wait::Channel { .. } => add(RowKey::Nil),
                 Wait::Select { .. } => add(RowKey::Empty),
+                Wait::Unknown { kind, .. } => add(RowKey::Unknown(*kind)),
                 other => add(RowKey::Other(snapshot.waits.kind(other))),
             }
         }
@@ -188,6 +192,7 @@ impl WaitTable {
                 RowKey::Nil => self.rows.push(filled.finish(WaitedOn::NilChannel, WaitKind::Channel)),
                 RowKey::Empty => self.rows.push(filled.finish(WaitedOn::EmptySelect, WaitKind::Select)),
                 RowKey::Other(kind) => self.others.push(filled.finish(WaitedOn::Other, kind)),
+                RowKey::Unknown(kind) => self.unknown.push(filled.finish(WaitedOn::Other, kind)),
                 RowKey::Object(id) => {
                     let Some(object) = waits.object(id) else { continue };
                     let kind = object.kind();
@@ -220,6 +225,7 @@ impl WaitTable {
         };
         self.rows.sort_by_key(order);
         self.others.sort_by_key(order);
+        self.unknown.sort_by_key(order);
     }
 }
 

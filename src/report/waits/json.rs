@@ -63,6 +63,8 @@ struct WaitsDocument<'a> {
     waits: Vec<Row<'a>>,
     /// What is no object, by kind: sleep, system calls, the runtime's own.
     others: Vec<Row<'a>>,
+    /// What is not known, by kind: see `waiting_on.unknown` of the goroutines for the reasons.
+    unknown: Vec<Row<'a>>,
 }
 
 /// What is waited on, and who waits.
@@ -181,6 +183,7 @@ pub fn waits(out: &mut dyn Write, index: &Index<'_>, table: &WaitTable, limit: u
         row_count: number(table.rows.len()),
         waits: table.rows.iter().take(limit).map(|of| row(index, &by_id, of)).collect(),
         others: table.others.iter().map(|of| row(index, &by_id, of)).collect(),
+        unknown: table.unknown.iter().map(|of| row(index, &by_id, of)).collect(),
     };
     to_writer(out, &document)?;
     writeln!(out)

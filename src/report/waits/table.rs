@@ -40,7 +40,8 @@ pub fn write(
     let snapshot = index.snapshot();
     writeln!(out, "{}", words::title(snapshot, waits))?;
     if shown.is_empty() {
-        writeln!(out, "\nno goroutine waits on a channel, a lock or a descriptor")?;
+        let known = if waits.unknown.is_empty() { "" } else { " that is known" };
+        writeln!(out, "\nno goroutine waits on a channel, a lock or a descriptor{known}")?;
     } else {
         writeln!(out)?;
         let is_wide = style.width.is_none_or(|width| width >= WIDE);
@@ -48,7 +49,7 @@ pub fn write(
         let has_holders = shown.iter().any(|row| !row.holders(index).is_empty());
         let columns: Vec<(Column, MakeCell)> = [
             (true, Column::right("waiting"), waiting as MakeCell),
-            (true, if is_wide { Column::shrinking("object", Shrink::Words) } else { Column::left("object") }, object),
+            (true, Column::left("object"), object),
             (true, Column::shrinking("state", Shrink::Words), state),
             (true, Column::right("longest"), longest),
             (true, Column::shrinking("where", Shrink::Place), place),
@@ -68,11 +69,13 @@ pub fn write(
         let more = counted(number(left_out), "more row", "more rows");
         writeln!(out, "{}", style.paint(Role::Dim, &format!("  … {more}: --limit 0 shows all")))?;
     }
-    if !waits.others.is_empty() {
-        let other = |row: &WaitRow| format!("{} {}", words::kind(row.kind), count(number(row.goroutines.len())));
-        let others: Vec<String> = waits.others.iter().map(other).collect();
+    if !waits.others.is_empty() || !waits.unknown.is_empty() {
         writeln!(out)?;
-        facts::facts(out, style, "on no object", &others)?;
+    }
+    for (label, rows) in [("no object", &waits.others), ("unknown", &waits.unknown)] {
+        let kind = |row: &WaitRow| format!("{} {}", words::kind(row.kind), count(number(row.goroutines.len())));
+        let kinds: Vec<String> = rows.iter().map(kind).collect();
+        facts::facts(out, style, label, &kinds)?;
     }
     Ok(())
 }
@@ -84,7 +87,7 @@ fn waiting(_: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
 fn object(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
     let snapshot = shown.index.snapshot();
     CellText::plain(match &row.on {
-        WaitedOn::Object(_) => row.object(shown.index).map_or_else(String::new, |of| words::object(snapshot, of)),
+        WaitedOn::Object(_) => row.object(shown.index).map_or_else(String::new, |of| words::short_object(snapshot, of)),
         WaitedOn::Alike(ids) => words::alike(row.kind, u64::try_from(ids.len()).unwrap_or(u64::MAX)),
         WaitedOn::NilChannel => "nil channel".to_owned(),
         WaitedOn::EmptySelect => "select without cases".to_owned(),

@@ -196,7 +196,8 @@ pub fn diagnosis(
 /// `40 wait on channels, 12 on connections`.
 fn waits_on(diagnosis: &Diagnosis<'_>) -> String {
     let mut counts: Vec<(WaitKind, u64)> = Vec::new();
-    for row in diagnosis.waits.rows.iter().chain(&diagnosis.waits.others) {
+    let waits = &diagnosis.waits;
+    for row in waits.rows.iter().chain(&waits.others).chain(&waits.unknown) {
         match counts.iter_mut().find(|(kind, _)| *kind == row.kind) {
             Some((_, sum)) => *sum += number(row.goroutines.len()),
             None => counts.push((row.kind, number(row.goroutines.len()))),

@@ -9,6 +9,7 @@ use crate::model::{
 };
 use crate::report::clean::clean;
 use crate::report::descriptors;
+use crate::report::text::shorten;
 use crate::report::units::{age, count, counted};
 
 /// The program, how many goroutines it has, and how many of those in the table wait.
@@ -21,16 +22,29 @@ pub(crate) fn title(snapshot: &Snapshot, waits: &WaitTable) -> String {
 
 /// What an object is, with its address: `chan main.Job 0xc000012345`.
 pub(crate) fn object(snapshot: &Snapshot, object: &WaitObject) -> String {
+    named(snapshot, object, usize::MAX)
+}
+
+/// The same in a table, where names of types and files are cut.
+pub(crate) fn short_object(snapshot: &Snapshot, object: &WaitObject) -> String {
+    /// Columns of a type.
+    const ROOM: usize = 20;
+    named(snapshot, object, ROOM)
+}
+
+fn named(snapshot: &Snapshot, object: &WaitObject, room: usize) -> String {
     let addr = object.addr;
     match &object.state {
-        ObjectState::Channel(channel) => format!("{} {addr}", channel_type(snapshot, channel)),
+        ObjectState::Channel(channel) => {
+            format!("{} {addr}", shorten::words(&channel_type(snapshot, channel), room))
+        }
         ObjectState::Mutex(_) => format!("Mutex {addr}"),
         ObjectState::RwMutex(_) => format!("RWMutex {addr}"),
         ObjectState::WaitGroup { .. } => format!("WaitGroup {addr}"),
         ObjectState::Cond { .. } => format!("Cond {addr}"),
         ObjectState::Semaphore { .. } => format!("semaphore {addr}"),
         ObjectState::Descriptor { fd, details, .. } => match details.as_deref().and_then(peer) {
-            Some(peer) => format!("fd {fd} {peer}"),
+            Some(peer) => format!("fd {fd} {}", shorten::words(&peer, room.saturating_mul(2))),
             None => format!("fd {fd}"),
         },
     }
