@@ -6,7 +6,7 @@ use super::source::{Source, SourceFailure, Sources, TargetSpec, Walking};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{FreezeMode, SourceError};
-use crate::heap::{HeapError, Leaks};
+use crate::heap::Leaks;
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::Snapshot;
@@ -36,9 +36,7 @@ impl Sources for Machine {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
-        Err(self.open(wanted).err().unwrap_or_else(|| {
-            SourceFailure::at(&wanted.location, HeapError::NoHeap("this is a test double".to_owned()))
-        }))
+        Err(named(wanted))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {

@@ -9,7 +9,7 @@ use super::source::{Source, SourceFailure, Sources, TargetSpec, Walking};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{CaptureOptions, SourceError};
-use crate::heap::{HeapError, Leaks};
+use crate::heap::Leaks;
 use crate::inspect::doctor::{Check, Doctor};
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
@@ -51,9 +51,7 @@ impl Sources for Fake {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
-        Err(self.open(wanted).err().unwrap_or_else(|| {
-            SourceFailure::at(&wanted.location, HeapError::NoHeap("this is a test double".to_owned()))
-        }))
+        Err(absent(wanted))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
@@ -139,9 +137,7 @@ impl Sources for Settling {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
-        Err(self.open(wanted).err().unwrap_or_else(|| {
-            SourceFailure::at(&wanted.location, HeapError::NoHeap("this is a test double".to_owned()))
-        }))
+        Err(absent(wanted))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
