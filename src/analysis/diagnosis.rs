@@ -1,4 +1,4 @@
-//! Why a program does not go on, as far as one snapshot can show.
+//! Why a program does not go on, judged by one snapshot.
 //!
 //! What is certain (definite problems, see [`super::findings`]) and what is likely are never mixed, and nothing
 //! is named without its evidence. A long wait alone is no problem: a worker waits for work all day.
@@ -10,7 +10,7 @@ use crate::model::{ObjectState, WaitKind};
 
 /// A lock is contended from so many waiters on.
 const MANY_AT_A_LOCK: usize = 8;
-/// Somebody who waits for a lock for so long is worth a look, ns.
+/// A wait for a lock that is this long is worth a look, ns.
 const LONG_AT_A_LOCK_NS: u64 = 1_000_000_000;
 /// So many senders to one full channel are worth a look …
 const MANY_SENDERS: usize = 16;
@@ -26,7 +26,7 @@ pub enum Likely {
     Deadlock(Cycle),
     /// Many wait for a lock, or some for long: the row of the table of waits.
     Contended(WaitRow),
-    /// Many wait to send to a channel that nobody empties fast enough.
+    /// Many wait to send to a channel whose receivers are too slow.
     Backlog(WaitRow),
 }
 

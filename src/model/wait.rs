@@ -1,4 +1,4 @@
-//! What goroutines wait for, as far as the program's memory holds it.
+//! What goroutines wait for, by the program's memory.
 //!
 //! A goroutine has the number of its [`Wait`], and a wait the numbers of the objects that it is on: a channel on
 //! which ten thousand goroutines wait is one object. What is an object's own, such as the length of a channel, is
@@ -219,7 +219,7 @@ impl WaitUnknown {
 pub enum Wait {
     /// One channel.
     Channel {
-        /// The channel; `None` for a nil one, from which nobody ever returns.
+        /// The channel; `None` for a nil one, which blocks forever.
         channel: Option<WaitObjectId>,
         /// The operation.
         direction: Direction,
@@ -227,7 +227,7 @@ pub enum Wait {
     /// Any of several channels.
     Select {
         /// The cases in the order in which the runtime tries to lock their channels, which is by address. Cases
-        /// with nil channels are not among them, so that there are none where nobody ever returns.
+        /// with nil channels are not among them, so that there are none where it blocks forever.
         cases: Box<[SelectCase]>,
     },
     /// A lock, or what is built like one.
@@ -278,7 +278,7 @@ pub enum Wait {
 pub struct MutexState {
     /// Whether it is locked.
     pub locked: bool,
-    /// Whether it is handed over directly, since somebody has waited for more than 1 ms.
+    /// Whether it is handed over directly, since a goroutine has waited for more than 1 ms.
     pub starving: bool,
     /// How many wait, as it counts itself.
     pub waiters: u32,
@@ -465,7 +465,7 @@ impl WaitObject {
         }
     }
 
-    /// Whether it is a lock that somebody holds.
+    /// Whether it is a lock that is held.
     #[must_use]
     pub fn locked(&self) -> Option<bool> {
         match &self.state {

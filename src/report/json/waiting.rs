@@ -17,7 +17,7 @@ pub struct WaitingOn<'a> {
     /// was read; malformed; unreadable; not_found; no_layout; limit. Null where it is known. Open enumeration.
     pub unknown: Option<&'static str>,
     /// Address of the channel, of the sync type, of the semaphore, or of the runtime's pollDesc. Null for a nil
-    /// channel, from which nobody ever returns.
+    /// channel, which blocks forever.
     pub address: Option<HexAddr>,
     /// How many goroutines of the snapshot wait on the same object.
     pub waiting: Option<u32>,
@@ -41,9 +41,9 @@ pub struct WaitingOn<'a> {
     pub timer: Option<WaitTimer>,
     /// The cases of a select, by the addresses of their channels. Those with nil channels are left out.
     pub cases: Option<Vec<WaitCase<'a>>>,
-    /// Whether somebody holds the lock.
+    /// Whether the lock is held.
     pub locked: Option<bool>,
-    /// Whether the mutex is handed over directly, since somebody has waited for more than 1 ms.
+    /// Whether the mutex is handed over directly, since a goroutine has waited for more than 1 ms.
     pub starving: Option<bool>,
     /// How many wait for the lock, as it counts itself where it does.
     pub waiters: Option<u64>,
