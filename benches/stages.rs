@@ -19,13 +19,13 @@ use gospy::analysis::{Answer, GroupBy, Index, PlaceKind, Request, Sort, SortKey}
 use gospy::capture::{CaptureOptions, Session};
 use gospy::model::{Goid, Snapshot};
 use gospy::process::MemRange;
-use gospy::process::coalesce::{ChunkReader, Limits};
 use gospy::process::fake::FakeTarget;
 use gospy::report::folded;
 use gospy::report::json::{self, JsonOptions};
 use gospy::report::pprof::{self, Samples};
 use gospy::report::text::{self, SummaryOptions};
 use gospy::report::traceback::{self, TracebackOptions};
+use gospy::testing::{ChunkReader, Limits};
 
 static IMAGE: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| parked::image().unwrap());
 

@@ -7,8 +7,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use gospy::image::elf::Elf;
-use gospy::runtime::layout::LayoutTable;
+use gospy::testing::Elf;
+use gospy::testing::LayoutTable;
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args_os().skip(1);

@@ -187,7 +187,7 @@ impl PagedBytes {
 }
 
 /// Little-endian fields of a slice; `None` when the slice is too short.
-pub trait FieldsExt {
+pub(crate) trait FieldsExt {
     /// `N` bytes at `at`.
     fn array_at<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
     /// One byte at `at`.

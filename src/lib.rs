@@ -3,8 +3,8 @@
 //! Data flows one way, and each layer knows only those above it in this list:
 //!
 //! * [`process`]: the bytes of a process
-//! * [`image`]: what the binary says
-//! * [`runtime`]: where this version of Go keeps things
+//! * `image`: what the binary says
+//! * `runtime`: where this version of Go keeps things
 //! * [`capture`]: one walk through them, giving a snapshot
 //! * `go_names`: what the name of a Go function says
 //! * [`model`]: the snapshot, pure data
@@ -89,22 +89,25 @@
     not(feature = "cli"),
     allow(dead_code, unused_imports, reason = "parts of what only the reports for a terminal are made of")
 )]
+#![cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "some of it is only public for tests"))]
 
 pub mod addr;
 pub mod analysis;
-pub mod bytes;
+pub(crate) mod bytes;
 pub mod capture;
 #[cfg(feature = "cli")]
 pub mod commands;
 pub(crate) mod go_names;
 pub mod heap;
-pub mod image;
+pub(crate) mod image;
 pub mod inspect;
 pub mod model;
 pub(crate) mod new_file;
 pub mod process;
 pub mod report;
-pub mod runtime;
+pub(crate) mod runtime;
 pub mod sampling;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "top")]
 pub mod top;

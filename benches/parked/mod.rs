@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gospy::bytes::ByteSource as _;
 use gospy::capture::{CaptureOptions, OpenOptions, Session};
 use gospy::model::Snapshot;
 use gospy::process::capture_file::CaptureFile;
 use gospy::process::core::{CoreOptions, CoreTarget};
-use gospy::process::file_bytes::FileBytes;
+use gospy::testing::ByteSource as _;
+use gospy::testing::FileBytes;
 
 /// The capture, decompressed, so that reading it costs a copy as it does with a process.
 pub(crate) fn image() -> anyhow::Result<Arc<Vec<u8>>> {

@@ -29,14 +29,15 @@ mod scheduler;
 mod session;
 mod starts;
 mod still;
-pub mod symbolize;
+pub(crate) mod symbolize;
 mod target_info;
 #[cfg(test)]
 mod testing;
-pub mod unwind;
+pub(crate) mod unwind;
 mod waits;
 
-pub use crate::runtime::program::{Program, ProgramError, SymbolFile};
+pub use crate::runtime::RuntimeError;
+pub use crate::runtime::program::ProgramError;
 pub use errors::{CaptureError, OpenError, SourceError};
 pub use options::{CaptureOptions, FreezeMode, OpenOptions};
 pub use record::{RecordError, record};

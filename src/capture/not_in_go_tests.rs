@@ -62,7 +62,7 @@ fn outside(target: &dyn Target, in_c: bool, change: impl Fn(&mut Goroutine)) -> 
     let mut session = session();
     let mut goroutine = goroutine(&mut session);
     change(&mut goroutine);
-    let (program, runtime) = (session.program(), session.runtime());
+    let (program, runtime) = (session.process().program, session.runtime());
     let process = GoProcess { target, program, runtime };
     let m = M::parse(Addr(M_ADDR), &m_bytes(&runtime.layout, in_c), &runtime.layout.m).unwrap();
     let looks = Looks::read(process, &[m], &Default::default()).unwrap();
@@ -110,7 +110,7 @@ fn what_moved_is_said_to_have_moved() {
         assert!(all.why_unknown().unwrap().contains("signal handler"));
     }
     // It is in C, and its thread in code of Go.
-    let text = session().program().module.text.start;
+    let text = session().process().program.module.text.start;
     let handler = ThreadActivity::Blocked { call: Some(READ), sp: Addr(0x7ffe_0000), pc: Addr(text) };
     let target = self::target(&layout, true).with_activities(TID, [handler]);
     assert_eq!(outside(&target, true, |_| {}).0.activity, Activity::Unknown);
@@ -182,7 +182,7 @@ fn a_stopped_program_is_read_the_same() {
     let target = target(&layout, false).with_activities(TID, [blocked(Some(READ), STACK + 0x700)]);
     let mut session = session();
     let goroutine = goroutine(&mut session);
-    let process = GoProcess { target: &target, program: session.program(), runtime: session.runtime() };
+    let process = GoProcess { target: &target, program: session.process().program, runtime: session.runtime() };
     let m = M::parse(Addr(M_ADDR), &m_bytes(&layout, false), &layout.m).unwrap();
     let frozen = target.freeze(&FreezeWhich::All).unwrap();
     let mut looks = Looks::read_frozen(process, &[m], frozen.as_ref()).unwrap();
@@ -214,7 +214,7 @@ fn a_recording_gives_the_same_and_a_damaged_one_is_refused() {
     };
     let session = session();
     let read = |target: &dyn Target| {
-        let process = GoProcess { target, program: session.program(), runtime: session.runtime() };
+        let process = GoProcess { target, program: session.process().program, runtime: session.runtime() };
         super::recorded(process, &mut SymbolPool::default())
     };
     let whole = recorded("", Vec::new());

@@ -123,12 +123,6 @@ impl Session {
         self.opened.process()
     }
 
-    /// The program in it.
-    #[must_use]
-    pub fn program(&self) -> &Program {
-        &self.opened.program
-    }
-
     /// Its runtime.
     #[must_use]
     pub fn runtime(&self) -> &GoRuntime {

@@ -34,7 +34,7 @@ struct Role {
 
 /// Turns program counters into frames, each one once.
 #[derive(Debug)]
-pub struct Symbolizer {
+pub(crate) struct Symbolizer {
     pclntab: Arc<Pclntab>,
     bias: LoadBias,
     rules: Rules,
@@ -45,12 +45,12 @@ pub struct Symbolizer {
 impl Symbolizer {
     /// A symbolizer for a program whose runtime has these `rules`.
     #[must_use]
-    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, rules: Rules) -> Self {
+    pub(crate) fn new(pclntab: Arc<Pclntab>, bias: LoadBias, rules: Rules) -> Self {
         Self { pclntab, bias, rules, at: FxHashMap::default() }
     }
 
     /// The stack made of `frames`, innermost first.
-    pub fn stack(&mut self, pool: &mut SymbolPool, frames: &[PhysicalFrame]) -> StackId {
+    pub(crate) fn stack(&mut self, pool: &mut SymbolPool, frames: &[PhysicalFrame]) -> StackId {
         let mut out = Vec::with_capacity(frames.len());
         let mut callee = None;
         let mut any_shown = false;
@@ -87,14 +87,14 @@ impl Symbolizer {
     }
 
     /// The innermost logical frame at a return address.
-    pub fn call_site(&mut self, pool: &mut SymbolPool, pc: u64) -> Option<FrameId> {
+    pub(crate) fn call_site(&mut self, pool: &mut SymbolPool, pc: u64) -> Option<FrameId> {
         self.logical(pool, pc, false).first().map(|logical| logical.id)
     }
 
     /// A frame of an ancestor as a traceback prints it: by the name of the innermost call inlined at `pc`, and
     /// with the place of `pc` itself and not of the call before it; whether it is left out goes by the physical
     /// function (`printAncestorTraceback`, runtime/traceback.go). `first` is the innermost.
-    pub fn ancestor_frame(&mut self, pool: &mut SymbolPool, pc: u64, first: bool) -> Option<AncestorFrame> {
+    pub(crate) fn ancestor_frame(&mut self, pool: &mut SymbolPool, pc: u64, first: bool) -> Option<AncestorFrame> {
         let (function, at) = call_site(&self.pclntab, self.bias, pc, true)?;
         let innermost = self.pclntab.source_frames(&function, at).into_iter().next()?;
         let frame =
@@ -106,13 +106,13 @@ impl Symbolizer {
     }
 
     /// The function whose entry is `pc`: its name, file and the line of its code there.
-    pub fn start(&mut self, pool: &mut SymbolPool, pc: Addr) -> Option<FrameId> {
+    pub(crate) fn start(&mut self, pool: &mut SymbolPool, pc: Addr) -> Option<FrameId> {
         self.pclntab.is_entry(self.bias.unload(pc)).then(|| self.physical(pool, pc, true)).flatten()
     }
 
     /// The `go` statement that `pc` follows, by the name of the physical function, as the runtime's `created
     /// by` has it.
-    pub fn creator(&mut self, pool: &mut SymbolPool, pc: Addr) -> Option<FrameId> {
+    pub(crate) fn creator(&mut self, pool: &mut SymbolPool, pc: Addr) -> Option<FrameId> {
         self.physical(pool, pc, false)
     }
 

@@ -19,7 +19,7 @@ const MAX_FRAMES: u32 = 1 << 20;
 
 /// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub(crate) struct Start {
     /// Program counter.
     pub pc: Addr,
     /// Stack pointer.
@@ -32,7 +32,7 @@ pub struct Start {
 
 /// What the first program counter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StartKind {
+pub(crate) enum StartKind {
     /// Saved when the goroutine was descheduled: after a call.
     Parked,
     /// Saved on entry to a system call or to C: after a call, and the function may have changed SP since.
@@ -43,7 +43,7 @@ pub enum StartKind {
 
 /// One physical frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PhysicalFrame {
+pub(crate) struct PhysicalFrame {
     /// Program counter: a return address, unless `exact`.
     pub pc: u64,
     /// Whether `pc` is the next instruction itself (the frame was interrupted by a signal), so that
@@ -58,11 +58,11 @@ pub struct PhysicalFrame {
 /// A stack that was met: its outermost frame, which leads to all the others. Equal ones of one
 /// unwinder are identical, frame by frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct StackNode(u32);
+pub(crate) struct StackNode(u32);
 
 /// The result of following a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unwound {
+pub(crate) struct Unwound {
     /// Why it ended.
     pub end: End,
     /// The frames that were found, if there are any.
@@ -73,7 +73,7 @@ pub struct Unwound {
 
 /// Why a stack ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// At a function that is marked as the outermost: the whole stack was seen.
     TopFrame,
     /// In a function that has no frame information (race detector, foreign code).
@@ -141,7 +141,7 @@ enum StepKind {
 
 /// Unwinds stacks of one program.
 #[derive(Debug)]
-pub struct Unwinder {
+pub(crate) struct Unwinder {
     pclntab: Arc<Pclntab>,
     bias: LoadBias,
     arch: Arch,
@@ -156,7 +156,7 @@ pub struct Unwinder {
 impl Unwinder {
     /// An unwinder for a program whose runtime has these `rules`.
     #[must_use]
-    pub fn new(pclntab: Arc<Pclntab>, bias: LoadBias, arch: Arch, rules: Rules) -> Self {
+    pub(crate) fn new(pclntab: Arc<Pclntab>, bias: LoadBias, arch: Arch, rules: Rules) -> Self {
         Self {
             pclntab,
             bias,
@@ -172,13 +172,13 @@ impl Unwinder {
 
     /// How many frames are remembered, each with all inside it.
     #[must_use]
-    pub fn remembered(&self) -> usize {
+    pub(crate) fn remembered(&self) -> usize {
         self.nodes.len()
     }
 
     /// The frames of a stack, innermost first.
     #[must_use]
-    pub fn frames(&self, stack: StackNode) -> Vec<PhysicalFrame> {
+    pub(crate) fn frames(&self, stack: StackNode) -> Vec<PhysicalFrame> {
         let mut frames = Vec::new();
         let mut next = Some(stack);
         while let Some(node) = next.and_then(|id| self.node(id)) {
@@ -269,7 +269,7 @@ impl Unwinder {
     }
 
     /// Follows the callers from `start` on, with `word` giving the words of the stack.
-    pub fn unwind(&mut self, start: Start, mut word: impl FnMut(u64) -> Option<u64>) -> Unwound {
+    pub(crate) fn unwind(&mut self, start: Start, mut word: impl FnMut(u64) -> Option<u64>) -> Unwound {
         let link_register = self.arch == Arch::Arm64;
         let Start { pc: Addr(mut pc), sp: Addr(mut base), lr: Addr(mut lr), kind } = start;
         let ended = |end, stack, sp| Unwound { end, stack, sp };

@@ -21,12 +21,12 @@ const MAX_SEARCHED: usize = 16 << 20;
 const INDEX_HEAD: usize = 12;
 
 /// Number of a register in DWARF.
-pub type RegisterNumber = u16;
+pub(crate) type RegisterNumber = u16;
 
 /// The registers that matter by their DWARF numbers (psABI of amd64, figure 3.36; DWARF for the
 /// 64-bit Arm architecture, section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RegisterNumbers {
+pub(crate) struct RegisterNumbers {
     /// Stack pointer.
     pub sp: RegisterNumber,
     /// Frame pointer.
@@ -40,7 +40,7 @@ pub struct RegisterNumbers {
 impl RegisterNumbers {
     /// Those of an architecture.
     #[must_use]
-    pub fn of(arch: Arch) -> Self {
+    pub(crate) fn of(arch: Arch) -> Self {
         match arch {
             Arch::Amd64 => Self { sp: 7, fp: 6, link: None, preserved: &[3, 6, 12, 13, 14, 15] },
             Arch::Arm64 => Self {
@@ -56,7 +56,7 @@ impl RegisterNumbers {
 
 /// Where the caller's value of a register is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// In the same register.
     Same,
     /// In memory, this many bytes from the canonical frame address.
@@ -71,7 +71,7 @@ pub enum Rule {
 
 /// How to get from a frame to its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// The canonical frame address, which is the caller's stack pointer: a register and what is
     /// added to it.
     pub cfa: (RegisterNumber, i64),
@@ -86,7 +86,7 @@ pub struct Row {
 impl Row {
     /// Where the caller's value of a register is. Registers without a rule follow the ABI.
     #[must_use]
-    pub fn rule(&self, register: RegisterNumber) -> Rule {
+    pub(crate) fn rule(&self, register: RegisterNumber) -> Rule {
         let found = self.rules.iter().find(|(number, _)| *number == register).map(|(_, rule)| *rule);
         found.unwrap_or(if self.preserved.contains(&register) { Rule::Same } else { Rule::Unknown })
     }
@@ -109,7 +109,7 @@ type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// The call frame information of one file.
 #[derive(Debug)]
-pub struct EhFrame {
+pub(crate) struct EhFrame {
     arch: Arch,
     data: Vec<u8>,
     addr: LinkAddr,
@@ -129,7 +129,7 @@ impl EhFrame {
     ///
     /// # Errors
     /// When it is too large or the file ends inside it.
-    pub fn load(elf: &Elf) -> Result<Option<Self>, ElfError> {
+    pub(crate) fn load(elf: &Elf) -> Result<Option<Self>, ElfError> {
         let Some(section) = elf.section(".eh_frame") else { return Ok(None) };
         let Some(data) = elf.data_of(section, MAX_SECTION)? else { return Ok(None) };
         let index = match elf.section(".eh_frame_hdr") {
@@ -145,7 +145,7 @@ impl EhFrame {
     /// How to get from a frame at `pc` to its caller; `None` when unknown, or given by an expression. For a
     /// return address, pass `pc` minus one, as it may be past the end of the function.
     #[must_use]
-    pub fn row(&self, pc: LinkAddr) -> Option<Row> {
+    pub(crate) fn row(&self, pc: LinkAddr) -> Option<Row> {
         let mut section = gimli::EhFrame::from(EndianSlice::new(&self.data, LittleEndian));
         section.set_address_size(8);
         if self.arch == Arch::Arm64 {

@@ -4,13 +4,13 @@
 //! query needs, and returns link addresses. It knows the file formats (ELF, DWARF, Go's own), but not how the
 //! runtime uses their contents.
 
-pub mod build_info;
-pub mod code_refs;
-pub mod dwarf;
-pub mod eh_frame;
-pub mod elf;
-pub mod moduledata;
-pub mod pclntab;
+pub(crate) mod build_info;
+pub(crate) mod code_refs;
+pub(crate) mod dwarf;
+pub(crate) mod eh_frame;
+pub(crate) mod elf;
+pub(crate) mod moduledata;
+pub(crate) mod pclntab;
 pub mod symtab;
 #[cfg(test)]
 pub(crate) mod test_elf;

@@ -11,7 +11,7 @@ use crate::addr::Addr;
 use crate::bytes::FieldsExt;
 
 /// Number of its bytes kept: more than any known version has.
-pub const MODULEDATA_KEPT: usize = 704;
+pub(crate) const MODULEDATA_KEPT: usize = 704;
 
 /// The fields that every version has in the same place.
 #[derive(Clone, Debug, PartialEq, Eq)]

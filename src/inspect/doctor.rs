@@ -190,7 +190,7 @@ impl Doctor {
     pub fn read(&mut self, target: Box<dyn Target>, bin: Option<PathBuf>) -> Result<(), SourceError> {
         let exe = target.process().exe.clone();
         // Looked at apart, so that it is reported even when the runtime cannot be read.
-        let found = capture::Program::find(target.as_ref(), bin.as_deref())
+        let found = crate::runtime::program::Program::find(target.as_ref(), bin.as_deref())
             .map_err(|error| SourceError::Open(capture::OpenError::Program(error)))?;
         self.program = Some(program(&found, exe));
         let mut session = Session::open(target, &OpenOptions { bin, thorough: true })?;
@@ -224,7 +224,7 @@ fn kernel() -> (String, String) {
     }
 }
 
-fn program(found: &capture::Program, exe: String) -> Program {
+fn program(found: &crate::runtime::program::Program, exe: String) -> Program {
     let info = found.build_info.as_ref();
     Program {
         exe,

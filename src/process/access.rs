@@ -15,7 +15,7 @@ use crate::addr::Addr;
 
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
+pub(crate) struct Check {
     /// Stable name of the check.
     pub name: &'static str,
     /// Whether it passed; `None` for a fact that does not decide by itself.
@@ -26,7 +26,7 @@ pub struct Check {
 
 /// The results of all checks on one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// Attempts on the process: its files, reading memory either way, and whether it can be frozen.
     pub checks: Vec<Check>,
     /// Facts that the permission depends on.
@@ -40,7 +40,7 @@ impl Access {
     ///
     /// # Errors
     /// When there is no such process, or `/proc` is not usable.
-    pub fn of(pid: i32) -> Result<Self, TargetError> {
+    pub(crate) fn of(pid: i32) -> Result<Self, TargetError> {
         proc_dir::usable()?;
         let (dir, stat) = match ProcDir::open(pid).map(|dir| (dir.stat(), dir)) {
             Ok((Err(e), _)) | Err(e) if means_gone(&e) => return Self::of_hidden(pid),

@@ -18,12 +18,12 @@ use super::syscalls;
 ///
 /// # Errors
 /// The kernel's.
-pub fn stop_ignoring_sigchld() -> Result<bool, Errno> {
+pub(crate) fn stop_ignoring_sigchld() -> Result<bool, Errno> {
     syscalls::ignore_sigchld(false)
 }
 
 /// Makes a command start with this signal mask, and with SIGCHLD ignored if `ignore_sigchld`.
-pub fn with_signals(command: &mut Command, mask: SigSet, ignore_sigchld: bool) {
+pub(crate) fn with_signals(command: &mut Command, mask: SigSet, ignore_sigchld: bool) {
     syscalls::before_exec(command, mask, ignore_sigchld);
 }
 
@@ -31,7 +31,7 @@ pub fn with_signals(command: &mut Command, mask: SigSet, ignore_sigchld: bool) {
 ///
 /// # Errors
 /// `ESRCH` when it has ended, even if its pid was reused; `EPERM` when not permitted.
-pub fn send_signal(pid: i32, start_ticks: u64, signal: Signal) -> Result<(), Errno> {
+pub(crate) fn send_signal(pid: i32, start_ticks: u64, signal: Signal) -> Result<(), Errno> {
     let is_same = || match ProcDir::open(pid).and_then(|dir| dir.stat()) {
         Ok(stat) if stat.starttime == start_ticks => Ok(()),
         _ => Err(Errno::ESRCH),
@@ -56,13 +56,13 @@ pub fn send_signal(pid: i32, start_ticks: u64, signal: Signal) -> Result<(), Err
 ///
 /// # Errors
 /// When there is no such process.
-pub fn start_ticks(pid: i32) -> io::Result<u64> {
+pub(crate) fn start_ticks(pid: i32) -> io::Result<u64> {
     Ok(ProcDir::open(pid)?.stat()?.starttime)
 }
 
 /// Whether the process with that pid and start time (clock ticks after boot) is still running. A zombie is not.
 #[must_use]
-pub fn runs(pid: i32, start_ticks: u64) -> bool {
+pub(crate) fn runs(pid: i32, start_ticks: u64) -> bool {
     let stat = ProcDir::open(pid).and_then(|dir| dir.stat());
     stat.is_ok_and(|stat| stat.starttime == start_ticks && !matches!(stat.state, 'Z' | 'X'))
 }

@@ -12,12 +12,12 @@ const NANOS: i128 = 1_000_000_000;
 
 /// How far a process's `CLOCK_MONOTONIC` is ahead of ours, ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MonotonicOffset(i64);
+pub(crate) struct MonotonicOffset(i64);
 
 impl MonotonicOffset {
     /// For the process of `dir`; 0 when it cannot be determined, and in the common case of a shared namespace.
     #[must_use]
-    pub fn of(dir: &ProcDir) -> Self {
+    pub(crate) fn of(dir: &ProcDir) -> Self {
         Self::try_of(dir).unwrap_or_default()
     }
 
@@ -35,7 +35,7 @@ impl MonotonicOffset {
 
     /// The process's clocks now.
     #[must_use]
-    pub fn now(self) -> Clock {
+    pub(crate) fn now(self) -> Clock {
         let monotonic = nanoseconds(ClockId::CLOCK_MONOTONIC);
         Clock { monotonic_ns: monotonic.saturating_add_signed(self.0), unix_ns: nanoseconds(ClockId::CLOCK_REALTIME) }
     }

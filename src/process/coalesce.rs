@@ -102,21 +102,23 @@ impl ChunkReader {
     }
 
     /// The pieces of the chunk.
+    #[cfg(test)]
     #[must_use]
-    pub fn pieces(&self) -> Range<usize> {
+    pub(crate) fn pieces(&self) -> Range<usize> {
         self.pieces.clone()
     }
 
     /// The ranges the chunk was read as.
+    #[cfg(test)]
     #[must_use]
-    pub fn ranges(&self) -> &[MemRange] {
+    pub(crate) fn ranges(&self) -> &[MemRange] {
         &self.ranges
     }
 
     /// The bytes of a piece by index; fewer than requested where memory is unmapped, none for a piece outside
     /// this chunk.
     #[must_use]
-    pub fn bytes(&self, piece: usize) -> &[u8] {
+    pub(crate) fn bytes(&self, piece: usize) -> &[u8] {
         self.try_bytes(piece).unwrap_or_default()
     }
 
@@ -127,7 +129,7 @@ impl ChunkReader {
     }
 
     /// All pieces of the chunk with their bytes.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
         self.pieces.clone().map(|piece| (piece, self.bytes(piece)))
     }
 

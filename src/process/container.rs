@@ -7,7 +7,7 @@
 
 /// A container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
+pub(crate) struct Container {
     /// Its id, usually 64 hexadecimal digits; for LXC and systemd-nspawn its name.
     pub id: String,
     /// Its Kubernetes pod uid.
@@ -19,7 +19,7 @@ const LEAST_DIGITS: usize = 32;
 
 /// The innermost container named in a `/proc/PID/cgroup`.
 #[must_use]
-pub fn container(cgroup: &str) -> Option<Container> {
+pub(crate) fn container(cgroup: &str) -> Option<Container> {
     cgroup.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');
         of_path(fields.nth(2)?)

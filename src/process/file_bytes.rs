@@ -32,7 +32,7 @@ impl FileBytes {
     ///
     /// # Errors
     /// The kernel's; `InvalidInput` when it is not a regular file.
-    pub fn from_file(file: File) -> io::Result<Self> {
+    pub(crate) fn from_file(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
@@ -44,7 +44,7 @@ impl FileBytes {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn device_and_inode(&self) -> io::Result<(u64, u64)> {
+    pub(crate) fn device_and_inode(&self) -> io::Result<(u64, u64)> {
         let metadata = self.file.metadata()?;
         Ok((metadata.dev(), metadata.ino()))
     }

@@ -14,7 +14,7 @@ use super::proc_dir::ProcDir;
 
 /// Hostnames by UTS namespace, each looked up once.
 #[derive(Debug, Default)]
-pub struct Hostnames {
+pub(crate) struct Hostnames {
     own: Option<OsString>,
     known: FxHashMap<OsString, Option<String>>,
 }
@@ -22,14 +22,14 @@ pub struct Hostnames {
 impl Hostnames {
     /// An empty cache.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let own = std::fs::read_link("/proc/self/ns/uts").ok().map(std::path::PathBuf::into_os_string);
         Self { own, known: FxHashMap::default() }
     }
 
     /// The hostname that the process of `dir` sees; `None` when it shares gospy's UTS namespace (that name says
     /// nothing about the process), and when not permitted.
-    pub fn of(&mut self, dir: &ProcDir) -> Option<String> {
+    pub(crate) fn of(&mut self, dir: &ProcDir) -> Option<String> {
         let namespace = dir.link("ns/uts").ok()?;
         if self.own.as_ref() == Some(&namespace) {
             return None;

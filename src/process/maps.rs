@@ -11,7 +11,7 @@ use super::Mapping;
 use crate::addr::Addr;
 
 /// Suffix that the kernel appends to the path of a deleted file.
-pub const DELETED: &str = " (deleted)";
+pub(crate) const DELETED: &str = " (deleted)";
 
 /// Maximum lines read; `vm.max_map_count` is 65,530 (some systems: 1 Mi) unless raised.
 const LINES: usize = 1 << 22;
@@ -20,7 +20,7 @@ const LINE: u64 = 20 * 1024;
 
 /// A device as `maps` shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Device {
+pub(crate) struct Device {
     /// Major number; 0 for file systems that have no device.
     pub major: u32,
     /// Minor number.
@@ -31,7 +31,7 @@ pub struct Device {
 ///
 /// # Errors
 /// When `source` cannot be read.
-pub fn parse(source: impl Read) -> io::Result<Vec<Mapping>> {
+pub(crate) fn parse(source: impl Read) -> io::Result<Vec<Mapping>> {
     let mut out = Vec::new();
     each(source, |mapping, _| {
         out.push(mapping);
@@ -44,7 +44,7 @@ pub fn parse(source: impl Read) -> io::Result<Vec<Mapping>> {
 ///
 /// # Errors
 /// When `source` cannot be read.
-pub fn device_at(source: impl Read, start: Addr) -> io::Result<Option<Device>> {
+pub(crate) fn device_at(source: impl Read, start: Addr) -> io::Result<Option<Device>> {
     let mut found = None;
     each(source, |mapping, device| {
         if mapping.start == start {

@@ -31,7 +31,7 @@ const BYTES_A_CALL: usize = 8 << 20;
 
 /// The memory of one process, and what reading it has cost.
 #[derive(Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     pid: i32,
     /// `/proc/PID/mem`, once `process_vm_readv` was refused.
     mem: OnceLock<File>,
@@ -42,19 +42,19 @@ pub struct Memory {
 impl Memory {
     /// The memory of `pid`, by `process_vm_readv`.
     #[must_use]
-    pub fn new(pid: i32) -> Self {
+    pub(crate) fn new(pid: i32) -> Self {
         Self { pid, mem: OnceLock::new(), syscalls: AtomicU64::new(0), bytes: AtomicU64::new(0) }
     }
 
     /// The method in use.
     #[must_use]
-    pub fn backend(&self) -> Backend {
+    pub(crate) fn backend(&self) -> Backend {
         if self.mem.get().is_some() { Backend::ProcMem } else { Backend::ProcessVmReadv }
     }
 
     /// What reading has cost so far.
     #[must_use]
-    pub fn stats(&self) -> ReadStats {
+    pub(crate) fn stats(&self) -> ReadStats {
         ReadStats { syscalls: self.syscalls.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
@@ -62,7 +62,7 @@ impl Memory {
     ///
     /// # Errors
     /// The reason when it is not.
-    pub fn probe_vm_readv(&self, addr: Addr) -> Result<(), Errno> {
+    pub(crate) fn probe_vm_readv(&self, addr: Addr) -> Result<(), Errno> {
         self.call(&mut [0], &[RemoteIoVec { base: base(addr), len: 1 }]).map(drop)
     }
 
@@ -79,7 +79,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`super::Target::read_ranges`].
-    pub fn read_ranges(
+    pub(crate) fn read_ranges(
         &self,
         dir: &ProcDir,
         ranges: &[MemRange],

@@ -3,51 +3,51 @@
 //! Everything above this layer sees a [`Target`] and never a pid. This layer knows nothing of Go. It never
 //! writes to a target, signals it or stops it, except for a freeze that the user requests.
 //!
-//! * [`live`]: a running process, with [`memory`] (how bytes are read), [`maps`], [`proc_dir`],
-//!   [`file_bytes`], [`clock`], [`permission`] (why access was refused, and the remedy), and the freeze
+//! * [`live`]: a running process, with `memory` (how bytes are read), `maps`, `proc_dir`,
+//!   `file_bytes`, `clock`, `permission` (why access was refused, and the remedy), and the freeze
 //! * [`core`]: an ELF core file
-//! * [`recording`] and [`capture_file`]: writing a capture, and its format; [`remember`]: recording the results
+//! * `recording` and [`capture_file`]: writing a capture, and its format; `remember`: recording the results
 //!   of searches and of reads that may be retried
-//! * [`access`]: the checks that reading a process depends on, with results
-//! * [`process_list`]: the processes that can be seen
-//! * [`resources`]: CPU now, limits of cgroups, how many descriptors
-//! * [`descriptor`] and [`descriptors`]: what descriptors refer to, with the addresses and states of sockets
-//! * [`syscall_names`]: system calls by their numbers
-//! * [`coalesce`]: many small pieces read in few calls, from any target
+//! * `access`: the checks that reading a process depends on, with results
+//! * `process_list`: the processes that can be seen
+//! * `resources`: CPU now, limits of cgroups, how many descriptors
+//! * [`descriptor`] and `descriptors`: what descriptors refer to, with the addresses and states of sockets
+//! * `syscall_names`: system calls by their numbers
+//! * `coalesce`: many small pieces read in few calls, from any target
 //! * `fake`: a test double (feature `testing`)
 
-pub mod access;
+pub(crate) mod access;
 mod blocked;
 pub mod capture_file;
 mod cgroup;
-pub mod child;
-pub mod clock;
-pub mod coalesce;
-pub mod container;
+pub(crate) mod child;
+pub(crate) mod clock;
+pub(crate) mod coalesce;
+pub(crate) mod container;
 pub mod core;
 mod description;
 pub mod descriptor;
-pub mod descriptors;
+pub(crate) mod descriptors;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
-pub mod file_bytes;
+pub(crate) mod file_bytes;
 mod freeze;
 mod frozen;
-pub mod hostname;
+pub(crate) mod hostname;
 pub mod live;
-pub mod maps;
-pub mod memory;
-pub mod permission;
+pub(crate) mod maps;
+pub(crate) mod memory;
+pub(crate) mod permission;
 mod presence;
-pub mod proc_dir;
-pub mod process_list;
-pub mod recording;
-pub mod remember;
-pub mod resources;
+pub(crate) mod proc_dir;
+pub(crate) mod process_list;
+pub(crate) mod recording;
+pub(crate) mod remember;
+pub(crate) mod resources;
 mod sock_diag;
 mod sockets;
-pub mod syscall_names;
+pub(crate) mod syscall_names;
 mod syscalls;
 mod target;
 mod thread_ids;

@@ -28,7 +28,7 @@ const ANCESTORS: usize = 1024;
 
 /// The kind of container gospy runs in; each grants capabilities in a different way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Container {
+pub(crate) enum Container {
     /// Docker or compatible.
     Docker,
     /// Podman.
@@ -41,7 +41,7 @@ pub enum Container {
 
 /// A process's credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// Real, effective and saved user id.
     pub uids: [u32; 3],
     /// Real, effective and saved group id.
@@ -75,14 +75,14 @@ impl Credentials {
 
     /// Whether `CAP_SYS_PTRACE` is in effect.
     #[must_use]
-    pub fn may_ptrace_all(&self) -> bool {
+    pub(crate) fn may_ptrace_all(&self) -> bool {
         self.cap_effective & CAP_SYS_PTRACE != 0
     }
 }
 
 /// The facts that decide whether gospy can read a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The target's pid.
     pub pid: i32,
     /// Our own credentials.
@@ -114,7 +114,7 @@ pub struct Facts {
 
 /// Which check refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// `/proc` is mounted so that it hides other users' processes.
     Hidden,
     /// Yama forbids all attaching (scope 3).
@@ -144,7 +144,7 @@ pub enum Cause {
 
 /// The reason, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Advice {
+pub(crate) struct Advice {
     /// Which check.
     pub cause: Cause,
     /// The check and the facts that made it fail.
@@ -156,7 +156,7 @@ pub struct Advice {
 impl Facts {
     /// Gathers the facts on process `pid` and on gospy. What cannot be read keeps its default.
     #[must_use]
-    pub fn gather(pid: i32) -> Self {
+    pub(crate) fn gather(pid: i32) -> Self {
         let own = own_status().map(|status| Credentials::of(&status)).unwrap_or_default();
         let dir = ProcDir::open(pid).ok();
         let status = dir.as_ref().and_then(|dir| dir.status().ok());
@@ -190,7 +190,7 @@ impl Facts {
 
     /// Whether our `CAP_SYS_PTRACE` counts for the target.
     #[must_use]
-    pub fn capable(&self) -> bool {
+    pub(crate) fn capable(&self) -> bool {
         self.own.may_ptrace_all() && (self.same_user_ns || self.in_first_user_ns)
     }
 
@@ -210,7 +210,7 @@ impl Facts {
 
 /// Which check refused the read, and what to do about it.
 #[must_use]
-pub fn advise(facts: &Facts) -> Advice {
+pub(crate) fn advise(facts: &Facts) -> Advice {
     let (cause, reason) = refusing_check(facts);
     Advice { cause, reason, remedy: remedy(facts, cause) }
 }

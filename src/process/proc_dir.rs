@@ -80,19 +80,19 @@ fn io_error(e: ProcError) -> io::Error {
 
 /// Whether an error means that the process (or thread) has ended.
 #[must_use]
-pub fn means_gone(e: &io::Error) -> bool {
+pub(crate) fn means_gone(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
 /// Whether an error means that permission was denied.
 #[must_use]
-pub fn means_refused(e: &io::Error) -> bool {
+pub(crate) fn means_refused(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Whether `stat` is a kernel thread's, which has no memory of its own.
 #[must_use]
-pub fn is_kernel_thread(stat: &Stat) -> bool {
+pub(crate) fn is_kernel_thread(stat: &Stat) -> bool {
     stat.flags & StatFlags::PF_KTHREAD.bits() != 0
 }
 
@@ -117,7 +117,7 @@ pub enum Unusable {
 ///
 /// # Errors
 /// When it is not mounted, or belongs to another pid namespace.
-pub fn usable() -> Result<(), Unusable> {
+pub(crate) fn usable() -> Result<(), Unusable> {
     if !statfs("/proc").is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC) {
         return Err(Unusable::NotMounted);
     }

@@ -18,7 +18,7 @@ use crate::bytes::ByteSource;
 
 /// A process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProcessEntry {
+pub(crate) struct ProcessEntry {
     /// Its pid.
     pub pid: i32,
     /// Its parent's pid; after the parent has ended, that of its new parent (usually init).
@@ -58,7 +58,7 @@ impl ProcessEntry {
     ///
     /// # Errors
     /// The kernel's; `NotFound` when the process has ended.
-    pub fn executable(&self) -> io::Result<Arc<dyn ByteSource>> {
+    pub(crate) fn executable(&self) -> io::Result<Arc<dyn ByteSource>> {
         Ok(Arc::new(FileBytes::from_file(self.directory()?.file("exe")?)?))
     }
 
@@ -66,7 +66,7 @@ impl ProcessEntry {
     ///
     /// # Errors
     /// The kernel's; `NotFound` when the process has ended.
-    pub fn directory(&self) -> io::Result<ProcDir> {
+    pub(crate) fn directory(&self) -> io::Result<ProcDir> {
         let dir = ProcDir::open(self.pid)?;
         if dir.stat()?.starttime != self.start_ticks {
             return Err(io::Error::new(io::ErrorKind::NotFound, "its pid belongs to another process now"));
@@ -76,7 +76,7 @@ impl ProcessEntry {
 
     /// Whether it is still running.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         child::runs(self.pid, self.start_ticks)
     }
 }
@@ -85,7 +85,7 @@ impl ProcessEntry {
 ///
 /// # Errors
 /// When there is no `/proc`.
-pub fn tree(root: i32) -> io::Result<Vec<ProcessEntry>> {
+pub(crate) fn tree(root: i32) -> io::Result<Vec<ProcessEntry>> {
     let mut all: FxHashMap<i32, Vec<ProcessEntry>> = FxHashMap::default();
     let mut found = Vec::new();
     for entry in ProcessList::new()? {
@@ -106,7 +106,7 @@ pub fn tree(root: i32) -> io::Result<Vec<ProcessEntry>> {
 
 /// The visible processes, in the kernel's order (by pid). Each is read when the iterator reaches it; ended ones
 /// are skipped.
-pub struct ProcessList {
+pub(crate) struct ProcessList {
     pids: ProcessesIter,
     users: FxHashMap<u32, Option<String>>,
 }
@@ -116,7 +116,7 @@ impl ProcessList {
     ///
     /// # Errors
     /// When there is no `/proc`.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let pids = procfs::process::all_processes().map_err(|e| io::Error::other(e.to_string()))?;
         Ok(Self { pids, users: FxHashMap::default() })
     }

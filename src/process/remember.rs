@@ -18,7 +18,7 @@ use super::target::{Remembered, Target};
 use crate::addr::Addr;
 
 /// A search result that can be stored in a recording.
-pub trait Finding: Sized {
+pub(crate) trait Finding: Sized {
     /// Version of its encoding. Raise it for changes that an older reader would misunderstand.
     const VERSION: u32 = 1;
 
@@ -37,7 +37,7 @@ pub trait Finding: Sized {
 ///
 /// # Errors
 /// Those of `search`, and [`ReadError::Damaged`] when a stored result cannot be decoded.
-pub fn remembered<F: Finding, E: From<ReadError>>(
+pub(crate) fn remembered<F: Finding, E: From<ReadError>>(
     target: &dyn Target,
     key: &str,
     search: impl FnOnce(&dyn Target) -> Result<F, E>,
@@ -54,7 +54,7 @@ pub fn remembered<F: Finding, E: From<ReadError>>(
 ///
 /// # Errors
 /// When it cannot be decoded.
-pub fn recall<F: Finding>(target: &dyn Target, key: &str) -> Result<Option<F>, ReadError> {
+pub(crate) fn recall<F: Finding>(target: &dyn Target, key: &str) -> Result<Option<F>, ReadError> {
     let Some(found) = target.remembered(key) else { return Ok(None) };
     if found.version > F::VERSION {
         let what = format!("it has version {}, and this gospy reads up to {}", found.version, F::VERSION);
@@ -64,7 +64,7 @@ pub fn recall<F: Finding>(target: &dyn Target, key: &str) -> Result<Option<F>, R
 }
 
 /// Stores `found` in the recording of `target`, if one is being made.
-pub fn remember<F: Finding>(target: &dyn Target, key: &str, found: &F) {
+pub(crate) fn remember<F: Finding>(target: &dyn Target, key: &str, found: &F) {
     if let Some(recorder) = target.recorder() {
         recorder.remember(key, Remembered { version: F::VERSION, bytes: found.encode() });
     }
@@ -72,7 +72,7 @@ pub fn remember<F: Finding>(target: &dyn Target, key: &str, found: &F) {
 
 /// The error for an unusable result stored under `key`.
 #[must_use]
-pub fn damaged(key: &str, what: impl Display) -> ReadError {
+pub(crate) fn damaged(key: &str, what: impl Display) -> ReadError {
     ReadError::Damaged { attachment: key.to_owned(), what: what.to_string() }
 }
 
@@ -84,42 +84,42 @@ pub fn unlogged(target: &dyn Target) -> &dyn Target {
 
 /// An attempt to read memory that may change meanwhile. Only accepted reads are recorded.
 #[derive(Clone, Copy)]
-pub struct Attempt<'t> {
+pub(crate) struct Attempt<'t> {
     target: &'t dyn Target,
 }
 
 /// An accepted read, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted(usize);
+pub(crate) struct Accepted(usize);
 
 impl<'t> Attempt<'t> {
     /// Starts an attempt to read `target`.
     #[must_use]
-    pub fn at(target: &'t dyn Target) -> Self {
+    pub(crate) fn at(target: &'t dyn Target) -> Self {
         Self { target }
     }
 
     /// The target to read from.
     #[must_use]
-    pub fn reader(self) -> &'t dyn Target {
+    pub(crate) fn reader(self) -> &'t dyn Target {
         unlogged(self.target)
     }
 
     /// Whether the target is being recorded; if not, nothing needs to be accepted.
     #[must_use]
-    pub fn is_recorded(self) -> bool {
+    pub(crate) fn is_recorded(self) -> bool {
         self.target.recorder().is_some()
     }
 
     /// Records what was read; later reads of the same memory do not replace it. `None` when nothing is being
     /// recorded.
-    pub fn accept(self, addr: Addr, bytes: &[u8]) -> Option<Accepted> {
+    pub(crate) fn accept(self, addr: Addr, bytes: &[u8]) -> Option<Accepted> {
         self.target.recorder().map(|recorder| Accepted(recorder.accept(addr, bytes)))
     }
 
     /// The accepted bytes, even if others were accepted in the same place since.
     #[must_use]
-    pub fn accepted(self, accepted: Accepted) -> Vec<u8> {
+    pub(crate) fn accepted(self, accepted: Accepted) -> Vec<u8> {
         self.target.recorder().map(|recorder| recorder.accepted(accepted.0)).unwrap_or_default()
     }
 }

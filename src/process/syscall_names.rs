@@ -11,7 +11,7 @@ use super::description::SystemCall;
 use crate::addr::Arch;
 
 /// `AT_FDCWD`: the current directory in place of a descriptor.
-pub const AT_FDCWD: i32 = -100;
+pub(crate) const AT_FDCWD: i32 = -100;
 
 /// What a system call takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl SystemCall {
         signature(arch, self.number).map(|signature| signature.name)
     }
 
-    /// The descriptors among its arguments, in their order; [`AT_FDCWD`] and negative numbers are none.
+    /// The descriptors among its arguments, in their order; `AT_FDCWD` and negative numbers are none.
     pub fn descriptors(self, arch: Arch) -> impl Iterator<Item = i32> {
         let parameters = signature(arch, self.number).map(|signature| signature.parameters.as_slice());
         let arguments = parameters.unwrap_or_default().iter().zip(self.arguments);

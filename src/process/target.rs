@@ -198,7 +198,7 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// The result stored under that key when this target was recorded; see [`super::remember`].
+    /// The result stored under that key when this target was recorded; see `super::remember`.
     fn remembered(&self, key: &str) -> Option<&Remembered> {
         let _ = key;
         None

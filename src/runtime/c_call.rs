@@ -3,13 +3,13 @@
 use crate::addr::Arch;
 
 /// The function from which C is called (runtime/asm_amd64.s and asm_arm64.s; Go 1.19 to 1.27).
-pub const CALLER: &str = "runtime.asmcgocall";
+pub(crate) const CALLER: &str = "runtime.asmcgocall";
 
 /// Whether `sp` is where a call of C began that the goroutine at `curg` made, whose M's `g0.sched.sp` is
 /// `g0_sp`. `asmcgocall` leaves room below the saved stack pointer of the scheduler, aligns it, and puts the g
 /// that it came from there: 64 bytes with it at 48 (amd64 until 1.21), 16 with it at 8 (amd64 from 1.22 on), 16
 /// with it at 0 (arm64). `word` gives the words of the stack.
-pub fn began_at(arch: Arch, g0_sp: u64, curg: u64, sp: u64, word: impl Fn(u64) -> Option<u64>) -> bool {
+pub(crate) fn began_at(arch: Arch, g0_sp: u64, curg: u64, sp: u64, word: impl Fn(u64) -> Option<u64>) -> bool {
     let forms: &[(u64, u64)] = match arch {
         Arch::Amd64 => &[(16, 8), (64, 48)],
         Arch::Arm64 => &[(16, 0)],

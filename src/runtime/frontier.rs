@@ -24,11 +24,11 @@ use crate::process::{MemRange, ReadError, Target};
 const CHUNK: Limits = Limits { gap: 2047, chunk_bytes: MAX_RANGE, chunk_ranges: 1024 };
 
 /// Longest range that can be read, bytes. A longer one is not found.
-pub const MAX_RANGE: usize = 8 << 20;
+pub(crate) const MAX_RANGE: usize = 8 << 20;
 
 /// How much is read at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// Objects and ranges.
     pub objects: usize,
     /// Bytes.
@@ -39,7 +39,7 @@ pub struct Budget {
 
 /// Mirrors by their addresses; those that could not be read are known as such, and not read again.
 #[derive(Clone, Debug)]
-pub struct Found<M>(FxHashMap<Addr, Option<M>>);
+pub(crate) struct Found<M>(FxHashMap<Addr, Option<M>>);
 
 impl<M> Default for Found<M> {
     fn default() -> Self {
@@ -50,13 +50,13 @@ impl<M> Default for Found<M> {
 impl<M> Found<M> {
     /// The one at `addr`; `None` where it was not asked for or could not be read.
     #[must_use]
-    pub fn get(&self, addr: Addr) -> Option<&M> {
+    pub(crate) fn get(&self, addr: Addr) -> Option<&M> {
         self.0.get(&addr)?.as_ref()
     }
 }
 
 /// Reads in bulk, within a budget.
-pub struct Frontier<'a> {
+pub(crate) struct Frontier<'a> {
     target: &'a dyn Target,
     reader: ChunkReader,
     budget: Budget,
@@ -67,7 +67,7 @@ pub struct Frontier<'a> {
 impl<'a> Frontier<'a> {
     /// For as much as `budget` allows.
     #[must_use]
-    pub fn new(target: &'a dyn Target, budget: Budget) -> Self {
+    pub(crate) fn new(target: &'a dyn Target, budget: Budget) -> Self {
         // A recording holds what was requested, not what lies in between.
         let gap = if target.recorder().is_some() { 0 } else { CHUNK.gap };
         Self { target, reader: ChunkReader::new(Limits { gap, ..CHUNK }), budget, spent: 0, cut: false }
@@ -75,13 +75,13 @@ impl<'a> Frontier<'a> {
 
     /// Whether something was not read because the budget was spent.
     #[must_use]
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.cut
     }
 
     /// How many bytes were asked for so far.
     #[must_use]
-    pub fn spent(&self) -> u64 {
+    pub(crate) fn spent(&self) -> u64 {
         self.spent
     }
 
@@ -90,7 +90,7 @@ impl<'a> Frontier<'a> {
     ///
     /// # Errors
     /// When the target could not be read.
-    pub fn ranges(
+    pub(crate) fn ranges(
         &mut self,
         wanted: impl IntoIterator<Item = MemRange>,
         mut each: impl FnMut(MemRange, &[u8]),
@@ -134,7 +134,7 @@ impl<'a> Frontier<'a> {
     ///
     /// # Errors
     /// When the target could not be read.
-    pub fn chase<M: Mirror>(
+    pub(crate) fn chase<M: Mirror>(
         &mut self,
         layout: &M::Layout,
         addrs: impl IntoIterator<Item = Addr>,
@@ -169,7 +169,7 @@ impl<'a> Frontier<'a> {
     ///
     /// # Errors
     /// When the target could not be read.
-    pub fn mirrors<M: Mirror>(
+    pub(crate) fn mirrors<M: Mirror>(
         &mut self,
         layout: &M::Layout,
         addrs: impl IntoIterator<Item = Addr>,
@@ -185,7 +185,7 @@ impl<'a> Frontier<'a> {
     ///
     /// # Errors
     /// When the target could not be read.
-    pub fn jobs<T: Copy>(
+    pub(crate) fn jobs<T: Copy>(
         &mut self,
         jobs: &mut [(Addr, T)],
         len: usize,
@@ -209,7 +209,7 @@ impl<'a> Frontier<'a> {
     ///
     /// # Errors
     /// When the target could not be read.
-    pub fn words(&mut self, addrs: impl IntoIterator<Item = Addr>) -> Result<FxHashMap<Addr, u64>, ReadError> {
+    pub(crate) fn words(&mut self, addrs: impl IntoIterator<Item = Addr>) -> Result<FxHashMap<Addr, u64>, ReadError> {
         let mut words = FxHashMap::default();
         let ranges = addrs.into_iter().map(|start| MemRange { start, len: 8 });
         self.ranges(ranges, |range, bytes| {
@@ -226,7 +226,7 @@ impl<'a> Frontier<'a> {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn in_batches<T>(
+pub(crate) fn in_batches<T>(
     target: &dyn Target,
     addrs: &[Addr],
     (budget, mut total): (Budget, u64),

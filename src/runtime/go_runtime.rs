@@ -10,6 +10,7 @@ use crate::process::ReadError;
 
 /// Why a runtime cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RuntimeError {
     /// The process could not be read.
     #[error(transparent)]

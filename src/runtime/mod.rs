@@ -10,30 +10,29 @@
 //! this layer.
 
 mod adjust;
-pub mod c_call;
-pub mod frontier;
+pub(crate) mod c_call;
+pub(crate) mod frontier;
 mod go_runtime;
 mod infer;
-pub mod layout;
+pub(crate) mod layout;
 mod locate;
-pub mod mirror;
+pub(crate) mod mirror;
 mod named;
-pub mod program;
-pub mod readers;
+pub(crate) mod program;
+pub(crate) mod readers;
 mod recorded;
-pub mod rules;
-pub mod signal_frame;
-pub mod symbols;
+pub(crate) mod rules;
+pub(crate) mod signal_frame;
+pub(crate) mod symbols;
 mod timers;
 mod validate;
-pub mod values;
+pub(crate) mod values;
 mod variables;
-pub mod version;
-pub mod view;
-pub mod wait_reason;
+pub(crate) mod version;
+pub(crate) mod view;
+pub(crate) mod wait_reason;
 
 pub use go_runtime::{GoRuntime, RuntimeError};
 pub use locate::LocateOptions;
-pub use validate::LayoutMismatch;
 pub(crate) use validate::MAX_GOID;
 pub use view::GoProcess;

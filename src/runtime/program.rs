@@ -52,6 +52,7 @@ pub struct SymbolFile {
 
 /// Why no Go program could be found.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProgramError {
     /// The target could not be read.
     #[error(transparent)]

@@ -9,7 +9,7 @@ pub struct Rules {
 }
 
 /// Where coroutines start (`newcoro` in runtime/coro.go; 1.22 on).
-pub const COROUTINE_START: &str = "runtime.corostart";
+pub(crate) const COROUTINE_START: &str = "runtime.corostart";
 
 impl Rules {
     /// Of Go 1.`minor`.

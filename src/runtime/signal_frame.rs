@@ -10,10 +10,10 @@ use crate::bytes::FieldsExt as _;
 use crate::process::{Registers, SignalInfo};
 
 /// Largest signal stack that is searched, bytes. The runtime's has 32 KiB, a C thread's own may have more.
-pub const MAX_SIGNAL_STACK: u64 = 1 << 20;
+pub(crate) const MAX_SIGNAL_STACK: u64 = 1 << 20;
 
 /// Bytes from the handler's frame up that [`above_handler`] needs.
-pub const FRAME: usize = 1024;
+pub(crate) const FRAME: usize = 1024;
 
 /// Offset of the description of the stack in a `ucontext`: flags and link come before its start, flags and
 /// size.
@@ -23,7 +23,7 @@ const STACK_AT: usize = 16;
 /// which `stack` is what is above the stack pointer `sp`. `None` where no `ucontext` is there: it begins with
 /// the address and the size of that same stack, which identifies it.
 #[must_use]
-pub fn interrupted(stack: &[u8], sp: u64, lo: u64, len: u64, arch: Arch) -> Option<Registers> {
+pub(crate) fn interrupted(stack: &[u8], sp: u64, lo: u64, len: u64, arch: Arch) -> Option<Registers> {
     let context_at = |at: usize| {
         let start = at.checked_sub(STACK_AT)?;
         let context = stack.get(start..)?;
@@ -39,7 +39,7 @@ pub fn interrupted(stack: &[u8], sp: u64, lo: u64, len: u64, arch: Arch) -> Opti
 /// that frame up: which signal, and what it interrupted. On amd64 the `ucontext` comes first, on arm64 the
 /// `siginfo`.
 #[must_use]
-pub fn above_handler(bytes: &[u8], arch: Arch) -> Option<(SignalInfo, Registers)> {
+pub(crate) fn above_handler(bytes: &[u8], arch: Arch) -> Option<(SignalInfo, Registers)> {
     const CONTEXT: usize = 304;
     const INFO: usize = 128;
     let (context, info) = match arch {

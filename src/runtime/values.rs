@@ -17,7 +17,7 @@ use crate::bytes::FieldsExt as _;
 use crate::process::{ReadError, Target, TargetExt as _};
 
 /// Longest text of a value that is read, bytes.
-pub const MAX_TEXT: usize = 64 << 10;
+pub(crate) const MAX_TEXT: usize = 64 << 10;
 /// Longest name of a type, bytes.
 const MAX_NAME: u64 = 4096;
 /// An error that holds another one.

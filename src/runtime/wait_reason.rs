@@ -12,7 +12,7 @@ use crate::process::{MemRange, ReadError, Target};
 const ENTRY_1: &str = "GC assist marking";
 
 /// A goroutine that has switched to another as a coroutine (`iter.Pull`; 1.22 on).
-pub const COROUTINE: &str = "coroutine";
+pub(crate) const COROUTINE: &str = "coroutine";
 
 /// A goroutine that the collector has suspended.
 const PREEMPTED: &str = "preempted";
@@ -21,12 +21,12 @@ const PREEMPTED: &str = "preempted";
 /// raised, and is again before it can wait another time. Neither is so for coroutines and for those that the
 /// collector suspended; for a reason that the table does not have, nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CountedReasons([u64; 4]);
+pub(crate) struct CountedReasons([u64; 4]);
 
 impl CountedReasons {
     /// From the texts of the table.
     #[must_use]
-    pub fn of(reasons: &[String]) -> Self {
+    pub(crate) fn of(reasons: &[String]) -> Self {
         let mut counted = Self::default();
         for (number, reason) in reasons.iter().enumerate().take(MAX_ENTRIES) {
             if !reason.is_empty()
@@ -43,7 +43,7 @@ impl CountedReasons {
     /// Whether reason number `reason` is one of them.
     #[must_use]
     #[inline]
-    pub fn contains(&self, reason: u8) -> bool {
+    pub(crate) fn contains(&self, reason: u8) -> bool {
         self.0.get(usize::from(reason / 64)).is_some_and(|word| word >> (reason % 64) & 1 != 0)
     }
 }
@@ -59,7 +59,11 @@ const MAX_ENTRIES: usize = 256;
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_wait_reasons(target: &dyn Target, addr: Addr, count: usize) -> Result<Option<Vec<String>>, ReadError> {
+pub(crate) fn read_wait_reasons(
+    target: &dyn Target,
+    addr: Addr,
+    count: usize,
+) -> Result<Option<Vec<String>>, ReadError> {
     let count = count.min(MAX_ENTRIES);
     let mut headers = vec![0; count * 16];
     let there = target.read(addr, &mut headers)? / 16;

@@ -14,7 +14,7 @@ use gospy::addr::Addr;
 use gospy::capture::{OpenOptions, Session};
 use gospy::model::{Goroutine, Snapshot, Status};
 use gospy::process::live::LiveTarget;
-use gospy::runtime::GoRuntime;
+use gospy::testing::GoRuntime;
 
 /// Builds, by version: what is the same in all is not tried in all.
 const MODES: [Mode; 8] =

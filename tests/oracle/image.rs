@@ -22,12 +22,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::support::fixture::script;
 use crate::support::{Fixture, Mode, VERSIONS};
 use gospy::addr::{Arch, LinkAddr};
-use gospy::bytes::ByteSource;
-use gospy::image::build_info::BuildInfo;
-use gospy::image::code_refs::{data_refs, linked_store};
-use gospy::image::dwarf::Dwarf;
-use gospy::image::elf::Elf;
-use gospy::image::symtab::Symbols;
+use gospy::testing::BuildInfo;
+use gospy::testing::ByteSource;
+use gospy::testing::Dwarf;
+use gospy::testing::Elf;
+use gospy::testing::Symbols;
+use gospy::testing::{data_refs, linked_store};
 
 const NEWEST: &str = VERSIONS[VERSIONS.len() - 1];
 

@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use crate::support::{Fixture, Mode, VERSIONS};
 use gospy::addr::{Addr, Arch};
-use gospy::capture::Program;
-use gospy::image::elf::Elf;
-use gospy::image::symtab;
 use gospy::model::WarningCode;
 use gospy::process::fake::FakeTarget;
 use gospy::process::{Clock, Mapping, ThreadInfo};
-use gospy::runtime::layout::{Layout, LayoutSource, LayoutTable};
-use gospy::runtime::symbols::{Global, SymbolSource};
-use gospy::runtime::version::GoVersionSource;
-use gospy::runtime::{GoRuntime, LocateOptions, RuntimeError};
+use gospy::testing::Elf;
+use gospy::testing::GoVersionSource;
+use gospy::testing::Program;
+use gospy::testing::symtab;
+use gospy::testing::{Global, SymbolSource};
+use gospy::testing::{GoRuntime, LocateOptions, RuntimeError};
+use gospy::testing::{Layout, LayoutSource, LayoutTable};
 
 const HEAP: u64 = 0xc0_0000_0000;
 const GS: u64 = 24;

@@ -15,9 +15,9 @@ use gospy::model::{Activity, Descriptor, Goroutine, Outside, Snapshot, StackStat
 use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::process::descriptor::{Protocol, SocketName, SocketState};
 use gospy::process::live::LiveTarget;
-use gospy::process::syscall_names::{Parameter, signature};
 use gospy::process::{Target as _, Tid};
 use gospy::report::descriptors as words;
+use gospy::testing::{Parameter, signature};
 use serde_json::Value;
 
 const ARCH: Arch = if cfg!(target_arch = "x86_64") { Arch::Amd64 } else { Arch::Arm64 };

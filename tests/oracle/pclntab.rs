@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::support::fixture::script;
 use crate::support::{Fixture, Mode, VERSIONS};
 use gospy::addr::LinkAddr;
-use gospy::image::elf::Elf;
-use gospy::image::pclntab::{FuncData, Header, PcData, Pclntab};
+use gospy::testing::Elf;
+use gospy::testing::{FuncData, Header, PcData, Pclntab};
 
 fn open(path: &Path, text: u64) -> Pclntab {
     let elf = Arc::new(Elf::parse(Arc::new(fs::read(path).unwrap())).unwrap());

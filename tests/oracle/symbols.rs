@@ -9,10 +9,10 @@ use std::sync::Arc;
 use crate::support::fixture::script;
 use crate::support::{Fixture, Mode, VERSIONS};
 use gospy::capture::{OpenOptions, Session};
-use gospy::image::elf::Elf;
 use gospy::process::live::LiveTarget;
-use gospy::runtime::layout::{LayoutSource, LayoutTable};
-use gospy::runtime::symbols::{Global, SymbolSource};
+use gospy::testing::Elf;
+use gospy::testing::{Global, SymbolSource};
+use gospy::testing::{LayoutSource, LayoutTable};
 
 /// `go tool nm`: the addresses of the wanted variables.
 fn linked(version: &str, mode: Mode) -> BTreeMap<&'static str, u64> {

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::snapshots::{assert_same, everything, snapshot};
 use crate::support::{gospy, live};
-use gospy::bytes::ByteSource;
 use gospy::capture::{OpenOptions, Session};
 use gospy::process::capture_file::CaptureFile;
 use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::process::live::LiveTarget;
+use gospy::testing::ByteSource;
 
 /// `oracle` does the same in every version of Go and every way to link.
 #[test]

@@ -7,7 +7,7 @@ use crate::support::recorded::{Recorded, all};
 use gospy::capture::{OpenOptions, Session};
 use gospy::model::{Snapshot, StackState, Status};
 use gospy::process::core::{CoreOptions, CoreTarget};
-use gospy::runtime::symbols::Global;
+use gospy::testing::Global;
 
 impl Recorded {
     fn session(&self, thorough: bool) -> Session {

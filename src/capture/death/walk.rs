@@ -276,7 +276,7 @@ mod tests {
     fn a_way_that_leads_in_a_circle_is_left() {
         const G: u64 = 0x10_0000;
         let session = session();
-        let (program, runtime) = (session.program(), session.runtime());
+        let (program, runtime) = (session.process().program, session.runtime());
         let layout = &runtime.layout;
         // Code that is not Go's, called from a place that is not Go's either.
         let mut g = vec![0_u8; layout.g.size as usize];
@@ -297,7 +297,7 @@ mod tests {
     fn all_threads_together_have_so_many_frames() {
         let mut session = session();
         let snapshot = session.capture(&CaptureOptions { stacks: true, ..CaptureOptions::default() }).unwrap();
-        let mut unwinder = unwinder(session.program());
+        let mut unwinder = unwinder(session.process().program);
         let mut walker = Walker::new(session.process(), &mut unwinder);
         let mut walks = 0;
         for goroutine in &snapshot.goroutines {

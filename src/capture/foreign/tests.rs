@@ -46,7 +46,7 @@ fn blocked(switches: u64) -> BlockedThread {
 }
 
 fn read_it(target: &FakeTarget, session: &Session, frozen: Option<&dyn Frozen>) -> Vec<InC> {
-    let (program, runtime) = (session.program(), session.runtime());
+    let (program, runtime) = (session.process().program, session.runtime());
     let m = M::parse(Addr(M_ADDR), &m_bytes(&runtime.layout, 5), &runtime.layout.m).unwrap();
     let mut warnings = Warnings::default();
     let idle = M { incgo: false, ..m };

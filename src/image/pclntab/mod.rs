@@ -20,10 +20,11 @@ use crate::addr::LinkAddr;
 use crate::bytes::FieldsExt;
 
 pub use arguments::ArgumentToken;
-pub use function::{FuncFlags, Function};
-pub use header::{Format, Header};
-pub use inline::SourceFrame;
-pub use tables::{FuncData, PcData, Unreadable};
+pub(crate) use function::{FuncFlags, Function};
+pub(crate) use header::Format;
+pub use header::Header;
+pub(crate) use inline::SourceFrame;
+pub use tables::{FuncData, PcData};
 
 /// Maximum length of a function or file name, bytes. Names of generic instances reach a few
 /// thousand.

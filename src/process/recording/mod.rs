@@ -13,7 +13,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use self::elf_image::ElfImage;
+pub(crate) use self::elf_image::ElfImage;
 pub(super) use self::elf_image::Part;
 use self::pieces::Pieces;
 use super::{
@@ -25,7 +25,7 @@ use crate::bytes::ByteSource;
 
 /// A target, and what was read from it so far. Clones share it.
 #[derive(Clone)]
-pub struct RecordingTarget(Arc<Shared>);
+pub(crate) struct RecordingTarget(Arc<Shared>);
 
 struct Shared {
     inner: Box<dyn Target>,
@@ -58,7 +58,7 @@ struct RecordedFile {
 impl RecordingTarget {
     /// Records what is read from `inner`.
     #[must_use]
-    pub fn new(inner: Box<dyn Target>) -> Self {
+    pub(crate) fn new(inner: Box<dyn Target>) -> Self {
         Self(Arc::new(Shared { inner, state: Mutex::default() }))
     }
 
@@ -66,7 +66,7 @@ impl RecordingTarget {
     ///
     /// # Errors
     /// When what was read of a file cannot be read again, or the target's architecture is unknown.
-    pub fn image(&self) -> Result<ElfImage, TargetError> {
+    pub(crate) fn image(&self) -> Result<ElfImage, TargetError> {
         let mut state = self.state();
         // A core file's or capture's registers belong to it even if they were not read.
         let known: Vec<(Tid, Registers)> =

@@ -9,12 +9,13 @@ mod from_dwarf;
 mod table;
 mod tables;
 mod typed;
-pub mod wanted;
+pub(crate) mod wanted;
 
-pub use from_dwarf::NoLayout;
-pub use table::{LayoutTable, MissingField, StructLayout, TableError};
-pub use tables::{SUPPORTED_MINORS, candidates, checked_in};
-pub use typed::{Layout, Placed};
+pub use table::LayoutTable;
+pub(crate) use table::MissingField;
+pub(crate) use tables::{SUPPORTED_MINORS, candidates, checked_in};
+pub use typed::Layout;
+pub(crate) use typed::Placed;
 
 use std::fmt;
 

@@ -5,7 +5,7 @@ use crate::addr::Arch;
 use crate::runtime::version::GoVersion;
 
 /// Minor versions with a table of their own, ascending.
-pub const SUPPORTED_MINORS: &[u32] = &[19, 21, 22, 23, 24, 25, 26, 27];
+pub(crate) const SUPPORTED_MINORS: &[u32] = &[19, 21, 22, 23, 24, 25, 26, 27];
 
 macro_rules! tables {
     ($($minor:literal)*) => {
@@ -24,7 +24,7 @@ tables!(19 21 22 23 24 25 26 27);
 
 /// The checked-in table of a minor version, where there is one.
 #[must_use]
-pub fn checked_in(minor: u32, arch: Arch) -> Option<LayoutTable> {
+pub(crate) fn checked_in(minor: u32, arch: Arch) -> Option<LayoutTable> {
     // That every table parses is tested; one that does not is one that is not there.
     LayoutTable::parse(text(minor, arch)?).ok()
 }
@@ -33,7 +33,7 @@ pub fn checked_in(minor: u32, arch: Arch) -> Option<LayoutTable> {
 /// ones around it. For 1.20, which no toolchain is at hand for, that is 1.21 and then 1.19; without
 /// a version it is all of them, newest first.
 #[must_use]
-pub fn candidates(version: Option<&GoVersion>, arch: Arch) -> Vec<(LayoutTable, LayoutSource)> {
+pub(crate) fn candidates(version: Option<&GoVersion>, arch: Arch) -> Vec<(LayoutTable, LayoutSource)> {
     let order: Vec<u32> = match version {
         None => SUPPORTED_MINORS.iter().rev().copied().collect(),
         Some(v) if SUPPORTED_MINORS.contains(&v.minor) => vec![v.minor],

@@ -4,13 +4,13 @@
 
 /// The fields of a structure that are in the tables; `None` for one that is not in them.
 #[must_use]
-pub fn fields(structure: &str) -> Option<&'static [&'static str]> {
+pub(crate) fn fields(structure: &str) -> Option<&'static [&'static str]> {
     STRUCTS.iter().find(|(name, _)| *name == structure).map(|(_, fields)| *fields)
 }
 
 /// Whether the tables hold that field of that structure, where a version has it.
 #[must_use]
-pub const fn has(structure: &str, field: &str) -> bool {
+pub(crate) const fn has(structure: &str, field: &str) -> bool {
     let mut structs = STRUCTS;
     while let [(name, fields), rest @ ..] = structs {
         if equal(name.as_bytes(), structure.as_bytes()) {
@@ -53,7 +53,7 @@ const fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Structures and their fields, by DWARF's names. Order here is order in the tables.
-pub const STRUCTS: &[(&str, &[&str])] = &[
+pub(crate) const STRUCTS: &[(&str, &[&str])] = &[
     (
         "runtime.g",
         &[
@@ -389,7 +389,7 @@ pub const STRUCTS: &[(&str, &[&str])] = &[
 ];
 
 /// Variables whose size is needed to know how many elements they have.
-pub const GLOBALS: &[&str] = &["runtime.semtable", "runtime.waitReasonStrings"];
+pub(crate) const GLOBALS: &[&str] = &["runtime.semtable", "runtime.waitReasonStrings"];
 
 /// The sizes of small objects by size class: the variable that holds them. It has moved.
-pub const SIZE_CLASSES: &[&str] = &["runtime.class_to_size", "internal/runtime/gc.SizeClassToSize"];
+pub(crate) const SIZE_CLASSES: &[&str] = &["runtime.class_to_size", "internal/runtime/gc.SizeClassToSize"];

@@ -126,7 +126,7 @@ pub(crate) const MAX_STACK: u64 = 2 << 30;
 
 /// A signal that the runtime made a panic of (`g.sig` and what follows it); it stays after the panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// `sig`: number of the signal.
     pub signal: u32,
     /// `sigcode0`: `si_code`.
@@ -140,19 +140,19 @@ pub struct Fault {
 impl G {
     /// Whether the garbage collector holds it: the scan bit of its state.
     #[must_use]
-    pub fn scan(&self) -> bool {
+    pub(crate) fn scan(&self) -> bool {
         self.atomicstatus & SCAN != 0
     }
 
     /// Address of its synctest bubble; 0 for none. It was called a group in 1.24.
     #[must_use]
-    pub fn bubble(&self) -> u64 {
+    pub(crate) fn bubble(&self) -> u64 {
         self.bubble.or(self.sync_group).unwrap_or(0)
     }
 
     /// The signal that made it panic, from a g's bytes; `None` where none did.
     #[must_use]
-    pub fn fault(bytes: &[u8], layout: &GLayout) -> Option<Fault> {
+    pub(crate) fn fault(bytes: &[u8], layout: &GLayout) -> Option<Fault> {
         let word = |offset: Option<u32>| bytes.u64_at(offset? as usize);
         let signal = bytes.u32_at(layout.sig? as usize).filter(|&signal| signal != 0)?;
         Some(Fault { signal, code: word(layout.sigcode0)?, addr: word(layout.sigcode1)?, pc: word(layout.sigpc)? })
@@ -160,14 +160,14 @@ impl G {
 
     /// The stack pointer at which its stack begins while it does not run.
     #[must_use]
-    pub fn start_sp(&self) -> u64 {
+    pub(crate) fn start_sp(&self) -> u64 {
         if self.syscallsp != 0 { self.syscallsp } else { self.sched_sp }
     }
 
     /// Whether the bounds of its stack are those of a stack: a power of two apart, as the runtime
     /// allocates them (`stackalloc` in runtime/stack.go; 1.19 to 1.27).
     #[must_use]
-    pub fn stack_can_be(&self) -> bool {
+    pub(crate) fn stack_can_be(&self) -> bool {
         let size = self.stack_hi.wrapping_sub(self.stack_lo);
         size.is_power_of_two()
             && (MIN_STACK..=MAX_STACK).contains(&size)
@@ -178,13 +178,13 @@ impl G {
     /// `gdestroy` clear it (runtime/proc.go; 1.19 to 1.27). Those for callbacks from C keep theirs.
     #[must_use]
     #[inline]
-    pub fn is_dead_for_certain(&self) -> bool {
+    pub(crate) fn is_dead_for_certain(&self) -> bool {
         (self.waitreason == 0 && self.m == 0) || self.startpc == 0 || self.lockedm != 0
     }
 
     /// Whether it has a stack, of a size that can be, with [`G::start_sp`] in it.
     #[must_use]
-    pub fn stack_is_readable(&self) -> bool {
+    pub(crate) fn stack_is_readable(&self) -> bool {
         let sp = self.start_sp();
         self.stack_lo != 0
             && self.stack_hi.checked_sub(self.stack_lo).is_some_and(|size| size <= MAX_STACK)
@@ -194,7 +194,7 @@ impl G {
 
     /// Its state. The numbers have kept their meaning since 1.19; 1.26 added two.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         match self.atomicstatus & !SCAN {
             0 => Status::Idle,
             1 => Status::Runnable,

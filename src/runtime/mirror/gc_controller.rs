@@ -55,7 +55,7 @@ impl GcController {
     /// by what sweeping needs, as the pacer works it out (`heapGoalInternal`, mgcpacer.go).
     /// `None` when no size starts a cycle.
     #[must_use]
-    pub fn heap_goal(&self, minor: u32) -> Option<u64> {
+    pub(crate) fn heap_goal(&self, minor: u32) -> Option<u64> {
         let limited = self.memory_limit_goal(minor);
         let goal = if limited < self.gc_percent_heap_goal {
             limited
@@ -72,7 +72,7 @@ impl GcController {
     /// Whether the goal by GOGC is one that GOGC leads to, given what was marked last; a word from somewhere
     /// else is not. Unknown when GOGC is off.
     #[must_use]
-    pub fn is_goal_likely(&self) -> bool {
+    pub(crate) fn is_goal_likely(&self) -> bool {
         let Ok(percent) = u64::try_from(self.gc_percent) else { return false };
         let grown = |size: u64| (size / 100).saturating_mul(percent);
         // What is marked, that much more, and as much for stacks and variables.

@@ -33,13 +33,13 @@ mirror! {
 impl Hmap {
     /// Number of buckets; `None` when it is no number.
     #[must_use]
-    pub fn bucket_count(&self) -> Option<u64> {
+    pub(crate) fn bucket_count(&self) -> Option<u64> {
         1_u64.checked_shl(self.log_buckets.into())
     }
 
     /// Number of buckets before the map grew; 0 when it does not grow.
     #[must_use]
-    pub fn old_bucket_count(&self) -> Option<u64> {
+    pub(crate) fn old_bucket_count(&self) -> Option<u64> {
         /// `sameSizeGrow`: it is tidied up, and as large as before.
         const SAME_SIZE: u8 = 8;
         if self.old_buckets == 0 {
@@ -59,12 +59,12 @@ const MIN_TOP_HASH: u8 = 5;
 const STRING: usize = 16;
 
 /// One label: where its key and its value are.
-pub type Pair = [Span; 2];
+pub(crate) type Pair = [Span; 2];
 
 /// A bucket of a `map[string]string`: a byte of hash for each slot, the keys, the values, and a pointer to
 /// the next bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// Its entries.
     pub pairs: Vec<Pair>,
     /// The bucket that it overflows to; 0 for none.
@@ -73,7 +73,7 @@ pub struct Bucket {
 
 impl Bucket {
     /// Its size in bytes.
-    pub const SIZE: usize = SLOTS + 2 * SLOTS * STRING + 8;
+    pub(crate) const SIZE: usize = SLOTS + 2 * SLOTS * STRING + 8;
 }
 
 impl Mirror for Bucket {
@@ -97,10 +97,10 @@ impl Mirror for Bucket {
 }
 
 /// Size in bytes of an element of a `LabelSet`.
-pub const LABEL: usize = 2 * STRING;
+pub(crate) const LABEL: usize = 2 * STRING;
 
 /// The labels in the array of a `LabelSet`.
-pub fn list(bytes: &[u8]) -> impl Iterator<Item = Pair> {
+pub(crate) fn list(bytes: &[u8]) -> impl Iterator<Item = Pair> {
     bytes.chunks_exact(LABEL).filter_map(|label| Some([Span::from_memory(label, 0)?, Span::from_memory(label, 16)?]))
 }
 

@@ -14,7 +14,7 @@ mirror! {
 
 /// `numSpanClasses`: spans that an mcache holds, one with and one without pointers for each of the
 /// 68 size classes (1.19 to 1.27).
-pub const SPAN_CLASSES: usize = 136;
+pub(crate) const SPAN_CLASSES: usize = 136;
 
 impl McacheLayout {
     /// Offset in bytes of the pointer to the span of a class; `None` where there is no such class.

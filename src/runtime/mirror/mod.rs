@@ -7,30 +7,30 @@
 //!
 //! A mirror knows its own bytes and nothing else: it reads no memory and follows no pointer.
 
-pub mod ancestors;
-pub mod bubble;
-pub mod coro;
-pub mod g;
-pub mod gc_controller;
-pub mod go_type;
-pub mod hchan;
-pub mod labels;
-pub mod m;
-pub mod mcache;
-pub mod mheap;
-pub mod moduledata;
-pub mod mspan;
-pub mod mstats;
-pub mod notify_list;
-pub mod p;
-pub mod panic;
-pub mod poll_desc;
-pub mod sched;
-pub mod sema_root;
-pub mod special;
-pub mod sudog;
-pub mod sync_types;
-pub mod timer;
+pub(crate) mod ancestors;
+pub(crate) mod bubble;
+pub(crate) mod coro;
+pub(crate) mod g;
+pub(crate) mod gc_controller;
+pub(crate) mod go_type;
+pub(crate) mod hchan;
+pub(crate) mod labels;
+pub(crate) mod m;
+pub(crate) mod mcache;
+pub(crate) mod mheap;
+pub(crate) mod moduledata;
+pub(crate) mod mspan;
+pub(crate) mod mstats;
+pub(crate) mod notify_list;
+pub(crate) mod p;
+pub(crate) mod panic;
+pub(crate) mod poll_desc;
+pub(crate) mod sched;
+pub(crate) mod sema_root;
+pub(crate) mod special;
+pub(crate) mod sudog;
+pub(crate) mod sync_types;
+pub(crate) mod timer;
 
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -48,7 +48,7 @@ pub trait Mirror: Sized {
 }
 
 /// What a field of a mirror can hold.
-pub trait FromMemory: Sized {
+pub(crate) trait FromMemory: Sized {
     /// The value at an offset in bytes; `None` when there are too few bytes.
     fn from_memory(bytes: &[u8], at: u32) -> Option<Self>;
 }
@@ -80,7 +80,7 @@ impl FromMemory for f64 {
 
 /// The header of a Go string, or of a slice without its capacity: the same in every version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Span {
+pub(crate) struct Span {
     /// Address of the first byte.
     pub data: u64,
     /// How many bytes of a string, or elements of a slice.
@@ -88,10 +88,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// Size in bytes of a string's header.
-    pub const STRING: u32 = 16;
     /// Size in bytes of a slice's header.
-    pub const SLICE: u32 = 24;
+    pub(crate) const SLICE: u32 = 24;
 }
 
 impl FromMemory for Span {
@@ -125,6 +123,7 @@ macro_rules! mirror {
         $(optional offsets { $($ooffset:ident = $oxgo:literal $(. $xinner_struct:literal . $xinner:literal)?),* $(,)? })?
     ) => {
         $(#[$meta])*
+        #[allow(dead_code, unreachable_pub, reason = "of some types only the offsets are used, and not all by tests")]
         pub struct $name {
             $(
                 /// Where it is.
@@ -135,6 +134,7 @@ macro_rules! mirror {
         }
 
         #[doc = concat!("Offsets in `", $structure, "`.")]
+        #[allow(unreachable_pub, reason = "not all are used by tests")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $layout {
             /// Size in bytes.
@@ -170,7 +170,7 @@ macro_rules! mirror {
             ///
             /// # Errors
             /// With the first field that every supported version has and `table` lacks.
-            pub fn resolve(
+            pub(crate) fn resolve(
                 table: &$crate::runtime::layout::LayoutTable,
             ) -> Result<Self, $crate::runtime::layout::MissingField> {
                 Ok(Self {

@@ -48,16 +48,16 @@ mirror! {
 }
 
 /// `pageSize` (runtime/malloc.go; 1.19 to 1.27), bytes.
-pub const SPAN_PAGE: u64 = 8192;
+pub(crate) const SPAN_PAGE: u64 = 8192;
 /// `mSpanInUse` (runtime/mheap.go; 1.19 to 1.27): a span with objects of the heap.
-pub const SPAN_IN_USE: u8 = 1;
+pub(crate) const SPAN_IN_USE: u8 = 1;
 
 impl HeapSpanLayout {
     /// Index of the first object that may be free (`freeindex`), and how many objects the span has (`nelems`).
     /// Both are words to 1.21 and two bytes each from 1.22 on; they are next to each other, so
     /// the distance says which.
     #[must_use]
-    pub fn counts(&self, bytes: &[u8]) -> Option<(u64, u64)> {
+    pub(crate) fn counts(&self, bytes: &[u8]) -> Option<(u64, u64)> {
         match self.elements.checked_sub(self.free_index)? {
             2 => {
                 let count = |at| u16::from_memory(bytes, at).map(u64::from);

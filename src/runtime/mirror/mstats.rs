@@ -73,7 +73,7 @@ mirror! {
 }
 
 /// Deltas in `consistentHeapStats.stats`; they rotate, and their sum is the truth at any time.
-pub const DELTAS: u32 = 3;
+pub(crate) const DELTAS: u32 = 3;
 
 /// Length of the rings `pause_ns` and `pause_end`.
-pub const PAUSES: u32 = 256;
+pub(crate) const PAUSES: u32 = 256;

@@ -20,7 +20,7 @@ mirror! {
 impl NotifyList {
     /// How many wait.
     #[must_use]
-    pub fn waiters(&self) -> u32 {
+    pub(crate) fn waiters(&self) -> u32 {
         self.wait.wrapping_sub(self.notify)
     }
 }

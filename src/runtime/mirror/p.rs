@@ -50,27 +50,27 @@ pub(crate) const RUNQ: u32 = 256;
 impl P {
     /// Goroutine ids that it holds and has not given out.
     #[must_use]
-    pub fn unused_goids(&self) -> u64 {
+    pub(crate) fn unused_goids(&self) -> u64 {
         self.goidcacheend.saturating_sub(self.goidcache)
     }
 
     /// Length of its run queue.
     #[must_use]
-    pub fn run_queue(&self) -> u32 {
+    pub(crate) fn run_queue(&self) -> u32 {
         // The queue runs on while it is read: the head may be newer than the tail.
         Some(self.runqtail.wrapping_sub(self.runqhead)).filter(|n| *n <= RUNQ).unwrap_or(0)
     }
 
     /// Timers in its heap; `None` where that is not known.
     #[must_use]
-    pub fn timers(&self) -> Option<u32> {
+    pub(crate) fn timers(&self) -> Option<u32> {
         self.num_timers.or(self.timers_len)
     }
 
     /// Its status. The numbers have kept their meaning since 1.19; from 1.26 on none is in a system
     /// call by its own word.
     #[must_use]
-    pub fn status(&self) -> PStatus {
+    pub(crate) fn status(&self) -> PStatus {
         match self.status {
             0 => PStatus::Idle,
             1 => PStatus::Running,

@@ -43,7 +43,7 @@ mirror! {
 impl Panic {
     /// Whether the next newer one has the same value, as its versions note it.
     #[must_use]
-    pub fn is_repanicked(&self) -> bool {
+    pub(crate) fn is_repanicked(&self) -> bool {
         self.repanicked == Some(true)
     }
 }

@@ -42,13 +42,13 @@ mirror! {
 impl Sched {
     /// Ms in existence.
     #[must_use]
-    pub fn threads(&self) -> Option<u64> {
+    pub(crate) fn threads(&self) -> Option<u64> {
         u64::try_from(self.mnext.checked_sub(self.nmfreed)?).ok()
     }
 
     /// Length of the global run queue.
     #[must_use]
-    pub fn global_run_queue(&self) -> Option<i32> {
+    pub(crate) fn global_run_queue(&self) -> Option<i32> {
         self.runqsize.or(self.runq_len)
     }
 }

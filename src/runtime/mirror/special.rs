@@ -18,7 +18,7 @@ mirror! {
 impl SpecialLayout {
     /// How far the object is from the start of its span, bytes: two bytes to 1.23, a word from 1.24 on.
     #[must_use]
-    pub fn offset(&self, bytes: &[u8]) -> Option<u64> {
+    pub(crate) fn offset(&self, bytes: &[u8]) -> Option<u64> {
         match self.kind_at.checked_sub(self.offset_at)? {
             2 => u16::from_memory(bytes, self.offset_at).map(u64::from),
             8 => u64::from_memory(bytes, self.offset_at),
@@ -29,7 +29,7 @@ impl SpecialLayout {
 
 /// What a special is, as far as it makes the collector keep something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecialKind {
+pub(crate) enum SpecialKind {
     /// A finalizer: its closure is kept, and what the object points to, but not the object.
     Finalizer,
     /// A handle of weak pointers: the handle is kept, and not the object.
@@ -43,7 +43,7 @@ pub enum SpecialKind {
 impl SpecialKind {
     /// By its number in Go 1.`minor` (`_KindSpecial…` in runtime/mheap.go).
     #[must_use]
-    pub const fn of(kind: u8, minor: u32) -> Self {
+    pub(crate) const fn of(kind: u8, minor: u32) -> Self {
         match (minor, kind) {
             (..=24, 1) | (25.., 2) => Self::Finalizer,
             (23..=24, 2) | (25.., 3) => Self::WeakHandle,

@@ -21,7 +21,7 @@ const TOTAL: u64 = 1 << 30;
 
 /// One ancestor, as it is in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ancestor {
+pub(crate) struct Ancestor {
     /// Its id.
     pub goid: u64,
     /// Where it was created.
@@ -35,7 +35,7 @@ pub struct Ancestor {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_ancestors(
+pub(crate) fn read_ancestors(
     target: &dyn Target,
     layout: &AncestorInfoLayout,
     lists: &[Addr],

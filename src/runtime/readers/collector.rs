@@ -13,7 +13,7 @@ use crate::runtime::rules::Rules;
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_gc_controller(
+pub(crate) fn read_gc_controller(
     target: &dyn Target,
     addr: Addr,
     layout: &Layout,
@@ -29,7 +29,7 @@ pub fn read_gc_controller(
 
 /// `gcphase` (mgc.go, `_GCoff` and following; 1.19 to 1.27).
 #[must_use]
-pub fn phase(value: u32) -> GcPhase {
+pub(crate) fn phase(value: u32) -> GcPhase {
     match value {
         0 => GcPhase::Off,
         1 => GcPhase::Mark,
@@ -41,7 +41,7 @@ pub fn phase(value: u32) -> GcPhase {
 /// The collector as the snapshot has it. What is not known of the pacer is `None` in it, and so is
 /// what `layout` does not trust; `None` when that is what the collector counts.
 #[must_use]
-pub fn gc_stats(
+pub(crate) fn gc_stats(
     mstats: &Mstats,
     gc: Option<&GcController>,
     gcphase: Option<u32>,

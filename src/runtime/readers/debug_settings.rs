@@ -11,7 +11,7 @@ use crate::runtime::GoProcess;
 use crate::runtime::readers::bulk;
 
 /// `tracebacklabels`, which decides whether headers of tracebacks have labels.
-pub const TRACEBACK_LABELS: &str = "tracebacklabels";
+pub(crate) const TRACEBACK_LABELS: &str = "tracebacklabels";
 
 /// Most bytes of data that are searched.
 const MAX_DATA: u64 = 64 << 20;
@@ -26,7 +26,7 @@ const DBG_VAR: usize = 32;
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_setting(process: GoProcess<'_>, name: &str) -> Result<Option<i32>, ReadError> {
+pub(crate) fn read_setting(process: GoProcess<'_>, name: &str) -> Result<Option<i32>, ReadError> {
     let data = process.program.module.data.clone();
     let key = format!("GODEBUG {name}");
     let Place(found) = remembered(process.target, &key, |target| search(target, data, name).map(Place))?;

@@ -11,7 +11,11 @@ use crate::runtime::mirror::g::GLayout;
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_goids(target: &dyn Target, addrs: &[Addr], layout: &GLayout) -> Result<Vec<Option<Goid>>, ReadError> {
+pub(crate) fn read_goids(
+    target: &dyn Target,
+    addrs: &[Addr],
+    layout: &GLayout,
+) -> Result<Vec<Option<Goid>>, ReadError> {
     let at: Vec<Addr> = addrs
         .iter()
         .map(|addr| if addr.is_nil() { *addr } else { Addr(addr.0.wrapping_add(u64::from(layout.goid))) })

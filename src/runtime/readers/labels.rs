@@ -28,7 +28,7 @@ const TOTAL: u64 = 1 << 30;
 
 /// The result of reading one set of labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Labels {
+pub(crate) enum Labels {
     /// Keys and values, sorted; none for an empty set.
     Known(Vec<(String, String)>),
     /// The data are malformed.
@@ -42,7 +42,7 @@ pub enum Labels {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_labels(
+pub(crate) fn read_labels(
     target: &dyn Target,
     form: &LabelForm,
     sets: &[Addr],

@@ -12,7 +12,7 @@ use crate::runtime::mirror::mstats::{DELTAS, HeapStatsDelta, MemStats, PAUSES};
 
 /// `runtime.memstats` and the sum of its deltas, as it is in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Mstats {
+pub(crate) struct Mstats {
     /// Bytes obtained from the operating system for stacks that threads run on.
     pub stacks_sys: u64,
     /// The same for mspan structures.
@@ -60,7 +60,7 @@ pub struct Mstats {
 impl Mstats {
     /// Takes `runtime.memstats`'s bytes apart. `None` when there are too few.
     #[must_use]
-    pub fn parse(bytes: &[u8], layout: &Layout) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8], layout: &Layout) -> Option<Self> {
         let base = MemStats::parse(Addr(0), bytes, &layout.mstats)?;
         let mut out = Self {
             stacks_sys: base.stacks_sys,
@@ -128,7 +128,7 @@ fn pauses(bytes: &[u8], layout: &Layout, numgc: u32) -> Vec<Pause> {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_mstats(
+pub(crate) fn read_mstats(
     target: &dyn Target,
     memstats: Addr,
     layout: &Layout,
@@ -146,7 +146,7 @@ pub fn read_mstats(
 /// the Ps hold back: that is `held`, read where it lies. `None` when `layout` does not trust what it
 /// is summed up from.
 #[must_use]
-pub fn heap_stats(mstats: &Mstats, gc: &GcController, held: &Unflushed, layout: &Layout) -> Option<HeapStats> {
+pub(crate) fn heap_stats(mstats: &Mstats, gc: &GcController, held: &Unflushed, layout: &Layout) -> Option<HeapStats> {
     const PARTS: [(&str, &str); 13] = [
         ("runtime.mspan", "allocCount"),
         ("runtime.mstats", "heapStats"),

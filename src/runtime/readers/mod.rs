@@ -1,18 +1,18 @@
 //! Reads what the runtime keeps in single variables and short lists, with the mirrors of its types.
 
-pub mod ancestors;
+pub(crate) mod ancestors;
 pub(crate) mod bulk;
-pub mod collector;
-pub mod debug_settings;
-pub mod goids;
-pub mod labels;
-pub mod memory;
-pub mod panics;
-pub mod processors;
-pub mod scheduler;
-pub mod spans;
-pub mod threads;
-pub mod waits;
+pub(crate) mod collector;
+pub(crate) mod debug_settings;
+pub(crate) mod goids;
+pub(crate) mod labels;
+pub(crate) mod memory;
+pub(crate) mod panics;
+pub(crate) mod processors;
+pub(crate) mod scheduler;
+pub(crate) mod spans;
+pub(crate) mod threads;
+pub(crate) mod waits;
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,11 @@ const MAX_PASSED_OVER: usize = 16;
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_panics(target: &dyn Target, first: u64, layout: &PanicLayout) -> Result<(Vec<Panic>, bool), ReadError> {
+pub(crate) fn read_panics(
+    target: &dyn Target,
+    first: u64,
+    layout: &PanicLayout,
+) -> Result<(Vec<Panic>, bool), ReadError> {
     let mut panics = Vec::new();
     let mut seen: HashSet<u64, FxBuildHasher> = HashSet::default();
     let mut next = first;
@@ -46,7 +50,7 @@ pub fn read_panics(target: &dyn Target, first: u64, layout: &PanicLayout) -> Res
 /// `start` up. `gopanic` has it in its own frame (`var p _panic`; runtime/panic.go, Go 1.19 to 1.27).
 /// `None` where it is not among these bytes.
 #[must_use]
-pub fn newest_on_stack(stack: &[u8], start: u64, first: u64, layout: &PanicLayout) -> Option<Panic> {
+pub(crate) fn newest_on_stack(stack: &[u8], start: u64, first: u64, layout: &PanicLayout) -> Option<Panic> {
     let mut next = first;
     for _ in 0..MAX_PASSED_OVER {
         let at = usize::try_from(next.checked_sub(start)?).ok()?;

@@ -22,7 +22,12 @@ const MAX_PS: u64 = 1 << 13;
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_ps(target: &dyn Target, allp: Addr, layout: &Layout, warnings: &mut Warnings) -> Result<Vec<P>, ReadError> {
+pub(crate) fn read_ps(
+    target: &dyn Target,
+    allp: Addr,
+    layout: &Layout,
+    warnings: &mut Warnings,
+) -> Result<Vec<P>, ReadError> {
     if !layout.trusts("runtime.p", "m") {
         let message = format!("the layout of {} does not fit the Ps; they are not shown", layout.table.release);
         warnings.add(WarningCode::FieldRejected, message);
@@ -133,7 +138,12 @@ fn ps_fit(target: &dyn Target, ps: &[Addr], goidgen: u64, layout: &PLayout) -> R
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_processors(target: &dyn Target, ps: &[P], ms: &[M], layout: &GLayout) -> Result<Vec<Processor>, ReadError> {
+pub(crate) fn read_processors(
+    target: &dyn Target,
+    ps: &[P],
+    ms: &[M],
+    layout: &GLayout,
+) -> Result<Vec<Processor>, ReadError> {
     let owners: FxHashMap<u64, &M> = ms.iter().map(|m| (m.addr.0, m)).collect();
     let gs: Vec<Addr> = ps
         .iter()

@@ -12,7 +12,7 @@ use crate::runtime::mirror::sched::Sched;
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_scheduler(
+pub(crate) fn read_scheduler(
     target: &dyn Target,
     sched: Addr,
     ps: &[P],

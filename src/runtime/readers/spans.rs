@@ -13,7 +13,7 @@ use crate::runtime::mirror::p::P;
 
 /// Allocations that are not in the heap's statistics yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unflushed {
+pub(crate) struct Unflushed {
     /// Bytes.
     pub bytes: u64,
     /// Objects, without the tiny ones.
@@ -86,7 +86,7 @@ fn spans_fit(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<bool, Rea
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_unflushed(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<Unflushed, ReadError> {
+pub(crate) fn read_unflushed(target: &dyn Target, ps: &[P], layout: &Layout) -> Result<Unflushed, ReadError> {
     let caches: Vec<Addr> = ps.iter().map(|p| Addr(p.mcache)).filter(|addr| !addr.is_nil()).collect();
     let mut spans = Vec::new();
     let mut sum = Unflushed::default();

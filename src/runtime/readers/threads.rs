@@ -23,7 +23,7 @@ const MAX_MS: usize = 100_000;
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_ms(
+pub(crate) fn read_ms(
     target: &dyn Target,
     allm: Addr,
     known: &[Addr],
@@ -73,7 +73,7 @@ pub fn read_ms(
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_threads(
+pub(crate) fn read_threads(
     target: &dyn Target,
     ms: &[M],
     ps: &[P],
@@ -113,7 +113,7 @@ pub fn read_threads(
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn is_m(target: &dyn Target, layout: &GLayout, addr: u64) -> Result<bool, ReadError> {
+pub(crate) fn is_m(target: &dyn Target, layout: &GLayout, addr: u64) -> Result<bool, ReadError> {
     let owner = match target.read_u64(Addr(addr))? {
         Some(g0) if g0 != 0 => target.read_u64(Addr(g0.wrapping_add(layout.m.into())))?,
         _ => None,

@@ -17,7 +17,7 @@ const MAX_STRANGERS: usize = 4096;
 
 /// A channel that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Channel {
+pub(crate) struct Channel {
     /// The channel itself.
     pub hchan: Hchan,
     /// How many are queued to send; `None` where the queue does not end.
@@ -32,7 +32,7 @@ pub struct Channel {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_channels(
+pub(crate) fn read_channels(
     frontier: &mut Frontier<'_>,
     target: &dyn Target,
     (layout, sudog): (&HchanLayout, &SudogLayout),

@@ -11,7 +11,7 @@ use crate::runtime::mirror::sync_types::SyncLayout;
 
 /// Which semaphore of what a goroutine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub(crate) enum Place {
     /// `Mutex.sema`.
     Mutex,
     /// `RWMutex.w.sema`.
@@ -30,7 +30,7 @@ pub enum Place {
 
 /// What kind of a lock it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LockKind {
+pub(crate) enum LockKind {
     /// `sync.Mutex`.
     Mutex,
     /// `sync.RWMutex`.
@@ -61,7 +61,7 @@ impl LockKind {
 impl Place {
     /// Whose semaphore it is.
     #[must_use]
-    pub fn kind(self) -> LockKind {
+    pub(crate) fn kind(self) -> LockKind {
         match self {
             Self::Mutex => LockKind::Mutex,
             Self::Writers | Self::WriterSem | Self::ReaderSem => LockKind::RwMutex,
@@ -73,7 +73,7 @@ impl Place {
 
     /// What waits there.
     #[must_use]
-    pub fn operation(self) -> LockOperation {
+    pub(crate) fn operation(self) -> LockOperation {
         match self {
             Self::Mutex | Self::Writers => LockOperation::Lock,
             Self::WriterSem => LockOperation::WaitForReaders,
@@ -85,7 +85,7 @@ impl Place {
 
     /// Address of the whole, by that of the semaphore, or of the `notifyList`. `None` where there is none.
     #[must_use]
-    pub fn base(self, layout: &SyncLayout, semaphore: u64) -> Option<u64> {
+    pub(crate) fn base(self, layout: &SyncLayout, semaphore: u64) -> Option<u64> {
         let rw = &layout.rw_mutex;
         let offset = match self {
             Self::Mutex => layout.mutex.sema,
@@ -105,7 +105,7 @@ impl Place {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_locks(
+pub(crate) fn read_locks(
     frontier: &mut Frontier<'_>,
     (layout, list): (&SyncLayout, Option<&NotifyListLayout>),
     minor: u32,

@@ -20,14 +20,14 @@ use crate::runtime::mirror::poll_desc::{PollDesc, PollDescLayout};
 use crate::runtime::mirror::sudog::{Sudog, SudogLayout};
 
 /// Words of a stack that are searched.
-pub const WORDS: usize = 128;
+pub(crate) const WORDS: usize = 128;
 
 /// Addresses that a pointer may have.
 const POINTERS: std::ops::Range<u64> = 0x1_0000..1 << 47;
 
 /// A goroutine that is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parked {
+pub(crate) struct Parked {
     /// Number of the waiter, as the caller counts.
     pub waiter: u32,
     /// Its address.
@@ -41,7 +41,7 @@ pub struct Parked {
 }
 
 /// What is looked for.
-pub trait Wanted {
+pub(crate) trait Wanted {
     /// What is found.
     type Found: Copy;
 
@@ -54,11 +54,11 @@ pub trait Wanted {
 
 /// A descriptor that names itself, and the goroutine.
 #[derive(Clone, Copy, Debug)]
-pub struct Descriptor<'a>(pub &'a PollDescLayout);
+pub(crate) struct Descriptor<'a>(pub &'a PollDescLayout);
 
 /// A descriptor that a goroutine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Polled {
+pub(crate) struct Polled {
     /// Address of the `pollDesc`.
     pub addr: u64,
     /// The kernel's number.
@@ -99,7 +99,7 @@ impl Wanted for Descriptor<'_> {
 
 /// A sudog of the goroutine, queued at a semaphore.
 #[derive(Clone, Copy, Debug)]
-pub struct Semaphore<'a>(pub &'a SudogLayout);
+pub(crate) struct Semaphore<'a>(pub &'a SudogLayout);
 
 impl Wanted for Semaphore<'_> {
     /// Address of the semaphore.
@@ -120,7 +120,7 @@ impl Wanted for Semaphore<'_> {
 
 /// A `coro` that names the goroutine as the one of the two that does not run.
 #[derive(Clone, Copy, Debug)]
-pub struct Coroutine<'a>(pub &'a CoroLayout);
+pub(crate) struct Coroutine<'a>(pub &'a CoroLayout);
 
 impl Wanted for Coroutine<'_> {
     /// Address of the `coro`.
@@ -138,7 +138,7 @@ impl Wanted for Coroutine<'_> {
 
 /// A list of a `sync.Cond`, as it seems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Its address.
     pub addr: u64,
     /// The first sudog in it.
@@ -152,7 +152,7 @@ pub struct Listed {
 /// The list of a `sync.Cond`, by a pointer to it, to its lock, or to the `Cond`. It does not name the
 /// goroutine: that has to be confirmed.
 #[derive(Clone, Copy, Debug)]
-pub struct List<'a> {
+pub(crate) struct List<'a> {
     /// Layout of the list.
     pub layout: &'a NotifyListLayout,
     /// Where it is in a `sync.Cond`.
@@ -184,7 +184,7 @@ impl Wanted for List<'_> {
 
 /// What was found for a goroutine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<F> {
+pub(crate) struct Answer<F> {
     /// Number of the waiter.
     pub waiter: u32,
     /// What it waits for.
@@ -194,17 +194,17 @@ pub struct Answer<F> {
 }
 
 /// What was found, and those for which nothing was.
-pub type Tried<F> = (Vec<Answer<F>>, Vec<Parked>);
+pub(crate) type Tried<F> = (Vec<Answer<F>>, Vec<Parked>);
 
 /// What was found, and at which words.
-pub type Searched<F> = Vec<(Answer<F>, usize)>;
+pub(crate) type Searched<F> = Vec<(Answer<F>, usize)>;
 
 /// Looks at one word for each of `parked`: returns what was found and `confirm` confirms, and those for which
 /// nothing was.
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn try_words<W: Wanted>(
+pub(crate) fn try_words<W: Wanted>(
     frontier: &mut Frontier<'_>,
     wanted: &W,
     parked: &[Parked],
@@ -246,7 +246,7 @@ fn candidate(word: u64, before: u64) -> Option<Addr> {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn search<W: Wanted>(
+pub(crate) fn search<W: Wanted>(
     frontier: &mut Frontier<'_>,
     wanted: &W,
     parked: &[Parked],

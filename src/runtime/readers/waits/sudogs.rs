@@ -12,7 +12,7 @@ const MAX_CASES: u32 = 1024;
 
 /// One sudog of a goroutine, which says what it is queued at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queued {
+pub(crate) struct Queued {
     /// Address of the channel, the semaphore or the `notifyList`.
     pub object: u64,
     /// Address of the sudog.
@@ -31,7 +31,7 @@ pub struct Queued {
 
 /// What a waiter's sudogs are to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiter {
+pub(crate) struct Waiter {
     /// Its address.
     pub g: u64,
     /// Whether its sudogs are queued at channels, rather than at a semaphore or a `sync.Cond`.
@@ -46,7 +46,7 @@ pub struct Waiter {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_sudogs(
+pub(crate) fn read_sudogs(
     frontier: &mut Frontier<'_>,
     layout: &SudogLayout,
     firsts: impl IntoIterator<Item = (Addr, u32)>,

@@ -36,7 +36,7 @@ impl Timer {
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn read_timers<T: Copy>(
+pub(crate) fn read_timers<T: Copy>(
     frontier: &mut Frontier<'_>,
     layout: &TimerLayout,
     addrs: &mut [(Addr, T)],
@@ -53,7 +53,7 @@ pub fn read_timers<T: Copy>(
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn of_channels(
+pub(crate) fn of_channels(
     frontier: &mut Frontier<'_>,
     layout: &TimerLayout,
     named: &mut [(Addr, u32)],
@@ -71,7 +71,7 @@ pub fn of_channels(
 ///
 /// # Errors
 /// When the target could not be read.
-pub fn search(
+pub(crate) fn search(
     (frontier, searching): (&mut Frontier<'_>, &mut Frontier<'_>),
     (p, timer): (&PLayout, &TimerLayout),
     ps: &[Addr],
