@@ -19,6 +19,7 @@ pub(crate) mod labels;
 pub mod leaks;
 pub(crate) mod place;
 pub(crate) mod quantity;
+pub mod recording;
 pub(crate) mod same_wait;
 pub mod series;
 pub(crate) mod sort;

@@ -149,6 +149,8 @@ impl Marks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stillness {
     since_ns: u64,
+    /// From then on nothing has shown that it ran.
+    apparent_ns: u64,
     /// Intervals before `since_ns` in which only the byte agreed.
     passed: u8,
 }
@@ -157,7 +159,7 @@ impl Stillness {
     /// Of a goroutine that is first seen in a wait, or in another one than before.
     #[must_use]
     pub(crate) fn new(now_ns: u64) -> Self {
-        Self { since_ns: now_ns, passed: 0 }
+        Self { since_ns: now_ns, apparent_ns: now_ns, passed: 0 }
     }
 
     /// The same after another snapshot.
@@ -166,7 +168,7 @@ impl Stillness {
         match between {
             Between::Still => self,
             Between::Likely if self.passed.saturating_add(1) >= LEAST_INTERVALS => self,
-            Between::Likely => Self { since_ns: now_ns, passed: self.passed.saturating_add(1) },
+            Between::Likely => Self { since_ns: now_ns, passed: self.passed.saturating_add(1), ..self },
             Between::Ran | Between::Unknown => Self::new(now_ns),
         }
     }
@@ -176,6 +178,12 @@ impl Stillness {
     #[must_use]
     pub(crate) fn since_ns(self) -> u64 {
         self.since_ns
+    }
+
+    /// From then on nothing has shown that it ran, which may be chance for the three latest intervals.
+    #[must_use]
+    pub(crate) fn apparent_ns(self) -> u64 {
+        self.apparent_ns
     }
 }
 

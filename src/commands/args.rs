@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
 use super::list_args::{StackArgs, SummaryArgs};
+use super::record_args::{RECORD_EXAMPLES, RecordArgs};
 use super::streams::ColourChoice;
 use super::target::Finder;
 use super::target_args::{DoctorArgs, TargetArgs};
@@ -101,6 +102,9 @@ pub(super) enum Command {
     /// Save a snapshot of a process to a file
     #[command(after_long_help = CAPTURE_EXAMPLES)]
     Capture(CaptureArgs),
+    /// Record where goroutines spend their time
+    #[command(after_long_help = RECORD_EXAMPLES)]
+    Record(RecordArgs),
     /// List the running Go programs
     #[command(
         after_long_help = "Examples:\n  gospy ps\n  gospy ps --sort goroutines\n  gospy ps --json | jq -r '.processes[].pid'"
@@ -189,6 +193,7 @@ impl Command {
             Self::Waits(arguments) => arguments.target.look_up(finder),
             Self::Why(arguments) => arguments.target.look_up(finder),
             Self::Capture(arguments) => arguments.target.look_up(finder),
+            Self::Record(arguments) => arguments.target.look_up(finder),
             Self::Doctor(arguments) => arguments.running.look_up(arguments.target.as_ref(), finder),
             Self::Diff(arguments) => arguments.look_up(finder),
             Self::Check(arguments) => arguments.look_up(finder),

@@ -20,6 +20,8 @@ mod leaks;
 mod list_args;
 pub mod live;
 mod ps;
+mod record;
+mod record_args;
 mod rules;
 mod run;
 mod save;
@@ -118,6 +120,7 @@ fn command(
         Command::Waits(arguments) => waits::run(arguments, global, sources, streams),
         Command::Why(arguments) => why::run(arguments, global, sources, streams),
         Command::Capture(arguments) => capture::run(arguments, global, sources, streams),
+        Command::Record(arguments) => record::run(arguments, global, sources, streams),
         Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),

@@ -5,10 +5,9 @@ use std::io::{self, Write};
 
 use rustc_hash::FxHashMap;
 
-use super::clean::clean;
+use super::frames::Frames;
 use crate::analysis::Index;
-use crate::go_names::{minor_of, printed};
-use crate::model::{FrameId, NotShown, StackState};
+use crate::model::{FrameId, StackState};
 
 /// Writes the stacks of the goroutines at `positions`, in alphabetical order. Frames that a normal
 /// traceback hides are left out unless `system` is set. A goroutine whose stack is not known
@@ -26,12 +25,13 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, positions: &[usize], system
         };
         *stacks.entry(key).or_default() += 1;
     }
+    let frames = Frames::new(&snapshot.symbols, &snapshot.target.go_version, system);
     // Stacks that differ in addresses only are one line.
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
     for (key, count) in stacks {
         let line = match key {
-            Ok(stack) => known(index, stack, system),
-            Err((start, stack)) => format!("{};{}", name(index, start), why(stack)),
+            Ok(stack) => frames.line(stack, None),
+            Err((start, stack)) => frames.line(stack, start),
         };
         *lines.entry(line).or_default() += count;
     }
@@ -39,32 +39,4 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, positions: &[usize], system
         writeln!(out, "{line} {count}")?;
     }
     Ok(())
-}
-
-fn known(index: &Index<'_>, stack: StackState, system: bool) -> String {
-    let StackState::Known(id) = stack else { return String::new() };
-    let frames = index.snapshot().symbols.stack(id).map_or(&[][..], |stack| &stack.frames);
-    let all = system || frames.iter().all(|frame| frame.hidden);
-    let shown = frames.iter().rev().filter(|frame| all || !frame.hidden);
-    shown.map(|frame| name(index, Some(frame.frame))).collect::<Vec<_>>().join(";")
-}
-
-fn name(index: &Index<'_>, frame: Option<FrameId>) -> String {
-    let function = index.function(frame);
-    if function.is_empty() {
-        return "[unknown]".to_owned();
-    }
-    let minor = minor_of(&index.snapshot().target.go_version).unwrap_or(u32::MAX);
-    clean(&printed(function, minor)).replace(';', ":")
-}
-
-fn why(stack: StackState) -> &'static str {
-    match stack {
-        StackState::Known(_) => "",
-        StackState::NotShown(NotShown::Running) => "[running]",
-        StackState::NotShown(NotShown::Moving) => "[moving]",
-        StackState::NotShown(NotShown::Unreadable) => "[unreadable]",
-        StackState::NotShown(NotShown::NoStack) => "[no stack]",
-        StackState::NotShown(NotShown::NotAsked) => "[not read]",
-    }
 }

@@ -13,6 +13,7 @@ pub mod diff;
 pub mod doctor;
 pub(crate) mod findings;
 pub mod folded;
+pub(crate) mod frames;
 #[cfg(all(test, feature = "cli"))]
 mod golden;
 pub mod json;
@@ -25,6 +26,8 @@ pub mod pprof;
 #[cfg(feature = "cli")]
 pub mod processes;
 mod protobuf;
+#[cfg(feature = "cli")]
+pub mod recording;
 pub(crate) mod resources;
 pub(crate) mod stack_groups;
 #[cfg(test)]

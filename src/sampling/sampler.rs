@@ -79,10 +79,29 @@ impl<'a, E> Sampler<'a, E> {
     ///
     /// # Errors
     /// The first one of the source.
-    pub fn stream<T>(&mut self, pacer: &mut Pacer, mut visit: impl FnMut(Sample) -> ControlFlow<T>) -> Result<T, E> {
+    pub fn stream<T>(&mut self, pacer: &mut Pacer, visit: impl FnMut(Sample) -> ControlFlow<T>) -> Result<T, E> {
+        let sleep = |pause| {
+            std::thread::sleep(pause);
+            ControlFlow::Continue(())
+        };
+        self.stream_with_pauses(pacer, sleep, visit)
+    }
+
+    /// The same with sleeps that can be cut short: `pause` gets the time to wait, and may break off.
+    ///
+    /// # Errors
+    /// The first one of the source.
+    pub fn stream_with_pauses<T>(
+        &mut self,
+        pacer: &mut Pacer,
+        mut pause: impl FnMut(Duration) -> ControlFlow<T>,
+        mut visit: impl FnMut(Sample) -> ControlFlow<T>,
+    ) -> Result<T, E> {
         let started = Instant::now();
         loop {
-            std::thread::sleep(pacer.due().saturating_sub(started.elapsed()));
+            if let ControlFlow::Break(seen) = pause(pacer.due().saturating_sub(started.elapsed())) {
+                return Ok(seen);
+            }
             pacer.begin(started.elapsed());
             let sample = self.read()?;
             pacer.end(sample.cost);

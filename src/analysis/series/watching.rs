@@ -59,6 +59,13 @@ impl Observed {
         &self.findings
     }
 
+    /// Since when the goroutine at `position` seems to be in one wait: the time of a sample, by the target's
+    /// `nanotime`.
+    #[must_use]
+    pub(crate) fn same_wait_since_ns(&self, position: usize) -> Option<u64> {
+        self.still.get(position).map(|still| still.apparent_ns())
+    }
+
     /// Whether the wait of the goroutine at `position` was measured.
     #[must_use]
     pub fn is_watched(&self, position: usize) -> bool {

@@ -1,0 +1,301 @@
+//! Where goroutines spend their time: many samples of one program, added up.
+//!
+//! A sample stands for the time from halfway to the sample before it to halfway to the next one; each
+//! goroutine in it spends that time in its stack and state. So the times of a goroutine that lives throughout
+//! add up to the length of the recording, however late single samples came.
+//!
+//! A goroutine is *idle* if it was in one and the same wait in every sample, and that wait is one for something
+//! to do: for a message, a connection, a point in time, a signal. So are the runtime's own. One that waits for a
+//! lock, a `WaitGroup`, a receiver of what it sends, or in a system call is never idle, however long it does:
+//! those are what a program hangs in.
+
+#[cfg(test)]
+mod tests;
+
+use indexmap::IndexMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+
+use super::Index;
+use super::series::Observed;
+use crate::model::{FrameId, Goid, Goroutine, LabelsId, NotShown, PoolId, StackState, Status, SymbolPool, TargetInfo};
+
+/// Samples, and the time that they stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// How many goroutines were seen, each counted once in each sample.
+    pub samples: u64,
+    /// Time, all of these together, ns.
+    pub ns: u64,
+}
+
+impl Spent {
+    fn add(&mut self, other: Self) {
+        self.samples = self.samples.saturating_add(other.samples);
+        self.ns = self.ns.saturating_add(other.ns);
+    }
+
+    fn take(&mut self, other: Self) {
+        self.samples = self.samples.saturating_sub(other.samples);
+        self.ns = self.ns.saturating_sub(other.ns);
+    }
+}
+
+/// What goroutines have in common whose times are added up. Ids are those of the pool that [`Recording::symbols`]
+/// gives for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Doing {
+    pool: PoolId,
+    /// Their stack, or why it is not known.
+    pub stack: StackState,
+    /// Where they started, where the stack is not known.
+    pub start: Option<FrameId>,
+    /// Their state.
+    pub status: Status,
+    reason: Option<u32>,
+    /// The program's own labels.
+    pub labels: Option<LabelsId>,
+    /// Whether they are the runtime's own.
+    pub system: bool,
+}
+
+/// The time spent in one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Times {
+    /// All of it.
+    all: Spent,
+    /// Of it, that of idle goroutines.
+    idle: Spent,
+}
+
+/// A goroutine that has been idle so far.
+#[derive(Clone, Copy, Debug)]
+struct IdleSoFar {
+    id: Goid,
+    doing: u32,
+}
+
+/// Goroutines of the latest sample, whose time is known when the next one comes.
+#[derive(Debug, Default)]
+struct Latest {
+    monotonic_ns: u64,
+    /// How many do what.
+    counts: Vec<(u32, u64)>,
+}
+
+/// How a recording went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordingStats {
+    /// Samples taken.
+    pub samples: u64,
+    /// From the first sample to the last one, ns.
+    pub duration_ns: u64,
+    /// When the first one was taken, ns since the Unix epoch.
+    pub started_unix_ns: u64,
+    /// Goroutines seen, each counted once in each sample.
+    pub seen: u64,
+    /// Of them, those that changed while they were read, at every attempt, or could not be read: their stack is
+    /// not known.
+    pub torn: u64,
+}
+
+/// Samples of one program, added up.
+#[derive(Debug, Default)]
+pub struct Recording {
+    pools: FxHashMap<PoolId, SymbolPool>,
+    times: IndexMap<Doing, Times, FxBuildHasher>,
+    reasons: IndexMap<String, (), FxBuildHasher>,
+    idle: Vec<IdleSoFar>,
+    first_ns: u64,
+    /// What a goroutine has spent that was there from the first sample on.
+    throughout: Spent,
+    latest: Latest,
+    stats: RecordingStats,
+    target: Option<TargetInfo>,
+}
+
+impl Recording {
+    /// Adds a sample: those of its goroutines that `selected` says.
+    pub fn add(&mut self, observed: &Observed, mut selected: impl FnMut(&Goroutine) -> bool) {
+        let snapshot = observed.snapshot();
+        let now = snapshot.monotonic_ns;
+        if self.stats.samples == 0 {
+            self.first_ns = now;
+            self.latest.monotonic_ns = now;
+            self.stats.started_unix_ns = snapshot.captured_at_unix_ns;
+            self.target = Some(snapshot.target.clone());
+        }
+        let half_ns = now.saturating_sub(self.latest.monotonic_ns) / 2;
+        self.spend(half_ns);
+        let first = self.stats.samples == 0;
+        let mut still_idle = FxHashMap::default();
+        let mut began_idle = Vec::new();
+        let mut counts: FxHashMap<u32, u64> = FxHashMap::default();
+        let index = observed.index();
+        for (position, goroutine) in snapshot.goroutines.iter().enumerate() {
+            if goroutine.status.is_dead() || !selected(goroutine) {
+                continue;
+            }
+            let doing = self.doing(&index, goroutine);
+            *counts.entry(doing).or_default() += 1;
+            self.stats.seen = self.stats.seen.saturating_add(1);
+            if let StackState::NotShown(NotShown::Moving | NotShown::Unreadable) = goroutine.stack {
+                self.stats.torn = self.stats.torn.saturating_add(1);
+            }
+            if first {
+                if waits_for_work(&index, goroutine) {
+                    began_idle.push(IdleSoFar { id: goroutine.id, doing });
+                }
+            } else if observed.same_wait_since_ns(position).is_some_and(|since| since <= self.first_ns) {
+                still_idle.insert(goroutine.id, doing);
+            }
+        }
+        if first {
+            self.idle = began_idle;
+        } else {
+            self.keep_idle(&still_idle);
+        }
+        self.latest = Latest { monotonic_ns: now, counts: counts.into_iter().collect() };
+        self.stats.samples = self.stats.samples.saturating_add(1);
+        self.throughout.samples = self.stats.samples;
+        for &(doing, count) in &self.latest.counts {
+            if let Some((_, times)) = self.times.get_index_mut(doing as usize) {
+                times.all.add(Spent { samples: count, ns: 0 });
+            }
+        }
+        for idle in &self.idle {
+            if let Some((_, times)) = self.times.get_index_mut(idle.doing as usize) {
+                times.idle.add(Spent { samples: 1, ns: 0 });
+            }
+        }
+        self.spend(half_ns);
+        self.stats.duration_ns = now.saturating_sub(self.first_ns);
+        self.pools.insert(snapshot.symbols.id(), snapshot.symbols.view());
+    }
+
+    /// Half of the time between two samples, for the goroutines of the latest one.
+    fn spend(&mut self, half_ns: u64) {
+        self.throughout.ns = self.throughout.ns.saturating_add(half_ns);
+        for &(doing, count) in &self.latest.counts {
+            if let Some((_, times)) = self.times.get_index_mut(doing as usize) {
+                times.all.add(Spent { samples: 0, ns: half_ns.saturating_mul(count) });
+            }
+        }
+        for idle in &self.idle {
+            if let Some((_, times)) = self.times.get_index_mut(idle.doing as usize) {
+                times.idle.add(Spent { samples: 0, ns: half_ns });
+            }
+        }
+    }
+
+    /// Goroutines that have done something since were not idle before either.
+    fn keep_idle(&mut self, still: &FxHashMap<Goid, u32>) {
+        let (times, spent) = (&mut self.times, self.throughout);
+        self.idle.retain_mut(|idle| {
+            let now = still.get(&idle.id).copied();
+            if now == Some(idle.doing) {
+                return true;
+            }
+            if let Some((_, times)) = times.get_index_mut(idle.doing as usize) {
+                times.idle.take(spent);
+            }
+            // The same in another pool.
+            if let Some(now) = now {
+                if let Some((_, times)) = times.get_index_mut(idle.doing as usize) {
+                    times.all.take(spent);
+                }
+                if let Some((_, times)) = times.get_index_mut(now as usize) {
+                    times.all.add(spent);
+                    times.idle.add(spent);
+                }
+                idle.doing = now;
+            }
+            now.is_some()
+        });
+    }
+
+    fn doing(&mut self, index: &Index<'_>, goroutine: &Goroutine) -> u32 {
+        let snapshot = index.snapshot();
+        let reason = index.reason(goroutine).map(|reason| match self.reasons.get_index_of(reason) {
+            Some(known) => number(known),
+            None => number(self.reasons.insert_full(reason.to_owned(), ()).0),
+        });
+        let doing = Doing {
+            pool: snapshot.symbols.id(),
+            stack: goroutine.stack,
+            start: goroutine.stack.known().is_none().then_some(goroutine.start).flatten(),
+            status: goroutine.status,
+            reason,
+            labels: goroutine.labels.filter(|&id| !snapshot.symbols.labels(id).is_empty()),
+            system: goroutine.system,
+        };
+        match self.times.get_index_of(&doing) {
+            Some(known) => number(known),
+            None => number(self.times.insert_full(doing, Times::default()).0),
+        }
+    }
+
+    /// How it went.
+    #[must_use]
+    pub fn stats(&self) -> RecordingStats {
+        self.stats
+    }
+
+    /// The program; `None` before the first sample.
+    #[must_use]
+    pub fn target(&self) -> Option<&TargetInfo> {
+        self.target.as_ref()
+    }
+
+    /// Names, stacks and labels for what these goroutines do.
+    #[must_use]
+    pub fn symbols(&self, doing: &Doing) -> Option<&SymbolPool> {
+        self.pools.get(&doing.pool)
+    }
+
+    /// Why they wait, in the runtime's own words.
+    #[must_use]
+    pub fn reason(&self, doing: &Doing) -> Option<&str> {
+        let (reason, ()) = self.reasons.get_index(doing.reason? as usize)?;
+        Some(reason)
+    }
+
+    /// What was done, for how long, in the order in which it was first seen; that of idle goroutines only
+    /// `with_idle`.
+    pub fn spent(&self, with_idle: bool) -> impl Iterator<Item = (&Doing, Spent)> {
+        self.times.iter().filter_map(move |(doing, times)| {
+            let mut spent = times.all;
+            if !with_idle {
+                spent.take(times.idle);
+            }
+            (spent.samples > 0).then_some((doing, spent))
+        })
+    }
+
+    /// The time of idle goroutines, all together.
+    #[must_use]
+    pub fn idle(&self) -> Spent {
+        let mut all = Spent::default();
+        self.times.values().for_each(|times| all.add(times.idle));
+        all
+    }
+}
+
+/// Positions are far below 2³²: each takes a hundred bytes.
+fn number(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+/// Waits for something to do, in the words of `waitReasonStrings` (runtime2.go, 1.19 to 1.27).
+const FOR_WORK: [&str; 6] = ["chan receive", "select", "select (no cases)", "IO wait", "sleep", "sync.Cond.Wait"];
+
+fn waits_for_work(index: &Index<'_>, goroutine: &Goroutine) -> bool {
+    // It waits for signals in what looks like a system call.
+    let for_signals = || index.function(goroutine.start) == "os/signal.loop";
+    let reason = || index.reason(goroutine).is_some_and(|reason| FOR_WORK.contains(&reason));
+    goroutine.system
+        || match goroutine.status {
+            Status::Waiting => reason(),
+            Status::Syscall => for_signals(),
+            _ => false,
+        }
+}
