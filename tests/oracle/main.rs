@@ -50,6 +50,7 @@ mod pclntab;
 mod peers;
 mod profiles;
 mod real;
+mod record;
 mod recorded;
 mod run;
 mod symbols;

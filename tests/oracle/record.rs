@@ -1,0 +1,109 @@
+//! `gospy record` on programs that measure themselves where their goroutines spend their time.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Fixture, Mode, Running, Tally, VERSIONS, each, gospy};
+
+const WORKERS: f64 = 20.0;
+const PLACES: [&str; 5] = ["compute", "receive", "lock", "read", "sleep"];
+
+/// Seconds that all workers have spent in each place so far.
+fn own(program: &mut Running) -> [f64; 5] {
+    let spent = program.ask("spent");
+    PLACES.map(|place| spent[place].as_f64().unwrap() / 1e9)
+}
+
+/// Seconds in each place, and all others, by a file of folded stacks.
+fn ours(folded: &str) -> ([f64; 5], f64) {
+    let (mut spent, mut other) = ([0.0; 5], 0.0);
+    for line in folded.lines() {
+        let (stack, us) = line.rsplit_once(' ').unwrap();
+        let seconds = us.parse::<f64>().unwrap() / 1e6;
+        let at = PLACES.iter().position(|place| stack.contains(&format!("main.(*worker).{place};")));
+        // What runs has no stack unless it is stopped; a worker that runs computes.
+        let at = at.or_else(|| (stack == "main.(*worker).run;[running]").then_some(0));
+        match at {
+            Some(at) => spent[at] += seconds,
+            // It waits for the test's next word.
+            None if stack.starts_with("main.main;") => {}
+            None => other += seconds,
+        }
+    }
+    (spent, other)
+}
+
+#[test]
+fn shares_are_those_that_the_program_measures() {
+    let cases: Vec<(&str, Mode)> = VERSIONS.iter().flat_map(|v| [(*v, Mode::Default), (*v, Mode::Sw)]).collect();
+    let tally = each(
+        &cases,
+        |(version, mode)| format!("{version} {}", mode.name()),
+        |(version, mode), tally: &mut Tally| {
+            let mut program = Fixture::start("schedule", version, *mode, &["20"]);
+            let pid = program.pid().to_string();
+            let file = tempfile::Builder::new().suffix(".folded").tempfile().unwrap();
+            let path = file.path().to_str().unwrap();
+            let before = own(&mut program);
+            let output = gospy(&["record", &pid, "-d", "6s", "--rate", "50", "-o", path]);
+            let after = own(&mut program);
+            assert_eq!(output.code(), 0, "{output:?}");
+            let (spent, other) = ours(&std::fs::read_to_string(path).unwrap());
+            let (all, all_own): (f64, f64) = (spent.iter().sum(), (0..5).map(|at| after[at] - before[at]).sum());
+            for (at, place) in PLACES.iter().enumerate() {
+                let (share, wanted) = (spent[at] / all, (after[at] - before[at]) / all_own);
+                tally.between(format!("the share of {place}"), wanted - 0.02, share, wanted + 0.02);
+            }
+            // Times, and not only shares: of all workers, throughout.
+            tally.between("all workers, s", 0.9 * 6.0 * WORKERS, all, 6.2 * WORKERS);
+            // The timers' functions, and little else: whoever waits throughout for a message is idle.
+            tally.holds(format!("{other} s elsewhere"), other < 0.05 * all);
+        },
+    );
+    tally.check(7 * 2 * VERSIONS.len());
+}
+
+#[test]
+fn goroutines_that_wait_throughout_are_shown_when_asked_for() {
+    let program = Fixture::start("schedule", "1.26.6", Mode::Sw, &["2"]);
+    let pid = program.pid().to_string();
+    let folded = |more: &[&str]| {
+        let output = gospy(&[&["record", &pid, "-d", "2s", "-o", "-", "--format", "folded"], more].concat());
+        assert_eq!(output.code(), 0, "{output:?}");
+        output.stdout
+    };
+    assert!(!folded(&[]).contains("main.forever"));
+    let all = folded(&["--idle"]);
+    let line = all.lines().find(|line| line.starts_with("main.forever;[chan receive] ")).unwrap_or_else(|| panic!("{all}"));
+    let us: u64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!((3_200_000..4_400_000).contains(&us), "two of them for two seconds: {us}");
+    let waiting = folded(&["--only", "waiting", "--group-by", "state", "--filter", "function~lock"]);
+    assert!(waiting.lines().all(|line| line.starts_with("sync.Mutex.Lock;main.(*worker).run;main.(*worker).lock;")), "{waiting}");
+    assert!(!waiting.is_empty());
+}
+
+#[test]
+fn ctrl_c_and_the_end_of_the_program_keep_what_was_recorded() {
+    let mut program = Fixture::start("schedule", "1.26.6", Mode::Sw, &["2"]);
+    let pid = program.pid().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    for signal in [Some(Signal::SIGINT), Some(Signal::SIGTERM), None] {
+        let path = directory.path().join("recording.folded");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gospy"));
+        command.args(["record", &pid, "-d", "10m", "--rate", "20", "-o"]).arg(&path);
+        let mut recording = Running::spawn(command);
+        std::thread::sleep(Duration::from_secs(2));
+        match signal {
+            Some(signal) => recording.signal(signal),
+            None => program.send("quit"),
+        }
+        let started = Instant::now();
+        let (status, said) = recording.wait();
+        assert!(status.success() && started.elapsed() < Duration::from_secs(60), "{status} {said}");
+        assert_eq!(said.contains("the program ended after "), signal.is_none(), "{said}");
+        let (spent, _) = ours(&std::fs::read_to_string(&path).unwrap());
+        assert!(spent.iter().sum::<f64>() > 1.0, "{spent:?}");
+    }
+}
