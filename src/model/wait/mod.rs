@@ -1,19 +1,20 @@
 //! What goroutines wait for, by the program's memory.
 //!
-//! A goroutine has the number of its [`Wait`], and a wait the numbers of the objects that it is on: a channel on
-//! which ten thousand goroutines wait is one object. What is an object's own, such as the length of a channel, is
+//! A goroutine has the number of its [`Wait`], which others may have too, and a wait the numbers of the objects
+//! that it is on: a channel from which ten thousand goroutines receive is one object and one wait. What is an object's own, such as the length of a channel, is
 //! of the moment when the object was read, which may be a little later than when the goroutine was.
 //!
 //! Nothing here is a guess, but for [`LikelyHolder`]: Go's locks do not record who holds them.
 
+mod descriptor;
 mod object;
 mod words;
 
 use std::num::NonZeroU32;
 
+pub use self::descriptor::DescriptorDetails;
 pub use self::object::{
-    Channel, ChannelTimer, DescriptorDetails, HolderEvidence, LikelyHolder, MutexState, ObjectState, RwMutexState,
-    WaitObject,
+    Channel, ChannelTimer, HolderEvidence, LikelyHolder, MutexState, ObjectState, RwMutexState, WaitObject,
 };
 pub use self::words::{Direction, LockOperation, TimerSource, WaitKind, WaitUnknown};
 use super::{Goid, Goroutine};
@@ -27,6 +28,12 @@ impl WaitId {
     #[must_use]
     pub fn of_index(index: usize) -> Self {
         Self(last(index.saturating_add(1)))
+    }
+
+    /// That index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        at(self.0)
     }
 }
 
@@ -178,7 +185,7 @@ impl Waits {
         self.objects.get_mut(at(id.0))
     }
 
-    /// Every wait, by the number that a goroutine has.
+    /// Every wait, by the number that goroutines have.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (WaitId, &Wait)> {
         self.waits.iter().enumerate().map(|(index, wait)| (WaitId::of_index(index), wait))
     }
@@ -188,13 +195,13 @@ impl Waits {
         self.objects.iter().enumerate().map(|(index, object)| (WaitObjectId::of_index(index), object))
     }
 
-    /// How many goroutines wait for something here.
+    /// How many different waits there are; goroutines that wait alike may share one.
     #[must_use]
     pub fn len(&self) -> usize {
         self.waits.len()
     }
 
-    /// Whether none does.
+    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waits.is_empty()

@@ -1,6 +1,6 @@
 //! What is waited on: channels, locks and descriptors, with their state and with who probably holds them.
 
-use super::{TimerSource, WaitKind};
+use super::{DescriptorDetails, TimerSource, WaitKind};
 use crate::addr::Addr;
 use crate::model::{Goid, StrId};
 
@@ -56,25 +56,6 @@ pub struct Channel {
     pub receivers: Option<u64>,
     /// The timer that wakes its receivers.
     pub timer: Option<ChannelTimer>,
-}
-
-/// What the kernel knows of a descriptor, where that was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DescriptorDetails {
-    /// What it is: `TCP`, `unix`, `pipe` and such.
-    pub what: String,
-    /// The state of a connection (`ESTABLISHED`).
-    pub state: Option<String>,
-    /// The own address of a socket.
-    pub local: Option<String>,
-    /// The peer's address.
-    pub remote: Option<String>,
-    /// Bytes that were received and not read.
-    pub receive_queue: Option<u64>,
-    /// Bytes that were written and not acknowledged.
-    pub send_queue: Option<u64>,
-    /// Path of a file.
-    pub path: Option<String>,
 }
 
 /// What is known of an object, by what it is.
