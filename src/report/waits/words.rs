@@ -1,6 +1,5 @@
 //! What goroutines wait on, in words. Everything is cleaned.
 
-use crate::addr::Arch;
 use crate::analysis::waits::WaitTable;
 use crate::model::Goroutine;
 use crate::model::{
@@ -167,8 +166,10 @@ pub(crate) fn waits(snapshot: &Snapshot, goroutine: &Goroutine) -> Option<String
     let wait = snapshot.waiting_on(goroutine)?;
     Some(match (wait, snapshot.not_in_go.get(goroutine.addr)) {
         (Wait::Syscall | Wait::C, Some(outside)) => {
-            let arch = if snapshot.target.arch == Arch::Arm64.name() { Arch::Arm64 } else { Arch::Amd64 };
-            format!("is in {}", descriptors::outside(outside, arch, &snapshot.descriptors, &snapshot.symbols))
+            format!(
+                "is in {}",
+                descriptors::outside(outside, snapshot.arch(), &snapshot.descriptors, &snapshot.symbols)
+            )
         }
         _ => waits_for(snapshot, wait),
     })
