@@ -90,13 +90,18 @@ pub(crate) fn state(snapshot: &Snapshot, object: &WaitObject) -> String {
                 parts.push(counted(mutex.readers.into(), "reader", "readers"));
             }
             if mutex.writer_pending {
-                parts.push(if mutex.readers > 0 { "a writer waits for them" } else { "locked by a writer" }.to_owned());
+                let text = match mutex.readers {
+                    0 => "locked by a writer",
+                    1 => "a writer waits for it",
+                    _ => "a writer waits for them",
+                };
+                parts.push(text.to_owned());
             }
             if mutex.waiting_readers > 0 {
-                parts.push(format!("{} wait to read", count(mutex.waiting_readers.into())));
+                parts.push(counted(mutex.waiting_readers.into(), "waits to read", "wait to read"));
             }
             if mutex.writers.waiters > 0 {
-                parts.push(format!("{} wait to write", count(mutex.writers.waiters.into())));
+                parts.push(counted(mutex.writers.waiters.into(), "waits to write", "wait to write"));
             }
             if parts.is_empty() {
                 parts.push("unlocked".to_owned());
