@@ -78,6 +78,12 @@ impl Arch {
         }
     }
 
+    /// By that name; amd64 where it is another.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        if name == Self::Arm64.name() { Self::Arm64 } else { Self::Amd64 }
+    }
+
     /// `sys.PCQuantum`: the smallest instruction size, in bytes; pclntab's PC deltas are in this unit.
     #[must_use]
     pub fn pc_quantum(self) -> u64 {

@@ -21,7 +21,7 @@ use super::ending::is_ending;
 use super::fields::Suspect;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::recording::Recorded;
-use super::waits::WaitSeed;
+use super::waits::SeedList;
 use crate::addr::Addr;
 use crate::model::{Consistency, Goroutine, NotShown, StackState, Status, SymbolPool, WarningCode, Warnings};
 use crate::process::remember::Attempt;
@@ -55,8 +55,8 @@ pub(super) struct Collected {
     pub(super) consistency: Consistency,
     /// Pointers that have to be followed, by the index of the goroutine that has them.
     pub(super) extras: Vec<Extra>,
-    /// Where the waits of goroutines are followed from, by the index of the goroutine.
-    pub(super) waits: Vec<(usize, WaitSeed)>,
+    /// Where the waits of goroutines are followed from.
+    pub(super) waits: SeedList,
     /// Goroutines with fields that are, or seem, inconsistent.
     pub(super) suspects: Vec<Suspect>,
     /// Those that were given up, by the address of the g: why, and their ids, where they have one that
@@ -98,6 +98,7 @@ impl Walk<'_> {
     /// Reads and decodes the goroutines at `addrs`, which are in ascending order.
     pub(super) fn run(&mut self, addrs: &[u64]) -> Result<(), ReadError> {
         self.collected.goroutines.reserve(addrs.len());
+        self.collected.waits.reserve(addrs.len());
         if self.unsettled.is_empty() {
             let again = self.pipeline(addrs)?;
             return self.settle(again);
@@ -265,9 +266,7 @@ impl Walk<'_> {
     }
 
     fn look_later(&mut self, extra: Extra) {
-        if extra.wait.is_blocked() {
-            self.collected.waits.push((extra.index, extra.wait));
-        }
+        self.collected.waits.add(extra.index, extra.wait, extra.bubble);
         if let Some(bad) = extra.bad {
             self.collected.suspects.push(Suspect { index: extra.index, bad });
         }

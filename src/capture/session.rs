@@ -298,6 +298,7 @@ impl Session {
             places: FxHashMap::default(),
         };
         walk.run(&addrs)?;
+        drop(addrs);
         let mut freeze = recorded.as_ref().and_then(Recorded::freeze);
         walk.collected.consistency.retried += recorded.as_ref().map_or(0, Recorded::retried);
         if options.freeze == Some(FreezeMode::Running) {

@@ -44,7 +44,7 @@ pub use crate::process::{Descriptor, Descriptors, Resources, SystemCall};
 
 use std::sync::Arc;
 
-use crate::addr::Addr;
+use crate::addr::{Addr, Arch};
 
 /// Everything that one look at a target found.
 #[derive(Clone, Debug)]
@@ -118,6 +118,12 @@ impl Snapshot {
     #[must_use]
     pub fn waiting_on(&self, goroutine: &Goroutine) -> Option<&Wait> {
         self.waits.get(goroutine.waiting_on?)
+    }
+
+    /// The architecture of the program, by which system calls have their numbers.
+    #[must_use]
+    pub fn arch(&self) -> Arch {
+        Arch::of_name(self.target.arch)
     }
 
     /// The M that `goroutine` is on.

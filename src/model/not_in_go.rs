@@ -23,6 +23,32 @@ pub enum Activity {
     Unknown,
 }
 
+impl Activity {
+    /// The word that scripts see.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::In(_) => "in_call",
+            Self::Blocked => "blocked",
+            Self::Running => "running",
+            Self::Moved => "moved",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// By that word, with the call that it is about.
+    #[must_use]
+    pub fn of_name(name: &str, call: Option<SystemCall>) -> Self {
+        match (name, call) {
+            ("in_call", Some(call)) => Self::In(call),
+            ("blocked", _) => Self::Blocked,
+            ("running", _) => Self::Running,
+            ("moved", _) => Self::Moved,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// A goroutine in a system call or in C.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outside {

@@ -75,6 +75,11 @@ impl ChunkReader {
         }
     }
 
+    /// Has chunks be large enough for a piece of `len` bytes from now on.
+    pub fn make_room(&mut self, len: usize) {
+        self.limits.chunk_bytes = self.limits.chunk_bytes.max(len);
+    }
+
     /// Reads the chunk that starts with piece `first` and returns the indices of its pieces: as many as the
     /// limits allow, at least one unless there are no more. Call it again with the end of the returned range
     /// until that is `pieces.len()`.

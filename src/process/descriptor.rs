@@ -264,6 +264,12 @@ impl SocketState {
         })
     }
 
+    /// By its name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        (1..=11).filter_map(Self::of).find(|state| state.name() == name)
+    }
+
     /// The name that `netstat` and the kernel's documentation use.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -20,8 +20,9 @@ use crate::bytes::FieldsExt as _;
 use crate::process::coalesce::{ChunkReader, Limits};
 use crate::process::{MemRange, ReadError, Target};
 
-/// How ranges are read: one system call for each chunk.
-const CHUNK: Limits = Limits { gap: 2047, chunk_bytes: MAX_RANGE, chunk_ranges: 1024 };
+/// How ranges are read: one system call for each chunk, which is small enough to stay in a CPU's cache until it
+/// is looked at.
+const CHUNK: Limits = Limits { gap: 2047, chunk_bytes: 1 << 20, chunk_ranges: 1024 };
 
 /// Longest range that can be read, bytes. A longer one is not found.
 pub(crate) const MAX_RANGE: usize = 8 << 20;
@@ -93,12 +94,19 @@ impl<'a> Frontier<'a> {
     pub(crate) fn ranges(
         &mut self,
         wanted: impl IntoIterator<Item = MemRange>,
-        mut each: impl FnMut(MemRange, &[u8]),
+        each: impl FnMut(MemRange, &[u8]),
     ) -> Result<(), ReadError> {
-        let mut pieces: Vec<MemRange> = wanted.into_iter().filter(|range| range.len <= MAX_RANGE).collect();
+        let mut pieces: Vec<MemRange> = wanted.into_iter().collect();
         pieces.sort_unstable();
         pieces.dedup();
+        self.read(pieces, each)
+    }
+
+    /// Reads `pieces`, which are sorted and distinct.
+    fn read(&mut self, mut pieces: Vec<MemRange>, mut each: impl FnMut(MemRange, &[u8])) -> Result<(), ReadError> {
+        pieces.retain(|range| range.len <= MAX_RANGE);
         pieces.retain(|range| self.take(*range));
+        self.reader.make_room(pieces.iter().map(|range| range.len).max().unwrap_or(0));
         let mut first = 0;
         while first < pieces.len() {
             let chunk = self.reader.read(self.target, &pieces, first)?;
@@ -193,9 +201,10 @@ impl<'a> Frontier<'a> {
     ) -> Result<(), ReadError> {
         jobs.sort_unstable_by_key(|(addr, _)| *addr);
         let mut rest = &*jobs;
-        let ranges = jobs.chunk_by(|(a, _), (b, _)| a == b).filter_map(|same| same.first());
-        let ranges: Vec<MemRange> = ranges.map(|&(start, _)| MemRange { start, len }).collect();
-        self.ranges(ranges, |range, bytes| {
+        let mut pieces = Vec::with_capacity(jobs.len());
+        pieces.extend(jobs.iter().map(|&(start, _)| MemRange { start, len }));
+        pieces.dedup();
+        self.read(pieces, |range, bytes| {
             while let Some((&(addr, job), after)) = rest.split_first().filter(|((addr, _), _)| *addr <= range.start) {
                 if addr == range.start {
                     each(addr, job, bytes);

@@ -322,8 +322,33 @@ strict! {
         #[serde(deserialize_with = "present")] receive_queue: Known<u64>,
         #[serde(deserialize_with = "present")] send_queue: Known<u64>,
         #[serde(deserialize_with = "present")] path: Known<String>,
+        #[serde(deserialize_with = "present")] system_call: Known<WaitCall>,
+        #[serde(deserialize_with = "present")] c_function: Known<WaitFunction>,
         #[serde(deserialize_with = "present")] deadline_ns: Known<i64>,
         #[serde(deserialize_with = "present")] partner_id: Known<u64>,
+    }
+    WaitCall {
+        activity: String,
+        #[serde(deserialize_with = "present")] number: Known<u64>,
+        #[serde(deserialize_with = "present")] name: Known<String>,
+        #[serde(deserialize_with = "present")] arguments: Known<Vec<Address>>,
+        descriptors: Vec<WaitDescriptor>,
+    }
+    WaitDescriptor {
+        fd: u32,
+        #[serde(deserialize_with = "present")] descriptor: Known<String>,
+        #[serde(deserialize_with = "present")] local: Known<String>,
+        #[serde(deserialize_with = "present")] remote: Known<String>,
+        #[serde(deserialize_with = "present")] socket_state: Known<String>,
+        #[serde(deserialize_with = "present")] receive_queue: Known<u64>,
+        #[serde(deserialize_with = "present")] send_queue: Known<u64>,
+        #[serde(deserialize_with = "present")] path: Known<String>,
+    }
+    WaitFunction {
+        #[serde(deserialize_with = "present")] name: Known<String>,
+        #[serde(deserialize_with = "present")] library: Known<String>,
+        pc: Address,
+        offset: u64,
     }
     WaitCase {
         address: Address,

@@ -1,6 +1,6 @@
 //! `gospy waits` and `gospy why` on a program that comes with the sources.
 
-use crate::support::{gospy, live, until};
+use crate::support::{gospy, gospy_with, live, until};
 use serde_json::Value;
 
 fn json(arguments: &[&str]) -> Value {
@@ -86,4 +86,28 @@ fn what_a_file_does_not_hold_is_unknown() {
     let channels = unknown.iter().find(|row| row["kind"] == "channel").unwrap();
     assert_eq!((&channels["waiting"], &channels["address"]), (&1_250.into(), &Value::Null));
     assert_eq!((&waits["waits"][0]["forever"], &waits["waits"][0]["waiting"]), (&true.into(), &625.into()));
+}
+
+/// Of one of each usual deadlock: the text was looked at, and is compared. `fixtures/record` makes the capture.
+#[test]
+fn the_words_for_deadlocks_are_those_that_were_looked_at() {
+    let file = "fixtures/captures/deadlocks-1.26.6-amd64.capture";
+    let from = |arguments: &[&str]| {
+        gospy_with(&[arguments, &["--from", file]].concat(), |command| {
+            command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        })
+    };
+    let mut text = from(&["why"]).ok();
+    let list = from(&["stack", "--json"]).json();
+    for goroutine in list["goroutines"]["list"].as_array().unwrap() {
+        if goroutine["system"] == false {
+            text.push_str(&format!("\n{}", from(&["why", "--goid", &goroutine["id"].to_string()]).ok()));
+        }
+    }
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/golden/deadlocks.txt");
+    if std::env::var_os("GOSPY_BLESS").is_some() {
+        std::fs::write(&golden, &text).unwrap();
+    }
+    let want = std::fs::read_to_string(&golden).unwrap();
+    assert_eq!(text, want, "it differs; look at it, then run again with GOSPY_BLESS=1");
 }

@@ -74,8 +74,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The chain that begins at the goroutine at `position`. Where several may hold a lock, it follows the one
-    /// that is named first.
+    /// The chain that begins at the goroutine at `position`. Where several may hold a lock, it follows one that is
+    /// in the chain already, or that leads back to it: the address of a lock may also be on the stack of who made
+    /// it, but it is not by chance that goroutines have each other's. Else it follows the one that is named first.
     #[must_use]
     pub fn from(index: &Index<'_>, by_id: &ById, position: usize) -> Self {
         let snapshot = index.snapshot();
@@ -86,7 +87,9 @@ impl Chain {
                 Some((_, holders)) => holders,
                 None => return Self { steps, end: end(snapshot, at) },
             };
-            let Some(holder) = holders.first() else { return Self { steps, end: end(snapshot, at) } };
+            let Some(holder) = follow(snapshot, by_id, &steps, holders) else {
+                return Self { steps, end: end(snapshot, at) };
+            };
             let Some(next) = by_id.position(holder.goroutine) else { return Self { steps, end: ChainEnd::HolderGone } };
             if let Some(first) = steps.iter().position(|step| step.goroutine == next) {
                 return Self { steps, end: ChainEnd::Cycle(first) };
@@ -98,6 +101,37 @@ impl Chain {
             at = next;
         }
     }
+}
+
+/// The one of `holders` that a chain goes on with.
+fn follow<'h>(
+    snapshot: &Snapshot,
+    by_id: &ById,
+    steps: &[Step],
+    holders: &'h [LikelyHolder],
+) -> Option<&'h LikelyHolder> {
+    if holders.len() < 2 {
+        return holders.first();
+    }
+    let is_step = |position: usize| steps.iter().any(|step| step.goroutine == position);
+    let position = |holder: &&LikelyHolder| by_id.position(holder.goroutine);
+    let known = holders.iter().find(|holder| position(holder).is_some_and(is_step));
+    let leads_back = |holder: &&LikelyHolder| {
+        let mut seen: Vec<usize> = position(holder).into_iter().collect();
+        let mut next = 0;
+        while let Some(&at) = seen.get(next) {
+            next += 1;
+            for of in lock_of(snapshot, at).map_or(&[][..], |(_, holders)| holders) {
+                match by_id.position(of.goroutine) {
+                    Some(position) if is_step(position) => return true,
+                    Some(position) if seen.len() < MAX_STEPS && !seen.contains(&position) => seen.push(position),
+                    _ => {}
+                }
+            }
+        }
+        false
+    };
+    known.or_else(|| holders.iter().find(leads_back)).or_else(|| holders.first())
 }
 
 /// Where a chain ends whose last goroutine has no known holder before it.

@@ -70,7 +70,7 @@ impl Walk<'_> {
         self.collected.extras.retain(|extra| !extras.contains_key(&extra.index));
         self.collected.suspects.retain(|suspect| !extras.contains_key(&suspect.index));
         if !extras.is_empty() {
-            self.collected.waits.retain(|(index, _)| !extras.contains_key(index));
+            self.collected.waits.drop_those(|index| extras.contains_key(&index));
         }
         if !settled.is_empty() {
             self.collected.recorded.take_back(&settled);

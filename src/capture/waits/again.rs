@@ -1,6 +1,6 @@
 //! Whether goroutines still are where they were when their waits were followed.
 
-use super::{Following, WAITING, number};
+use super::{Answer, Following, TOGETHER, WAITING, number};
 use crate::addr::Addr;
 use crate::capture::recording::Recorded;
 use crate::model::wait::{SelectCase, WaitUnknown};
@@ -26,37 +26,51 @@ impl Following<'_> {
         let layout = &self.process.runtime.layout.g;
         // From 1.23 on the end of a sleep is in the header itself.
         let has_sleep = layout.sleep_when.is_some();
-        let was_followed = |wait: &Wait| match wait {
-            Wait::Runtime | Wait::Syscall | Wait::C | Wait::Coroutine { partner: None } => false,
-            Wait::Channel { channel: None, .. } => false,
-            Wait::Sleep { .. } => !has_sleep,
-            _ => true,
+        let was_followed = |answer: &Answer| match answer {
+            Answer::Unknown { why, .. } => *why != WaitUnknown::Moved,
+            Answer::Known(id) => match self.wait(*id) {
+                Some(Wait::Runtime | Wait::Syscall | Wait::C | Wait::Coroutine { partner: None }) => false,
+                Some(Wait::Channel { channel: None, .. }) | None => false,
+                Some(Wait::Sleep { .. }) => !has_sleep,
+                Some(_) => true,
+            },
         };
-        let followed = self.answers.iter().enumerate().filter(|(_, wait)| was_followed(wait));
-        let mut jobs: Vec<(Addr, u32)> =
-            followed.filter_map(|(at, _)| Some((self.goroutine(at)?.addr, number(at)))).collect();
+        let followed = self.answers.iter().enumerate().filter(|(_, answer)| was_followed(answer));
+        let mut followed = followed.filter_map(|(at, _)| Some((self.goroutine(at)?.addr, number(at))));
         let mut moved: Vec<usize> = Vec::new();
         // The recording has the header as it was validated.
         let mut frontier = Frontier::new(unlogged(self.process.target), BUDGET);
-        frontier.jobs(&mut jobs, layout.size as usize, |addr, at, bytes| {
-            let at = at as usize;
-            let now = G::parse(addr, bytes, layout);
-            if !self.goroutine(at).zip(now).is_some_and(|(goroutine, now)| is_same(goroutine, &now)) {
-                moved.push(at);
+        loop {
+            let mut jobs: Vec<(Addr, u32)> = followed.by_ref().take(TOGETHER).collect();
+            if jobs.is_empty() {
+                break;
             }
-        })?;
+            // They were read in the order of their addresses, a chunk here and there apart.
+            jobs.sort_by_key(|(addr, _)| *addr);
+            frontier.jobs(&mut jobs, layout.size as usize, |addr, at, bytes| {
+                let at = at as usize;
+                let now = G::parse(addr, bytes, layout);
+                if !self.goroutine(at).zip(now).is_some_and(|(goroutine, now)| is_same(goroutine, &now)) {
+                    moved.push(at);
+                }
+            })?;
+        }
         for at in moved {
             self.moved.push(at);
-            let Some(old) = self.answers.get(at).cloned() else { continue };
-            let (one, cases): (Option<WaitObjectId>, &[SelectCase]) = match &old {
-                Wait::Channel { channel, .. } => (*channel, &[]),
-                Wait::Lock { object, .. } | Wait::Poll { object, .. } => (Some(*object), &[]),
-                Wait::Select { cases } => (None, cases),
+            let Some(old) = self.answers.get(at).copied() else { continue };
+            let old_wait = match old {
+                Answer::Known(id) => self.waits.get(id.index()),
+                Answer::Unknown { .. } => None,
+            };
+            let (one, cases): (Option<WaitObjectId>, &[SelectCase]) = match old_wait {
+                Some(Wait::Channel { channel, .. }) => (*channel, &[]),
+                Some(Wait::Lock { object, .. } | Wait::Poll { object, .. }) => (Some(*object), &[]),
+                Some(Wait::Select { cases }) => (None, cases),
                 _ => (None, &[]),
             };
             let mut kind = match old {
-                Wait::Unknown { kind, .. } => kind,
-                _ => self.class(at).kind(),
+                Answer::Unknown { kind, .. } => kind,
+                Answer::Known(_) => self.class(at).kind(),
             };
             for id in one.into_iter().chain(cases.iter().map(|case| case.channel)) {
                 let Some(object) = self.objects.get_mut(id.index()) else { continue };
@@ -65,7 +79,7 @@ impl Following<'_> {
                     kind = object.kind();
                 }
             }
-            self.answer(at, Wait::Unknown { kind, why: WaitUnknown::Moved });
+            self.set(at, Answer::Unknown { kind, why: WaitUnknown::Moved });
         }
         Ok(())
     }
@@ -77,9 +91,9 @@ impl Following<'_> {
                 recorded.add_let_go(goroutine.addr, WAITING);
             }
         }
-        let malformed = |wait: &&Wait| matches!(wait, Wait::Unknown { why: WaitUnknown::Malformed, .. });
+        let malformed = |answer: &&Answer| matches!(answer, Answer::Unknown { why: WaitUnknown::Malformed, .. });
         let count = self.answers.iter().filter(malformed).count() as u64;
-        let first = self.answers.iter().position(|wait| malformed(&wait)).and_then(|at| self.goroutine(at));
+        let first = self.answers.iter().position(|answer| malformed(&answer)).and_then(|at| self.goroutine(at));
         if let Some(first) = first {
             let message = format!("goroutine {}: what it waits for is malformed", first.id.0);
             warnings.add_many(WarningCode::GoroutineInconsistent, message, count);

@@ -5,11 +5,11 @@ use rustc_hash::FxHashMap;
 use super::class::Class;
 use super::{Following, WaitMemory, number};
 use crate::addr::Addr;
-use crate::model::wait::{Channel, ObjectState, SelectCase, WaitUnknown};
+use crate::model::wait::{Channel, Direction, ObjectState, SelectCase, WaitId, WaitUnknown};
 use crate::model::{SymbolPool, Wait, WaitObject};
 use crate::process::{ReadError, unlogged};
 use crate::runtime::frontier::Frontier;
-use crate::runtime::readers::waits::sudogs::{Queued, Waiter};
+use crate::runtime::readers::waits::sudogs::{Part, Queued, Waiter};
 use crate::runtime::readers::waits::{BUDGET, channels, sudogs, timers};
 
 /// What a channel leads to.
@@ -33,17 +33,19 @@ impl Following<'_> {
         };
         let mut queued: Vec<Queued> = Vec::new();
         let mut bad: Vec<(u32, WaitUnknown)> = Vec::new();
-        let firsts = self.open(is_channel).map(|(at, seed)| (Addr(seed.value), number(at)));
-        let waiter = |at: u32| {
-            let goroutine = self.goroutine(at as usize)?;
-            let selects = self.class(at as usize) == Class::Select;
-            Some(Waiter { g: goroutine.addr.0, channels: true, selects })
-        };
-        sudogs::read_sudogs(&mut self.frontier(), sudog, firsts, waiter, &mut queued, |at, why| bad.push((at, why)))?;
+        let mut firsts = Vec::with_capacity(self.open(is_channel).count());
+        firsts.extend(self.open(is_channel).filter_map(|(at, seed)| {
+            let operation = match seed.class {
+                Class::Channel(direction) => Some(direction),
+                _ => None,
+            };
+            Some((Addr(seed.value), Waiter { g: self.goroutine(at)?.addr.0, number: number(at), operation }))
+        }));
+        sudogs::read_sudogs(&mut self.frontier(), sudog, firsts, &mut queued, |at, why| bad.push((at, why)))?;
         for (at, why) in bad {
             self.fail(at as usize, why);
         }
-        let mut cases: Vec<(u32, u32, bool, SelectCase)> = Vec::new();
+        let mut cases: Vec<(u32, u16, bool, SelectCase)> = Vec::new();
         let mut frontier = self.frontier();
         let layouts = (hchan, sudog);
         channels::read_channels(&mut frontier, self.process.target, layouts, &mut queued, |addr, channel, group| {
@@ -64,16 +66,21 @@ impl Following<'_> {
             let timer = Some(channel.hchan.timer.unwrap_or(0)).filter(|&timer| timer != 0);
             self.channels.push(ChannelPointers { object: id.index(), element_type: channel.hchan.elemtype, timer });
             let mut goroutines = 0;
+            let mut waits = [(Direction::Receive, None), (Direction::Send, None)];
             for one in group {
                 let at = one.waiter as usize;
-                match (self.class(at), one.direction) {
-                    (Class::Select, Some(direction)) => {
+                match (one.part, one.direction) {
+                    (Part::Case | Part::LastCase, Some(direction)) => {
                         goroutines += 1;
-                        cases.push((one.waiter, one.order, one.is_last, SelectCase { channel: id, direction }));
+                        let case = SelectCase { channel: id, direction };
+                        cases.push((one.waiter, one.order, one.part == Part::LastCase, case));
                     }
-                    (Class::Channel(wanted), Some(direction)) if wanted == direction => {
+                    (Part::Only(wanted), Some(direction)) if wanted == direction => {
                         goroutines += 1;
-                        self.answer(at, Wait::Channel { channel: Some(id), direction });
+                        let Some((_, wait)) = waits.iter_mut().find(|(of, _)| *of == direction) else { continue };
+                        let channel = Some(id);
+                        let wait = *wait.get_or_insert_with(|| self.add_wait(Wait::Channel { channel, direction }));
+                        self.answer(at, wait);
                     }
                     // It has been taken out of its queue, and will run.
                     _ => self.fail(at, WaitUnknown::Moved),
@@ -83,14 +90,25 @@ impl Following<'_> {
                 object.goroutines = goroutines;
             }
         })?;
+        drop(queued);
         cases.sort_unstable_by_key(|(waiter, order, ..)| (*waiter, *order));
+        let mut before: &[(u32, u16, bool, SelectCase)] = &[];
+        let mut wait: Option<WaitId> = None;
         for of_one in cases.chunk_by(|a, b| a.0 == b.0) {
             let is_whole =
-                (0_u32..).zip(of_one).all(|(order, one)| one.1 == order) && of_one.last().is_some_and(|l| l.2);
-            if let Some(first) = of_one.first().filter(|_| is_whole) {
-                let cases = of_one.iter().map(|(.., case)| *case).collect();
-                self.answer(first.0 as usize, Wait::Select { cases });
-            }
+                (0_u16..).zip(of_one).all(|(order, one)| one.1 == order) && of_one.last().is_some_and(|l| l.2);
+            let Some(first) = of_one.first().filter(|_| is_whole) else { continue };
+            // Many goroutines that select alike are often one after the other.
+            let is_same = before.iter().map(|one| one.3).eq(of_one.iter().map(|one| one.3));
+            let of_this = match wait.filter(|_| is_same) {
+                Some(wait) => wait,
+                None => {
+                    let cases = of_one.iter().map(|(.., case)| *case).collect();
+                    self.add_wait(Wait::Select { cases })
+                }
+            };
+            (before, wait) = (of_one, Some(of_this));
+            self.answer(first.0 as usize, of_this);
         }
         Ok(())
     }

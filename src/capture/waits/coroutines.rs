@@ -6,8 +6,7 @@ use super::class::Class;
 use super::{Following, WaitMemory};
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::model::wait::WaitUnknown;
-use crate::model::{Goid, Goroutine, SymbolPool, Wait, WaitKind};
+use crate::model::{Goid, Goroutine, SymbolPool, Wait};
 use crate::process::{MemRange, ReadError};
 use crate::runtime::readers::waits::parked::Coroutine;
 use crate::runtime::rules::COROUTINE_START;
@@ -21,19 +20,17 @@ impl Following<'_> {
     pub(super) fn coroutines(&mut self, memory: &mut WaitMemory, pool: &SymbolPool) -> Result<(), ReadError> {
         let is_coroutine = |class| class == Class::Coroutine;
         if let Some(layout) = self.process.runtime.layout.coro.as_ref() {
-            let parked = self.parked(is_coroutine);
             let word = &mut memory.seeds.words.coro;
-            let found = self.find(&Coroutine(layout), &parked, word, |_, _| Ok(true))?;
+            let found = self.find(&Coroutine(layout), self.parked(is_coroutine), word, |_, _| Ok(true))?;
             for (waiter, partner) in self.partners(&found, pool)? {
-                self.answer(waiter as usize, Wait::Coroutine { partner: Some(partner) });
+                let wait = self.add_wait(Wait::Coroutine { partner: Some(partner) });
+                self.answer(waiter as usize, wait);
             }
         }
-        let is_unknown = |wait: &Wait| match wait {
-            Wait::Unknown { kind, why } => *kind == WaitKind::Coroutine && *why != WaitUnknown::Moved,
-            _ => false,
-        };
-        for answer in self.answers.iter_mut().filter(|answer| is_unknown(answer)) {
-            *answer = Wait::Coroutine { partner: None };
+        let without: Vec<usize> = self.open(is_coroutine).map(|(at, _)| at).collect();
+        if !without.is_empty() {
+            let wait = self.common(Wait::Coroutine { partner: None });
+            without.into_iter().for_each(|at| self.answer(at, wait));
         }
         Ok(())
     }

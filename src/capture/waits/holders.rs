@@ -35,12 +35,10 @@ pub(super) fn find(
     waits: &mut Waits,
 ) -> Result<(), ReadError> {
     let is_lock = |object: &WaitObject| matches!(object.state, ObjectState::Mutex(_) | ObjectState::RwMutex(_));
-    let wanted = waits.objects().filter(|(_, object)| is_lock(object) && object.goroutines > 0);
-    let locks: FxHashMap<u64, WaitObjectId> = wanted.map(|(id, object)| (object.addr.0, id)).collect();
-    if locks.is_empty() {
-        return Ok(());
-    }
-    let Some(searched) = searched(goroutines, waits, &locks) else { return Ok(()) };
+    let wanted = || waits.objects().filter(|(_, object)| is_lock(object) && object.goroutines > 0);
+    let Some((most, _)) = wanted().max_by_key(|(_, object)| object.goroutines) else { return Ok(()) };
+    let Some(searched) = searched(goroutines, waits, most) else { return Ok(()) };
+    let locks: FxHashMap<u64, WaitObjectId> = wanted().map(|(id, object)| (object.addr.0, id)).collect();
     let mut holders: FxHashMap<WaitObjectId, Vec<LikelyHolder>> = FxHashMap::default();
     let (low, high) = locks.keys().fold((u64::MAX, 0), |(low, high), &at| (low.min(at), high.max(at)));
     let mut stacks: Vec<(MemRange, &Goroutine)> = searched.iter().filter_map(|goroutine| stack(goroutine)).collect();
@@ -97,18 +95,14 @@ fn stack(goroutine: &Goroutine) -> Option<(MemRange, &Goroutine)> {
     Some((MemRange { start: goroutine.sp, len: usize::try_from(used & !7).ok()? }, goroutine))
 }
 
-/// The goroutines whose stacks are to be searched; `None` where they are too many.
-fn searched<'g>(
-    goroutines: &'g [Goroutine],
-    waits: &Waits,
-    locks: &FxHashMap<u64, WaitObjectId>,
-) -> Option<Vec<&'g Goroutine>> {
+/// The goroutines whose stacks are to be searched, with `most` the lock that most wait for; `None` where they are
+/// too many.
+fn searched<'g>(goroutines: &'g [Goroutine], waits: &Waits, most: WaitObjectId) -> Option<Vec<&'g Goroutine>> {
     if goroutines.len() <= MAX_STACKS {
         return Some(goroutines.iter().collect());
     }
-    let waiting = |lock: &WaitObjectId| waits.object(*lock).map_or(0, |object| object.goroutines);
-    let most = *locks.values().max_by_key(|lock| waiting(lock))?;
-    let left = goroutines.len().saturating_sub(waiting(&most) as usize);
+    let waiting = waits.object(most).map_or(0, |object| object.goroutines);
+    let left = goroutines.len().saturating_sub(waiting as usize);
     let others = || goroutines.iter().filter(|goroutine| waits.get_lock(goroutine) != Some(most));
     (left <= MAX_STACKS).then(|| others().collect())
 }

@@ -5,7 +5,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::class::Class;
 use super::{Following, WaitMemory};
 use crate::addr::Addr;
-use crate::model::wait::{LockOperation, ObjectState, WaitUnknown};
+use crate::model::wait::{LockOperation, WaitUnknown};
 use crate::model::{Wait, WaitKind, WaitObject, WaitObjectId};
 use crate::process::{ReadError, Target, TargetExt as _, unlogged};
 use crate::runtime::mirror::Mirror as _;
@@ -47,8 +47,8 @@ impl Following<'_> {
         };
         let names_list = self.process.rules().names_what_is_waited_for();
         let semaphores = |class| matches!(class, Class::Semaphore(_)) || (names_list && class == Class::Cond);
-        let parked = self.parked(semaphores);
-        let found = self.find(&Semaphore(sudog), &parked, &mut memory.seeds.words.semaphore, |_, _| Ok(true))?;
+        let found =
+            self.find(&Semaphore(sudog), self.parked(semaphores), &mut memory.seeds.words.semaphore, |_, _| Ok(true))?;
         let mut at_locks: Vec<AtLock> = Vec::with_capacity(found.len());
         for (waiter, semaphore) in found {
             let place = match self.class(waiter as usize) {
@@ -58,11 +58,11 @@ impl Following<'_> {
             at_locks.extend(at_lock(place, sync, semaphore, waiter));
         }
         if let Some(list) = layout.notify_list.as_ref().filter(|_| !names_list) {
-            let parked = self.parked(|class| class == Class::Cond);
+            let is_cond = |class| class == Class::Cond;
             let wanted = List { layout: list, in_cond: sync.cond_notify };
-            let mut lists = Lists::new(self.process.target, sudog, &parked);
+            let mut lists = Lists::new(self.process.target, sudog, self.parked(is_cond));
             let words = &mut memory.seeds.words.list;
-            let found = self.find(&wanted, &parked, words, |one, list| lists.has(list, one.g))?;
+            let found = self.find(&wanted, self.parked(is_cond), words, |one, list| lists.has(list, one.g))?;
             at_locks.extend(found.iter().filter_map(|(waiter, list)| at_lock(Place::Cond, sync, list.addr, *waiter)));
         }
         self.read_locks(sync, at_locks)
@@ -75,26 +75,33 @@ impl Following<'_> {
     }
 
     fn read_locks(&mut self, sync: &SyncLayout, mut at_locks: Vec<AtLock>) -> Result<(), ReadError> {
-        at_locks.sort_unstable_by_key(|one| (one.base, one.kind, one.waiter));
+        // In the order in which they are read.
+        at_locks.sort_unstable_by_key(|one| (one.kind, one.base, one.waiter));
         let same = |a: &AtLock, b: &AtLock| a.base == b.base && a.kind == b.kind;
         let distinct = at_locks.chunk_by(same).filter_map(|of_one| of_one.first());
         let wanted: Vec<(Addr, LockKind)> = distinct.map(|one| (Addr(one.base), one.kind)).collect();
         let (list, minor) = (self.process.runtime.layout.notify_list.as_ref(), self.process.rules().minor());
-        let mut states: FxHashMap<(u64, LockKind), ObjectState> = FxHashMap::default();
+        let mut found: Vec<(LockKind, u64, WaitObjectId)> = Vec::new();
         read_locks(&mut self.frontier(), (sync, list), minor, &wanted, |addr, kind, state| {
-            states.extend(state.map(|state| ((addr.0, kind), state)));
+            found.extend(state.map(|state| (kind, addr.0, self.add(WaitObject::new(addr, state)))));
         })?;
-        for of_one in at_locks.chunk_by(same) {
-            let Some(first) = of_one.first() else { continue };
-            let Some(state) = states.remove(&(first.base, first.kind)) else {
+        drop(wanted);
+        let mut found = found.into_iter().peekable();
+        for of_one in at_locks.chunk_by_mut(|a, b| same(a, b)) {
+            let Some(first) = of_one.first().copied() else { continue };
+            let read = found.next_if(|(kind, base, _)| (*kind, *base) == (first.kind, first.base));
+            let Some((.., object)) = read else {
                 of_one.iter().for_each(|one| self.fail(one.waiter as usize, WaitUnknown::Unreadable));
                 continue;
             };
-            let goroutines = super::number(of_one.len());
-            let object = WaitObject { goroutines, ..WaitObject::new(Addr(first.base), state) };
-            let object: WaitObjectId = self.add(object);
-            for one in of_one {
-                self.answer(one.waiter as usize, Wait::Lock { object, operation: one.operation });
+            if let Some(object) = self.objects.get_mut(object.index()) {
+                object.goroutines = super::number(of_one.len());
+            }
+            of_one.sort_unstable_by_key(|one| one.operation);
+            for alike in of_one.chunk_by(|a, b| a.operation == b.operation) {
+                let Some(&AtLock { operation, .. }) = alike.first() else { continue };
+                let wait = self.add_wait(Wait::Lock { object, operation });
+                alike.iter().for_each(|one| self.answer(one.waiter as usize, wait));
             }
         }
         Ok(())
@@ -123,8 +130,8 @@ enum Members {
 }
 
 impl<'a> Lists<'a> {
-    fn new(target: &'a dyn Target, layout: &'a SudogLayout, parked: &[Parked]) -> Self {
-        let waiting = parked.iter().map(|one| one.g).collect();
+    fn new(target: &'a dyn Target, layout: &'a SudogLayout, parked: impl Iterator<Item = Parked>) -> Self {
+        let waiting = parked.map(|one| one.g).collect();
         Self { target, layout, waiting, known: FxHashMap::default(), left: MAX_FOLLOWED.1, followed: Vec::new() }
     }
 

@@ -34,10 +34,13 @@ use crate::runtime::mirror::bubble::SynctestBubble;
 use crate::runtime::readers::waits::parked::{self, Descriptor, Parked, Polled, Wanted};
 use crate::runtime::readers::waits::{BUDGET, timers};
 
-pub(super) use self::seed::Seed as WaitSeed;
+pub(super) use self::seed::{Seed as WaitSeed, SeedList};
 
 /// The pointer that a recording notes as dropped by a goroutine that went on.
 const WAITING: &str = "g.waiting";
+
+/// Goroutines that are looked at together, so that what is known of each is in memory for as few as possible.
+const TOGETHER: usize = 1 << 16;
 
 /// Goroutines whose stacks are searched to learn at which word an object is.
 const SAMPLE: usize = 32;
@@ -75,11 +78,10 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Follows the waits in `seeds`, each with the index of its goroutine, and gives the goroutines the numbers
-    /// of theirs.
+    /// Follows the waits in `seeds`, and gives the goroutines the numbers of theirs.
     pub(super) fn read(
         &self,
-        seeds: &[(usize, Seed)],
+        seeds: &SeedList,
         goroutines: &mut [Goroutine],
         (memory, pool): (&mut WaitMemory, &mut SymbolPool),
         recorded: &mut Recorded,
@@ -88,9 +90,11 @@ impl Scene<'_> {
     ) -> Result<Waits, ReadError> {
         let mut following = Following {
             process: self.process,
-            seeds,
+            seeds: &seeds.seeds,
             goroutines,
-            answers: Vec::with_capacity(seeds.len()),
+            answers: Vec::with_capacity(seeds.seeds.len()),
+            waits: Vec::new(),
+            common: FxHashMap::default(),
             objects: Vec::new(),
             channels: Vec::new(),
             moved: Vec::new(),
@@ -99,7 +103,7 @@ impl Scene<'_> {
         following.channels()?;
         following.locks(memory)?;
         following.descriptors(memory)?;
-        following.sleepers()?;
+        following.sleepers(&seeds.bubbles)?;
         following.coroutines(memory, pool)?;
         following.name_types(memory, pool)?;
         following.channel_timers(&self.ps, pool)?;
@@ -109,11 +113,10 @@ impl Scene<'_> {
             following.compare_again()?;
         }
         following.report(recorded, warnings);
-        let Following { answers, objects, .. } = following;
-        let mut waits = Waits::new(answers, objects);
-        for (at, (index, _)) in seeds.iter().enumerate() {
-            if let Some(goroutine) = goroutines.get_mut(*index) {
-                goroutine.waiting_on = Some(WaitId::of_index(at));
+        let (answers, mut waits) = following.finish();
+        for (seed, wait) in seeds.seeds.iter().zip(answers) {
+            if let Some(goroutine) = goroutines.get_mut(seed.index as usize) {
+                goroutine.waiting_on = Some(wait);
             }
         }
         holders::find(self.process, pool, goroutines, &mut waits)?;
@@ -124,10 +127,14 @@ impl Scene<'_> {
 /// The work of one capture.
 struct Following<'a> {
     process: GoProcess<'a>,
-    seeds: &'a [(usize, Seed)],
+    seeds: &'a [Seed],
     goroutines: &'a [Goroutine],
     /// By seed.
-    answers: Vec<Wait>,
+    answers: Vec<Answer>,
+    /// Many goroutines may have the same one.
+    waits: Vec<Wait>,
+    /// The numbers of those that many have.
+    common: FxHashMap<Wait, WaitId>,
     objects: Vec<WaitObject>,
     /// Of channels, with the indexes of the objects: the types of their elements, and the timers that they name.
     channels: Vec<ChannelPointers>,
@@ -135,8 +142,15 @@ struct Following<'a> {
     moved: Vec<usize>,
 }
 
-fn unknown(class: Class, why: WaitUnknown) -> Wait {
-    Wait::Unknown { kind: class.kind(), why }
+/// What is known of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Known(WaitId),
+    Unknown { kind: WaitKind, why: WaitUnknown },
+}
+
+fn unknown(class: Class, why: WaitUnknown) -> Answer {
+    Answer::Unknown { kind: class.kind(), why }
 }
 
 /// The number of a seed, as readers count.
@@ -150,25 +164,62 @@ impl<'a> Following<'a> {
     }
 
     fn goroutine(&self, at: usize) -> Option<&Goroutine> {
-        self.goroutines.get(self.seeds.get(at)?.0)
+        self.goroutines.get(self.seeds.get(at)?.index as usize)
     }
 
     fn class(&self, at: usize) -> Class {
-        self.seeds.get(at).map_or(Class::None, |(_, seed)| seed.class)
+        self.seeds.get(at).map_or(Class::None, |seed| seed.class)
     }
 
-    fn answer(&mut self, at: usize, wait: Wait) {
-        if let Some(answer) = self.answers.get_mut(at) {
-            *answer = wait;
+    fn answer(&mut self, at: usize, wait: WaitId) {
+        self.set(at, Answer::Known(wait));
+    }
+
+    fn set(&mut self, at: usize, answer: Answer) {
+        if let Some(old) = self.answers.get_mut(at) {
+            *old = answer;
         }
+    }
+
+    fn wait(&self, id: WaitId) -> Option<&Wait> {
+        self.waits.get(id.index())
+    }
+
+    /// Adds a wait that is like no other.
+    fn add_wait(&mut self, wait: Wait) -> WaitId {
+        self.waits.push(wait);
+        WaitId::of_index(self.waits.len() - 1)
+    }
+
+    /// Adds a wait that many have, once.
+    fn common(&mut self, wait: Wait) -> WaitId {
+        match self.common.get(&wait) {
+            Some(known) => *known,
+            None => {
+                let id = self.add_wait(wait.clone());
+                self.common.insert(wait, id);
+                id
+            }
+        }
+    }
+
+    /// The numbers of the waits, by seed, and all waits.
+    fn finish(mut self) -> (Vec<WaitId>, Waits) {
+        let answers = std::mem::take(&mut self.answers);
+        let ids = answers.into_iter().map(|answer| match answer {
+            Answer::Known(id) => id,
+            Answer::Unknown { kind, why } => self.common(Wait::Unknown { kind, why }),
+        });
+        let ids = ids.collect();
+        (ids, Waits::new(self.waits, self.objects))
     }
 
     fn fail(&mut self, at: usize, why: WaitUnknown) {
         let kind = match self.answers.get(at) {
-            Some(Wait::Unknown { kind, .. }) => *kind,
+            Some(Answer::Unknown { kind, .. }) => *kind,
             _ => self.class(at).kind(),
         };
-        self.answer(at, Wait::Unknown { kind, why });
+        self.set(at, Answer::Unknown { kind, why });
     }
 
     fn add(&mut self, object: WaitObject) -> WaitObjectId {
@@ -178,30 +229,30 @@ impl<'a> Following<'a> {
 
     /// What the header and the functions on the stack show already.
     fn begin(&mut self, memory: &mut WaitMemory, pool: &SymbolPool, let_go: &FxHashSet<(u64, String)>) {
-        for (at, (index, seed)) in self.seeds.iter().enumerate() {
-            let goroutine = self.goroutines.get(*index);
-            let stack = goroutine.and_then(|goroutine| goroutine.stack.known());
+        for (at, seed) in self.seeds.iter().enumerate() {
+            let goroutine = self.goroutines.get(seed.index as usize);
             let facts = |memory: &mut WaitMemory| {
-                stack.map(|stack| *memory.facts.entry(stack).or_insert_with(|| StackFacts::of(pool, stack)))
+                let stack = goroutine?.stack.known()?;
+                Some(*memory.facts.entry(stack).or_insert_with(|| StackFacts::of(pool, stack)))
             };
             let mut answer = match seed.class {
-                Class::NilChannel(direction) => Wait::Channel { channel: None, direction },
-                Class::NoCases => Wait::Select { cases: Box::default() },
-                Class::None | Class::Runtime => Wait::Runtime,
+                Class::NilChannel(direction) => Answer::Known(self.common(Wait::Channel { channel: None, direction })),
+                Class::NoCases => Answer::Known(self.common(Wait::Select { cases: Box::default() })),
+                Class::None | Class::Runtime => Answer::Known(self.common(Wait::Runtime)),
                 // All of its channels are nil.
-                Class::Select if seed.value == 0 => Wait::Select { cases: Box::default() },
+                Class::Select if seed.value == 0 => Answer::Known(self.common(Wait::Select { cases: Box::default() })),
                 Class::Syscall => match facts(memory) {
-                    Some(facts) if facts.c => Wait::C,
-                    _ => Wait::Syscall,
+                    Some(facts) if facts.c => Answer::Known(self.common(Wait::C)),
+                    _ => Answer::Known(self.common(Wait::Syscall)),
                 },
                 Class::Semaphore(_) => {
                     let kind = facts(memory).map_or(seed.class.kind(), |facts| locks::kind(facts.place.kind()));
-                    Wait::Unknown { kind, why: WaitUnknown::NotFound }
+                    Answer::Unknown { kind, why: WaitUnknown::NotFound }
                 }
                 Class::Poll => {
                     let network = facts(memory).is_none_or(|facts| facts.network);
                     let kind = if network { WaitKind::Network } else { WaitKind::File };
-                    Wait::Unknown { kind, why: WaitUnknown::NotFound }
+                    Answer::Unknown { kind, why: WaitUnknown::NotFound }
                 }
                 class if seed.value == 0 => unknown(class, WaitUnknown::NotFound),
                 class => unknown(class, WaitUnknown::Unreadable),
@@ -219,13 +270,12 @@ impl<'a> Following<'a> {
 
     /// Whether a wait is to be followed: nothing is known of it yet, and it has not gone on.
     fn is_open(&self, at: usize) -> bool {
-        matches!(self.answers.get(at), Some(Wait::Unknown { why, .. }) if *why != WaitUnknown::Moved)
+        matches!(self.answers.get(at), Some(Answer::Unknown { why, .. }) if *why != WaitUnknown::Moved)
     }
 
     /// The numbers and the seeds of the classes that `wanted` takes, as far as they are open.
     fn open(&self, wanted: impl Fn(Class) -> bool) -> impl Iterator<Item = (usize, &Seed)> {
-        let seeds = self.seeds.iter().enumerate().map(|(at, (_, seed))| (at, seed));
-        seeds.filter(move |(at, seed)| wanted(seed.class) && self.is_open(*at))
+        self.seeds.iter().enumerate().filter(move |(at, seed)| wanted(seed.class) && self.is_open(*at))
     }
 
     fn give_up(&mut self, classes: impl Fn(Class) -> bool, why: WaitUnknown) {
@@ -234,14 +284,14 @@ impl<'a> Following<'a> {
     }
 
     /// The goroutines of some classes as they are parked.
-    fn parked(&self, wanted: impl Fn(Class) -> bool) -> Vec<Parked> {
+    fn parked(&self, wanted: impl Fn(Class) -> bool) -> impl Iterator<Item = Parked> {
         let parked = |(at, seed): (usize, &Seed)| {
             let goroutine = self.goroutine(at)?;
             let StackState::Known(_) = goroutine.stack else { return None };
             let (sp, hi) = (goroutine.sp.0, goroutine.stack_hi.0);
             Some(Parked { waiter: number(at), g: goroutine.addr.0, sp, hi, word: seed.value })
         };
-        self.open(wanted).filter_map(parked).collect()
+        self.open(wanted).filter_map(parked)
     }
 
     /// Finds what `parked` lead to: at the word that they were read with, or else by a search of some, from
@@ -249,12 +299,22 @@ impl<'a> Following<'a> {
     fn find<W: Wanted>(
         &self,
         wanted: &W,
-        parked: &[Parked],
+        mut parked: impl Iterator<Item = Parked>,
         word: &mut usize,
         mut confirm: impl FnMut(&Parked, &W::Found) -> Result<bool, ReadError>,
     ) -> Result<Vec<(u32, W::Found)>, ReadError> {
         let mut frontier = Frontier::new(unlogged(self.process.target), BUDGET);
-        let (mut found, left) = parked::try_words(&mut frontier, wanted, parked, &mut confirm)?;
+        let (mut found, mut left) = (Vec::new(), Vec::new());
+        loop {
+            let mut some: Vec<Parked> = Vec::with_capacity(TOGETHER);
+            some.extend(parked.by_ref().take(TOGETHER));
+            if some.is_empty() {
+                break;
+            }
+            let (more, others) = parked::try_words(&mut frontier, wanted, &some, &mut confirm)?;
+            found.extend(self.keep(more)?);
+            left.extend(others);
+        }
         let (sample, rest) = left.split_at(left.len().min(SAMPLE));
         let searched = parked::search(&mut frontier, wanted, sample, &mut confirm)?;
         let mut counts: FxHashMap<usize, usize> = FxHashMap::default();
@@ -262,12 +322,12 @@ impl<'a> Following<'a> {
             *counts.entry(*at).or_default() += 1;
         }
         let Some((learned, _)) = counts.into_iter().max_by_key(|(at, count)| (*count, std::cmp::Reverse(*at))) else {
-            return self.keep(found);
+            return Ok(found);
         };
         if found.is_empty() {
             *word = learned;
         }
-        found.extend(searched.iter().map(|(answer, _)| *answer));
+        found.extend(self.keep(searched.into_iter().map(|(answer, _)| answer).collect())?);
         let mut words: Vec<(Addr, u32)> = Vec::new();
         for (index, one) in (0_u32..).zip(rest) {
             words.extend(one.sp.checked_add(8 * learned as u64).map(|at| (Addr(at), index)));
@@ -279,11 +339,11 @@ impl<'a> Following<'a> {
             }
         })?;
         let (more, left) = parked::try_words(&mut frontier, wanted, &rest, &mut confirm)?;
-        found.extend(more);
+        found.extend(self.keep(more)?);
         let some = left.get(..left.len().min(MAX_SEARCHED)).unwrap_or_default();
         let searched = parked::search(&mut frontier, wanted, some, &mut confirm)?;
-        found.extend(searched.into_iter().map(|(answer, _)| answer));
-        self.keep(found)
+        found.extend(self.keep(searched.into_iter().map(|(answer, _)| answer).collect())?);
+        Ok(found)
     }
 
     /// Has a recording keep what was found, and nothing else of what was searched.
@@ -306,51 +366,55 @@ impl<'a> Following<'a> {
             self.give_up(is_poll, WaitUnknown::NoLayout);
             return Ok(());
         };
-        let parked = self.parked(is_poll);
         let mut found: Vec<(u32, Polled)> =
-            self.find(&Descriptor(layout), &parked, &mut memory.seeds.words.poll, |_, _| Ok(true))?;
+            self.find(&Descriptor(layout), self.parked(is_poll), &mut memory.seeds.words.poll, |_, _| Ok(true))?;
         found.sort_unstable_by_key(|(waiter, polled)| (polled.addr, *waiter));
         for of_one in found.chunk_by(|(_, a), (_, b)| a.addr == b.addr) {
             let Some((first, polled)) = of_one.first() else { continue };
             let kind = self.answers.get(*first as usize);
-            let network = matches!(kind, Some(Wait::Unknown { kind: WaitKind::Network, .. }));
+            let network = matches!(kind, Some(Answer::Unknown { kind: WaitKind::Network, .. }));
             let state = ObjectState::Descriptor { fd: polled.fd, network, details: None };
             let id =
                 self.add(WaitObject { goroutines: number(of_one.len()), ..WaitObject::new(Addr(polled.addr), state) });
             for (waiter, polled) in of_one {
                 let Polled { direction, deadline_ns, .. } = *polled;
-                self.answer(*waiter as usize, Wait::Poll { object: id, direction, deadline_ns });
+                let wait = self.add_wait(Wait::Poll { object: id, direction, deadline_ns });
+                self.answer(*waiter as usize, wait);
             }
         }
         Ok(())
     }
 
-    fn sleepers(&mut self) -> Result<(), ReadError> {
+    fn sleepers(&mut self, bubbles: &FxHashMap<u32, u64>) -> Result<(), ReadError> {
         let layout = &self.process.runtime.layout;
         let is_sleep = |class| class == Class::Sleep;
-        let bubbles: Vec<Addr> =
-            self.open(is_sleep).filter(|(_, seed)| seed.bubble != 0).map(|(_, seed)| Addr(seed.bubble)).collect();
         let clocks = match &layout.bubble {
-            Some(layout) if !bubbles.is_empty() => self.frontier().mirrors::<SynctestBubble>(layout, bubbles)?,
+            Some(layout) if !bubbles.is_empty() => {
+                self.frontier().mirrors::<SynctestBubble>(layout, bubbles.values().copied().map(Addr))?
+            }
             _ => Default::default(),
         };
-        let mut ends: Vec<(usize, u64, u64)> = Vec::new();
+        let mut ends: Vec<(u32, u64)> = Vec::new();
         if layout.g.sleep_when.is_some() {
-            ends.extend(self.open(is_sleep).map(|(at, seed)| (at, seed.value, seed.bubble)));
+            ends.extend(self.open(is_sleep).map(|(at, seed)| (number(at), seed.value)));
         } else if let Some(timer) = &layout.timer {
             let sleepers = self.open(is_sleep);
-            let mut jobs: Vec<(Addr, (usize, u64))> =
-                sleepers.map(|(at, seed)| (Addr(seed.value), (at, seed.bubble))).collect();
-            timers::read_timers(&mut self.frontier(), timer, &mut jobs, |(at, bubble), timer| {
-                ends.extend(u64::try_from(timer.when).ok().map(|when| (at, when, bubble)));
+            let mut jobs: Vec<(Addr, u32)> = sleepers.map(|(at, seed)| (Addr(seed.value), number(at))).collect();
+            timers::read_timers(&mut self.frontier(), timer, &mut jobs, |at, timer| {
+                ends.extend(u64::try_from(timer.when).ok().map(|when| (at, when)));
             })?;
         }
-        for (at, until_ns, bubble) in ends {
-            let now = clocks.get(Addr(bubble)).and_then(|bubble| u64::try_from(bubble.now).ok());
+        for (at, until_ns) in ends {
+            let at = at as usize;
+            let bubble = self.seeds.get(at).and_then(|seed| bubbles.get(&seed.index));
+            let now = bubble.and_then(|at| clocks.get(Addr(*at))).and_then(|bubble| u64::try_from(bubble.now).ok());
             match until_ns {
                 // The scavenger has a timer of its own (`scavengerState.sleep` in runtime/mgcscavenge.go).
                 0 => self.fail(at, WaitUnknown::NotFound),
-                _ => self.answer(at, Wait::Sleep { until_ns, bubble_now_ns: now }),
+                _ => {
+                    let wait = self.add_wait(Wait::Sleep { until_ns, bubble_now_ns: now });
+                    self.answer(at, wait);
+                }
             }
         }
         Ok(())

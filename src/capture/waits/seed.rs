@@ -1,6 +1,9 @@
 //! What a goroutine's header and stack hold of its wait, taken when they were validated.
 
+use rustc_hash::FxHashMap;
+
 use super::class::Class;
+use super::number;
 use crate::bytes::FieldsExt as _;
 use crate::model::Status;
 use crate::runtime::mirror::g::G;
@@ -24,23 +27,59 @@ impl Words {
     pub(super) const USUAL: Self = Self { poll: 8, semaphore: 12, list: 10, coro: 6 };
 }
 
-/// Where a wait is followed from.
+/// Where a wait is followed from. There may be a million.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::capture) struct Seed {
-    /// How it waits.
-    pub(in crate::capture) class: Class,
     /// `g.waiting`; the end of a sleep, or its timer (to 1.22); else a word of the stack.
     pub(super) value: u64,
-    /// Address of the synctest bubble of a goroutine that sleeps; 0 for none.
-    pub(super) bubble: u64,
+    /// Index of the goroutine, once that is known.
+    pub(super) index: u32,
+    /// How it waits.
+    pub(in crate::capture) class: Class,
     /// Whether the goroutine could not be validated.
     pub(super) moving: bool,
 }
 
+const _: () = assert!(size_of::<Seed>() == 16);
+
 impl Seed {
     /// Whether its goroutine is blocked, and waits were asked for.
-    pub(in crate::capture) fn is_blocked(&self) -> bool {
+    fn is_blocked(&self) -> bool {
         self.class != Class::None
+    }
+}
+
+/// The seeds of a capture.
+#[derive(Debug, Default)]
+pub(in crate::capture) struct SeedList {
+    pub(super) seeds: Vec<Seed>,
+    /// Addresses of the synctest bubbles of goroutines that sleep in one, by the index of the goroutine.
+    pub(super) bubbles: FxHashMap<u32, u64>,
+}
+
+impl SeedList {
+    /// Makes room for as many.
+    pub(in crate::capture) fn reserve(&mut self, count: usize) {
+        self.seeds.reserve(count);
+    }
+
+    /// Adds the seed of the goroutine with that index, if it is blocked. `bubble` is its `g.bubble`.
+    pub(in crate::capture) fn add(&mut self, index: usize, seed: Seed, bubble: u64) {
+        if !seed.is_blocked() {
+            return;
+        }
+        let index = number(index);
+        self.seeds.push(Seed { index, ..seed });
+        if seed.class == Class::Sleep && bubble != 0 {
+            self.bubbles.insert(index, bubble);
+        }
+    }
+
+    /// Drops the seeds of goroutines whose indexes `are_replaced`.
+    pub(in crate::capture) fn drop_those(&mut self, are_replaced: impl Fn(usize) -> bool) {
+        let are_replaced = |index: u32| usize::try_from(index).is_ok_and(&are_replaced);
+        self.seeds.retain(|seed| !are_replaced(seed.index));
+        self.bubbles.retain(|index, _| !are_replaced(*index));
     }
 }
 
@@ -87,11 +126,11 @@ impl Seeds {
             Class::Sleep => g.sleep_when.unwrap_or(g.timer),
             _ => 0,
         };
-        Seed { class, value, bubble: if class == Class::Sleep { g.bubble() } else { 0 }, moving: false }
+        Seed { class, value, index: 0, moving: false }
     }
 
     /// The seed of a goroutine that could not be validated: nothing but how it waited.
     pub(in crate::capture) fn moving(&self, g: &G) -> Seed {
-        Seed { value: 0, bubble: 0, moving: true, ..self.seed(g, &[]) }
+        Seed { value: 0, moving: true, ..self.seed(g, &[]) }
     }
 }

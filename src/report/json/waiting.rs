@@ -1,11 +1,17 @@
 //! What a goroutine waits for, in the document.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::hex::HexAddr;
-use crate::model::wait::{ChannelTimer, Direction, HolderEvidence, LikelyHolder, LockOperation, ObjectState};
-use crate::model::{self, Snapshot, Wait, WaitObject};
+use crate::addr::Addr;
+use crate::model::wait::{
+    ChannelTimer, DescriptorDetails, Direction, HolderEvidence, LikelyHolder, LockOperation, ObjectState,
+};
+use crate::model::{self, Activity, ForeignFrame, Outside, Snapshot, SystemCall, Wait, WaitObject};
+use crate::process::syscall_names::signature;
 
 /// What a goroutine waits for. What does not apply to its kind is null.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -61,24 +67,79 @@ pub struct WaitingOn<'a> {
     pub likely_holders: Option<Vec<WaitHolder<'a>>>,
     /// The kernel's number of the descriptor.
     pub fd: Option<u32>,
-    /// What the descriptor is; null where the kernel was not asked.
-    pub descriptor: Option<&'a str>,
+    /// What the descriptor is: TCP, unix, pipe, file and such; null where the kernel was not asked.
+    pub descriptor: Option<Cow<'a, str>>,
     /// The own address of a socket.
-    pub local: Option<&'a str>,
+    pub local: Option<Cow<'a, str>>,
     /// The peer's address.
-    pub remote: Option<&'a str>,
+    pub remote: Option<Cow<'a, str>>,
     /// The state of a connection.
-    pub socket_state: Option<&'a str>,
+    pub socket_state: Option<Cow<'a, str>>,
     /// Bytes that were received and not read.
     pub receive_queue: Option<u64>,
     /// Bytes that were written and not acknowledged.
     pub send_queue: Option<u64>,
     /// Path of a file or of a unix socket.
-    pub path: Option<&'a str>,
+    pub path: Option<Cow<'a, str>>,
+    /// What its thread does in the kernel, of a system call and of C; null where that was not asked for. The keys
+    /// for a descriptor are those of the first one that the call is about.
+    pub system_call: Option<WaitCall<'a>>,
+    /// The innermost C function, of C; null where its thread did not show it.
+    pub c_function: Option<WaitFunction<'a>>,
     /// When it ends by itself, in ns from now; negative where that time has come. Null where it does not.
     pub deadline_ns: Option<i64>,
     /// Id of the other goroutine, of a coroutine.
     pub partner_id: Option<u64>,
+}
+
+/// What a thread does in the kernel.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct WaitCall<'a> {
+    /// in_call; blocked, but in no system call, as in a page fault; running; moved, it went on while it was looked
+    /// at; unknown. Open enumeration.
+    pub activity: &'static str,
+    /// Number of the system call, in the table of the program's architecture; null unless it is in one.
+    pub number: Option<u64>,
+    /// Its name; null where it is not known.
+    pub name: Option<&'static str>,
+    /// Its arguments as the kernel has them, six of a call whose name is not known.
+    pub arguments: Option<Vec<HexAddr>>,
+    /// The descriptors that it is about: those among its arguments, and those that it polls.
+    pub descriptors: Vec<WaitDescriptor<'a>>,
+}
+
+/// A descriptor of a system call. What does not apply, and what is not known, is null.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct WaitDescriptor<'a> {
+    /// The kernel's number of it.
+    pub fd: u32,
+    /// What it is.
+    pub descriptor: Option<Cow<'a, str>>,
+    /// The own address of a socket.
+    pub local: Option<Cow<'a, str>>,
+    /// The peer's address.
+    pub remote: Option<Cow<'a, str>>,
+    /// The state of a connection.
+    pub socket_state: Option<Cow<'a, str>>,
+    /// Bytes that were received and not read.
+    pub receive_queue: Option<u64>,
+    /// Bytes that were written and not acknowledged.
+    pub send_queue: Option<u64>,
+    /// Path of a file or of a unix socket.
+    pub path: Option<Cow<'a, str>>,
+}
+
+/// A function in C.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct WaitFunction<'a> {
+    /// Its name; null where the file does not have it.
+    pub name: Option<&'a str>,
+    /// Path of the library or program that it is in; null where it is in none.
+    pub library: Option<&'a str>,
+    /// Program counter.
+    pub pc: HexAddr,
+    /// How far that is in the function, or in the file where the name is not known, bytes.
+    pub offset: u64,
 }
 
 /// One case of a select.
@@ -161,9 +222,92 @@ pub(crate) fn waiting_on<'a>(snapshot: &'a Snapshot, goroutine: &model::Goroutin
         }
         Wait::Coroutine { partner } => out.partner_id = partner.map(|id| id.0),
         Wait::Unknown { why, .. } => out.unknown = Some(why.name()),
-        Wait::Syscall | Wait::C | Wait::Runtime => {}
+        Wait::Syscall | Wait::C => {
+            if let Some(outside) = snapshot.not_in_go.get(goroutine.addr) {
+                out.c_function = outside.c_function.as_ref().map(|frame| function(snapshot, frame));
+                let call = system_call(snapshot, outside);
+                if let Some(first) = call.descriptors.first() {
+                    out.set_descriptor(first.clone());
+                }
+                out.system_call = Some(call);
+            }
+        }
+        Wait::Runtime => {}
     }
     Some(out)
+}
+
+impl<'a> WaitingOn<'a> {
+    fn set_descriptor(&mut self, of: WaitDescriptor<'a>) {
+        self.fd = Some(of.fd);
+        (self.descriptor, self.local, self.remote) = (of.descriptor, of.local, of.remote);
+        (self.socket_state, self.path) = (of.socket_state, of.path);
+        (self.receive_queue, self.send_queue) = (of.receive_queue, of.send_queue);
+    }
+}
+
+impl<'a> WaitDescriptor<'a> {
+    fn of(fd: u32, details: Option<Cow<'a, DescriptorDetails>>) -> Self {
+        match details {
+            None => Self { fd, ..Self::default() },
+            Some(Cow::Borrowed(details)) => {
+                let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+                Self {
+                    descriptor: Some(Cow::Borrowed(details.what.as_str())),
+                    local: text(&details.local),
+                    remote: text(&details.remote),
+                    socket_state: text(&details.state),
+                    path: text(&details.path),
+                    receive_queue: details.receive_queue,
+                    send_queue: details.send_queue,
+                    fd,
+                }
+            }
+            Some(Cow::Owned(details)) => Self {
+                descriptor: Some(details.what.into()),
+                local: details.local.map(Cow::Owned),
+                remote: details.remote.map(Cow::Owned),
+                socket_state: details.state.map(Cow::Owned),
+                path: details.path.map(Cow::Owned),
+                receive_queue: details.receive_queue,
+                send_queue: details.send_queue,
+                fd,
+            },
+        }
+    }
+}
+
+/// What the thread of a goroutine does that is not in Go.
+fn system_call<'a>(snapshot: &'a Snapshot, outside: &Outside) -> WaitCall<'a> {
+    let arch = snapshot.arch();
+    let call = match outside.activity {
+        Activity::In(call) => Some(call),
+        _ => None,
+    };
+    let arguments = |call: SystemCall| {
+        let count = signature(arch, call.number).map_or(call.arguments.len(), |of| of.parameters.len());
+        call.arguments.iter().take(count).map(|argument| HexAddr(Addr(*argument))).collect()
+    };
+    let descriptors = outside.descriptors(arch).filter_map(|fd| {
+        let details = snapshot.descriptors.get(fd).and_then(DescriptorDetails::of);
+        Some(WaitDescriptor::of(u32::try_from(fd).ok()?, details.map(Cow::Owned)))
+    });
+    WaitCall {
+        activity: outside.activity.name(),
+        number: call.map(|call| call.number),
+        name: call.and_then(|call| call.name(arch)),
+        arguments: call.map(arguments),
+        descriptors: descriptors.collect(),
+    }
+}
+
+fn function<'a>(snapshot: &'a Snapshot, frame: &ForeignFrame) -> WaitFunction<'a> {
+    WaitFunction {
+        name: frame.function.map(|name| snapshot.symbols.str(name)),
+        library: Some(snapshot.symbols.str(frame.object)).filter(|path| !path.is_empty()),
+        pc: HexAddr(frame.pc),
+        offset: frame.offset,
+    }
 }
 
 /// How far it is from one time to another, ns.
@@ -233,13 +377,7 @@ pub(crate) fn of_object<'a>(snapshot: &'a Snapshot, object: &'a WaitObject) -> W
         ObjectState::Cond { .. } => {}
         ObjectState::Semaphore { value } => out.value = Some(*value),
         ObjectState::Descriptor { fd, details, .. } => {
-            out.fd = Some(*fd);
-            if let Some(details) = details {
-                out.descriptor = Some(&details.what);
-                (out.local, out.remote) = (details.local.as_deref(), details.remote.as_deref());
-                (out.socket_state, out.path) = (details.state.as_deref(), details.path.as_deref());
-                (out.receive_queue, out.send_queue) = (details.receive_queue, details.send_queue);
-            }
+            out.set_descriptor(WaitDescriptor::of(*fd, details.as_deref().map(Cow::Borrowed)));
         }
     }
     out

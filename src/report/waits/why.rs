@@ -6,7 +6,7 @@ use super::words;
 use crate::analysis::diagnosis::Likely;
 use crate::analysis::waits::{ById, Chain, ChainEnd, Cycle, WaitRow};
 use crate::analysis::{Diagnosis, Index, PlaceKind};
-use crate::model::{Goroutine, HolderEvidence, LikelyHolder, Wait, WaitKind};
+use crate::model::{Goroutine, HolderEvidence, LikelyHolder, LockOperation, Wait, WaitKind, WaitObjectId};
 use crate::report::clean::clean;
 use crate::report::findings;
 use crate::report::place::PlaceWords;
@@ -98,7 +98,7 @@ fn end(index: &Index<'_>, chain: &Chain) -> (Role, String) {
         ChainEnd::Outside(kind) => (Role::Plain, outside(kind, has_deadline(index, chain))),
         ChainEnd::Runtime(WaitKind::Coroutine) => (Role::Plain, "the other coroutine ends this wait".to_owned()),
         ChainEnd::Runtime(_) => (Role::Plain, "the runtime ends this wait".to_owned()),
-        ChainEnd::NoHolder => (Role::Plain, no_holder(index, chain).to_owned()),
+        ChainEnd::NoHolder => (Role::Plain, no_holder(index, chain)),
         ChainEnd::HolderGone => (Role::Plain, "that goroutine has ended".to_owned()),
         ChainEnd::Cycle(first) => {
             (Role::Bad, format!("likely held by goroutine {} again: a deadlock, if so", id(first)))
@@ -120,13 +120,34 @@ fn has_deadline(index: &Index<'_>, chain: &Chain) -> bool {
     matches!(last_wait(index, chain), Some(Wait::Poll { deadline_ns: Some(_), .. }))
 }
 
-fn no_holder(index: &Index<'_>, chain: &Chain) -> &'static str {
-    match last_wait(index, chain).map(|wait| index.snapshot().waits.kind(wait)) {
+fn no_holder(index: &Index<'_>, chain: &Chain) -> String {
+    let wait = last_wait(index, chain);
+    if let Some(Wait::Lock { object, operation }) = wait {
+        match (operation, writer(index, *object)) {
+            (LockOperation::WaitForReaders, _) => {
+                return "no other goroutine is known to hold a read lock: if this one does, it waits for itself"
+                    .to_owned();
+            }
+            (LockOperation::ReadLock, Some(writer)) => {
+                return format!("goroutine {} is to write first: it waits for the readers that are left", writer.id.0);
+            }
+            _ => {}
+        }
+    }
+    let text = match wait.map(|wait| index.snapshot().waits.kind(wait)) {
         Some(WaitKind::WaitGroup) => "any goroutine with a reference to it may call Done",
         Some(WaitKind::Cond) => "any goroutine with a reference to it may call Signal or Broadcast",
         Some(WaitKind::Semaphore) => "any goroutine with a reference to it may release it",
         _ => "no goroutine is known to hold it",
-    }
+    };
+    text.to_owned()
+}
+
+/// The goroutine that has locked an `RWMutex` to write, and waits for its readers.
+fn writer<'a>(index: &Index<'a>, mutex: WaitObjectId) -> Option<&'a Goroutine> {
+    let snapshot = index.snapshot();
+    let wait = Wait::Lock { object: mutex, operation: LockOperation::WaitForReaders };
+    snapshot.goroutines.iter().find(|goroutine| snapshot.waiting_on(goroutine) == Some(&wait))
 }
 
 fn outside(kind: WaitKind, has_deadline: bool) -> String {

@@ -1,6 +1,5 @@
 //! What goroutines wait on, in words. Everything is cleaned.
 
-use crate::addr::Arch;
 use crate::analysis::waits::WaitTable;
 use crate::model::Goroutine;
 use crate::model::{
@@ -91,13 +90,18 @@ pub(crate) fn state(snapshot: &Snapshot, object: &WaitObject) -> String {
                 parts.push(counted(mutex.readers.into(), "reader", "readers"));
             }
             if mutex.writer_pending {
-                parts.push(if mutex.readers > 0 { "a writer waits for them" } else { "locked by a writer" }.to_owned());
+                let text = match mutex.readers {
+                    0 => "locked by a writer",
+                    1 => "a writer waits for it",
+                    _ => "a writer waits for them",
+                };
+                parts.push(text.to_owned());
             }
             if mutex.waiting_readers > 0 {
-                parts.push(format!("{} wait to read", count(mutex.waiting_readers.into())));
+                parts.push(counted(mutex.waiting_readers.into(), "waits to read", "wait to read"));
             }
             if mutex.writers.waiters > 0 {
-                parts.push(format!("{} wait to write", count(mutex.writers.waiters.into())));
+                parts.push(counted(mutex.writers.waiters.into(), "waits to write", "wait to write"));
             }
             if parts.is_empty() {
                 parts.push("unlocked".to_owned());
@@ -167,8 +171,10 @@ pub(crate) fn waits(snapshot: &Snapshot, goroutine: &Goroutine) -> Option<String
     let wait = snapshot.waiting_on(goroutine)?;
     Some(match (wait, snapshot.not_in_go.get(goroutine.addr)) {
         (Wait::Syscall | Wait::C, Some(outside)) => {
-            let arch = if snapshot.target.arch == Arch::Arm64.name() { Arch::Arm64 } else { Arch::Amd64 };
-            format!("is in {}", descriptors::outside(outside, arch, &snapshot.descriptors, &snapshot.symbols))
+            format!(
+                "is in {}",
+                descriptors::outside(outside, snapshot.arch(), &snapshot.descriptors, &snapshot.symbols)
+            )
         }
         _ => waits_for(snapshot, wait),
     })

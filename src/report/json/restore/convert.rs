@@ -306,10 +306,11 @@ impl Restored {
         let uptime_ns = self.target.uptime_ns;
         let unstamped = LongestWaits::new(self.captured_at_unix_ns, last_gc, uptime_ns).of(WaitBound::Collection);
         let mut watched = WatchedWaits::default();
-        let mut waits = RestoredWaits::new(&mut self.symbols, monotonic_ns);
+        let arch = Arch::of_name(self.target.arch);
+        let mut waits = RestoredWaits::new(&mut self.symbols, monotonic_ns, arch);
         for (goroutine, later) in self.goroutines.iter_mut().zip(&self.later) {
             goroutine.m = later.m.and_then(|id| ms.get(&id)).copied();
-            goroutine.waiting_on = later.waiting_on.as_deref().and_then(|wait| waits.add(wait));
+            goroutine.waiting_on = later.waiting_on.as_deref().and_then(|wait| waits.add(goroutine.addr, wait));
             let since = |ns: u64| monotonic_ns.checked_sub(ns).and_then(NonZeroU64::new);
             match later.age {
                 Some(age) if age.is_measured() => {
@@ -331,7 +332,7 @@ impl Restored {
                 }
             }
         }
-        let waits = waits.waits;
+        let (waits, not_in_go, descriptors) = waits.finish();
         // Whatever order they were asked for in.
         self.goroutines.sort_by_key(|goroutine| (goroutine.status.is_dead(), goroutine.id, goroutine.addr));
         let listed = self.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead()).count() as u64;
@@ -352,8 +353,8 @@ impl Restored {
             dead_goroutines: self.dead,
             wait_reasons: self.wait_reasons,
             waits,
-            not_in_go: Default::default(),
-            descriptors: Default::default(),
+            not_in_go,
+            descriptors,
             watched,
             traceback: None,
             death: self.death.map(|death| model::Death { process: self.target.pid, ..death }),

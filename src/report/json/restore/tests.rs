@@ -7,10 +7,13 @@ use crate::addr::Addr;
 use crate::analysis::{Answer, Index, Request};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{
-    Death, DeathKind, DeathSignal, Goid, PanicValue, Snapshot, StackKind, StackState, Status, WarningCode, WatchedWaits,
+    Activity, Death, DeathKind, DeathSignal, Descriptor, ForeignFrame, Goid, NotInGo, Outside, PanicValue, Snapshot,
+    StackKind, StackState, Status, SystemCall, Wait, WarningCode, WatchedWaits,
 };
+use crate::process::descriptor::{Pipe, Protocol, Socket, SocketName, SocketState};
 use crate::report::json::ReadBackError;
 use crate::report::json::{JsonOptions, write};
+use crate::report::waits::words;
 
 fn made_up() -> Snapshot {
     let mut builder = SnapshotBuilder::new();
@@ -84,6 +87,84 @@ fn what_is_read_back_is_written_again() {
     let restored = snapshot(first.as_bytes()).unwrap();
     assert_eq!(document(&restored), first);
     assert!(!restored.is_complete() && restored.goroutines.len() == 4);
+}
+
+/// A system call, C, and what is known of their descriptors.
+#[test]
+fn system_calls_come_back() {
+    let mut builder = SnapshotBuilder::new();
+    for id in 1..=5 {
+        builder.add(&GoroutineSpec { id, status: Status::Syscall, ..Default::default() });
+    }
+    let mut read = builder.build();
+    let symbols = Arc::make_mut(&mut read.symbols);
+    let (function, object) = (symbols.intern_str("poll"), symbols.intern_str("/lib/libc.so.6"));
+    let in_call = |number, arguments| Activity::In(SystemCall { number, arguments });
+    let ends = [
+        // read, poll, and one that nobody has; addresses are above what JavaScript's numbers hold.
+        (Wait::Syscall, in_call(0, [7, u64::MAX - 5, 4096, 0, 0, 0]), vec![]),
+        (Wait::C, in_call(7, [0xc000, 2, u64::MAX, 0, 0, 0]), vec![8, 9]),
+        (Wait::Syscall, in_call(99_999, [1, 2, 3, 4, 5, 6]), vec![]),
+        (Wait::Syscall, Activity::Running, vec![]),
+    ];
+    let mut outside = Vec::new();
+    for (goroutine, (wait, activity, polled)) in read.goroutines.iter_mut().zip(ends) {
+        let in_c = wait == Wait::C;
+        let frame = ForeignFrame { function: Some(function), object, pc: Addr(0x7f00_0000_0010), offset: 0x10 };
+        let c_function = in_c.then_some(frame);
+        outside.push(Outside { goroutine: goroutine.addr, in_c, activity, c_function, polled });
+        goroutine.waiting_on = Some(read.waits.add(wait));
+    }
+    // Nothing is known of what the last one does.
+    read.goroutines[4].waiting_on = Some(read.waits.add(Wait::Syscall));
+    read.not_in_go = NotInGo::new(outside, None);
+    let socket = Socket {
+        protocol: Some(Protocol::Tcp),
+        local: Some(SocketName::Ip("10.0.0.3:41234".parse().unwrap())),
+        remote: Some(SocketName::Ip("10.0.0.7:5432".parse().unwrap())),
+        state: Some(SocketState::Established),
+        receive_queue: Some(3),
+        ..Socket::unknown(0)
+    };
+    let pipe = Descriptor::Pipe(Pipe { inode: 0, end: None });
+    read.descriptors = [(7, Descriptor::Socket(socket)), (9, pipe)].into_iter().collect();
+
+    let written = document(&read);
+    let json: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let of = |at: usize| &json["goroutines"]["list"][at]["waiting_on"];
+    let call = &of(0)["system_call"];
+    assert_eq!((&call["number"], &call["name"]), (&0.into(), &"read".into()));
+    assert_eq!(call["arguments"], serde_json::json!(["0x7", "0xfffffffffffffffa", "0x1000"]));
+    assert_eq!(call["descriptors"][0]["remote"], "10.0.0.7:5432");
+    assert_eq!((&of(0)["fd"], &of(0)["remote"]), (&7.into(), &"10.0.0.7:5432".into()));
+    let fds = of(1)["system_call"]["descriptors"].as_array().unwrap();
+    let fds: Vec<_> = fds.iter().map(|one| (&one["fd"], &one["descriptor"])).collect();
+    assert_eq!(fds, [(&8.into(), &serde_json::Value::Null), (&9.into(), &"pipe".into())]);
+    assert_eq!(
+        (&of(1)["c_function"]["name"], &of(1)["c_function"]["library"]),
+        (&"poll".into(), &"/lib/libc.so.6".into())
+    );
+    assert_eq!(of(2)["system_call"]["arguments"].as_array().unwrap().len(), 6);
+    assert_eq!(
+        (&of(3)["system_call"]["activity"], &of(3)["system_call"]["number"]),
+        (&"running".into(), &serde_json::Value::Null)
+    );
+    assert!(of(4)["system_call"].is_null() && of(4)["kind"] == "syscall");
+
+    let back = snapshot(written.as_bytes()).unwrap();
+    assert_eq!(document(&back), written);
+    assert_eq!(back.descriptors, read.descriptors);
+    let words = |snapshot: &Snapshot| -> Vec<String> {
+        snapshot.goroutines.iter().filter_map(|goroutine| words::waits(snapshot, goroutine)).collect()
+    };
+    assert_eq!(words(&back), words(&read));
+    assert_eq!(
+        words(&back)[0],
+        "is in read(7 → TCP 10.0.0.3:41234 → 10.0.0.7:5432 ESTABLISHED, 0xfffffffffffffffa, 4096)"
+    );
+    // Words and numbers that this gospy does not know.
+    let odd = written.replace("\"in_call\"", "\"elsewhere\"").replace("\"0x7\"", "\"seven\"");
+    assert_eq!(words(&snapshot(odd.as_bytes()).unwrap())[0], "is in unknown");
 }
 
 #[test]

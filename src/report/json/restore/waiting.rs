@@ -1,15 +1,20 @@
 //! What goroutines wait for, read back.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
 use super::convert::address;
-use crate::addr::Addr;
+use crate::addr::{Addr, Arch};
 use crate::model::wait::{
     Channel, ChannelTimer, DescriptorDetails, Direction, HolderEvidence, LikelyHolder, LockOperation, MutexState,
     ObjectState, RwMutexState, SelectCase, TimerSource, WaitUnknown,
 };
-use crate::model::{Goid, SymbolPool, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, Waits};
+use crate::model::{
+    Activity, Descriptor, Descriptors, ForeignFrame, Goid, NotInGo, Outside, SymbolPool, SystemCall, Wait, WaitId,
+    WaitKind, WaitObject, WaitObjectId, Waits,
+};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -45,8 +50,41 @@ pub(super) struct WaitingOn {
     receive_queue: Option<u64>,
     send_queue: Option<u64>,
     path: Option<String>,
+    system_call: Option<WaitCall>,
+    c_function: Option<WaitFunction>,
     deadline_ns: Option<i64>,
     partner_id: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WaitCall {
+    activity: String,
+    number: Option<u64>,
+    arguments: Option<Vec<String>>,
+    descriptors: Vec<WaitDescriptor>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WaitDescriptor {
+    fd: i32,
+    descriptor: Option<String>,
+    local: Option<String>,
+    remote: Option<String>,
+    socket_state: Option<String>,
+    receive_queue: Option<u64>,
+    send_queue: Option<u64>,
+    path: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WaitFunction {
+    name: Option<String>,
+    library: Option<String>,
+    pc: String,
+    offset: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,17 +124,36 @@ pub(super) struct RestoredWaits<'p> {
     /// The snapshot's time, ns by the clock that it was given.
     now_ns: u64,
     objects: FxHashMap<(Addr, WaitKind), WaitObjectId>,
+    arch: Arch,
+    outside: Vec<Outside>,
+    descriptors: BTreeMap<i32, Descriptor>,
 }
 
 impl<'p> RestoredWaits<'p> {
-    pub(super) fn new(pool: &'p mut SymbolPool, now_ns: u64) -> Self {
-        Self { waits: Waits::default(), pool, now_ns, objects: FxHashMap::default() }
+    pub(super) fn new(pool: &'p mut SymbolPool, now_ns: u64, arch: Arch) -> Self {
+        Self {
+            waits: Waits::default(),
+            pool,
+            now_ns,
+            objects: FxHashMap::default(),
+            arch,
+            outside: Vec::new(),
+            descriptors: BTreeMap::new(),
+        }
     }
 
-    /// What a goroutine waited for; `None` for a kind that this gospy does not know.
-    pub(super) fn add(&mut self, document: &WaitingOn) -> Option<WaitId> {
+    /// All waits, the goroutines that were not in Go, and the descriptors of their system calls.
+    pub(super) fn finish(self) -> (Waits, NotInGo, Descriptors) {
+        (self.waits, NotInGo::new(self.outside, None), self.descriptors.into_iter().collect())
+    }
+
+    /// What the goroutine at `addr` waited for; `None` for a kind that this gospy does not know.
+    pub(super) fn add(&mut self, addr: Addr, document: &WaitingOn) -> Option<WaitId> {
         let kind = WaitKind::ALL.into_iter().find(|kind| kind.name() == document.kind)?;
         let wait = self.wait(kind, document);
+        if let (Wait::Syscall | Wait::C, Some(call)) = (&wait, &document.system_call) {
+            self.add_outside(addr, wait == Wait::C, call, document.c_function.as_ref());
+        }
         Some(self.waits.add(wait))
     }
 
@@ -132,6 +189,39 @@ impl<'p> RestoredWaits<'p> {
                 None => Wait::Unknown { kind, why: WaitUnknown::NotFound },
             },
         }
+    }
+
+    fn add_outside(&mut self, goroutine: Addr, in_c: bool, of: &WaitCall, function: Option<&WaitFunction>) {
+        let call = of.number.map(|number| {
+            let mut arguments = [0; 6];
+            for (argument, text) in arguments.iter_mut().zip(of.arguments.iter().flatten()) {
+                *argument = address(text).0;
+            }
+            SystemCall { number, arguments }
+        });
+        let own: Vec<i32> = call.map(|call| call.descriptors(self.arch).collect()).unwrap_or_default();
+        let polled = of.descriptors.iter().map(|descriptor| descriptor.fd).filter(|fd| !own.contains(fd)).collect();
+        for known in &of.descriptors {
+            let Some(what) = known.descriptor.clone() else { continue };
+            let details = DescriptorDetails {
+                what,
+                state: known.socket_state.clone(),
+                local: known.local.clone(),
+                remote: known.remote.clone(),
+                receive_queue: known.receive_queue,
+                send_queue: known.send_queue,
+                path: known.path.clone(),
+            };
+            self.descriptors.insert(known.fd, details.to_descriptor());
+        }
+        let c_function = function.map(|function| ForeignFrame {
+            function: function.name.as_deref().map(|name| self.pool.intern_str(name)),
+            object: self.pool.intern_str(function.library.as_deref().unwrap_or_default()),
+            pc: address(&function.pc),
+            offset: function.offset,
+        });
+        let activity = Activity::of_name(&of.activity, call);
+        self.outside.push(Outside { goroutine, in_c, activity, c_function, polled });
     }
 
     fn time(&self, left: i64) -> u64 {

@@ -44,29 +44,46 @@ pub(crate) fn read_channels(
         .chunk_by(|a, b| a.object == b.object)
         .filter_map(|same| Some((Addr(same.first()?.object), ())))
         .collect();
-    let mut found: Vec<(Addr, Hchan)> = Vec::with_capacity(jobs.len());
-    frontier.jobs(&mut jobs, layout.size as usize, |addr, (), bytes| {
-        found.extend(Hchan::parse(addr, bytes, layout).map(|hchan| (addr, hchan)));
-    })?;
     let mut strangers = Strangers { target, layout: sudog, known: FxHashMap::default() };
-    let mut found = found.into_iter().peekable();
-    for group in queued.chunk_by_mut(|a, b| a.object == b.object) {
-        let Some(addr) = group.first().map(|one| Addr(one.object)) else { continue };
-        let hchan = found.next_if(|(at, _)| *at == addr).map(|(_, hchan)| hchan).filter(can_be);
-        let Some(hchan) = hchan else {
-            each(addr, None, group);
-            continue;
-        };
-        let receivers = strangers.walk(hchan.first_receiver, addr.0, group, Direction::Receive)?;
-        let senders = strangers.walk(hchan.first_sender, addr.0, group, Direction::Send)?;
-        each(addr, Some(Channel { hchan, senders, receivers }), group);
+    let mut groups = queued.chunk_by_mut(|a, b| a.object == b.object);
+    let mut failed = None;
+    // Both are in the order of their addresses.
+    frontier.jobs(&mut jobs, layout.size as usize, |addr, (), bytes| {
+        for group in groups.by_ref() {
+            let at = group.first().map(|one| one.object);
+            let hchan = Hchan::parse(addr, bytes, layout).filter(|hchan| at == Some(addr.0) && can_be(hchan));
+            let channel = hchan.and_then(|hchan| match strangers.walk_both(&hchan, addr.0, group) {
+                Ok([receivers, senders]) => Some(Channel { hchan, senders, receivers }),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    None
+                }
+            });
+            each(Addr(at.unwrap_or(addr.0)), channel, group);
+            // Those before it cannot be read.
+            if at == Some(addr.0) {
+                break;
+            }
+        }
+    })?;
+    for group in groups {
+        each(group.first().map_or(Addr(0), |one| Addr(one.object)), None, group);
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Whether these can be the fields of a channel.
 fn can_be(hchan: &Hchan) -> bool {
     hchan.qcount <= hchan.dataqsiz && hchan.closed <= 1 && hchan.elemtype != 0
+}
+
+/// The index of a sudog in `group`, which is sorted by sudogs: first of all at `near`, since those that were queued
+/// one after the other often lie so too.
+fn position(group: &[Queued], near: usize, sudog: u64) -> Option<usize> {
+    match group.get(near) {
+        Some(one) if one.sudog == sudog => Some(near),
+        _ => group.binary_search_by_key(&sudog, |one| one.sudog).ok(),
+    }
 }
 
 /// Sudogs that belong to no goroutine that was read.
@@ -78,6 +95,12 @@ struct Strangers<'a> {
 }
 
 impl Strangers<'_> {
+    /// Follows both queues of a channel: how many wait to receive, and to send.
+    fn walk_both(&mut self, hchan: &Hchan, addr: u64, group: &mut [Queued]) -> Result<[Option<u64>; 2], ReadError> {
+        let receivers = self.walk(hchan.first_receiver, addr, group, Direction::Receive)?;
+        Ok([receivers, self.walk(hchan.first_sender, addr, group, Direction::Send)?])
+    }
+
     /// Follows a queue from `first`, notes its direction in those of `group` that are in it, and counts.
     fn walk(
         &mut self,
@@ -87,8 +110,11 @@ impl Strangers<'_> {
         direction: Direction,
     ) -> Result<Option<u64>, ReadError> {
         let (mut at, mut count, mut foreign) = (first, 0_u64, 0_usize);
+        let mut near = 0;
         while at != 0 {
-            let next = match group.binary_search_by_key(&at, |one| one.sudog).ok().and_then(|n| group.get_mut(n)) {
+            let found = position(group, near, at);
+            near = found.map_or(near, |n| n + 1);
+            let next = match found.and_then(|n| group.get_mut(n)) {
                 // In a loop, or in both queues.
                 Some(one) if one.direction.is_some() => return Ok(None),
                 Some(one) => {

@@ -8,12 +8,12 @@ use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::sudog::{Sudog, SudogLayout};
 
 /// Most cases of one `select` that are followed. Go allows 65,536; each costs a step of all together.
-const MAX_CASES: u32 = 1024;
+const MAX_CASES: u16 = 1024;
 
-/// One sudog of a goroutine, which says what it is queued at.
+/// One sudog of a goroutine, which says what channel it is queued at. There may be millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Queued {
-    /// Address of the channel, the semaphore or the `notifyList`.
+    /// Address of the channel.
     pub object: u64,
     /// Address of the sudog.
     pub sudog: u64,
@@ -22,26 +22,39 @@ pub(crate) struct Queued {
     /// Number of the waiter, as the caller counts.
     pub waiter: u32,
     /// Number of the case of a `select`, as the runtime orders them; 0 else.
-    pub order: u32,
-    /// Whether the waiter has no further cases.
-    pub is_last: bool,
+    pub order: u16,
+    /// What the waiter does.
+    pub part: Part,
     /// In which of a channel's queues it was found.
     pub direction: Option<Direction>,
 }
 
-/// What a waiter's sudogs are to be.
+const _: () = assert!(size_of::<Queued>() == 32);
+
+/// What a sudog stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The one operation of its goroutine.
+    Only(Direction),
+    /// A case of a `select`, which has further ones.
+    Case,
+    /// The last case of a `select`.
+    LastCase,
+}
+
+/// A goroutine that is queued at channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     /// Its address.
     pub g: u64,
-    /// Whether its sudogs are queued at channels, rather than at a semaphore or a `sync.Cond`.
-    pub channels: bool,
-    /// Whether it has one for each case of a `select`.
-    pub selects: bool,
+    /// Its number, as the caller counts.
+    pub number: u32,
+    /// What it does; `None` for a `select`, which has a sudog for each of its cases.
+    pub operation: Option<Direction>,
 }
 
-/// Reads the sudogs whose addresses are in `firsts` with the numbers of their waiters, and those that follow for
-/// further cases. Adds to `queued` those that name their waiter, and reports with `bad` the waiters of others.
+/// Reads the sudogs of waiters, whose first ones' addresses are in `firsts`, and those that follow for further
+/// cases. Adds to `queued` those that name their waiter, and reports with `bad` the waiters of others.
 /// What cannot be read is left out.
 ///
 /// # Errors
@@ -49,46 +62,45 @@ pub(crate) struct Waiter {
 pub(crate) fn read_sudogs(
     frontier: &mut Frontier<'_>,
     layout: &SudogLayout,
-    firsts: impl IntoIterator<Item = (Addr, u32)>,
-    waiter: impl Fn(u32) -> Option<Waiter>,
+    firsts: Vec<(Addr, Waiter)>,
     queued: &mut Vec<Queued>,
     mut bad: impl FnMut(u32, WaitUnknown),
 ) -> Result<(), ReadError> {
-    let mut jobs: Vec<(Addr, (u32, u32))> = firsts.into_iter().map(|(addr, number)| (addr, (number, 0))).collect();
+    queued.reserve(firsts.len());
+    let mut jobs = firsts;
+    let mut order = 0;
     while !jobs.is_empty() {
-        let mut next: Vec<(Addr, (u32, u32))> = Vec::new();
-        frontier.jobs(&mut jobs, layout.size as usize, |addr, (number, order), bytes| {
-            let Some(waiter) = waiter(number) else { return };
-            let parsed = Sudog::parse(addr, bytes, layout).filter(|sudog| sudog.g == waiter.g);
-            let at = |sudog: Sudog| {
-                let Sudog { channel, elem, .. } = sudog;
-                let object = if waiter.channels { channel } else { elem };
-                let fits = object != 0 && (waiter.channels || channel == 0) && sudog.is_select == waiter.selects;
-                fits.then_some((sudog, object))
-            };
-            let Some((sudog, object)) = parsed.and_then(at) else {
+        let mut next: Vec<(Addr, Waiter)> = Vec::new();
+        frontier.jobs(&mut jobs, layout.size as usize, |addr, waiter, bytes| {
+            let Waiter { g, number, operation } = waiter;
+            let fits = |sudog: &Sudog| sudog.g == g && sudog.channel != 0 && sudog.is_select == operation.is_none();
+            let Some(sudog) = Sudog::parse(addr, bytes, layout).filter(fits) else {
                 bad(number, WaitUnknown::Malformed);
                 return;
             };
-            // Of a semaphore's sudog it is the next goroutine's.
-            let link = if waiter.selects { sudog.waitlink } else { 0 };
+            let part = match operation {
+                Some(direction) => Part::Only(direction),
+                None if sudog.waitlink == 0 => Part::LastCase,
+                None => Part::Case,
+            };
             queued.push(Queued {
-                object,
+                object: sudog.channel,
                 sudog: addr.0,
                 next: sudog.next,
                 waiter: number,
                 order,
-                is_last: link == 0,
+                part,
                 direction: None,
             });
-            if link == 0 {
+            if part != Part::Case {
             } else if order + 1 < MAX_CASES {
-                next.push((Addr(link), (number, order + 1)));
+                next.push((Addr(sudog.waitlink), waiter));
             } else {
                 bad(number, WaitUnknown::Limit);
             }
         })?;
         jobs = next;
+        order = order.saturating_add(1);
     }
     Ok(())
 }

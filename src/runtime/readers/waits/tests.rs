@@ -3,7 +3,7 @@ use rustc_hash::FxHashMap;
 
 use super::channels::{Channel, read_channels};
 use super::parked::{Coroutine, Descriptor, List, Parked, Semaphore, search, try_words};
-use super::sudogs::{Queued, Waiter, read_sudogs};
+use super::sudogs::{Part, Queued, Waiter, read_sudogs};
 use super::{BUDGET, timers};
 use crate::addr::{Addr, Arch};
 use crate::model::wait::{ChannelTimer, Direction, TimerSource, WaitUnknown};
@@ -70,11 +70,12 @@ impl Program {
     /// The sudogs of the goroutines `0..count`, and who has none that is right.
     fn queued(&self, count: u32, selects: bool) -> (Vec<Queued>, Vec<(u32, WaitUnknown)>) {
         let (mut queued, mut bad) = (Vec::new(), Vec::new());
-        let firsts = (0..count).map(|n| (Addr(sudog(n.into())), n));
-        let waiter = |n: u32| Some(Waiter { g: G + u64::from(n), channels: true, selects });
+        let operation = (!selects).then_some(Direction::Receive);
+        let waiter = |number| Waiter { g: G + u64::from(number), number, operation };
+        let firsts = (0..count).map(|n| (Addr(sudog(n.into())), waiter(n))).collect();
         let mut frontier = Frontier::new(&self.target, BUDGET);
         let sudog = self.layout.sudog.as_ref().unwrap();
-        read_sudogs(&mut frontier, sudog, firsts, waiter, &mut queued, |n, why| bad.push((n, why))).unwrap();
+        read_sudogs(&mut frontier, sudog, firsts, &mut queued, |n, why| bad.push((n, why))).unwrap();
         (queued, bad)
     }
 
@@ -181,8 +182,8 @@ fn cases_are_followed_for_a_limited_number_of_steps() {
     }
     program.put(sudog(0), "runtime.sudog", "waitlink", sudog(1));
     let (queued, bad) = program.queued(1, true);
-    let orders: Vec<(u32, bool)> = queued.iter().map(|one| (one.order, one.is_last)).collect();
-    assert_eq!((orders, bad.len()), (vec![(0, false), (1, true)], 0));
+    let orders: Vec<(u16, Part)> = queued.iter().map(|one| (one.order, one.part)).collect();
+    assert_eq!((orders, bad.len()), (vec![(0, Part::Case), (1, Part::LastCase)], 0));
     program.put(sudog(1), "runtime.sudog", "waitlink", sudog(0));
     let (queued, bad) = program.queued(1, true);
     assert_eq!((queued.len(), bad), (1024, vec![(0, WaitUnknown::Limit)]));
