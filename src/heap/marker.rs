@@ -84,7 +84,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<'a> Marker<'a> {
     /// Nothing is marked yet. `minor` is the minor version of Go.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         target: &'a dyn Target,
         layout: &'a HeapLayout,
         minor: u32,
@@ -114,13 +114,13 @@ impl<'a> Marker<'a> {
 
     /// The spans that it marks.
     #[must_use]
-    pub fn spans(&self) -> &'a Spans {
+    pub(crate) fn spans(&self) -> &'a Spans {
         self.spans
     }
 
     /// What it takes, bytes, with the spans.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         8 * (self.marks.len() + self.scans.len()) + self.queued.len() + self.spans.memory()
     }
 
@@ -154,7 +154,7 @@ impl<'a> Marker<'a> {
     }
 
     /// Marks the object that `addr` points to, if it points to one.
-    pub fn mark(&self, addr: u64) {
+    pub(crate) fn mark(&self, addr: u64) {
         if let Some(span) = self.mark_at(addr) {
             locked(&self.queue).spans.push_back(span);
         }
@@ -164,7 +164,7 @@ impl<'a> Marker<'a> {
     ///
     /// # Errors
     /// When the target could not be read.
-    pub fn mark_maybe(&self, addr: u64) -> Result<(), ReadError> {
+    pub(crate) fn mark_maybe(&self, addr: u64) -> Result<(), ReadError> {
         if let Some(span) = self.maybe_at(addr)? {
             locked(&self.queue).spans.push_back(span);
         }
@@ -213,7 +213,7 @@ impl<'a> Marker<'a> {
     }
 
     /// From now on the object that holds `addr` may be marked, but what it points to is not followed.
-    pub fn never_scan(&self, addr: u64) {
+    pub(crate) fn never_scan(&self, addr: u64) {
         if let Some(object) = self.spans.find(addr)
             && let Some(word) = self.scan_word(object)
         {
@@ -222,7 +222,7 @@ impl<'a> Marker<'a> {
     }
 
     /// Marks the object that holds `addr`, and follows it even if it was not to be.
-    pub fn scan(&self, addr: u64) {
+    pub(crate) fn scan(&self, addr: u64) {
         let Some(object) = self.spans.find(addr) else { return };
         if let Some(word) = self.scan_word(object) {
             word.fetch_and(!(1 << (object.index % 64)), SeqCst);
@@ -251,7 +251,7 @@ impl<'a> Marker<'a> {
     ///
     /// # Errors
     /// When the target could not be read.
-    pub fn drain(&self, threads: usize) -> Result<(), ReadError> {
+    pub(crate) fn drain(&self, threads: usize) -> Result<(), ReadError> {
         if locked(&self.queue).spans.is_empty() {
             return Ok(());
         }
@@ -270,7 +270,7 @@ impl<'a> Marker<'a> {
 
     /// What it has cost and found so far.
     #[must_use]
-    pub fn stats(&self) -> MarkStats {
+    pub(crate) fn stats(&self) -> MarkStats {
         MarkStats {
             objects: self.marks.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum(),
             bytes_read: self.bytes_read.load(Relaxed),
@@ -289,7 +289,7 @@ impl<'a> Marker<'a> {
 
     /// Bytes of all objects that are marked.
     #[must_use]
-    pub fn marked_bytes(&self) -> u64 {
+    pub(crate) fn marked_bytes(&self) -> u64 {
         let of = |span: &Span| {
             let count: u64 = self.bits(span).0.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum();
             count * span.size()

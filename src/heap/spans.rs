@@ -280,24 +280,11 @@ impl Spans {
     /// The object that holds the byte at `addr`; `None` where that is none of the heap's.
     #[inline]
     #[must_use]
-    pub fn find(&self, addr: u64) -> Option<ObjectId> {
+    pub(crate) fn find(&self, addr: u64) -> Option<ObjectId> {
         let span = self.pages.get(addr)?;
         let record = self.spans.get(span as usize)?;
         let index = record.index(addr.wrapping_sub(record.base))?;
         Some(ObjectId { span, index })
-    }
-
-    /// Where an object starts.
-    #[must_use]
-    pub fn start(&self, object: ObjectId) -> Option<Addr> {
-        let span = self.spans.get(object.span as usize)?;
-        Some(Addr(span.base.wrapping_add(span.offset(object.index))))
-    }
-
-    /// Size of an object as the runtime allocates it, bytes.
-    #[must_use]
-    pub fn size(&self, object: ObjectId) -> Option<u64> {
-        self.spans.get(object.span as usize).map(Span::size)
     }
 
     /// All of them, in the order of their numbers, which is that of their addresses.
@@ -313,31 +300,25 @@ impl Spans {
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spans.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
     }
 
     /// Entries of the list that cannot be a span, and were left out.
     #[must_use]
-    pub fn odd(&self) -> u64 {
+    pub(crate) fn odd(&self) -> u64 {
         self.odd
     }
 
     /// Bytes of all spans, and of those whose objects have pointers.
     #[must_use]
-    pub fn bytes(&self) -> (u64, u64) {
+    pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.bytes, self.scannable)
     }
 
     /// What they take in gospy, bytes, without mark bits.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.mspans.capacity() * 8 + self.pages.bytes()
     }
 

