@@ -1,5 +1,5 @@
-//! The goroutines as the mark sees them: which can run, and which wait for something that somebody would have
-//! to reach.
+//! The goroutines as the mark sees them: which can run, and which wait for something that another one
+//! would have to reach.
 //!
 //! The rules of the runtime's own profile of leaked goroutines (`isMaybeRunnable` in runtime/mgc.go, 1.26 and
 //! 1.27). One that is not certain to wait is taken for one that can run.
@@ -29,18 +29,18 @@ pub(super) enum Stands {
     Running,
 }
 
-/// What its wait reason says of who can end the wait.
+/// What its wait reason says of what can end the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocked {
     /// It can run, or something outside of the heap can wake it.
     No,
-    /// Nobody: a nil channel, or a select without cases.
+    /// Nothing: a nil channel, or a select without cases.
     ForEver,
-    /// Who reaches one of the channels in its sudogs.
+    /// What reaches one of the channels in its sudogs.
     Channels,
-    /// Who reaches the semaphore in its sudog.
+    /// What reaches the semaphore in its sudog.
     Semaphore,
-    /// Who reaches the `sync.Cond`.
+    /// What reaches the `sync.Cond`.
     Cond,
 }
 

@@ -12,7 +12,7 @@ use crate::runtime::mirror::special::{
 };
 use crate::runtime::mirror::sudog::SudogLayout;
 
-/// Layouts of what the heap is walked by. They are resolved when somebody asks for the heap, and not with the
+/// Layouts of what the heap is walked by. They are resolved when the heap is read, and not with the
 /// layouts that every reader needs.
 #[derive(Clone, Debug)]
 pub struct HeapLayout {

@@ -1,8 +1,8 @@
-//! One pass over the heap: which goroutines wait for what nobody who can still run can reach.
+//! One pass over the heap: which goroutines wait for what no goroutine that can still run can reach.
 //!
 //! What variables, timers, finalizers and goroutines that can run point to is marked. A goroutine that waits is
 //! itself one that can run once something that it waits for is marked, or is not on the heap; then its stack
-//! counts too, and so on until nothing changes. The rest is leaked: nobody can send, close, unlock or signal
+//! counts too, and so on until nothing changes. The rest is leaked: nothing can send, close, unlock or signal
 //! any more. gs and sudogs are met by the mark, since lists of the runtime hold them all, but not followed.
 //!
 //! The result is a proof if nothing moved during the pass, and a suspicion otherwise; see [`super::proof`].
@@ -63,7 +63,7 @@ pub struct LeakedGoroutine {
 pub struct PassStats {
     /// Goroutines that are not dead.
     pub goroutines: u64,
-    /// Those that wait for something that somebody would have to reach.
+    /// Those that wait for something by which another goroutine would have to wake them.
     pub candidates: u64,
     /// How often the mark went on because of goroutines that turned out to be able to run.
     pub rounds: u64,
@@ -90,7 +90,7 @@ pub struct Pass {
     pub stats: PassStats,
 }
 
-/// What one pass marks, for those who compare it with the collector's own marks.
+/// The heap that a pass marks; its parts can be compared with the collector's own marks.
 pub struct Heap {
     /// Where the fields are.
     pub layout: HeapLayout,

@@ -8,6 +8,8 @@
 //! It refuses to call an object unreachable that may be reached: where a type, a stack or a map of pointers
 //! cannot be read, every word counts as a pointer. That can hide a leak, and never makes one up.
 
+mod arenas;
+mod batch;
 mod errors;
 mod goroutines;
 mod layout;
@@ -18,12 +20,14 @@ mod pointers;
 mod proof;
 mod queues;
 mod roots;
+mod span_list;
 mod spans;
 mod stack_maps;
 mod stacks;
 mod threads;
 mod types;
 mod waits;
+mod worker;
 
 pub use errors::HeapError;
 pub use layout::HeapLayout;

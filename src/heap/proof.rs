@@ -235,16 +235,22 @@ impl Finder<'_> {
 
     fn running(&self) -> Result<Leaks, HeapError> {
         let started = Instant::now();
-        let mut passes = 0;
+        let (mut tries, mut passes) = (0, 0);
+        let most = self.options.quiet_tries.max(1);
         let first = loop {
             let before = self.quiet_moment()?;
+            tries += 1;
+            // Without such a moment a pass proves nothing, and one is enough.
+            if before.is_none() && tries < most && started.elapsed() < QUIET_TIME {
+                continue;
+            }
             let pass = self.pass(&Running::default())?;
             passes += 1;
             let proven = before.is_some() && pass.unproven.is_empty() && before == self.quiet()?;
             if proven {
                 return Ok(Leaks { proof: Proof::Quiet, leaked: pass.leaked, stats: pass.stats, passes });
             }
-            if passes >= self.options.quiet_tries.max(1) || started.elapsed() >= QUIET_TIME {
+            if tries >= most || started.elapsed() >= QUIET_TIME {
                 break pass;
             }
         };

@@ -2,7 +2,7 @@
 //! refers to.
 //!
 //! By the symbol table, or by the code of the functions that use them, as the other variables of the runtime;
-//! but only when somebody asks for the heap.
+//! but only when the heap is read.
 
 use std::collections::BTreeSet;
 

@@ -1,29 +1,23 @@
-//! The spans of the heap (`mheap.allspans`), and the objects in them.
+//! The spans of the heap, and the objects in them.
 //!
-//! mspans are never freed and their list only grows, but its array is replaced when it grows; so the header is
-//! compared again after the array was read. A span that cannot be one (not in whole pages, longer than all
-//! address space, on a page of another) is counted and left out.
+//! A span that cannot be one (objects that do not fit into it, a page of another) is counted and left out.
 
 use rustc_hash::FxHashMap;
 
 use super::HeapError;
+use super::arenas::Arenas;
 use super::layout::{HeapLayout, PointerForm};
 use super::pages::{MAX_PAGES, PageTable};
+use super::span_list::{ListedSpan, SpanList};
 use crate::addr::Addr;
-use crate::bytes::FieldsExt as _;
-use crate::process::{MemRange, ReadError, Target, TargetExt as _};
+use crate::process::{ReadError, Target, TargetExt as _};
 use crate::runtime::GoProcess;
-use crate::runtime::frontier::{Budget, Frontier};
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::mspan::{HeapSpan, SPAN_IN_USE, SPAN_PAGE};
 use crate::runtime::symbols::Global;
 
-/// Most spans that are read: 256 million of one page are a heap of 2 TiB.
-const MAX_SPANS: u64 = 1 << 28;
-/// How often a list that was replaced while it was read is read again.
-const TRIES: usize = 8;
-/// Addresses have 48 bits (57 on machines and kernels that are asked for it, which Go never does).
-const MAX_ADDR: u64 = 1 << 48;
+/// More spans than a heap of the largest size has; the highest bit of a number is free.
+const MAX_NUMBER: u32 = 1 << 31;
 /// Largest object with a bitmap in its span (`minSizeForMallocHeader`, runtime/mbitmap.go; 1.22 to 1.27), bytes.
 pub(super) const MAX_IN_SPAN: u64 = 512;
 /// Inline mark bits at the end of a span (`spanInlineMarkBits`, runtime/mgcmark_greenteagc.go; 1.25 on), bytes.
@@ -157,28 +151,34 @@ impl Spans {
     pub fn read(process: GoProcess<'_>, layout: &HeapLayout) -> Result<Self, HeapError> {
         let mheap = process.addr(Global::Mheap).ok_or(HeapError::NotFound(Global::Mheap))?;
         let target = process.target;
-        let addrs = list(target, Addr(mheap.0.wrapping_add(layout.mheap.all_spans.into())))?;
-        let mut found = read_in_use(target, layout, &addrs)?;
-        found.spans.sort_unstable_by_key(|span| span.start);
-        let mut spans = Self::empty(&found.spans);
-        spans.odd = found.odd;
+        let list = SpanList::read(target, layout, Addr(mheap.0.wrapping_add(layout.mheap.all_spans.into())))?;
+        let mut spans = Self::empty(&list.spans);
+        spans.odd = list.odd;
         let arenas = Arenas { target, layout, table: mheap.0.wrapping_add(layout.mheap.arenas.into()), process };
-        arenas.read(&found, &mut spans.arenas)?;
-        let inline = arenas.inline_marks(&found.spans, &spans.arenas)?;
+        arenas.read(&list.spans, &mut spans.arenas)?;
+        let inline = arenas.inline_marks(&list.spans, &spans.arenas)?;
         let form = layout.form();
         let mut pages = 0_u64;
-        for (span, raw) in found.spans.iter().zip(&found.counts) {
-            pages = pages.saturating_add(span.pages);
+        for span in &list.spans {
+            pages = pages.saturating_add(span.pages.into());
             if pages > MAX_PAGES {
                 return Err(HeapError::NoHeap(format!(
                     "its spans are larger than {} GiB",
                     (MAX_PAGES * SPAN_PAGE) >> 30
                 )));
             }
-            spans.add(span, *raw, form, &inline);
+            spans.add(span, form, &inline);
+        }
+        for (start, first) in list.specials {
+            spans.specials.extend(spans.starting_at(start).map(|number| (number, first)));
+        }
+        for (start, ty) in list.large_types {
+            if let Some(number) = spans.starting_at(start) {
+                spans.large.insert(number, ty);
+            }
         }
         if spans.spans.is_empty() {
-            return Err(HeapError::NoHeap(match addrs.len() {
+            return Err(HeapError::NoHeap(match list.listed {
                 0 => "its list of spans is empty".to_owned(),
                 n => format!("none of its {n} spans can be read; a capture holds goroutines and not the heap"),
             }));
@@ -186,13 +186,13 @@ impl Spans {
         Ok(spans)
     }
 
-    fn empty(sorted: &[HeapSpan]) -> Self {
+    fn empty(sorted: &[ListedSpan]) -> Self {
         let low = sorted.first().map_or(0, |span| span.start);
-        let high = sorted.last().map_or(0, |span| span.start.saturating_add(span.pages.saturating_mul(SPAN_PAGE)));
+        let high = sorted.last().map_or(0, ListedSpan::end);
         Self {
             spans: Vec::with_capacity(sorted.len()),
             mspans: Vec::with_capacity(sorted.len()),
-            pages: PageTable::new(low, high.min(MAX_ADDR)),
+            pages: PageTable::new(low, high),
             large: FxHashMap::default(),
             specials: Vec::new(),
             arenas: FxHashMap::default(),
@@ -203,8 +203,15 @@ impl Spans {
         }
     }
 
-    fn add(&mut self, span: &HeapSpan, elements: u64, form: PointerForm, inline: &dyn Fn(u64) -> bool) {
-        let bytes = span.pages.saturating_mul(SPAN_PAGE);
+    /// The span that begins at `start`.
+    fn starting_at(&self, start: u64) -> Option<u32> {
+        let number = self.pages.get(start)?;
+        self.spans.get(number as usize).filter(|span| span.base == start).map(|_| number)
+    }
+
+    fn add(&mut self, span: &ListedSpan, form: PointerForm, inline: &dyn Fn(u64) -> bool) {
+        let (pages, elements) = (span.pages, u64::from(span.elements));
+        let bytes = u64::from(pages) * SPAN_PAGE;
         let used = span.limit.wrapping_sub(span.start);
         let (noscan, class) = (span.span_class & 1 != 0, span.span_class >> 1);
         let fits = (1..=bytes).contains(&used)
@@ -213,25 +220,25 @@ impl Spans {
             && span.elem_size.is_multiple_of(8)
             && elements.checked_mul(span.elem_size).is_some_and(|all| all <= bytes)
             && if class == 0 { elements == 1 } else { bytes <= MAX_SMALL };
-        let number = u32::try_from(self.spans.len()).ok().filter(|n| *n < u32::MAX);
-        let (Some(number), Ok(count), true) = (number, u32::try_from(elements), fits) else {
+        let number = u32::try_from(self.spans.len()).ok().filter(|n| *n < MAX_NUMBER);
+        let (Some(number), true) = (number, fits) else {
             self.odd += 1;
             return;
         };
         let words = elements.div_ceil(64) as usize;
         let scan_words = if noscan { 0 } else { words };
         let words_before = (u32::try_from(self.words.0), u32::try_from(self.words.1));
-        let (Ok(pages), (Ok(marks), Ok(scans))) = (u32::try_from(span.pages), words_before) else {
+        let (Ok(marks), Ok(scans)) = words_before else {
             self.odd += 1;
             return;
         };
-        if !self.pages.insert(span.start, span.pages, number) {
+        if !self.pages.insert(span.start, pages.into(), number) {
             self.odd += 1;
             return;
         }
         let kind = match form {
             _ if noscan => Kind::NoScan,
-            _ if span.user_arena == Some(true) => Kind::Unknown,
+            _ if span.user_arena => Kind::Unknown,
             PointerForm::TwoBits { .. } | PointerForm::OneBit { .. } => Kind::Arena,
             PointerForm::SpansAndTypes if class == 0 => Kind::Large,
             PointerForm::SpansAndTypes if span.elem_size > MAX_IN_SPAN => Kind::Header,
@@ -243,9 +250,6 @@ impl Spans {
                 u32::try_from(at).ok().filter(|_| fits).map_or(Kind::Unknown, Kind::InSpan)
             }
         };
-        if class == 0 && !noscan {
-            self.large.extend(span.large_type.map(|ty| (number, ty)));
-        }
         let elem = if class == 0 { 0 } else { u32::try_from(span.elem_size).unwrap_or(0) };
         // Exact for offsets below 2¹⁷ and sizes to 2¹⁵: the rounding adds less than one part in 2¹⁷.
         let small = bytes <= 1 << 17 && (1..=1 << 15).contains(&elem);
@@ -253,34 +257,34 @@ impl Spans {
         self.words = (self.words.0 + words, self.words.1 + scan_words);
         self.bytes += bytes;
         self.scannable += if noscan { 0 } else { bytes };
-        if span.specials != 0 {
-            self.specials.push((number, span.specials));
-        }
-        self.mspans.push(span.addr.0);
-        self.spans.push(Span { base: span.start, used, elem, magic, elements: count, pages, marks, scans, kind });
+        self.mspans.push(span.mspan);
+        self.spans.push(Span {
+            base: span.start,
+            used,
+            elem,
+            magic,
+            elements: span.elements,
+            pages,
+            marks,
+            scans,
+            kind,
+        });
+    }
+
+    /// The number of the span that holds the byte at `addr`.
+    #[inline]
+    pub(super) fn span_at(&self, addr: u64) -> Option<u32> {
+        self.pages.get(addr)
     }
 
     /// The object that holds the byte at `addr`; `None` where that is none of the heap's.
     #[inline]
     #[must_use]
-    pub fn find(&self, addr: u64) -> Option<ObjectId> {
+    pub(crate) fn find(&self, addr: u64) -> Option<ObjectId> {
         let span = self.pages.get(addr)?;
         let record = self.spans.get(span as usize)?;
         let index = record.index(addr.wrapping_sub(record.base))?;
         Some(ObjectId { span, index })
-    }
-
-    /// Where an object starts.
-    #[must_use]
-    pub fn start(&self, object: ObjectId) -> Option<Addr> {
-        let span = self.spans.get(object.span as usize)?;
-        Some(Addr(span.base.wrapping_add(span.offset(object.index))))
-    }
-
-    /// Size of an object as the runtime allocates it, bytes.
-    #[must_use]
-    pub fn size(&self, object: ObjectId) -> Option<u64> {
-        self.spans.get(object.span as usize).map(Span::size)
     }
 
     /// All of them, in the order of their numbers, which is that of their addresses.
@@ -296,31 +300,25 @@ impl Spans {
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spans.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
     }
 
     /// Entries of the list that cannot be a span, and were left out.
     #[must_use]
-    pub fn odd(&self) -> u64 {
+    pub(crate) fn odd(&self) -> u64 {
         self.odd
     }
 
     /// Bytes of all spans, and of those whose objects have pointers.
     #[must_use]
-    pub fn bytes(&self) -> (u64, u64) {
+    pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.bytes, self.scannable)
     }
 
     /// What they take in gospy, bytes, without mark bits.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.mspans.capacity() * 8 + self.pages.bytes()
     }
 
@@ -347,141 +345,5 @@ impl Spans {
             *byte |= ((1_u16 << before) - 1) as u8;
         }
         Ok(Some(bits))
-    }
-}
-
-/// The addresses of all mspans.
-fn list(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, HeapError> {
-    /// Bytes of a piece, so that memory is not allocated for a bogus length.
-    const PIECE: usize = 8 << 20;
-    let header = || -> Result<(u64, u64), HeapError> {
-        let words = target.read_array::<16>(at)?;
-        let words = words.ok_or_else(|| HeapError::NoHeap(format!("there is no memory at {at} (mheap.allspans)")))?;
-        Ok((words.u64_at(0).unwrap_or(0), words.u64_at(8).unwrap_or(0)))
-    };
-    'again: for _ in 0..TRIES {
-        let (array, len) = header()?;
-        let total = usize::try_from(len.min(MAX_SPANS)).unwrap_or(usize::MAX).saturating_mul(8);
-        let mut addrs = Vec::new();
-        let mut buf = vec![0_u8; total.min(PIECE)];
-        while addrs.len() * 8 < total {
-            let want = (total - addrs.len() * 8).min(PIECE);
-            let Some(piece) = buf.get_mut(..want) else { break };
-            if target.read(Addr(array.wrapping_add(addrs.len() as u64 * 8)), piece)? != want {
-                if header()?.0 == array {
-                    return Err(HeapError::NoHeap(format!(
-                        "the list of its spans at {array:#x} is not there; a capture holds goroutines and not the heap"
-                    )));
-                }
-                continue 'again;
-            }
-            addrs.extend(piece.as_chunks::<8>().0.iter().map(|word| Addr(u64::from_le_bytes(*word))));
-        }
-        if header()?.0 == array {
-            return Ok(addrs);
-        }
-    }
-    Err(HeapError::NoHeap(format!("the list of its spans was replaced {TRIES} times while it was read")))
-}
-
-struct InUse {
-    spans: Vec<HeapSpan>,
-    /// Objects of each.
-    counts: Vec<u64>,
-    odd: u64,
-}
-
-fn read_in_use(target: &dyn Target, layout: &HeapLayout, addrs: &[Addr]) -> Result<InUse, ReadError> {
-    let budget = Budget { objects: usize::MAX, bytes: u64::MAX, depth: 0 };
-    let mut found: Vec<(HeapSpan, u64)> = Vec::new();
-    let mut odd = 0;
-    let len = layout.span.size as usize;
-    // A million at a time: their ranges take memory too.
-    for addrs in addrs.chunks(1 << 20) {
-        let ranges = addrs.iter().map(|&start| MemRange { start, len });
-        Frontier::new(target, budget).ranges(ranges, |range, bytes| {
-            let Some(span) = HeapSpan::parse(range.start, bytes, &layout.span) else { return };
-            if span.state != SPAN_IN_USE {
-                return;
-            }
-            let end = span.pages.checked_mul(SPAN_PAGE).and_then(|bytes| span.start.checked_add(bytes));
-            let placed = span.start.is_multiple_of(SPAN_PAGE) && span.start > 0 && span.pages > 0;
-            match layout.span.counts(bytes) {
-                Some((_, elements)) if placed && end.is_some_and(|end| end <= MAX_ADDR) => found.push((span, elements)),
-                _ => odd += 1,
-            }
-        })?;
-    }
-    found.sort_unstable_by_key(|(span, _)| span.start);
-    let (spans, counts) = found.into_iter().unzip();
-    Ok(InUse { spans, counts, odd })
-}
-
-/// Records of the arenas that spans are in.
-struct Arenas<'a> {
-    target: &'a dyn Target,
-    layout: &'a HeapLayout,
-    /// Address of `mheap.arenas`.
-    table: u64,
-    process: GoProcess<'a>,
-}
-
-impl Arenas<'_> {
-    /// Number of the arena of an address (`arenaIndex`, runtime/mheap.go): addresses are signed on amd64.
-    fn number(&self, addr: u64) -> u64 {
-        match self.process.arch() {
-            crate::addr::Arch::Amd64 => addr.wrapping_add(0x8000_0000_0000) / ARENA,
-            crate::addr::Arch::Arm64 => addr / ARENA,
-        }
-    }
-
-    /// Reads where the record of each arena is, by `addr / ARENA`, if this version keeps anything there.
-    fn read(&self, found: &InUse, out: &mut FxHashMap<u64, u64>) -> Result<(), ReadError> {
-        let layout = &self.layout.arena;
-        if layout.bitmap.is_none() && layout.inline_marks.is_none() {
-            return Ok(());
-        }
-        // One level only on 64-bit Linux: mheap.arenas[0] points to the records of all.
-        let Some(table) = self.target.read_u64(Addr(self.table))? else { return Ok(()) };
-        let mut arenas: Vec<u64> = Vec::new();
-        for span in &found.spans {
-            let last = span.start.saturating_add(span.pages.saturating_mul(SPAN_PAGE)).saturating_sub(1);
-            // Spans are in the order of their addresses.
-            let from = arenas.last().map_or(0, |last| last + 1).max(span.start / ARENA);
-            arenas.extend(from..=last / ARENA);
-        }
-        arenas.dedup();
-        let addrs = arenas.iter().map(|n| Addr(table.wrapping_add(8 * self.number(n * ARENA))));
-        let budget = Budget { objects: usize::MAX, bytes: u64::MAX, depth: 0 };
-        let words = Frontier::new(self.target, budget).words(addrs.clone())?;
-        out.extend(arenas.iter().zip(addrs).filter_map(|(n, addr)| Some((*n, *words.get(&addr)?))));
-        out.retain(|_, record| *record != 0);
-        Ok(())
-    }
-
-    /// Which spans have their mark bits in them, by the bits of the arenas.
-    fn inline_marks(
-        &self,
-        spans: &[HeapSpan],
-        arenas: &FxHashMap<u64, u64>,
-    ) -> Result<Box<dyn Fn(u64) -> bool>, ReadError> {
-        /// Bits for the pages of an arena, bytes.
-        const BITS: usize = (ARENA / SPAN_PAGE / 8) as usize;
-        let Some(at) = self.layout.arena.inline_marks else { return Ok(Box::new(|_| false)) };
-        let mut bits: FxHashMap<u64, Vec<u8>> = FxHashMap::default();
-        for span in spans {
-            let arena = span.start / ARENA;
-            if let (std::collections::hash_map::Entry::Vacant(entry), Some(record)) =
-                (bits.entry(arena), arenas.get(&arena))
-            {
-                entry.insert(self.target.read_vec(Addr(record.wrapping_add(at.into())), BITS)?.unwrap_or_default());
-            }
-        }
-        Ok(Box::new(move |base| {
-            let page = (base % ARENA / SPAN_PAGE) as usize;
-            bits.get(&(base / ARENA))
-                .and_then(|bits| bits.get(page / 8))
-                .is_some_and(|byte| byte >> (page % 8) & 1 != 0)
-        }))
     }
 }

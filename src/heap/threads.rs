@@ -38,7 +38,7 @@ impl Running {
         pc: impl Fn(Tid) -> Option<Addr>,
     ) -> Result<Self, HeapError> {
         let mut out = Self::default();
-        // One without a thread and a P is kept for callbacks from C: nobody runs on it.
+        // One without a thread and a P is kept for callbacks from C: no goroutine runs on it.
         for m in ms.iter().filter(|m| m.p != 0 || (m.curg != 0 && m.tid().is_some())) {
             let registers = m.tid().and_then(&registers);
             let copies = m.tid().and_then(&pc).is_some_and(|pc| is_copying(process, pc));

@@ -1,4 +1,4 @@
-//! What the goroutines wait for that somebody would have to reach: channels, semaphores, condition variables.
+//! What the goroutines wait for that another one would have to reach: channels, semaphores, condition variables.
 //!
 //! A sudog that is not its goroutine's, or a semaphore without one, says nothing: such a goroutine is moving, and
 //! is taken for one that can run. All sudogs that are met are noted: the mark must not follow them, since a

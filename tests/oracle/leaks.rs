@@ -1,31 +1,35 @@
-//! Goroutines that nobody can wake: against what the fixture knows of itself, against the runtime's own profile
-//! of leaked goroutines, and the mark against the collector's.
+//! Goroutines that can never wake: against what the fixture knows of itself, in the running program, the stopped
+//! one and its core files, and the mark against the collector's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
+use crate::support::core_dump::{gcore, killed_for_core, with_core_limit};
 use crate::support::{Fixture, Mode, Running, Tally, VERSIONS};
 use gospy::capture::{OpenOptions, Session};
-use gospy::heap::{self, Grade, Heap, LeakOptions, Leaks, PassOptions, Progress, Queues, Running as Threads};
+use gospy::heap::{self, Grade, Heap, LeakOptions, Leaks, PassOptions, Progress, Proof, Queues, Running as Threads};
+use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::process::live::LiveTarget;
+use nix::sys::signal::Signal;
 
-fn session(pid: i32) -> Session {
+pub(crate) fn session(pid: i32) -> Session {
     let target = LiveTarget::open(pid).unwrap();
     Session::open(Box::new(target), &OpenOptions::default()).unwrap()
 }
 
-fn find(session: &Session, freeze: bool) -> Leaks {
+pub(crate) fn find(session: &Session, freeze: bool) -> Leaks {
     let options = LeakOptions { freeze, ..LeakOptions::default() };
     let found = heap::find(session.process(), &options, &Progress::default(), |_| {});
     found.unwrap_or_else(|error| panic!("{}: {error}", session.runtime().version))
 }
 
-fn ids(leaks: &Leaks) -> BTreeSet<u64> {
+pub(crate) fn ids(leaks: &Leaks) -> BTreeSet<u64> {
     leaks.leaked.iter().map(|leaked| leaked.goid).collect()
 }
 
 /// What the fixture knows: ids and kinds, leaked and live.
-fn truth(running: &mut Running) -> (BTreeMap<u64, String>, BTreeMap<u64, String>) {
+pub(crate) fn truth(running: &mut Running) -> (BTreeMap<u64, String>, BTreeMap<u64, String>) {
     let truth = running.ask("truth");
     let of = |key: &str| {
         let map = truth[key].as_object().unwrap();
@@ -52,7 +56,9 @@ fn compare(tally: &mut Tally, leaks: &Leaks, truth: &(BTreeMap<u64, String>, BTr
 fn every_kind_of_leak_is_found_and_no_look_alike() {
     let mut all = Tally::new("leaks");
     let modes = |version: &str| match version {
-        "1.19" | "1.24.11" | "1.27.3" => vec![Mode::Default, Mode::PieSw, Mode::CgoSw],
+        "1.19" => vec![Mode::Default, Mode::PieSw, Mode::CgoSw],
+        "1.24.11" | "1.27.3" => vec![Mode::Default, Mode::PieSw, Mode::CgoSw, Mode::Arenas],
+        "1.21.13" => vec![Mode::Sw, Mode::Arenas],
         _ => vec![Mode::Sw],
     };
     for version in VERSIONS {
@@ -119,86 +125,39 @@ fn the_mark_is_the_collectors() {
     all.check(24);
 }
 
-/// What the runtime itself calls leaked (Go 1.27): ids, with their stacks.
-fn profile(running: &mut Running) -> BTreeMap<u64, String> {
-    let blocks = running.ask("profile");
-    let block = |block: &serde_json::Value| {
-        let text = block.as_str().unwrap().trim().to_owned();
-        let id = text.strip_prefix("goroutine ").unwrap().split(' ').next().unwrap().parse().unwrap();
-        (id, text)
-    };
-    blocks.as_array().unwrap().iter().map(block).collect()
-}
-
-/// Goroutines on random graphs of objects, channels and locks: exactly those that the runtime's own profile of
-/// leaked goroutines has.
+/// Core files, by gdb of the running process and by the kernel of one that died, have the same leaks, which wait
+/// for the same objects, as the process had when it was stopped.
 #[test]
-fn on_random_graphs_the_runtime_finds_the_same() {
-    let seeds: u64 = std::env::var("GOSPY_LEAK_RUNS").map_or(12, |runs| runs.parse().unwrap());
-    let mut all = Tally::new("graphs");
-    let (mut total, mut candidates) = (0, 0);
-    for seed in 1..=seeds {
-        let (text, count) = (seed.to_string(), (50 + 90 * (seed % 5)).to_string());
-        let mut running = Fixture::start("leaks", "1.27.3", Mode::Sw, &["graph", &text, &count]);
-        let session = session(running.pid());
-        let ours = find(&session, true);
-        let theirs = profile(&mut running);
-        let mut tally = Tally::new(format!("seed {seed}"));
-        tally.equal("leaked", theirs.keys().copied().collect::<BTreeSet<_>>(), ids(&ours));
-        total += ours.leaked.len();
-        candidates += ours.stats.candidates;
-        all.add(tally);
+fn core_files_have_the_leaks_of_the_process() {
+    fn in_core(path: &Path) -> Leaks {
+        let target = CoreTarget::open(path, &CoreOptions::default()).unwrap();
+        let leaks = find(&Session::open(Box::new(target), &OpenOptions::default()).unwrap(), false);
+        assert_eq!(leaks.proof, Proof::CoreFile);
+        leaks
     }
-    eprintln!("{total} leaked of {candidates} that wait, on {seeds} graphs");
-    all.holds("some were leaked, and some not", total > 100 && candidates > total as u64 + 50);
-    all.check(usize::try_from(seeds).unwrap());
-}
-
-/// A TLS server with handlers that leave goroutines behind, under load: all of them, and nothing healthy, whether
-/// it is stopped or runs on; and what the runtime itself finds.
-#[test]
-fn a_server_under_load_has_exactly_its_leaks() {
-    let mut all = Tally::new("server");
-    for version in ["1.19", "1.22.10", "1.24.11", "1.27.3"] {
-        let mut running = Fixture::start("leaks", version, Mode::Sw, &["server", "24"]);
-        let (leaked, _) = truth(&mut running);
-        let session = session(running.pid());
+    fn whole(leaks: &Leaks) -> Vec<(u64, u64, Vec<u64>)> {
+        let of = |addrs: &[gospy::addr::Addr]| addrs.iter().map(|addr| addr.0).collect();
+        leaks.leaked.iter().map(|leaked| (leaked.goid, leaked.addr.0, of(&leaked.objects))).collect()
+    }
+    let mut all = Tally::new("leaks in core files");
+    for version in VERSIONS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = with_core_limit(&Fixture::build("leaks", version, Mode::Sw), dir.path());
+        command.args(["known", "2"]).env("GOTRACEBACK", "crash");
+        let mut running = Running::spawn(command);
+        running.wait_ready();
         let mut tally = Tally::new(version);
-        for freeze in [true, false] {
-            let leaks = find(&session, freeze);
-            let known: BTreeSet<u64> = leaked.keys().copied().collect();
-            tally.equal(format!("leaked, freeze {freeze}"), known, ids(&leaks));
-        }
-        if version == "1.27.3" {
-            let theirs: BTreeSet<u64> = profile(&mut running).into_keys().collect();
-            tally.equal("the runtime's own", theirs, leaked.keys().copied().collect::<BTreeSet<_>>());
-        }
+        let truth = truth(&mut running);
+        running.wait_until_it_reads();
+        let live = find(&session(running.pid()), true);
+        compare(&mut tally, &live, &truth);
+        let path = gcore(running.pid(), dir.path());
+        tally.equal("by gdb", whole(&live), whole(&in_core(&path)));
+        std::fs::remove_file(path).unwrap();
+        running.signal(Signal::SIGABRT);
+        let (path, _) = killed_for_core(running, dir.path());
+        tally.equal("by the kernel", whole(&live), whole(&in_core(&path)));
         all.add(tally);
     }
-    all.check(9);
-}
-
-/// Goroutines whose channels are handed around without pause, for a moment in nothing but a register, also where
-/// threads cannot be preempted: none of them is leaked. `GOSPY_LEAK_RUNS` says how often each is looked at.
-#[test]
-fn what_is_handed_around_is_never_certain_to_be_leaked() {
-    let runs: usize = std::env::var("GOSPY_LEAK_RUNS").map_or(10, |runs| runs.parse().unwrap());
-    let mut all = Tally::new("handed around");
-    for version in ["1.19", "1.23.9", "1.27.3"] {
-        for preempted in ["0", "1"] {
-            let fixture =
-                Fixture::new("leaks", version, Mode::Sw).env("GODEBUG", &format!("asyncpreemptoff={preempted}"));
-            let running = fixture.run(&["handoff", "60"]);
-            let session = session(running.pid());
-            let mut tally = Tally::new(format!("{version} asyncpreemptoff={preempted}"));
-            for _ in 0..runs {
-                let leaks = find(&session, true);
-                tally.equal("grade", Grade::Certain, leaks.proof.grade());
-                tally.holds("they wait", leaks.stats.candidates >= 60);
-                tally.equal("leaked", BTreeSet::new(), ids(&leaks));
-            }
-            all.add(tally);
-        }
-    }
-    all.check(18 * runs);
+    all.check(1000);
 }

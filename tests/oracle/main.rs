@@ -41,6 +41,7 @@ mod freeze;
 mod freeze_safety;
 mod gc_cpu;
 mod image;
+mod leak_runs;
 mod leaks;
 mod limits;
 mod live;

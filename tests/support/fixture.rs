@@ -25,9 +25,14 @@ pub enum Mode {
     CgoStatic,
     CgoPieSw,
     Race,
+    /// With `GOEXPERIMENT=arenas` (Go 1.20 on).
+    Arenas,
+    /// With `GOEXPERIMENT=goroutineleakprofile` (Go 1.26; later versions need none).
+    LeakProfile,
 }
 
 impl Mode {
+    /// Those that every version has.
     pub const ALL: [Mode; 10] = [
         Mode::Default,
         Mode::W,
@@ -54,6 +59,8 @@ impl Mode {
             Mode::CgoStatic => "cgo-static",
             Mode::CgoPieSw => "cgo-pie-sw",
             Mode::Race => "race",
+            Mode::Arenas => "arenas",
+            Mode::LeakProfile => "leakprofile",
         }
     }
 

@@ -109,6 +109,14 @@ impl Running {
         assert!(line.starts_with("Content-Length: "), "{line:?}");
     }
 
+    /// Sends a language server a request for what there is not, and waits until it has said something.
+    pub fn ask_language_server(&mut self) {
+        const NOTHING: &str = r#"{"jsonrpc":"2.0","id":2,"method":"nothing","params":{}}"#;
+        self.send(&format!("Content-Length: {}\r\n\r\n{NOTHING}", NOTHING.len() + 1));
+        // Messages have no end of their own: the next one's head follows on the same line.
+        while !self.line(ANSWER, "nothing").contains("Content-Length: ") {}
+    }
+
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }

@@ -118,15 +118,24 @@ impl Real {
         body.to_owned()
     }
 
-    // HTTP/1.0, so that the answer ends with the connection and is not in chunks.
     fn try_get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect_timeout(&self.address?, READY).ok()?;
-        stream.set_read_timeout(Some(READY)).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        Some(String::from_utf8_lossy(&answer).into_owned())
+        get(self.address?, path)
     }
+}
+
+// HTTP/1.0, so that the answer ends with the connection and is not in chunks.
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, READY).ok()?;
+    stream.set_read_timeout(Some(READY)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Whether a request is answered with success.
+pub fn answers(address: SocketAddr, path: &str) -> bool {
+    get(address, path).is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
 }
 
 /// Prometheus, with nothing to scrape. Its pprof handlers are the oracle:
