@@ -93,7 +93,7 @@ fn ctrl_c_and_the_end_of_the_program_keep_what_was_recorded() {
         let path = directory.path().join("recording.folded");
         let mut command = Command::new(env!("CARGO_BIN_EXE_gospy"));
         command.args(["record", &pid, "-d", "10m", "--rate", "20", "-o"]).arg(&path);
-        let mut recording = Running::spawn(command);
+        let recording = Running::spawn(command);
         std::thread::sleep(Duration::from_secs(2));
         match signal {
             Some(signal) => recording.signal(signal),

@@ -33,7 +33,7 @@ const _: () = assert!(size_of::<Queued>() == 32);
 
 /// What a sudog stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// The one operation of its goroutine.
     Only(Direction),
     /// A case of a `select`, which has further ones.
