@@ -9,6 +9,7 @@ use gospy::commands::streams::Streams;
 use signal_hook::consts::SIGXFSZ;
 
 fn main() -> ExitCode {
+    gospy::process::free_large_blocks_at_once();
     // A file that grows beyond its limit (ulimit -f) is an error that can be reported, and no death. That
     // the signal is received is all that is wanted; without it, no more than that is lost.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());

@@ -76,6 +76,19 @@ impl Real {
         real
     }
 
+    /// buf as a server of HTTP, which answers every GET.
+    pub fn start_buf_agent() -> Real {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(path("buf"));
+        let at = free_address();
+        command.current_dir(directory.path()).env("HOME", directory.path());
+        command.args(["beta", "studio-agent", "--timeout=0", "--log-format=text"]);
+        command.arg(format!("--bind={}", at.ip())).arg(format!("--port={}", at.port()));
+        let mut real = Real { running: Running::spawn(command), address: Some(at), _directory: directory };
+        real.wait_ready("/");
+        real
+    }
+
     /// esbuild, which looks ten times a second whether a file has changed.
     pub fn start_watching(name: &str, variables: &[(&str, &str)]) -> Real {
         let directory = tempfile::tempdir().unwrap();

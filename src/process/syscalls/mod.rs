@@ -1,4 +1,4 @@
-//! Safe functions for system calls without a suitable safe wrapper elsewhere.
+//! Safe functions for system calls without a suitable safe wrapper elsewhere, and for a setting of the allocator.
 //!
 //! Most are made by the tracer of a freeze, a process that shares only our memory ([`spawn`]). It has no
 //! thread-local storage of its own, where the C library keeps `errno`, so they bypass the C library and return
@@ -9,6 +9,7 @@
 #![allow(unsafe_code, reason = "this is the one place that makes system calls; every block says why it is sound")]
 
 mod files;
+mod memory;
 mod processes;
 mod raw;
 mod threads;
@@ -17,6 +18,7 @@ mod trace;
 mod tracer;
 
 pub(super) use self::files::{await_pipe, close, directory_entries, exists_at, open_at, read, rewind, write_byte};
+pub(super) use self::memory::free_large_blocks_at_once;
 pub(super) use self::processes::{before_exec, ignore_sigchld, pidfd_open, pidfd_send_signal};
 pub(super) use self::threads::{futex_wait, futex_wake, hurry, nap, own_tid, yield_now};
 pub(super) use self::timer::Timer;

@@ -233,3 +233,14 @@ fn a_tracer_ends_with_its_thread() {
     assert_eq!(unsafe { libc::waitpid(pid, ptr::from_mut(&mut status), libc::__WALL) }, pid);
     assert!(libc::WIFSIGNALED(status));
 }
+
+/// The GNU C library keeps blocks that it has mapped by themselves 16 bytes into a page.
+#[cfg(target_env = "gnu")]
+#[test]
+fn large_blocks_are_mapped_by_themselves() {
+    super::free_large_blocks_at_once();
+    // Without it, blocks of less than this come from the heap from now on.
+    drop(vec![1_u8; 8 << 20]);
+    let blocks: Vec<Vec<u8>> = (0..4).map(|n| vec![1; (2 << 20) + 4096 * n]).collect();
+    assert!(blocks.iter().all(|block| block.as_ptr().addr() % 4096 == 16));
+}
