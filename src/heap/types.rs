@@ -33,6 +33,8 @@ const MAX_FIELDS: u64 = 1 << 16;
 const MAX_DEPTH: usize = 100;
 /// Most words of all masks that are remembered, 64 bits each.
 const MAX_WORDS: usize = 16 << 20;
+/// Most fields of all structs whose masks are made.
+const MAX_ALL_FIELDS: u64 = 1 << 20;
 /// `KindGCProg` (internal/abi/type.go; to 1.23): `GCData` is a program that makes the mask.
 const GC_PROGRAM: u8 = 1 << 6;
 
@@ -54,11 +56,13 @@ pub(super) struct Types<'a> {
     known: FxHashMap<u64, Option<Arc<TypeMask>>>,
     /// Words of the masks in it.
     words: usize,
+    /// Fields of structs whose masks were made.
+    fields: u64,
 }
 
 impl<'a> Types<'a> {
     pub(super) fn new(target: &'a dyn Target, layout: Option<AbiPointersLayout>, minor: u32) -> Self {
-        Self { target, layout, on_demand: minor >= 24, known: FxHashMap::default(), words: 0 }
+        Self { target, layout, on_demand: minor >= 24, known: FxHashMap::default(), words: 0, fields: 0 }
     }
 
     /// The mask of the type at `addr`; `None` where it is unknown.
@@ -132,7 +136,11 @@ impl<'a> Types<'a> {
         let Some(header) = self.target.read_array::<24>(more)? else { return Ok(None) };
         let [first, second, third] = [0, 8, 16].map(|at| header.u64_at(at).unwrap_or(0));
         let words = ty.pointer_bytes / 8;
-        let mut mask = vec![0_u64; usize::try_from(words.div_ceil(64)).unwrap_or(0)];
+        let len = usize::try_from(words.div_ceil(64)).unwrap_or(usize::MAX);
+        if self.words.saturating_add(len) > MAX_WORDS {
+            return Ok(None);
+        }
+        let mut mask = vec![0_u64; len];
         match ty.kind & KIND {
             // The type of the elements, that of a slice of them, and how many there are.
             ARRAY => {
@@ -147,9 +155,10 @@ impl<'a> Types<'a> {
             }
             // The path of its package, and a slice of its fields.
             STRUCT => {
-                if third > MAX_FIELDS {
+                if third > MAX_FIELDS || self.fields + third > MAX_ALL_FIELDS {
                     return Ok(None);
                 }
+                self.fields += third;
                 let fields = self.target.read_vec(Addr(second), third as usize * FIELD)?;
                 let Some(fields) = fields else { return Ok(None) };
                 for field in fields.chunks_exact(FIELD) {

@@ -161,3 +161,24 @@ fn core_files_have_the_leaks_of_the_process() {
     }
     all.check(1000);
 }
+
+/// What a pass reads and takes stays in proportion to the heap; what has no pointers is not read.
+#[test]
+fn a_pass_reads_and_takes_no_more_than_it_should() {
+    let mut all = Tally::new("cost of a pass");
+    for (kind, most_read) in [("mixed", 2.0), ("random", 2.5), ("noscan", 0.1)] {
+        let running = Fixture::start("leaks", "1.27.3", Mode::Sw, &["heap", "200", kind]);
+        let stats = find(&session(running.pid()), false).stats;
+        let (heap, scannable) = stats.heap_bytes;
+        let share = |bytes: u64| bytes as f64 / heap as f64;
+        let read = share(stats.mark.bytes_read);
+        eprintln!("{kind}: {read:.2} of the heap read, {:.3} taken", share(stats.memory as u64));
+        let mut tally = Tally::new(kind);
+        tally.holds(format!("{heap} bytes are a heap"), heap > 200 << 20);
+        tally.holds(format!("it read {read:.2} times the heap"), read < most_read);
+        tally.holds("it read all that has pointers", stats.mark.bytes_read >= scannable * 9 / 10);
+        tally.holds(format!("it takes {} bytes", stats.memory), share(stats.memory as u64) < 0.015);
+        all.add(tally);
+    }
+    all.check(12);
+}
