@@ -26,18 +26,8 @@ pub(super) fn run(
             ));
         }
     };
-    let mut note = |text: &str| {
-        if !global.quiet {
-            streams.note(text);
-        }
-    };
-    let (snapshot, leaks) = sources.leaks(&arguments.target.wanted(), freeze, &mut |walking| match walking {
-        Walking::Stop(takes) => {
-            let takes = duration(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
-            note(&format!("the program will stand still for about {takes}"));
-        }
-        Walking::Read(read, all) => note(&format!("{} of {} of the heap read", bytes(read), bytes(all))),
-    })?;
+    let (snapshot, leaks) =
+        sources.leaks(&arguments.target.wanted(), freeze, &mut |walking| tell(streams, global, walking))?;
     let index = Index::new(&snapshot);
     let groups = groups(&index, &leaks);
     if arguments.json {
@@ -46,4 +36,18 @@ pub(super) fn run(
         streams.finish(|out| report::write(out, &index, &leaks, &groups))?;
     }
     Ok(Exit::Done)
+}
+
+/// Says on standard error what goes on while a heap is walked.
+pub(super) fn tell(streams: &mut Streams<'_>, global: &Global, walking: Walking) {
+    if global.quiet {
+        return;
+    }
+    match walking {
+        Walking::Stop(takes) => {
+            let takes = duration(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
+            streams.note(&format!("the program will stand still for about {takes}"));
+        }
+        Walking::Read(read, all) => streams.note(&format!("{} of {} of the heap read", bytes(read), bytes(all))),
+    }
 }
