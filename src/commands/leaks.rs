@@ -16,16 +16,7 @@ pub(super) fn run(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
-    let freeze = match arguments.target.freeze() {
-        None => false,
-        Some(FreezeMode::All) => true,
-        Some(FreezeMode::Running) => {
-            return Err(Failure::new(
-                Exit::Usage,
-                "leaks are proven by a heap that stands still: --freeze=all stops the program for that",
-            ));
-        }
-    };
+    let freeze = freezes(arguments.target.freeze())?;
     let (snapshot, leaks) =
         sources.leaks(&arguments.target.wanted(), freeze, &mut |walking| tell(streams, global, walking))?;
     let index = Index::new(&snapshot);
@@ -49,5 +40,17 @@ pub(super) fn tell(streams: &mut Streams<'_>, global: &Global, walking: Walking)
             streams.note(&format!("the program will stand still for about {takes}"));
         }
         Walking::Read(read, all) => streams.note(&format!("{} of {} of the heap read", bytes(read), bytes(all))),
+    }
+}
+
+/// Whether to stop the program for the walk.
+pub(super) fn freezes(mode: Option<FreezeMode>) -> Result<bool, Failure> {
+    match mode {
+        None => Ok(false),
+        Some(FreezeMode::All) => Ok(true),
+        Some(FreezeMode::Running) => Err(Failure::new(
+            Exit::Usage,
+            "leaks are proven by a heap that stands still: --freeze=all stops the program for that",
+        )),
     }
 }

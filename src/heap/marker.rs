@@ -14,6 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 
+use super::kept::NewMarks;
 use super::layout::{HeapLayout, PointerForm};
 use super::pointers::{Maps, Piece, Word};
 use super::spans::{ARENA, Kind, ObjectId, Span, Spans};
@@ -293,6 +294,41 @@ impl<'a> Marker<'a> {
         }
     }
 
+    /// What is marked and scanned now. Nothing may be left to drain.
+    pub(super) fn state(&self) -> MarkState {
+        let copy = |words: &[AtomicU64]| words.iter().map(|word| word.load(SeqCst)).collect();
+        MarkState { marks: copy(&self.marks), scans: copy(&self.scans) }
+    }
+
+    /// Goes back to a state of a marker over the same spans.
+    pub(super) fn restore(&self, state: &MarkState) {
+        let put = |words: &[AtomicU64], values: &[u64]| {
+            words.iter().zip(values).for_each(|(word, value)| word.store(*value, SeqCst));
+        };
+        put(&self.marks, &state.marks);
+        put(&self.scans, &state.scans);
+    }
+
+    /// A word of the marks.
+    pub(super) fn mark_word(&self, at: usize) -> u64 {
+        self.marks.get(at).map_or(0, |word| word.load(SeqCst))
+    }
+
+    /// What is marked and was not in `state`.
+    pub(super) fn marked_since(&self, state: &MarkState) -> Vec<NewMarks> {
+        let mut out = Vec::new();
+        for span in &self.spans.spans {
+            let from = span.marks as usize;
+            for at in from..from + (span.elements as usize).div_ceil(64) {
+                let bits = self.mark_word(at) & !state.marks.get(at).copied().unwrap_or(u64::MAX);
+                if bits != 0 {
+                    out.push(NewMarks { at, bits, size: span.size() });
+                }
+            }
+        }
+        out
+    }
+
     /// Bytes of all objects that are marked.
     #[must_use]
     pub fn marked_bytes(&self) -> u64 {
@@ -303,6 +339,20 @@ impl<'a> Marker<'a> {
             count * span.size()
         };
         self.spans.spans.iter().map(of).sum()
+    }
+}
+
+/// Which objects are marked, and which were scanned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MarkState {
+    marks: Vec<u64>,
+    scans: Vec<u64>,
+}
+
+impl MarkState {
+    /// Words in it.
+    pub(super) fn len(&self) -> usize {
+        self.marks.len() + self.scans.len()
     }
 }
 

@@ -8,8 +8,10 @@
 //! It refuses to call an object unreachable that may be reached: where a type, a stack or a map of pointers
 //! cannot be read, every word counts as a pointer. That can hide a leak, and never makes one up.
 
+mod deadlocks;
 mod errors;
 mod goroutines;
+mod kept;
 mod layout;
 mod leaks;
 mod marker;
@@ -26,6 +28,7 @@ mod types;
 mod waits;
 
 pub use errors::HeapError;
+pub use kept::{Deadlock, KeptBytes};
 pub use layout::HeapLayout;
 pub use leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
 pub use marker::{MarkStats, Marker, Progress};

@@ -1,11 +1,14 @@
 //! Whether goroutines are leaked, by what a mark of the heap has found.
 
-use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::judge::{by_size, verdict};
 use super::{Offender, Outcome, Reason, Rule, Verdict};
 use crate::analysis::GroupBy;
 use crate::analysis::census::{Census, Member, groups};
+use crate::analysis::findings::{DEADLOCK, NEVER_WAKES};
 use crate::heap::{Grade, Leaks};
 use crate::model::SymbolPool;
 
@@ -18,10 +21,27 @@ pub(super) fn no_leaks(
     pool: &mut SymbolPool,
 ) -> Verdict {
     let grade = leaks.proof.grade();
-    let leaked: FxHashSet<u64> = leaks.leaked.iter().map(|leaked| leaked.goid).collect();
-    let found: Vec<&Member> = counted.members.iter().filter(|member| leaked.contains(&member.id)).collect();
-    let mut count = found.len();
-    let mut offenders = by_size(&groups(found, by, pool), |_| true);
+    // In which deadlock each is.
+    let mut leaked: FxHashMap<u64, Option<usize>> = leaks.leaked.iter().map(|leaked| (leaked.goid, None)).collect();
+    let deadlocks = leaks.deadlocks.as_deref().unwrap_or_default();
+    for (at, deadlock) in deadlocks.iter().enumerate() {
+        leaked.extend(deadlock.goroutines.iter().map(|id| (*id, Some(at))));
+    }
+    let mut found: BTreeMap<Option<usize>, Vec<&Member>> = BTreeMap::new();
+    for member in &counted.members {
+        if let Some(deadlock) = leaked.get(&member.id) {
+            found.entry(*deadlock).or_default().push(member);
+        }
+    }
+    let mut count: usize = found.values().map(Vec::len).sum();
+    let rest = found.remove(&None);
+    let mut offenders = Vec::new();
+    for (finding, members) in
+        found.into_values().map(|members| (DEADLOCK, members)).chain(rest.map(|r| (NEVER_WAKES, r)))
+    {
+        let groups = by_size(&groups(members, by, pool), |_| true);
+        offenders.extend(groups.into_iter().map(|group| Offender { finding: Some(finding), ..group }));
+    }
     if grade == Grade::Certain {
         // What is proven is leaked, though the snapshot lacks it. Otherwise it has ended, and was not.
         let known: FxHashSet<u64> = all.members.iter().map(|member| member.id).collect();
@@ -29,7 +49,8 @@ pub(super) fn no_leaks(
         if !unseen.is_empty() {
             count += unseen.len();
             let unseen_count = u64::try_from(unseen.len()).unwrap_or(u64::MAX);
-            offenders.push(Offender { count: unseen_count, ids: unseen, ..Offender::default() });
+            let finding = Some(NEVER_WAKES);
+            offenders.push(Offender { count: unseen_count, finding, ids: unseen, ..Offender::default() });
         }
     }
     let judged = Verdict { grade: Some(grade), ..verdict(rule, count as f64, 0.0, offenders) };

@@ -23,7 +23,7 @@ use super::text::TextStyle;
 use super::units::{count, counted, duration};
 use crate::analysis::census::Census;
 use crate::analysis::check::{Offender, Outcome, Reason, Rule, Verdict};
-use crate::analysis::findings::Finding;
+use crate::analysis::findings::{DEADLOCK, Finding};
 use crate::analysis::series::growth::{self, CONFIDENCE, LEAST_SAMPLES};
 use crate::heap::Grade;
 use crate::model::SymbolPool;
@@ -263,9 +263,17 @@ fn leaks(verdict: &Verdict) -> String {
         return "none".to_owned();
     }
     let leaked = counted(verdict.measured.max(0.0) as u64, "goroutine is leaked", "goroutines are leaked");
+    let deadlocked = verdict.offenders.iter().filter(|o| o.finding.map(Finding::code) == Some(DEADLOCK.code()));
+    let deadlocked = match deadlocked.map(|offender| offender.count).sum() {
+        0 => String::new(),
+        some => format!(", {} of them deadlocked", count(some)),
+    };
     match verdict.grade {
-        Some(Grade::Confirmed) => format!("{leaked} (confirmed: found twice, a second apart; --freeze=all proves it)"),
-        grade => format!("{leaked}{}", grade.map_or_else(String::new, |grade| format!(" ({})", grade.name()))),
+        Some(Grade::Confirmed) => {
+            format!("{leaked}{deadlocked} (confirmed: found twice, a second apart; --freeze=all proves it)")
+        }
+        Some(Grade::Certain) => format!("{leaked}{deadlocked} (certain)"),
+        None => format!("{leaked}{deadlocked}"),
     }
 }
 
