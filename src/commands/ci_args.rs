@@ -27,10 +27,9 @@ Examples:
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
   gospy check 4242 --watch 30s
-  gospy check 4242 --max-goroutines 500 --max-wait 5m --no-findings
+  gospy check 4242 --max-goroutines 500 --no-findings --no-leaks
   gospy check 4242 --baseline before.json --max-growth 10%
-  gospy check --from after.json --forbid-function 'main\\.transfer'
-  gospy check 4242 --no-leaks --freeze=all";
+  gospy check --from after.json --forbid-function 'main\\.transfer'";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -199,7 +198,7 @@ pub(super) struct RuleArgs {
     #[arg(long, value_name = "N|N%", value_parser = allowance)]
     pub(super) max_growth: Option<Allowance>,
     /// At most N with the same stack
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     pub(super) max_group: Option<u64>,
     /// No goroutine blocked for longer
     #[arg(long, value_name = "DURATION", value_parser = wait)]

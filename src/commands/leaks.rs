@@ -1,14 +1,21 @@
 //! `gospy leaks`
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use super::args::LeaksArgs;
-use super::source::{Sources, Walking};
+use super::live::Live;
+use super::source::{Location, Sources, TargetSpec, Walking};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Index;
 use crate::analysis::leaks::groups;
+use crate::analysis::series::Observed;
 use crate::capture::FreezeMode;
 use crate::report::leaks as report;
 use crate::report::units::{bytes, duration};
+use crate::top::leaks::LeaksFound;
+use crate::top::run::FindLeaks;
 
 pub(super) fn run(
     arguments: &LeaksArgs,
@@ -53,4 +60,24 @@ pub(super) fn freezes(mode: Option<FreezeMode>) -> Result<bool, Failure> {
             "leaks are proven by a heap that stands still: --freeze=all stops the program for that",
         )),
     }
+}
+
+/// Looks for leaks in the program as it is now, or in the file that is shown. It is stopped only where that was
+/// asked for.
+pub(super) fn for_top(wanted: TargetSpec, freeze: Option<FreezeMode>) -> FindLeaks {
+    Arc::new(move |observed: &Observed| {
+        let now = match wanted.location {
+            // It may be another process by now: one that came back.
+            Location::Process(_) => TargetSpec {
+                freeze_filtered: wanted.freeze_filtered,
+                ..TargetSpec::process(observed.snapshot().target.pid, wanted.bin.clone())
+            },
+            Location::File(_) => wanted.clone(),
+        };
+        let started = Instant::now();
+        let found = Live.leaks(&now, freeze == Some(FreezeMode::All), &mut |_| {});
+        let one_line = |failure| Failure::from(failure).message().lines().next().unwrap_or_default().to_owned();
+        let (snapshot, leaks) = found.map_err(one_line)?;
+        Ok(LeaksFound::of(&Index::new(&snapshot), &leaks, started.elapsed()))
+    })
 }

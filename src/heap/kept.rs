@@ -64,6 +64,13 @@ impl KeptBytes {
     pub fn of_group(&self, lowest: u64) -> Option<u64> {
         self.by_lowest.get(&lowest).copied()
     }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn made_up(groups: impl Iterator<Item = (u64, u64)>, shared: u64) -> Self {
+        let by_lowest: FxHashMap<u64, u64> = groups.collect();
+        let total = by_lowest.values().sum::<u64>() + shared;
+        Self { by_lowest, shared, total }
+    }
 }
 
 /// Leaked goroutines each of which can be woken by the others only.
@@ -75,14 +82,14 @@ pub struct Deadlock {
 
 /// How often all is done again because a stack was moved meanwhile.
 const TRIES: usize = 3;
-/// Comparisons of words of marks, at most.
+/// Words of marks that are compared or set back, at most.
 const MOST_WORDS: usize = 1 << 30;
 /// Goroutines whose reach is looked at one by one, at most.
 const MOST_ALONE: usize = 1_024;
 /// Sets of objects by which the others are told apart.
 const MOST_CLASSES: usize = 64;
 /// No reach of one goroutine is begun after this time.
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(2);
 
 impl Leaks {
     /// Finds out what groups of the leaked goroutines keep, and which of them wait for each other. `groups` are their
@@ -98,8 +105,9 @@ impl Leaks {
         for _ in 0..TRIES {
             let Some(found) = again(process, &kept.heap, &self.leaked)? else { return Ok(()) };
             let mut walk = Walk::new(process, &kept, &marker)?;
-            let bytes = walk.bytes(&found, groups)?;
-            let deadlocks = walk.deadlocks(&found, groups)?;
+            let words = walk.all(&found)?;
+            let bytes = walk.bytes(&found, groups, &words)?;
+            let deadlocks = walk.deadlocks(&found, groups, &words)?;
             let all: Vec<Goroutine> = found.values().map(|(goroutine, _)| *goroutine).collect();
             if walk.stacks.unreadable == 0 && unmoved(process, &kept.heap.layout, &all)?.iter().all(|same| *same) {
                 self.stats.leaked_bytes = bytes.total;
@@ -163,16 +171,20 @@ impl<'w, 'm> Walk<'w, 'm> {
         Ok(self.marker.drain(threads)?)
     }
 
-    /// What only one group reaches is what is met first by it, whether the groups are gone through from the first to
-    /// the last or the other way round: each object is scanned twice, however many groups there are.
-    fn bytes(&mut self, found: &Found<'_>, groups: &[Vec<u64>]) -> Result<KeptBytes, HeapError> {
-        let members = |group: &Vec<u64>| -> Vec<&Goroutine> {
-            group.iter().filter_map(|id| found.get(id).map(|(goroutine, _)| goroutine)).collect()
-        };
+    /// What all of them reach.
+    fn all(&mut self, found: &Found<'_>) -> Result<Vec<NewMarks>, HeapError> {
         self.restart();
         let all: Vec<&Goroutine> = found.values().map(|(goroutine, _)| goroutine).collect();
         self.reach(&all, self.threads)?;
-        let words = self.marker.marked_since(&self.state);
+        Ok(self.marker.marked_since(&self.state))
+    }
+
+    /// What only one group reaches is what is met first by it, whether the groups are gone through from the first to
+    /// the last or the other way round: each object is scanned twice, however many groups there are.
+    fn bytes(&mut self, found: &Found<'_>, groups: &[Vec<u64>], words: &[NewMarks]) -> Result<KeptBytes, HeapError> {
+        let members = |group: &Vec<u64>| -> Vec<&Goroutine> {
+            group.iter().filter_map(|id| found.get(id).map(|(goroutine, _)| goroutine)).collect()
+        };
         let bytes = |bits: u64, size: u64| u64::from(bits.count_ones()).saturating_mul(size);
         let total: u64 = words.iter().map(|word| bytes(word.bits, word.size)).sum();
         // Those that are too many are one.
@@ -186,14 +198,14 @@ impl<'w, 'm> Walk<'w, 'm> {
         self.restart();
         for unit in &units {
             self.reach(unit, self.threads)?;
-            first.push(self.new_bits(&words, &mut seen));
+            first.push(self.new_bits(words, &mut seen));
         }
         seen.fill(0);
         self.restart();
         let mut kept = KeptBytes { shared: total, total, ..KeptBytes::default() };
         for (number, unit) in units.iter().enumerate().rev() {
             self.reach(unit, self.threads)?;
-            let last: FxHashMap<usize, u64> = self.new_bits(&words, &mut seen).into_iter().collect();
+            let last: FxHashMap<usize, u64> = self.new_bits(words, &mut seen).into_iter().collect();
             let first = first.get(number).map_or(&[][..], Vec::as_slice);
             let own = first.iter().filter_map(|(at, bits)| {
                 let size = words.get(*at)?.size;
@@ -222,9 +234,14 @@ impl<'w, 'm> Walk<'w, 'm> {
     }
 
     /// `None` where they are too many, or reach too much, for it to be found out.
-    fn deadlocks(&mut self, found: &Found<'_>, groups: &[Vec<u64>]) -> Result<Option<Vec<Deadlock>>, HeapError> {
+    fn deadlocks(
+        &mut self,
+        found: &Found<'_>,
+        groups: &[Vec<u64>],
+        words: &[NewMarks],
+    ) -> Result<Option<Vec<Deadlock>>, HeapError> {
         let started = Instant::now();
-        let most = (MOST_WORDS / self.state.len().max(1)).clamp(1, MOST_ALONE);
+        let most = (MOST_WORDS / words.len().max(1)).clamp(1, MOST_ALONE);
         let (alone, rest) = chosen(groups, most);
         let waits_for = |id: &u64| found.get(id).map_or(&[][..], |(_, leaked)| leaked.objects.as_slice());
         let mut objects: Vec<(u64, ObjectId)> = Vec::new();
@@ -252,7 +269,7 @@ impl<'w, 'm> Walk<'w, 'm> {
             }
             let members: Vec<&Goroutine> =
                 members.iter().filter_map(|id| found.get(id).map(|(goroutine, _)| goroutine)).collect();
-            self.restart();
+            self.marker.restore_some(&self.state, words);
             self.reach(&members, 1)?;
             let marked =
                 |(number, (_, object)): (usize, &(u64, ObjectId))| self.marker.is_marked(*object).then_some(number);
@@ -286,6 +303,8 @@ fn chosen(groups: &[Vec<u64>], most: usize) -> (Vec<u64>, Vec<u64>) {
 pub(super) struct NewMarks {
     /// Which word.
     pub(super) at: usize,
+    /// Which word of what was scanned belongs to it; `None` where nothing is.
+    pub(super) scans_at: Option<usize>,
     /// The bits.
     pub(super) bits: u64,
     /// Bytes of one object.

@@ -303,10 +303,25 @@ impl<'a> Marker<'a> {
     /// Goes back to a state of a marker over the same spans.
     pub(super) fn restore(&self, state: &MarkState) {
         let put = |words: &[AtomicU64], values: &[u64]| {
-            words.iter().zip(values).for_each(|(word, value)| word.store(*value, SeqCst));
+            words.iter().zip(values).for_each(|(word, value)| word.store(*value, Relaxed));
         };
         put(&self.marks, &state.marks);
         put(&self.scans, &state.scans);
+    }
+
+    /// The same where only these words have changed.
+    pub(super) fn restore_some(&self, state: &MarkState, changed: &[NewMarks]) {
+        let put = |words: &[AtomicU64], values: &[u64], at: usize| {
+            if let (Some(word), Some(value)) = (words.get(at), values.get(at)) {
+                word.store(*value, Relaxed);
+            }
+        };
+        for marks in changed {
+            put(&self.marks, &state.marks, marks.at);
+            if let Some(at) = marks.scans_at {
+                put(&self.scans, &state.scans, at);
+            }
+        }
     }
 
     /// A word of the marks.
@@ -322,7 +337,8 @@ impl<'a> Marker<'a> {
             for at in from..from + (span.elements as usize).div_ceil(64) {
                 let bits = self.mark_word(at) & !state.marks.get(at).copied().unwrap_or(u64::MAX);
                 if bits != 0 {
-                    out.push(NewMarks { at, bits, size: span.size() });
+                    let scans_at = (span.kind != Kind::NoScan).then(|| span.scans as usize + (at - from));
+                    out.push(NewMarks { at, scans_at, bits, size: span.size() });
                 }
             }
         }
@@ -347,13 +363,6 @@ impl<'a> Marker<'a> {
 pub(super) struct MarkState {
     marks: Vec<u64>,
     scans: Vec<u64>,
-}
-
-impl MarkState {
-    /// Words in it.
-    pub(super) fn len(&self) -> usize {
-        self.marks.len() + self.scans.len()
-    }
 }
 
 /// Where the parts of a span are in a batch's buffer.

@@ -23,6 +23,9 @@ mod roots;
 mod spans;
 mod stack_maps;
 mod stacks;
+#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod threads;
 mod types;
 mod waits;

@@ -1,11 +1,11 @@
 //! Goroutines that wait for each other, in words.
 
+use super::clean::clean;
 use super::place::PlaceWords;
 use super::units::count;
-use super::waits::words;
 use crate::analysis::waits::ById;
 use crate::analysis::{Index, PlaceKind};
-use crate::model::Goid;
+use crate::model::{Goid, Goroutine};
 
 /// Members that are named.
 const MEMBERS: usize = 8;
@@ -30,12 +30,21 @@ pub(crate) fn members(index: &Index<'_>, by_id: &ById, ids: &[u64]) -> Vec<Strin
     let snapshot = index.snapshot();
     let line = |id: &u64| {
         let goroutine = snapshot.goroutines.get(by_id.position(Goid(*id))?)?;
-        let waits = words::waits(snapshot, goroutine).unwrap_or_else(|| "waits".to_owned());
+        let waits = waits(index, goroutine);
         let place = PlaceWords::of(&snapshot.symbols, index.place(goroutine, PlaceKind::User));
-        let place = place.map(|words| format!(" at {} {}", words.line(), words.source)).unwrap_or_default();
+        let place = place.map(|words| format!(" at {} {}", words.function, words.source)).unwrap_or_default();
         Some(format!("{id} {waits}{place}").trim_end().to_owned())
     };
     ids.iter().take(MEMBERS).filter_map(line).collect()
+}
+
+/// What it waits for; without the reports for people, in the runtime's words.
+fn waits(index: &Index<'_>, goroutine: &Goroutine) -> String {
+    #[cfg(feature = "cli")]
+    if let Some(words) = super::waits::words::waits(index.snapshot(), goroutine) {
+        return words;
+    }
+    clean(index.state_text(goroutine)).into_owned()
 }
 
 #[cfg(test)]

@@ -186,17 +186,7 @@ pub fn schema() -> schemars::Schema {
 pub fn write(out: &mut dyn Write, index: &Index<'_>, leaks: &Leaks, groups: &[LeakGroup]) -> io::Result<()> {
     let total = leaks.leaked.len() as u64;
     let of = count(leaks.stats.goroutines);
-    let grade = match (leaks.proof.grade(), leaks.proof) {
-        (_, Proof::Frozen(stopped)) => {
-            format!("certain: the program was stopped for {}", duration(u64::try_from(stopped.as_nanos()).unwrap_or(0)))
-        }
-        (_, Proof::CoreFile) => "certain: it is a core file".to_owned(),
-        (_, Proof::Quiet) => "certain: no Go code ran meanwhile".to_owned(),
-        (Grade::Certain | Grade::Confirmed, Proof::TwoPasses) if total == 0 => "the program ran meanwhile".to_owned(),
-        (Grade::Certain | Grade::Confirmed, Proof::TwoPasses) => {
-            "confirmed: found twice, a second apart; --freeze=all proves it".to_owned()
-        }
-    };
+    let grade = worth(leaks);
     if total == 0 {
         return writeln!(out, "No leaked goroutines among {of} ({grade})");
     }
@@ -230,9 +220,26 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, leaks: &Leaks, groups: &[Le
         writeln!(out, "    keeping {} of stacks{heap}", bytes(group.stack_bytes))?;
         let ids: Vec<String> = group.ids.iter().take(TEXT_IDS).map(u64::to_string).collect();
         let more = if group.ids.len() > TEXT_IDS { ", …" } else { "" };
-        writeln!(out, "    goroutines {}{more}", ids.join(", "))?;
+        let goroutines = if ids.len() == 1 { "goroutine" } else { "goroutines" };
+        writeln!(out, "    {goroutines} {}{more}", ids.join(", "))?;
     }
     Ok(())
+}
+
+/// How certain it is, and why.
+pub(crate) fn worth(leaks: &Leaks) -> String {
+    let total = leaks.leaked.len();
+    match (leaks.proof.grade(), leaks.proof) {
+        (_, Proof::Frozen(stopped)) => {
+            format!("certain: the program was stopped for {}", duration(u64::try_from(stopped.as_nanos()).unwrap_or(0)))
+        }
+        (_, Proof::CoreFile) => "certain: it is a core file".to_owned(),
+        (_, Proof::Quiet) => "certain: no Go code ran meanwhile".to_owned(),
+        (Grade::Certain | Grade::Confirmed, Proof::TwoPasses) if total == 0 => "the program ran meanwhile".to_owned(),
+        (Grade::Certain | Grade::Confirmed, Proof::TwoPasses) => {
+            "confirmed: found twice, a second apart; --freeze=all proves it".to_owned()
+        }
+    }
 }
 
 /// Who waits for whom.

@@ -420,7 +420,10 @@ fn goroutines_that_can_never_wake_fail_the_rule() {
     assert_eq!(ours, theirs);
     assert!(offenders[0]["example"]["frames"].as_array().is_some_and(|frames| frames.len() > 2), "{rule}");
     let output = check(&["--freeze=all"]);
-    assert!(output.stdout.contains("FAIL  --no-leaks: 2 goroutines are leaked (certain)"), "{output:?}");
+    assert!(
+        output.stdout.contains("FAIL  --no-leaks: 2 goroutines are leaked, 2 of them deadlocked (certain)"),
+        "{output:?}"
+    );
     assert!(output.stdout.contains("sync.(*Mutex).Lock(...)"), "{output:?}");
     assert!(output.stderr.contains("the program will stand still for about "), "{output:?}");
     // The rest of the process is watched first.

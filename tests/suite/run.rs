@@ -417,7 +417,11 @@ fn leaks_are_looked_for_at_each_capture() {
     let stuck = format!("{} deadlock", live());
     let output = judged(2, &stuck, &["--no-leaks"]);
     assert_eq!(output.code(), 7, "{output:?}");
-    assert!(output.stderr.contains("FAIL  --no-leaks: 2 goroutines are leaked ("), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("FAIL  --no-leaks: 2 goroutines are leaked, 2 of them deadlocked ("),
+        "{}",
+        output.stderr
+    );
     assert!(output.stderr.contains("main.transfer"), "{}", output.stderr);
     let output = judged(2, &stuck, &["--no-leaks", "--allow", "main\\.transfer"]);
     assert_eq!((output.code(), output.stderr.contains("1 rule passed in ")), (0, true), "{output:?}");

@@ -87,3 +87,29 @@ fn what_a_file_does_not_hold_is_unknown() {
     assert_eq!((&channels["waiting"], &channels["address"]), (&1_250.into(), &Value::Null));
     assert_eq!((&waits["waits"][0]["forever"], &waits["waits"][0]["waiting"]), (&true.into(), &625.into()));
 }
+
+/// What is likely without the heap is certain with it, and said once.
+#[test]
+fn the_heap_proves_a_deadlock() {
+    let program = live(&["deadlock"]);
+    let pid = program.pid().to_string();
+    let likely = json(&["why", &pid]);
+    assert_eq!((&likely["likely"][0]["code"], &likely["leaks_grade"]), (&"likely_deadlock".into(), &Value::Null));
+    let proven = json(&["why", &pid, "--leaks", "--freeze=all"]);
+    assert_eq!((&proven["leaks_grade"], &proven["likely"]), (&"certain".into(), &Value::Array(Vec::new())));
+    assert_eq!((proven["certain"].as_array().unwrap().len(), &proven["certain"][0]["code"]), (1, &"deadlock".into()));
+    let ids = |of: &Value| {
+        let mut ids: Vec<u64> = of["goroutine_ids"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(ids(&proven["certain"][0]), ids(&likely["likely"][0]));
+    let text = gospy(&["why", &pid, "--leaks", "--freeze=all"]).ok();
+    assert!(text.contains("! deadlock: goroutines ") && !text.contains("Likely"), "{text}");
+    let healthy = live(&["idle"]);
+    let text = gospy(&["why", &healthy.pid().to_string(), "--leaks"]).ok();
+    assert!(text.starts_with("nothing wrong found: ") && text.contains(", none leaked, "), "{text}");
+    let usage = gospy(&["why", &pid, "--leaks", "--freeze"]);
+    assert_eq!(usage.code(), 2);
+    assert!(usage.stderr.contains("--freeze=all"), "{}", usage.stderr);
+}
