@@ -86,6 +86,8 @@ const TRIES: usize = 3;
 const MOST_WORDS: usize = 1 << 30;
 /// Goroutines whose reach is looked at one by one, at most.
 const MOST_ALONE: usize = 1_024;
+/// Objects that they wait for, at most: a select may have 65,536 cases.
+const MOST_OBJECTS: usize = 1 << 16;
 /// Sets of objects by which the others are told apart.
 const MOST_CLASSES: usize = 64;
 /// No reach of one goroutine is begun after this time.
@@ -246,6 +248,9 @@ impl<'w, 'm> Walk<'w, 'm> {
         let waits_for = |id: &u64| found.get(id).map_or(&[][..], |(_, leaked)| leaked.objects.as_slice());
         let mut objects: Vec<(u64, ObjectId)> = Vec::new();
         for addr in alone.iter().flat_map(waits_for) {
+            if objects.len() >= MOST_OBJECTS {
+                return Ok(None);
+            }
             if let Some(object) = self.marker.spans().find(addr.0) {
                 objects.push((addr.0, object));
             }

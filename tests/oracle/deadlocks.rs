@@ -59,7 +59,7 @@ fn deadlocks_and_kept_bytes_are_what_the_program_knows() {
         };
         tally.equal(
             "in why",
-            truth.deadlocks.values().cloned().collect(),
+            truth.deadlocks.values().cloned().collect::<BTreeSet<_>>(),
             of("deadlock").into_iter().collect::<BTreeSet<_>>(),
         );
         tally.equal("the rest in why", 1, of("never_wakes").len());
@@ -70,7 +70,7 @@ fn deadlocks_and_kept_bytes_are_what_the_program_knows() {
         let offenders = check["rules"][0]["offenders"].as_array().unwrap();
         let locked = offenders.iter().filter(|offender| offender["finding"] == "deadlock");
         let locked: BTreeSet<u64> = locked.flat_map(|offender| ids(&offender["ids"])).collect();
-        tally.equal("in check", truth.deadlocks.values().flatten().copied().collect(), locked);
+        tally.equal("in check", truth.deadlocks.values().flatten().copied().collect::<BTreeSet<u64>>(), locked);
         all.add(tally);
     }
     all.check(4 * 40);
