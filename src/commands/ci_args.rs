@@ -28,8 +28,7 @@ pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
   gospy check 4242 --watch 30s
   gospy check 4242 --max-goroutines 500 --no-findings --no-leaks
-  gospy check 4242 --baseline before.json --max-growth 10%
-  gospy check --from after.json --forbid-function 'main\\.transfer'";
+  gospy check --from after.json --baseline before.json --max-growth 10%";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:

@@ -62,20 +62,17 @@ pub(super) fn freezes(mode: Option<FreezeMode>) -> Result<bool, Failure> {
     }
 }
 
-/// Looks for leaks in the program as it is now, or in the file that is shown. It is stopped only where that was
-/// asked for.
-pub(super) fn for_top(wanted: TargetSpec, freeze: Option<FreezeMode>) -> FindLeaks {
+/// Looks for leaks in the program as it is now, or in the file that is shown. It is never stopped for that: a key is
+/// pressed easily.
+pub(super) fn for_top(wanted: TargetSpec) -> FindLeaks {
     Arc::new(move |observed: &Observed| {
         let now = match wanted.location {
             // It may be another process by now: one that came back.
-            Location::Process(_) => TargetSpec {
-                freeze_filtered: wanted.freeze_filtered,
-                ..TargetSpec::process(observed.snapshot().target.pid, wanted.bin.clone())
-            },
+            Location::Process(_) => TargetSpec::process(observed.snapshot().target.pid, wanted.bin.clone()),
             Location::File(_) => wanted.clone(),
         };
         let started = Instant::now();
-        let found = Live.leaks(&now, freeze == Some(FreezeMode::All), &mut |_| {});
+        let found = Live.leaks(&now, false, &mut |_| {});
         let one_line = |failure| Failure::from(failure).message().lines().next().unwrap_or_default().to_owned();
         let (snapshot, leaks) = found.map_err(one_line)?;
         Ok(LeaksFound::of(&Index::new(&snapshot), &leaks, started.elapsed()))

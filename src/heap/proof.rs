@@ -111,7 +111,12 @@ pub struct Leaks {
 
 impl Leaks {
     fn new(proof: Proof, (pass, heap): (Pass, Heap), passes: u32) -> Self {
-        let Pass { leaked, stats, state, .. } = pass;
+        let Pass { leaked, mut stats, state, .. } = pass;
+        if leaked.is_empty() {
+            stats.leaked_bytes = 0;
+            let (bytes, deadlocks) = (Some(KeptBytes::default()), Some(Vec::new()));
+            return Self { proof, leaked, stats, passes, bytes, deadlocks, kept: None };
+        }
         Self {
             proof,
             leaked,
@@ -278,10 +283,10 @@ impl Finder<'_> {
         if found.is_empty() {
             return Ok(Leaks::new(Proof::TwoPasses, (first, heap), passes));
         }
-        drop(heap);
+        drop((first, heap));
         std::thread::sleep(BETWEEN.saturating_sub(first_done.elapsed()));
-        let (mut second, heap) = self.pass(&Running::default())?;
-        let all = std::mem::take(&mut second.leaked);
+        let (second, heap) = self.pass(&Running::default())?;
+        let all = second.leaked.clone();
         let again = self.settled(all.clone())?;
         let same = |leaked: &LeakedGoroutine| {
             let other = found.binary_search_by_key(&leaked.goid, |other| other.goid);

@@ -10,10 +10,9 @@ use crate::model::{Goid, Goroutine};
 /// Members that are named.
 const MEMBERS: usize = 8;
 
-/// `goroutines 18 and 19 can be woken only by each other, and both wait`; ids ascending.
+/// `goroutines 18 and 19 wait for each other; nothing else can wake them`; ids ascending.
 pub(crate) fn sentence(ids: &[u64]) -> String {
-    let all = if ids.len() == 2 { "both" } else { "all of them" };
-    format!("goroutines {} can be woken only by each other, and {all} wait", names(ids))
+    format!("goroutines {} wait for each other; nothing else can wake them", names(ids))
 }
 
 fn names(ids: &[u64]) -> String {
@@ -53,9 +52,9 @@ mod tests {
 
     #[test]
     fn two_several_and_many() {
-        assert_eq!(sentence(&[18, 19]), "goroutines 18 and 19 can be woken only by each other, and both wait");
-        assert_eq!(sentence(&[1, 2, 3]), "goroutines 1, 2 and 3 can be woken only by each other, and all of them wait");
+        assert_eq!(sentence(&[18, 19]), "goroutines 18 and 19 wait for each other; nothing else can wake them");
+        assert_eq!(sentence(&[1, 2, 3]), "goroutines 1, 2 and 3 wait for each other; nothing else can wake them");
         let many: Vec<u64> = (1..=1_010).collect();
-        assert!(sentence(&many).starts_with("goroutines 1, 2, 3, 4, 5, 6, 7, 8 and 1,002 more can be woken only by "));
+        assert!(sentence(&many).starts_with("goroutines 1, 2, 3, 4, 5, 6, 7, 8 and 1,002 more wait for each other; "));
     }
 }

@@ -91,7 +91,7 @@ fn leaks_have_exactly_these_keys_and_are_certain_when_nothing_moves() {
     let text = gospy(&["leaks", "--pid", &running.pid().to_string(), "--freeze=all", "--quiet"]).ok();
     assert!(text.starts_with("2 goroutines of ") && text.contains("certain: the program was stopped"), "{text}");
     let [first, second] = of(&stopped)[..] else { unreachable!() };
-    let line = format!("\nDeadlock: goroutines {first} and {second} can be woken only by each other, and both wait\n");
+    let line = format!("\nDeadlock: goroutines {first} and {second} wait for each other; nothing else can wake them\n");
     assert!(text.contains(&line) && text.contains(&format!("\n    {first} waits to lock Mutex 0x")), "{text}");
     assert!(text.contains("    keeping ") && text.contains(" of stacks and "), "{text}");
 }

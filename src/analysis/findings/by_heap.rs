@@ -39,11 +39,11 @@ impl Finding for Deadlock {
     }
 
     fn one(&self) -> &'static str {
-        "can be woken only by itself, and waits"
+        "waits for itself; nothing else can wake it"
     }
 
     fn many(&self) -> &'static str {
-        "can be woken only by each other, and all of them wait"
+        "wait for each other; nothing else can wake them"
     }
 
     fn meaning(&self) -> &'static str {

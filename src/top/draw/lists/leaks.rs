@@ -4,7 +4,7 @@ use ratatui::text::Line;
 
 use super::super::table::{Fitted, fit};
 use super::super::text::{function_and_place, line};
-use super::{Lists, column, wait};
+use super::{Lists, STATE, WIDE, column, wait};
 use crate::heap::Grade;
 use crate::report::units::{age, bytes, count, counted};
 use crate::top::leaks::LeakedGroup;
@@ -20,13 +20,16 @@ pub(super) enum LeakColumn {
     Reason,
 }
 
+/// Columns of the longest reason, `sync.WaitGroup.Wait`.
+const LONG: usize = 19;
+
 pub(super) fn leak_columns(room: usize) -> Fitted<LeakColumn> {
     let columns = vec![
         column(LeakColumn::Count, "LEAKED", 7, true, 0),
         column(LeakColumn::Heap, "HEAP", 8, true, 1),
         column(LeakColumn::Stack, "STACK", 8, true, 3),
         column(LeakColumn::Age, "AGE", 6, true, 4),
-        column(LeakColumn::Reason, "WAITS FOR", super::STATE, false, 2),
+        column(LeakColumn::Reason, "WAITS FOR", if room >= WIDE { LONG } else { STATE }, false, 2),
     ];
     fit(columns, room, super::least(room))
 }
