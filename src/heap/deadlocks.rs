@@ -168,10 +168,10 @@ mod tests {
             let edges: Vec<Vec<usize>> =
                 (0..nodes).map(|_| (0..random(4)).map(|_| random(nodes + 1)).collect()).collect();
             let mut reach = vec![vec![false; nodes]; nodes];
-            for at in 0..nodes {
+            for (at, reach) in reach.iter_mut().enumerate() {
                 let mut next = vec![at];
                 while let Some(from) = next.pop() {
-                    if !std::mem::replace(&mut reach[at][from], true) {
+                    if !std::mem::replace(&mut reach[from], true) {
                         next.extend(edges[from].iter().copied().filter(|to| *to < nodes));
                     }
                 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::support::core_dump::gcore;
 use crate::support::{Fixture, Mode, Tally, gospy};
 
 #[derive(Deserialize)]
@@ -71,6 +72,15 @@ fn deadlocks_and_kept_bytes_are_what_the_program_knows() {
         let locked = offenders.iter().filter(|offender| offender["finding"] == "deadlock");
         let locked: BTreeSet<u64> = locked.flat_map(|offender| ids(&offender["ids"])).collect();
         tally.equal("in check", truth.deadlocks.values().flatten().copied().collect::<BTreeSet<u64>>(), locked);
+        if version == "1.27.3" {
+            let directory = tempfile::tempdir().unwrap();
+            let core = gcore(running.pid(), directory.path());
+            let found = json(0, &["leaks", "--from", core.to_str().unwrap(), "--json"]);
+            tally.equal("proof", "core_file", found["leaks"]["proof"].as_str().unwrap());
+            kept_bytes(&mut tally, &found["leaks"], &truth);
+            let check = gospy(&["check", "--from", core.to_str().unwrap(), "--no-leaks"]);
+            tally.equal("status for a core file", 7, check.code());
+        }
         all.add(tally);
     }
     all.check(4 * 40);
@@ -97,4 +107,26 @@ fn kept_bytes(tally: &mut Tally, leaks: &Value, truth: &Truth) {
     tally.equal("all", total, alone + shared);
     tally
         .holds(format!("{shared} shared of {}", truth.shared), (truth.shared..truth.shared + 30_000).contains(&shared));
+}
+
+/// Under load the program runs on while the heap is read: what is found then is confirmed, and says so, and what
+/// the groups keep adds up.
+#[test]
+fn a_server_under_load_fails_the_rule_with_what_is_confirmed() {
+    let mut running = Fixture::start("leaks", "1.24.11", Mode::Sw, &["server", "24"]);
+    let known: BTreeSet<u64> =
+        running.ask("truth")["leaked"].as_object().unwrap().keys().map(|id| id.parse().unwrap()).collect();
+    let pid = running.pid().to_string();
+    let check = json(7, &["check", "--pid", &pid, "--no-leaks", "--json"]);
+    let rule = &check["rules"][0];
+    let offenders = rule["offenders"].as_array().unwrap();
+    let found: u64 = offenders.iter().filter_map(|offender| offender["count"].as_u64()).sum();
+    assert_eq!(found, known.len() as u64, "{rule}");
+    let grade = rule["grade"].as_str().unwrap();
+    assert!(rule["message"].as_str().unwrap().contains(&format!("({grade}")), "{rule}");
+    let leaks = &json(0, &["leaks", "--pid", &pid, "--json"])["leaks"];
+    let groups = leaks["groups"].as_array().unwrap();
+    let alone: u64 = groups.iter().map(|group| group["heap_bytes"].as_u64().unwrap()).sum();
+    assert_eq!(alone + leaks["shared_heap_bytes"].as_u64().unwrap(), leaks["heap_bytes"].as_u64().unwrap());
+    assert!(leaks["deadlocks"].is_array(), "{leaks}");
 }

@@ -416,7 +416,8 @@ fn goroutines_that_can_never_wake_fail_the_rule() {
     let offenders = rule["offenders"].as_array().unwrap();
     let ids = offenders.iter().flat_map(|offender| offender["ids"].as_array().unwrap());
     let mut ours: Vec<u64> = ids.filter_map(serde_json::Value::as_u64).collect();
-    (theirs.sort_unstable(), ours.sort_unstable());
+    theirs.sort_unstable();
+    ours.sort_unstable();
     assert_eq!(ours, theirs);
     assert!(offenders[0]["example"]["frames"].as_array().is_some_and(|frames| frames.len() > 2), "{rule}");
     let output = check(&["--freeze=all"]);
