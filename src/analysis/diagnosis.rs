@@ -3,9 +3,12 @@
 //! What is certain (definite problems, see [`super::findings`]) and what is likely are never mixed, and nothing
 //! is named without its evidence. A long wait alone is no problem: a worker waits for work all day.
 
+use rustc_hash::FxHashSet;
+
 use super::Index;
 use super::findings::Found;
 use super::waits::{ById, Cycle, WaitRow, WaitTable, WaitedOn, cycles};
+use crate::heap::Leaks;
 use crate::model::{ObjectState, WaitKind};
 
 /// A lock is contended from so many waiters on.
@@ -53,6 +56,17 @@ pub struct Diagnosis<'f> {
     pub more: usize,
     /// What is waited on.
     pub waits: WaitTable,
+    /// What the heap shows; `None` where it was not read.
+    pub proof: Option<HeapProof<'f>>,
+}
+
+/// Goroutines that never wake.
+#[derive(Debug)]
+pub struct HeapProof<'f> {
+    /// How many, and how certain that is.
+    pub leaks: &'f Leaks,
+    /// Deadlocks, and the others.
+    pub found: Vec<Found>,
 }
 
 impl<'f> Diagnosis<'f> {
@@ -78,7 +92,21 @@ impl<'f> Diagnosis<'f> {
         let likely = deadlocks.iter().take(MOST).cloned().map(Likely::Deadlock);
         let likely = likely.chain(contended.into_iter().map(Likely::Contended));
         let likely = likely.chain(backlogs.into_iter().map(Likely::Backlog)).collect();
-        Self { certain, likely, more, waits }
+        Self { certain, likely, more, waits, proof: None }
+    }
+
+    /// With what the heap shows. What is likely a deadlock is left out where its goroutines are known to be leaked.
+    #[must_use]
+    pub fn with_leaks(mut self, index: &Index<'_>, leaks: &'f Leaks) -> Self {
+        let by_id = ById::of(index.snapshot());
+        let found = super::leaks::findings(&by_id, leaks);
+        let leaked: FxHashSet<usize> = found.iter().flat_map(|found| &found.positions).copied().collect();
+        self.likely.retain(|likely| match likely {
+            Likely::Deadlock(cycle) => !cycle.goroutines.iter().all(|position| leaked.contains(position)),
+            Likely::Contended(row) | Likely::Backlog(row) => !row.goroutines.iter().all(|at| leaked.contains(at)),
+        });
+        self.proof = Some(HeapProof { leaks, found });
+        self
     }
 }
 

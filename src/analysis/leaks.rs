@@ -3,10 +3,13 @@
 //! Which goroutines are leaked is found in the heap ([`crate::heap`]); a goroutine that can never wake stays where
 //! it is, so that a snapshot that was taken afterwards has it at the same place.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::findings::{DEADLOCK, Found, NEVER_WAKES};
+use super::waits::ById;
 use super::{Index, PlaceKind, WaitRange, waits};
 use crate::heap::{LeakedGoroutine, Leaks};
+use crate::model::Goid;
 
 /// Most addresses of one group that are kept.
 pub const MAX_OBJECTS: usize = 100;
@@ -22,6 +25,8 @@ pub struct LeakGroup {
     pub wait: Option<WaitRange>,
     /// Bytes of their stacks.
     pub stack_bytes: u64,
+    /// Bytes of the heap that only this group reaches; `None` where that is not known.
+    pub heap_bytes: Option<u64>,
     /// What they wait for, each address once, ascending: at most [`MAX_OBJECTS`]. Empty where nothing could ever
     /// wake them.
     pub objects: Vec<u64>,
@@ -40,7 +45,14 @@ pub fn groups(index: &Index<'_>, leaks: &Leaks) -> Vec<LeakGroup> {
         let key = (key(PlaceKind::User), key(PlaceKind::Creator), index.reason(goroutine));
         let number = *by_key.entry(key).or_insert(out.len());
         if number == out.len() {
-            out.push(LeakGroup { ids: Vec::new(), example: at, wait: None, stack_bytes: 0, objects: Vec::new() });
+            out.push(LeakGroup {
+                ids: Vec::new(),
+                example: at,
+                wait: None,
+                stack_bytes: 0,
+                heap_bytes: None,
+                objects: Vec::new(),
+            });
         }
         let Some(group) = out.get_mut(number) else { continue };
         group.ids.push(leaked.goid);
@@ -61,7 +73,29 @@ pub fn groups(index: &Index<'_>, leaks: &Leaks) -> Vec<LeakGroup> {
     }
     for group in &mut out {
         group.ids.sort_unstable();
+        let lowest = group.ids.first();
+        group.heap_bytes = leaks.bytes.as_ref().zip(lowest).and_then(|(bytes, lowest)| bytes.of_group(*lowest));
     }
     out.sort_by_key(|group| (std::cmp::Reverse(group.ids.len()), group.ids.first().copied()));
+    out
+}
+
+/// What is wrong by what was found in the heap: each deadlock, and then the goroutines that are leaked and in none.
+/// It is as certain as the leaks are.
+#[must_use]
+pub fn findings(by_id: &ById, leaks: &Leaks) -> Vec<Found> {
+    let positions = |ids: &[u64]| -> Vec<usize> {
+        let mut positions: Vec<usize> = ids.iter().filter_map(|id| by_id.position(Goid(*id))).collect();
+        positions.sort_unstable();
+        positions
+    };
+    let deadlocks = leaks.deadlocks.as_deref().unwrap_or_default();
+    let mut rest: Vec<u64> = leaks.leaked.iter().map(|leaked| leaked.goid).collect();
+    let locked: FxHashSet<u64> = deadlocks.iter().flat_map(|deadlock| deadlock.goroutines.iter().copied()).collect();
+    rest.retain(|id| !locked.contains(id));
+    let found = |finding, ids: &[u64]| Found { finding, positions: positions(ids), detail: None };
+    let mut out: Vec<Found> = deadlocks.iter().map(|deadlock| found(DEADLOCK, &deadlock.goroutines)).collect();
+    out.push(found(NEVER_WAKES, &rest));
+    out.retain(|found| !found.positions.is_empty());
     out
 }

@@ -266,6 +266,7 @@ const WHY_EXAMPLES: &str = "\
 Examples:
   gospy why prometheus
   gospy why 4242 --goid 17
+  gospy why 4242 --leaks
   gospy why --from server.capture --json | jq '.likely[].code'";
 
 const CAPTURE_EXAMPLES: &str = "\

@@ -8,14 +8,15 @@ use super::diff::{complete, is_whole};
 use super::files::{report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
 use super::snapshots::{Input, name_of};
-use super::source::Sources;
+use super::source::{Sources, Walking};
 use super::streams::Streams;
-use super::{Exit, Failure, Global};
+use super::{Exit, Failure, Global, leaks};
 use crate::analysis::Census;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
 use crate::analysis::series::growth::LEAST_SAMPLES;
 use crate::model::SymbolPool;
 use crate::new_file::Goal;
+use crate::process::ErrorKind;
 use crate::report::check::{self, Options, Origin, Subject};
 use crate::report::units::{count, duration};
 use crate::sampling::{Pacer, Sampler};
@@ -40,8 +41,10 @@ pub(super) fn run(
     // Read first: that it is missing should not be found out after the watch.
     let baseline = arguments.baseline().map(|given| given.census(sources, &mut pool)).transpose();
     let judged = baseline.and_then(|baseline| {
-        let judged = judge(arguments, watch.as_ref(), &rules, baseline.as_ref(), sources, &mut pool)?;
-        Ok((judged, baseline))
+        let mut seen = judge(arguments, watch.as_ref(), &rules, baseline.as_ref(), sources, &mut pool)?;
+        let mut tell = |walking| leaks::tell(streams, global, walking);
+        let heap_problem = look_for_leaks(&mut seen.judge, &arguments.given(), &rules, sources, &mut pool, &mut tell)?;
+        Ok((seen.done(heap_problem), baseline))
     });
     let (judged, baseline) = match judged {
         Ok(judged) => judged,
@@ -169,6 +172,46 @@ impl Watch {
     }
 }
 
+/// What was seen, but for the heap.
+struct Seen<'a> {
+    judge: Judge<'a>,
+    judged: Judged,
+}
+
+impl Seen<'_> {
+    fn done(self, heap_problem: Option<String>) -> Judged {
+        Judged { verdicts: self.judge.verdicts(), heap_problem, ..self.judged }
+    }
+}
+
+/// Reads the heap for the rule that takes it, once, after all else. Gives why it could not be read, where what
+/// else was seen can be judged all the same.
+fn look_for_leaks(
+    judge: &mut Judge<'_>,
+    given: &Input,
+    rules: &Rules,
+    sources: &dyn Sources,
+    pool: &mut SymbolPool,
+    tell: &mut dyn FnMut(Walking),
+) -> Result<Option<String>, Failure> {
+    if !rules.take_the_heap() {
+        return Ok(None);
+    }
+    let Some((wanted, freeze)) = given.heap() else {
+        return Ok(Some("--no-leaks reads the heap: give a file, not standard input".to_owned()));
+    };
+    match sources.leaks(&wanted, freeze, tell) {
+        Ok((snapshot, leaks)) => {
+            let census = Census::of_snapshot(&snapshot, given.name(), pool);
+            judge.look_for_leaks(&census, Some(&leaks), pool);
+            Ok(None)
+        }
+        // As if it had ended earlier.
+        Err(failure) if failure.kind() == Some(ErrorKind::Gone) => Err(failure.into()),
+        Err(failure) => Ok(Some(format!("--no-leaks: {}", Failure::from(failure).message()))),
+    }
+}
+
 /// What was seen.
 struct Judged {
     latest: Census,
@@ -179,16 +222,33 @@ struct Judged {
     samples: usize,
     watched_ns: u64,
     verdicts: Vec<Verdict>,
+    /// Why the heap could not be read.
+    heap_problem: Option<String>,
 }
 
-fn judge(
+impl Judged {
+    /// One snapshot, not judged yet.
+    fn of(latest: Census) -> Self {
+        Self {
+            latest,
+            incomplete: None,
+            first_uptime_ns: None,
+            samples: 1,
+            watched_ns: 0,
+            verdicts: Vec::new(),
+            heap_problem: None,
+        }
+    }
+}
+
+fn judge<'a>(
     arguments: &CheckArgs,
     watch: Option<&Watch>,
-    rules: &Rules,
+    rules: &'a Rules,
     baseline: Option<&Census>,
     sources: &dyn Sources,
     pool: &mut SymbolPool,
-) -> Result<Judged, Failure> {
+) -> Result<Seen<'a>, Failure> {
     let given = arguments.given();
     let (Some(watch), Input::Process(wanted, options)) = (watch, &given) else {
         let latest = given.census(sources, pool)?;
@@ -196,8 +256,7 @@ fn judge(
         let mut judge = Judge::new(rules, Level::of(baseline.into_iter().chain([&latest])));
         judge.look(&latest, baseline, pool);
         let first_uptime_ns = latest.program.uptime_ns;
-        let verdicts = judge.verdicts();
-        return Ok(Judged { verdicts, latest, incomplete: None, first_uptime_ns, samples: 1, watched_ns: 0 });
+        return Ok(Seen { judge, judged: Judged { first_uptime_ns, ..Judged::of(latest) } });
     };
     let mut source = sources.open(wanted)?;
     let mut judge = Judge::new(rules, Level::of(baseline));
@@ -222,7 +281,8 @@ fn judge(
     let latest = streamed.map_err(|error| ended_early(&error.into(), seen, watch.samples))??;
     let watched_ns = latest.captured_at_unix_ns.saturating_sub(first_at.unwrap_or_default());
     let samples = usize::try_from(watch.samples).unwrap_or(usize::MAX);
-    Ok(Judged { verdicts: judge.verdicts(), latest, incomplete, first_uptime_ns, samples, watched_ns })
+    let judged = Judged { incomplete, first_uptime_ns, samples, watched_ns, ..Judged::of(latest) };
+    Ok(Seen { judge, judged })
 }
 
 fn ended_early(failure: &Failure, samples: u32, of: u32) -> Failure {
@@ -286,6 +346,7 @@ fn notes(judged: &Judged, baseline: Option<&Census>) -> Vec<String> {
         }
     }
     notes.extend(baseline.into_iter().chain([latest]).flat_map(limitations));
+    notes.extend(judged.heap_problem.clone());
     let grows = |verdict: &Verdict| {
         let doubt = verdict.fails() || verdict.reason() == Some(Reason::Rising);
         doubt && matches!(verdict.rule, Rule::SteadyGrowth(_))

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::input::{Contents, InputError, InputFile};
 use super::source::{FailureCause, Location, Source, SourceFailure, Sources, TargetSpec, Walking};
+use crate::analysis::Index;
+use crate::analysis::leaks::groups;
 use crate::capture::{CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record};
 use crate::heap::{self, HeapError, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
@@ -160,10 +162,14 @@ fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Re
     let (target, bin) = target(wanted)?;
     let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
     let options = LeakOptions { freeze, ..LeakOptions::default() };
-    let leaks = watched(session.process(), &options, tell)?;
+    let mut leaks = watched(session.process(), &options, tell)?;
     // What is leaked stays where it is: it is found there afterwards.
     let options = CaptureOptions { stacks: true, waits: true, ..CaptureOptions::default() };
     let snapshot = Session::capture(&mut session, &options).map_err(SourceError::from)?;
+    let groups = groups(&Index::new(&snapshot), &leaks);
+    let ids: Vec<Vec<u64>> = groups.into_iter().map(|group| group.ids).collect();
+    // What they keep is unknown then, but not that they are leaked.
+    let _ = leaks.examine(session.process(), &ids);
     Ok((snapshot, leaks))
 }
 

@@ -10,7 +10,7 @@ use crate::analysis::check::{Allowance, Rule, Rules};
 
 /// What is said where no rule was given.
 pub(super) const NO_RULE: &str = "there is no rule to check: give --max-goroutines, --max-growth, --max-group, \
-                                  --max-wait, --forbid-function, --require-function, --no-findings";
+                                  --max-wait, --forbid-function, --require-function, --no-findings, --no-leaks";
 
 /// What growth can be measured from.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,7 @@ pub(super) fn rules(typed: &RuleArgs, measured: Measured) -> Result<Rules, Failu
     rules.extend(typed.forbid_function.iter().cloned().map(Rule::ForbidFunction));
     rules.extend(typed.require_function.iter().cloned().map(Rule::RequireFunction));
     rules.extend(typed.no_findings.then_some(Rule::NoFindings));
+    rules.extend(typed.no_leaks.then_some(Rule::NoLeaks));
     Ok(Rules { rules, allow: allow(typed)?, system: typed.system })
 }
 

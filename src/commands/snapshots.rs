@@ -7,7 +7,7 @@ use super::input::{Contents, InputError, InputFile};
 use super::live::opened;
 use super::source::{SourceFailure, Sources, TargetSpec};
 use crate::analysis::Census;
-use crate::capture::CaptureOptions;
+use crate::capture::{CaptureOptions, FreezeMode};
 use crate::model::SymbolPool;
 use crate::report::json::read;
 
@@ -30,6 +30,18 @@ impl Input {
             Self::File { path, .. } if path.as_os_str() == "-" => STANDARD_INPUT.to_owned(),
             Self::File { path, .. } => path.display().to_string(),
             Self::Process(wanted, _) => name_of(wanted),
+        }
+    }
+
+    /// What to read the heap of, and whether to stop it for that; `None` for a stream, which is read only once.
+    pub(super) fn heap(&self) -> Option<(TargetSpec, bool)> {
+        match self {
+            Self::File { path, .. } if path.as_os_str() == "-" => None,
+            Self::File { path, bin, sysroot } => {
+                let (bin, sysroot) = (bin.clone(), sysroot.clone());
+                Some((TargetSpec { bin, sysroot, ..TargetSpec::file(path.clone()) }, false))
+            }
+            Self::Process(wanted, options) => Some((wanted.clone(), options.freeze == Some(FreezeMode::All))),
         }
     }
 

@@ -50,8 +50,8 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
     let style = streams.out_style();
     if streams.out_is_terminal && io::stdin().is_terminal() && !arguments.once && !arguments.json {
         let theme = Theme { colour: style.colour };
-        let save = super::save::save(wanted, options.freeze);
-        return match crate::top::run::run(sampler, settings, theme, save) {
+        let keys = (super::save::save(wanted.clone(), options.freeze), super::leaks::for_top(wanted));
+        return match crate::top::run::run(sampler, settings, theme, keys) {
             Ok(Leave::Done) => Ok(Exit::Done),
             Ok(Leave::Ended(text)) => Err(Failure::new(Exit::NoProcess, text)),
             Ok(Leave::Signal(signal)) => {

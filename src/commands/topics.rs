@@ -94,6 +94,12 @@ Waits
   the stamp, the last collection, or the start of the program. It does not fail
   for a stopped program, in which every goroutine waits.
 
+Leaks
+  --no-leaks reads the heap as `gospy leaks` does, once, at the end of a check,
+  and at each capture of gospy run. It fails on leaked goroutines, certain or
+  confirmed, and says which. What --allow matches does not count. Where the heap
+  cannot be read (a capture, JSON, standard input), it is not judged (status 8).
+
 gospy run
   The same rules are applied to each capture of each Go program that the command
   is or starts; the worst counts. With --capture-every, a program is also judged

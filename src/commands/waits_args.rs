@@ -63,6 +63,11 @@ pub(super) struct WhyArgs {
     /// The goroutine to explain; the whole program if omitted
     #[arg(help_heading = "Goroutines", long, short, value_name = "ID", value_hint = ValueHint::Other)]
     pub(super) goid: Option<u64>,
+    /// Read the heap too: proves leaks and deadlocks
+    ///
+    /// As `gospy leaks` does; --freeze=all stops the program for it.
+    #[arg(help_heading = "Goroutines", long, conflicts_with = "goid")]
+    pub(super) leaks: bool,
     /// One JSON object instead of text
     #[arg(help_heading = "Goroutines", long, short)]
     pub(super) json: bool,

@@ -5,7 +5,7 @@ use super::selection::verdict;
 use super::source::Sources;
 use super::streams::Streams;
 use super::waits_args::WhyArgs;
-use super::{Exit, Failure};
+use super::{Exit, Failure, leaks};
 use crate::analysis::waits::{ById, Chain};
 use crate::analysis::{Diagnosis, Index, findings};
 use crate::model::Goid;
@@ -18,8 +18,15 @@ pub(super) fn run(
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
     let wanted = arguments.target.wanted();
-    let mut source = sources.open(&wanted)?;
-    let snapshot = source.capture(&arguments.target.options(false))?;
+    let (snapshot, leaks) = match arguments.leaks {
+        true => {
+            let freeze = leaks::freezes(arguments.target.freeze())?;
+            let (snapshot, leaks) =
+                sources.leaks(&wanted, freeze, &mut |walking| leaks::tell(streams, global, walking))?;
+            (snapshot, Some(leaks))
+        }
+        false => (sources.open(&wanted)?.capture(&arguments.target.options(false))?, None),
+    };
     let index = Index::new(&snapshot);
     let style = streams.out_style();
     let found;
@@ -38,7 +45,10 @@ pub(super) fn run(
         }
         None => {
             found = findings::of_snapshot(&index);
-            let diagnosis = Diagnosis::of(&index, &found);
+            let mut diagnosis = Diagnosis::of(&index, &found);
+            if let Some(leaks) = &leaks {
+                diagnosis = diagnosis.with_leaks(&index, leaks);
+            }
             match arguments.json {
                 true => streams.finish(|out| json::diagnosis(out, &index, &diagnosis))?,
                 false => {

@@ -81,7 +81,7 @@ pub(super) struct Goroutine {
 }
 
 /// What changes when a goroutine runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Same {
     goid: u64,
     status: u32,

@@ -10,7 +10,7 @@
 use super::HeapError;
 use super::goroutines::{Blocked, Goroutine, Goroutines};
 use super::layout::HeapLayout;
-use super::marker::{MarkStats, Marker, Progress};
+use super::marker::{MarkState, MarkStats, Marker, Progress};
 use super::queues::Queues;
 use super::roots::{Roots, modules};
 use super::spans::Spans;
@@ -88,6 +88,8 @@ pub struct Pass {
     pub unproven: Vec<String>,
     /// What it has cost.
     pub stats: PassStats,
+    /// Where there are leaks: what was marked before anything was for their sake.
+    pub(super) state: Option<MarkState>,
 }
 
 /// The heap that a pass marks; its parts can be compared with the collector's own marks.
@@ -181,16 +183,18 @@ impl Heap {
                 break;
             }
         }
-        let before = marker.marked_bytes();
         let leaked = for_ever.iter().map(|goroutine| (*goroutine, [].as_slice())).chain(waiting);
-        let leaked: Vec<(&Goroutine, &[u64])> = leaked.collect();
-        pass.leaked =
-            leaked.iter().filter(|(g, _)| !is_main_for_ever(g)).map(|(g, o)| LeakedGoroutine::new(g, o)).collect();
+        let (main, leaked): (Vec<_>, Vec<_>) = leaked.partition(|(goroutine, _)| is_main_for_ever(goroutine));
+        pass.leaked = leaked.iter().map(|(g, o)| LeakedGoroutine::new(g, o)).collect();
         pass.leaked.sort_unstable_by_key(|leaked| leaked.goid);
-        // What only they keep: everything that is marked for their sake.
-        let all: Vec<&Goroutine> = leaked.iter().map(|(goroutine, _)| *goroutine).collect();
         let precise = stacks.stats;
-        stacks.scan(&all)?;
+        // What goroutine 1 keeps is kept without them.
+        stacks.scan(&main.iter().map(|(goroutine, _)| *goroutine).collect::<Vec<_>>())?;
+        drain()?;
+        let before = marker.marked_bytes();
+        pass.state = (!pass.leaked.is_empty()).then(|| marker.state());
+        // What only they keep: everything that is marked for their sake.
+        stacks.scan(&leaked.iter().map(|(goroutine, _)| *goroutine).collect::<Vec<_>>())?;
         drain()?;
         pass.stats.leaked_bytes = marker.marked_bytes().saturating_sub(before);
         pass.stats.stacks = precise;

@@ -14,6 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 
+use super::kept::NewMarks;
 use super::layout::HeapLayout;
 use super::spans::{Kind, ObjectId, Span, Spans};
 use super::worker::Worker;
@@ -287,6 +288,57 @@ impl<'a> Marker<'a> {
         (marks.unwrap_or_default(), scans.unwrap_or_default())
     }
 
+    /// What is marked and scanned now. Nothing may be left to drain.
+    pub(super) fn state(&self) -> MarkState {
+        let copy = |words: &[AtomicU64]| words.iter().map(|word| word.load(SeqCst)).collect();
+        MarkState { marks: copy(&self.marks), scans: copy(&self.scans) }
+    }
+
+    /// Goes back to a state of a marker over the same spans.
+    pub(super) fn restore(&self, state: &MarkState) {
+        let put = |words: &[AtomicU64], values: &[u64]| {
+            words.iter().zip(values).for_each(|(word, value)| word.store(*value, Relaxed));
+        };
+        put(&self.marks, &state.marks);
+        put(&self.scans, &state.scans);
+    }
+
+    /// The same where only these words have changed.
+    pub(super) fn restore_some(&self, state: &MarkState, changed: &[NewMarks]) {
+        let put = |words: &[AtomicU64], values: &[u64], at: usize| {
+            if let (Some(word), Some(value)) = (words.get(at), values.get(at)) {
+                word.store(*value, Relaxed);
+            }
+        };
+        for marks in changed {
+            put(&self.marks, &state.marks, marks.at);
+            if let Some(at) = marks.scans_at {
+                put(&self.scans, &state.scans, at);
+            }
+        }
+    }
+
+    /// A word of the marks.
+    pub(super) fn mark_word(&self, at: usize) -> u64 {
+        self.marks.get(at).map_or(0, |word| word.load(SeqCst))
+    }
+
+    /// What is marked and was not in `state`.
+    pub(super) fn marked_since(&self, state: &MarkState) -> Vec<NewMarks> {
+        let mut out = Vec::new();
+        for span in &self.spans.spans {
+            let from = span.marks as usize;
+            for at in from..from + (span.elements as usize).div_ceil(64) {
+                let bits = self.mark_word(at) & !state.marks.get(at).copied().unwrap_or(u64::MAX);
+                if bits != 0 {
+                    let scans_at = (span.kind != Kind::NoScan).then(|| span.scans as usize + (at - from));
+                    out.push(NewMarks { at, scans_at, bits, size: span.size() });
+                }
+            }
+        }
+        out
+    }
+
     /// Bytes of all objects that are marked.
     #[must_use]
     pub(crate) fn marked_bytes(&self) -> u64 {
@@ -296,4 +348,11 @@ impl<'a> Marker<'a> {
         };
         self.spans.spans.iter().map(of).sum()
     }
+}
+
+/// Which objects are marked, and which were scanned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MarkState {
+    marks: Vec<u64>,
+    scans: Vec<u64>,
 }

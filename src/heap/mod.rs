@@ -10,8 +10,10 @@
 
 mod arenas;
 mod batch;
+mod deadlocks;
 mod errors;
 mod goroutines;
+mod kept;
 mod layout;
 mod leaks;
 mod marker;
@@ -24,12 +26,16 @@ mod span_list;
 mod spans;
 mod stack_maps;
 mod stacks;
+#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod threads;
 mod types;
 mod waits;
 mod worker;
 
 pub use errors::HeapError;
+pub use kept::{Deadlock, KeptBytes};
 pub use layout::HeapLayout;
 pub use leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
 pub use marker::{MarkStats, Marker, Progress};

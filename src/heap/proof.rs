@@ -9,10 +9,12 @@
 //! * **confirmed**: two passes a second apart found the same goroutines waiting for the same things, and they
 //!   had not run a tenth of a second after either.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::HeapError;
 use super::goroutines::unmoved;
+use super::kept::{Deadlock, Kept, KeptBytes};
 use super::layout::HeapLayout;
 use super::leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
 use super::marker::Progress;
@@ -99,6 +101,32 @@ pub struct Leaks {
     pub stats: PassStats,
     /// How often the heap was walked.
     pub passes: u32,
+    /// Bytes of the heap that groups of them keep; `None` until [`Leaks::examine`] has found it out.
+    pub bytes: Option<KeptBytes>,
+    /// Those that wait for each other; `None` until [`Leaks::examine`] has found it out.
+    pub deadlocks: Option<Vec<Deadlock>>,
+    /// What that takes.
+    pub(super) kept: Option<Arc<Kept>>,
+}
+
+impl Leaks {
+    fn new(proof: Proof, (pass, heap): (Pass, Heap), passes: u32) -> Self {
+        let Pass { leaked, mut stats, state, .. } = pass;
+        if leaked.is_empty() {
+            stats.leaked_bytes = 0;
+            let (bytes, deadlocks) = (Some(KeptBytes::default()), Some(Vec::new()));
+            return Self { proof, leaked, stats, passes, bytes, deadlocks, kept: None };
+        }
+        Self {
+            proof,
+            leaked,
+            stats,
+            passes,
+            bytes: None,
+            deadlocks: None,
+            kept: state.map(|state| Arc::new(Kept::new(heap, state))),
+        }
+    }
 }
 
 /// Headers are compared again after so long: what woke during a pass has run by then.
@@ -154,10 +182,12 @@ struct Finder<'a> {
 struct Ticks(Vec<(i32, u32, u32)>);
 
 impl Finder<'_> {
-    fn pass(&self, running: &Running) -> Result<Pass, HeapError> {
+    fn pass(&self, running: &Running) -> Result<(Pass, Heap), HeapError> {
         let heap = Heap::read(self.process)?;
         let marker = heap.marker(self.process, self.progress);
-        heap.pass(self.process, &marker, running, &self.options.pass)
+        let pass = heap.pass(self.process, &marker, running, &self.options.pass)?;
+        drop(marker);
+        Ok((pass, heap))
     }
 
     fn ms(&self) -> Result<Vec<M>, HeapError> {
@@ -171,10 +201,10 @@ impl Finder<'_> {
         let pc = |tid| target.registers(tid).map(|registers| registers.pc);
         let running = Running::of(self.process, &self.ms()?, |tid| target.general_registers(tid), pc)?;
         let pass = self.pass(&running)?;
-        if let Some(why) = unproven(&pass, &running) {
+        if let Some(why) = unproven(&pass.0, &running) {
             return Err(HeapError::Unproven(why));
         }
-        Ok(Leaks { proof: Proof::CoreFile, leaked: pass.leaked, stats: pass.stats, passes: 1 })
+        Ok(Leaks::new(Proof::CoreFile, pass, 1))
     }
 
     fn frozen(&self, stop: impl FnOnce(Duration)) -> Result<Leaks, HeapError> {
@@ -193,7 +223,7 @@ impl Finder<'_> {
             let hold = takes.saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
             let freeze = FreezeOptions { hold, resilient: idle.filter_map(M::tid).collect() };
             let frozen = self.process.target.freeze_with(&FreezeWhich::All, &freeze)?;
-            let attempt = || -> Result<Result<Pass, String>, HeapError> {
+            let attempt = || -> Result<Result<(Pass, Heap), String>, HeapError> {
                 let registers = |tid| {
                     // One that was left asleep is in a system call: what it needs is on its stack.
                     let asleep = || frozen.asleep(tid).map(|r| GeneralRegisters { sp: r.sp, words: Vec::new() });
@@ -205,14 +235,13 @@ impl Finder<'_> {
                     return Ok(Err(format!("not all registers of {} running threads are known", running.unknown())));
                 }
                 let pass = self.pass(&running)?;
-                Ok(unproven(&pass, &running).map_or(Ok(pass), Err))
+                Ok(unproven(&pass.0, &running).map_or(Ok(pass), Err))
             };
             let attempt = attempt();
             match frozen.resume() {
                 Ok(stood) => match attempt? {
                     Ok(pass) => {
-                        let proof = Proof::Frozen(stood);
-                        return Ok(Leaks { proof, leaked: pass.leaked, stats: pass.stats, passes: 2 });
+                        return Ok(Leaks::new(Proof::Frozen(stood), pass, 2));
                     }
                     Err(reason) => why = Some(HeapError::Unproven(reason)),
                 },
@@ -246,28 +275,35 @@ impl Finder<'_> {
             }
             let pass = self.pass(&Running::default())?;
             passes += 1;
-            let proven = before.is_some() && pass.unproven.is_empty() && before == self.quiet()?;
+            let proven = before.is_some() && pass.0.unproven.is_empty() && before == self.quiet()?;
             if proven {
-                return Ok(Leaks { proof: Proof::Quiet, leaked: pass.leaked, stats: pass.stats, passes });
+                return Ok(Leaks::new(Proof::Quiet, pass, passes));
             }
             if tries >= most || started.elapsed() >= QUIET_TIME {
                 break pass;
             }
         };
         let first_done = Instant::now();
-        let found = self.settled(first.leaked)?;
-        let done = |leaked, stats, passes| Leaks { proof: Proof::TwoPasses, leaked, stats, passes };
+        let (mut first, heap) = first;
+        let found = self.settled(std::mem::take(&mut first.leaked))?;
         if found.is_empty() {
-            return Ok(done(found, first.stats, passes));
+            return Ok(Leaks::new(Proof::TwoPasses, (first, heap), passes));
         }
+        drop((first, heap));
         std::thread::sleep(BETWEEN.saturating_sub(first_done.elapsed()));
-        let second = self.pass(&Running::default())?;
-        let again = self.settled(second.leaked)?;
+        let (second, heap) = self.pass(&Running::default())?;
+        let all = second.leaked.clone();
+        let again = self.settled(all.clone())?;
         let same = |leaked: &LeakedGoroutine| {
             let other = found.binary_search_by_key(&leaked.goid, |other| other.goid);
             other.ok().and_then(|at| found.get(at)).is_some_and(|other| leaked.is_same(other))
         };
-        Ok(done(again.into_iter().filter(same).collect(), second.stats, passes + 1))
+        let mut leaks = Leaks::new(Proof::TwoPasses, (second, heap), passes + 1);
+        leaks.leaked = again.into_iter().filter(same).collect();
+        if let Some(kept) = leaks.kept.as_mut().and_then(Arc::get_mut) {
+            kept.leave_out(&all, &leaks.leaked);
+        }
+        Ok(leaks)
     }
 
     /// Those that have not run a while after a pass.

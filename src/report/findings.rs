@@ -23,7 +23,7 @@ const JSON_IDS: usize = 1_000;
 #[schemars(rename = "Finding")]
 pub struct FindingDocument {
     /// A stable code: died, fatal_error, panicking, leaked, nil_channel, empty_select, long_lock_wait,
-    /// blocked_finalizer. Open enumeration.
+    /// blocked_finalizer; by the heap: deadlock, never_wakes. Open enumeration.
     pub code: &'static str,
     /// A sentence for people.
     pub message: String,

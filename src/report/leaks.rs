@@ -6,17 +6,21 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::clean::clean;
+use super::deadlock;
 use super::json::{SCHEMA_VERSION, schema_of, to_writer};
 use super::members::UserPlace;
 use super::place::PlaceWords;
 use super::units::{bytes, count, counted, duration};
 use crate::addr::Addr;
 use crate::analysis::leaks::LeakGroup;
+use crate::analysis::waits::ById;
 use crate::analysis::{Index, PlaceKind};
-use crate::heap::{Grade, Leaks, Proof};
+use crate::heap::{Deadlock, Grade, Leaks, Proof};
 
 /// Ids of a group that are shown in text.
 const TEXT_IDS: usize = 12;
+/// Deadlocks that are shown in text.
+const TEXT_DEADLOCKS: usize = 10;
 
 /// What `gospy leaks --json` prints.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -53,12 +57,23 @@ struct Found<'a> {
     goroutines: u64,
     /// Bytes of the heap that only leaked goroutines keep.
     heap_bytes: u64,
+    /// Bytes of these that several groups keep; null where that is not known.
+    shared_heap_bytes: Option<u64>,
     /// Bytes of their stacks.
     stack_bytes: u64,
     /// How often the heap was walked.
     passes: u32,
     /// By place, creator and wait reason, largest first.
     groups: Vec<LeakGroupDocument<'a>>,
+    /// Leaked goroutines that only each other could wake; null where that is not known. At most 1,024 are examined.
+    deadlocks: Option<Vec<DeadlockDocument<'a>>>,
+}
+
+/// Leaked goroutines that only each other could wake.
+#[derive(Debug, Serialize, JsonSchema)]
+struct DeadlockDocument<'a> {
+    /// Their ids: two or more.
+    goroutines: &'a [u64],
 }
 
 /// Leaked goroutines that wait in the same place and were created by the same statement.
@@ -78,6 +93,8 @@ struct LeakGroupDocument<'a> {
     wait_longest_ns: Option<u64>,
     /// Bytes of their stacks.
     stack_bytes: u64,
+    /// Bytes of the heap that nothing else keeps, other groups included; null where that is not known.
+    heap_bytes: Option<u64>,
     /// Their ids.
     goroutines: &'a [u64],
 }
@@ -117,6 +134,7 @@ pub fn json(out: &mut dyn Write, index: &Index<'_>, leaks: &Leaks, groups: &[Lea
             wait_shortest_ns: group.wait.map(|wait| wait.shortest_ns),
             wait_longest_ns: group.wait.map(|wait| wait.longest_ns),
             stack_bytes: group.stack_bytes,
+            heap_bytes: group.heap_bytes,
             goroutines: &group.ids,
         }
     });
@@ -142,9 +160,13 @@ pub fn json(out: &mut dyn Write, index: &Index<'_>, leaks: &Leaks, groups: &[Lea
                 total: leaks.leaked.len() as u64,
                 goroutines: leaks.stats.goroutines,
                 heap_bytes: leaks.stats.leaked_bytes,
+                shared_heap_bytes: leaks.bytes.as_ref().map(|bytes| bytes.shared),
                 stack_bytes: leaks.leaked.iter().map(|leaked| leaked.stack_bytes).sum(),
                 passes: leaks.passes,
                 groups: groups.collect(),
+                deadlocks: leaks.deadlocks.as_ref().map(|all| {
+                    all.iter().map(|deadlock| DeadlockDocument { goroutines: &deadlock.goroutines }).collect()
+                }),
             },
         },
     )?;
@@ -164,23 +186,16 @@ pub fn schema() -> schemars::Schema {
 pub fn write(out: &mut dyn Write, index: &Index<'_>, leaks: &Leaks, groups: &[LeakGroup]) -> io::Result<()> {
     let total = leaks.leaked.len() as u64;
     let of = count(leaks.stats.goroutines);
-    let grade = match (leaks.proof.grade(), leaks.proof) {
-        (_, Proof::Frozen(stopped)) => {
-            format!("certain: the program was stopped for {}", duration(u64::try_from(stopped.as_nanos()).unwrap_or(0)))
-        }
-        (_, Proof::CoreFile) => "certain: it is a core file".to_owned(),
-        (_, Proof::Quiet) => "certain: no Go code ran meanwhile".to_owned(),
-        (Grade::Certain | Grade::Confirmed, Proof::TwoPasses) if total == 0 => "the program ran meanwhile".to_owned(),
-        (Grade::Certain | Grade::Confirmed, Proof::TwoPasses) => {
-            "confirmed: found twice, a second apart; --freeze=all proves it".to_owned()
-        }
-    };
+    let grade = worth(leaks);
     if total == 0 {
         return writeln!(out, "No leaked goroutines among {of} ({grade})");
     }
     writeln!(out, "{} of {of} leaked ({grade})", counted(total, "goroutine", "goroutines"))?;
     let stacks: u64 = leaks.leaked.iter().map(|leaked| leaked.stack_bytes).sum();
-    writeln!(out, "They keep {} of stacks and {} of the heap", bytes(stacks), bytes(leaks.stats.leaked_bytes))?;
+    let shared = leaks.bytes.as_ref().map(|kept| kept.shared).filter(|shared| *shared > 0);
+    let shared = shared.map(|shared| format!(", {} of it shared by several groups", bytes(shared))).unwrap_or_default();
+    writeln!(out, "They keep {} of stacks and {} of the heap{shared}", bytes(stacks), bytes(leaks.stats.leaked_bytes))?;
+    deadlocks(out, index, leaks.deadlocks.as_deref().unwrap_or_default())?;
     for group in groups {
         let Some(example) = index.snapshot().goroutines.get(group.example) else { continue };
         let symbols = &index.snapshot().symbols;
@@ -201,9 +216,46 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, leaks: &Leaks, groups: &[Le
             let more = if more > 0 { format!(" and {} more", count(more as u64)) } else { String::new() };
             writeln!(out, "    waiting on {}{more}", Addr(*object))?;
         }
+        let heap = group.heap_bytes.map(|heap| format!(" and {} of the heap", bytes(heap))).unwrap_or_default();
+        writeln!(out, "    keeping {} of stacks{heap}", bytes(group.stack_bytes))?;
         let ids: Vec<String> = group.ids.iter().take(TEXT_IDS).map(u64::to_string).collect();
         let more = if group.ids.len() > TEXT_IDS { ", …" } else { "" };
-        writeln!(out, "    goroutines {}{more}", ids.join(", "))?;
+        let goroutines = if ids.len() == 1 { "goroutine" } else { "goroutines" };
+        writeln!(out, "    {goroutines} {}{more}", ids.join(", "))?;
     }
     Ok(())
+}
+
+/// How certain it is, and why.
+pub(crate) fn worth(leaks: &Leaks) -> String {
+    let total = leaks.leaked.len();
+    match (leaks.proof.grade(), leaks.proof) {
+        (_, Proof::Frozen(stopped)) => {
+            format!("certain: the program was stopped for {}", duration(u64::try_from(stopped.as_nanos()).unwrap_or(0)))
+        }
+        (_, Proof::CoreFile) => "certain: it is a core file".to_owned(),
+        (_, Proof::Quiet) => "certain: no Go code ran meanwhile".to_owned(),
+        (Grade::Certain | Grade::Confirmed, Proof::TwoPasses) if total == 0 => "the program ran meanwhile".to_owned(),
+        (Grade::Certain | Grade::Confirmed, Proof::TwoPasses) => {
+            "confirmed: found twice, a second apart; --freeze=all proves it".to_owned()
+        }
+    }
+}
+
+/// Who waits for whom.
+fn deadlocks(out: &mut dyn Write, index: &Index<'_>, all: &[Deadlock]) -> io::Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let by_id = ById::of(index.snapshot());
+    for one in all.iter().take(TEXT_DEADLOCKS) {
+        writeln!(out, "\nDeadlock: {}", deadlock::sentence(&one.goroutines))?;
+        for line in deadlock::members(index, &by_id, &one.goroutines) {
+            writeln!(out, "    {line}")?;
+        }
+    }
+    match all.len().saturating_sub(TEXT_DEADLOCKS) {
+        0 => Ok(()),
+        more => writeln!(out, "\nand {}; --json has them", counted(more as u64, "more deadlock", "more deadlocks")),
+    }
 }

@@ -6,6 +6,7 @@
 pub mod captures;
 pub mod check;
 pub(crate) mod clean;
+pub(crate) mod deadlock;
 mod death;
 pub mod descriptors;
 pub mod diff;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 
+use super::leaks::LeaksFound;
 use super::tab::Tab;
 use super::view::Selection;
 use crate::analysis::series::Observed;
@@ -44,6 +45,8 @@ pub enum Event {
     SourceEnd(SourceEnd),
     /// The target is back as another process.
     Returned,
+    /// Leaks were looked for in this run of the program, by its number.
+    Leaks(u64, Result<Arc<LeaksFound>, String>),
     /// A snapshot was written, or not.
     Saved(Result<String, String>),
     /// A signal asks to leave.
@@ -64,6 +67,13 @@ pub enum Effect {
         shown: Arc<Observed>,
         /// Whether the view follows the program.
         live: bool,
+    },
+    /// Look for leaks in the program.
+    FindLeaks {
+        /// What is shown of it.
+        shown: Arc<Observed>,
+        /// Which run of it that is.
+        run: u64,
     },
     /// Stop, and come back later.
     Suspend,

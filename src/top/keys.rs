@@ -19,6 +19,8 @@ pub(crate) enum Action {
     Pause,
     /// Read now.
     Refresh,
+    /// Look for leaks now.
+    FindLeaks,
     /// One row up.
     Up,
     /// One row down.
@@ -173,6 +175,7 @@ pub(crate) const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('I')], Action::Invert, "reverse the order", ""),
     bind(&[c(' '), c('s')], Action::Pause, "pause or resume", "pause"),
     bind(&[c('r')], Action::Refresh, "read now", ""),
+    bind(&[c('L')], Action::FindLeaks, "find leaks: reads the heap once", ""),
     bind(&[c('+'), c('=')], Action::Slower, "a longer interval", ""),
     bind(&[c('-')], Action::Faster, "a shorter interval", ""),
     bind(&[key(KeyCode::Tab)], Action::NextTab, "next view", "view"),
@@ -181,7 +184,8 @@ pub(crate) const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('2')], Action::Show(Tab::Goroutines), "goroutines", ""),
     bind(&[c('3')], Action::Show(Tab::States), "states and wait reasons over time", ""),
     bind(&[c('4')], Action::Show(Tab::Scheduler), "Ps and Ms: who runs what", ""),
-    bind(&[c('5')], Action::Show(Tab::Findings), "findings: definite problems", ""),
+    bind(&[c('5')], Action::Show(Tab::Leaks), "leaks: goroutines that can never wake", ""),
+    bind(&[c('6')], Action::Show(Tab::Findings), "findings: definite problems", ""),
     bind(&[key(KeyCode::Up), c('k')], Action::Up, "row up", ""),
     bind(&[key(KeyCode::Down), c('j')], Action::Down, "row down", ""),
     bind(&[key(KeyCode::PageUp), ctrl('b')], Action::PageUp, "page up", ""),

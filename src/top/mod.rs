@@ -10,6 +10,7 @@ pub mod event;
 pub(crate) mod grouping;
 pub(crate) mod keys;
 pub(crate) mod layout;
+pub mod leaks;
 pub mod order;
 pub(crate) mod piece;
 pub(crate) mod prompt;

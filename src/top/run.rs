@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::draw::Theme;
 use super::event::{Effect, Event, Leave, Settings};
+use super::leaks::LeaksFound;
 use super::state::State;
 use super::terminal::{Listeners, Screen};
 use crate::analysis::series::Observed;
@@ -22,6 +23,9 @@ const BATCH: usize = 256;
 /// Writes the program that a snapshot is of to a file, or with `false` the snapshot itself, and says where
 /// that is or why it is not.
 pub(crate) type Save = Arc<dyn Fn(&Observed, bool) -> Result<PathBuf, String> + Send + Sync>;
+
+/// Looks for leaks in the program that a snapshot is of, or says why it cannot.
+pub(crate) type FindLeaks = Arc<dyn Fn(&Observed) -> Result<LeaksFound, String> + Send + Sync>;
 
 enum Message {
     Event(Event),
@@ -44,7 +48,12 @@ impl From<io::Error> for Message {
 ///
 /// # Errors
 /// Those of the terminal, which is given back in any case.
-pub(crate) fn run(sampler: Sampler<'static>, settings: Settings, theme: Theme, save: Save) -> io::Result<Leave> {
+pub(crate) fn run(
+    sampler: Sampler<'static>,
+    settings: Settings,
+    theme: Theme,
+    (save, find_leaks): (Save, FindLeaks),
+) -> io::Result<Leave> {
     let (sender, messages) = channel::<Message>();
     let reports = sender.clone();
     let monitor = Monitor::start(sampler, move |report| match reports.send(Message::Event(report.into())) {
@@ -55,7 +64,8 @@ pub(crate) fn run(sampler: Sampler<'static>, settings: Settings, theme: Theme, s
     let listeners = Listeners::start(sender.clone())?;
     let (width, height) = screen.size()?;
     let state = State::new(settings, width, height);
-    let outcome = App { state, theme, monitor, sender, save, started: Instant::now() }.run(&mut screen, &messages);
+    let mut app = App { state, theme, monitor, sender, save, find_leaks, started: Instant::now() };
+    let outcome = app.run(&mut screen, &messages);
     drop(listeners);
     drop(screen);
     outcome
@@ -67,6 +77,7 @@ struct App {
     monitor: Monitor,
     sender: Sender<Message>,
     save: Save,
+    find_leaks: FindLeaks,
     started: Instant,
 }
 
@@ -121,6 +132,13 @@ impl App {
                     std::thread::Builder::new().name("gospy-writer".to_owned()).spawn(move || {
                         let saved = save(&shown, live).map(|path| path.display().to_string());
                         let _ = sender.send(Event::Saved(saved).into());
+                    })?;
+                }
+                Effect::FindLeaks { shown, run } => {
+                    let (sender, find) = (self.sender.clone(), Arc::clone(&self.find_leaks));
+                    std::thread::Builder::new().name("gospy-leaks".to_owned()).spawn(move || {
+                        let found = find(&shown).map(Arc::new);
+                        let _ = sender.send(Event::Leaks(run, found).into());
                     })?;
                 }
                 Effect::Leave(leave) => return Ok(Some(leave)),

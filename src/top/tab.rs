@@ -12,6 +12,8 @@ pub enum Tab {
     States,
     /// Ps and Ms.
     Scheduler,
+    /// Leaked goroutines, once they were asked for.
+    Leaks,
     /// Findings; there only once there are some.
     Findings,
 }
@@ -23,6 +25,7 @@ impl Tab {
         (Self::Goroutines, "Goroutines"),
         (Self::States, "States"),
         (Self::Scheduler, "Ps & Ms"),
+        (Self::Leaks, "Leaks"),
         (Self::Findings, "Findings"),
     ];
 

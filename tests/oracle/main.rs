@@ -30,6 +30,7 @@ mod completions;
 mod containers;
 mod cores;
 mod damage;
+mod deadlocks;
 mod deaths;
 mod debuggers;
 mod dumps;

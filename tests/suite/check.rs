@@ -387,3 +387,82 @@ fn a_file_says_for_how_long_goroutines_can_have_waited() {
     assert_eq!(live["rules"][0]["not_judged"], from["rules"][0]["not_judged"], "{live}\n{from}");
     assert_eq!(from["rules"][0]["passed"], true, "{from}");
 }
+
+/// Leaked goroutines fail the rule, by themselves and beside others; what is allowed does not.
+#[test]
+fn goroutines_that_can_never_wake_fail_the_rule() {
+    let stuck = live(&["deadlock"]);
+    let pid = stuck.pid().to_string();
+    let check = |more: &[&str]| gospy(&[&["check", "--pid", &pid, "--no-leaks"], more].concat());
+    let output = check(&["--freeze=all", "--max-goroutines", "1000", "--json"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+    let json = found(&output);
+    assert_eq!(
+        (&json["rules"][0]["outcome"], &json["rules"][0]["grade"]),
+        (&"passed".into(), &serde_json::Value::Null)
+    );
+    let rule = &json["rules"][1];
+    assert_eq!(
+        (&rule["name"], &rule["rule"], &rule["grade"]),
+        (&"no-leaks".into(), &"--no-leaks".into(), &"certain".into())
+    );
+    assert_eq!((&rule["measured"], &rule["excess"]), (&2.0.into(), &2.0.into()));
+    let leaked = gospy(&["leaks", "--pid", &pid, "--json"]).ok();
+    let leaked: serde_json::Value = serde_json::from_str(&leaked).unwrap();
+    let mut theirs: Vec<u64> = Vec::new();
+    for group in leaked["leaks"]["groups"].as_array().unwrap() {
+        theirs.extend(group["goroutines"].as_array().unwrap().iter().filter_map(serde_json::Value::as_u64));
+    }
+    let offenders = rule["offenders"].as_array().unwrap();
+    let ids = offenders.iter().flat_map(|offender| offender["ids"].as_array().unwrap());
+    let mut ours: Vec<u64> = ids.filter_map(serde_json::Value::as_u64).collect();
+    theirs.sort_unstable();
+    ours.sort_unstable();
+    assert_eq!(ours, theirs);
+    assert!(offenders[0]["example"]["frames"].as_array().is_some_and(|frames| frames.len() > 2), "{rule}");
+    let output = check(&["--freeze=all"]);
+    assert!(
+        output.stdout.contains("FAIL  --no-leaks: 2 goroutines are leaked, 2 of them deadlocked (certain)"),
+        "{output:?}"
+    );
+    assert!(output.stdout.contains("sync.(*Mutex).Lock(...)"), "{output:?}");
+    assert!(output.stderr.contains("the program will stand still for about "), "{output:?}");
+    // The rest of the process is watched first.
+    let output = check(&["--watch", "2s", "--max-growth", "1000", "--json"]);
+    let json = found(&output);
+    assert_eq!((output.code(), &json["rules"][1]["measured"]), (7, &2.0.into()), "{output:?}");
+    let output = check(&["--allow", r"^main\.transfer$"]);
+    assert_eq!((output.code(), output.stdout.contains("PASS  --no-leaks: none")), (0, true), "{output:?}");
+    let healthy = live(&["healthy"]);
+    let output = gospy(&["check", "--pid", &healthy.pid().to_string(), "--no-leaks"]);
+    assert_eq!((output.code(), output.stdout.contains("PASS  --no-leaks: none")), (0, true), "{output:?}");
+}
+
+/// Where there is no heap to read, the rule is not judged, and the others are.
+#[test]
+fn leaks_are_not_judged_without_a_heap() {
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/tiny-1.26.6-amd64.capture");
+    let output = gospy(&["check", "--from", capture, "--no-leaks", "--max-goroutines", "1000", "--json"]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    let json = found(&output);
+    assert_eq!((&json["outcome"], &json["rules"][0]["passed"]), (&"not_judged".into(), &true.into()));
+    let rule = &json["rules"][1];
+    assert_eq!((&rule["not_judged"], &rule["grade"]), (&"heap_not_read".into(), &serde_json::Value::Null));
+    let note = json["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("--no-leaks: cannot walk the heap: a capture holds goroutines"), "{note}");
+    let output = gospy_with(&["check", "--from", "-", "--no-leaks"], |command| {
+        command.stdin(std::fs::File::open(capture).unwrap());
+    });
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stdout.contains("not standard input"), "{output:?}");
+    // Nothing can be stopped that is stopped already, and two marks of it prove nothing.
+    let running = live(&["deadlock"]);
+    let pid = nix::unistd::Pid::from_raw(running.pid());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let output = gospy(&["check", "--pid", &running.pid().to_string(), "--no-leaks", "--json"]);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    let rule = &found(&output)["rules"][0];
+    let proven = rule["grade"] == "certain" && output.code() == 7;
+    let not_judged = rule["not_judged"] == "stopped" && output.code() == 8;
+    assert!(proven || not_judged, "{output:?}");
+}

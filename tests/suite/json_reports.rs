@@ -91,6 +91,7 @@ strict! {
         allowed: f64,
         excess: f64,
         #[serde(deserialize_with = "present")] detectable: Known<f64>,
+        #[serde(deserialize_with = "present")] grade: Known<String>,
         offenders: Vec<Offender>,
     }
     Offender {
@@ -212,6 +213,8 @@ fn diff_check_and_capture_have_exactly_these_keys() {
         printed(7, &["check", "--pid", &stuck, "--no-findings", "--max-group", "100", "--max-wait", "0", "--json"]);
     assert!(check.rules[2].offenders.iter().all(|offender| offender.finding.is_some()));
     assert!(check.rules[0].passed && check.rules[0].offenders.is_empty());
+    let check: Check = printed(7, &["check", "--pid", &stuck, "--no-leaks", "--max-group", "100", "--json"]);
+    assert!(check.rules[0].grade.is_none() && check.rules[1].grade.is_some());
     let check: Check = printed(8, &["check", "--pid", &stuck, "--watch", "1s", "--json"]);
     assert!(check.rules[0].not_judged.is_some() && check.target.is_some() && check.error.is_none());
     let check: Check = printed(3, &["check", "--pid", "4194305", "--max-group", "1", "--json"]);

@@ -24,10 +24,13 @@ strict! {
         total: u64,
         goroutines: u64,
         heap_bytes: u64,
+        #[serde(deserialize_with = "present")] shared_heap_bytes: Known<u64>,
         stack_bytes: u64,
         passes: u32,
         groups: Vec<Group>,
+        #[serde(deserialize_with = "present")] deadlocks: Known<Vec<Deadlock>>,
     }
+    Deadlock { goroutines: Vec<u64>, }
     Group {
         count: u64,
         #[serde(deserialize_with = "present")] place: Known<Place>,
@@ -36,6 +39,7 @@ strict! {
         #[serde(deserialize_with = "present")] wait_shortest_ns: Known<u64>,
         #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
         stack_bytes: u64,
+        #[serde(deserialize_with = "present")] heap_bytes: Known<u64>,
         goroutines: Vec<u64>,
     }
     Place {
@@ -75,12 +79,21 @@ fn leaks_have_exactly_these_keys_and_are_certain_when_nothing_moves() {
         assert_eq!(group.waiting_on.wait_reason.as_deref(), Some("sync.Mutex.Lock"));
         assert!(group.place.is_some() && group.creator.is_some() && group.waiting_on.addresses[0].starts_with("0x"));
     }
+    // Each is the only one that could wake the other, and keeps little alone.
+    let deadlocks = stopped.deadlocks.as_ref().unwrap();
+    assert_eq!((deadlocks.len(), &deadlocks[0].goroutines), (1, &of(&stopped)));
+    let alone: u64 = stopped.groups.iter().map(|group| group.heap_bytes.unwrap()).sum();
+    assert_eq!(alone + stopped.shared_heap_bytes.unwrap(), stopped.heap_bytes);
     // The program sleeps: without a stop it is as certain, or found twice.
     let quiet = leaks(running.pid(), &[]);
     assert_eq!(of(&quiet), of(&stopped));
     assert!(["certain", "confirmed"].contains(&quiet.grade.as_str()) && quiet.stopped_ns.is_none());
     let text = gospy(&["leaks", "--pid", &running.pid().to_string(), "--freeze=all", "--quiet"]).ok();
     assert!(text.starts_with("2 goroutines of ") && text.contains("certain: the program was stopped"), "{text}");
+    let [first, second] = of(&stopped)[..] else { unreachable!() };
+    let line = format!("\nDeadlock: goroutines {first} and {second} wait for each other; nothing else can wake them\n");
+    assert!(text.contains(&line) && text.contains(&format!("\n    {first} waits to lock Mutex 0x")), "{text}");
+    assert!(text.contains("    keeping ") && text.contains(" of stacks and "), "{text}");
 }
 
 #[test]

@@ -410,3 +410,23 @@ fn an_ignored_sigchld_is_inherited_by_the_command_alone() {
     let ignored = u64::from_str_radix(text.split_ascii_whitespace().last().unwrap(), 16).unwrap();
     assert_eq!((code, ignored & (1 << (Signal::SIGCHLD as i32 - 1))), (0, 1 << (Signal::SIGCHLD as i32 - 1)), "{text}");
 }
+
+/// The heap is read at captures, not when a program has only just been started.
+#[test]
+fn leaks_are_looked_for_at_each_capture() {
+    let stuck = format!("{} deadlock", live());
+    let output = judged(2, &stuck, &["--no-leaks"]);
+    assert_eq!(output.code(), 7, "{output:?}");
+    assert!(
+        output.stderr.contains("FAIL  --no-leaks: 2 goroutines are leaked, 2 of them deadlocked ("),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.contains("main.transfer"), "{}", output.stderr);
+    let output = judged(2, &stuck, &["--no-leaks", "--allow", "main\\.transfer"]);
+    assert_eq!((output.code(), output.stderr.contains("1 rule passed in ")), (0, true), "{output:?}");
+    let output =
+        gospy(&["run", "--capture-every", "1m", "--no-leaks", "--", "sh", "-c", &format!("sleep 2 | {stuck}")]);
+    assert_eq!(output.code(), 8, "{output:?}");
+    assert!(output.stderr.contains("--no-leaks was not judged: no program lived until its heap"), "{}", output.stderr);
+}

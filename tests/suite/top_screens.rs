@@ -2,18 +2,21 @@
 //! anew.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::alone;
 use crossterm::event::{KeyCode, KeyEvent};
 use gospy::analysis::series::Watching;
-use gospy::analysis::{Filter, SortKey};
-use gospy::analysis::{GroupBy, PlaceKind};
+use gospy::analysis::{Filter, GroupBy, Index, PlaceKind, SortKey};
+use gospy::heap::Grade;
+use gospy::heap::testing::made_up_leaks;
 use gospy::model::testing::{FrameSpec, GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use gospy::model::{Goid, Snapshot, Status, WarningCode};
 use gospy::sampling::{Sample, SourceEnd};
 use gospy::top::draw::{Theme, draw};
 use gospy::top::event::{Event, Settings};
+use gospy::top::leaks::LeaksFound;
 use gospy::top::order::{GroupSort, Order};
 use gospy::top::state::State;
 use gospy::top::tab::Tab;
@@ -163,6 +166,11 @@ impl Screen {
         self
     }
 
+    /// Presses the key of a view.
+    fn show(self, tab: Tab) -> Self {
+        self.keys(&tab.number().to_string())
+    }
+
     /// After the notices have gone.
     fn later(mut self) -> Self {
         self.at += Duration::from_secs(5);
@@ -283,9 +291,9 @@ fn troubled(second: u64) -> Snapshot {
 #[test]
 fn findings() {
     let troubled = |size| Screen::new(settings(), size).take(troubled(0)).take(troubled(1));
-    check("findings", |size| troubled(size).keys("5"));
-    check("finding", |size| troubled(size).keys("5j\n"));
-    check("findings-over", |size| troubled(size).take(shop(2)).keys("5"));
+    check("findings", |size| troubled(size).show(Tab::Findings));
+    check("finding", |size| troubled(size).show(Tab::Findings).keys("j\n"));
+    check("findings-over", |size| troubled(size).take(shop(2)).show(Tab::Findings));
     check("groups-with-findings", troubled);
 }
 
@@ -495,4 +503,25 @@ fn memory_over_a_thousand_refreshes() {
     let grown = resident().saturating_sub(early);
     assert!(grown < 8 << 20, "{grown} bytes more after 600 refreshes");
     assert!(screen.state.memory().groups.followed() <= 400);
+}
+
+/// What the heap of the shop shows: its audit log's goroutines are leaked, and two handlers wait for each other.
+fn leaked(grade: Grade) -> Arc<LeaksFound> {
+    let snapshot = shop(5);
+    let index = Index::new(&snapshot);
+    let ids = [(1_000..1_010).collect::<Vec<u64>>(), vec![100, 101]];
+    Arc::new(LeaksFound::of(&index, &made_up_leaks(grade, &ids, &[vec![100, 101]]), Duration::from_millis(210)))
+}
+
+#[test]
+fn leaks_are_shown_when_they_were_asked_for() {
+    check("leaks-before", |size| Screen::shop(size).show(Tab::Leaks));
+    check("leaks-looking", |size| Screen::shop(size).keys("L").later());
+    let found = |size, grade| Screen::shop(size).keys("L").event(Event::Leaks(0, Ok(leaked(grade))));
+    check("leaks", |size| found(size, Grade::Certain).later());
+    check("leaks-confirmed", |size| found(size, Grade::Confirmed));
+    check("leaks-group", |size| found(size, Grade::Certain).keys("\n").later());
+    check("leaks-failed", |size| {
+        Screen::shop(size).keys("L").event(Event::Leaks(0, Err("cannot walk the heap\u{1b}[31m".to_owned())))
+    });
 }

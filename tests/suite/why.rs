@@ -111,3 +111,29 @@ fn the_words_for_deadlocks_are_those_that_were_looked_at() {
     let want = std::fs::read_to_string(&golden).unwrap();
     assert_eq!(text, want, "it differs; look at it, then run again with GOSPY_BLESS=1");
 }
+
+/// What is likely without the heap is certain with it, and said once.
+#[test]
+fn the_heap_proves_a_deadlock() {
+    let program = live(&["deadlock"]);
+    let pid = program.pid().to_string();
+    let likely = json(&["why", &pid]);
+    assert_eq!((&likely["likely"][0]["code"], &likely["leaks_grade"]), (&"likely_deadlock".into(), &Value::Null));
+    let proven = json(&["why", &pid, "--leaks", "--freeze=all"]);
+    assert_eq!((&proven["leaks_grade"], &proven["likely"]), (&"certain".into(), &Value::Array(Vec::new())));
+    assert_eq!((proven["certain"].as_array().unwrap().len(), &proven["certain"][0]["code"]), (1, &"deadlock".into()));
+    let ids = |of: &Value| {
+        let mut ids: Vec<u64> = of["goroutine_ids"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(ids(&proven["certain"][0]), ids(&likely["likely"][0]));
+    let text = gospy(&["why", &pid, "--leaks", "--freeze=all"]).ok();
+    assert!(text.contains("! deadlock: goroutines ") && !text.contains("Likely"), "{text}");
+    let healthy = live(&["idle"]);
+    let text = gospy(&["why", &healthy.pid().to_string(), "--leaks"]).ok();
+    assert!(text.starts_with("nothing wrong found: ") && text.contains(", none leaked, "), "{text}");
+    let usage = gospy(&["why", &pid, "--leaks", "--freeze"]);
+    assert_eq!(usage.code(), 2);
+    assert!(usage.stderr.contains("--freeze=all"), "{}", usage.stderr);
+}

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use regex::Regex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::leaks::no_leaks;
 use super::steady::steady_growth;
 use super::{Allowance, Offender, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Group, Member, groups};
@@ -12,6 +13,7 @@ use crate::analysis::diff::Diff;
 use crate::analysis::findings::{self, Died, Finding, Seen};
 use crate::analysis::series::GroupCounts;
 use crate::analysis::{GroupBy, PlaceKind};
+use crate::heap::Leaks;
 use crate::model::{FrameId, StackId, Status, SymbolPool};
 
 /// What separates groups, depending on what is known.
@@ -93,11 +95,26 @@ impl<'a> Judge<'a> {
                     let diff = Diff::of(&before, &counted, &self.level.by(), true, pool);
                     max_growth(rule, &diff, *allowed)
                 }),
-                // Judged when all has been seen.
-                Rule::SteadyGrowth(_) => None,
+                // Judged when all has been seen, and by the heap.
+                Rule::SteadyGrowth(_) | Rule::NoLeaks => None,
             };
             if let (Some(verdict), Some(kept)) = (verdict, self.verdicts.get_mut(at)) {
                 keep_worse(kept, doubted(verdict, census, baseline));
+            }
+        }
+    }
+
+    /// Judges [`Rule::NoLeaks`] by what a mark of the heap has found; `census` is of the same program, taken
+    /// afterwards. `None` for leaks says that the heap could not be read. Leaks are for ever: what was found once
+    /// stays, and else the latest mark counts.
+    pub fn look_for_leaks(&mut self, census: &Census, leaks: Option<&Leaks>, pool: &mut SymbolPool) {
+        let counted = self.counted(census, pool);
+        for (rule, kept) in self.rules.rules.iter().zip(&mut self.verdicts) {
+            if matches!(rule, Rule::NoLeaks) && !kept.as_ref().is_some_and(Verdict::fails) {
+                *kept = Some(match leaks {
+                    Some(leaks) => no_leaks(rule, (census, &counted), leaks, &self.level.by(), pool),
+                    None => Verdict::not_judged(rule, Reason::HeapNotRead),
+                });
             }
         }
     }
@@ -121,6 +138,7 @@ impl<'a> Judge<'a> {
         let counts = self.counts.unwrap_or_default();
         let verdict = |(rule, kept): (&Rule, Option<Verdict>)| match rule {
             Rule::SteadyGrowth(allowed) => steady_growth(rule, &counts, self.stopped, *allowed),
+            Rule::NoLeaks => kept.unwrap_or_else(|| Verdict::not_judged(rule, Reason::HeapNotRead)),
             _ => kept.unwrap_or_else(|| Verdict::not_judged(rule, missing)),
         };
         self.rules.rules.iter().zip(self.verdicts).map(verdict).collect()
@@ -203,15 +221,15 @@ impl<'a> Matches<'a> {
 }
 
 /// The largest first.
-fn by_size(groups: &[Group], guilty: impl Fn(&Group) -> bool) -> Vec<Offender> {
+pub(super) fn by_size(groups: &[Group], guilty: impl Fn(&Group) -> bool) -> Vec<Offender> {
     let mut offenders: Vec<Offender> = groups.iter().filter(|group| guilty(group)).map(Offender::of).collect();
     offenders.sort_by_key(|offender| Reverse(offender.count));
     offenders
 }
 
-fn verdict(rule: &Rule, measured: f64, allowed: f64, offenders: Vec<Offender>) -> Verdict {
+pub(super) fn verdict(rule: &Rule, measured: f64, allowed: f64, offenders: Vec<Offender>) -> Verdict {
     let outcome = if measured <= allowed { Outcome::Holds } else { Outcome::Fails };
-    Verdict { rule: rule.clone(), outcome, measured, allowed, noticed: None, offenders }
+    Verdict { rule: rule.clone(), outcome, measured, allowed, noticed: None, grade: None, offenders }
 }
 
 fn max_goroutines(rule: &Rule, groups: &[Group], most: u64) -> Verdict {
@@ -265,6 +283,7 @@ fn require(rule: &Rule, census: &Census, pattern: &Regex, pool: &SymbolPool) -> 
         measured: found as f64,
         allowed: 1.0,
         noticed: None,
+        grade: None,
         offenders: Vec::new(),
     };
     if judged.fails() { unless_unknown(judged, census) } else { judged }

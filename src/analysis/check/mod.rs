@@ -5,6 +5,7 @@
 //! what a failure means to the caller.
 
 mod judge;
+mod leaks;
 mod steady;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use super::WaitRange;
 use super::census::{Group, Member};
 use super::findings::Finding;
 use crate::analysis::series::growth::Rate;
+use crate::heap::Grade;
 
 /// How much growth is allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,6 +78,8 @@ pub enum Rule {
     RequireFunction(Regex),
     /// No goroutine has a finding.
     NoFindings,
+    /// No goroutine is leaked: nothing that can still run can reach what it waits for. It takes the heap.
+    NoLeaks,
 }
 
 impl Rule {
@@ -91,6 +95,7 @@ impl Rule {
             Self::ForbidFunction(_) => "forbid-function",
             Self::RequireFunction(_) => "require-function",
             Self::NoFindings => "no-findings",
+            Self::NoLeaks => "no-leaks",
         }
     }
 }
@@ -105,6 +110,14 @@ pub struct Rules {
     pub allow: Vec<Regex>,
     /// Whether the runtime's own goroutines count too.
     pub system: bool,
+}
+
+impl Rules {
+    /// Whether one of them takes the heap; see [`Judge::look_for_leaks`].
+    #[must_use]
+    pub fn take_the_heap(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, Rule::NoLeaks))
+    }
 }
 
 /// Goroutines that broke a rule, by stack.
@@ -187,6 +200,8 @@ pub enum Reason {
     NoStacks,
     /// The program is stopped: that its goroutines wait means nothing.
     Stopped,
+    /// The heap was not read, or could not be.
+    HeapNotRead,
 }
 
 /// The result of a rule.
@@ -216,6 +231,9 @@ pub struct Verdict {
     /// How much growth over the watch would have been noticed, goroutines; `None` for other rules, and
     /// where that is not known.
     pub noticed: Option<f64>,
+    /// How certain it is that goroutines are leaked, or that none is; `None` for other rules, and where it was not
+    /// judged.
+    pub grade: Option<Grade>,
     /// What was seen that broke it, the worst first.
     pub offenders: Vec<Offender>,
 }
@@ -229,9 +247,10 @@ impl Verdict {
             Rule::MaxGoroutines(most) | Rule::MaxGroup(most) | Rule::MaxWait(most) => *most as f64,
             Rule::MaxGrowth(allowed) | Rule::SteadyGrowth(allowed) => allowed.of(0),
             Rule::RequireFunction(_) => 1.0,
-            Rule::ForbidFunction(_) | Rule::NoFindings => 0.0,
+            Rule::ForbidFunction(_) | Rule::NoFindings | Rule::NoLeaks => 0.0,
         };
-        Self { rule: rule.clone(), outcome, measured: 0.0, allowed, noticed: None, offenders: Vec::new() }
+        let offenders = Vec::new();
+        Self { rule: rule.clone(), outcome, measured: 0.0, allowed, noticed: None, grade: None, offenders }
     }
 
     /// Whether the rule holds.

@@ -4,6 +4,8 @@ use super::{Allowance, Judge, Level, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::Census;
 use crate::analysis::census::Member;
 use crate::analysis::series::Watching;
+use crate::heap::testing::made_up_leaks;
+use crate::heap::{Grade, Leaks};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{NotShown, Snapshot, StackState, SymbolPool};
 
@@ -393,4 +395,57 @@ fn findings_are_told_by_stack() {
     let watched = |until| judge(vec![Rule::NoFindings], &["main\\.[ab]"], &series[..until], None);
     assert!(watched(4)[0].holds());
     assert_eq!(found(&watched(5)[0]), [("long_lock_wait", vec![5])]);
+}
+
+/// Leaks are for ever: what was found stays found, and a later look replaces one that found nothing.
+#[test]
+fn leaked_goroutines_fail_the_rule_and_what_is_allowed_does_not() {
+    let rules = |allow: &[&str]| Rules {
+        rules: vec![Rule::NoLeaks],
+        allow: allow.iter().map(|text| Regex::new(text).unwrap()).collect(),
+        ..Rules::default()
+    };
+    let mut builder = SnapshotBuilder::new();
+    for id in 1..=9 {
+        let function = if id < 5 { "main.a" } else { "main.b" };
+        builder.add(&GoroutineSpec { id, frames: vec![frame(function, "/x.go", 1)], ..Default::default() });
+    }
+    let snapshot = builder.build();
+    let mut stopped = snapshot.clone();
+    stopped.target.process_state = Some('T');
+    let groups = [vec![2, 3, 6, 7], vec![77]];
+    let leaks = |grade| made_up_leaks(grade, &groups, &[vec![6, 7]]);
+    let none = made_up_leaks(Grade::Certain, &[], &[]);
+    let verdict = |allow: &[&str], looks: &[(&Snapshot, Option<&Leaks>)]| {
+        let (rules, mut pool) = (rules(allow), SymbolPool::default());
+        let mut judge = Judge::new(&rules, Level::Stacks);
+        for (snapshot, leaks) in looks {
+            let census = Census::of_snapshot(snapshot, "now", &mut pool);
+            judge.look(&census, None, &mut pool);
+            judge.look_for_leaks(&census, *leaks, &mut pool);
+        }
+        judge.verdicts().remove(0)
+    };
+    let certain = verdict(&[], &[(&snapshot, Some(&leaks(Grade::Certain)))]);
+    assert_eq!((certain.fails(), certain.measured, certain.grade), (true, 5.0, Some(Grade::Certain)));
+    let offenders: Vec<(u64, &str, &[u64])> =
+        certain.offenders.iter().map(|o| (o.count, o.finding.unwrap().code(), o.ids.as_slice())).collect();
+    // What is proven counts though the snapshot lacks it.
+    assert_eq!(
+        offenders,
+        [(2, "deadlock", &[6, 7][..]), (2, "never_wakes", &[2, 3][..]), (1, "never_wakes", &[77][..])]
+    );
+    let confirmed = verdict(&[], &[(&snapshot, Some(&leaks(Grade::Confirmed)))]);
+    assert_eq!((confirmed.fails(), confirmed.measured, confirmed.grade), (true, 4.0, Some(Grade::Confirmed)));
+    let allowed = verdict(&["^main\\.[ab]$"], &[(&snapshot, Some(&leaks(Grade::Confirmed)))]);
+    assert_eq!((allowed.holds(), allowed.grade), (true, Some(Grade::Confirmed)));
+    let still = verdict(&[], &[(&stopped, Some(&leaks(Grade::Confirmed)))]);
+    assert_eq!((still.reason(), still.grade), (Some(Reason::Stopped), None));
+    assert!(verdict(&[], &[(&stopped, Some(&leaks(Grade::Certain)))]).fails());
+    assert_eq!(verdict(&[], &[(&snapshot, None)]).reason(), Some(Reason::HeapNotRead));
+    assert_eq!(verdict(&[], &[]).reason(), Some(Reason::HeapNotRead), "a snapshot alone is no pass");
+    assert!(verdict(&[], &[(&snapshot, None), (&snapshot, Some(&none))]).holds());
+    assert_eq!(verdict(&[], &[(&snapshot, Some(&none)), (&snapshot, None)]).reason(), Some(Reason::HeapNotRead));
+    let found = Some(&leaks(Grade::Certain));
+    assert!(verdict(&[], &[(&snapshot, found), (&snapshot, Some(&none)), (&snapshot, None)]).fails());
 }

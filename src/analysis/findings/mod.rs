@@ -2,12 +2,13 @@
 //!
 //! A finding is a problem in any program: it follows from the Go specification, from what the runtime itself
 //! reports, or is a plain fact that is always worth knowing. A false alarm is worse than none, so anything
-//! that needs a guess is left out. Deadlocks between goroutines are never reported: the holder of a lock and
-//! the next sender on a channel are not visible from outside, and a timer, a finalizer or C code may still
-//! wake what seems blocked forever.
+//! that needs a guess is left out. Deadlocks between goroutines are never found in a snapshot: the holder of a lock
+//! and the next sender on a channel are not in it, and a timer, a finalizer or C code may still wake what seems
+//! blocked forever. A mark of the heap shows them (`DEADLOCK`, `NEVER_WAKES`).
 //!
 //! The runtime's own goroutines are never named.
 
+mod by_heap;
 mod died;
 mod fatal_error;
 mod finalizer;
@@ -68,6 +69,12 @@ pub const FINDINGS: &[&dyn Finding] = &[
     &lock_wait::LongLockWait,
     &finalizer::BlockedFinalizer,
 ];
+
+/// By a mark of the heap: goroutines that can never wake.
+pub const NEVER_WAKES: &dyn Finding = &by_heap::NeverWakes;
+
+/// By a mark of the heap: goroutines that only each other could wake.
+pub const DEADLOCK: &dyn Finding = &by_heap::Deadlock;
 
 /// The finding that a program has died.
 pub const DIED: &dyn Finding = &died::Died;

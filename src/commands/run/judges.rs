@@ -14,6 +14,7 @@ use crate::commands::Global;
 use crate::commands::check::limitations;
 use crate::commands::diff::is_whole;
 use crate::commands::streams::Streams;
+use crate::heap::Leaks;
 use crate::model::{Snapshot, SymbolPool};
 use crate::report::check::{Options, Subject, github, text};
 use crate::report::clean::clean;
@@ -48,6 +49,8 @@ struct Program<'a> {
     latest: Census,
     samples: usize,
     captures: usize,
+    /// How often its heap was read, or was to be.
+    heaps: usize,
     /// Measures its waits; forgotten when it has ended.
     watching: Watching,
     /// When it was there still.
@@ -115,12 +118,37 @@ impl<'a> Judges<'a> {
             latest: Census::default(),
             samples: 0,
             captures: 0,
+            heaps: 0,
             watching: Watching::default(),
             alive_unix_ns: 0,
             incomplete: false,
         };
         program.judge(snapshot, is_capture);
         self.programs.push(program);
+    }
+
+    /// Whether a rule takes the heap.
+    pub(super) fn take_the_heap(&self) -> bool {
+        self.rules.take_the_heap()
+    }
+
+    /// Judges what was found in the heap of a program, whose snapshot was taken afterwards. `None` says that the
+    /// heap of the one with that pid could not be read.
+    pub(super) fn look_for_leaks(&mut self, pid: i32, found: Option<(&Snapshot, &Leaks)>) {
+        let of_pid = |program: &&mut Program<'_>| match found {
+            Some((snapshot, _)) => is_same(&program.latest, snapshot),
+            None => program.latest.program.pid == Some(pid),
+        };
+        // One that is not judged at all has no judge for this either.
+        let Some(program) = self.programs.iter_mut().rfind(of_pid) else { return };
+        program.heaps += 1;
+        let (leaks, census) = match found {
+            Some((snapshot, leaks)) => {
+                (Some(leaks), Census::of_snapshot(snapshot, program.latest.name.clone(), &mut program.pool))
+            }
+            None => (None, Census::default()),
+        };
+        program.judge.look_for_leaks(&census, leaks, &mut program.pool);
     }
 
     /// Tells what failed and what was judged, on standard error: the other stream is the command's.
@@ -146,6 +174,9 @@ impl<'a> Judges<'a> {
         }
         if self.rules.rules.iter().any(|rule| matches!(rule, Rule::MaxGrowth(_))) {
             outcome.unjudged |= tell_growth(&judged, self.interval_ns, streams, global.quiet);
+        }
+        if self.rules.take_the_heap() {
+            outcome.unjudged |= tell_leaks(&mut judged, self.interval_ns, streams, global.quiet);
         }
         for program in &mut judged {
             // Reported already.
@@ -187,6 +218,31 @@ impl Program<'_> {
             self.first = Some(latest.clone());
         }
     }
+}
+
+/// Says of which programs the heap was never read, since that is done at captures only. True if one of them lived
+/// for longer than an interval, or it was read of none.
+fn tell_leaks(judged: &mut [Judged], interval_ns: Option<u64>, streams: &mut Streams<'_>, quiet: bool) -> bool {
+    if judged.is_empty() {
+        return false;
+    }
+    for program in judged.iter_mut().filter(|program| program.heaps == 0) {
+        program.verdicts.retain(|verdict| !matches!(verdict.rule, Rule::NoLeaks));
+    }
+    if judged.iter().all(|program| program.heaps == 0) {
+        streams.note("--no-leaks was not judged: no program lived until its heap was to be read, at a capture");
+        return true;
+    }
+    let lived_long = |program: &&Judged| interval_ns.is_none_or(|interval| program.lived_ns > interval);
+    let (long, short): (Vec<&Judged>, Vec<&Judged>) =
+        judged.iter().filter(|program| program.heaps == 0).partition(lived_long);
+    name_some(&long, streams, |program| format!("--no-leaks was not judged for {program}: its heap was never read"));
+    if !quiet {
+        name_some(&short, streams, |program| {
+            format!("{program} lived for less than --capture-every: leaks were not looked for")
+        });
+    }
+    !long.is_empty()
 }
 
 /// Says which programs were not captured twice, so that their growth is not known. True if one of them lived
@@ -293,6 +349,7 @@ struct Judged {
     latest: Census,
     samples: usize,
     captures: usize,
+    heaps: usize,
     /// For how long it lived at least, ns.
     lived_ns: u64,
     incomplete: bool,
@@ -304,6 +361,7 @@ impl From<Program<'_>> for Judged {
         let began = program.latest.program.uptime_ns.map_or(program.first_unix_ns, |ns| read_at.saturating_sub(ns));
         Self {
             captures: program.captures,
+            heaps: program.heaps,
             lived_ns: program.alive_unix_ns.saturating_sub(began),
             incomplete: program.incomplete,
             verdicts: program.judge.verdicts(),

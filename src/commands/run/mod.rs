@@ -332,6 +332,7 @@ impl Runner<'_, '_> {
     fn take_captures(&mut self) {
         let number = self.written + 1;
         let mut judges = self.judges.take();
+        let mut heap_problems = Vec::new();
         let read = each(&self.family.living(), |wanted| {
             let (image, snapshot) = match &self.output {
                 Some(directory) => {
@@ -344,6 +345,7 @@ impl Runner<'_, '_> {
             // That it could not be written is no reason not to judge it.
             if let Some(judges) = &mut judges {
                 judges.look(snapshot, Occasion::Capture);
+                heap_problems.extend(self.look_for_leaks(wanted, judges));
             }
             Ok(written)
         });
@@ -353,6 +355,9 @@ impl Runner<'_, '_> {
             judges.miss();
         }
         self.judges = judges;
+        for problem in &heap_problems {
+            self.streams.note(&clean_lines(problem));
+        }
         let nothing = if self.output.is_some() { "no capture was written" } else { "nothing was judged this time" };
         for problem in &read.problems {
             let what = if read.found.is_empty() { nothing } else { "a process could not be read" };
@@ -371,6 +376,24 @@ impl Runner<'_, '_> {
                 Err(failure) => {
                     self.streams.note(&format!("a capture was not written: {}", clean_lines(failure.message())));
                 }
+            }
+        }
+    }
+
+    /// Reads the heap for the rule that takes it, and gives why that could not be done. What ends meanwhile had its
+    /// turn.
+    fn look_for_leaks(&self, wanted: &TargetSpec, judges: &mut Judges<'_>) -> Option<String> {
+        let pid = wanted.pid().filter(|_| judges.take_the_heap())?;
+        let freeze = self.freeze == Some(FreezeMode::All);
+        match self.sources.leaks(&self.freezable(wanted), freeze, &mut |_| {}) {
+            Ok((snapshot, leaks)) => {
+                judges.look_for_leaks(pid, Some((&snapshot, &leaks)));
+                None
+            }
+            Err(failure) if failure.kind() == Some(ErrorKind::Gone) => None,
+            Err(failure) => {
+                judges.look_for_leaks(pid, None);
+                Some(format!("--no-leaks: pid {pid}: {}", Failure::from(failure).message()))
             }
         }
     }

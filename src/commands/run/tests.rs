@@ -12,6 +12,8 @@ use crate::capture::SourceError;
 use crate::commands::source::{Location, SourceFailure};
 use crate::commands::streams::{ColourChoice, Environment, Streams};
 use crate::commands::{Exit, Failure, Global};
+use crate::heap::Grade;
+use crate::heap::testing::made_up_leaks;
 use crate::model::Snapshot;
 use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use crate::process::{TargetError, child};
@@ -181,4 +183,42 @@ fn a_failure_says_that_the_command_runs_on() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(left_running(failure(), pid), failure());
+}
+
+/// The heap is read at captures only: a program that lives for longer and was never captured is not judged, a
+/// short helper is no reason to doubt the others.
+#[test]
+fn leaks_are_not_judged_where_no_heap_was_read() {
+    let rules = rules(vec![Rule::NoLeaks]);
+    let none = made_up_leaks(Grade::Certain, &[], &[]);
+    let judged = |lived_ns: u64| {
+        let mut judges = Judges::new(&rules, Some(SECOND));
+        judges.look(snapshot(10, 3, SECOND), Occasion::Capture);
+        judges.look_for_leaks(10, Some((&snapshot(10, 3, SECOND), &none)));
+        judges.look(snapshot(11, 3, SECOND / 2), Occasion::Start);
+        judges.see([11].into_iter(), SystemTime::UNIX_EPOCH + Duration::from_nanos(1_000_000 * SECOND + lived_ns));
+        told(judges, &[])
+    };
+    let (outcome, text) = judged(SECOND * 3 / 2);
+    assert_eq!(outcome, UNJUDGED, "{text}");
+    assert!(text.contains("gospy: --no-leaks was not judged for pid 11 ("), "{text}");
+    assert!(text.contains("1 rule passed in 1 snapshot of pid 10 ("), "{text}");
+    let (outcome, text) = judged(SECOND * 95 / 100);
+    assert_eq!(outcome, HELD, "{text}");
+    assert!(text.contains(") lived for less than --capture-every: leaks were not looked for\n"), "{text}");
+    let mut judges = Judges::new(&rules, Some(SECOND));
+    judges.look(snapshot(10, 3, SECOND), Occasion::Capture);
+    judges.look_for_leaks(10, None);
+    let (outcome, text) = told(judges, &[]);
+    assert_eq!(outcome, UNJUDGED, "{text}");
+    assert!(text.contains("NOT JUDGED  --no-leaks: its heap was not read"), "{text}");
+    let leaks = made_up_leaks(Grade::Confirmed, &[vec![1, 2]], &[]);
+    let mut judges = Judges::new(&rules, Some(SECOND));
+    judges.look(snapshot(10, 3, SECOND), Occasion::Capture);
+    judges.look_for_leaks(10, Some((&snapshot(10, 3, SECOND), &leaks)));
+    let (outcome, text) = told(judges, &[]);
+    assert!(
+        outcome.failed && text.contains("FAIL  --no-leaks: 2 goroutines are leaked (confirmed: found twice"),
+        "{text}"
+    );
 }

@@ -23,8 +23,9 @@ use super::text::TextStyle;
 use super::units::{count, counted, duration};
 use crate::analysis::census::Census;
 use crate::analysis::check::{Offender, Outcome, Reason, Rule, Verdict};
-use crate::analysis::findings::Finding;
+use crate::analysis::findings::{DEADLOCK, Finding};
 use crate::analysis::series::growth::{self, CONFIDENCE, LEAST_SAMPLES};
+use crate::heap::Grade;
 use crate::model::SymbolPool;
 
 /// Groups of offenders shown in text, JUnit and annotations.
@@ -126,7 +127,7 @@ fn typed(rule: &Rule) -> String {
         Rule::SteadyGrowth(_) => "steady growth".to_owned(),
         Rule::MaxWait(ns) => option(duration(*ns).replace(' ', "")),
         Rule::ForbidFunction(pattern) | Rule::RequireFunction(pattern) => option(format!("'{pattern}'")),
-        Rule::NoFindings => "--no-findings".to_owned(),
+        Rule::NoFindings | Rule::NoLeaks => format!("--{}", rule.name()),
     }
 }
 
@@ -174,6 +175,7 @@ fn reason_text(reason: Reason, verdict: &Verdict) -> String {
         Reason::Partial => "the file does not have all goroutines".to_owned(),
         Reason::NoStacks => "the file has no stacks; `gospy stack --json` writes them".to_owned(),
         Reason::Stopped => "the program is stopped, so all its goroutines wait; continue it (SIGCONT)".to_owned(),
+        Reason::HeapNotRead => "its heap was not read".to_owned(),
     }
 }
 
@@ -191,6 +193,7 @@ fn reason_code(reason: Reason) -> &'static str {
         Reason::Partial => "partial",
         Reason::NoStacks => "no_stacks",
         Reason::Stopped => "stopped",
+        Reason::HeapNotRead => "heap_not_read",
     }
 }
 
@@ -250,6 +253,27 @@ fn outcome(verdict: &Verdict) -> String {
         Rule::RequireFunction(_) => "no goroutine".to_owned(),
         Rule::NoFindings if verdict.holds() => "none".to_owned(),
         Rule::NoFindings => sentences(&verdict.offenders),
+        Rule::NoLeaks => leaks(verdict),
+    }
+}
+
+/// How many goroutines are leaked, and how certain that is.
+fn leaks(verdict: &Verdict) -> String {
+    if verdict.holds() {
+        return "none".to_owned();
+    }
+    let leaked = counted(verdict.measured.max(0.0) as u64, "goroutine is leaked", "goroutines are leaked");
+    let deadlocked = verdict.offenders.iter().filter(|o| o.finding.map(Finding::code) == Some(DEADLOCK.code()));
+    let deadlocked = match deadlocked.map(|offender| offender.count).sum() {
+        0 => String::new(),
+        some => format!(", {} of them deadlocked", count(some)),
+    };
+    match verdict.grade {
+        Some(Grade::Confirmed) => {
+            format!("{leaked}{deadlocked} (confirmed: found twice, a second apart; --freeze=all proves it)")
+        }
+        Some(Grade::Certain) => format!("{leaked}{deadlocked} (certain)"),
+        None => format!("{leaked}{deadlocked}"),
     }
 }
 
@@ -335,7 +359,7 @@ struct Document<'a> {
 #[schemars(rename = "Rule")]
 struct RuleDocument<'a> {
     /// max-goroutines, max-growth, steady-growth, max-group, max-wait, forbid-function,
-    /// require-function, no-findings. Open enumeration.
+    /// require-function, no-findings, no-leaks. Open enumeration.
     name: &'static str,
     /// The rule in words.
     rule: String,
@@ -344,7 +368,8 @@ struct RuleDocument<'a> {
     /// passed, failed or not_judged. Open enumeration.
     outcome: &'static str,
     /// Why it could not be judged: unread, read_once, too_few_samples, too_short, rising, too_noisy,
-    /// unknown_waits, unknown_stacks, partial, no_stacks, stopped; null where it was judged. Open enumeration.
+    /// unknown_waits, unknown_stacks, partial, no_stacks, stopped, heap_not_read; null where it was judged. Open
+    /// enumeration.
     not_judged: Option<&'static str>,
     /// What was found, in words.
     message: String,
@@ -357,6 +382,9 @@ struct RuleDocument<'a> {
     /// Of steady growth: how many goroutines more at the end of the watch would have shown as growth;
     /// null where that is not known, and for other rules.
     detectable: Option<f64>,
+    /// Of no-leaks: certain, or confirmed (found twice, a second apart); null where it was not judged, and for
+    /// other rules.
+    grade: Option<&'static str>,
     /// The groups that are to blame, the worst first; the first hundred.
     offenders: Vec<OffenderDocument<'a>>,
 }
@@ -439,6 +467,7 @@ pub fn json(out: &mut dyn Write, subject: &Subject<'_>) -> io::Result<()> {
         allowed: verdict.allowed,
         excess: verdict.excess(),
         detectable: verdict.noticed,
+        grade: verdict.grade.map(Grade::name),
         offenders: verdict.offenders.iter().take(JSON_OFFENDERS).map(offender).collect(),
     });
     let document = Document {

@@ -223,8 +223,15 @@ fn growth_of_all_together_is_no_group_and_one_waits() {
         ids: Vec::new(),
         example: None,
     };
-    let verdict =
-        |rule, outcome, offenders| Verdict { rule, outcome, measured: 8.0, allowed: 0.0, noticed: None, offenders };
+    let verdict = |rule, outcome, offenders| Verdict {
+        rule,
+        outcome,
+        measured: 8.0,
+        allowed: 0.0,
+        noticed: None,
+        grade: None,
+        offenders,
+    };
     let growth = Rule::SteadyGrowth(Allowance::Count(0));
     let fails = verdict(growth.clone(), Outcome::Fails, vec![offender.clone()]);
     assert_eq!(super::outcome(&fails), "the total grows steadily, by 8 during the watch; 0 allowed");

@@ -9,6 +9,7 @@ use super::words;
 use crate::analysis::diagnosis::Likely;
 use crate::analysis::waits::{ById, Chain, ChainEnd, WaitRow, WaitTable, WaitedOn};
 use crate::analysis::{Diagnosis, Index, PlaceKind};
+use crate::heap::Grade;
 use crate::model::{Goroutine, LikelyHolder, Snapshot};
 use crate::report::findings::{self, FindingDocument};
 use crate::report::json::hex::HexAddr;
@@ -123,6 +124,11 @@ struct WhyDocument<'a> {
     head: Head,
     /// What is wrong for certain.
     certain: Vec<FindingDocument>,
+    /// What the heap shows though the program ran while it was read, found twice a second apart; empty unless --leaks
+    /// was given.
+    confirmed: Vec<FindingDocument>,
+    /// How certain it is which goroutines are leaked: certain, confirmed; null without --leaks.
+    leaks_grade: Option<&'static str>,
     /// Limits that are near or were met.
     limits: Vec<String>,
     /// What is likely wrong. Null where only a goroutine was asked for.
@@ -196,9 +202,18 @@ pub fn waits(out: &mut dyn Write, index: &Index<'_>, table: &WaitTable, limit: u
 pub fn diagnosis(out: &mut dyn Write, index: &Index<'_>, diagnosis: &Diagnosis<'_>) -> io::Result<()> {
     let by_id = ById::of(index.snapshot());
     let limits = resources::limits(&index.snapshot().target.resources);
+    let found = |grade: Grade| {
+        let proof = diagnosis.proof.as_ref().filter(|proof| proof.leaks.proof.grade() == grade);
+        proof.map_or(&[][..], |proof| proof.found.as_slice())
+    };
     let document = WhyDocument {
         head: Head::of(index.snapshot()),
-        certain: findings::documents(diagnosis.certain, index),
+        certain: [diagnosis.certain, found(Grade::Certain)]
+            .into_iter()
+            .flat_map(|found| findings::documents(found, index))
+            .collect(),
+        confirmed: findings::documents(found(Grade::Confirmed), index),
+        leaks_grade: diagnosis.proof.as_ref().map(|proof| proof.leaks.proof.grade().name()),
         limits: limits.into_iter().filter(|fact| fact.alarming).map(|fact| fact.text).collect(),
         likely: diagnosis.likely.iter().map(|of| likely(index, &by_id, of)).collect(),
         chain: None,
@@ -236,6 +251,8 @@ pub fn chain(out: &mut dyn Write, index: &Index<'_>, chain: &Chain) -> io::Resul
     let document = WhyDocument {
         head: Head::of(snapshot),
         certain: Vec::new(),
+        confirmed: Vec::new(),
+        leaks_grade: None,
         limits: Vec::new(),
         likely: Vec::new(),
         chain: Some(chain),

@@ -4,10 +4,13 @@ use std::io::{self, Write};
 
 use super::words;
 use crate::analysis::diagnosis::Likely;
+use crate::analysis::findings::{DEADLOCK, Found};
 use crate::analysis::waits::{ById, Chain, ChainEnd, Cycle, WaitRow};
 use crate::analysis::{Diagnosis, Index, PlaceKind};
+use crate::heap::Grade;
 use crate::model::{Goroutine, HolderEvidence, LikelyHolder, LockOperation, Wait, WaitKind, WaitObjectId};
 use crate::report::clean::clean;
+use crate::report::deadlock;
 use crate::report::findings;
 use crate::report::place::PlaceWords;
 use crate::report::resources;
@@ -175,11 +178,19 @@ pub fn diagnosis(
     let snapshot = index.snapshot();
     let limits = resources::limits(&snapshot.target.resources);
     let limits: Vec<String> = limits.into_iter().filter(|fact| fact.alarming).map(|fact| fact.text).collect();
-    let is_calm = diagnosis.certain.is_empty() && diagnosis.likely.is_empty() && limits.is_empty();
+    let proven = |grade: Grade| {
+        let proof = diagnosis.proof.as_ref().filter(|proof| proof.leaks.proof.grade() == grade);
+        proof.map_or(&[][..], |proof| proof.found.as_slice())
+    };
+    let (proven, confirmed) = (proven(Grade::Certain), proven(Grade::Confirmed));
+    let is_calm = diagnosis.certain.is_empty()
+        && diagnosis.likely.is_empty()
+        && limits.is_empty()
+        && (proven.is_empty() && confirmed.is_empty());
     if !is_calm {
         writeln!(out, "{}", words::title(snapshot, &diagnosis.waits))?;
     }
-    if !diagnosis.certain.is_empty() || !limits.is_empty() {
+    if !diagnosis.certain.is_empty() || !limits.is_empty() || !proven.is_empty() {
         facts::heading(out, style, "Certain", "")?;
         for found in diagnosis.certain {
             facts::paragraph(out, style, Role::Bad, &findings::sentence(found, index))?;
@@ -188,9 +199,14 @@ pub fn diagnosis(
                 more(out, style, &format!("gospy why {target} --goid {}", first.id.0))?;
             }
         }
+        by_heap(out, style, index, proven, target)?;
         for text in limits {
             facts::paragraph(out, style, Role::Attention, &text)?;
         }
+    }
+    if !confirmed.is_empty() {
+        facts::heading(out, style, "Confirmed", "found twice, a second apart")?;
+        by_heap(out, style, index, confirmed, target)?;
     }
     if !diagnosis.likely.is_empty() {
         facts::heading(out, style, "Likely", "")?;
@@ -206,12 +222,41 @@ pub fn diagnosis(
     let all = counted(number(user), "goroutine", "goroutines");
     let kinds = waits_on(diagnosis);
     if is_calm {
-        writeln!(out, "{}", style.paint(Role::Good, &format!("nothing wrong found: {all}, {kinds}")))?;
+        let leaks = if diagnosis.proof.is_some() { ", none leaked" } else { "" };
+        writeln!(out, "{}", style.paint(Role::Good, &format!("nothing wrong found: {all}{leaks}, {kinds}")))?;
     } else {
         facts::heading(out, style, "The rest", "")?;
         writeln!(out, "  {all} in all, {kinds}")?;
     }
     more(out, style, &format!("gospy waits {target}"))
+}
+
+/// Deadlocks and leaks that the heap shows.
+fn by_heap(out: &mut dyn Write, style: TextStyle, index: &Index<'_>, found: &[Found], target: &str) -> io::Result<()> {
+    /// Deadlocks that are shown.
+    const MOST: usize = 5;
+    let by_id = ById::of(index.snapshot());
+    let is_deadlock = |found: &&Found| found.finding.code() == DEADLOCK.code();
+    let deadlocks: Vec<&Found> = found.iter().filter(is_deadlock).collect();
+    for deadlock in deadlocks.iter().take(MOST) {
+        let ids = deadlock.positions.iter().filter_map(|&at| index.snapshot().goroutines.get(at));
+        let mut ids: Vec<u64> = ids.map(|goroutine| goroutine.id.0).collect();
+        ids.sort_unstable();
+        facts::paragraph(out, style, Role::Bad, &format!("deadlock: {}", deadlock::sentence(&ids)))?;
+        for line in deadlock::members(index, &by_id, &ids) {
+            hint(out, style, &line)?;
+        }
+    }
+    if let more @ 1.. = deadlocks.len().saturating_sub(MOST) {
+        let more = counted(number(more), "more deadlock", "more deadlocks");
+        hint(out, style, &format!("… and {more}: gospy leaks {target}"))?;
+    }
+    for found in found.iter().filter(|found| !is_deadlock(found)) {
+        facts::paragraph(out, style, Role::Bad, &findings::sentence(found, index))?;
+        hint(out, style, found.finding.meaning())?;
+        more(out, style, &format!("gospy leaks {target}"))?;
+    }
+    Ok(())
 }
 
 /// `40 wait on channels, 12 on connections`.

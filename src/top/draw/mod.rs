@@ -144,12 +144,14 @@ fn tabs(state: &State, room: usize) -> Vec<Piece> {
 fn tab_pieces(state: &State, names: bool) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let found = state.view().map_or(0, |view| view.observed.findings().len());
+    let leaked = state.leaks().found.as_ref().map_or(0, |(leaks, _)| leaks.total);
     for &(tab, name) in state.tabs() {
         if !pieces.is_empty() {
             pieces.push(piece(Tone::Plain, "  "));
         }
         let number = tab.number();
         let (tone, name) = match tab {
+            Tab::Leaks if leaked > 0 => (Tone::Bad, format!("{name} ({})", count(leaked))),
             Tab::Findings if found > 0 => (Tone::Bad, format!("{name} ({found})")),
             _ => (Tone::Dim, name.to_owned()),
         };
@@ -175,6 +177,12 @@ fn trail(state: &State, room: usize) -> Vec<Piece> {
             shorten::function_at_any_cost(function, most).into_owned()
         }
         Some(Page::Goroutine(id)) => format!("goroutine {}", id.0),
+        Some(Page::Leak(lowest)) => {
+            let found = state.leaks().found.as_ref().and_then(|(found, _)| found.group(*lowest));
+            let place = found.and_then(|group| group.place.as_ref());
+            let function = place.map_or("an unknown place", |place| place.function.as_str());
+            shorten::function_at_any_cost(function, most).into_owned()
+        }
         Some(Page::Finding(code)) => (*code).to_owned(),
         None => String::new(),
     };
@@ -195,7 +203,7 @@ fn shown(state: &State) -> Vec<Part> {
             all.push(part(1, [piece(Tone::Plain, text)]));
         }
         (None, Tab::Goroutines) => all.push(part(1, [piece(Tone::Plain, number(view.positions.len()))])),
-        (None, Tab::States | Tab::Scheduler | Tab::Findings) => {}
+        (None, Tab::States | Tab::Scheduler | Tab::Leaks | Tab::Findings) => {}
     }
     // Which goroutines the rest of the screen is about.
     let is_selected = match state.page() {

@@ -77,6 +77,7 @@ impl State {
                     self.read(true, effects);
                 }
             }
+            Action::FindLeaks => self.find_leaks(effects),
             Action::Up | Action::Down | Action::PageUp | Action::PageDown | Action::First | Action::Last => {
                 self.move_cursor(action);
             }
@@ -167,7 +168,7 @@ impl State {
                 let order = &mut selection.goroutine_order;
                 order.key = neighbour(GOROUTINE_SORTS, order.key, right);
             }
-            Tab::States | Tab::Scheduler | Tab::Findings => {}
+            Tab::States | Tab::Scheduler | Tab::Leaks | Tab::Findings => {}
         }
         self.arrange();
     }

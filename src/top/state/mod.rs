@@ -8,6 +8,7 @@ mod acting;
 mod carry;
 mod cursor;
 mod fold;
+mod leak_view;
 mod page;
 mod pages;
 mod reading;
@@ -18,6 +19,7 @@ mod tests;
 use std::time::Duration;
 
 pub use cursor::Cursor;
+pub use leak_view::LeakView;
 pub use page::{Line, Page};
 pub use reading::Link;
 pub use rows::{Identity, Row, Section};
@@ -50,6 +52,7 @@ pub struct State {
     lines: Vec<Line>,
     /// Whether there ever was a finding. The view stays then, so that the others stay where they are.
     has_findings: bool,
+    leaks: LeakView,
     link: Link,
     paused: bool,
     help: Option<u16>,
@@ -85,6 +88,7 @@ impl State {
             rows: Vec::new(),
             lines: Vec::new(),
             has_findings: false,
+            leaks: LeakView::default(),
             link: Link::Live,
             paused: false,
             help: None,
@@ -116,6 +120,7 @@ impl State {
             Event::Snapshot(sample) => self.snapshot(sample, &mut effects),
             Event::SourceEnd(end) => self.source_end(end, &mut effects),
             Event::Returned => self.returned(),
+            Event::Leaks(run, result) => self.leaks_found(run, result),
             Event::Saved(Ok(path)) => self.tell(format!("written to {path}")),
             Event::Saved(Err(error)) => self.tell(format!("not written: {error}")),
             Event::Terminate(signal) => effects.push(Effect::Leave(Leave::Signal(signal))),

@@ -16,6 +16,8 @@ pub enum Page {
     },
     /// A goroutine.
     Goroutine(Goid),
+    /// Leaked goroutines, by the lowest id of them.
+    Leak(u64),
     /// A finding, by its code.
     Finding(&'static str),
 }

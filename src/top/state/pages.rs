@@ -33,12 +33,12 @@ const MAX_PAGES: usize = 32;
 /// Frames of a stack that are shown.
 const MAX_FRAMES: usize = 1_000;
 
-fn line(pieces: impl IntoIterator<Item = Piece>) -> Line {
+pub(super) fn line(pieces: impl IntoIterator<Item = Piece>) -> Line {
     Line { pieces: pieces.into_iter().collect(), link: None }
 }
 
 /// A label in a column of its own, and what it is a label of.
-fn fact(label: &str, text: impl Into<String>) -> Line {
+pub(super) fn fact(label: &str, text: impl Into<String>) -> Line {
     line([piece(Tone::Dim, format!("{label:<9}")), piece(Tone::Plain, text)])
 }
 
@@ -55,6 +55,10 @@ impl State {
             Row::Thread(at) => snapshot.threads.get(at).and_then(|m| m.goroutine).map(Page::Goroutine),
             Row::Finding(at) => view.observed.findings().get(at).map(|found| Page::Finding(found.finding.code())),
             Row::Line(at) => self.lines.get(at).and_then(|line| line.link).map(Page::Goroutine),
+            Row::Leak(at) => {
+                let found = self.leaks.found.as_ref();
+                found.and_then(|(found, _)| found.groups.get(at)?.ids.first().copied().map(Page::Leak))
+            }
             Row::Total(total) => return self.open_total(total),
             Row::Head(_) => None,
         };
@@ -100,6 +104,7 @@ impl State {
         let (made, gone) = match &page {
             Page::Group { key, name } => (self.group_lines(*key), format!("no goroutine is at {name} now")),
             Page::Goroutine(id) => (self.goroutine_lines(*id), format!("goroutine {} is not there any more", id.0)),
+            Page::Leak(lowest) => (self.leak_lines(*lowest), "these goroutines are not leaked any more".to_owned()),
             Page::Finding(code) => (self.finding_lines(code), format!("{code}: of no goroutine any more")),
         };
         let note = line([piece(Tone::Attention, gone)]);
@@ -304,7 +309,10 @@ pub(super) fn group_name(index: &Index<'_>, by: &GroupBy, group: &Group) -> Stri
 }
 
 /// The stack that most of the members have, one of those, and how many have it.
-fn commonest_stack<'a>(snapshot: &'a Snapshot, members: &[usize]) -> Option<(StackId, &'a Goroutine, usize)> {
+pub(super) fn commonest_stack<'a>(
+    snapshot: &'a Snapshot,
+    members: &[usize],
+) -> Option<(StackId, &'a Goroutine, usize)> {
     let mut counts: rustc_hash::FxHashMap<StackId, (usize, usize)> = rustc_hash::FxHashMap::default();
     for &at in members {
         if let Some(StackState::Known(id)) = snapshot.goroutines.get(at).map(|goroutine| goroutine.stack) {
@@ -316,7 +324,7 @@ fn commonest_stack<'a>(snapshot: &'a Snapshot, members: &[usize]) -> Option<(Sta
 }
 
 /// The line above a stack that `same` of `all` have.
-fn stack_title(holder: &Goroutine, same: usize, all: usize, hint: &str) -> Line {
+pub(super) fn stack_title(holder: &Goroutine, same: usize, all: usize, hint: &str) -> Line {
     let mut title = format!("Stack of goroutine {}", holder.id.0);
     if same < all {
         let have = if same == 1 { "has" } else { "have" };
@@ -352,7 +360,13 @@ fn text_of(snapshot: &Snapshot, frame: &Frame) -> [String; 2] {
 
 /// A stack as a traceback shows it: the runtime's own frames only where there are no others. `folded`
 /// puts frames of libraries together.
-fn stack_lines(snapshot: &Snapshot, stack: StackId, goroutine: &Goroutine, columns: usize, folded: bool) -> Vec<Line> {
+pub(super) fn stack_lines(
+    snapshot: &Snapshot,
+    stack: StackId,
+    goroutine: &Goroutine,
+    columns: usize,
+    folded: bool,
+) -> Vec<Line> {
     let Some(Stack { frames }) = snapshot.symbols.stack(stack) else { return Vec::new() };
     let all_hidden = frames.iter().all(|frame| frame.hidden);
     let shown: Vec<FrameId> =

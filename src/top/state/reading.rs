@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::State;
+use super::{LeakView, State};
 use crate::analysis::series::has_restarted;
 use crate::sampling::{Sample, SourceEnd};
 use crate::top::event::{Effect, Leave};
@@ -126,6 +126,7 @@ impl State {
         // What was selected are groups and goroutines of the other run.
         self.cursors = Default::default();
         self.has_findings = false;
+        self.leaks = LeakView::default();
         if self.tab == Tab::Findings {
             self.tab = Tab::Groups;
         }

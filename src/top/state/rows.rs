@@ -22,6 +22,16 @@ pub enum Section {
     Threads,
     /// Members of a group, or those that a finding names; how many there are.
     Members(usize),
+    /// Leaked goroutines.
+    Leaks,
+    /// What is known of leaks: how many, and how old that is.
+    LeakStatus,
+    /// The same in more detail.
+    LeakDetail,
+    /// A deadlock, by its number.
+    Deadlock(usize),
+    /// So many more deadlocks.
+    MoreDeadlocks(usize),
     /// Findings.
     Findings,
 }
@@ -41,6 +51,8 @@ pub enum Row {
     Thread(usize),
     /// A finding, by its position in the view.
     Finding(usize),
+    /// A group of leaked goroutines, by its number.
+    Leak(usize),
     /// A line of text of a page.
     Line(usize),
     /// The head of a section; it cannot be selected.
@@ -64,6 +76,8 @@ pub enum Identity {
     Thread(i64),
     /// A finding, by its code.
     Finding(&'static str),
+    /// Leaked goroutines, by the lowest id of them.
+    Leak(u64),
     /// A line of text, by its number.
     Line(usize),
 }
@@ -82,6 +96,7 @@ impl State {
             Row::Processor(at) => Identity::Processor(snapshot.processors.get(at)?.id),
             Row::Thread(at) => Identity::Thread(snapshot.threads.get(at)?.id),
             Row::Finding(at) => Identity::Finding(view.observed.findings().get(at)?.finding.code()),
+            Row::Leak(at) => Identity::Leak(*self.leaks.found.as_ref()?.0.groups.get(at)?.ids.first()?),
             Row::Line(at) => Identity::Line(at),
             Row::Total(Total::All) | Row::Head(_) => return None,
         })
@@ -95,6 +110,7 @@ impl State {
                 let lines = (0..self.lines.len()).map(Row::Line);
                 let members = match page {
                     Page::Group { key, .. } => self.members(*key),
+                    Page::Leak(lowest) => self.leaked(*lowest),
                     Page::Finding(code) => self.named(code),
                     Page::Goroutine(_) => Vec::new(),
                 };
@@ -138,6 +154,7 @@ impl State {
                 let threads = (0..snapshot.threads.len()).map(Row::Thread);
                 processors.chain([Row::Head(Section::Threads)]).chain(threads).collect()
             }
+            Tab::Leaks => self.leak_rows(),
             Tab::Findings => {
                 let findings = (0..view.observed.findings().len()).map(Row::Finding);
                 let head = (findings.len() > 0).then_some(Row::Head(Section::Findings));

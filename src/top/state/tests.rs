@@ -10,10 +10,13 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{Effect, Event, Identity, Leave, Link, Page, Row, Settings, State, Tab};
 use crate::analysis::series::{Observed, Watching};
 use crate::analysis::{GroupBy, PlaceKind, SortKey};
+use crate::heap::Grade;
+use crate::heap::testing::made_up_leaks;
 use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use crate::model::{Goid, Snapshot, Status};
 use crate::sampling::Sample;
 use crate::sampling::source::SourceEnd;
+use crate::top::leaks::LeaksFound;
 use crate::top::order::{GroupSort, Order};
 use crate::top::view::Selection;
 
@@ -291,7 +294,7 @@ fn views_sorting_and_grouping() {
     script.keys("I");
     assert_eq!(script.selected(), "1009");
     script.press(KeyCode::BackTab).press(KeyCode::BackTab);
-    assert_eq!(script.state.tab(), Tab::Scheduler);
+    assert_eq!(script.state.tab(), Tab::Leaks);
     script.keys("1>>>");
     // Without a mark its column is passed over.
     assert_eq!(script.state.settings().selection.group_order.key, GroupSort::Rate);
@@ -419,9 +422,9 @@ fn the_view_of_findings_is_there_once_there_is_one() {
         snapshot
     };
     let mut script = Script::new(settings());
-    script.take(stuck(0, &[]), SECOND).keys("5");
+    script.take(stuck(0, &[]), SECOND).keys(&Tab::Findings.number().to_string());
     assert_eq!((script.state.tab(), script.state.notice()), (Tab::Groups, Some("there are no findings")));
-    assert_eq!(script.press(KeyCode::BackTab).state.tab(), Tab::Scheduler);
+    assert_eq!(script.press(KeyCode::BackTab).state.tab(), Tab::Leaks);
     script.take(stuck(1, &[7, 8]), SECOND).press(KeyCode::Tab);
     assert_eq!(script.state.tab(), Tab::Findings);
     assert_eq!(script.state.identity(&script.state.rows()[1]), Some(Identity::Finding("nil_channel")));
@@ -441,7 +444,7 @@ fn the_view_of_findings_is_there_once_there_is_one() {
     script.press(KeyCode::Esc);
     assert_eq!((script.state.tab(), script.state.rows().len()), (Tab::Findings, 0));
     script.apply(Event::Returned);
-    assert_eq!((script.state.tab(), script.state.tabs().len()), (Tab::Groups, 4));
+    assert_eq!((script.state.tab(), script.state.tabs().len()), (Tab::Groups, Tab::ALL.len() - 1));
 }
 
 #[test]
@@ -468,4 +471,46 @@ fn a_wait_that_is_unknown_says_why() {
     page(&mut script, 5, 2);
     let watched = page(&mut script, 5, 3).expect("three intervals agree");
     assert_eq!(watched, "Blocked  ≥ 1s, found so at each refresh, and it has not run in between");
+}
+
+/// Leaks are looked for when that is asked for, one search at a time, and belong to one run of the program.
+#[test]
+fn leaks_are_looked_for_by_a_key() {
+    let found = |snapshot: &Snapshot| {
+        let leaks = made_up_leaks(Grade::Certain, &[vec![1_000, 1_001, 1_002, 9_999], vec![2]], &[]);
+        Arc::new(LeaksFound::of(&crate::analysis::Index::new(snapshot), &leaks, SECOND))
+    };
+    let searches = |script: &Script| {
+        let of = |effect: &Effect| if let Effect::FindLeaks { run, .. } = effect { Some(*run) } else { None };
+        script.effects.iter().filter_map(of).collect::<Vec<u64>>()
+    };
+    let mut script = Script::new(settings());
+    script.seconds(0..1).keys(&Tab::Leaks.number().to_string());
+    assert_eq!((searches(&script), script.state.tab()), (vec![], Tab::Leaks), "showing the view reads no heap");
+    script.keys("1L");
+    assert_eq!((searches(&script), script.state.tab()), (vec![0], Tab::Leaks));
+    script.keys("L");
+    assert_eq!(searches(&script), [0; 0], "one at a time");
+    script.apply(Event::Leaks(0, Ok(found(&snapshot(0)))));
+    let groups = |script: &Script| script.state.rows().iter().filter(|row| matches!(row, Row::Leak(_))).count();
+    assert_eq!((groups(&script), script.state.leak_times().0), (2, None));
+    // Enter shows those that are still there.
+    script.keys("\n");
+    assert!(matches!(script.state.page(), Some(Page::Leak(1_000))), "{:?}", script.state.page());
+    let members = |script: &Script| script.state.rows().iter().filter(|row| matches!(row, Row::Goroutine(_))).count();
+    assert_eq!(members(&script), 3);
+    script.keys("\u{1b}");
+    // A search that failed keeps what was found before.
+    script.keys("L");
+    script.apply(Event::Leaks(0, Err("no".to_owned())));
+    assert_eq!((groups(&script), script.state.leaks().problem.as_deref()), (2, Some("no")));
+    // Of another run, nothing is kept, and what comes of the old one is not taken.
+    script.keys("L");
+    script.apply(Event::Returned);
+    script.take(snapshot(1), SECOND);
+    script.apply(Event::Leaks(0, Ok(found(&snapshot(0)))));
+    assert_eq!(*script.state.leaks(), super::LeakView::default());
+    script.apply(Event::SourceEnd(SourceEnd::Ended("gone".to_owned())));
+    script.keys("L");
+    assert!(searches(&script).is_empty() && script.state.notice().is_some_and(|text| text.contains("has ended")));
 }

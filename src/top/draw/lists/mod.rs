@@ -3,6 +3,7 @@
 mod findings;
 mod goroutines;
 mod groups;
+mod leaks;
 mod scheduler;
 mod totals;
 
@@ -23,6 +24,7 @@ use crate::top::view::View;
 use findings::FindingColumn;
 use goroutines::GoroutineColumn;
 use groups::GroupColumn;
+use leaks::LeakColumn;
 use scheduler::{ProcessorColumn, ThreadColumn};
 use totals::TotalColumn;
 
@@ -43,6 +45,7 @@ pub(crate) struct Lists<'a> {
     totals: Fitted<TotalColumn>,
     processors: Fitted<ProcessorColumn>,
     threads: Fitted<ThreadColumn>,
+    leaks: Fitted<LeakColumn>,
     findings: Fitted<FindingColumn>,
     /// Id of the M that runs it.
     sysmon: Option<i64>,
@@ -63,6 +66,7 @@ impl<'a> Lists<'a> {
             totals: totals::total_columns(room, state.settings().recorded),
             processors: scheduler::processor_columns(room),
             threads: scheduler::thread_columns(room),
+            leaks: leaks::leak_columns(room),
             findings: findings::finding_columns(room),
             sysmon: sysmon(&view.observed.snapshot().threads),
         })
@@ -82,6 +86,10 @@ impl<'a> Lists<'a> {
             Row::Processor(at) => snapshot.processors.get(at).map(|processor| self.processor(processor)),
             Row::Thread(at) => snapshot.threads.get(at).map(|thread| self.thread(thread)),
             Row::Finding(at) => self.view.observed.findings().get(at).map(|found| self.finding(found)),
+            Row::Leak(at) => {
+                let found = self.state.leaks().found.as_ref();
+                found.and_then(|(found, _)| found.groups.get(at)).map(|group| self.leak(group))
+            }
             Row::Line(at) => self.state.lines().get(at).map(|text| line(&text.pieces, self.room, self.theme)),
             Row::Head(section) => Some(self.section(section)),
         };
@@ -100,6 +108,11 @@ impl<'a> Lists<'a> {
             }
             Section::Processors => self.processors.heads("RUNS", None, None, self.theme),
             Section::Threads => self.threads.heads("RUNS", None, None, self.theme),
+            Section::Leaks => self.leaks.heads("PLACE", None, None, self.theme),
+            Section::LeakStatus => self.leak_status(),
+            Section::LeakDetail => self.leak_detail(),
+            Section::Deadlock(at) => self.deadlock(at),
+            Section::MoreDeadlocks(more) => self.more_deadlocks(more),
             Section::Findings => self.findings.heads("WHAT IS WRONG", None, None, self.theme),
             Section::Members(members) => {
                 let members = u64::try_from(members).unwrap_or(u64::MAX);
