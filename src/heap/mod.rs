@@ -8,6 +8,7 @@
 //! It refuses to call an object unreachable that may be reached: where a type, a stack or a map of pointers
 //! cannot be read, every word counts as a pointer. That can hide a leak, and never makes one up.
 
+mod classes;
 mod errors;
 mod goroutines;
 mod layout;
@@ -15,6 +16,7 @@ mod leaks;
 mod marker;
 mod pages;
 mod pointers;
+pub mod profile;
 mod proof;
 mod queues;
 mod roots;
@@ -25,6 +27,7 @@ mod threads;
 mod types;
 mod waits;
 
+pub use classes::size_classes;
 pub use errors::HeapError;
 pub use layout::HeapLayout;
 pub use leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};

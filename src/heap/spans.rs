@@ -23,7 +23,7 @@ const MAX_SPANS: u64 = 1 << 28;
 /// How often a list that was replaced while it was read is read again.
 const TRIES: usize = 8;
 /// Addresses have 48 bits (57 on machines and kernels that are asked for it, which Go never does).
-const MAX_ADDR: u64 = 1 << 48;
+pub(super) const MAX_ADDR: u64 = 1 << 48;
 /// Largest object with a bitmap in its span (`minSizeForMallocHeader`, runtime/mbitmap.go; 1.22 to 1.27), bytes.
 pub(super) const MAX_IN_SPAN: u64 = 512;
 /// Inline mark bits at the end of a span (`spanInlineMarkBits`, runtime/mgcmark_greenteagc.go; 1.25 on), bytes.
@@ -351,7 +351,7 @@ impl Spans {
 }
 
 /// The addresses of all mspans.
-fn list(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, HeapError> {
+pub(super) fn list(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, HeapError> {
     /// Bytes of a piece, so that memory is not allocated for a bogus length.
     const PIECE: usize = 8 << 20;
     let header = || -> Result<(u64, u64), HeapError> {

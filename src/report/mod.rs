@@ -6,6 +6,8 @@
 pub mod captures;
 pub mod check;
 pub(crate) mod clean;
+#[cfg(feature = "cli")]
+pub(crate) mod contention;
 mod death;
 pub mod descriptors;
 pub mod diff;
@@ -15,16 +17,17 @@ pub(crate) mod findings;
 pub mod folded;
 #[cfg(all(test, feature = "cli"))]
 mod golden;
+#[cfg(feature = "cli")]
+pub(crate) mod heap;
 pub mod json;
 pub(crate) mod labels;
 pub mod leaks;
 pub(crate) mod matching;
 pub(crate) mod members;
 pub(crate) mod place;
-pub mod pprof;
 #[cfg(feature = "cli")]
 pub mod processes;
-mod protobuf;
+pub mod profile;
 pub(crate) mod resources;
 pub(crate) mod stack_groups;
 #[cfg(test)]

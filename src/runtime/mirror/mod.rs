@@ -19,6 +19,7 @@ pub mod m;
 pub mod mcache;
 pub mod mheap;
 pub mod moduledata;
+pub mod mprof;
 pub mod mspan;
 pub mod mstats;
 pub mod notify_list;
