@@ -15,8 +15,8 @@ use crate::report::heap::{self as report, Contents, Options, json};
 use crate::report::profile::heap::{self, Shown};
 use crate::report::units::counted;
 
-/// Rows of a table unless a limit is given.
-const MOST_ROWS: usize = 10;
+/// Rows of a table unless a limit is given; so that all of `gospy heap` is one screen.
+const MOST_ROWS: usize = 8;
 
 /// Where a profile goes.
 pub(super) enum Output {

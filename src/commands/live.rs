@@ -170,7 +170,15 @@ fn profiles(wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReadi
     let options = CaptureOptions { stacks: parts.heap, ..CaptureOptions::default() };
     let snapshot = Session::capture(&mut session, &options).map_err(SourceError::from)?;
     let process = session.process();
-    let found = Profiles::find(process)?;
+    let found = match Profiles::find(process) {
+        Ok(found) => found,
+        // There is more to show than that.
+        Err(error) if parts.heap && !matches!(error, ProfileError::NoMemory { .. }) => {
+            let classes = Some(heap::size_classes(process));
+            return Ok(ProfileReading { snapshot, allocations: Some(Err(error)), contention: Vec::new(), classes });
+        }
+        Err(error) => return Err(error.into()),
+    };
     let allocations = parts.allocations.then(|| found.allocations(process));
     // The clock of a core file's machine is unknown.
     let is_here = wanted.pid().is_some() && !parts.contention.is_empty();

@@ -18,7 +18,7 @@ pub mod folded;
 #[cfg(all(test, feature = "cli"))]
 mod golden;
 #[cfg(feature = "cli")]
-pub(crate) mod heap;
+pub mod heap;
 pub mod json;
 pub(crate) mod labels;
 pub mod leaks;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::profiles::pprof;
+use crate::support::core_dump::gcore;
 use crate::support::{Fixture, Mode, Running, Tally, VERSIONS, gospy};
 
 /// A started fixture, and a directory for profiles.
@@ -182,4 +183,72 @@ fn the_profiles_of_contention_are_the_programs_own() {
     }
     all.check(found);
     assert!(found > 100, "{found} records");
+}
+
+/// Spans by size class against `MemStats.BySize`, which the program makes of other numbers: of what its Ps and its
+/// sweepers have counted.
+#[test]
+fn size_classes_are_those_of_the_programs_memstats() {
+    let mut all = Tally::new("size classes");
+    for version in VERSIONS {
+        for mode in [Mode::Sw, Mode::Default] {
+            let mut sites = Sites::start(version, mode, &["default"]);
+            let mut tally = Tally::new(format!("{version} {}", mode.name()));
+            let own = sites.running.ask("memstats");
+            let ours = gospy(&["heap", "--pid", &sites.pid(), "--json"]).ok();
+            let ours: serde_json::Value = serde_json::from_str(&ours).unwrap();
+            let classes = ours["heap"]["size_classes"].as_array().unwrap();
+            let number = |value: &serde_json::Value| value.as_u64().unwrap();
+            for (index, class) in own["BySize"].as_array().unwrap().iter().enumerate().skip(1) {
+                let own = number(&class["Mallocs"]) - number(&class["Frees"]);
+                let found = classes.iter().find(|class| number(&class["class"]) == index as u64);
+                let have = found.map_or(0, |class| number(&class["objects"]));
+                tally.equal(
+                    format!("size of class {index}"),
+                    Some(number(&class["Size"])).filter(|_| found.is_some()),
+                    found.map(|class| number(&class["object_bytes"])),
+                );
+                // The answer was put together after it was counted.
+                let more = have.saturating_sub(own);
+                tally.between(format!("objects of class {index} beyond {own} {have}"), 0, more, 12);
+                tally.holds(format!("objects of class {index}: {own} of {have}"), have >= own);
+            }
+            let spans: u64 = classes.iter().map(|class| number(&class["span_bytes"])).sum();
+            tally.equal("spans are all that is in use", number(&ours["heap"]["in_use_bytes"]), spans);
+            all.add(tally);
+        }
+    }
+    all.check(8 * 2 * 60 * 3);
+}
+
+/// A core file holds all of it: the same records as the process.
+#[test]
+fn a_core_file_has_the_profiles_of_the_process() {
+    for version in ["1.19", "1.27.3"] {
+        let sites = Sites::start(version, Mode::Sw, &["4096", "1", "1"]);
+        let live = gospy(&["heap", "--pid", &sites.pid(), "--text"]).ok();
+        let core = gcore(sites.running.pid(), sites.directory.path()).display().to_string();
+        let dead = gospy(&["heap", "--from", &core, "--text"]).ok();
+        let (live, dead) = (records(&live), records(&dead));
+        assert!(live.len() > 50, "{version}: {}", live.len());
+        assert_eq!(live, dead, "{version}");
+        let text = gospy(&["heap", "--from", &core]).ok();
+        assert!(text.contains("\nSize classes") && text.contains("main.sized"), "{text}");
+        // The clock of the machine that it was is not known.
+        let text = gospy(&["contention", "--from", &core]).ok();
+        assert!(text.contains("TICKS") && text.contains("main.lock"), "{text}");
+    }
+}
+
+/// Programs that hold nothing to read the profile with have none, on every version.
+#[test]
+fn a_profile_that_was_left_out_is_told_from_an_empty_one() {
+    for version in VERSIONS {
+        let running = Fixture::start("tiny", version, Mode::Sw, &[]);
+        let output = gospy(&["heap", "--pid", &running.pid().to_string(), "--text"]);
+        assert!(output.stderr.contains("the linker left it out"), "{version}: {output:?}");
+    }
+    let sites = Sites::start("1.26.6", Mode::Sw, &["0"]);
+    let text = gospy(&["heap", "--pid", &sites.pid()]).ok();
+    assert!(!text.contains("the linker") && text.contains("Allocation sites"), "{text}");
 }

@@ -19,7 +19,7 @@ use crate::addr::Addr;
 use crate::model::{
     AllocationProfile, AllocationSite, ContentionKind, ContentionProfile, ContentionSite, ProfileReading,
 };
-use crate::process::{ErrorKind, ReadError, TargetExt as _};
+use crate::process::{Backend, ErrorKind, ReadError, TargetExt as _};
 use crate::runtime::GoProcess;
 use crate::runtime::layout::{LayoutTable, MissingField};
 use crate::runtime::mirror::Mirror as _;
@@ -52,7 +52,9 @@ pub enum ProfileError {
         variable: &'static str,
     },
     /// The memory is not there.
-    #[error("there is no {profile} profile here: a capture holds goroutines only; read the process or a core file")]
+    #[error(
+        "there is no {profile} profile here: a capture holds goroutines and not the heap; read the process, or a core file"
+    )]
     NoMemory {
         /// Which.
         profile: &'static str,
@@ -145,6 +147,9 @@ impl Profiles {
     /// # Errors
     /// When the target could not be read, or its layout is not known.
     pub fn find(process: GoProcess<'_>) -> Result<Self, ProfileError> {
+        if process.target.backend() == Backend::Capture {
+            return Err(ProfileError::NoMemory { profile: HEAP });
+        }
         let layout = ProfileLayout::resolve(&process.runtime.layout.table)
             .map_err(|missing| ProfileError::Layout { profile: HEAP, missing })?;
         let variables = Variables::find(process, &layout.bucket)?;

@@ -247,6 +247,6 @@ pub(crate) fn write(out: &mut dyn Write, contents: &Contents<'_>, limit: usize) 
 
 /// The JSON Schema of what `--json` prints.
 #[must_use]
-pub(crate) fn schema() -> schemars::Schema {
+pub fn schema() -> schemars::Schema {
     schema_of::<Document<'_>>()
 }

@@ -1,6 +1,6 @@
 //! `gospy heap`: on one screen, what the heap holds, what it is made of, where it was allocated, and the stacks.
 
-pub(crate) mod json;
+pub mod json;
 
 use std::io::{self, Write};
 
@@ -116,7 +116,9 @@ fn figures(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Re
     in_use.extend(not_swept(snapshot).filter(|bytes| *bytes > 0).map(|b| format!("not yet swept {}", bytes(b))));
     facts(out, style, "in use", &in_use)?;
     let resources = &snapshot.target.resources;
-    let mut limits: Vec<String> = sized("next goal", gc.and_then(|gc| gc.next_goal)).into_iter().collect();
+    // Without GOGC and a limit it is as good as none.
+    let goal = gc.and_then(|gc| gc.next_goal).filter(|goal| *goal < 1 << 60);
+    let mut limits: Vec<String> = sized("next goal", goal).into_iter().collect();
     limits.extend(gc.and_then(|gc| gc.gc_percent).map(|percent| match percent {
         ..0 => "GOGC off".to_owned(),
         percent => format!("GOGC {percent}"),
@@ -188,7 +190,7 @@ fn size_classes(out: &mut dyn Write, classes: &SizeClasses, options: Options) ->
     })?;
     if classes.odd > 0 {
         let spans = counted(classes.odd, "span", "spans");
-        paragraph(out, style, Role::Attention, &format!("{spans} cannot be what they say, and were left out"))?;
+        paragraph(out, style, Role::Attention, &format!("left out {spans} whose fields make no sense"))?;
     }
     if !verbose || classes.caches.is_empty() {
         return Ok(());
@@ -281,3 +283,6 @@ pub(super) fn place_text<T>(symbols: &SymbolPool, place: &PlaceSum<T>) -> String
     let words = place.spot.and_then(|spot| PlaceWords::of(symbols, Place::At(spot)));
     words.map_or_else(|| "unknown".to_owned(), |words| words.cell())
 }
+
+#[cfg(test)]
+mod tests;
