@@ -174,8 +174,10 @@ fn the_profiles_of_contention_are_the_programs_own() {
             let ticks = |text: &str| -> f64 {
                 text.lines().find_map(|line| line.strip_prefix("cycles/second=")).unwrap().parse().unwrap()
             };
+            // To 1.19 the program measures for a tenth of a second, and may be interrupted at its ends.
+            let most = if version == "1.19" { 0.02 } else { 0.001 };
             let ratio = ticks(block) / ticks(&own[0]);
-            tally.between("ticks of the clock", 0.999, ratio, 1.001);
+            tally.between("ticks of the clock", 1.0 - most, ratio, 1.0 + most);
             let fraction = format!("sampling period={}\n", rates[1]);
             tally.holds("the fraction is printed", mutex.contains(&fraction) && own[1].contains(&fraction));
             all.add(tally);
@@ -194,38 +196,39 @@ fn size_classes_are_those_of_the_programs_memstats() {
         for mode in [Mode::Sw, Mode::Default] {
             let mut sites = Sites::start(version, mode, &["default"]);
             let mut tally = Tally::new(format!("{version} {}", mode.name()));
-            let own = sites.running.ask("memstats");
+            // Nothing is freed between the two, but the answers are put together.
+            let before = sites.running.ask("memstats");
             let ours = gospy(&["heap", "--pid", &sites.pid(), "--json"]).ok();
+            let after = sites.running.ask("memstats");
             let ours: serde_json::Value = serde_json::from_str(&ours).unwrap();
             let classes = ours["heap"]["size_classes"].as_array().unwrap();
             let number = |value: &serde_json::Value| value.as_u64().unwrap();
-            for (index, class) in own["BySize"].as_array().unwrap().iter().enumerate().skip(1) {
-                let own = number(&class["Mallocs"]) - number(&class["Frees"]);
+            for index in 1..61 {
+                let objects = |stats: &serde_json::Value| {
+                    let class = &stats["BySize"][index];
+                    number(&class["Mallocs"]) - number(&class["Frees"])
+                };
                 let found = classes.iter().find(|class| number(&class["class"]) == index as u64);
                 let have = found.map_or(0, |class| number(&class["objects"]));
-                tally.equal(
-                    format!("size of class {index}"),
-                    Some(number(&class["Size"])).filter(|_| found.is_some()),
-                    found.map(|class| number(&class["object_bytes"])),
-                );
-                // The answer was put together after it was counted.
-                let more = have.saturating_sub(own);
-                tally.between(format!("objects of class {index} beyond {own} {have}"), 0, more, 12);
-                tally.holds(format!("objects of class {index}: {own} of {have}"), have >= own);
+                tally.between(format!("objects of class {index}"), objects(&before), have, objects(&after));
+                if let Some(found) = found {
+                    let size = number(&before["BySize"][index]["Size"]);
+                    tally.equal(format!("size of class {index}"), size, number(&found["object_bytes"]));
+                }
             }
             let spans: u64 = classes.iter().map(|class| number(&class["span_bytes"])).sum();
             tally.equal("spans are all that is in use", number(&ours["heap"]["in_use_bytes"]), spans);
             all.add(tally);
         }
     }
-    all.check(8 * 2 * 60 * 3);
+    all.check(8 * 2 * 60);
 }
 
 /// A core file holds all of it: the same records as the process.
 #[test]
 fn a_core_file_has_the_profiles_of_the_process() {
     for version in ["1.19", "1.27.3"] {
-        let sites = Sites::start(version, Mode::Sw, &["4096", "1", "1"]);
+        let sites = Sites::start(version, Mode::Sw, &["1", "1", "1"]);
         let live = gospy(&["heap", "--pid", &sites.pid(), "--text"]).ok();
         let core = gcore(sites.running.pid(), sites.directory.path()).display().to_string();
         let dead = gospy(&["heap", "--from", &core, "--text"]).ok();
