@@ -90,7 +90,7 @@ fn a_heap_has_exactly_these_keys_and_spans_add_up() {
     let sum = |of: fn(&Class) -> u64| classes.iter().map(of).sum::<u64>();
     assert_eq!(Some(sum(|class| class.span_bytes)), heap.in_use_bytes);
     assert_eq!(Some(sum(|class| class.bytes)), heap.alloc_bytes);
-    assert!(classes.iter().all(|class| class.bytes == class.objects * class.object_bytes.unwrap_or(class.bytes)));
+    assert!(classes.iter().all(|class| class.object_bytes.is_none_or(|size| class.bytes == class.objects * size)));
     assert!(heap.caches.unwrap().iter().any(|cache| cache.spans > 0));
     assert!(heap.profile.is_none() && heap.profile_missing.unwrap().contains("the linker left it out"));
     assert!(heap.size_classes_missing.is_none() && !heap.stacks.is_empty());
