@@ -255,3 +255,33 @@ fn a_profile_that_was_left_out_is_told_from_an_empty_one() {
     let text = gospy(&["heap", "--pid", &sites.pid()]).ok();
     assert!(!text.contains("the linker") && text.contains("Allocation sites"), "{text}");
 }
+
+/// While the program allocates and collects without pause, what it has kept from the start is the same in every
+/// reading: no count is torn, or of another cycle.
+#[test]
+fn what_is_kept_does_not_change_while_the_program_collects() {
+    let mut all = Tally::new("churn");
+    for version in VERSIONS {
+        let mut sites = Sites::start(version, Mode::Sw, &["1"]);
+        let mut tally = Tally::new(version);
+        let kept = |sites: &Sites| -> BTreeMap<String, Vec<Record>> {
+            let output = gospy(&["heap", "--pid", &sites.pid(), "--text"]);
+            assert!(!output.stderr.contains("warning"), "{version}: {}", output.stderr);
+            let mut records = records(&output.ok());
+            let is_kept = |(_, frames): &Record| frames.contains(" main.allocate+") && !frames.contains("main.garbage");
+            records.retain(|_, same| same.iter().all(is_kept));
+            records
+        };
+        let before = kept(&sites);
+        assert!(before.len() > 50, "{version}: {}", before.len());
+        let cycles = |sites: &mut Sites| sites.running.ask("memstats")["NumGC"].as_u64().unwrap();
+        sites.running.ask("churn");
+        let from = cycles(&mut sites);
+        for reading in 0..15 {
+            tally.equal(format!("reading {reading}"), &before, &kept(&sites));
+        }
+        tally.holds("it has collected all the time", cycles(&mut sites) > from + 15);
+        all.add(tally);
+    }
+    all.check(8 * 15);
+}

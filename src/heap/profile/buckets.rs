@@ -16,8 +16,8 @@ use crate::runtime::mirror::mprof::{Bucket, BucketLayout};
 const MAX_BUCKETS: usize = 1 << 20;
 /// Deepest stack of a bucket (`maxProfStackDepth`, runtime/mprof.go; 32 to 1.22).
 const MAX_DEPTH: u64 = 1024;
-/// Most return addresses of all buckets together, 256 MiB of them.
-const MAX_PCS: usize = 32 << 20;
+/// Most return addresses of all buckets together, 64 MiB of them.
+const MAX_PCS: usize = 8 << 20;
 /// How much is read at a time, bytes; buckets that follow each other in the list lie together.
 const WINDOW: u64 = 16 << 10;
 /// How often a record is read again that has changed meanwhile.

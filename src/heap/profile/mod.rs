@@ -9,7 +9,7 @@ mod buckets;
 mod stacks;
 mod variables;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use buckets::{Site, Sites};
 use stacks::Names;
@@ -136,8 +136,9 @@ impl Counts {
     }
 }
 
-/// How often a profile is read again because the collector finished a cycle meanwhile.
-const TRIES: usize = 4;
+/// For how long a profile is read again because the collector finished a cycle meanwhile. Small heaps are collected
+/// every millisecond.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const HEAP: &str = "heap";
 
@@ -181,8 +182,7 @@ impl Profiles {
         }
         out.reading.incomplete = sites.incomplete;
         let len = self.layout.record.size as usize;
-        let mut records = Vec::new();
-        for attempt in 1..=TRIES {
+        let records = loop {
             let cycle = || Ok::<_, ProfileError>(target.read_u32(cycle_at)?.ok_or_else(nothing)? >> 1);
             out.cycle = cycle()?;
             // While it is being published, the counts of this slot are in either place, and the sum is the same.
@@ -195,11 +195,10 @@ impl Profiles {
             }
             let changed = cycle()? != out.cycle;
             out.reading.moving = if changed { sites.sites.len() as u64 } else { moving };
-            records = read;
-            if !changed || attempt == TRIES {
-                break;
+            if !changed || started.elapsed() > PATIENCE {
+                break read;
             }
-        }
+        };
         out.reading.read_ns = elapsed(started);
         let mut names = Names::new(process);
         for (site, counts) in sites.sites.into_iter().zip(records) {

@@ -15,6 +15,9 @@ use crate::go_names::is_shown;
 use crate::model::{FrameId, ProfileStack, Stack, StackFrame, SymbolPool};
 use crate::runtime::GoProcess;
 
+/// Most frames of all stacks together; what goes beyond is cut off. Each address may stand for many.
+const MAX_FRAMES: usize = 16 << 20;
+
 /// A call, inlined or not.
 #[derive(Clone, Copy, Debug)]
 struct Call {
@@ -33,11 +36,13 @@ pub(super) struct Names<'a> {
     process: GoProcess<'a>,
     pub(super) pool: SymbolPool,
     known: FxHashMap<Addr, Arc<[Call]>>,
+    /// Frames that may still be added.
+    left: usize,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn new(process: GoProcess<'a>) -> Self {
-        Self { process, pool: SymbolPool::default(), known: FxHashMap::default() }
+        Self { process, pool: SymbolPool::default(), known: FxHashMap::default(), left: MAX_FRAMES }
     }
 
     /// The frames of a bucket. Addresses that are in no function are left out.
@@ -73,6 +78,8 @@ impl<'a> Names<'a> {
             let shown = pairs.filter(|(callee, caller)| !caller.wrapper || callee.panics);
             frames.extend(shown.map(|(_, caller)| caller.frame));
         }
+        frames.truncate(self.left);
+        self.left -= frames.len();
         let frames = frames.into_iter().map(|frame| self.stack_frame(frame)).collect();
         ProfileStack { pcs, stack: self.pool.intern_stack(Stack { frames }), recorded }
     }
