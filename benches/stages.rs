@@ -22,7 +22,7 @@ use gospy::process::MemRange;
 use gospy::process::fake::FakeTarget;
 use gospy::report::folded;
 use gospy::report::json::{self, JsonOptions};
-use gospy::report::pprof::{self, Samples};
+use gospy::report::profile::goroutines::{self, Samples};
 use gospy::report::text::{self, SummaryOptions};
 use gospy::report::traceback::{self, TracebackOptions};
 use gospy::testing::{ChunkReader, Limits};
@@ -171,6 +171,6 @@ fn write_folded(bencher: Bencher<'_, '_>, count: usize) {
 #[divan::bench(args = SIZES)]
 fn write_pprof(bencher: Bencher<'_, '_>, count: usize) {
     on(bencher, count, |index, all| {
-        pprof::write(&mut std::io::sink(), index, all, Samples::Summed).unwrap();
+        goroutines::write(&mut std::io::sink(), index, all, Samples::Summed).unwrap();
     });
 }

@@ -25,7 +25,8 @@
 //! use gospy::analysis::Index;
 //! use gospy::capture::{CaptureOptions, OpenOptions, Session};
 //! use gospy::process::core::{CoreOptions, CoreTarget};
-//! use gospy::report::{pprof, traceback};
+//! use gospy::report::profile::goroutines;
+//! use gospy::report::traceback;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let file = "fixtures/captures/tiny-1.26.6-amd64.capture";
@@ -39,7 +40,7 @@
 //! let mut text = Vec::new();
 //! traceback::write_all(&mut text, &index, &all, options)?;
 //! assert!(String::from_utf8(text)?.contains("main.receive"));
-//! let samples = pprof::write(&mut Vec::new(), &index, &all, pprof::Samples::Each)?;
+//! let samples = goroutines::write(&mut Vec::new(), &index, &all, goroutines::Samples::Each)?;
 //! assert_eq!(samples, 7);
 //! # Ok(())
 //! # }

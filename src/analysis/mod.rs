@@ -18,6 +18,7 @@ pub(crate) mod index;
 pub(crate) mod labels;
 pub mod leaks;
 pub(crate) mod place;
+pub mod profile;
 pub(crate) mod quantity;
 pub mod recording;
 pub(crate) mod same_wait;

@@ -128,6 +128,7 @@ impl Symbolizer {
             line,
             start_line: function.start_line,
             inlined: false,
+            pc: link,
         };
         Some(intern(pool, &source, pc, self.bias.load(function.entry)))
     }
@@ -143,7 +144,8 @@ pub(super) fn call_site(pclntab: &Pclntab, bias: LoadBias, pc: u64, exact: bool)
     Some((function, lookup))
 }
 
-fn intern(pool: &mut SymbolPool, source: &SourceFrame, pc: Addr, entry: Addr) -> FrameId {
+/// The id of a frame at `pc`, in the function that starts at `entry`.
+pub(crate) fn intern(pool: &mut SymbolPool, source: &SourceFrame, pc: Addr, entry: Addr) -> FrameId {
     let (function, file) = (pool.intern_str(&source.function), pool.intern_str(&source.file));
     let (line, start_line, inlined) = (source.line, source.start_line, source.inlined);
     pool.intern_frame(Frame { function, file, line, start_line, pc, entry, inlined, language: Language::Go })

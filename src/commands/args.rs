@@ -7,6 +7,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
+use super::heap_args::{CONTENTION_EXAMPLES, ContentionArgs, HEAP_EXAMPLES, HeapArgs};
 use super::list_args::{StackArgs, SummaryArgs};
 use super::record_args::{RECORD_EXAMPLES, RecordArgs};
 use super::streams::ColourChoice;
@@ -37,10 +38,13 @@ Examples:
 /// no debugger, no stop. Stripped binaries work.
 #[derive(Debug, Parser)]
 #[command(name = "gospy", version, after_long_help = after_help(), max_term_width = 100,
-          override_usage = "gospy [COMMAND] [TARGET] [OPTIONS]", disable_help_subcommand = true, disable_help_flag = true)]
+          override_usage = "gospy [COMMAND] [TARGET] [OPTIONS]", disable_help_subcommand = true, disable_help_flag = true, disable_version_flag = true)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: Global,
+    /// Print version
+    #[arg(long, short = 'V', hide_short_help = true, action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 }
@@ -99,6 +103,12 @@ pub(super) enum Command {
     /// Find goroutines that can never wake again
     #[command(after_long_help = LEAKS_EXAMPLES)]
     Leaks(LeaksArgs),
+    /// Show what the heap holds, and where it was allocated
+    #[command(after_long_help = HEAP_EXAMPLES)]
+    Heap(HeapArgs),
+    /// Show where goroutines have blocked, and on which locks
+    #[command(after_long_help = CONTENTION_EXAMPLES)]
+    Contention(ContentionArgs),
     /// Save a snapshot of a process to a file
     #[command(after_long_help = CAPTURE_EXAMPLES)]
     Capture(CaptureArgs),
@@ -151,7 +161,7 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
                                  gospy schema check > check.schema.json")]
     Schema {
-        /// snapshot (summary, stack), diff, check, capture, doctor, ps, waits, why, leaks, top
+        /// snapshot (summary, stack), diff, check, capture, doctor, ps, waits, why, leaks, heap, top
         #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
         of: SchemaOf,
     },
@@ -174,6 +184,8 @@ pub(super) enum SchemaOf {
     Ps,
     /// What leaks prints
     Leaks,
+    /// What heap prints
+    Heap,
     /// What waits prints
     Waits,
     /// What why prints
@@ -190,6 +202,8 @@ impl Command {
             Self::Stack(arguments) => arguments.target.look_up(finder),
             Self::Top(arguments) => arguments.target.look_up(finder),
             Self::Leaks(arguments) => arguments.target.look_up(finder),
+            Self::Heap(arguments) => arguments.target.look_up(finder),
+            Self::Contention(arguments) => arguments.target.look_up(finder),
             Self::Waits(arguments) => arguments.target.look_up(finder),
             Self::Why(arguments) => arguments.target.look_up(finder),
             Self::Capture(arguments) => arguments.target.look_up(finder),

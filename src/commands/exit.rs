@@ -5,6 +5,7 @@ use super::source::{FailureCause, Location, SourceFailure};
 use super::streams::Streams;
 use crate::capture::{OpenError, ProgramError, SourceError};
 use crate::heap::HeapError;
+use crate::heap::profile::ProfileError;
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
 use crate::report::json::ReadBackError;
@@ -185,6 +186,8 @@ impl From<SourceFailure> for Failure {
             FailureCause::Heap(HeapError::Read(error)) => Self::from(SourceError::from(error)),
             FailureCause::Heap(HeapError::Target(error)) => error.into(),
             FailureCause::Heap(HeapError::Capture(error)) => Self::from(SourceError::from(error)),
+            FailureCause::Profile(ProfileError::Read(error)) => Self::from(SourceError::from(error)),
+            FailureCause::Profile(error) => Self::new(Exit::Error, error.to_string()),
             FailureCause::Heap(error) => Self::new(Exit::Error, error.to_string()),
         }
     }

@@ -6,14 +6,18 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::input::{Contents, InputError, InputFile};
-use super::source::{FailureCause, Location, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{
+    FailureCause, Location, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+};
 use crate::analysis::Index;
 use crate::analysis::leaks::groups;
 use crate::capture::{CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record};
+use crate::heap::profile::{ProfileError, Profiles};
 use crate::heap::{self, HeapError, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::Snapshot;
+use crate::model::{ContentionProfile, Snapshot};
+use crate::process::clock;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
 use crate::process::recording::ElfImage;
@@ -45,6 +49,10 @@ impl Sources for Live {
         tell: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
         leaks(wanted, freeze, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+    }
+
+    fn profiles(&self, wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        profiles(wanted, parts).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
@@ -156,6 +164,34 @@ impl Source for Restored {
         snapshot.goroutines.retain(|goroutine| options.dead || !goroutine.status.is_dead());
         Ok(snapshot)
     }
+}
+
+fn profiles(wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, FailureCause> {
+    let (target, bin) = target(wanted)?;
+    let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    let options = CaptureOptions { stacks: parts.heap, ..CaptureOptions::default() };
+    let snapshot = Session::capture(&mut session, &options).map_err(SourceError::from)?;
+    let process = session.process();
+    let found = match Profiles::find(process) {
+        Ok(found) => found,
+        // There is more to show than that.
+        Err(error) if parts.heap && !matches!(error, ProfileError::NoMemory { .. }) => {
+            let classes = Some(heap::size_classes(process));
+            return Ok(ProfileReading { snapshot, allocations: Some(Err(error)), contention: Vec::new(), classes });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let allocations = parts.allocations.then(|| found.allocations(process));
+    // The clock of a core file's machine is unknown.
+    let is_here = wanted.pid().is_some() && !parts.contention.is_empty();
+    let ticks = is_here.then(|| clock::ticks_per_second(process.arch())).flatten();
+    let contention = parts.contention.iter().map(|kind| {
+        let profile = found.contention(process, *kind)?;
+        Ok(ContentionProfile { ticks_per_second: ticks, ..profile })
+    });
+    let contention = contention.collect::<Result<_, ProfileError>>()?;
+    let classes = parts.heap.then(|| heap::size_classes(process));
+    Ok(ProfileReading { snapshot, allocations, contention, classes })
 }
 
 fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Result<(Snapshot, Leaks), FailureCause> {

@@ -9,11 +9,14 @@ mod capture;
 mod check;
 mod ci_args;
 mod completion;
+mod contention;
 mod diff;
 mod doctor;
 mod exit;
 mod files;
 mod generated;
+mod heap;
+mod heap_args;
 mod help;
 mod input;
 mod leaks;
@@ -124,6 +127,8 @@ fn command(
         Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),
+        Command::Heap(arguments) => heap::run(arguments, global, sources, streams),
+        Command::Contention(arguments) => contention::run(arguments, global, sources, streams),
         Command::Leaks(arguments) => leaks::run(arguments, global, sources, streams),
         Command::Diff(arguments) => diff::run(arguments, global, sources, streams),
         Command::Check(arguments) => check::run(arguments, global, sources, streams),

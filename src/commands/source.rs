@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::input::InputError;
 use crate::capture::{CaptureOptions, FreezeMode, SourceError};
+use crate::heap::profile::ProfileError;
 use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::Snapshot;
+use crate::model::{AllocationProfile, ContentionKind, ContentionProfile, SizeClasses, Snapshot};
 use crate::process::recording::ElfImage;
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
@@ -104,6 +105,9 @@ pub enum FailureCause {
     /// The heap.
     #[error(transparent)]
     Heap(#[from] HeapError),
+    /// A profile that the program keeps of itself.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
 }
 
 impl SourceFailure {
@@ -119,6 +123,7 @@ impl SourceFailure {
             FailureCause::Source(error) => Some(error.kind()),
             FailureCause::Input(error) => error.kind(),
             FailureCause::Heap(error) => Some(error.kind()),
+            FailureCause::Profile(error) => Some(error.kind()),
         }
     }
 }
@@ -130,6 +135,30 @@ pub enum Walking {
     Stop(Duration),
     /// So many bytes of the heap were read, of so many that may have to be.
     Read(u64, u64),
+}
+
+/// What is read of a program beside its goroutines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProfileParts<'a> {
+    /// Its heap profile.
+    pub allocations: bool,
+    /// These profiles of contention.
+    pub contention: &'a [ContentionKind],
+    /// Its heap by size class, and the stacks of its goroutines.
+    pub heap: bool,
+}
+
+/// What was read of it.
+#[derive(Debug)]
+pub struct ProfileReading {
+    /// Its goroutines, the heap's figures, and what program it is.
+    pub snapshot: Snapshot,
+    /// The heap profile, if that was asked for.
+    pub allocations: Option<Result<AllocationProfile, ProfileError>>,
+    /// The profiles of contention that were asked for, in that order.
+    pub contention: Vec<ContentionProfile>,
+    /// The heap by size class, if that was asked for.
+    pub classes: Option<Result<SizeClasses, HeapError>>,
 }
 
 /// Opens programs, and says what there is.
@@ -156,6 +185,12 @@ pub trait Sources {
         freeze: bool,
         tell: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure>;
+
+    /// Reads the profiles that one keeps of itself.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    fn profiles(&self, wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure>;
 
     /// Finds out how reading one would go, and what is in the way; without one, what this machine allows.
     ///

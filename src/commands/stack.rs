@@ -12,7 +12,7 @@ use crate::analysis::{Answer, GroupBy, Index, Request};
 use crate::model::Snapshot;
 use crate::report::json::{self, JsonOptions};
 use crate::report::matching::none_match;
-use crate::report::pprof::{self, Samples};
+use crate::report::profile::goroutines::{self, Samples};
 use crate::report::traceback::{self, TracebackOptions};
 use crate::report::units::{counted, duration};
 use crate::report::{folded, stack_groups};
@@ -59,12 +59,12 @@ pub(super) fn run(
     let samples = if arguments.all { Samples::Each } else { Samples::Summed };
     match &profile {
         _ if to_stdout => {
-            streams.finish(|out| pprof::write(out, &index, &positions, samples).map(drop))?;
+            streams.finish(|out| goroutines::write(out, &index, &positions, samples).map(drop))?;
         }
         Some(goal) => {
             let mut written = 0;
             write_file(goal, |out| {
-                written = pprof::write(out, &index, &positions, samples)?;
+                written = goroutines::write(out, &index, &positions, samples)?;
                 Ok(())
             })?;
             if !global.quiet {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::source::{Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{FreezeMode, SourceError};
@@ -36,6 +36,10 @@ impl Sources for Machine {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
         Err(named(wanted))
     }
 

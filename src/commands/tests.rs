@@ -5,7 +5,7 @@ mod output;
 
 use std::io;
 
-use super::source::{Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{CaptureOptions, SourceError};
@@ -51,6 +51,10 @@ impl Sources for Fake {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
         Err(absent(wanted))
     }
 
@@ -137,6 +141,10 @@ impl Sources for Settling {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
         Err(absent(wanted))
     }
 

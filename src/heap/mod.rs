@@ -10,6 +10,7 @@
 
 mod arenas;
 mod batch;
+mod classes;
 mod deadlocks;
 mod errors;
 mod goroutines;
@@ -19,6 +20,7 @@ mod leaks;
 mod marker;
 mod pages;
 mod pointers;
+pub mod profile;
 mod proof;
 mod queues;
 mod roots;
@@ -34,6 +36,7 @@ mod types;
 mod waits;
 mod worker;
 
+pub use classes::size_classes;
 pub use errors::HeapError;
 pub use kept::{Deadlock, KeptBytes};
 pub use layout::HeapLayout;

@@ -19,7 +19,7 @@ const MAX_SPANS: u64 = 1 << 28;
 /// How often a list that was replaced while it was read is read again.
 const TRIES: usize = 8;
 /// Addresses have 48 bits (57 on machines and kernels that are asked for it, which Go never does).
-const MAX_ADDR: u64 = 1 << 48;
+pub(super) const MAX_ADDR: u64 = 1 << 48;
 /// mspans that are read together: their ranges take memory too.
 const TOGETHER: usize = 1 << 16;
 
@@ -110,7 +110,7 @@ impl SpanList {
 }
 
 /// The addresses of all mspans.
-fn addresses(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, HeapError> {
+pub(super) fn addresses(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, HeapError> {
     /// Bytes of a piece, so that memory is not allocated for a bogus length.
     const PIECE: usize = 8 << 20;
     let header = || -> Result<(u64, u64), HeapError> {

@@ -6,9 +6,11 @@
 
 mod death;
 mod goroutine;
+mod heap;
 mod interner;
 mod not_in_go;
 mod pool;
+mod profile;
 mod stats;
 mod target_info;
 #[doc(hidden)]
@@ -22,10 +24,14 @@ mod watched;
 
 pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
+pub use heap::{SizeClass, SizeClasses, SpanCache};
 pub use not_in_go::{Activity, NotInGo, Outside};
 pub use pool::{
     Ancestor, AncestorFrame, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId,
     Language, PoolId, Stack, StackFrame, StackId, StrId, SymbolPool,
+};
+pub use profile::{
+    AllocationProfile, AllocationSite, ContentionKind, ContentionProfile, ContentionSite, ProfileReading, ProfileStack,
 };
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};

@@ -183,9 +183,14 @@ impl SnapshotBuilder {
 
     /// The id of a frame.
     pub fn frame(&mut self, spec: &FrameSpec<'_>) -> FrameId {
+        self.frame_within(spec, spec.function)
+    }
+
+    /// The same, of a call that is inlined into the function `physical`.
+    fn frame_within(&mut self, spec: &FrameSpec<'_>, physical: &str) -> FrameId {
         let (function, file) = pool(|pool| (pool.intern_str(spec.function), pool.intern_str(spec.file)));
         // Equal functions get equal entries, different ones different entries.
-        let entry = spec.function.bytes().fold(0x40_0000, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte))
+        let entry = physical.bytes().fold(0x40_0000, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte))
             & 0xff_ffff
             | 0x40_0000;
         let frame = Frame {
@@ -214,7 +219,10 @@ impl SnapshotBuilder {
             .iter()
             .zip(0_u64..)
             .map(|(frame, n)| StackFrame {
-                frame: self.frame(frame),
+                frame: {
+                    let outer = spec.frames.iter().skip(usize::try_from(n).unwrap_or(0)).find(|outer| !outer.inlined);
+                    self.frame_within(frame, outer.unwrap_or(frame).function)
+                },
                 sp_offset: n.wrapping_mul(0x40),
                 fp_offset: n.wrapping_add(1).wrapping_mul(0x40),
                 hidden: frame.function.starts_with("runtime."),

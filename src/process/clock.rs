@@ -3,10 +3,14 @@
 //! A process in a time namespace of its own has a `CLOCK_MONOTONIC` that differs from ours by a
 //! constant, and timestamps in its memory use that clock. The wall clock has no namespaces.
 
+use std::time::{Duration, Instant};
+
 use nix::time::{ClockId, clock_gettime};
 
 use super::Clock;
 use super::proc_dir::ProcDir;
+use super::syscalls::time_stamp_counter;
+use crate::addr::Arch;
 
 const NANOS: i128 = 1_000_000_000;
 
@@ -39,6 +43,36 @@ impl MonotonicOffset {
         let monotonic = nanoseconds(ClockId::CLOCK_MONOTONIC);
         Clock { monotonic_ns: monotonic.saturating_add_signed(self.0), unix_ns: nanoseconds(ClockId::CLOCK_REALTIME) }
     }
+}
+
+/// How often `runtime.cputicks` counts in a second on this machine, for a Go program of this architecture. On arm64
+/// it counts ns (runtime/os_linux_arm64.go; 1.19 to 1.27); on amd64 it is the processor's clock, which is measured
+/// for some milliseconds. `None` where that is not this machine's.
+#[must_use]
+pub fn ticks_per_second(arch: Arch) -> Option<f64> {
+    /// Long enough for five figures.
+    const LENGTH: Duration = Duration::from_millis(10);
+    match arch {
+        Arch::Arm64 => Some(1e9),
+        Arch::Amd64 => {
+            let (from, started) = both_clocks()?;
+            std::thread::sleep(LENGTH);
+            let (to, ended) = both_clocks()?;
+            let ticks = to.checked_sub(from).filter(|ticks| *ticks > 0)?;
+            Some(ticks as f64 / ended.duration_since(started).as_secs_f64())
+        }
+    }
+}
+
+/// The processor's clock and ours at one moment: of a few readings, the one in which they are closest together.
+fn both_clocks() -> Option<(u64, Instant)> {
+    let reading = || {
+        let (before, now, after) = (time_stamp_counter()?, Instant::now(), time_stamp_counter()?);
+        let gap = after.checked_sub(before)?;
+        Some((gap, before.saturating_add(gap / 2), now))
+    };
+    let readings = (0..5).filter_map(|_| reading());
+    readings.min_by_key(|(gap, ..)| *gap).map(|(_, ticks, now)| (ticks, now))
 }
 
 /// A clock's time in ns; 0 if the kernel lacks the clock.

@@ -6,6 +6,8 @@
 pub mod captures;
 pub mod check;
 pub(crate) mod clean;
+#[cfg(feature = "cli")]
+pub(crate) mod contention;
 pub(crate) mod deadlock;
 mod death;
 pub mod descriptors;
@@ -17,16 +19,17 @@ pub mod folded;
 pub(crate) mod frames;
 #[cfg(all(test, feature = "cli"))]
 mod golden;
+#[cfg(feature = "cli")]
+pub mod heap;
 pub mod json;
 pub(crate) mod labels;
 pub mod leaks;
 pub(crate) mod matching;
 pub(crate) mod members;
 pub(crate) mod place;
-pub mod pprof;
 #[cfg(feature = "cli")]
 pub mod processes;
-mod protobuf;
+pub mod profile;
 #[cfg(feature = "cli")]
 pub mod recording;
 pub(crate) mod resources;

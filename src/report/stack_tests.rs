@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::pprof::{self, Samples};
+use super::profile::goroutines::{self, Samples};
 use super::traceback::{FrameLimit, TracebackOptions, write_all};
 use super::{folded, stack_groups};
 use crate::addr::Addr;
@@ -326,7 +326,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, u64, Vec<u8>)> {
 /// The fields of a profile of the snapshot.
 fn profile(snapshot: &Snapshot, samples: Samples) -> Vec<(u64, u64, Vec<u8>)> {
     let mut out = Vec::new();
-    let written = pprof::write(&mut out, &Index::new(snapshot), &[0, 1, 2, 3, 4, 5, 7], samples).expect("a Vec");
+    let written = goroutines::write(&mut out, &Index::new(snapshot), &[0, 1, 2, 3, 4, 5, 7], samples).expect("a Vec");
     let mut raw = Vec::new();
     flate2::read::GzDecoder::new(out.as_slice()).read_to_end(&mut raw).expect("it is gzipped");
     let profile = fields(&raw);

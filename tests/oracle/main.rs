@@ -21,6 +21,7 @@ mod snapshots;
 mod support;
 
 mod access;
+mod allocations;
 mod arm64;
 mod c_frames;
 mod captures;

@@ -9,7 +9,7 @@ use crate::support::fixture::script;
 use crate::support::{Fixture, Mode, Running, VERSIONS, gospy};
 
 /// What `go tool pprof` prints. The last releases come without that tool being built.
-fn pprof(arguments: &[&str]) -> String {
+pub(crate) fn pprof(arguments: &[&str]) -> String {
     let tool = script("toolchain", &["1.24.11"]).join("pkg/tool/linux_amd64/pprof");
     // Nothing of it is to be looked up or kept anywhere.
     let empty = tempfile::tempdir().unwrap();

@@ -32,6 +32,7 @@ mod files;
 mod findings;
 mod forms;
 mod freeze;
+mod heap;
 mod hostile;
 mod json_reports;
 mod json_schema;

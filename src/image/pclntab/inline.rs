@@ -27,6 +27,9 @@ pub struct SourceFrame {
     pub start_line: u32,
     /// Whether this function was inlined into the next one.
     pub inlined: bool,
+    /// Where in the physical function its code is: of what calls an inlined one, the instruction that stands for
+    /// the call.
+    pub pc: LinkAddr,
 }
 
 impl Pclntab {
@@ -48,6 +51,7 @@ impl Pclntab {
                     line,
                     start_line: call.start_line,
                     inlined: true,
+                    pc,
                 });
                 pc = call.parent_pc;
             }
@@ -60,6 +64,7 @@ impl Pclntab {
             line,
             start_line: function.start_line,
             inlined: false,
+            pc,
         });
         frames
     }

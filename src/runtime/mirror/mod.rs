@@ -19,6 +19,7 @@ pub(crate) mod m;
 pub(crate) mod mcache;
 pub(crate) mod mheap;
 pub(crate) mod moduledata;
+pub(crate) mod mprof;
 pub(crate) mod mspan;
 pub(crate) mod mstats;
 pub(crate) mod notify_list;

@@ -1,0 +1,71 @@
+//! What can be typed after `gospy heap` and `gospy contention`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::target_args::TargetArgs;
+
+pub(super) const HEAP_EXAMPLES: &str = "\
+Examples:
+  gospy heap prometheus
+  gospy heap 4242 --profile heap.pb.gz && go tool pprof -top heap.pb.gz
+  gospy heap 4242 --text | less
+  gospy heap --from server.core --json | jq '.heap.size_classes'
+
+The profile is the one that the program keeps of itself, as /debug/pprof/heap shows it: objects that
+are sampled, up to the last garbage collection but one. The program needs no endpoint and is not stopped.
+The linker switches the profile off in programs that hold nothing to read it with.";
+
+pub(super) const CONTENTION_EXAMPLES: &str = "\
+Examples:
+  gospy contention prometheus
+  gospy contention 4242 --mutex mutex.pb.gz && go tool pprof -top mutex.pb.gz
+  gospy contention 4242 --text | less
+
+A program has these profiles only if it calls runtime.SetBlockProfileRate or
+runtime.SetMutexProfileFraction. gospy waits shows what goroutines wait on now, without either.";
+
+#[derive(Args, Debug)]
+pub(super) struct HeapArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Write the heap profile for go tool pprof; - for stdout
+    #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) profile: Option<PathBuf>,
+    /// With --profile: all allocations rather than what is in use
+    ///
+    /// The file holds both; this is what go tool pprof shows first.
+    #[arg(help_heading = "Output", long, requires = "profile")]
+    pub(super) alloc: bool,
+    /// Print every record of the profile, as debug=1 does
+    #[arg(help_heading = "Output", long, conflicts_with = "profile")]
+    pub(super) text: bool,
+    /// Show at most N rows of each table; 0 for all
+    #[arg(help_heading = "Output", long, value_name = "N", conflicts_with_all = ["profile", "text"])]
+    pub(super) limit: Option<usize>,
+    /// Show every size class, and what each P holds to allocate from
+    #[arg(help_heading = "Output", long, short, conflicts_with_all = ["profile", "text"])]
+    pub(super) verbose: bool,
+    /// One JSON object instead of text
+    #[arg(help_heading = "Output", long, short, conflicts_with_all = ["profile", "text"])]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ContentionArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Write the block profile for go tool pprof
+    #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) block: Option<PathBuf>,
+    /// Write the mutex profile for go tool pprof
+    #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) mutex: Option<PathBuf>,
+    /// Print every record of both profiles, as debug=1 does
+    #[arg(help_heading = "Output", long, conflicts_with_all = ["block", "mutex"])]
+    pub(super) text: bool,
+    /// Show at most N rows of each table; 0 for all
+    #[arg(help_heading = "Output", long, value_name = "N", conflicts_with_all = ["block", "mutex", "text"])]
+    pub(super) limit: Option<usize>,
+}

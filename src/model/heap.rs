@@ -1,0 +1,53 @@
+//! What the heap is made of, by size class. It is no part of a snapshot.
+
+/// The spans of one size class (`runtime.MemStats.BySize`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SizeClass {
+    /// Its number; 0 for objects that are too large for any, which have a span each.
+    pub class: u8,
+    /// Size of an object, bytes; 0 for class 0.
+    pub object_size: u64,
+    /// Objects in use, those included that are dead and not swept yet. Of the smallest objects without pointers,
+    /// several share one of 16 bytes.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of these, of objects without pointers.
+    pub noscan_bytes: u64,
+    /// Spans.
+    pub spans: u64,
+    /// Their bytes.
+    pub span_bytes: u64,
+}
+
+impl SizeClass {
+    /// Bytes of its spans that no object uses.
+    #[must_use]
+    pub fn unused_bytes(&self) -> u64 {
+        self.span_bytes.saturating_sub(self.bytes)
+    }
+}
+
+/// What a P holds to allocate from (`runtime.mcache`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanCache {
+    /// `p.id`.
+    pub p: i32,
+    /// Spans that it holds.
+    pub spans: u64,
+    /// Their bytes.
+    pub span_bytes: u64,
+    /// Of these, those that no object uses.
+    pub unused_bytes: u64,
+}
+
+/// The heap by size class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SizeClasses {
+    /// Those with spans, in the order of their numbers.
+    pub classes: Vec<SizeClass>,
+    /// Of each P, in the order of their ids.
+    pub caches: Vec<SpanCache>,
+    /// Spans that cannot be one, and were left out.
+    pub odd: u64,
+}

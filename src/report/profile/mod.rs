@@ -1,0 +1,11 @@
+//! Profiles in the formats of `go tool pprof`: `profile.proto`, gzipped, and the older lists in text.
+//!
+//! They are what the program would write of itself (runtime/pprof; 1.19 to 1.27): the same sample types,
+//! names, addresses and mapping, so that the two can be compared with `go tool pprof -diff_base`.
+
+mod builder;
+pub mod contention;
+pub mod goroutines;
+pub mod heap;
+mod list;
+mod protobuf;
