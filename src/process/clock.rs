@@ -49,7 +49,7 @@ impl MonotonicOffset {
 /// it counts ns (runtime/os_linux_arm64.go; 1.19 to 1.27); on amd64 it is the processor's clock, which is measured
 /// for some milliseconds. `None` where that is not this machine's.
 #[must_use]
-pub fn ticks_per_second(arch: Arch) -> Option<f64> {
+pub(crate) fn ticks_per_second(arch: Arch) -> Option<f64> {
     /// Long enough for five figures.
     const LENGTH: Duration = Duration::from_millis(10);
     match arch {

@@ -18,14 +18,14 @@ mirror! {
 }
 
 /// `memProfile` (mprof.go; 1.19 to 1.27).
-pub const MEM_PROFILE: u64 = 1;
+pub(crate) const MEM_PROFILE: u64 = 1;
 /// `blockProfile`.
-pub const BLOCK_PROFILE: u64 = 2;
+pub(crate) const BLOCK_PROFILE: u64 = 2;
 /// `mutexProfile`.
-pub const MUTEX_PROFILE: u64 = 3;
+pub(crate) const MUTEX_PROFILE: u64 = 3;
 
 /// `len(memRecord{}.future)` (mprof.go; 1.19 to 1.27): cycles of the collector until what is counted is published.
-pub const FUTURES: u32 = 3;
+pub(crate) const FUTURES: u32 = 3;
 
 mirror! {
     /// A `runtime.memRecord` (mprof.go): the published counts, and those of three cycles to come.
