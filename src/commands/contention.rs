@@ -1,15 +1,13 @@
 //! `gospy contention`
 
 use super::args::Global;
-use super::files::write_file;
-use super::heap::{Output, output, rows, without_freeze};
+use super::heap::{output, rows, without_freeze};
 use super::heap_args::ContentionArgs;
 use super::source::{ProfileParts, Sources};
 use super::streams::Streams;
 use super::{Exit, Failure};
 use crate::model::{ContentionKind, ContentionProfile};
 use crate::report::profile::contention;
-use crate::report::units::counted;
 use crate::report::{contention as report, heap};
 
 pub(super) fn run(
@@ -53,20 +51,7 @@ pub(super) fn run(
         let goal = goals.iter().find(|(_, kind)| *kind == profile.kind).map(|(goal, _)| goal);
         match goal {
             None => streams.finish(|out| contention::list(out, profile, snapshot))?,
-            Some(Output::Stdout) => {
-                streams.finish(|out| contention::write(out, profile, snapshot).map(drop))?;
-            }
-            Some(Output::File(goal)) => {
-                let mut written = 0;
-                write_file(goal, |out| {
-                    written = contention::write(out, profile, snapshot)?;
-                    Ok(())
-                })?;
-                if !global.quiet {
-                    let samples = counted(written, "sample", "samples");
-                    streams.note(&format!("{samples} written to {}", goal.path().display()));
-                }
-            }
+            Some(goal) => goal.write(global.quiet, streams, |out| contention::write(out, profile, snapshot))?,
         }
         for note in heap::notes(&profile.reading) {
             streams.note(&format!("warning: {note}"));

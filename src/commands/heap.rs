@@ -1,5 +1,6 @@
 //! `gospy heap`
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::args::Global;
@@ -22,6 +23,28 @@ const MOST_ROWS: usize = 8;
 pub(super) enum Output {
     Stdout,
     File(Goal),
+}
+
+impl Output {
+    /// Writes it there, and says how many samples it has.
+    pub(super) fn write(
+        &self,
+        quiet: bool,
+        streams: &mut Streams<'_>,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<u64>,
+    ) -> Result<(), Failure> {
+        let Self::File(goal) = self else { return streams.finish(|out| write(out).map(drop)) };
+        let mut written = 0;
+        write_file(goal, |out| {
+            written = write(out)?;
+            Ok(())
+        })?;
+        if !quiet {
+            let samples = counted(written, "sample", "samples");
+            streams.note(&format!("{samples} written to {}", goal.path().display()));
+        }
+        Ok(())
+    }
 }
 
 /// Where `option` says that a profile goes; not to a terminal.
@@ -95,20 +118,7 @@ pub(super) fn run(
     let shown = if arguments.alloc { Shown::Allocated } else { Shown::InUse };
     match goal {
         None => streams.finish(|out| heap::list(out, &allocations, snapshot))?,
-        Some(Output::Stdout) => {
-            streams.finish(|out| heap::write(out, &allocations, snapshot, shown).map(drop))?;
-        }
-        Some(Output::File(goal)) => {
-            let mut written = 0;
-            write_file(&goal, |out| {
-                written = heap::write(out, &allocations, snapshot, shown)?;
-                Ok(())
-            })?;
-            if !global.quiet {
-                let samples = counted(written, "sample", "samples");
-                streams.note(&format!("{samples} written to {}", goal.path().display()));
-            }
-        }
+        Some(goal) => goal.write(global.quiet, streams, |out| heap::write(out, &allocations, snapshot, shown))?,
     }
     for note in report::notes(&allocations.reading) {
         streams.note(&format!("warning: {note}"));
