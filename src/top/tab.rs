@@ -12,6 +12,8 @@ pub enum Tab {
     States,
     /// Ps and Ms.
     Scheduler,
+    /// What goroutines wait on.
+    Waits,
     /// Findings; there only once there are some.
     Findings,
 }
@@ -23,6 +25,7 @@ impl Tab {
         (Self::Goroutines, "Goroutines"),
         (Self::States, "States"),
         (Self::Scheduler, "Ps & Ms"),
+        (Self::Waits, "Waits"),
         (Self::Findings, "Findings"),
     ];
 
