@@ -173,7 +173,7 @@ pub struct Section {
 pub struct Answer<'i, 'a> {
     index: &'i Index<'a>,
     request: Request,
-    grouped: bool,
+    grouped: Option<GroupBy>,
     matching: u64,
     sections: Vec<Section>,
     counts: OnceCell<Cow<'i, Counts>>,
@@ -199,8 +199,8 @@ impl<'i, 'a> Answer<'i, 'a> {
             Rows::Auto { most_single, by } => Some(by).filter(|_| selected.len() > *most_single),
             Rows::Each => None,
         };
-        let grouped = by.is_some();
-        let group_limit = request.group_limit.filter(|_| grouped);
+        let grouped = by.cloned();
+        let group_limit = request.group_limit.filter(|_| grouped.is_some());
         let mut room = request.limit.or(group_limit).unwrap_or(usize::MAX);
         let parts = match request.system {
             SystemGoroutines::Apart => {
@@ -250,6 +250,12 @@ impl<'i, 'a> Answer<'i, 'a> {
         &self.request
     }
 
+    /// What rows are grouped by; `None` where they are goroutines.
+    #[must_use]
+    pub fn grouped_by(&self) -> Option<&GroupBy> {
+        self.grouped.as_ref()
+    }
+
     /// How many goroutines match, listed or not.
     #[must_use]
     pub fn matching(&self) -> u64 {
@@ -297,9 +303,7 @@ impl<'i, 'a> Answer<'i, 'a> {
     /// `None` where rows are goroutines.
     #[must_use]
     pub fn groups(&self) -> Option<Vec<&Group>> {
-        if !self.grouped {
-            return None;
-        }
+        self.grouped.as_ref()?;
         let lists = self.sections.iter().filter_map(|section| match &section.list {
             List::Groups { groups, .. } => Some(groups),
             List::Each(_) => None,
@@ -342,6 +346,9 @@ fn groups(index: &Index<'_>, request: &Request, by: &GroupBy, positions: &[usize
     group_order(request).groups(index, request.place, &mut groups);
     let concentration = Concentration::of(groups.iter().map(|group| group.count));
     let cut = groups.split_off(groups.len().min(room));
+    for group in &mut groups {
+        group.details.share(index.snapshot(), &group.key);
+    }
     let goroutines = cut.iter().fold(0_u64, |sum, group| sum.saturating_add(group.count));
     (List::Groups { groups, concentration }, Hidden { rows: number(cut.len()), goroutines })
 }

@@ -1,11 +1,14 @@
 //! A snapshot with the index that every analysis needs, built once.
 
+use std::sync::OnceLock;
+
 use rustc_hash::FxHashMap;
 
 use super::age::Age;
 use super::census::{LongestWaits, WaitBound};
-use super::group::{Facts, Key, Keys, Word};
+use super::group::{Facts, Key, Keys, Line, On, Word};
 use super::place::{Ends, LazyPlaces, Place, PlaceKind, Spot};
+use super::waits::{self, shared::Peers};
 use crate::addr::Addr;
 use crate::model::{FrameId, Goroutine, Snapshot, Stack, Status, StrId, Thread, WatchedWaits};
 
@@ -16,6 +19,7 @@ pub struct Index<'a> {
     waits: Option<&'a WatchedWaits>,
     threads: FxHashMap<Addr, &'a Thread>,
     places: LazyPlaces,
+    peers: OnceLock<Peers>,
 }
 
 impl<'a> Index<'a> {
@@ -23,7 +27,7 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let threads = snapshot.threads.iter().map(|thread| (thread.addr, thread)).collect();
-        Self { snapshot, waits: None, threads, places: LazyPlaces::default() }
+        Self { snapshot, waits: None, threads, places: LazyPlaces::default(), peers: OnceLock::new() }
     }
 
     /// The same, with measured waits.
@@ -146,7 +150,15 @@ impl<'a> Index<'a> {
 
     /// The key that `keys` give to `goroutine`.
     pub fn key(&self, keys: &mut Keys<'_>, goroutine: &Goroutine) -> Key {
-        keys.of(&self.facts(goroutine), |kind| self.place(goroutine, kind))
+        keys.of(&self.facts(goroutine), |kind| self.place(goroutine, kind), || self.on(goroutine))
+    }
+
+    /// What `goroutine` waits on, as far as others can have that in common.
+    #[must_use]
+    pub fn on(&self, goroutine: &Goroutine) -> On {
+        let peers = self.peers.get_or_init(|| Peers::of(self.snapshot));
+        let line = || Line::of(&self.snapshot.symbols, self.place(goroutine, PlaceKind::User).frame()?);
+        waits::shared::on(self.snapshot, peers, goroutine, line)
     }
 
     /// The frames of a stack that are not the standard library's, innermost first.

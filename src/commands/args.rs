@@ -360,8 +360,8 @@ pub(super) struct TopArgs {
     /// Time between refreshes: 500ms, 2s [default: 1s]
     #[arg(help_heading = "Display", long, short, value_name = "DURATION", default_value = "1", hide_default_value = true, value_parser = interval)]
     pub(super) interval: Duration,
-    /// Group by place (default), stack, start, creator, …
-    #[arg(help_heading = "Display", long, value_name = "KEY", default_value = "place", hide_default_value = true, value_parser = grouping::parse)]
+    /// Group by place (default), object, stack, start, …
+    #[arg(help_heading = "Display", long, alias = "group", value_name = "KEY", default_value = "place", hide_default_value = true, value_parser = grouping::parse)]
     pub(super) group_by: GroupBy,
     /// Order of groups or goroutines (gospy help keys)
     #[arg(help_heading = "Display", long, value_name = "KEY", value_parser = |text: &str| text.parse::<SortName>())]

@@ -120,7 +120,7 @@ pub(super) struct DiffArgs {
     #[command(flatten)]
     process: ProcessArgs,
     /// Group by stack, place, … (gospy help keys)
-    #[arg(help_heading = "Display", long, value_name = "KEY")]
+    #[arg(help_heading = "Display", long, value_name = "KEY", value_parser = diff_key)]
     pub(super) by: Option<GroupBy>,
     /// Include the runtime's own goroutines
     #[arg(help_heading = "Display", long)]
@@ -342,4 +342,14 @@ pub(super) struct RunArgs {
     /// The command and its arguments
     #[arg(value_name = "COMMAND", help_heading = None::<&str>, required = true, num_args = 1.., last = true, value_hint = ValueHint::CommandWithArguments)]
     pub(super) command: Vec<OsString>,
+}
+
+/// What `diff` can group by: objects are not compared, since another run has others.
+fn diff_key(text: &str) -> Result<GroupBy, String> {
+    match text.parse() {
+        Ok(GroupBy::Object) => {
+            Err("snapshots are not compared by object; summary, stack and top group by it".to_owned())
+        }
+        other => other,
+    }
 }

@@ -9,7 +9,7 @@ use super::ci_args::duration;
 use super::target_args::TargetArgs;
 use crate::analysis::answer::IdRange;
 use crate::analysis::filter::HELP as FILTER_HELP;
-use crate::analysis::{PlaceKind, SortKey};
+use crate::analysis::{GroupBy, PlaceKind, SortKey};
 use crate::capture::CaptureOptions;
 use crate::report::traceback::FrameLimit;
 
@@ -52,9 +52,12 @@ pub(super) struct SummaryArgs {
     /// One line per goroutine, however many
     #[arg(long, conflicts_with = "group")]
     pub(super) all: bool,
-    /// One line per place, however few goroutines
-    #[arg(long)]
-    pub(super) group: bool,
+    /// One line per place, or per KEY (gospy help keys)
+    #[arg(long, value_name = "KEY", num_args = 0..=1, require_equals = true, default_missing_value = "place")]
+    group: Option<GroupBy>,
+    /// The same
+    #[arg(long, value_name = "KEY", hide = true, conflicts_with_all = ["group", "all"])]
+    group_by: Option<GroupBy>,
     /// Place to show: user, current, start, creator
     ///
     /// user: where it is in your code; current: where it is in any code but the runtime's; start: the function
@@ -95,6 +98,14 @@ enum PlaceArg {
 }
 
 impl SummaryArgs {
+    /// What to group by, where that was asked for. By place, the place is the one that is shown.
+    pub(super) fn group(&self) -> Option<GroupBy> {
+        self.group.as_ref().or(self.group_by.as_ref()).map(|by| match by {
+            GroupBy::Place(_) => GroupBy::Place(self.place()),
+            other => other.clone(),
+        })
+    }
+
     pub(super) fn place(&self) -> PlaceKind {
         match (self.pc, self.system) {
             (PlaceArg::User, false) => PlaceKind::User,
@@ -117,9 +128,12 @@ pub(super) struct StackArgs {
     /// With --pprof: a sample for each, with its id, state, wait and creator.
     #[arg(long, conflicts_with_all = ["group", "similar"])]
     pub(super) all: bool,
-    /// One block per stack
-    #[arg(long)]
-    pub(super) group: bool,
+    /// One block per stack, or per KEY (gospy help keys)
+    #[arg(long, value_name = "KEY", num_args = 0..=1, require_equals = true, default_missing_value = "stack")]
+    group: Option<GroupBy>,
+    /// The same
+    #[arg(long, value_name = "KEY", hide = true, conflicts_with_all = ["group", "similar", "all", "c_frames", "arguments", "values", "folded", "pprof"])]
+    group_by: Option<GroupBy>,
     /// The same, whatever differs within the runtime
     ///
     /// One block for goroutines whose stacks differ only within the runtime or in the instruction.
@@ -175,9 +189,15 @@ pub(super) struct StackArgs {
 }
 
 impl StackArgs {
+    /// What to group by, where that was asked for.
+    pub(super) fn group(&self) -> Option<GroupBy> {
+        let similar = || self.similar.then_some(GroupBy::SimilarStack);
+        self.group.clone().or_else(|| self.group_by.clone()).or_else(similar)
+    }
+
     pub(super) fn options(&self) -> CaptureOptions {
         // Members of a group differ in what only a traceback shows.
-        let grouped = self.group || self.similar;
+        let grouped = self.group().is_some();
         let traceback = self.arguments || !(self.list.json || self.folded || self.pprof.is_some() || grouped);
         let c_frames = self.c_frames || self.list.json;
         let (values, strings) = (self.values, self.strings);

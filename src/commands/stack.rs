@@ -115,10 +115,8 @@ pub(super) fn run(
 fn rows(arguments: &StackArgs, streams: &Streams<'_>, by_id: bool) -> Rows {
     let text = !arguments.list.json && !arguments.folded && arguments.pprof.is_none();
     let each = arguments.all || arguments.c_frames || by_id;
-    if arguments.similar {
-        Rows::Groups(GroupBy::SimilarStack)
-    } else if arguments.group {
-        Rows::Groups(GroupBy::Stack)
+    if let Some(by) = arguments.group() {
+        Rows::Groups(by)
     } else if text && streams.out_is_terminal && !each {
         Rows::Auto { most_single: MOST_ON_TERMINAL, by: GroupBy::Stack }
     } else {

@@ -44,15 +44,18 @@ pub(super) fn run(
             Index::new(&once)
         }
     };
-    let place = arguments.place();
-    let by = GroupBy::Place(place);
+    let group = arguments.group();
+    let place = match &group {
+        Some(by @ (GroupBy::Start | GroupBy::Creator)) => by.place(),
+        _ => arguments.place(),
+    };
     let request = Request {
         place,
         system: SystemGoroutines::Apart,
-        rows: match (arguments.group, arguments.all || selection.names_ids() || arguments.list.json) {
-            (true, _) => Rows::Groups(by),
-            (false, true) => Rows::Each,
-            (false, false) => Rows::Auto { most_single: MOST_SINGLE, by },
+        rows: match (group, arguments.all || selection.names_ids() || arguments.list.json) {
+            (Some(by), _) => Rows::Groups(by),
+            (None, true) => Rows::Each,
+            (None, false) => Rows::Auto { most_single: MOST_SINGLE, by: GroupBy::Place(place) },
         },
         group_limit: (!arguments.list.json).then_some(MOST_GROUPS),
         ..selection.request()

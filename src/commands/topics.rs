@@ -50,13 +50,14 @@ const KEYS: &str = "\
 --sort of ps
   pid, name, user, container, goroutines, threads
 
---group-by of top, --by of diff
+--group=KEY of summary and stack, --group-by KEY of top, --by KEY of diff
   place        where the goroutine is
+  object       the channel, lock or peer that it waits on (not diff)
   stack        the whole stack
-  similar      the stack without what differs within the runtime (diff)
+  similar      the stack without what differs within the runtime (not top)
   start        the function that it started in
   creator      the go statement that created it
-  state, reason (diff)
+  state, reason (not top)
   label=KEY    the value of a pprof label of the program
 
 --pc of summary

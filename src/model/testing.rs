@@ -3,6 +3,8 @@
 //! Not for use in a program: nothing here reads anything, and the numbers are invented. The feature `testing`
 //! makes it available to other crates' tests.
 
+pub mod waiting;
+
 use std::sync::Arc;
 
 use std::cell::RefCell;

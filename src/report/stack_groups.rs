@@ -4,13 +4,20 @@
 //! then shows it as [`super::traceback`] would. For people; what reads tracebacks wants every
 //! goroutine.
 
+use std::cmp::Reverse;
 use std::io::{self, Write};
 
+use rustc_hash::FxHashMap;
+
+use super::clean::clean;
 use super::labels;
 use super::text::{Role, TextStyle};
 use super::traceback::{Traceback, TracebackOptions};
 use super::units::{age, count, counted};
-use crate::analysis::{Answer, Group, WaitRange};
+use super::waits::brief;
+use crate::analysis::group::What;
+use crate::analysis::{Answer, Group, Index, WaitRange};
+use crate::model::{Goroutine, StackId, Status, WaitReasonId};
 
 /// Most ids of a group that are shown.
 const MAX_IDS: usize = 64;
@@ -33,13 +40,20 @@ pub(crate) fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: Trace
             traceback.write(out, example)?;
             continue;
         }
-        let head = format!(
-            "{} goroutines {}:",
-            count(group.count),
-            traceback.bracket_of_group(example, waits(group.wait, group.count))
-        );
+        let wait = waits(group.wait, group.count);
+        let bracket = match group.details.states.as_slice() {
+            [_, _, ..] => bracket_of_states(index, group, wait),
+            _ => traceback.bracket_of_group(example, wait),
+        };
+        let head = format!("{} goroutines {bracket}{}:", count(group.count), key(index, group, example));
         writeln!(out, "{}", options.style.paint(Role::Strong, &head))?;
         write_ids(out, options.style, group)?;
+        // By what is no stack, members have several.
+        let (example, same) = commonest_stack(index, group).unwrap_or((example, group.count));
+        if same < group.count {
+            let whose = format!("stack of goroutine {}, one of {same} with it", example.id.0);
+            writeln!(out, "{}", options.style.paint(Role::Dim, &whose))?;
+        }
         if options.labels {
             for line in labels::lines(&group.details.labels, &index.snapshot().symbols, group.count) {
                 writeln!(out, "{}", options.style.paint(Role::Dim, &format!("label {line}")))?;
@@ -59,6 +73,40 @@ pub(crate) fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: Trace
         writeln!(out, "\n{}", options.style.paint(Role::Dim, &text))?;
     }
     Ok(())
+}
+
+/// `[12 select, 3 runnable, ≥ 1m2s]`, of members that are in several states.
+fn bracket_of_states(index: &Index<'_>, group: &Group, wait: Option<String>) -> String {
+    let word = |&(status, reason, members): &(Status, Option<WaitReasonId>, u64)| {
+        let reason = reason.filter(|_| status == Status::Waiting).and_then(|id| index.snapshot().wait_reason(id));
+        format!("{} {}", count(members), clean(reason.unwrap_or(status.name())))
+    };
+    let words: Vec<String> = group.details.states.iter().map(word).chain(wait).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// What the members have in common that is neither state nor stack.
+fn key(index: &Index<'_>, group: &Group, example: &Goroutine) -> String {
+    match group.key.what {
+        What::On(on) => format!(" on {}", brief::on(index.snapshot(), on, example, group.count, usize::MAX).join(", ")),
+        What::Label(value) => format!(" label {}", clean(index.snapshot().symbols.str(value))),
+        _ => String::new(),
+    }
+}
+
+/// One of those that have the stack that most of the members have, and how many these are.
+fn commonest_stack<'a>(index: &Index<'a>, group: &Group) -> Option<(&'a Goroutine, u64)> {
+    if matches!(group.key.what, What::Stack(_) | What::Lines(_)) {
+        return None;
+    }
+    let mut counts: FxHashMap<StackId, (u64, &Goroutine)> = FxHashMap::default();
+    for goroutine in group.details.members().iter().filter_map(|&at| index.snapshot().goroutines.get(at)) {
+        if let Some(stack) = goroutine.stack.known() {
+            counts.entry(stack).or_insert((0, goroutine)).0 += 1;
+        }
+    }
+    let (_, (same, goroutine)) = counts.into_iter().max_by_key(|&(_, (same, first))| (same, Reverse(first.id)))?;
+    Some((goroutine, same))
 }
 
 /// `≥ 1m2s`, or `≥ 5s to 1m2s` where they differ, of how many of `members` that is known, and of how

@@ -2,17 +2,20 @@
 //! group is the same from one refresh to the next. States are counted inside it. What they have in
 //! common, and how they are grouped, is [`crate::analysis::group`]'s.
 
-use crate::analysis::group::{self, GroupBy, Keys, gather, items};
+use std::cell::OnceCell;
+
+use crate::analysis::group::{self, GroupBy, Keys, Members, States, count_state, gather, items, sort_states};
 use crate::analysis::series::Observed;
+use crate::analysis::waits::Shared;
 use crate::analysis::{Index, PlaceKind};
-use crate::model::{Status, WaitReasonId};
+use crate::model::Snapshot;
 
 pub(crate) use crate::analysis::group::{Key, What};
 
 /// What groups can be made by here but for labels, in the order in which they are gone through: by place,
-/// by stack as a normal traceback shows it, by start function and by `go` statement.
-pub(crate) const GROUPINGS: [GroupBy; 4] =
-    [GroupBy::Place(PlaceKind::User), GroupBy::SimilarStack, GroupBy::Start, GroupBy::Creator];
+/// by stack as a normal traceback shows it, by start function, by `go` statement and by what they wait on.
+pub(crate) const GROUPINGS: [GroupBy; 5] =
+    [GroupBy::Place(PlaceKind::User), GroupBy::SimilarStack, GroupBy::Start, GroupBy::Creator, GroupBy::Object];
 
 /// What groups are made by, as it is typed: of all that there is, what does not depend on states.
 ///
@@ -21,8 +24,10 @@ pub(crate) const GROUPINGS: [GroupBy; 4] =
 pub(crate) fn parse(text: &str) -> Result<GroupBy, String> {
     match text.parse() {
         Ok(GroupBy::Stack) => Ok(GroupBy::SimilarStack),
-        Ok(by @ (GroupBy::Place(_) | GroupBy::Start | GroupBy::Creator | GroupBy::Label(_))) => Ok(by),
-        _ => Err(format!("cannot group by `{text}`; there is place, stack, start, creator, label=KEY")),
+        Ok(by @ (GroupBy::Place(_) | GroupBy::Start | GroupBy::Creator | GroupBy::Object | GroupBy::Label(_))) => {
+            Ok(by)
+        }
+        _ => Err(format!("cannot group by `{text}`; there is place, stack, start, creator, object, label=KEY")),
     }
 }
 
@@ -36,16 +41,29 @@ pub(crate) fn name(by: &GroupBy) -> String {
 #[derive(Clone, Debug)]
 pub struct Live {
     /// How many of them are in which state and wait for which reason, the most frequent first.
-    pub states: Vec<(Status, Option<WaitReasonId>, u64)>,
+    pub states: States,
     /// Longest known wait, ns, and whether it is known from watching only.
     pub longest: Option<(u64, bool)>,
     /// Whether all of them are system goroutines.
     pub system: bool,
+    members: Members,
+    /// What they wait on together, once that was asked for.
+    waits_on: OnceCell<Option<Shared>>,
+}
+
+impl Live {
+    /// What the members wait on together. It is looked for when it is first asked for, which is when the group can
+    /// be seen.
+    #[must_use]
+    pub fn waits_on(&self, snapshot: &Snapshot, key: &Key) -> Option<&Shared> {
+        self.waits_on.get_or_init(|| Shared::of_group(snapshot, key, || self.members.iter())).as_ref()
+    }
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { states: Vec::new(), longest: None, system: true }
+        let (members, waits_on) = (Members::default(), OnceCell::new());
+        Self { states: Vec::new(), longest: None, system: true, members, waits_on }
     }
 }
 
@@ -60,11 +78,8 @@ pub(crate) fn group(observed: &Observed, index: &Index<'_>, by: &GroupBy, positi
         let Some(goroutine) = index.snapshot().goroutines.get(position) else { return };
         let live = &mut group.details;
         live.system &= goroutine.system;
-        let (status, reason) = (goroutine.status, goroutine.wait_reason);
-        match live.states.iter_mut().find(|state| (state.0, state.1) == (status, reason)) {
-            Some(state) => state.2 += 1,
-            None => live.states.push((status, reason, 1)),
-        }
+        live.members.push(position);
+        count_state(&mut live.states, goroutine);
         if let Some(ns) = index.wait_ns(goroutine)
             && live.longest.is_none_or(|(longest, _)| ns > longest)
         {
@@ -72,7 +87,7 @@ pub(crate) fn group(observed: &Observed, index: &Index<'_>, by: &GroupBy, positi
         }
     });
     for group in &mut groups {
-        group.details.states.sort_by(|a, b| b.2.cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
+        sort_states(&mut group.details.states);
     }
     groups
 }
@@ -144,7 +159,7 @@ mod tests {
 
     #[test]
     fn names() {
-        for text in ["place", "stack", "start", "creator", "label=user"] {
+        for text in ["place", "stack", "start", "creator", "object", "label=user"] {
             assert_eq!(parse(text).map(|by| name(&by)).as_deref(), Ok(text));
         }
         assert!(parse("label=").is_err());

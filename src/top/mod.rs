@@ -20,4 +20,5 @@ pub mod stream;
 pub mod tab;
 pub(crate) mod terminal;
 pub mod view;
+pub mod waited;
 pub(crate) mod words;

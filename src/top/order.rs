@@ -118,14 +118,14 @@ pub fn neighbour<K: Copy + PartialEq>(table: &[(&str, K)], key: K, right: bool) 
 /// Orders groups by `value`, the largest first and the unknown last; by name where there is none
 /// to order by.
 pub fn sort_groups(
-    groups: &mut [Group],
+    groups: &mut Vec<Group>,
     index: &Index<'_>,
     kind: PlaceKind,
     order: Order<GroupSort>,
     value: impl Fn(&Group) -> Option<f64>,
 ) {
     let turned = |ordering: Ordering| if order.reverse { ordering.reverse() } else { ordering };
-    let mut keyed: Vec<(Option<f64>, Group)> = groups.iter().map(|group| (value(group), group.clone())).collect();
+    let mut keyed: Vec<(Option<f64>, Group)> = groups.drain(..).map(|group| (value(&group), group)).collect();
     keyed.sort_by(|(a_value, a), (b_value, b)| {
         let by_name = || compare_names(index, kind, a, b).then_with(|| a.key.cmp(&b.key));
         if order.key == GroupSort::Function {
@@ -139,9 +139,7 @@ pub fn sort_groups(
         };
         by_value.then_with(by_name)
     });
-    for (place, (_, group)) in groups.iter_mut().zip(keyed) {
-        *place = group;
-    }
+    groups.extend(keyed.into_iter().map(|(_, group)| group));
 }
 
 fn compare_names(index: &Index<'_>, kind: PlaceKind, a: &Group, b: &Group) -> Ordering {
@@ -153,7 +151,7 @@ fn name<'a>(index: &Index<'a>, kind: PlaceKind, group: &Group) -> (&'a str, &'a 
     let symbols: &'a SymbolPool = &index.snapshot().symbols;
     let line = match group.key.what {
         What::Label(value) => return (symbols.str(value), "", 0),
-        What::Lines(_) | What::Stack(_) => {
+        What::Lines(_) | What::Stack(_) | What::On(_) => {
             let goroutine = index.snapshot().goroutines.get(group.example);
             goroutine.and_then(|goroutine| Line::of(symbols, index.place(goroutine, kind).frame()?))
         }

@@ -12,6 +12,8 @@ pub enum Tab {
     States,
     /// Ps and Ms.
     Scheduler,
+    /// What goroutines wait on.
+    Waits,
     /// Leaked goroutines, once they were asked for.
     Leaks,
     /// Findings; there only once there are some.
@@ -25,6 +27,7 @@ impl Tab {
         (Self::Goroutines, "Goroutines"),
         (Self::States, "States"),
         (Self::Scheduler, "Ps & Ms"),
+        (Self::Waits, "Waits"),
         (Self::Leaks, "Leaks"),
         (Self::Findings, "Findings"),
     ];

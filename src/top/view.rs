@@ -8,9 +8,11 @@ use rustc_hash::FxHashMap;
 use super::atoms::{self, Atom};
 use super::grouping::{Group, Key, group};
 use super::order::{GroupSort, Order, sort_groups};
+use super::waited::Waited;
 use crate::analysis::group::Keys;
 use crate::analysis::series::history::SAMPLES;
 use crate::analysis::series::{Baseline, GcCpu, History, Observed};
+use crate::analysis::waits::WaitSort;
 use crate::analysis::{Filter, GroupBy, Index, Sort, SortKey};
 use crate::model::{PoolId, Processor, Status, WaitReasonId};
 use crate::report::matching::none_match;
@@ -114,6 +116,8 @@ pub struct View {
     pub positions: Vec<usize>,
     /// Groups of them, in order.
     pub groups: Vec<Group>,
+    /// What they wait on, once that was asked for.
+    pub waited: Option<Waited>,
     /// Why there is nothing to show, where a filter is the reason.
     pub nothing: Vec<String>,
 }
@@ -129,7 +133,7 @@ impl View {
             }
             _ => Vec::new(),
         };
-        Self { observed, positions, groups, nothing }
+        Self { observed, positions, groups, waited: None, nothing }
     }
 
     /// The next refresh of the same program: `previous` is the one that it replaces.
@@ -179,10 +183,15 @@ impl View {
     pub fn group_again(&mut self, selection: &Selection, memory: &mut Memory) {
         *self = Self::new(Arc::clone(&self.observed), selection);
         self.compare_again(selection, memory);
-        let followed = !matches!(selection.grouping, GroupBy::Label(_)) && !memory.atoms.is_empty();
+        let followed = atoms::is_followed(&selection.grouping) && !memory.atoms.is_empty();
         let summed = || memory.atoms.summed(SAMPLES, |atom| atom.key(&selection.grouping));
         match followed.then(summed).flatten() {
             Some(groups) => memory.groups = groups,
+            // What can be followed goes on meanwhile.
+            None if !atoms::is_followed(&selection.grouping) => {
+                memory.groups.clear();
+                self.remember_groups(memory);
+            }
             None => {
                 memory.groups.clear();
                 memory.atoms.clear();
@@ -201,9 +210,14 @@ impl View {
         memory.mark = memory.mark.as_ref().map(|mark| again(mark).unwrap_or_else(|| self.baseline()));
     }
 
-    fn remember(&self, memory: &mut Memory) {
+    fn remember_groups(&self, memory: &mut Memory) {
         let at_ns = self.observed.snapshot().monotonic_ns;
         memory.groups.record(at_ns, self.groups.iter().map(|group| (group.key, group.count)));
+    }
+
+    fn remember(&self, memory: &mut Memory) {
+        let at_ns = self.observed.snapshot().monotonic_ns;
+        self.remember_groups(memory);
         if self.positions.len() <= COUNTED_BY_ALL {
             let index = Index::new(self.observed.snapshot());
             memory.atoms.record(at_ns, atoms::count(&index, &self.positions));
@@ -233,6 +247,12 @@ impl View {
             GroupSort::Age => group.details.longest.map(|(ns, _)| ns as f64),
             GroupSort::Function => None,
         });
+    }
+
+    /// Puts what is waited on into order; the first time, it is worked out.
+    pub fn sort_waits(&mut self, order: Order<WaitSort>) {
+        let index = self.observed.index();
+        self.waited.get_or_insert_with(|| Waited::of(&index, &self.positions)).sort(&index, order);
     }
 
     /// Puts goroutines into order.

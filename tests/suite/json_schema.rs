@@ -72,6 +72,8 @@ strict! {
         #[serde(deserialize_with = "present")] line: Known<u32>,
         started_in: bool,
         #[serde(deserialize_with = "present")] label: Known<String>,
+        #[serde(deserialize_with = "present")] waiting_on: Known<WaitingOn>,
+        #[serde(deserialize_with = "present")] waiting_on_count: Known<u64>,
         #[serde(deserialize_with = "present")] place: Known<UserPlace>,
         count: u64,
         #[serde(deserialize_with = "present")] change: Known<i64>,
@@ -256,6 +258,7 @@ strict! {
         by_state: BTreeMap<String, u64>,
         by_wait_reason: BTreeMap<String, u64>,
         matching: u64,
+        #[serde(deserialize_with = "present")] grouped_by: Known<String>,
         #[serde(deserialize_with = "present")] group_count: Known<u64>,
         #[serde(deserialize_with = "present")] groups: Known<Vec<Group>>,
         list: Vec<Goroutine>,
@@ -420,6 +423,8 @@ strict! {
         ids: Vec<u64>,
         state: String,
         #[serde(deserialize_with = "present")] wait_reason: Known<String>,
+        states: Vec<RefreshState>,
+        #[serde(deserialize_with = "present")] label: Known<String>,
         #[serde(deserialize_with = "present")] wait_shortest_ns: Known<u64>,
         #[serde(deserialize_with = "present")] wait_longest_ns: Known<u64>,
         wait_known: u64,
@@ -429,6 +434,8 @@ strict! {
         #[serde(deserialize_with = "present")] current: Known<Place>,
         #[serde(deserialize_with = "present")] start: Known<Place>,
         #[serde(deserialize_with = "present")] creator: Known<Place>,
+        #[serde(deserialize_with = "present")] waiting_on: Known<WaitingOn>,
+        #[serde(deserialize_with = "present")] waiting_on_count: Known<u64>,
         stack_used_bytes: u64,
         stack_reserved_bytes: u64,
         #[serde(deserialize_with = "present")] frames: Known<Vec<Frame>>,
@@ -629,7 +636,11 @@ fn refreshes_have_exactly_these_keys() {
     another_run.monotonic_ns += 9_000_000_000;
     another_run.target.uptime_ns = Some(8_000_000_000);
     let mut left = vec![Err(SourceEnd::Ended("gone".to_owned())), Ok(another_run), Ok(first.clone()), Ok(first)];
-    let source = move || left.pop().unwrap_or(Err(SourceEnd::Finished));
+    let source = move || {
+        // Longer than the interval: the next one is due at once.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        left.pop().unwrap_or(Err(SourceEnd::Finished))
+    };
     let mut out = Vec::new();
     let mut sampler = Sampler::new(Box::new(source));
     let outcome = run(&mut out, &mut sampler, settings, Format::Json).unwrap();

@@ -11,6 +11,7 @@ use gospy::analysis::series::Watching;
 use gospy::analysis::{Filter, GroupBy, Index, PlaceKind, SortKey};
 use gospy::heap::Grade;
 use gospy::heap::testing::made_up_leaks;
+use gospy::model::testing::waiting::waiting_server;
 use gospy::model::testing::{FrameSpec, GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
 use gospy::model::{Goid, Snapshot, Status, WarningCode};
 use gospy::sampling::{Sample, SourceEnd};
@@ -28,6 +29,8 @@ use ratatui::style::Color;
 use unicode_width::UnicodeWidthStr;
 
 const SIZES: [(u16, u16); 4] = [(40, 10), (60, 18), (80, 24), (132, 43)];
+/// Sizes at which what is waited on is shown in different ways.
+const WIDER: [(u16, u16); 5] = [(40, 10), (60, 18), (80, 24), (120, 30), (200, 30)];
 
 fn settings() -> Settings {
     Settings {
@@ -207,8 +210,12 @@ fn text(buffer: &Buffer) -> String {
 
 /// Compares with `tests/top/NAME-WIDTHxHEIGHT.txt` at each size.
 fn check(name: &str, make: impl Fn((u16, u16)) -> Screen) {
+    check_at(&SIZES, name, make);
+}
+
+fn check_at(sizes: &[(u16, u16)], name: &str, make: impl Fn((u16, u16)) -> Screen) {
     let mut wrong = Vec::new();
-    for size in SIZES {
+    for &size in sizes {
         let shown = make(size).text();
         let (width, height) = size;
         assert_eq!(shown.lines().count(), usize::from(height));
@@ -295,6 +302,24 @@ fn findings() {
     check("finding", |size| troubled(size).show(Tab::Findings).keys("j\n"));
     check("findings-over", |size| troubled(size).take(shop(2)).show(Tab::Findings));
     check("groups-with-findings", troubled);
+}
+
+/// What goroutines wait on: in the lists, where there is room, and in a view of its own.
+#[test]
+fn waits() {
+    let server = |size| Screen::new(settings(), size).take(waiting_server()).take(waiting_server());
+    let all = |name: &str, keys: &str| {
+        check_at(&WIDER, name, |size| server(size).keys(keys));
+    };
+    all("waits", "5");
+    all("waits-groups", "");
+    all("waits-goroutines", "2");
+    // Sorted by age, reversed, filtered; what is selected stays so in the next refresh.
+    all("waits-filtered", "5>>>I/kind=network\n");
+    all("waits-object", "5jj\n");
+    all("waits-goroutine", "5j\n\n");
+    check("waits-stay", |size| server(size).keys("5jjj").take(waiting_server()));
+    check("waits-none", |size| Screen::shop(size).keys("5"));
 }
 
 #[test]
@@ -434,7 +459,7 @@ fn hostile_and_long_and_wide_names() {
 
 #[test]
 fn every_size_can_be_drawn() {
-    for keys in ["", "2", "3", "4", "5", "5\n", "\n", "2\n", "?", "/", "/x=", "d"] {
+    for keys in ["", "2", "3", "4", "5", "5\n", "6", "6\n", "\n", "2\n", "?", "/", "/x=", "d"] {
         let mut screen = Screen::shop((80, 24)).take(troubled(12)).keys(keys);
         for (width, height) in [(1, 1), (2, 40), (200, 1), (7, 3), (13, 5), (20, 6), (300, 80), (40, 10), (0, 0)] {
             screen = screen.event(Event::Resize(width, height));

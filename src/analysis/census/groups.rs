@@ -1,7 +1,7 @@
 //! Goroutines of a census that have something in common.
 
 use super::{Census, Member};
-use crate::analysis::group::{self, Facts, GroupBy, Item, Keys, Word, gather};
+use crate::analysis::group::{self, Facts, GroupBy, Item, Keys, On, Word, gather};
 use crate::analysis::place::{Place, PlaceKind, Spot};
 use crate::model::{Goid, SymbolPool};
 
@@ -16,7 +16,8 @@ pub type Group = group::Group<Member, ()>;
 pub fn groups<'a>(members: impl IntoIterator<Item = &'a Member>, by: &GroupBy, pool: &SymbolPool) -> Vec<Group> {
     let mut keys = Keys::new(pool, by);
     let items = members.into_iter().map(|member| Item {
-        key: keys.of(&member.facts(), |kind| member.place(kind)),
+        // What they waited on is not in a census.
+        key: keys.of(&member.facts(), |kind| member.place(kind), || On::Nothing),
         id: Goid(member.id),
         age: member.age,
         example: *member,

@@ -9,8 +9,9 @@ use std::str::FromStr;
 
 use rustc_hash::FxHashMap;
 
+use crate::addr::Addr;
 use crate::analysis::place::{Place, PlaceKind, SpotKey};
-use crate::model::{FrameId, LabelsId, StackId, Status, StrId, SymbolPool, WaitReasonId};
+use crate::model::{FrameId, LabelsId, StackId, Status, StrId, SymbolPool, WaitKind, WaitReasonId};
 
 /// How to put goroutines together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub enum GroupBy {
     State,
     /// Wait reason.
     Reason,
+    /// What they wait on: see [`On`].
+    Object,
     /// The value of one of the program's labels.
     Label(String),
 }
@@ -46,6 +49,7 @@ impl GroupBy {
             Self::Creator | Self::Place(PlaceKind::Creator) => "creator".to_owned(),
             Self::State => "state".to_owned(),
             Self::Reason => "reason".to_owned(),
+            Self::Object => "object".to_owned(),
             Self::Label(key) => format!("label={key}"),
         }
     }
@@ -57,7 +61,9 @@ impl GroupBy {
             Self::Place(kind) => *kind,
             Self::Start => PlaceKind::Start,
             Self::Creator => PlaceKind::Creator,
-            Self::Stack | Self::SimilarStack | Self::State | Self::Reason | Self::Label(_) => PlaceKind::User,
+            Self::Stack | Self::SimilarStack | Self::State | Self::Reason | Self::Object | Self::Label(_) => {
+                PlaceKind::User
+            }
         }
     }
 }
@@ -74,12 +80,13 @@ impl FromStr for GroupBy {
             "creator" => Self::Creator,
             "state" => Self::State,
             "reason" => Self::Reason,
+            "object" => Self::Object,
             _ => match text.strip_prefix("label=") {
                 Some(key) if !key.is_empty() => Self::Label(key.to_owned()),
                 _ => {
                     return Err(format!(
                         "cannot group by `{text}`; there is place, stack, similar, start, creator, state, reason, \
-                         label=KEY"
+                         object, label=KEY"
                     ));
                 }
             },
@@ -118,6 +125,32 @@ pub enum Word {
     Text(StrId),
 }
 
+/// What goroutines wait on, as far as several can have that in common. It means the same in all snapshots of a
+/// program.
+///
+/// One that selects is with those that wait on the channel on which most wait. Objects on which one goroutine each
+/// waits are separated by their peers if several have one, otherwise by the place of the goroutine; locks always
+/// by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum On {
+    /// An object.
+    Object(Addr),
+    /// Connections with one peer, by a hash of its address.
+    Peer(u64),
+    /// Objects of one kind, each waited on by one goroutine in this line.
+    Alike(WaitKind, Option<Line>),
+    /// A nil channel.
+    NilChannel,
+    /// A `select` without a case that could be taken.
+    EmptySelect,
+    /// No object.
+    Other(WaitKind),
+    /// It is not known.
+    Unknown(WaitKind),
+    /// They do not wait, or that was not read.
+    Nothing,
+}
+
 /// Where the members of a group are, or what else they have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
@@ -135,6 +168,8 @@ pub enum What {
     Label(StrId),
     /// The label is not there.
     NoLabel,
+    /// What they wait on.
+    On(On),
     /// Nothing but their state.
     State,
 }
@@ -212,8 +247,8 @@ impl<'a> Keys<'a> {
         Self { with_state: false, ..Self::new(pool, by) }
     }
 
-    /// The key of a goroutine.
-    pub fn of(&mut self, facts: &Facts, place: impl FnOnce(PlaceKind) -> Place) -> Key {
+    /// The key of a goroutine. Its place and what it waits on are worked out where they count.
+    pub fn of(&mut self, facts: &Facts, place: impl FnOnce(PlaceKind) -> Place, on: impl FnOnce() -> On) -> Key {
         let pool = self.pool;
         let (state, reason) = if self.with_state { (Some(facts.state), facts.reason) } else { (None, None) };
         let line = |frame: Option<FrameId>| Line::of(pool, frame?);
@@ -232,6 +267,7 @@ impl<'a> Keys<'a> {
             GroupBy::Start | GroupBy::Creator => bare(What::of(pool, place(self.by.place()))),
             GroupBy::State => Key { state: Some(facts.state), ..bare(What::State) },
             GroupBy::Reason => Key { reason: facts.reason, ..bare(What::State) },
+            GroupBy::Object => bare(What::On(on())),
             GroupBy::Label(wanted) => {
                 let value = facts.labels.and_then(|labels| pool.label(labels, wanted));
                 bare(value.map_or(What::NoLabel, What::Label))

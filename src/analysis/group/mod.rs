@@ -5,11 +5,12 @@ pub mod key;
 
 use rustc_hash::FxHashMap;
 
-pub use key::{Facts, GroupBy, Key, Keys, Line, What, Word};
+pub use key::{Facts, GroupBy, Key, Keys, Line, On, What, Word};
 
 use super::labels::{LabelTally, Labels};
+use super::waits::Shared;
 use super::{Age, Index};
-use crate::model::Goid;
+use crate::model::{Goid, Goroutine, Snapshot, Status, WaitReasonId};
 
 /// Shortest and longest known wait in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub struct Group<E = usize, D = Sizes> {
     pub details: D,
 }
 
-/// Stacks, parents and labels of a group.
+/// Stacks, parents, waits and labels of a group.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Sizes {
@@ -70,7 +71,65 @@ pub struct Sizes {
     pub parent: Option<Goid>,
     /// The program's own labels, over all of them.
     pub labels: Labels,
+    /// How many of them are in which state and wait for which reason, the most frequent first.
+    pub states: States,
+    /// What they wait on together, where [`Sizes::share`] was asked for it.
+    pub waits_on: Option<Shared>,
     tally: LabelTally,
+    members: Members,
+}
+
+impl Sizes {
+    /// Looks for what the members wait on together.
+    pub fn share(&mut self, snapshot: &Snapshot, key: &Key) {
+        self.waits_on = Shared::of_group(snapshot, key, || self.members.iter());
+    }
+
+    /// Positions of the members in the snapshot, in the order of the input.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+}
+
+/// How many are in which state and wait for which reason.
+pub type States = Vec<(Status, Option<WaitReasonId>, u64)>;
+
+/// Counts one more in `states`.
+pub(crate) fn count_state(states: &mut States, goroutine: &Goroutine) {
+    let (status, reason) = (goroutine.status, goroutine.wait_reason);
+    match states.iter_mut().find(|state| (state.0, state.1) == (status, reason)) {
+        Some(state) => state.2 += 1,
+        None => states.push((status, reason, 1)),
+    }
+}
+
+/// Puts the most frequent ones first.
+pub(crate) fn sort_states(states: &mut States) {
+    states.sort_by(|a, b| b.2.cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
+}
+
+/// Positions of members. Most groups of a program in which nothing repeats have one, which takes no memory of
+/// its own.
+#[derive(Clone, Debug, Default)]
+pub struct Members {
+    first: Option<usize>,
+    others: Vec<usize>,
+}
+
+impl Members {
+    /// Adds one.
+    pub fn push(&mut self, position: usize) {
+        match self.first {
+            None => self.first = Some(position),
+            Some(_) => self.others.push(position),
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &usize> + Clone {
+        self.first.iter().chain(&self.others)
+    }
 }
 
 /// A goroutine that is to be put into its group.
@@ -146,10 +205,13 @@ pub fn group(index: &Index<'_>, by: &GroupBy, positions: &[usize], max_ids: usiz
         sizes.stack_used = sizes.stack_used.saturating_add(goroutine.stack_used().unwrap_or(0));
         sizes.stack_reserved = sizes.stack_reserved.saturating_add(goroutine.stack_reserved().unwrap_or(0));
         sizes.tally.add(goroutine.labels);
+        sizes.members.push(position);
+        count_state(&mut sizes.states, goroutine);
     });
     for group in &mut groups {
         let tally = std::mem::take(&mut group.details.tally);
         group.details.labels = tally.finish(&snapshot.symbols);
+        sort_states(&mut group.details.states);
     }
     groups
 }

@@ -3,6 +3,7 @@
 //! * [`table`]: the objects that are waited on, with who waits, where, and for how long
 //! * [`chain`]: from one goroutine to what it waits for, to who probably holds that, and so on to the end
 //! * [`cycles`]: goroutines that wait for each other
+//! * [`shared`]: what the members of a group wait on together
 //! * [`graph`]: all of it as a graph of bounded size
 //!
 //! That a goroutine waits on an object is certain. That another one holds it is not, since Go's locks do not
@@ -12,12 +13,16 @@
 pub mod chain;
 pub mod cycles;
 pub mod graph;
+pub mod shared;
+#[cfg(test)]
+mod shared_tests;
 pub mod table;
 #[cfg(test)]
 mod tests;
 
 pub use chain::{Chain, ChainEnd, Step};
 pub use cycles::Cycle;
+pub use shared::{Shared, SharedWait};
 pub use table::{WaitRow, WaitSort, WaitTable, WaitedOn, Where};
 
 use rustc_hash::FxHashMap;
@@ -25,7 +30,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{Goid, Goroutine, LikelyHolder, ObjectState, Snapshot, Wait, WaitObject, WaitObjectId};
 
 /// Goroutines by their ids.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ById(FxHashMap<Goid, usize>);
 
 impl ById {

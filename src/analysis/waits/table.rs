@@ -1,6 +1,6 @@
 //! The objects that goroutines wait on.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use rustc_hash::FxHashMap;
 
@@ -82,6 +82,19 @@ pub enum WaitSort {
     Kind,
     /// By address; what has none comes last.
     Address,
+}
+
+impl WaitSort {
+    /// Rows that are equal stay in the order in which a table has them: the most waited-for first.
+    fn compare(self, index: &Index<'_>, a: &WaitRow, b: &WaitRow) -> Ordering {
+        let addr = |row: &WaitRow| row.object(index).map(|object| object.addr);
+        match self {
+            Self::Waiting => Ordering::Equal,
+            Self::Age => b.longest_ns().cmp(&a.longest_ns()),
+            Self::Kind => a.kind.cmp(&b.kind),
+            Self::Address => (addr(a).is_none(), addr(a)).cmp(&(addr(b).is_none(), addr(b))),
+        }
+    }
 }
 
 /// What is waited on, the most waited-for first: objects on which many wait before the many on which one waits.
@@ -167,19 +180,37 @@ impl WaitTable {
 
     /// Puts the rows into another order.
     pub fn sort(&mut self, index: &Index<'_>, by: WaitSort, reverse: bool) {
-        match by {
-            // As they are; and where rows are equal, that order stays.
-            WaitSort::Waiting => {}
-            WaitSort::Age => self.rows.sort_by_key(|row| Reverse(row.longest_ns())),
-            WaitSort::Kind => self.rows.sort_by_key(|row| row.kind),
-            WaitSort::Address => {
-                let addr = |row: &WaitRow| row.object(index).map(|object| object.addr);
-                self.rows.sort_by_key(|row| (addr(row).is_none(), addr(row)));
-            }
-        }
+        self.rows.sort_by(|a, b| by.compare(index, a, b));
         if reverse {
             self.rows.reverse();
         }
+    }
+
+    /// The numbers of the rows in another order, and after them those of what is no object or not known: see
+    /// [`WaitTable::row`].
+    #[must_use]
+    pub fn order(&self, index: &Index<'_>, by: WaitSort, reverse: bool) -> Vec<usize> {
+        let mut numbered: Vec<(usize, &WaitRow)> = self.rows.iter().enumerate().collect();
+        numbered.sort_by(|(_, a), (_, b)| by.compare(index, a, b));
+        if reverse {
+            numbered.reverse();
+        }
+        let others = self.rows.len()..self.rows.len() + self.others.len() + self.unknown.len();
+        numbered.into_iter().map(|(at, _)| at).chain(others).collect()
+    }
+
+    /// The row of a number: those of objects are followed by `others`, and these by `unknown`.
+    #[must_use]
+    pub fn row(&self, at: usize) -> Option<&WaitRow> {
+        let others = || self.others.get(at.checked_sub(self.rows.len())?);
+        let unknown = || self.unknown.get(at.checked_sub(self.rows.len() + self.others.len())?);
+        self.rows.get(at).or_else(others).or_else(unknown)
+    }
+
+    /// Whether the row of a number is one of what is not known.
+    #[must_use]
+    pub fn is_unknown(&self, at: usize) -> bool {
+        at >= self.rows.len() + self.others.len()
     }
 
     fn fill(&mut self, index: &Index<'_>, filling: FxHashMap<RowKey, Filling>, merge: bool) {
@@ -258,6 +289,6 @@ impl Filling {
 }
 
 /// Whether waiting on it ends when a goroutine gives something back.
-fn is_lock(kind: WaitKind) -> bool {
+pub(super) fn is_lock(kind: WaitKind) -> bool {
     matches!(kind, WaitKind::Mutex | WaitKind::RwMutex | WaitKind::WaitGroup | WaitKind::Cond | WaitKind::Semaphore)
 }

@@ -113,7 +113,7 @@ impl<'a> Subject<'a> {
             (GroupBy::Start | GroupBy::Creator, _) => {
                 Some(words.function(change.example.place(self.diff.by.place()).frame()))
             }
-            (GroupBy::Stack | GroupBy::SimilarStack | GroupBy::Place(_), _) => None,
+            (GroupBy::Stack | GroupBy::SimilarStack | GroupBy::Place(_) | GroupBy::Object, _) => None,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use super::hex::HexAddr;
 use super::shared::{Piece, SharedJson};
+use super::shared_wait::shared_wait;
 use super::types::{
-    Ancestor, CFrame, Consistency, Death, DeathSignal, Frame, Freeze, Gc, Goroutine, Group, Heap, Module, PanicValue,
-    Pause, Place, Processor, Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
+    Ancestor, CFrame, Consistency, Death, DeathSignal, Frame, Freeze, Gc, Goroutine, Group, GroupState, Heap, Module,
+    PanicValue, Pause, Place, Processor, Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
 };
 use super::waiting::waiting_on;
+use crate::analysis::group::What;
 use crate::analysis::{self, Index, PlaceKind};
 use crate::go_names;
 use crate::model::{self, FrameId, Language, NotShown, StackState, SymbolPool};
@@ -279,11 +281,14 @@ pub(super) fn goroutine<'a>(
 pub(super) fn group<'a>(index: &Index<'a>, group: &analysis::Group, with_frames: bool) -> Option<Group<'a>> {
     let example = index.snapshot().goroutines.get(group.example)?;
     let symbols = &index.snapshot().symbols;
+    let on = group.details.waits_on.as_ref();
     Some(Group {
         count: group.count,
         ids: group.ids.iter().map(|id| id.0).collect(),
         state: example.status.name(),
         wait_reason: index.reason(example),
+        states: group.details.states.iter().map(|state| group_state(index.snapshot(), *state)).collect(),
+        label: if let What::Label(value) = group.key.what { Some(symbols.str(value)) } else { None },
         wait_shortest_ns: group.wait.map(|wait| wait.shortest_ns),
         wait_longest_ns: group.wait.map(|wait| wait.longest_ns),
         wait_known: group.wait.map_or(0, |wait| wait.known),
@@ -293,12 +298,21 @@ pub(super) fn group<'a>(index: &Index<'a>, group: &analysis::Group, with_frames:
         current: place(symbols, example.current.or(example.innermost)),
         start: place(symbols, example.start),
         creator: place(symbols, example.creator),
+        waiting_on: on.and_then(|on| shared_wait(index.snapshot(), on)),
+        waiting_on_count: on.map(|on| on.count),
         stack_used_bytes: group.details.stack_used,
         stack_reserved_bytes: group.details.stack_reserved,
         frames: with_frames.then(|| frames(index, example)).flatten(),
         label_keys: group.details.labels.distinct_keys,
         labels: labels::documents(&group.details.labels, symbols),
     })
+}
+
+fn group_state(
+    snapshot: &model::Snapshot,
+    (status, reason, count): (model::Status, Option<model::WaitReasonId>, u64),
+) -> GroupState<'_> {
+    GroupState { state: status.name(), wait_reason: reason.and_then(|reason| snapshot.wait_reason(reason)), count }
 }
 
 fn stack_status(stack: StackState) -> &'static str {

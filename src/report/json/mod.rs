@@ -9,6 +9,7 @@ pub(crate) mod hex;
 pub mod read;
 pub mod restore;
 mod shared;
+pub(crate) mod shared_wait;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -21,7 +22,7 @@ use serde::Serialize;
 use serde::ser::SerializeSeq;
 
 use crate::analysis::sysmon::sysmon;
-use crate::analysis::{Answer, Index};
+use crate::analysis::{Answer, GroupBy, Index};
 use crate::report::findings;
 use crate::report::members::UserPlace;
 pub(crate) use convert::time;
@@ -111,6 +112,7 @@ pub(crate) fn document<'a, L>(answer: &Answer<'_, 'a>, list: L, options: JsonOpt
             by_state,
             by_wait_reason,
             matching: answer.matching(),
+            grouped_by: answer.grouped_by().map(GroupBy::name),
             group_count,
             groups: groups.map(|groups| {
                 groups.into_iter().filter_map(|group| convert::group(index, group, options.frames)).collect()

@@ -77,6 +77,9 @@ pub struct Goroutines<'a, L> {
     pub by_wait_reason: BTreeMap<String, u64>,
     /// How many match the filter, before any limit.
     pub matching: u64,
+    /// What groups are made by: place, stack, similar, start, creator, state, reason, object, label=KEY. Null where
+    /// none were asked for.
+    pub grouped_by: Option<String>,
     /// How many groups there are before any limit; null where none were asked for.
     pub group_count: Option<u64>,
     /// Groups, where they were asked for; the list is empty then.
@@ -230,17 +233,21 @@ pub struct Ancestor<'a> {
     pub creator: Option<Place<'a>>,
 }
 
-/// Goroutines with the same state, wait reason and stack.
+/// Goroutines that have in common what they are grouped by: by place or stack, their states and wait reasons too.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Group<'a> {
     /// How many.
     pub count: u64,
     /// Ids of the first of them.
     pub ids: Vec<u64>,
-    /// Their state. Open enumeration.
+    /// Their state; where it is not the same, that of the one with the lowest id. Open enumeration.
     pub state: &'static str,
-    /// Why they wait.
+    /// Why they wait, likewise.
     pub wait_reason: Option<&'a str>,
+    /// How many are in which state, the most frequent first.
+    pub states: Vec<GroupState<'a>>,
+    /// The label's value, where groups are made by label; null where it is not there.
+    pub label: Option<&'a str>,
     /// Shortest known wait, ns.
     pub wait_shortest_ns: Option<u64>,
     /// Longest known wait, ns.
@@ -259,6 +266,12 @@ pub struct Group<'a> {
     pub start: Option<Place<'a>>,
     /// The go statement that created one of them.
     pub creator: Option<Place<'a>>,
+    /// What all of them wait on, or nine of ten at least: the same object, connections with the same peer (remote),
+    /// or connections that were accepted at the same address (local). What differs between them is null; all of it
+    /// where they have nothing in common. Of a group of one, what that waits for.
+    pub waiting_on: Option<WaitingOn<'a>>,
+    /// How many of them wait on that; null where that is.
+    pub waiting_on_count: Option<u64>,
     /// Bytes of stack in use by all of them, where known.
     pub stack_used_bytes: u64,
     /// Bytes of stack reserved for all of them.
@@ -269,4 +282,15 @@ pub struct Group<'a> {
     pub label_keys: u64,
     /// The program's own pprof labels by key, the most frequent keys first, at most 100.
     pub labels: Vec<LabelKey<'a>>,
+}
+
+/// How many goroutines of a group are in a state.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct GroupState<'a> {
+    /// The state. Open enumeration.
+    pub state: &'static str,
+    /// Why they wait.
+    pub wait_reason: Option<&'a str>,
+    /// How many.
+    pub count: u64,
 }

@@ -8,16 +8,19 @@ use super::table::{self, CellText, Column, Shrink};
 use super::theme::{Role, TextStyle};
 use crate::analysis::age::why_unknown;
 use crate::analysis::answer::{Hidden, List};
-use crate::analysis::group::Concentration;
-use crate::analysis::{Age, Answer, Counts, Group, Index, PlaceKind};
+use crate::analysis::group::{Concentration, On, What};
+use crate::analysis::{Age, Answer, Counts, Group, GroupBy, Index, PlaceKind};
 use crate::model::{Goroutine, NotShown, StackState, Status};
 use crate::report::clean::clean;
 use crate::report::matching::none_match;
 use crate::report::place::PlaceWords;
 use crate::report::units::{age, count, counted};
+use crate::report::waits::brief;
 
 /// From this width on there is room for whole paths and for state and reason side by side.
 const WIDE: usize = 110;
+/// In longer lists, what goroutines wait on would cost as much as all else; JSON has it.
+const MOST_WITH_WAITS: usize = 1_000;
 /// Ids shown of a group.
 const IDS: usize = 4;
 
@@ -38,7 +41,8 @@ pub(super) fn write(out: &mut dyn Write, answer: &Answer<'_, '_>, options: Summa
         }
         None => {}
     }
-    let shown = Shown { index, place: answer.request().place, wide: is_wide(style) };
+    let grouped_by = answer.grouped_by().cloned();
+    let shown = Shown { index, place: answer.request().place, wide: is_wide(style), grouped_by };
     for section in answer.sections() {
         let title = match section.system {
             Some(false) => "User goroutines",
@@ -109,37 +113,119 @@ struct Shown<'a> {
     index: &'a Index<'a>,
     place: PlaceKind,
     wide: bool,
+    grouped_by: Option<GroupBy>,
 }
 
 impl Shown<'_> {
+    /// What groups are, one and several of them.
+    fn nouns(&self) -> (&'static str, &'static str) {
+        match self.grouped_by {
+            None | Some(GroupBy::Place(_)) => ("place", "places"),
+            Some(GroupBy::Stack | GroupBy::SimilarStack) => ("stack", "stacks"),
+            Some(GroupBy::Start) => ("start function", "start functions"),
+            Some(GroupBy::Creator) => ("go statement", "go statements"),
+            Some(GroupBy::State) => ("state", "states"),
+            Some(GroupBy::Reason) => ("wait reason", "wait reasons"),
+            Some(GroupBy::Object) => ("object", "objects"),
+            Some(GroupBy::Label(_)) => ("value", "values"),
+        }
+    }
+
+    /// What groups are made by that is no place, and so has a column of its own.
+    fn key_column(&self) -> Option<Column> {
+        match self.grouped_by {
+            Some(GroupBy::Object) => Some(Column::shrinking("waits on", Shrink::Waits)),
+            Some(GroupBy::Label(_)) => Some(Column::shrinking("label", Shrink::Words)),
+            _ => None,
+        }
+    }
+
+    fn key(&self, group: &Group, example: &Goroutine) -> CellText {
+        let snapshot = self.index.snapshot();
+        match group.key.what {
+            What::On(on) => {
+                /// Columns of the name of a type in little room.
+                const SHORT: usize = 12;
+                let room = if self.wide { usize::MAX } else { SHORT };
+                let mut parts = brief::on(snapshot, on, example, group.count, room);
+                if let (On::Alike(..), Some(shared), 2..) = (on, &group.details.waits_on, group.count) {
+                    parts.extend(brief::shared(snapshot, shared));
+                }
+                let (name, state) = parts.split_first().map_or(("", &[][..]), |(name, state)| (name.as_str(), state));
+                CellText::plain(brief::cell(name, state))
+            }
+            What::Label(value) => CellText::plain(clean(snapshot.symbols.str(value))),
+            _ => CellText::new(Role::Dim, "none"),
+        }
+    }
+
+    /// The state of a group's members; the most frequent one where they are in several.
+    fn states(&self, group: &Group, example: &Goroutine) -> Vec<CellText> {
+        let by_object = self.grouped_by == Some(GroupBy::Object);
+        match group.details.states.as_slice() {
+            [(status, reason, members), others @ ..] if !others.is_empty() => {
+                let word = match status {
+                    Status::Waiting | Status::Leaked => {
+                        reason.and_then(|reason| self.index.snapshot().wait_reason(reason))
+                    }
+                    _ => None,
+                };
+                let word = word.map_or_else(|| status_name(*status), |word| clean(word).into_owned());
+                let text = format!("{} {word} +{}", count(*members), others.len());
+                let role = Role::of_state(*status);
+                if self.has_two_states() {
+                    vec![CellText::new(role, status_name(*status)), CellText::plain(text)]
+                } else {
+                    vec![CellText::new(role, text)]
+                }
+            }
+            _ => {
+                let waits_on = group.details.waits_on.as_ref().filter(|_| !by_object);
+                let on = waits_on.map_or_else(Vec::new, |on| brief::shared(self.index.snapshot(), on));
+                self.state(example, "", &on)
+            }
+        }
+    }
+
     fn place_title(&self) -> &'static str {
         match self.place {
+            PlaceKind::User if !matches!(self.grouped_by, None | Some(GroupBy::Place(_))) => "one is in",
             PlaceKind::User | PlaceKind::Current | PlaceKind::Innermost => "function",
             PlaceKind::Start => "started in",
             PlaceKind::Creator => "created by",
         }
     }
 
-    fn state(&self, goroutine: &Goroutine, mark: &str) -> Vec<CellText> {
+    /// The state of `goroutine`, with what it waits `on` or what all of its group do.
+    fn state(&self, goroutine: &Goroutine, mark: &str, on: &[String]) -> Vec<CellText> {
         let role = Role::of_state(goroutine.status);
         let reason = self.index.reason(goroutine).map(clean);
-        if !self.wide {
+        if !self.has_two_states() {
             let text = match (goroutine.status, reason) {
                 (Status::Waiting, Some(reason)) => reason.into_owned(),
                 (Status::Leaked, Some(reason)) => format!("{reason} (leaked)"),
                 (status, _) => status_name(status),
             };
-            return vec![CellText::new(role, text + mark)];
+            return vec![CellText::new(role, brief::cell(&(text + mark), on))];
         }
         let reason = reason.map_or(String::new(), |reason| reason.into_owned());
-        vec![CellText::new(role, status_name(goroutine.status) + mark), CellText::plain(reason)]
+        let status = status_name(goroutine.status) + mark;
+        vec![CellText::new(role, status), CellText::plain(brief::cell(&reason, on))]
+    }
+
+    /// Whether state and wait reason have a column each. Where groups are made by what they wait on, that has the
+    /// room.
+    fn has_two_states(&self) -> bool {
+        self.wide && self.grouped_by != Some(GroupBy::Object)
     }
 
     fn state_columns(&self) -> Vec<Column> {
-        if self.wide {
-            vec![Column::left("state"), Column::shrinking("waiting for", Shrink::Words)]
+        if self.grouped_by == Some(GroupBy::Object) {
+            vec![Column::shrinking("state", Shrink::Words)]
+        } else if self.has_two_states() {
+            vec![Column::left("state"), Column::shrinking("waiting for", Shrink::WideWaits)]
         } else {
-            vec![Column::left("state")]
+            vec![Column::shrinking("state", Shrink::Waits)]
         }
     }
 
@@ -205,7 +291,9 @@ fn write_each(
         table::write(out, style, &columns, positions.len(), &|row| {
             let Some(goroutine) = positions.get(row).and_then(|&at| goroutines.get(at)) else { return Vec::new() };
             let mut cells = vec![CellText::plain(goroutine.id.0.to_string())];
-            cells.extend(shown.state(goroutine, mark(goroutine)));
+            let has_waits = positions.len() <= MOST_WITH_WAITS;
+            let on = if has_waits { brief::goroutine(index.snapshot(), goroutine) } else { Vec::new() };
+            cells.extend(shown.state(goroutine, mark(goroutine), &on));
             if any_age {
                 cells.push(CellText::plain(index.age(goroutine).map_or(String::new(), known)));
             }
@@ -236,14 +324,18 @@ fn write_groups(
 ) -> io::Result<()> {
     let listed = u64::try_from(groups.len()).unwrap_or(u64::MAX);
     let total = listed.saturating_add(hidden.rows);
-    subheading(out, style, &format!("{title} in {}", counted(total, "place", "places")))?;
+    let (one, several) = shown.nouns();
+    let by = if several == "objects" { "by" } else { "in" };
+    subheading(out, style, &format!("{title} {by} {}", counted(total, one, several)))?;
     if let Some(few) = concentration {
-        let places = counted(u64::try_from(few.groups).unwrap_or(u64::MAX), "place holds", "places hold");
+        let few_groups = u64::try_from(few.groups).unwrap_or(u64::MAX);
+        let places = counted(few_groups, &format!("{one} holds"), &format!("{several} hold"));
         writeln!(out, "  {}", style.paint(Role::Dim, &format!("{places} {} % of {}", few.percent, count(few.total))))?;
     }
     let goroutines = &shown.index.snapshot().goroutines;
     let any_age = groups.iter().any(|group| group.wait.is_some());
     let mut columns = vec![Column::right("count")];
+    columns.extend(shown.key_column());
     columns.extend(shown.state_columns());
     columns.extend(any_age.then_some(Column::right("age ≥")));
     columns.extend(shown.place_columns());
@@ -253,7 +345,8 @@ fn write_groups(
             let Some(group) = groups.get(row) else { return Vec::new() };
             let Some(goroutine) = goroutines.get(group.example) else { return Vec::new() };
             let mut cells = vec![CellText::new(Role::Strong, count(group.count))];
-            cells.extend(shown.state(goroutine, ""));
+            cells.extend(shown.key_column().map(|_| shown.key(group, goroutine)));
+            cells.extend(shown.states(group, goroutine));
             if any_age {
                 cells.push(CellText::plain(wait(group)));
             }
@@ -266,9 +359,10 @@ fn write_groups(
     }
     let members = counted(hidden.goroutines, "goroutine", "goroutines");
     let text = if groups.is_empty() {
-        format!("{} with {members} not shown", counted(hidden.rows, "place", "places"))
+        format!("{} with {members} not shown", counted(hidden.rows, one, several))
     } else {
-        format!("and {} with {members}", counted(hidden.rows, "more place", "more places"))
+        let (one, several) = (format!("more {one}"), format!("more {several}"));
+        format!("and {} with {members}", counted(hidden.rows, &one, &several))
     };
     more(out, style, hidden.rows, &text)
 }

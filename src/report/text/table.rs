@@ -14,6 +14,7 @@ use comfy_table::{
 use super::shorten;
 use super::theme::{Role, TextStyle};
 use crate::report::place::{PLACE_BREAK, REMARK_BREAK};
+use crate::report::waits::brief;
 
 /// Columns to the left of a table.
 const INDENT: usize = 2;
@@ -39,6 +40,13 @@ pub(in crate::report) enum Shrink {
     Wrap,
     /// A function, [`PLACE_BREAK`] and a file: beside each other where that fits, else below.
     Place,
+    /// Several lines, each cut at its end.
+    Lines,
+    /// A state, and what is waited on ([`brief::cell`]): that is shown in room that nothing else wants, or below the
+    /// state of a row that takes two lines anyway.
+    Waits,
+    /// As that, where the state may be cut, and other columns make room for what is waited on.
+    WideWaits,
 }
 
 impl Shrink {
@@ -48,6 +56,10 @@ impl Shrink {
             Self::Function => call(text, room).unwrap_or_else(|| last_resort(text, room)),
             Self::Path => shorten::path(text, room),
             Self::Words => shorten::words(text, room),
+            Self::Lines => {
+                let lines = text.split(PLACE_BREAK).map(|line| shorten::words(line, room));
+                Cow::Owned(lines.collect::<Vec<_>>().join(&PLACE_BREAK.to_string()))
+            }
             Self::Place => {
                 let (function, file) = text.split_once(PLACE_BREAK).unwrap_or((text, ""));
                 if file.is_empty() {
@@ -65,11 +77,45 @@ impl Shrink {
                 let function = Self::Function.apply(function, room);
                 Cow::Owned(format!("{function}{PLACE_BREAK}{:INDENT$}{below}", ""))
             }
+            Self::Waits | Self::WideWaits => {
+                let (state, on) = state_and_waits(text);
+                let between = between(state);
+                match brief::whole(&on, room.saturating_sub(shorten::width(state) + shorten::width(between))) {
+                    Some(on) => Cow::Owned(format!("{state}{between}{on}")),
+                    None if self == Self::WideWaits => shorten::words(state, room),
+                    None => Cow::Borrowed(state),
+                }
+            }
         }
+    }
+
+    /// What is waited on where it does not fit beside the state: below it in a row that `has_two_lines` anyway,
+    /// otherwise cut.
+    fn squeeze(self, text: &str, shown: &str, room: usize, has_two_lines: bool) -> Option<String> {
+        let (state, on) = state_and_waits(text);
+        if on.is_empty() || shown != state || !matches!(self, Self::Waits | Self::WideWaits) {
+            return None;
+        }
+        if has_two_lines {
+            let on = brief::fitted(&on, room.saturating_sub(INDENT))?;
+            return Some(format!("{shown}{PLACE_BREAK}{:INDENT$}{on}", ""));
+        }
+        let between = between(state);
+        let on = brief::fitted(&on, room.saturating_sub(shorten::width(state) + shorten::width(between)))?;
+        Some(format!("{shown}{between}{on}"))
     }
 
     /// Columns that the whole text takes.
     fn natural(self, text: &str) -> usize {
+        if matches!(self, Self::Waits | Self::WideWaits) {
+            let (state, on) = state_and_waits(text);
+            let parts = on.iter().map(|part| shorten::width(part));
+            let on = parts.map(|width| width + shorten::width(", ")).sum::<usize>().saturating_sub(2);
+            return shorten::width(state) + if on == 0 { 0 } else { on + shorten::width(between(state)) };
+        }
+        if self == Self::Lines {
+            return text.split(PLACE_BREAK).map(shorten::width).max().unwrap_or(0);
+        }
         // The break counts as the space that it may become.
         let remarks = text.matches(REMARK_BREAK).count() * shorten::width("\t");
         (shorten::width(text) - remarks) + usize::from(self == Self::Place && text.contains(PLACE_BREAK))
@@ -83,7 +129,41 @@ impl Shrink {
             Self::Words | Self::Wrap => self.natural(text).min(20),
             Self::Function | Self::Path => shorten::width(&self.apply(text, 0)),
             Self::Place => self.apply(text, 0).split(PLACE_BREAK).map(shorten::width).max().unwrap_or(0),
+            Self::Waits => shorten::width(state_and_waits(text).0),
+            Self::WideWaits => Self::Words.least(state_and_waits(text).0),
+            Self::Lines => self.natural(text).min(LINES),
         }
+    }
+
+    /// Whether it has the room that no other column wants.
+    fn takes_what_is_left(self) -> bool {
+        matches!(self, Self::Waits | Self::WideWaits)
+    }
+
+    /// Columns that the text takes if nothing of it is left out that does not have to be shown.
+    fn firm(self, text: &str) -> usize {
+        match self {
+            Self::Waits => self.least(text),
+            _ => self.natural(text),
+        }
+    }
+}
+
+/// What stands between a state and what is waited on.
+fn between(state: &str) -> &'static str {
+    if state.is_empty() { "" } else { " · " }
+}
+
+/// Columns that a state and what is waited on should have where there is room for paths too.
+const WAITS: usize = 40;
+/// Columns that one of several lines has at least.
+const LINES: usize = 16;
+
+/// A state, and the parts of what is waited on.
+fn state_and_waits(text: &str) -> (&str, Vec<&str>) {
+    match text.split_once(brief::ON_BREAK) {
+        Some((state, on)) => (state, on.split(brief::PART_BREAK).collect()),
+        None => (text, Vec::new()),
     }
 }
 
@@ -156,23 +236,44 @@ pub(in crate::report) fn write(
     row: &dyn Fn(usize) -> Vec<CellText>,
 ) -> io::Result<()> {
     let titles = || columns.iter().map(|column| shorten::width(column.title));
-    let mut natural: Vec<usize> = titles().collect();
+    let (mut natural, mut firm): (Vec<usize>, Vec<usize>) = (titles().collect(), titles().collect());
     for at in 0..rows {
-        for ((width, cell), column) in natural.iter_mut().zip(row(at)).zip(columns) {
-            *width = (*width).max(column.shrink.natural(&cell.text)).min(WIDEST);
+        for (((natural, firm), cell), column) in natural.iter_mut().zip(&mut firm).zip(row(at)).zip(columns) {
+            *natural = (*natural).max(column.shrink.natural(&cell.text)).min(WIDEST);
+            *firm = (*firm).max(column.shrink.firm(&cell.text)).min(WIDEST);
         }
     }
-    let mut widths = natural;
-    if let Some(limit) = style.width
-        && INDENT + GAP * columns.len().saturating_sub(1) + widths.iter().sum::<usize>() > limit
-    {
+    let total = |widths: &[usize]| INDENT + GAP * columns.len().saturating_sub(1) + widths.iter().sum::<usize>();
+    let mut widths = natural.clone();
+    let limit = style.width.filter(|limit| total(&widths) > *limit);
+    if let Some(spare) = limit.and_then(|limit| limit.checked_sub(total(&firm))) {
+        // Everything fits but for what is waited on, which has the rest.
+        let mut spare = spare;
+        for (width, firm) in widths.iter_mut().zip(&firm) {
+            let given = (*width - firm).min(spare);
+            (*width, spare) = (firm + given, spare - given);
+        }
+    } else if let Some(limit) = limit {
+        widths = firm;
         let mut least: Vec<usize> = titles().collect();
         for at in 0..rows {
             for ((width, cell), column) in least.iter_mut().zip(row(at)).zip(columns) {
                 *width = (*width).max(column.shrink.least(&cell.text)).min(WIDEST);
             }
         }
+        // What is waited on comes before the directories of paths.
+        for at in 0..columns.len() {
+            let spare = limit.saturating_sub(total(&least));
+            if let (Some(Shrink::WideWaits), Some(least), Some(natural)) =
+                (columns.get(at).map(|column| column.shrink), least.get_mut(at), natural.get(at))
+            {
+                *least += spare.min((*natural).min(WAITS).saturating_sub(*least));
+            }
+        }
         widths = arranged(columns, &widths, &least, limit);
+        if rows <= BLOCK && columns.iter().any(|column| column.shrink.takes_what_is_left()) {
+            give_to_waits(columns, &mut widths, &natural, limit, rows, row);
+        }
     }
     let mut first = 0;
     loop {
@@ -185,6 +286,42 @@ pub(in crate::report) fn write(
     }
 }
 
+/// Names give way in steps, so that a column may be wider than all that is in it: what is waited on has the rest.
+fn give_to_waits(
+    columns: &[Column],
+    widths: &mut [usize],
+    natural: &[usize],
+    limit: usize,
+    rows: usize,
+    row: &dyn Fn(usize) -> Vec<CellText>,
+) {
+    let wants =
+        |((column, width), natural): ((&Column, &usize), &usize)| column.shrink.takes_what_is_left() && natural > width;
+    if !columns.iter().zip(&*widths).zip(natural).any(wants) {
+        return;
+    }
+    let mut used: Vec<usize> = columns.iter().map(|column| shorten::width(column.title)).collect();
+    for at in 0..rows {
+        for (((used, cell), column), &width) in used.iter_mut().zip(row(at)).zip(columns).zip(&*widths) {
+            let shown = column.shrink.apply(&cell.text, width);
+            *used = (*used).max(shown.split(PLACE_BREAK).map(shorten::width).max().unwrap_or(0));
+        }
+    }
+    for ((width, used), column) in widths.iter_mut().zip(used).zip(columns) {
+        if column.shrink != Shrink::Never && !column.shrink.takes_what_is_left() {
+            *width = (*width).min(used);
+        }
+    }
+    let total = INDENT + GAP * columns.len().saturating_sub(1) + widths.iter().sum::<usize>();
+    let mut spare = limit.saturating_sub(total);
+    for ((width, natural), column) in widths.iter_mut().zip(natural).zip(columns) {
+        if column.shrink.takes_what_is_left() {
+            let given = natural.saturating_sub(*width).min(spare);
+            (*width, spare) = (*width + given, spare - given);
+        }
+    }
+}
+
 /// The widths that comfy-table gives the columns within `limit`: columns that cannot shrink have what
 /// they need, the others at least `least` where there is room for that, and share what functions leave.
 ///
@@ -193,7 +330,7 @@ pub(in crate::report) fn write(
 fn arranged(columns: &[Column], natural: &[usize], least: &[usize], limit: usize) -> Vec<usize> {
     /// Fills cells, and is counted.
     const FILLER: char = 'x';
-    let shrinks = |column: &Column| column.shrink != Shrink::Never;
+    let shrinks = |column: &Column| !matches!(column.shrink, Shrink::Never | Shrink::Waits);
     let gaps = INDENT + GAP * columns.len().saturating_sub(1);
     let sum = |widths: &[usize], of: &dyn Fn(&Column) -> bool| -> usize {
         columns.iter().zip(widths).filter(|(column, _)| of(column)).map(|(_, width)| width).sum()
@@ -253,12 +390,17 @@ fn write_block(
         table.set_header(columns.iter().map(|column| styled(Cell::new(column.title), Role::Dim)));
     }
     for cells in rows {
-        let shortened = cells.into_iter().zip(columns).zip(widths).map(|((cell, column), &width)| {
-            let text = column.shrink.apply(&cell.text, width);
+        let cells = || cells.iter().zip(columns).zip(widths);
+        let shown: Vec<Cow<'_, str>> =
+            cells().map(|((cell, column), &width)| column.shrink.apply(&cell.text, width)).collect();
+        let has_two_lines = shown.iter().any(|text| text.contains(PLACE_BREAK));
+        let styled = cells().zip(&shown).map(|(((cell, column), &width), shown)| {
+            let squeezed = column.shrink.squeeze(&cell.text, shown, width, has_two_lines);
+            let text = squeezed.map_or_else(|| shown.clone(), Cow::Owned);
             let role = if text.is_empty() { Role::Plain } else { cell.role };
             styled(Cell::new(text), role)
         });
-        table.add_row(shortened.collect::<Vec<_>>());
+        table.add_row(styled.collect::<Vec<_>>());
     }
     let last = columns.len().saturating_sub(1);
     for (at, (column, &width)) in columns.iter().zip(widths).enumerate() {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::analysis::answer::{Rows, SystemGoroutines};
 use crate::analysis::{Filter, GroupBy, Index, PlaceKind, Request};
+use crate::model::testing::waiting::waiting_server;
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
 use crate::model::{PStatus, Snapshot, Status, WarningCode, WatchedWaits};
 
@@ -289,4 +290,37 @@ fn ages_say_how_they_are_known() {
     let text =
         written(&snapshot, &waits, Request { rows: Rows::Groups(GroupBy::Place(PlaceKind::User)), ..request() }, true);
     assert!(text.contains("2m–3m watched"), "{text}");
+}
+
+/// What goroutines wait on has the room that nothing else wants: where there is little, all else stays as it is
+/// without.
+#[test]
+fn what_is_waited_on_stands_beside_the_state() {
+    let snapshot = waiting_server();
+    let mut without = snapshot.clone();
+    without.goroutines.iter_mut().for_each(|goroutine| goroutine.waiting_on = None);
+    for width in [60, 80, 120, 200] {
+        let shown = |snapshot: &Snapshot, request: Request| answered(&Index::new(snapshot), request, at(width));
+        let groups = shown(&snapshot, request());
+        let few = || Request {
+            ids: vec!["17-20".parse().unwrap(), "229-231".parse().unwrap(), "355-375".parse().unwrap()],
+            ..each()
+        };
+        let some = shown(&snapshot, few());
+        for (text, request) in [(&groups, request()), (&some, few())] {
+            assert!(widest(text) <= width.max(widest(&shown(&without, request))), "{text}");
+        }
+        golden(&format!("waits-{width}.txt"), &groups);
+        golden(&format!("waits-each-{width}.txt"), &some);
+        for (with, request) in [(&groups, request()), (&some, few())] {
+            let bare = shown(&without, request);
+            assert_eq!(with.lines().count(), bare.lines().count(), "{with}{bare}");
+            if width <= 80 {
+                let last = |line: &str| line.split_whitespace().last().unwrap_or_default().to_owned();
+                for (with, bare) in with.lines().zip(bare.lines()) {
+                    assert!(with == bare || last(with) == last(bare), "{with}\n{bare}");
+                }
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What goroutines wait on, and why a program does not go on: for people, and as JSON.
 
+pub(crate) mod brief;
 pub mod graph;
 pub mod json;
 pub mod table;

@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 
 use super::words;
-use crate::analysis::waits::{ById, Chain, ChainEnd, WaitRow, WaitTable, WaitedOn};
+use crate::analysis::waits::{ById, WaitRow, WaitTable};
 use crate::analysis::{Index, PlaceKind};
-use crate::report::clean::clean;
-use crate::report::place::PlaceWords;
-use crate::report::text::{CellText, Column, Role, Shrink, TextStyle, facts, table};
+use crate::report::place::{PLACE_BREAK, PlaceWords};
+use crate::report::text::{CellText, Column, Role, Shrink, TextStyle, facts, shorten, table};
 use crate::report::units::{age, count, counted};
 
 /// What cells are made from, beside their rows.
@@ -47,17 +46,27 @@ pub fn write(
         let is_wide = style.width.is_none_or(|width| width >= WIDE);
         let table = Shown { index, by_id: &by_id, is_wide };
         let has_holders = shown.iter().any(|row| !row.holders(index).is_empty());
-        let columns: Vec<(Column, MakeCell)> = [
-            (true, Column::right("waiting"), waiting as MakeCell),
-            (true, Column::left("object"), object),
-            (true, Column::shrinking("state", Shrink::Words), state),
-            (true, Column::right("longest"), longest),
-            (true, Column::shrinking("where", Shrink::Place), place),
-            (has_holders, Column::shrinking("likely holder", Shrink::Words), holder),
-        ]
-        .into_iter()
-        .filter_map(|(is_shown, column, cell)| is_shown.then_some((column, cell)))
-        .collect();
+        let has_ages = shown.iter().any(|row| row.longest_ns().is_some());
+        let columns: Vec<(bool, Column, MakeCell)> = if is_wide {
+            vec![
+                (true, Column::right("waiting"), waiting),
+                (true, Column::left("object"), object),
+                (true, Column::shrinking("state", Shrink::Words), state),
+                (has_ages, Column::right("longest"), longest),
+                (true, Column::shrinking("where", Shrink::Place), place),
+                (has_holders, Column::shrinking("likely holder", Shrink::Words), holder),
+            ]
+        } else {
+            // Two lines for each row, rather than columns of a few letters.
+            vec![
+                (true, Column::right("waiting"), waiting),
+                (true, Column::shrinking("object, where", Shrink::Lines), object_and_place),
+                (true, Column::shrinking("state, likely holder", Shrink::Lines), state_and_holder),
+                (has_ages, Column::right("longest"), longest),
+            ]
+        };
+        let columns: Vec<(Column, MakeCell)> =
+            columns.into_iter().filter_map(|(is_shown, column, cell)| is_shown.then_some((column, cell))).collect();
         let (columns, cells): (Vec<Column>, Vec<_>) = columns.into_iter().unzip();
         table::write(out, style, &columns, shown.len(), &|at| {
             let Some(row) = shown.get(at) else { return Vec::new() };
@@ -85,25 +94,12 @@ fn waiting(_: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
 }
 
 fn object(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
-    let snapshot = shown.index.snapshot();
-    CellText::plain(match &row.on {
-        WaitedOn::Object(_) => row.object(shown.index).map_or_else(String::new, |of| words::short_object(snapshot, of)),
-        WaitedOn::Alike(ids) => words::alike(row.kind, u64::try_from(ids.len()).unwrap_or(u64::MAX)),
-        WaitedOn::NilChannel => "nil channel".to_owned(),
-        WaitedOn::EmptySelect => "select without cases".to_owned(),
-        WaitedOn::Other => words::kind(row.kind).to_owned(),
-    })
+    CellText::plain(words::row_object(shown.index.snapshot(), row, words::SHORT))
 }
 
 fn state(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
-    match &row.on {
-        WaitedOn::NilChannel | WaitedOn::EmptySelect => CellText::new(Role::Bad, "forever"),
-        WaitedOn::Object(_) => CellText::plain(
-            row.object(shown.index).map_or_else(String::new, |of| words::state(shown.index.snapshot(), of)),
-        ),
-        WaitedOn::Alike(_) => CellText::new(Role::Dim, "one goroutine each"),
-        WaitedOn::Other => CellText::plain(""),
-    }
+    let text = words::row_state(shown.index.snapshot(), row);
+    CellText::new(words::row_role(row), text)
 }
 
 fn longest(_: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
@@ -115,7 +111,9 @@ fn place(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
     let goroutine = shown.index.snapshot().goroutines.get(first.example);
     let place = goroutine.map(|goroutine| shown.index.place(goroutine, PlaceKind::User));
     let words = place.and_then(|place| PlaceWords::of(&shown.index.snapshot().symbols, place));
-    let cell = |words: PlaceWords| if shown.is_wide { words.cell() } else { words.function };
+    // In little room, a function is known by its own name.
+    let short = |words: PlaceWords| shorten::function(&words.function, 0).into_owned();
+    let cell = |words: PlaceWords| if shown.is_wide { words.cell() } else { short(words) };
     let cell = words.map_or_else(|| "an unknown place".to_owned(), cell);
     CellText::plain(match row.places.len() {
         0 | 1 => cell,
@@ -123,27 +121,24 @@ fn place(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
     })
 }
 
-/// The goroutine, and what that waits for in turn.
-fn holder(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
-    let holders = row.holders(shown.index);
-    let Some(first) = holders.first() else { return CellText::plain("") };
-    let snapshot = shown.index.snapshot();
-    let mut text = match holders.len() {
-        1 => format!("{}", first.goroutine.0),
-        more => format!("{} or {} more", first.goroutine.0, more - 1),
-    };
-    if let Some(position) = shown.by_id.position(first.goroutine).filter(|_| shown.is_wide) {
-        let chain = Chain::from(shown.index, shown.by_id, position);
-        let own = snapshot.goroutines.get(position).and_then(|goroutine| words::waits(snapshot, goroutine));
-        let does = match (own, chain.end) {
-            (Some(_), ChainEnd::Cycle(_)) => "waits in a cycle".to_owned(),
-            (Some(does), _) => does,
-            (None, _) => snapshot
-                .goroutines
-                .get(position)
-                .map_or_else(String::new, |goroutine| format!("is {}", clean(shown.index.state_text(goroutine)))),
-        };
-        text.push_str(&format!(": {does}"));
+/// The object, and below it where goroutines wait.
+fn object_and_place(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
+    below(object(shown, row), &place(shown, row).text)
+}
+
+/// The state of the object, and below it who probably holds it.
+fn state_and_holder(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
+    let holder = words::row_holder(shown.index, shown.by_id, row, true);
+    below(state(shown, row), &holder.map_or_else(String::new, |holder| format!("likely {holder}")))
+}
+
+fn below(first: CellText, second: &str) -> CellText {
+    if second.is_empty() {
+        return first;
     }
-    CellText::plain(text)
+    CellText::new(first.role, format!("{}{PLACE_BREAK}  {second}", first.text))
+}
+
+fn holder(shown: &Shown<'_, '_, '_>, row: &WaitRow) -> CellText {
+    CellText::plain(words::row_holder(shown.index, shown.by_id, row, shown.is_wide).unwrap_or_default())
 }

@@ -1,14 +1,17 @@
 //! What goroutines wait on, in words. Everything is cleaned.
 
-use crate::analysis::waits::WaitTable;
+use super::brief;
+use crate::addr::Arch;
+use crate::analysis::Index;
+use crate::analysis::waits::{ById, Chain, ChainEnd, Shared, WaitRow, WaitTable, WaitedOn};
 use crate::model::Goroutine;
 use crate::model::{
-    Channel, ChannelTimer, DescriptorDetails, Direction, LockOperation, MutexState, ObjectState, Snapshot, TimerSource,
-    Wait, WaitKind, WaitObject, WaitUnknown,
+    Channel, ChannelTimer, DescriptorDetails, Direction, LockOperation, MutexState, ObjectState, Outside, Snapshot,
+    TimerSource, Wait, WaitKind, WaitObject, WaitUnknown,
 };
 use crate::report::clean::clean;
 use crate::report::descriptors;
-use crate::report::text::shorten;
+use crate::report::text::{Role, shorten};
 use crate::report::units::{age, count, counted};
 
 /// The program, how many goroutines it has, and how many of those in the table wait.
@@ -24,14 +27,15 @@ pub(crate) fn object(snapshot: &Snapshot, object: &WaitObject) -> String {
     named(snapshot, object, usize::MAX)
 }
 
+/// Columns of the name of a type or of a peer in a table.
+pub(crate) const SHORT: usize = 20;
+
 /// The same in a table, where names of types and files are cut.
 pub(crate) fn short_object(snapshot: &Snapshot, object: &WaitObject) -> String {
-    /// Columns of a type.
-    const ROOM: usize = 20;
-    named(snapshot, object, ROOM)
+    named(snapshot, object, SHORT)
 }
 
-fn named(snapshot: &Snapshot, object: &WaitObject, room: usize) -> String {
+pub(crate) fn named(snapshot: &Snapshot, object: &WaitObject, room: usize) -> String {
     let addr = object.addr;
     match &object.state {
         ObjectState::Channel(channel) => {
@@ -50,7 +54,7 @@ fn named(snapshot: &Snapshot, object: &WaitObject, room: usize) -> String {
 }
 
 /// `chan int`; `chan` where the element's type is not known.
-fn channel_type(snapshot: &Snapshot, channel: &Channel) -> String {
+pub(crate) fn channel_type(snapshot: &Snapshot, channel: &Channel) -> String {
     match channel.element_type {
         Some(name) => format!("chan {}", clean(snapshot.symbols.str(name))),
         None => "chan".to_owned(),
@@ -79,11 +83,90 @@ pub(crate) fn alike(kind: WaitKind, many: u64) -> String {
     counted(many, one, several)
 }
 
+/// What a row of the table of waits is about; names of types and peers within `room` columns.
+pub(crate) fn row_object(snapshot: &Snapshot, row: &WaitRow, room: usize) -> String {
+    match &row.on {
+        WaitedOn::Object(id) => {
+            snapshot.waits.object(*id).map_or_else(String::new, |object| named(snapshot, object, room))
+        }
+        WaitedOn::Alike(ids) => alike(row.kind, u64::try_from(ids.len()).unwrap_or(u64::MAX)),
+        WaitedOn::NilChannel => "nil channel".to_owned(),
+        WaitedOn::EmptySelect => "select without cases".to_owned(),
+        WaitedOn::Other => kind(row.kind).to_owned(),
+    }
+}
+
+/// The state of that: of several objects, what they have in common.
+pub(crate) fn row_state(snapshot: &Snapshot, row: &WaitRow) -> String {
+    row_state_parts(snapshot, row).join(", ")
+}
+
+/// The same in parts.
+pub(crate) fn row_state_parts(snapshot: &Snapshot, row: &WaitRow) -> Vec<String> {
+    match &row.on {
+        WaitedOn::NilChannel | WaitedOn::EmptySelect => vec!["forever".to_owned()],
+        WaitedOn::Object(id) => {
+            snapshot.waits.object(*id).map_or_else(Vec::new, |object| state_parts(snapshot, object))
+        }
+        WaitedOn::Alike(_) => {
+            let shared = Shared::of(snapshot, row.goroutines.iter());
+            let words = shared.and_then(|shared| brief::shared(snapshot, &shared).into_iter().next());
+            vec![words.unwrap_or_else(|| "one goroutine each".to_owned())]
+        }
+        WaitedOn::Other => Vec::new(),
+    }
+}
+
+/// How that is to look.
+pub(crate) fn row_role(row: &WaitRow) -> Role {
+    match row.on {
+        WaitedOn::NilChannel | WaitedOn::EmptySelect => Role::Bad,
+        WaitedOn::Alike(_) => Role::Dim,
+        WaitedOn::Object(_) | WaitedOn::Other => Role::Plain,
+    }
+}
+
+/// The goroutine that probably holds the object of a row; `with_wait` adds what that waits for in turn.
+pub(crate) fn row_holder(index: &Index<'_>, by_id: &ById, row: &WaitRow, with_wait: bool) -> Option<String> {
+    let holders = row.holders(index);
+    let first = holders.first()?;
+    let mut text = match holders.len() {
+        1 => format!("{}", first.goroutine.0),
+        2 => format!("{} or another", first.goroutine.0),
+        more => format!("{} or {} others", first.goroutine.0, more - 1),
+    };
+    if let Some(position) = by_id.position(first.goroutine).filter(|_| with_wait) {
+        text.push_str(&format!(": {}", does(index, by_id, position)));
+    }
+    Some(text)
+}
+
+/// What the goroutine at `position` does, as a part of a sentence: what it waits for, or its state.
+pub(crate) fn does(index: &Index<'_>, by_id: &ById, position: usize) -> String {
+    let snapshot = index.snapshot();
+    let Some(goroutine) = snapshot.goroutines.get(position) else { return String::new() };
+    match (waits(snapshot, goroutine), Chain::from(index, by_id, position).end) {
+        (Some(_), ChainEnd::Cycle(_)) => "waits in a cycle".to_owned(),
+        (Some(does), _) => does,
+        (None, _) => format!("is {}", clean(index.state_text(goroutine))),
+    }
+}
+
 /// The state of an object: `3/10, 4 senders`, `locked, 211 wait`.
 pub(crate) fn state(snapshot: &Snapshot, object: &WaitObject) -> String {
+    state_parts(snapshot, object).join(", ")
+}
+
+/// The same in parts.
+pub(crate) fn state_parts(snapshot: &Snapshot, object: &WaitObject) -> Vec<String> {
     let mut parts = Vec::new();
     match &object.state {
-        ObjectState::Channel(channel) => channel_state(snapshot, channel, &mut parts),
+        ObjectState::Channel(channel) => {
+            if channel.capacity == 0 && channel.timer.is_none() {
+                parts.push("unbuffered".to_owned());
+            }
+            parts.extend(channel_parts(snapshot, channel));
+        }
         ObjectState::Mutex(mutex) => mutex_state(*mutex, &mut parts),
         ObjectState::RwMutex(mutex) => {
             if mutex.readers > 0 {
@@ -121,14 +204,17 @@ pub(crate) fn state(snapshot: &Snapshot, object: &WaitObject) -> String {
         }
         ObjectState::Descriptor { .. } => {}
     }
-    parts.join(", ")
+    parts
 }
 
-fn channel_state(snapshot: &Snapshot, channel: &Channel, parts: &mut Vec<String>) {
-    parts.push(match channel.capacity {
-        0 => "unbuffered".to_owned(),
-        capacity => format!("{}/{}", count(channel.length), count(capacity)),
-    });
+/// The state of a channel: how full it is, who waits, and when its timer fires. Nothing of one without a buffer
+/// that is seen to be waited on.
+pub(crate) fn channel_parts(snapshot: &Snapshot, channel: &Channel) -> Vec<String> {
+    // Of a timer's channel, that is what it is about.
+    let mut parts: Vec<String> = channel.timer.map(|timer| fires(snapshot, timer)).into_iter().collect();
+    if channel.capacity > 0 && channel.timer.is_none() {
+        parts.push(format!("{}/{}", count(channel.length), count(channel.capacity)));
+    }
     for (number, one, many) in [(channel.senders, "sender", "senders"), (channel.receivers, "receiver", "receivers")] {
         if let Some(number) = number.filter(|number| *number > 0) {
             parts.push(counted(number, one, many));
@@ -137,11 +223,11 @@ fn channel_state(snapshot: &Snapshot, channel: &Channel, parts: &mut Vec<String>
     if channel.closed {
         parts.push("closed".to_owned());
     }
-    parts.extend(channel.timer.map(|timer| fires(snapshot, timer)));
+    parts
 }
 
 /// When a timer fires: `timer in 3s`, `context ends in 2m`.
-fn fires(snapshot: &Snapshot, timer: ChannelTimer) -> String {
+pub(crate) fn fires(snapshot: &Snapshot, timer: ChannelTimer) -> String {
     let what = match (timer.source, timer.period_ns) {
         (TimerSource::Context, _) => "context ends",
         (TimerSource::Time, 0) => "timer fires",
@@ -170,14 +256,15 @@ fn mutex_state(mutex: MutexState, parts: &mut Vec<String>) {
 pub(crate) fn waits(snapshot: &Snapshot, goroutine: &Goroutine) -> Option<String> {
     let wait = snapshot.waiting_on(goroutine)?;
     Some(match (wait, snapshot.not_in_go.get(goroutine.addr)) {
-        (Wait::Syscall | Wait::C, Some(outside)) => {
-            format!(
-                "is in {}",
-                descriptors::outside(outside, snapshot.arch(), &snapshot.descriptors, &snapshot.symbols)
-            )
-        }
+        (Wait::Syscall | Wait::C, Some(known)) => format!("is in {}", outside(snapshot, known)),
         _ => waits_for(snapshot, wait),
     })
+}
+
+/// What a goroutine does in a system call or in C.
+pub(crate) fn outside(snapshot: &Snapshot, outside: &Outside) -> String {
+    let arch = if snapshot.target.arch == Arch::Arm64.name() { Arch::Arm64 } else { Arch::Amd64 };
+    descriptors::outside(outside, arch, &snapshot.descriptors, &snapshot.symbols)
 }
 
 fn waits_for(snapshot: &Snapshot, wait: &Wait) -> String {

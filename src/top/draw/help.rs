@@ -19,6 +19,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ("TREND", "the latest refreshes, the newest to the right"),
     ("WAIT", "blocked for so long at least; of a group, the longest"),
     ("≥", "watched: gospy has found it so for so long, and it has not run in between"),
+    ("WAITS ON", "what nearly all of a group wait on, or one goroutine; of them: not all"),
+    ("HOLDER", "likely: the lock's address is on its stack, and it does not wait for it"),
     ("SCHEDS", "times that a P picked a goroutine"),
 ];
 

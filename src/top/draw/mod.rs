@@ -23,7 +23,7 @@ use super::piece::{Piece, Tone, piece};
 use super::state::{Page, State};
 use super::tab::Tab;
 use crate::report::text::shorten;
-use crate::report::units::count;
+use crate::report::units::{count, counted};
 use text::{Part, part, parts, pieces_width};
 
 /// Columns for the name of what is open.
@@ -72,11 +72,15 @@ fn body(buffer: &mut Buffer, state: &State, theme: Theme) {
     match (state.page(), state.tab()) {
         (None, Tab::Groups) => put(buffer, layout.heads, &[lists.group_heads()]),
         (None, Tab::Goroutines) => put(buffer, layout.heads, &[lists.goroutine_heads()]),
+        (None, Tab::Waits) => put(buffer, layout.heads, &[lists.wait_heads()]),
         _ => {}
     }
     if state.rows().is_empty() {
         let nothing = state.view().map_or(&[][..], |view| &view.nothing);
         let lines: Vec<Line<'_>> = match (state.tab(), nothing) {
+            (Tab::Waits, []) => {
+                vec![text::line(&[piece(Tone::Dim, "no goroutine waits")], room, theme)]
+            }
             (Tab::Findings, _) => {
                 vec![text::line(&[piece(Tone::Dim, "no findings now")], room, theme)]
             }
@@ -120,16 +124,23 @@ fn wrapped(sentence: &str, room: usize, theme: Theme) -> Vec<Line<'static>> {
 fn tabs(state: &State, room: usize) -> Vec<Piece> {
     let full = match state.page() {
         Some(_) => trail(state, room),
-        None => tab_pieces(state, true),
+        None => tab_pieces(state, true, "  "),
     };
     let right = |left: &[Piece]| parts(shown(state), " · ", room.saturating_sub(pieces_width(left) + 2));
     let fits = |left: &[Piece], right: &[Piece]| pieces_width(left) + 2 + pieces_width(right) <= room;
     let mut left = full;
     let mut shown = right(&left);
-    // A filter has to be seen, and names of views are known by their numbers.
-    let has_filter = state.settings().selection.filter.is_some();
-    if state.page().is_none() && !fits(&left, &shown) && (has_filter || room < 60 || pieces_width(&left) > room) {
-        left = tab_pieces(state, false);
+    // All of it, and what has to be seen: how many there are of what, and a filter.
+    let all = parts(self::shown(state), " · ", usize::MAX);
+    let needed: Vec<Part> = self::shown(state).into_iter().filter(|part| part.rank <= 1).collect();
+    let needed = parts(needed, " · ", usize::MAX);
+    if state.page().is_none() && !fits(&left, &all) {
+        left = tab_pieces(state, true, " ");
+        shown = right(&left);
+    }
+    // Names of views are known by their numbers.
+    if state.page().is_none() && !fits(&left, &needed) {
+        left = tab_pieces(state, false, "  ");
         shown = right(&left);
     }
     let used = pieces_width(&left);
@@ -141,13 +152,13 @@ fn tabs(state: &State, room: usize) -> Vec<Piece> {
     left
 }
 
-fn tab_pieces(state: &State, names: bool) -> Vec<Piece> {
+fn tab_pieces(state: &State, names: bool, between: &'static str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let found = state.view().map_or(0, |view| view.observed.findings().len());
     let leaked = state.leaks().found.as_ref().map_or(0, |(leaks, _)| leaks.total);
     for &(tab, name) in state.tabs() {
         if !pieces.is_empty() {
-            pieces.push(piece(Tone::Plain, "  "));
+            pieces.push(piece(Tone::Plain, between));
         }
         let number = tab.number();
         let (tone, name) = match tab {
@@ -171,7 +182,9 @@ fn trail(state: &State, room: usize) -> Vec<Piece> {
     let tab = Tab::ALL.iter().find(|(tab, _)| *tab == state.tab()).map_or("", |(_, name)| name);
     let most = room.saturating_sub(text::width(tab) + 3).min(TRAIL);
     let name = match state.page() {
-        Some(Page::Group { key, name }) if matches!(key.what, What::Label(_) | What::NoLabel) => name.clone(),
+        Some(Page::Group { key, name }) if matches!(key.what, What::Label(_) | What::NoLabel | What::On(_)) => {
+            name.clone()
+        }
         Some(Page::Group { name, .. }) => {
             let function = name.split("  ").next().unwrap_or(name);
             shorten::function_at_any_cost(function, most).into_owned()
@@ -183,6 +196,7 @@ fn trail(state: &State, room: usize) -> Vec<Piece> {
             let function = place.map_or("an unknown place", |place| place.function.as_str());
             shorten::function_at_any_cost(function, most).into_owned()
         }
+        Some(Page::Wait { name, .. }) => name.clone(),
         Some(Page::Finding(code)) => (*code).to_owned(),
         None => String::new(),
     };
@@ -203,12 +217,17 @@ fn shown(state: &State) -> Vec<Part> {
             all.push(part(1, [piece(Tone::Plain, text)]));
         }
         (None, Tab::Goroutines) => all.push(part(1, [piece(Tone::Plain, number(view.positions.len()))])),
+        (None, Tab::Waits) => {
+            let objects = view.waited.as_ref().map_or(0, |waited| waited.objects());
+            let objects = counted(u64::try_from(objects).unwrap_or(u64::MAX), "object", "objects");
+            all.push(part(1, [piece(Tone::Plain, objects)]));
+        }
         (None, Tab::States | Tab::Scheduler | Tab::Leaks | Tab::Findings) => {}
     }
     // Which goroutines the rest of the screen is about.
     let is_selected = match state.page() {
-        Some(page) => matches!(page, Page::Group { .. }),
-        None => matches!(state.tab(), Tab::Groups | Tab::Goroutines),
+        Some(page) => matches!(page, Page::Group { .. } | Page::Wait { .. }),
+        None => matches!(state.tab(), Tab::Groups | Tab::Goroutines | Tab::Waits),
     };
     if let Some((filter, _)) = &selection.filter {
         let filter = crate::report::clean::clean(filter);

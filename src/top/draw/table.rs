@@ -43,6 +43,11 @@ pub(super) fn fit<C: Copy>(mut columns: Vec<Column<C>>, room: usize, least: usiz
 }
 
 impl<C: Copy + PartialEq> Fitted<C> {
+    /// Whether there is room for a column.
+    pub(super) fn has(&self, kind: C) -> bool {
+        self.columns.iter().any(|column| column.kind == kind)
+    }
+
     /// The heads; the one that is sorted by has an arrow.
     pub(super) fn heads(
         &self,

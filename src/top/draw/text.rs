@@ -10,12 +10,16 @@ use super::Theme;
 use crate::report::clean::clean;
 use crate::report::place::PlaceWords;
 use crate::report::text::shorten;
+use crate::report::waits::brief;
 use crate::top::piece::{Piece, Tone, piece};
 
 /// Names longer than this, in bytes, are not shortened at places that make sense but simply cut.
 const LONG_NAME: usize = 2_048;
 /// Columns of a function's name that are worth showing beside its place.
 const LEAST_NAME: usize = 4;
+
+/// What stands between a place and what is waited on there.
+const BETWEEN: &str = " · ";
 
 /// Columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
@@ -52,6 +56,11 @@ pub(super) fn cut(text: &str, room: usize) -> Cow<'_, str> {
 /// A place within `room` columns. File and line stay, since they say where to look: what the function calls
 /// goes first, then the path of the function, then the function; directories of the file have what is left.
 pub(super) fn function_and_place(place: &PlaceWords, room: usize) -> Vec<Piece> {
+    function_place_and_waits(place, &[], room)
+}
+
+/// The same, with as much of what is waited on as fits; only the directories of the file give way to that.
+pub(super) fn function_place_and_waits(place: &PlaceWords, on: &[String], room: usize) -> Vec<Piece> {
     let (function, source) = (place.function.as_str(), place.source.as_str());
     if function.len() > LONG_NAME || source.len() > LONG_NAME {
         return vec![piece(Tone::Plain, cut(function, room))];
@@ -79,9 +88,14 @@ pub(super) fn function_and_place(place: &PlaceWords, room: usize) -> Vec<Piece> 
     left = left.saturating_sub(width(&remarks));
     let function = shorten::function_at_any_cost(function, (own + left).min(room)).into_owned();
     left = (own + left).saturating_sub(width(&function));
+    let on = brief::fitted(on, left.saturating_sub(width(BETWEEN)));
+    left = left.saturating_sub(on.as_ref().map_or(0, |on| width(on) + width(BETWEEN)));
     let mut pieces = vec![piece(Tone::Plain, function), piece(Tone::Dim, remarks)];
     if file_room > 0 {
         pieces.push(piece(Tone::Dim, format!("  {}", shorten::path(source, left + file))));
+    }
+    if let Some(on) = on {
+        pieces.extend([piece(Tone::Dim, BETWEEN), piece(Tone::Plain, on)]);
     }
     pieces.retain(|piece| !piece.text.is_empty());
     pieces

@@ -11,6 +11,7 @@ use crate::top::keys::{self, Action, BINDINGS};
 use crate::top::order::{GOROUTINE_SORTS, GROUP_SORTS, GroupSort, Order, neighbour};
 use crate::top::prompt::{Answer, Prompt};
 use crate::top::tab::Tab;
+use crate::top::waited::WAIT_SORTS;
 
 impl State {
     pub(super) fn key(&mut self, key: &KeyEvent, effects: &mut Vec<Effect>) {
@@ -91,6 +92,7 @@ impl State {
             Action::Invert => {
                 let selection = &mut self.settings.selection;
                 match self.tab {
+                    Tab::Waits => self.wait_order.reverse = !self.wait_order.reverse,
                     Tab::Goroutines => selection.goroutine_order.reverse = !selection.goroutine_order.reverse,
                     _ => selection.group_order.reverse = !selection.group_order.reverse,
                 }
@@ -168,6 +170,7 @@ impl State {
                 let order = &mut selection.goroutine_order;
                 order.key = neighbour(GOROUTINE_SORTS, order.key, right);
             }
+            Tab::Waits => self.wait_order.key = neighbour(WAIT_SORTS, self.wait_order.key, right),
             Tab::States | Tab::Scheduler | Tab::Leaks | Tab::Findings => {}
         }
         self.arrange();

@@ -15,6 +15,7 @@ mod reading;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod wait_pages;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use super::prompt::Prompt;
 use super::tab::Tab;
 use super::view::{Memory, View};
 use crate::analysis::Index;
+use crate::analysis::waits::WaitSort;
 use crate::report::resources::limits;
 use crate::sampling::Pacer;
 
@@ -61,6 +63,7 @@ pub struct State {
     prompt: Option<Prompt>,
     notice: Option<(String, Duration)>,
     order_before_mark: Option<Order<GroupSort>>,
+    wait_order: Order<WaitSort>,
     refreshes: u64,
     /// How often another program, or another run of it, took the place of the one before.
     restarts: u64,
@@ -96,6 +99,7 @@ impl State {
             prompt: None,
             notice: None,
             order_before_mark: None,
+            wait_order: Order::by(WaitSort::Waiting),
             refreshes: 0,
             restarts: 0,
             reading_since: None,
@@ -143,6 +147,8 @@ impl State {
             match (self.tab, self.pages.is_empty()) {
                 (Tab::Groups, true) => view.sort_groups(selection, &self.memory),
                 (Tab::Goroutines, true) => view.sort_goroutines(selection),
+                // Its pages need it too.
+                (Tab::Waits, _) => view.sort_waits(self.wait_order),
                 _ => {}
             }
         }
@@ -164,7 +170,7 @@ impl State {
             Some(prompt) if prompt.error().is_some() => PROMPT_LINES,
             _ => 1,
         };
-        let has_heads = self.pages.is_empty() && matches!(self.tab, Tab::Groups | Tab::Goroutines);
+        let has_heads = self.pages.is_empty() && matches!(self.tab, Tab::Groups | Tab::Goroutines | Tab::Waits);
         Layout::new(self.size.0, self.size.1, has_heads, footer, self.more_header_lines())
     }
 
@@ -206,6 +212,12 @@ impl State {
     #[must_use]
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The order of what is waited on.
+    #[must_use]
+    pub fn wait_order(&self) -> Order<WaitSort> {
+        self.wait_order
     }
 
     /// The rows of what is open.

@@ -3,6 +3,7 @@
 use crate::model::Goid;
 use crate::top::grouping::Key;
 use crate::top::piece::Piece;
+use crate::top::waited::WaitKey;
 
 /// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,13 @@ pub enum Page {
     },
     /// A goroutine.
     Goroutine(Goid),
+    /// What is waited on.
+    Wait {
+        /// Which.
+        key: WaitKey,
+        /// Its name, as the target has it.
+        name: String,
+    },
     /// Leaked goroutines, by the lowest id of them.
     Leak(u64),
     /// A finding, by its code.

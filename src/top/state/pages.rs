@@ -9,6 +9,7 @@ use super::State;
 use super::fold::{self, Part, fold};
 use super::page::{Line, Page};
 use super::rows::Row;
+use super::wait_pages::waits_lines;
 use crate::analysis::age::why_unknown;
 use crate::analysis::labels::LabelTally;
 use crate::analysis::series::history::SAMPLES;
@@ -22,6 +23,7 @@ use crate::report::labels;
 use crate::report::place::PlaceWords;
 use crate::report::text::shorten::width;
 use crate::report::units::{age, bytes, count, counted};
+use crate::report::waits::{brief, words};
 use crate::top::grouping::{Group, Key, What};
 use crate::top::piece::{Piece, Tone, piece, tone_of, wrapped};
 use crate::top::tab::Tab;
@@ -53,6 +55,10 @@ impl State {
             Row::Goroutine(at) => snapshot.goroutines.get(at).map(|goroutine| Page::Goroutine(goroutine.id)),
             Row::Processor(at) => snapshot.processors.get(at).and_then(|p| p.running).map(Page::Goroutine),
             Row::Thread(at) => snapshot.threads.get(at).and_then(|m| m.goroutine).map(Page::Goroutine),
+            Row::Wait(at) => view.waited.as_ref().and_then(|waited| {
+                let key = waited.key(at)?;
+                Some(Page::Wait { key, name: words::row_object(snapshot, waited.row(at)?, usize::MAX) })
+            }),
             Row::Finding(at) => view.observed.findings().get(at).map(|found| Page::Finding(found.finding.code())),
             Row::Line(at) => self.lines.get(at).and_then(|line| line.link).map(Page::Goroutine),
             Row::Leak(at) => {
@@ -104,6 +110,7 @@ impl State {
         let (made, gone) = match &page {
             Page::Group { key, name } => (self.group_lines(*key), format!("no goroutine is at {name} now")),
             Page::Goroutine(id) => (self.goroutine_lines(*id), format!("goroutine {} is not there any more", id.0)),
+            Page::Wait { key, name } => (self.wait_lines(*key), format!("no goroutine waits on {name} now")),
             Page::Leak(lowest) => (self.leak_lines(*lowest), "these goroutines are not leaked any more".to_owned()),
             Page::Finding(code) => (self.finding_lines(code), format!("{code}: of no goroutine any more")),
         };
@@ -134,6 +141,11 @@ impl State {
             format!("{}: {}", counted(group.count, "goroutine", "goroutines"), states(&index, group)),
         ));
         lines.push(line(self.change_pieces(group)));
+        if let Some(shared) = group.details.waits_on(snapshot, &group.key) {
+            let parts = brief::shared(snapshot, shared);
+            let text = brief::fitted(&parts, columns.saturating_sub(9));
+            lines.extend(text.map(|text| fact("Wait on", text)));
+        }
         if let Some((ns, watched)) = group.details.longest {
             let how = if watched { "watched by gospy" } else { "from GC timestamps" };
             lines.push(fact("Blocked", format!("≥ {} the longest, {how}", age(ns))));
@@ -216,6 +228,7 @@ impl State {
             let why = index.reason(goroutine).unwrap_or("for a reason that the runtime does not name");
             lines.push(fact("Waits", why));
         }
+        lines.extend(waits_lines(&index, goroutine, columns.saturating_sub(9)));
         match index.age(goroutine) {
             Some(known) => {
                 let how = match known.source {
@@ -294,6 +307,11 @@ pub(super) fn group_name(index: &Index<'_>, by: &GroupBy, group: &Group) -> Stri
     match group.key.what {
         What::Label(value) => symbols.str(value).to_owned(),
         What::NoLabel => "no such label".to_owned(),
+        What::On(on) => {
+            let example = index.snapshot().goroutines.get(group.example);
+            let parts = example.map(|example| brief::on(index.snapshot(), on, example, group.count, usize::MAX));
+            parts.and_then(|parts| parts.into_iter().next()).unwrap_or_default()
+        }
         What::Nowhere | What::State => "an unknown place".to_owned(),
         What::At(_) | What::StartedIn(_) | What::Lines(_) | What::Stack(_) => {
             let goroutine = index.snapshot().goroutines.get(group.example);

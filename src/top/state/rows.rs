@@ -8,6 +8,7 @@ use crate::model::{Goid, Status, WaitReasonId};
 use crate::top::grouping::Key;
 use crate::top::tab::Tab;
 use crate::top::view::Total;
+use crate::top::waited::WaitKey;
 
 /// A part of a page with columns of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub enum Row {
     Processor(usize),
     /// An M, by its position in the snapshot.
     Thread(usize),
+    /// What is waited on, by its number in the view.
+    Wait(usize),
     /// A finding, by its position in the view.
     Finding(usize),
     /// A group of leaked goroutines, by its number.
@@ -74,6 +77,8 @@ pub enum Identity {
     Processor(i32),
     /// An M, by its id.
     Thread(i64),
+    /// What is waited on.
+    Wait(WaitKey),
     /// A finding, by its code.
     Finding(&'static str),
     /// Leaked goroutines, by the lowest id of them.
@@ -96,6 +101,7 @@ impl State {
             Row::Processor(at) => Identity::Processor(snapshot.processors.get(at)?.id),
             Row::Thread(at) => Identity::Thread(snapshot.threads.get(at)?.id),
             Row::Finding(at) => Identity::Finding(view.observed.findings().get(at)?.finding.code()),
+            Row::Wait(at) => Identity::Wait(view.waited.as_ref()?.key(at)?),
             Row::Leak(at) => Identity::Leak(*self.leaks.found.as_ref()?.0.groups.get(at)?.ids.first()?),
             Row::Line(at) => Identity::Line(at),
             Row::Total(Total::All) | Row::Head(_) => return None,
@@ -110,6 +116,7 @@ impl State {
                 let lines = (0..self.lines.len()).map(Row::Line);
                 let members = match page {
                     Page::Group { key, .. } => self.members(*key),
+                    Page::Wait { key, .. } => self.waiting(*key),
                     Page::Leak(lowest) => self.leaked(*lowest),
                     Page::Finding(code) => self.named(code),
                     Page::Goroutine(_) => Vec::new(),
@@ -154,6 +161,10 @@ impl State {
                 let threads = (0..snapshot.threads.len()).map(Row::Thread);
                 processors.chain([Row::Head(Section::Threads)]).chain(threads).collect()
             }
+            Tab::Waits => {
+                let rows = view.waited.as_ref().map_or(&[][..], |waited| waited.rows());
+                rows.iter().map(|&at| Row::Wait(at)).collect()
+            }
             Tab::Leaks => self.leak_rows(),
             Tab::Findings => {
                 let findings = (0..view.observed.findings().len()).map(Row::Finding);
@@ -184,9 +195,24 @@ impl State {
             .copied()
             .filter(|&at| goroutines.get(at).is_some_and(|goroutine| index.key(&mut keys, goroutine) == key))
             .collect();
+        self.sort_members(&mut members);
+        members
+    }
+
+    /// Positions of the goroutines that wait on something and match the filter, likewise.
+    fn waiting(&self, key: WaitKey) -> Vec<usize> {
+        let Some(view) = &self.view else { return Vec::new() };
+        let row = view.waited.as_ref().and_then(|waited| waited.find(key));
+        let mut members = row.map_or_else(Vec::new, |row| row.goroutines.clone());
+        self.sort_members(&mut members);
+        members
+    }
+
+    fn sort_members(&self, members: &mut [usize]) {
+        let Some(index) = self.index() else { return };
+        let selection = &self.settings.selection;
         let order = selection.goroutine_order;
         let sort = crate::analysis::Sort { key: order.key, reverse: order.reverse };
-        sort.goroutines(&index, selection.grouping.place(), &mut members);
-        members
+        sort.goroutines(&index, selection.grouping.place(), members);
     }
 }

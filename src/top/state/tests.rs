@@ -307,6 +307,8 @@ fn views_sorting_and_grouping() {
     script.keys("bb");
     assert_eq!(script.groups(), ["main.main"]);
     script.keys("b");
+    assert_eq!(script.state.settings().selection.grouping, GroupBy::Object);
+    script.keys("b");
     assert_eq!(script.state.settings().selection.grouping, GroupBy::Place(PlaceKind::User));
 }
 
@@ -385,7 +387,8 @@ fn trends_are_there_in_every_grouping() {
         let group = &script.state.view().unwrap().groups[0];
         assert_eq!(script.state.memory().groups.change(group.key), Some(43));
         assert_eq!(script.state.memory().groups.rate(group.key).map(f64::round), Some(5.0));
-        script.keys("b");
+        // What they wait on is not followed, and does not disturb the others.
+        script.keys("bb");
     }
     // They go on from there, and another filter is about others.
     script.keys("b").seconds(8..9);
@@ -513,4 +516,60 @@ fn leaks_are_looked_for_by_a_key() {
     script.apply(Event::SourceEnd(SourceEnd::Ended("gone".to_owned())));
     script.keys("L");
     assert!(searches(&script).is_empty() && script.state.notice().is_some_and(|text| text.contains("has ended")));
+}
+
+/// The view of what is waited on: its rows lead to the goroutines, and stay selected by what they are about.
+#[test]
+fn what_is_waited_on_leads_to_who_waits() {
+    use crate::model::testing::waiting::waiting_server;
+    use crate::top::waited::WaitKey;
+    let mut script = Script::new(settings());
+    script.take(waiting_server(), Duration::ZERO).keys(&Tab::Waits.number().to_string());
+    let keys = |script: &Script| -> Vec<Identity> {
+        script.state.rows().iter().filter_map(|row| script.state.identity(row)).collect()
+    };
+    let all = keys(&script);
+    let Some(Identity::Wait(WaitKey::Object(lock))) = all.first() else { panic!("{all:?}") };
+    assert_eq!(all.len(), script.state.rows().len());
+    script.keys("jj");
+    let selected = script.state.cursor().selected;
+    assert_eq!(selected, all.get(2).copied());
+    // In another order, and in the next refresh.
+    script.keys("I");
+    assert_eq!(script.state.cursor().selected, selected);
+    assert!(script.state.cursor().at > 2, "{:?}", script.state.cursor());
+    script.keys("I").take(waiting_server(), Duration::ZERO);
+    assert_eq!((script.state.cursor().selected, script.state.cursor().at), (selected, 2));
+    // The lock, and the goroutines that wait for it.
+    script.keys("g\n");
+    let members = |script: &Script| script.state.rows().iter().filter(|row| matches!(row, Row::Goroutine(_))).count();
+    assert_eq!(members(&script), 211);
+    let Some(Page::Wait { key, name }) = script.state.page() else { panic!("{:?}", script.state.page()) };
+    assert_eq!((*key, name.as_str()), (WaitKey::Object(*lock), format!("Mutex {lock}").as_str()));
+    script.keys("/id<=20\n");
+    assert_eq!(members(&script), 3);
+    let clear = || Event::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL));
+    script.keys("/").apply(clear()).keys("id>1000\n");
+    let first: String = script.state.lines()[0].pieces.iter().map(|piece| piece.text.as_str()).collect();
+    assert_eq!((members(&script), first), (0, format!("no goroutine waits on Mutex {lock} now")));
+    // Its likely holder is a line that leads to that.
+    script.keys("/").apply(clear()).keys("\n");
+    let at = script.state.lines().iter().position(|line| line.link == Some(Goid(17))).expect("a line leads to it");
+    for _ in 0..at {
+        script.keys("j");
+    }
+    script.keys("\n");
+    assert_eq!(script.state.page(), Some(&Page::Goroutine(Goid(17))));
+    script.press(KeyCode::Esc).press(KeyCode::Esc);
+    assert_eq!((script.state.page(), script.state.tab()), (None, Tab::Waits));
+    // By address, whatever has none last; then by age.
+    script.keys(">>");
+    let objects: Vec<u64> = keys(&script)
+        .iter()
+        .filter_map(|key| match key {
+            Identity::Wait(WaitKey::Object(addr)) => Some(addr.0),
+            _ => None,
+        })
+        .collect();
+    assert!(objects.is_sorted() && objects.len() > 4, "{objects:x?}");
 }

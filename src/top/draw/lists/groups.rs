@@ -6,11 +6,13 @@ use ratatui::text::Line;
 
 use super::super::table::{Fitted, fit};
 use super::super::text::{function_and_place, pieces_width};
-use super::{Lists, STATE, WIDE, column, least, state_tone, wait};
+use super::{Lists, STATE, VERY_WIDE, WIDE, column, has_waits, least_beside, on_width, state_tone, wait, waits_on};
 use crate::analysis::GroupBy;
+use crate::analysis::group::On;
 use crate::model::Goroutine;
 use crate::report::place::PlaceWords;
 use crate::report::text::shorten;
+use crate::report::waits::{brief, words};
 use crate::top::grouping::{Group, What};
 use crate::top::order::GroupSort;
 use crate::top::piece::{Piece, Tone, piece, tone_of};
@@ -25,6 +27,7 @@ pub(super) enum GroupColumn {
     Sorted(GroupSort),
     Trend,
     States,
+    On,
 }
 
 impl Lists<'_> {
@@ -36,6 +39,7 @@ impl Lists<'_> {
             GroupBy::Start => "STARTED IN",
             GroupBy::Creator => "CREATED BY",
             GroupBy::Label(_) => "LABEL",
+            GroupBy::Object => "WAITS ON",
             GroupBy::Place(_) | GroupBy::State | GroupBy::Reason => "PLACE",
         };
         let sorted = Some((GroupColumn::Sorted(order.key), order.reverse));
@@ -67,23 +71,48 @@ impl Lists<'_> {
                 let tone = group.details.states.first().map_or(Tone::Plain, |&(status, ..)| state_tone(status));
                 vec![piece(tone, states(&self.index, group))]
             }
+            GroupColumn::On => waits_on(&self.group_waits(group), room),
         };
-        self.groups.row(cells, |room| self.group_place(group, room), self.theme)
+        let is_named = self.groups.has(GroupColumn::On) || matches!(group.key.what, What::On(_));
+        let on = if is_named { Vec::new() } else { self.group_waits(group) };
+        self.groups.row(cells, |room| self.group_place(group, &on, room), self.theme)
     }
 
-    fn group_place(&self, group: &Group, room: usize) -> Vec<Piece> {
+    /// What the members of a group wait on together.
+    fn group_waits(&self, group: &Group) -> Vec<String> {
+        let shared = group.details.waits_on(self.snapshot(), &group.key);
+        shared.map_or_else(Vec::new, |shared| brief::shared(self.snapshot(), shared))
+    }
+
+    fn group_place(&self, group: &Group, on: &[String], room: usize) -> Vec<Piece> {
         let goroutine = self.snapshot().goroutines.get(group.example);
         match group.key.what {
             What::Label(value) => vec![piece(Tone::Plain, self.snapshot().symbols.str(value))],
             What::NoLabel => vec![piece(Tone::Dim, "without this label")],
+            What::On(on) => goroutine.map_or_else(Vec::new, |goroutine| self.object(group, on, goroutine, room)),
             What::Nowhere | What::State => vec![piece(Tone::Dim, "unknown")],
             What::At(_) | What::StartedIn(_) => {
-                goroutine.map_or_else(Vec::new, |goroutine| self.goroutine_place(goroutine, room))
+                goroutine.map_or_else(Vec::new, |goroutine| self.place_and_waits(goroutine, on, room))
             }
             What::Lines(_) | What::Stack(_) => {
                 goroutine.map_or_else(Vec::new, |goroutine| self.stack_place(goroutine, room))
             }
         }
+    }
+
+    /// What a group is made by that is made by what is waited on, and where one of its members is.
+    fn object(&self, group: &Group, on: On, goroutine: &Goroutine, room: usize) -> Vec<Piece> {
+        /// Columns of a place that are worth showing.
+        const PLACE: usize = 20;
+        let parts = brief::on(self.snapshot(), on, goroutine, group.count, words::SHORT);
+        let text = brief::fitted(&parts, room).unwrap_or_default();
+        let left = room.saturating_sub(pieces_width(&[piece(Tone::Plain, text.as_str())]) + 2);
+        let mut pieces = vec![piece(Tone::Plain, text)];
+        if left >= PLACE {
+            pieces.push(piece(Tone::Plain, "  "));
+            pieces.extend(self.user_place(goroutine, left).into_iter().map(|part| piece(Tone::Dim, part.text)));
+        }
+        pieces
     }
 
     /// The user's functions of a stack with their lines, innermost first, as many as fit: what tells it
@@ -129,22 +158,23 @@ fn short_name(function: &str, room: usize) -> Vec<Piece> {
 }
 
 pub(super) fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
-    use GroupColumn::{Sorted, States, Trend};
+    use GroupColumn::{On, Sorted, States, Trend};
     let sorted = state.settings().selection.group_order.key;
     let marked = state.memory().mark.is_some();
-    let wide = room >= WIDE;
+    let is_by_object = state.settings().selection.grouping == GroupBy::Object;
+    let (wide, waits) = (room >= WIDE, !is_by_object && has_waits(state, room));
+    let states = if wide && !waits || room >= VERY_WIDE { 26 } else { STATE };
+    let on = || waits.then(|| column(On, "WAITS ON", on_width(room), false, 5));
     let sortable = |key: GroupSort, title, width, rank| {
         let rank = if key == sorted { 0 } else { rank };
         column(Sorted(key), title, width, true, rank)
     };
     if state.settings().recorded {
         // Nothing that takes a second sample.
-        let columns = vec![
-            sortable(GroupSort::Count, "COUNT", 7, 0),
-            column(States, "STATES", if wide { 26 } else { STATE }, false, 3),
-            sortable(GroupSort::Age, "WAIT", 7, 2),
-        ];
-        return fit(columns, room, least(room));
+        let mut columns = vec![sortable(GroupSort::Count, "COUNT", 7, 0), column(States, "STATES", states, false, 3)];
+        columns.extend(on());
+        columns.push(sortable(GroupSort::Age, "WAIT", 7, 2));
+        return fit(columns, room, least_beside(room, waits));
     }
     let mut columns = vec![sortable(GroupSort::Count, "COUNT", 7, 0)];
     columns.push(sortable(GroupSort::Change, "±LAST", 6, 6));
@@ -154,9 +184,10 @@ pub(super) fn group_columns(state: &State, room: usize) -> Fitted<GroupColumn> {
     }
     columns.push(sortable(GroupSort::Rate, "RATE", 9, 4));
     columns.push(column(Trend, "TREND", if wide { 20 } else { 10 }, false, 7));
-    columns.push(column(States, "STATES", if wide { 26 } else { STATE }, false, 3));
+    columns.push(column(States, "STATES", states, false, 3));
+    columns.extend(on());
     columns.push(sortable(GroupSort::Age, "WAIT", 7, 2));
-    fit(columns, room, least(room))
+    fit(columns, room, least_beside(room, waits))
 }
 
 fn rate_tone(per_second: f64) -> Tone {

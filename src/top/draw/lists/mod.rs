@@ -6,6 +6,7 @@ mod groups;
 mod leaks;
 mod scheduler;
 mod totals;
+mod waits;
 
 use ratatui::text::Line;
 
@@ -17,6 +18,7 @@ use crate::analysis::sysmon::sysmon;
 use crate::model::{Snapshot, Status};
 use crate::report::text::Role;
 use crate::report::units::{age, counted};
+use crate::report::waits::brief;
 use crate::top::piece::{Piece, Tone, piece};
 use crate::top::state::{Row, Section, State};
 use crate::top::view::View;
@@ -27,6 +29,7 @@ use groups::GroupColumn;
 use leaks::LeakColumn;
 use scheduler::{ProcessorColumn, ThreadColumn};
 use totals::TotalColumn;
+use waits::WaitColumn;
 
 /// From this many columns on, there is room for longer states and trends.
 const WIDE: usize = 110;
@@ -47,6 +50,7 @@ pub(crate) struct Lists<'a> {
     threads: Fitted<ThreadColumn>,
     leaks: Fitted<LeakColumn>,
     findings: Fitted<FindingColumn>,
+    waits: Fitted<WaitColumn>,
     /// Id of the M that runs it.
     sysmon: Option<i64>,
 }
@@ -68,6 +72,7 @@ impl<'a> Lists<'a> {
             threads: scheduler::thread_columns(room),
             leaks: leaks::leak_columns(room),
             findings: findings::finding_columns(room),
+            waits: waits::wait_columns(state, room),
             sysmon: sysmon(&view.observed.snapshot().threads),
         })
     }
@@ -85,6 +90,7 @@ impl<'a> Lists<'a> {
             Row::Total(total) => Some(self.total(total)),
             Row::Processor(at) => snapshot.processors.get(at).map(|processor| self.processor(processor)),
             Row::Thread(at) => snapshot.threads.get(at).map(|thread| self.thread(thread)),
+            Row::Wait(at) => self.view.waited.as_ref().and_then(|waited| Some(self.wait(waited, waited.row(at)?))),
             Row::Finding(at) => self.view.observed.findings().get(at).map(|found| self.finding(found)),
             Row::Leak(at) => {
                 let found = self.state.leaks().found.as_ref();
@@ -130,6 +136,30 @@ fn column<C>(kind: C, title: &'static str, width: usize, right: bool, rank: u8) 
 /// Room that the last column should have.
 fn least(room: usize) -> usize {
     (room * 11 / 25).clamp(14, 60)
+}
+
+/// From this many columns on, there is room for long states beside what is waited on.
+const VERY_WIDE: usize = 160;
+
+/// Whether there is a column for what is waited on. That depends on the program's snapshot and not on what is in
+/// its rows, so that nothing jumps.
+fn has_waits(state: &State, room: usize) -> bool {
+    room >= WIDE && state.view().is_some_and(|view| !view.observed.snapshot().waits.is_empty())
+}
+
+/// Columns for what is waited on.
+fn on_width(room: usize) -> usize {
+    if room >= VERY_WIDE { 44 } else { 30 }
+}
+
+/// Room that the last column should have, with a column of what is waited on beside it or without.
+fn least_beside(room: usize, waits: bool) -> usize {
+    if waits { (room * 3 / 10).clamp(14, 60) } else { least(room) }
+}
+
+/// What is waited on, as much of it as fits.
+fn waits_on(on: &[String], room: usize) -> Vec<Piece> {
+    brief::fitted(on, room).map_or_else(Vec::new, |text| vec![piece(Tone::Plain, text)])
 }
 
 /// A wait; one that is known from watching has a sign.
