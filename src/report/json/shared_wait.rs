@@ -17,7 +17,7 @@ pub(crate) fn shared_wait<'a>(snapshot: &'a Snapshot, shared: &Shared) -> Option
             let direction = shared.direction(snapshot).map(Direction::name);
             WaitingOn { direction, ..of_object(snapshot, object?) }
         }
-        SharedWait::Peer(_) => WaitingOn { remote: connection.map(|(_, remote)| remote), ..on_connection() },
-        SharedWait::Accepted(_) => WaitingOn { local: connection.and_then(|(local, _)| local), ..on_connection() },
+        SharedWait::Peer(_) => WaitingOn { remote: connection.map(|(_, remote)| remote.into()), ..on_connection() },
+        SharedWait::Accepted(_) => WaitingOn { local: connection.and_then(|(local, _)| local).map(Into::into), ..on_connection() },
     })
 }
