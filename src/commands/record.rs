@@ -34,6 +34,9 @@ pub(super) fn run(
     let format = format(arguments)?;
     let filter = filter(arguments.filter.as_deref())?.map(|(_, filter)| filter);
     let to_stdout = is_dash(&arguments.output);
+    if to_stdout && format == Format::Pprof && streams.out_is_terminal {
+        return Err(Failure::new(Exit::Usage, "--output - would write binary data to the terminal: name a file"));
+    }
     let goal = if to_stdout { None } else { Some(report_file("--output", &arguments.output)?) };
     let mut source = sources.open(&wanted)?;
     let options = arguments.target.options(false);
@@ -126,6 +129,8 @@ fn format(arguments: &RecordArgs) -> Result<Format, Failure> {
     }
     let name = arguments.output.file_name().unwrap_or_default().to_string_lossy();
     let by_ending = [
+        (".pb.gz", Format::Pprof),
+        (".pprof", Format::Pprof),
         (".folded", Format::Folded),
         (".speedscope.json", Format::Speedscope),
         (".json", Format::Speedscope),
@@ -135,8 +140,8 @@ fn format(arguments: &RecordArgs) -> Result<Format, Failure> {
     by_ending.iter().find(|(ending, _)| name.ends_with(ending)).map(|&(_, format)| format).ok_or_else(|| {
         let name = Path::new(&arguments.output).display();
         let message = format!(
-            "--output {name}: its ending says no format; it may be .folded, .json (speedscope), .svg or .html, or name one \
-             with --format"
+            "--output {name}: its ending says no format; it may be .pb.gz (pprof), .folded, .json \
+             (speedscope), .svg or .html, or name one with --format"
         );
         Failure::new(Exit::Usage, message)
     })

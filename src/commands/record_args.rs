@@ -13,6 +13,7 @@ use crate::report::recording::{Format, Root};
 pub(super) const RECORD_EXAMPLES: &str = "\
 Examples:
   gospy record 4242 -o minute.svg --duration 1m     # a flame graph: open it in a browser
+  gospy record 4242 -o wall.pb.gz                   # for go tool pprof
   gospy record prometheus -o where.html --idle      # one page, idle goroutines too
   gospy record 4242 -o locks.folded --filter 'reason~\"Mutex\"'
 
@@ -38,7 +39,7 @@ pub(super) struct RecordArgs {
     /// File to write (mode 0600); - for stdout
     #[arg(help_heading = "Output", long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) output: PathBuf,
-    /// folded, speedscope, svg, html [default: by the file's ending]
+    /// pprof, folded, speedscope, svg, html [default: by the file's ending]
     #[arg(help_heading = "Output", long, value_name = "FORMAT")]
     pub(super) format: Option<Format>,
     /// Put the state, or a label's value, first in each stack: state, label=KEY
@@ -75,11 +76,12 @@ impl Only {
 
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Folded, Self::Speedscope, Self::Svg, Self::Html]
+        &[Self::Pprof, Self::Folded, Self::Speedscope, Self::Svg, Self::Html]
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         let (name, help) = match self {
+            Self::Pprof => ("pprof", "For go tool pprof"),
             Self::Folded => ("folded", "One line per stack with its time, for flame graph tools"),
             Self::Speedscope => ("speedscope", "For speedscope, one profile per state"),
             Self::Svg => ("svg", "A flame graph"),

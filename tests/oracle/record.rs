@@ -76,11 +76,15 @@ fn goroutines_that_wait_throughout_are_shown_when_asked_for() {
     };
     assert!(!folded(&[]).contains("main.forever"));
     let all = folded(&["--idle"]);
-    let line = all.lines().find(|line| line.starts_with("main.forever;[chan receive] ")).unwrap_or_else(|| panic!("{all}"));
+    let line =
+        all.lines().find(|line| line.starts_with("main.forever;[chan receive] ")).unwrap_or_else(|| panic!("{all}"));
     let us: u64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
     assert!((3_200_000..4_400_000).contains(&us), "two of them for two seconds: {us}");
     let waiting = folded(&["--only", "waiting", "--group-by", "state", "--filter", "function~lock"]);
-    assert!(waiting.lines().all(|line| line.starts_with("sync.Mutex.Lock;main.(*worker).run;main.(*worker).lock;")), "{waiting}");
+    assert!(
+        waiting.lines().all(|line| line.starts_with("sync.Mutex.Lock;main.(*worker).run;main.(*worker).lock;")),
+        "{waiting}"
+    );
     assert!(!waiting.is_empty());
 }
 

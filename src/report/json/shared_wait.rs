@@ -18,6 +18,8 @@ pub(crate) fn shared_wait<'a>(snapshot: &'a Snapshot, shared: &Shared) -> Option
             WaitingOn { direction, ..of_object(snapshot, object?) }
         }
         SharedWait::Peer(_) => WaitingOn { remote: connection.map(|(_, remote)| remote.into()), ..on_connection() },
-        SharedWait::Accepted(_) => WaitingOn { local: connection.and_then(|(local, _)| local).map(Into::into), ..on_connection() },
+        SharedWait::Accepted(_) => {
+            WaitingOn { local: connection.and_then(|(local, _)| local).map(Into::into), ..on_connection() }
+        }
     })
 }

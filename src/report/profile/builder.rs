@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::protobuf::Message;
 use crate::addr::Addr;
-use crate::model::{FrameId, Language, StrId, SymbolPool, TargetInfo};
+use crate::model::{FrameId, Language, StackId, StrId, SymbolPool, TargetInfo};
 
 /// Field numbers of profile.proto.
 mod field {
@@ -77,6 +77,9 @@ pub(super) struct Builder<'a, W: Write> {
     functions: FxHashMap<(StrId, StrId), u64>,
     /// A location is a physical frame with what was inlined into it, innermost first.
     locations: FxHashMap<Vec<FrameId>, u64>,
+    /// Ids given so far.
+    last_function: u64,
+    last_location: u64,
     lowest_pc: u64,
     highest_pc: u64,
     record: Message,
@@ -98,6 +101,8 @@ impl<'a, W: Write> Builder<'a, W> {
             strings: Strings::default(),
             functions: FxHashMap::default(),
             locations: FxHashMap::default(),
+            last_function: 0,
+            last_location: 0,
             lowest_pc: u64::MAX,
             highest_pc: 0,
             record: Message::default(),
@@ -137,6 +142,15 @@ impl<'a, W: Write> Builder<'a, W> {
         value_type
     }
 
+    /// Frames that come after this are in `symbols`. What both pools have is written once more.
+    pub(super) fn change_pool(&mut self, symbols: &'a SymbolPool) {
+        if symbols.id() != self.symbols.id() {
+            self.symbols = symbols;
+            self.functions.clear();
+            self.locations.clear();
+        }
+    }
+
     /// The locations of a stack, leaf first.
     pub(super) fn locations(&mut self, frames: impl IntoIterator<Item = FrameId>) -> io::Result<Vec<u64>> {
         let mut locations = Vec::new();
@@ -165,7 +179,8 @@ impl<'a, W: Write> Builder<'a, W> {
         if let Some(&id) = self.locations.get(&lines) {
             return Ok(id);
         }
-        let id = next_id(self.locations.len());
+        self.last_location += 1;
+        let id = self.last_location;
         let mut location = Message::default();
         location.uint(1, id);
         if let Some(frame) = lines.first().and_then(|&frame| self.symbols.frame(frame)) {
@@ -197,7 +212,8 @@ impl<'a, W: Write> Builder<'a, W> {
         if let Some(&id) = self.functions.get(&(name, file)) {
             return Ok(id);
         }
-        let id = next_id(self.functions.len());
+        self.last_function += 1;
+        let id = self.last_function;
         let text = self.strings.id(self.symbols.str(name));
         let mut function = Message::default();
         function.uint(1, id);
@@ -284,7 +300,13 @@ impl<'a, W: Write> Builder<'a, W> {
     }
 }
 
-/// Ids start at 1.
-fn next_id(known: usize) -> u64 {
-    u64::try_from(known).unwrap_or(u64::MAX - 1) + 1
+/// The frames of a stack that are in the runtime's own profiles: its own are, wrappers and goexit are not.
+pub(super) fn shown_frames(symbols: &SymbolPool, id: StackId) -> impl Iterator<Item = FrameId> {
+    let frames = symbols.stack(id).map_or(&[][..], |stack| &stack.frames);
+    let shown = frames.iter().filter(|stack_frame| {
+        let function = symbols.frame(stack_frame.frame).map_or("", |frame| symbols.str(frame.function));
+        let wrapper = stack_frame.hidden && function.contains('.') && !function.starts_with("runtime.");
+        !wrapper && function != "runtime.goexit"
+    });
+    shown.map(|stack_frame| stack_frame.frame)
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use rustc_hash::FxHashMap;
 
-use super::builder::{Builder, Header, Sample};
+use super::builder::{Builder, Header, Sample, shown_frames};
 use crate::analysis::Index;
 use crate::go_names::{minor_of, printed};
 use crate::model::{Goroutine, LabelsId, StackId};
@@ -126,14 +126,7 @@ impl<'a, W: Write> Profile<'a, W> {
         if let Some(locations) = self.stacks.get(&id) {
             return Ok(locations.clone());
         }
-        let symbols = &self.index.snapshot().symbols;
-        let frames = symbols.stack(id).map_or(&[][..], |stack| &stack.frames).iter().filter(|stack_frame| {
-            let function = symbols.frame(stack_frame.frame).map_or("", |frame| symbols.str(frame.function));
-            // As in the runtime's own profiles: its frames are in, wrappers and goexit are not.
-            let wrapper = stack_frame.hidden && function.contains('.') && !function.starts_with("runtime.");
-            !wrapper && function != "runtime.goexit"
-        });
-        let locations = self.builder.locations(frames.map(|stack_frame| stack_frame.frame))?;
+        let locations = self.builder.locations(shown_frames(&self.index.snapshot().symbols, id))?;
         self.stacks.insert(id, locations.clone());
         Ok(locations)
     }

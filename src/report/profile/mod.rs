@@ -9,3 +9,5 @@ pub mod goroutines;
 pub mod heap;
 mod list;
 mod protobuf;
+#[cfg(feature = "cli")]
+pub mod wall;

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 
 use super::clean::clean;
 use super::frames::{Frames, why};
+use super::profile;
 use super::units::{count, duration};
 use crate::analysis::recording::{Doing, Recording, Spent};
 use crate::model::{StackState, Status};
@@ -47,6 +48,8 @@ pub enum Format {
     Folded,
     /// For speedscope, with a profile for each state.
     Speedscope,
+    /// For `go tool pprof`, with state and wait reason as labels.
+    Pprof,
     /// A flame graph for a browser.
     Svg,
     /// A page for a browser with a flame graph for each state; needs nothing else.
@@ -66,6 +69,7 @@ pub fn write(out: &mut dyn Write, recording: &Recording, options: &RecordingOpti
             Ok(())
         }
         Format::Speedscope => speedscope::write(out, recording, options),
+        Format::Pprof => profile::wall::write(out, recording, options.idle).map(drop),
         Format::Svg => {
             let lines = lines(recording, options, |_| true);
             flame_graph::write(out, &title(recording, options), &facts(recording, options), lines)
