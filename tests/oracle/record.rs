@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::profiles::pprof;
 use crate::support::{Fixture, Mode, Running, Tally, VERSIONS, each, gospy};
 
 const WORKERS: f64 = 20.0;
@@ -86,6 +87,28 @@ fn goroutines_that_wait_throughout_are_shown_when_asked_for() {
         "{waiting}"
     );
     assert!(!waiting.is_empty());
+}
+
+/// What `go tool pprof` makes of a profile: its total, and that of functions.
+#[test]
+fn go_tool_pprof_opens_a_recording() {
+    let program = Fixture::start("schedule", "1.26.6", Mode::Sw, &["4"]);
+    let pid = program.pid().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("recording.pb.gz").display().to_string();
+    let output = gospy(&["record", &pid, "-d", "3s", "--rate", "40", "-o", &path]);
+    assert_eq!(output.code(), 0, "{output:?}");
+    let raw = pprof(&["-raw", &path]);
+    assert!(raw.contains("samples/count wall/nanoseconds[dflt]"), "{raw}");
+    let top = pprof(&["-top", "-cum", "-tagfocus=state=waiting", "-unit=s", &path]);
+    for place in ["receive", "lock", "read", "sleep"] {
+        assert!(top.lines().any(|line| line.ends_with(&format!(" main.(*worker).{place}"))), "{place}: {top}");
+    }
+    let seconds = |line: &str| line.split_whitespace().nth(3).unwrap().trim_end_matches('s').parse::<f64>().unwrap();
+    let run = top.lines().find(|line| line.ends_with(" main.(*worker).run")).unwrap_or_else(|| panic!("{top}"));
+    assert!((7.0..12.5).contains(&seconds(run)), "of four for three seconds: {run}");
+    let by_reason = pprof(&["-top", "-tagroot=wait_reason", "-unit=s", &path]);
+    assert!(by_reason.lines().any(|line| line.ends_with(" sync.Mutex.Lock")), "{by_reason}");
 }
 
 #[test]
