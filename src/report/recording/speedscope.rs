@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{RecordingOptions, facts, frames, leaf, root, states};
 use crate::analysis::recording::Recording;
 use crate::report::clean::clean;
+use crate::report::json::to_writer;
 
 #[derive(Serialize)]
 struct File<'a> {
@@ -99,6 +100,6 @@ pub(super) fn write(out: &mut dyn Write, recording: &Recording, options: &Record
         shared: Shared { frames: known.keys().collect() },
         profiles,
     };
-    serde_json::to_writer(&mut *out, &file)?;
+    to_writer(out, &file)?;
     writeln!(out)
 }
