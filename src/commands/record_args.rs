@@ -12,14 +12,8 @@ use crate::report::recording::{Format, Root};
 
 pub(super) const RECORD_EXAMPLES: &str = "\
 Examples:
-  gospy record 4242 -o minute.svg --duration 1m     # a flame graph: open it in a browser
-  gospy record 4242 -o wall.pb.gz                   # for go tool pprof
-  gospy record prometheus -o where.html --idle      # one page, idle goroutines too
-  gospy record 4242 -o locks.folded --filter 'reason~\"Mutex\"'
-
-A sample is a full reading of all goroutines, and the program is not stopped for it. Idle goroutines
-are left out unless --idle is given: those that never left one and the same wait for something to do
-(a message, a connection, a point in time, a signal), and the runtime's own.";
+  gospy record 4242 -o minute.svg -d 1m     # a flame graph: open it in a browser
+  gospy record 4242 -o wall.pb.gz           # for go tool pprof";
 
 #[derive(Args, Debug)]
 pub(super) struct RecordArgs {
@@ -40,22 +34,25 @@ pub(super) struct RecordArgs {
     #[arg(help_heading = "Output", long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) output: PathBuf,
     /// pprof, folded, speedscope, svg, html [default: by the file's ending]
-    #[arg(help_heading = "Output", long, value_name = "FORMAT")]
+    #[arg(help_heading = "Output", long, hide_possible_values = true, value_name = "FORMAT")]
     pub(super) format: Option<Format>,
     /// Put the state, or a label's value, first in each stack: state, label=KEY
-    #[arg(help_heading = "Output", long, value_name = "KEY", value_parser = root)]
+    #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "KEY", value_parser = root)]
     pub(super) group_by: Option<Root>,
     /// Record only these goroutines (gospy help filter)
     #[arg(help_heading = "Recording", long, short, value_name = "EXPR")]
     pub(super) filter: Option<String>,
     /// Record only goroutines that are: waiting, running
-    #[arg(help_heading = "Recording", long, value_name = "STATE")]
+    #[arg(help_heading = "Recording", long, hide_possible_values = true, hide_short_help = true, value_name = "STATE")]
     pub(super) only: Option<Only>,
     /// Include idle goroutines
+    ///
+    /// Those that never left one and the same wait for something to do (a message, a connection, a point in time, a
+    /// signal), and the runtime's own.
     #[arg(help_heading = "Output", long)]
     pub(super) idle: bool,
     /// Include frames that tracebacks hide
-    #[arg(help_heading = "Output", long)]
+    #[arg(help_heading = "Output", long, hide_short_help = true)]
     pub(super) system: bool,
 }
 

@@ -22,7 +22,9 @@ use crate::process::{MemRange, ReadError, Target};
 
 /// How ranges are read: one system call for each chunk, which is small enough to stay in a CPU's cache until it
 /// is looked at.
-const CHUNK: Limits = Limits { gap: 2047, chunk_bytes: 1 << 20, chunk_ranges: 1024 };
+const CHUNK: Limits = Limits { gap: 2047, chunk_bytes: CHUNK_BYTES, chunk_ranges: 1024 };
+/// Longest chunk with more than one range, bytes.
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 
 /// Longest range that can be read, bytes. A longer one is not found.
 pub(crate) const MAX_RANGE: usize = 8 << 20;

@@ -328,7 +328,7 @@ fn ages_are_measured_in_a_program_that_never_collected() {
     assert!(text.contains("ages         unknown: no GC yet (--watch 2s measures them)\n"), "{text}");
     let text = gospy(&["summary", "--pid", &pid, "--watch", "1s"]).ok();
     let age_of = |text: &str| {
-        let row = text.lines().find(|line| line.contains("sync.Mutex.Lock  "));
+        let row = text.lines().find(|line| line.contains("sync.Mutex.Lock · "));
         row.unwrap_or_else(|| panic!("no lock is waited for: {text}")).to_owned()
     };
     assert!(age_of(&text).contains("s watched") && !text.contains("unknown: no GC"), "{text}");

@@ -313,6 +313,7 @@ strict! {
         #[serde(deserialize_with = "present")] waiters: Known<u64>,
         #[serde(deserialize_with = "present")] readers: Known<u32>,
         #[serde(deserialize_with = "present")] waiting_readers: Known<u32>,
+        #[serde(deserialize_with = "present")] waiting_writers: Known<u32>,
         #[serde(deserialize_with = "present")] writer_pending: Known<bool>,
         #[serde(deserialize_with = "present")] counter: Known<i32>,
         #[serde(deserialize_with = "present")] value: Known<u32>,

@@ -57,6 +57,8 @@ pub struct WaitingOn<'a> {
     pub readers: Option<u32>,
     /// How many readers wait for the RWMutex.
     pub waiting_readers: Option<u32>,
+    /// How many writers wait for another writer of the RWMutex.
+    pub waiting_writers: Option<u32>,
     /// Whether a writer holds the RWMutex, or waits for readers.
     pub writer_pending: Option<bool>,
     /// The counter of a WaitGroup.
@@ -371,6 +373,7 @@ pub(crate) fn of_object<'a>(snapshot: &'a Snapshot, object: &'a WaitObject) -> W
         ObjectState::RwMutex(mutex) => {
             out.starving = Some(mutex.writers.starving);
             (out.readers, out.waiting_readers) = (Some(mutex.readers), Some(mutex.waiting_readers));
+            out.waiting_writers = Some(mutex.writers.waiters);
             out.writer_pending = Some(mutex.writer_pending);
         }
         ObjectState::WaitGroup { counter, .. } => out.counter = Some(*counter),

@@ -124,14 +124,14 @@ fn calls_do_not_grow_with_the_number_of_sets() {
     for minor in [19, 23, 24, 27] {
         let (one, few, many) = (cost(minor, 1), cost(minor, 100), cost(minor, 10_000));
         assert_eq!(few.0, one.0, "1.{minor}: as many for a hundred as for one");
-        // Only by chunk of 8 MiB, and by batch.
+        // Only by chunk, and by batch.
         let chunks = many.1.div_ceil(MAX_CHUNK);
         assert!(many.0 <= 2 * one.0 + chunks, "1.{minor}: {} calls for {} bytes, {one:?} for one", many.0, many.1);
         println!("1.{minor}: {} calls for 1 set, {} for 10,000 of {} bytes", one.0, many.0, many.1);
     }
 }
 
-const MAX_CHUNK: u64 = crate::runtime::frontier::MAX_RANGE as u64;
+const MAX_CHUNK: u64 = crate::runtime::frontier::CHUNK_BYTES as u64;
 
 #[test]
 fn every_form_of_labels() {

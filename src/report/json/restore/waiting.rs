@@ -38,6 +38,7 @@ pub(super) struct WaitingOn {
     waiters: Option<u64>,
     readers: Option<u32>,
     waiting_readers: Option<u32>,
+    waiting_writers: Option<u32>,
     writer_pending: Option<bool>,
     counter: Option<i32>,
     value: Option<u32>,
@@ -268,7 +269,7 @@ impl<'p> RestoredWaits<'p> {
             }),
             WaitKind::Mutex => ObjectState::Mutex(mutex),
             WaitKind::RwMutex => ObjectState::RwMutex(RwMutexState {
-                writers: mutex,
+                writers: MutexState { waiters: document.waiting_writers.unwrap_or(0), ..mutex },
                 writer_pending: document.writer_pending.unwrap_or(false),
                 readers: document.readers.unwrap_or(0),
                 waiting_readers: document.waiting_readers.unwrap_or(0),
