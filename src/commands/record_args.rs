@@ -12,20 +12,20 @@ use crate::report::recording::{Format, Root};
 
 pub(super) const RECORD_EXAMPLES: &str = "\
 Examples:
-  gospy record 4242 -o minute.svg -d 1m     # a flame graph: open it in a browser
-  gospy record 4242 -o wall.pb.gz           # for go tool pprof";
+  gospy record 4242 -o where.svg -d 1m     # a flame graph, for a browser
+  gospy record 4242 -o wall.pb.gz          # for go tool pprof";
 
 #[derive(Args, Debug)]
 pub(super) struct RecordArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// How long to record; Ctrl-C ends it earlier
+    /// How long; Ctrl-C ends it earlier
     #[arg(help_heading = "Recording", long, short, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(super) duration: u64,
     /// Samples per second, whatever they cost
     #[arg(help_heading = "Recording", long, value_name = "HZ", value_parser = rate, conflicts_with = "cpu_budget")]
     pub(super) rate: Option<f64>,
-    /// Most of a core that sampling may take [default: 5%]
+    /// Share of a core for sampling [default: 5%]
     ///
     /// As many samples are taken as that allows, and at most 99 per second.
     #[arg(help_heading = "Recording", long, value_name = "PERCENT", value_parser = share)]
@@ -33,7 +33,7 @@ pub(super) struct RecordArgs {
     /// File to write (mode 0600); - for stdout
     #[arg(help_heading = "Output", long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) output: PathBuf,
-    /// pprof, folded, speedscope, svg, html [default: by the file's ending]
+    /// pprof, folded, speedscope, svg, html; else by ending
     #[arg(help_heading = "Output", long, hide_possible_values = true, value_name = "FORMAT")]
     pub(super) format: Option<Format>,
     /// Put the state, or a label's value, first in each stack: state, label=KEY
