@@ -39,5 +39,4 @@ mod stack_tests;
 pub mod text;
 pub mod traceback;
 pub(crate) mod units;
-#[cfg(feature = "cli")]
 pub mod waits;

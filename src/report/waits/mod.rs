@@ -3,8 +3,9 @@
 pub(crate) mod brief;
 pub mod graph;
 pub mod json;
+#[cfg(feature = "cli")]
 pub mod table;
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests;
 pub mod why;
 pub(crate) mod words;
