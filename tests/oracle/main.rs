@@ -1,7 +1,7 @@
 //! gospy against what others say of the same program: the program's own dumps and figures, Go's
 //! toolchains, gdb, Delve, the kernel's core files, QEMU; and in namespaces, which take root.
 //!
-//! Eight toolchains and what they build take 7 GB in `.cache` and a network to come over; `fixtures/README.md`
+//! Eight toolchains and what they build take 10 GB in `.cache` and a network to come over; `fixtures/README.md`
 //! names the tools. So these tests run with `--features oracle` only.
 
 // A test that cannot go on fails, and a panic is how. clippy.toml says so for test functions only, not for
