@@ -57,8 +57,8 @@ fn shares_are_those_that_the_program_measures() {
                 let (share, wanted) = (spent[at] / all, (after[at] - before[at]) / all_own);
                 tally.between(format!("the share of {place}"), wanted - 0.02, share, wanted + 0.02);
             }
-            // Times, and not only shares: of all workers, throughout.
-            tally.between("all workers, s", 0.9 * 6.0 * WORKERS, all, 6.2 * WORKERS);
+            // Times, and not only shares: of all workers, throughout. On a busy machine samples come late.
+            tally.between("all workers, s", 0.7 * 6.0 * WORKERS, all, 1.2 * 6.0 * WORKERS);
             tally.holds("whoever waits for a message throughout is idle", !folded.contains("main.forever"));
         },
     );
@@ -70,7 +70,8 @@ fn goroutines_that_wait_throughout_are_shown_when_asked_for() {
     let program = Fixture::start("schedule", "1.26.6", Mode::Sw, &["2"]);
     let pid = program.pid().to_string();
     let folded = |more: &[&str]| {
-        let output = gospy(&[&["record", &pid, "-d", "2s", "-o", "-", "--format", "folded"], more].concat());
+        let output =
+            gospy(&[&["record", &pid, "-d", "2s", "--rate", "40", "-o", "-", "--format", "folded"], more].concat());
         assert_eq!(output.code(), 0, "{output:?}");
         output.stdout
     };
@@ -79,7 +80,7 @@ fn goroutines_that_wait_throughout_are_shown_when_asked_for() {
     let line =
         all.lines().find(|line| line.starts_with("main.forever;[chan receive] ")).unwrap_or_else(|| panic!("{all}"));
     let us: u64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
-    assert!((3_200_000..4_400_000).contains(&us), "two of them for two seconds: {us}");
+    assert!((2_800_000..4_800_000).contains(&us), "two of them for two seconds: {us}");
     let waiting = folded(&["--only", "waiting", "--group-by", "state", "--filter", "reason~Mutex"]);
     assert!(
         waiting.lines().all(|line| line.starts_with("sync.Mutex.Lock;main.(*worker).run;main.(*worker).lock;")),
@@ -105,7 +106,7 @@ fn go_tool_pprof_opens_a_recording() {
     }
     let seconds = |line: &str| line.split_whitespace().nth(3).unwrap().trim_end_matches('s').parse::<f64>().unwrap();
     let run = top.lines().find(|line| line.ends_with(" main.(*worker).run")).unwrap_or_else(|| panic!("{top}"));
-    assert!((7.0..12.5).contains(&seconds(run)), "of four for three seconds: {run}");
+    assert!((8.4..14.4).contains(&seconds(run)), "of four for three seconds: {run}");
     let by_reason = pprof(&["-top", "-tagroot=wait_reason", "-unit=s", &path]);
     assert!(by_reason.lines().any(|line| line.ends_with(" sync.Mutex.Lock")), "{by_reason}");
 }
