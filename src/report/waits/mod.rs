@@ -5,7 +5,8 @@ pub mod graph;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod table;
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
+#[cfg(feature = "cli")]
 mod tests;
 pub mod why;
 pub(crate) mod words;
