@@ -84,13 +84,18 @@ pub(super) fn run(
         if is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    let mut ended = None;
+    let (mut ended, mut failed) = (None, None);
     if let Err(error) = streamed {
-        let enough = taken.stats().samples >= LEAST_SAMPLES;
-        if !enough || error.kind() != ErrorKind::Gone {
-            return Err(SourceFailure::at(&wanted.location, error).into());
+        let gone = error.kind() == ErrorKind::Gone;
+        let failure = Failure::from(SourceFailure::at(&wanted.location, error));
+        if taken.stats().samples < LEAST_SAMPLES {
+            return Err(failure);
         }
-        ended = Some(format!("the program ended after {}", duration(taken.stats().duration_ns)));
+        // What was recorded before is kept either way.
+        match gone {
+            true => ended = Some(format!("the program ended after {}", duration(taken.stats().duration_ns))),
+            false => failed = Some(failure),
+        }
     }
     if taken.stats().samples < LEAST_SAMPLES {
         let message = "one sample shows no time: record for longer, or with a higher --rate or --cpu-budget";
@@ -115,7 +120,7 @@ pub(super) fn run(
         let to = goal.map_or_else(String::new, |goal| format!("; written to {}", goal.path().display()));
         streams.note(&format!("sampling took {} of a core{to}", percent(share)));
     }
-    Ok(Exit::Done)
+    failed.map_or(Ok(Exit::Done), Err)
 }
 
 /// Time passes between samples.

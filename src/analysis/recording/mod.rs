@@ -5,9 +5,9 @@
 //! add up to the length of the recording, however late single samples came.
 //!
 //! A goroutine is *idle* if it was in one and the same wait in every sample, and that wait is one for something
-//! to do: for a message, a connection, a point in time, a signal. So are the runtime's own. One that waits for a
-//! lock, a `WaitGroup`, a receiver of what it sends, or in a system call is never idle, however long it does:
-//! those are what a program hangs in.
+//! to do: for a message, a connection, a point in time, a signal. The runtime's own are idle whenever they wait,
+//! though a collection wakes them. One that waits for a lock, a `WaitGroup`, a receiver of what it sends, or in a
+//! system call is never idle, however long it does: those are what a program hangs in.
 
 #[cfg(test)]
 mod tests;
@@ -265,7 +265,7 @@ impl Recording {
         self.times.iter().filter_map(move |(doing, times)| {
             let mut spent = times.all;
             if !with_idle {
-                spent.take(times.idle);
+                spent.take(idle_of(doing, times));
             }
             (spent.samples > 0).then_some((doing, spent))
         })
@@ -275,9 +275,14 @@ impl Recording {
     #[must_use]
     pub fn idle(&self) -> Spent {
         let mut all = Spent::default();
-        self.times.values().for_each(|times| all.add(times.idle));
+        self.times.iter().for_each(|(doing, times)| all.add(idle_of(doing, times)));
         all
     }
+}
+
+/// The runtime's own goroutines are idle whenever they wait, and not when they run.
+fn idle_of(doing: &Doing, times: &Times) -> Spent {
+    if doing.system && doing.status.is_blocked() { times.all } else { times.idle }
 }
 
 /// Positions are far below 2³²: each takes a hundred bytes.
@@ -292,10 +297,9 @@ fn waits_for_work(index: &Index<'_>, goroutine: &Goroutine) -> bool {
     // It waits for signals in what looks like a system call.
     let for_signals = || index.function(goroutine.start) == "os/signal.loop";
     let reason = || index.reason(goroutine).is_some_and(|reason| FOR_WORK.contains(&reason));
-    goroutine.system
-        || match goroutine.status {
-            Status::Waiting => reason(),
-            Status::Syscall => for_signals(),
-            _ => false,
-        }
+    match goroutine.status {
+        Status::Waiting => reason(),
+        Status::Syscall => for_signals(),
+        _ => false,
+    }
 }

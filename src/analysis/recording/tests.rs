@@ -117,6 +117,20 @@ fn idle_is_what_never_leaves_a_wait_for_work() {
     assert_eq!(recording.idle(), Spent { samples: 4, ns: 30 * MS });
 }
 
+/// A worker of the collector works now and then; its waits in between are no more than that.
+#[test]
+fn the_runtimes_own_are_idle_whenever_they_wait() {
+    let at = |ms, runs, status, reason| {
+        let mut snapshot = sample(ms, &[(1, "runtime.gcBgMarkWorker", status, reason, runs)]);
+        snapshot.goroutines[0].system = true;
+        snapshot
+    };
+    let waits = |ms, runs| at(ms, runs, Status::Waiting, "GC worker (idle)");
+    let recording = record([waits(0, 1), at(10, 2, Status::Runnable, ""), waits(20, 3), waits(30, 3)]);
+    assert_eq!(spent(&recording, false), [line("runtime.gcBgMarkWorker", "runnable", 1, 10)]);
+    assert_eq!(recording.idle(), Spent { samples: 3, ns: 20 * MS });
+}
+
 /// Once a pool is full, the next snapshots have another one.
 #[test]
 fn another_pool_makes_no_difference() {
