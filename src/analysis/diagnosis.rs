@@ -8,7 +8,7 @@ use rustc_hash::FxHashSet;
 use super::Index;
 use super::findings::Found;
 use super::waits::{ById, Cycle, WaitRow, WaitTable, WaitedOn, cycles};
-use crate::heap::Leaks;
+use crate::heap::{Grade, Leaks};
 use crate::model::{ObjectState, WaitKind};
 
 /// A lock is contended from so many waiters on.
@@ -98,15 +98,34 @@ impl<'f> Diagnosis<'f> {
     /// With what the heap shows. What is likely a deadlock is left out where its goroutines are known to be leaked.
     #[must_use]
     pub fn with_leaks(mut self, index: &Index<'_>, leaks: &'f Leaks) -> Self {
-        let by_id = ById::of(index.snapshot());
-        let found = super::leaks::findings(&by_id, leaks);
-        let leaked: FxHashSet<usize> = found.iter().flat_map(|found| &found.positions).copied().collect();
+        let proof = HeapProof::of(index, leaks);
+        let leaked: FxHashSet<usize> = proof.found.iter().flat_map(|found| &found.positions).copied().collect();
         self.likely.retain(|likely| match likely {
             Likely::Deadlock(cycle) => !cycle.goroutines.iter().all(|position| leaked.contains(position)),
             Likely::Contended(row) | Likely::Backlog(row) => !row.goroutines.iter().all(|at| leaked.contains(at)),
         });
-        self.proof = Some(HeapProof { leaks, found });
+        self.proof = Some(proof);
         self
+    }
+}
+
+impl<'f> HeapProof<'f> {
+    fn of(index: &Index<'_>, leaks: &'f Leaks) -> Self {
+        Self { leaks, found: super::leaks::findings(&ById::of(index.snapshot()), leaks) }
+    }
+
+    /// What is found of the goroutine at `position` of the snapshot.
+    #[must_use]
+    pub fn of_goroutine(index: &Index<'_>, leaks: &'f Leaks, position: usize) -> Self {
+        let mut proof = Self::of(index, leaks);
+        proof.found.retain(|found| found.positions.contains(&position));
+        proof
+    }
+
+    /// What is found, if it has that grade.
+    #[must_use]
+    pub fn with_grade(&self, grade: Grade) -> &[Found] {
+        if self.leaks.proof.grade() == grade { &self.found } else { &[] }
     }
 }
 

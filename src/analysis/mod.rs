@@ -31,7 +31,7 @@ pub use age::{Age, AgeSource};
 pub use answer::{Answer, Request};
 pub use census::Census;
 pub use counts::Counts;
-pub use diagnosis::Diagnosis;
+pub use diagnosis::{Diagnosis, HeapProof};
 pub use diff::Diff;
 pub use filter::{Filter, FilterError};
 pub use group::{Group, GroupBy, WaitRange};

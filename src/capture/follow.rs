@@ -23,6 +23,7 @@ use crate::runtime::mirror::bubble::SynctestBubble;
 use crate::runtime::mirror::panic::Interface;
 use crate::runtime::readers::ancestors::read_ancestors;
 use crate::runtime::readers::labels::{Labels, read_labels};
+use crate::runtime::readers::processors::Ticks;
 use crate::runtime::values::Values;
 use crate::runtime::{GoProcess, readers};
 
@@ -89,7 +90,8 @@ impl Follow<'_> {
     ) -> Result<Waits, ReadError> {
         let seeds = std::mem::take(&mut collected.waits);
         let ps = state.processors.iter().map(|p| p.addr).collect();
-        let scene = Scene { process: self.process, ps, runs, let_go: &self.let_go };
+        let ticks = Ticks::of_idle(state.processors.iter().map(|p| (p.id, p.status, p.schedtick, p.syscalltick)));
+        let scene = Scene { process: self.process, ps, ticks, runs, let_go: &self.let_go };
         let Collected { goroutines, recorded, .. } = collected;
         scene.read(&seeds, goroutines, (decoder.waits(), pool), recorded, warnings, look)
     }

@@ -239,3 +239,29 @@ fn what_was_given_up_and_then_read_is_settled() {
         }
     }
 }
+
+/// The live ones first, then by id, then by address; every one of them still there, wherever it was before.
+#[test]
+fn goroutines_are_put_in_order() {
+    use crate::model::testing::{GoroutineSpec, SnapshotBuilder};
+    for count in [0, 1, 2, 3, 50, 1000_u64] {
+        let mut builder = SnapshotBuilder::new();
+        for n in 0..count {
+            // Half of them in runs, the other half scattered.
+            let id = if n % 2 == 0 { n } else { (n * 7919) % 1009 };
+            builder.add(&GoroutineSpec { id, ..GoroutineSpec::default() });
+        }
+        let mut goroutines = builder.build().goroutines;
+        for (n, goroutine) in (0..).zip(&mut goroutines) {
+            goroutine.addr = Addr(0xc000_0000 + 448 * n);
+            if n % 5 == 0 {
+                goroutine.status = Status::Dead;
+            }
+        }
+        let key = |g: &Goroutine| (g.status.is_dead(), g.id, g.addr);
+        let mut wanted: Vec<_> = goroutines.iter().map(key).collect();
+        wanted.sort();
+        sort(&mut goroutines);
+        assert_eq!(goroutines.iter().map(key).collect::<Vec<_>>(), wanted);
+    }
+}

@@ -66,7 +66,7 @@ pub(super) struct WhyArgs {
     /// Read the heap too: proves leaks and deadlocks
     ///
     /// As `gospy leaks` does; --freeze=all stops the program for it.
-    #[arg(help_heading = "Goroutines", long, conflicts_with = "goid")]
+    #[arg(help_heading = "Goroutines", long)]
     pub(super) leaks: bool,
     /// One JSON object instead of text
     #[arg(help_heading = "Goroutines", long, short)]

@@ -7,7 +7,7 @@ use super::streams::Streams;
 use super::waits_args::WhyArgs;
 use super::{Exit, Failure, leaks};
 use crate::analysis::waits::{ById, Chain};
-use crate::analysis::{Diagnosis, Index, findings};
+use crate::analysis::{Diagnosis, HeapProof, Index, findings};
 use crate::model::Goid;
 use crate::report::waits::{json, why};
 
@@ -38,9 +38,10 @@ pub(super) fn run(
                 return Err(Failure::new(Exit::Error, message));
             };
             let chain = Chain::from(&index, &by_id, position);
+            let proof = leaks.as_ref().map(|leaks| HeapProof::of_goroutine(&index, leaks, position));
             match arguments.json {
-                true => streams.finish(|out| json::chain(out, &index, &chain))?,
-                false => streams.finish(|out| why::chain(out, style, &index, &chain))?,
+                true => streams.finish(|out| json::chain(out, &index, &chain, proof.as_ref()))?,
+                false => streams.finish(|out| why::chain(out, style, &index, &chain, proof.as_ref()))?,
             }
         }
         None => {

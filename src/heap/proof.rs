@@ -21,11 +21,11 @@ use super::marker::Progress;
 use super::queues::Queues;
 use super::threads::Running;
 use crate::capture::CaptureError;
-use crate::model::{PStatus, Warnings};
+use crate::model::Warnings;
 use crate::process::{Backend, Broken, FreezeOptions, FreezeWhich, GeneralRegisters, TargetError};
 use crate::runtime::GoProcess;
 use crate::runtime::mirror::m::M;
-use crate::runtime::readers::processors::read_ps;
+use crate::runtime::readers::processors::Ticks;
 use crate::runtime::readers::threads::read_ms;
 use crate::runtime::symbols::Global;
 
@@ -177,10 +177,6 @@ struct Finder<'a> {
     progress: &'a Progress,
 }
 
-/// What changes when a P runs something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Ticks(Vec<(i32, u32, u32)>);
-
 impl Finder<'_> {
     fn pass(&self, running: &Running) -> Result<(Pass, Heap), HeapError> {
         let heap = Heap::read(self.process)?;
@@ -275,7 +271,7 @@ impl Finder<'_> {
             }
             let pass = self.pass(&Running::default())?;
             passes += 1;
-            let proven = before.is_some() && pass.0.unproven.is_empty() && before == self.quiet()?;
+            let proven = before.is_some() && pass.0.unproven.is_empty() && before == Ticks::read_idle(self.process)?;
             if proven {
                 return Ok(Leaks::new(Proof::Quiet, pass, passes));
             }
@@ -319,20 +315,11 @@ impl Finder<'_> {
         Ok(leaked)
     }
 
-    /// The counts of all Ps, if all are idle.
-    fn quiet(&self) -> Result<Option<Ticks>, HeapError> {
-        let Some(allp) = self.process.addr(Global::Allp) else { return Ok(None) };
-        let mut warnings = Warnings::default();
-        let ps = read_ps(self.process.target, allp, &self.process.runtime.layout, &mut warnings)?;
-        let idle = !ps.is_empty() && warnings.is_empty() && ps.iter().all(|p| p.status() == PStatus::Idle);
-        Ok(idle.then(|| Ticks(ps.iter().map(|p| (p.id, p.schedtick, p.syscalltick)).collect())))
-    }
-
-    /// The same, when a moment comes in which all are.
+    /// The counts of all Ps, when a moment comes in which all are idle.
     fn quiet_moment(&self) -> Result<Option<Ticks>, HeapError> {
         let started = Instant::now();
         loop {
-            if let Some(ticks) = self.quiet()? {
+            if let Some(ticks) = Ticks::read_idle(self.process)? {
                 return Ok(Some(ticks));
             }
             if started.elapsed() >= QUIET_WAIT {

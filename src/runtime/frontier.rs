@@ -201,7 +201,8 @@ impl<'a> Frontier<'a> {
         len: usize,
         mut each: impl FnMut(Addr, T, &[u8]),
     ) -> Result<(), ReadError> {
-        jobs.sort_unstable_by_key(|(addr, _)| *addr);
+        // Addresses often come in long ascending runs, which a stable sort merges.
+        jobs.sort_by_key(|(addr, _)| *addr);
         let mut rest = &*jobs;
         let mut pieces = Vec::with_capacity(jobs.len());
         pieces.extend(jobs.iter().map(|&(start, _)| MemRange { start, len }));

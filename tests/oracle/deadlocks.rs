@@ -67,6 +67,16 @@ fn deadlocks_and_kept_bytes_are_what_the_program_knows() {
         for found in why["likely"].as_array().unwrap() {
             tally.holds(format!("{found} is proven"), found["code"] != "likely_deadlock");
         }
+        let one = |id: u64| json(0, &["why", &pid, "--goid", &id.to_string(), "--leaks", "--freeze=all", "--json"]);
+        let locked = truth.deadlocks.values().next().and_then(|ids| ids.first()).copied().unwrap();
+        let why = one(locked);
+        tally.equal(
+            "one in a deadlock",
+            (true, "deadlock"),
+            (why["chain"]["leaked"] == true, why["certain"][0]["code"].as_str().unwrap()),
+        );
+        let main = one(1);
+        tally.equal("main", (false, 0), (main["chain"]["leaked"] == true, main["certain"].as_array().unwrap().len()));
         let check = json(7, &["check", "--pid", &pid, "--no-leaks", "--freeze=all", "--json"]);
         let offenders = check["rules"][0]["offenders"].as_array().unwrap();
         let locked = offenders.iter().filter(|offender| offender["finding"] == "deadlock");

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 pub use key::{Facts, GroupBy, Key, Keys, Line, On, What, Word};
 
 use super::labels::{LabelTally, Labels};
-use super::waits::Shared;
+use super::waits::{Shared, WaitTally};
 use super::{Age, Index};
 use crate::model::{Goid, Goroutine, Snapshot, Status, WaitReasonId};
 
@@ -76,13 +76,14 @@ pub struct Sizes {
     /// What they wait on together, where [`Sizes::share`] was asked for it.
     pub waits_on: Option<Shared>,
     tally: LabelTally,
+    waits: WaitTally,
     members: Members,
 }
 
 impl Sizes {
     /// Looks for what the members wait on together.
     pub fn share(&mut self, snapshot: &Snapshot, key: &Key) {
-        self.waits_on = Shared::of_group(snapshot, key, || self.members.iter());
+        self.waits_on = Shared::of_counted_group(snapshot, key, &self.waits, || self.members.iter());
     }
 
     /// Positions of the members in the snapshot, in the order of the input.
@@ -205,6 +206,7 @@ pub fn group(index: &Index<'_>, by: &GroupBy, positions: &[usize], max_ids: usiz
         sizes.stack_used = sizes.stack_used.saturating_add(goroutine.stack_used().unwrap_or(0));
         sizes.stack_reserved = sizes.stack_reserved.saturating_add(goroutine.stack_reserved().unwrap_or(0));
         sizes.tally.add(goroutine.labels);
+        sizes.waits.add(position, goroutine.waiting_on);
         sizes.members.push(position);
         count_state(&mut sizes.states, goroutine);
     });

@@ -22,6 +22,7 @@ mod tests;
 
 pub use chain::{Chain, ChainEnd, Step};
 pub use cycles::Cycle;
+pub(crate) use shared::WaitTally;
 pub use shared::{Shared, SharedWait};
 pub use table::{WaitRow, WaitSort, WaitTable, WaitedOn, Where};
 

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::table::is_lock;
 use crate::analysis::group::{Key, Line, On, What};
-use crate::model::{Direction, Goroutine, ObjectState, Snapshot, Wait, WaitObject, WaitObjectId};
+use crate::model::{Direction, Goroutine, ObjectState, Snapshot, Wait, WaitId, WaitObject, WaitObjectId};
 
 /// What several goroutines wait on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,38 +51,89 @@ enum Mark<'s> {
     Accepted(&'s str),
 }
 
+/// How many of some goroutines are in which wait, as long as these are few: goroutines that wait on one thing often
+/// share the wait itself, and need not be looked at one by one then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WaitTally {
+    /// Each wait with how many are in it, and the position of the first.
+    waits: Vec<(WaitId, usize, usize)>,
+    /// Whether there are more than are counted.
+    more: bool,
+    members: usize,
+}
+
+impl WaitTally {
+    /// Most waits that are counted.
+    const FEW: usize = 8;
+
+    /// Counts the goroutine at a position in the snapshot.
+    pub(crate) fn add(&mut self, position: usize, wait: Option<WaitId>) {
+        self.members += 1;
+        let Some(wait) = wait.filter(|_| !self.more) else { return };
+        if let Some((_, count, _)) = self.waits.iter_mut().find(|(known, ..)| *known == wait) {
+            *count += 1;
+        } else if self.waits.len() < Self::FEW {
+            // Most groups of a program in which nothing repeats have one.
+            self.waits.reserve_exact(1);
+            self.waits.push((wait, 1, position));
+        } else {
+            self.more = true;
+        }
+    }
+
+    /// Of the goroutines at `members`, as far as it takes to know.
+    fn of<'m>(snapshot: &Snapshot, members: impl Iterator<Item = &'m usize>) -> Self {
+        let mut tally = Self::default();
+        for &position in members {
+            tally.add(position, snapshot.goroutines.get(position).and_then(|goroutine| goroutine.waiting_on));
+        }
+        tally
+    }
+}
+
 impl Shared {
     /// What at least nine of ten of those waiting among the goroutines at `members` wait on; `None` where there
-    /// is nothing. It takes time in proportion to the members where there is, and hardly any where there is not.
+    /// is nothing. It takes time in proportion to the members.
     #[must_use]
     pub fn of<'m, M: Iterator<Item = &'m usize> + Clone>(snapshot: &Snapshot, members: M) -> Option<Self> {
-        let goroutine = |position: usize| snapshot.goroutines.get(position);
-        let all = members.clone().count();
-        if all <= 1 {
-            let example = *members.clone().next()?;
-            snapshot.waiting_on(goroutine(example)?)?;
+        Self::of_tally(snapshot, &WaitTally::of(snapshot, members.clone()), || members.clone())
+    }
+
+    /// The same of members that were counted already.
+    fn of_tally<'m, M: Iterator<Item = &'m usize> + Clone>(
+        snapshot: &Snapshot,
+        tally: &WaitTally,
+        members: impl Fn() -> M,
+    ) -> Option<Self> {
+        if tally.members <= 1 {
+            let &(.., example) = tally.waits.first()?;
             return Some(Self { on: SharedWait::Own, count: 1, waiting: 1, example });
         }
-        let waiting = || {
-            let all = members.clone().filter_map(|&at| Some((at, goroutine(at)?)));
-            all.filter(|(_, goroutine)| goroutine.waiting_on.is_some())
-        };
-        let all_waiting = waiting().count();
+        if !tally.more {
+            return Self::among(snapshot, || tally.waits.iter().copied());
+        }
+        Self::among(snapshot, || members().filter_map(|&at| Some((snapshot.goroutines.get(at)?.waiting_on?, 1, at))))
+    }
+
+    /// What nearly all goroutines in `waits` share, each with how many are in it and an example.
+    fn among<W: Iterator<Item = (WaitId, usize, usize)>>(snapshot: &Snapshot, waits: impl Fn() -> W) -> Option<Self> {
+        let (different, all) =
+            waits().fold((0_usize, 0), |(different, all), (_, count, _)| (different + 1, all + count));
         // Whatever nine of ten share is what most of a fair sample have: one from each of as many parts, at changing
         // places in them, since members may alternate.
-        let step = all_waiting.div_ceil(SAMPLE).max(1);
+        let step = different.div_ceil(SAMPLE).max(1);
         let is_picked = |nth: usize| nth % step == scattered(nth / step) % step;
-        let sample = waiting().enumerate().filter(|(nth, _)| is_picked(*nth)).map(|(_, member)| member);
+        let sample = waits().enumerate().filter(|(nth, _)| is_picked(*nth)).map(|(_, wait)| wait);
         let mut found: Vec<(Mark<'_>, SharedWait, usize, usize)> = Vec::new();
         let mut sampled = 0_usize;
-        for (at, goroutine) in sample {
-            sampled += 1;
-            for (mark, on) in marks(snapshot, goroutine) {
+        for (wait, times, at) in sample {
+            sampled += times;
+            for (mark, on) in marks(snapshot, wait) {
                 match found.iter_mut().find(|known| known.0 == mark) {
                     // Several cases of a select count once.
-                    Some(known) if known.3 != at => (known.2, known.3) = (known.2 + 1, at),
+                    Some(known) if known.3 != at => (known.2, known.3) = (known.2 + times, at),
                     Some(_) => {}
-                    None => found.push((mark, on, 1, at)),
+                    None => found.push((mark, on, times, at)),
                 }
             }
         }
@@ -90,18 +141,18 @@ impl Shared {
         found.sort_by_key(|&(mark, on, times, _)| (Reverse(times), rank(snapshot, mark, on)));
         found.into_iter().find_map(|(mark, on, ..)| {
             let (mut count, mut others, mut example) = (0_usize, 0_usize, None);
-            for (at, goroutine) in waiting() {
-                if has(snapshot, goroutine, mark) {
-                    count += 1;
+            for (wait, times, at) in waits() {
+                if has(snapshot, wait, mark) {
+                    count += times;
                     example.get_or_insert(at);
                 } else {
-                    others += 1;
-                    if others * 10 > all_waiting {
+                    others += times;
+                    if others * 10 > all {
                         return None;
                     }
                 }
             }
-            Some(Self { on, count: number(count), waiting: number(all_waiting), example: example? })
+            Some(Self { on, count: number(count), waiting: number(all), example: example? })
         })
     }
 
@@ -113,12 +164,34 @@ impl Shared {
         key: &Key,
         members: impl Fn() -> M,
     ) -> Option<Self> {
-        let What::On(On::Object(addr)) = key.what else { return Self::of(snapshot, members()) };
-        let example = *members().next()?;
-        let wait = snapshot.waiting_on(snapshot.goroutines.get(example)?)?;
-        let (id, _) = snapshot.waits.objects_of(wait).find(|(_, object)| object.addr == addr)?;
-        let count = number(members().count());
-        Some(Self { on: SharedWait::Object(id), count, waiting: count, example })
+        Self::of_object(snapshot, key, &members).unwrap_or_else(|| Self::of(snapshot, members()))
+    }
+
+    /// The same of a group whose members were counted when it was made.
+    pub(crate) fn of_counted_group<'m, M: Iterator<Item = &'m usize> + Clone>(
+        snapshot: &Snapshot,
+        key: &Key,
+        tally: &WaitTally,
+        members: impl Fn() -> M,
+    ) -> Option<Self> {
+        Self::of_object(snapshot, key, &members).unwrap_or_else(|| Self::of_tally(snapshot, tally, members))
+    }
+
+    /// What a group shares whose members were put together by the object; `None` for other groups.
+    fn of_object<'m, M: Iterator<Item = &'m usize>>(
+        snapshot: &Snapshot,
+        key: &Key,
+        members: impl Fn() -> M,
+    ) -> Option<Option<Self>> {
+        let What::On(On::Object(addr)) = key.what else { return None };
+        let shared = || {
+            let example = *members().next()?;
+            let wait = snapshot.waiting_on(snapshot.goroutines.get(example)?)?;
+            let (id, _) = snapshot.waits.objects_of(wait).find(|(_, object)| object.addr == addr)?;
+            let count = number(members().count());
+            Some(Self { on: SharedWait::Object(id), count, waiting: count, example })
+        };
+        Some(shared())
     }
 
     /// The object, where it is one.
@@ -141,9 +214,9 @@ impl Shared {
     }
 }
 
-/// What `goroutine` waits on, the most exact first.
-fn marks<'s>(snapshot: &'s Snapshot, goroutine: &Goroutine) -> impl Iterator<Item = (Mark<'s>, SharedWait)> {
-    let wait = snapshot.waiting_on(goroutine);
+/// What those in a wait wait on, the most exact first.
+fn marks(snapshot: &Snapshot, wait: WaitId) -> impl Iterator<Item = (Mark<'_>, SharedWait)> {
+    let wait = snapshot.waits.get(wait);
     wait.into_iter().flat_map(|wait| snapshot.waits.objects_of(wait)).flat_map(|(id, object)| {
         let peer = connection(object).map(|(_, remote)| (Mark::Peer(remote), SharedWait::Peer(id)));
         let accepted =
@@ -152,8 +225,8 @@ fn marks<'s>(snapshot: &'s Snapshot, goroutine: &Goroutine) -> impl Iterator<Ite
     })
 }
 
-fn has(snapshot: &Snapshot, goroutine: &Goroutine, mark: Mark<'_>) -> bool {
-    let Some(wait) = snapshot.waiting_on(goroutine) else { return false };
+fn has(snapshot: &Snapshot, wait: WaitId, mark: Mark<'_>) -> bool {
+    let Some(wait) = snapshot.waits.get(wait) else { return false };
     let mut objects = snapshot.waits.objects_of(wait);
     match mark {
         Mark::Object(wanted) => objects.any(|(id, _)| id == wanted),

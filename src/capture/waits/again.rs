@@ -8,11 +8,11 @@ use crate::model::{Goroutine, Wait, WaitObjectId, WarningCode, Warnings};
 use crate::process::{ReadError, unlogged};
 use crate::runtime::frontier::Frontier;
 use crate::runtime::mirror::Mirror as _;
-use crate::runtime::mirror::g::G;
+use crate::runtime::mirror::g::Standing;
 use crate::runtime::readers::waits::BUDGET;
 
 /// Whether a goroutine has not gone on, by its header as it is now.
-fn is_same(goroutine: &Goroutine, now: &G) -> bool {
+fn is_same(goroutine: &Goroutine, now: &Standing) -> bool {
     // The collector may hold it meanwhile: that is no part of the status.
     now.status() == goroutine.status
         && now.goid == goroutine.id.0
@@ -23,9 +23,9 @@ fn is_same(goroutine: &Goroutine, now: &G) -> bool {
 impl Following<'_> {
     /// Compares the headers of goroutines once more whose waits were followed.
     pub(super) fn compare_again(&mut self) -> Result<(), ReadError> {
-        let layout = &self.process.runtime.layout.g;
+        let layout = &self.process.runtime.layout.standing;
         // From 1.23 on the end of a sleep is in the header itself.
-        let has_sleep = layout.sleep_when.is_some();
+        let has_sleep = self.process.runtime.layout.g.sleep_when.is_some();
         let was_followed = |answer: &Answer| match answer {
             Answer::Unknown { why, .. } => *why != WaitUnknown::Moved,
             Answer::Known(id) => match self.wait(*id) {
@@ -45,11 +45,9 @@ impl Following<'_> {
             if jobs.is_empty() {
                 break;
             }
-            // They were read in the order of their addresses, a chunk here and there apart.
-            jobs.sort_by_key(|(addr, _)| *addr);
             frontier.jobs(&mut jobs, layout.size as usize, |addr, at, bytes| {
                 let at = at as usize;
-                let now = G::parse(addr, bytes, layout);
+                let now = Standing::parse(addr, bytes, layout);
                 if !self.goroutine(at).zip(now).is_some_and(|(goroutine, now)| is_same(goroutine, &now)) {
                     moved.push(at);
                 }
@@ -113,16 +111,16 @@ mod tests {
         builder.add(&GoroutineSpec { id: 7, reason: Some("select"), ..GoroutineSpec::default() });
         let goroutine = builder.build().goroutines.remove(0);
         let reason = goroutine.wait_reason.unwrap().0;
-        let same = G { goid: 7, atomicstatus: 4, waitreason: reason, ..G::default() };
+        let same = Standing { goid: 7, atomicstatus: 4, waitreason: reason, ..Standing::default() };
         assert!(is_same(&goroutine, &same));
         // The collector looks at its stack.
-        assert!(is_same(&goroutine, &G { atomicstatus: 0x1004, ..same }));
-        assert!(!is_same(&goroutine, &G { tracking_seq: 1, ..same }));
-        assert!(!is_same(&goroutine, &G { goid: 8, ..same }));
-        assert!(!is_same(&goroutine, &G { atomicstatus: 1, ..same }));
-        assert!(!is_same(&goroutine, &G { waitreason: reason + 1, ..same }));
+        assert!(is_same(&goroutine, &Standing { atomicstatus: 0x1004, ..same }));
+        assert!(!is_same(&goroutine, &Standing { tracking_seq: 1, ..same }));
+        assert!(!is_same(&goroutine, &Standing { goid: 8, ..same }));
+        assert!(!is_same(&goroutine, &Standing { atomicstatus: 1, ..same }));
+        assert!(!is_same(&goroutine, &Standing { waitreason: reason + 1, ..same }));
         let coroutine = Goroutine { run_seq: None, ..goroutine };
-        assert!(is_same(&coroutine, &G { tracking_seq: 1, ..same }));
+        assert!(is_same(&coroutine, &Standing { tracking_seq: 1, ..same }));
         assert_eq!(coroutine.status, Status::Waiting);
     }
 }

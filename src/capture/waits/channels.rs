@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::class::Class;
-use super::{Following, WaitMemory, number};
+use super::{Following, TOGETHER, WaitMemory, number};
 use crate::addr::Addr;
 use crate::model::wait::{Channel, Direction, ObjectState, SelectCase, WaitId, WaitUnknown};
 use crate::model::{SymbolPool, Wait, WaitObject};
@@ -31,17 +31,24 @@ impl Following<'_> {
             self.give_up(is_channel, WaitUnknown::NoLayout);
             return Ok(());
         };
-        let mut queued: Vec<Queued> = Vec::new();
+        let mut queued: Vec<Queued> = Vec::with_capacity(self.open(is_channel).count());
         let mut bad: Vec<(u32, WaitUnknown)> = Vec::new();
-        let mut firsts = Vec::with_capacity(self.open(is_channel).count());
-        firsts.extend(self.open(is_channel).filter_map(|(at, seed)| {
+        let mut firsts = self.open(is_channel).filter_map(|(at, seed)| {
             let operation = match seed.class {
                 Class::Channel(direction) => Some(direction),
                 _ => None,
             };
             Some((Addr(seed.value), Waiter { g: self.goroutine(at)?.addr.0, number: number(at), operation }))
-        }));
-        sudogs::read_sudogs(&mut self.frontier(), sudog, firsts, &mut queued, |at, why| bad.push((at, why)))?;
+        });
+        let mut frontier = self.frontier();
+        loop {
+            let some: Vec<(Addr, Waiter)> = firsts.by_ref().take(TOGETHER).collect();
+            if some.is_empty() {
+                break;
+            }
+            sudogs::read_sudogs(&mut frontier, sudog, some, &mut queued, |at, why| bad.push((at, why)))?;
+        }
+        drop(firsts);
         for (at, why) in bad {
             self.fail(at as usize, why);
         }

@@ -31,6 +31,7 @@ use crate::process::{MemRange, ReadError, unlogged};
 use crate::runtime::GoProcess;
 use crate::runtime::frontier::Frontier;
 use crate::runtime::mirror::bubble::SynctestBubble;
+use crate::runtime::readers::processors::Ticks;
 use crate::runtime::readers::waits::parked::{self, Descriptor, Parked, Polled, Wanted};
 use crate::runtime::readers::waits::{BUDGET, timers};
 
@@ -71,6 +72,8 @@ pub(super) struct Scene<'a> {
     pub(super) process: GoProcess<'a>,
     /// Addresses of the Ps, which have the timers.
     pub(super) ps: Vec<Addr>,
+    /// What the Ps had run before the goroutines were read, if all were idle.
+    pub(super) ticks: Option<Ticks>,
     /// Whether the target runs, so that goroutines may go on.
     pub(super) runs: bool,
     /// Pointers that goroutines had dropped, as a recording notes.
@@ -109,7 +112,7 @@ impl Scene<'_> {
         following.channel_timers(&self.ps, pool)?;
         let fds = describe::numbers(&following.objects);
         look(&fds, &mut following.objects)?;
-        if self.runs {
+        if self.runs && !self.stood_still(seeds.seeds.len())? {
             following.compare_again()?;
         }
         following.report(recorded, warnings);
@@ -121,6 +124,17 @@ impl Scene<'_> {
         }
         holders::find(self.process, pool, goroutines, &mut waits)?;
         Ok(waits)
+    }
+
+    /// Whether no goroutine has gone on since the Ps were read, as those of a program that hangs: then there is
+    /// nothing to compare. It is asked where that saves more than it costs.
+    fn stood_still(&self, seeds: usize) -> Result<bool, ReadError> {
+        /// Headers of fewer goroutines are compared in a call or two.
+        const MANY: usize = 4096;
+        match &self.ticks {
+            Some(before) if seeds >= MANY => Ok(Ticks::read_idle(self.process.unlogged())?.as_ref() == Some(before)),
+            _ => Ok(false),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::words;
 use crate::analysis::diagnosis::Likely;
 use crate::analysis::waits::{ById, Chain, ChainEnd, WaitRow, WaitTable, WaitedOn};
-use crate::analysis::{Diagnosis, Index, PlaceKind};
+use crate::analysis::{Diagnosis, HeapProof, Index, PlaceKind};
 use crate::heap::Grade;
 use crate::model::{Goroutine, LikelyHolder, Snapshot};
 use crate::report::findings::{self, FindingDocument};
@@ -122,7 +122,7 @@ struct Holder<'a> {
 struct WhyDocument<'a> {
     #[serde(flatten)]
     head: Head,
-    /// What is wrong for certain.
+    /// What is wrong for certain; of a goroutine that was asked for, what the heap shows of it.
     certain: Vec<FindingDocument>,
     /// What the heap shows though the program ran while it was read, found twice a second apart; empty unless --leaks
     /// was given.
@@ -158,6 +158,8 @@ struct ChainDocument<'a> {
     end: &'static str,
     /// The id of the goroutine that is the holder again, of a cycle.
     cycle_goroutine_id: Option<u64>,
+    /// Whether the first goroutine can never wake; null without --leaks.
+    leaked: Option<bool>,
 }
 
 /// A goroutine in a chain of waits.
@@ -202,10 +204,7 @@ pub fn waits(out: &mut dyn Write, index: &Index<'_>, table: &WaitTable, limit: u
 pub fn diagnosis(out: &mut dyn Write, index: &Index<'_>, diagnosis: &Diagnosis<'_>) -> io::Result<()> {
     let by_id = ById::of(index.snapshot());
     let limits = resources::limits(&index.snapshot().target.resources);
-    let found = |grade: Grade| {
-        let proof = diagnosis.proof.as_ref().filter(|proof| proof.leaks.proof.grade() == grade);
-        proof.map_or(&[][..], |proof| proof.found.as_slice())
-    };
+    let found = |grade: Grade| diagnosis.proof.as_ref().map_or(&[][..], |proof| proof.with_grade(grade));
     let document = WhyDocument {
         head: Head::of(index.snapshot()),
         certain: [diagnosis.certain, found(Grade::Certain)]
@@ -222,11 +221,11 @@ pub fn diagnosis(out: &mut dyn Write, index: &Index<'_>, diagnosis: &Diagnosis<'
     writeln!(out)
 }
 
-/// Writes the chain of waits of a goroutine as one JSON object on one line.
+/// Writes the chain of waits of a goroutine as one JSON object on one line, with what the heap shows of it.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn chain(out: &mut dyn Write, index: &Index<'_>, chain: &Chain) -> io::Result<()> {
+pub fn chain(out: &mut dyn Write, index: &Index<'_>, chain: &Chain, proof: Option<&HeapProof<'_>>) -> io::Result<()> {
     let snapshot = index.snapshot();
     let steps = chain.steps.iter().filter_map(|step| {
         let goroutine = snapshot.goroutines.get(step.goroutine)?;
@@ -247,12 +246,14 @@ pub fn chain(out: &mut dyn Write, index: &Index<'_>, chain: &Chain) -> io::Resul
         steps: steps.collect(),
         end: chain.end.name(),
         cycle_goroutine_id: again.map(|goroutine| goroutine.id.0),
+        leaked: proof.map(|proof| !proof.found.is_empty()),
     };
+    let found = |grade: Grade| findings::documents(proof.map_or(&[], |proof| proof.with_grade(grade)), index);
     let document = WhyDocument {
         head: Head::of(snapshot),
-        certain: Vec::new(),
-        confirmed: Vec::new(),
-        leaks_grade: None,
+        certain: found(Grade::Certain),
+        confirmed: found(Grade::Confirmed),
+        leaks_grade: proof.map(|proof| proof.leaks.proof.grade().name()),
         limits: Vec::new(),
         likely: Vec::new(),
         chain: Some(chain),

@@ -3,7 +3,9 @@ use super::{json, table, why};
 use crate::addr::Addr;
 use crate::analysis::waits::graph::WaitGraph;
 use crate::analysis::waits::{ById, Chain, WaitTable};
-use crate::analysis::{Diagnosis, Index, findings};
+use crate::analysis::{Diagnosis, HeapProof, Index, findings};
+use crate::heap::Grade;
+use crate::heap::testing::made_up_leaks;
 use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame, intern};
 use crate::model::{
     Channel, ChannelTimer, DescriptorDetails, Direction, Goid, HolderEvidence, LikelyHolder, LockOperation, MutexState,
@@ -156,10 +158,41 @@ fn why_looks_as_it_should() {
     compare("waits/golden/why.txt", &text(|out| why::diagnosis(out, style(100), &index, &diagnosis, "4242")));
     let mut chains = String::new();
     for id in [1, 20, 18, 40, 60, 61, 62, 63] {
-        chains.push_str(&text(|out| why::chain(out, style(100), &index, &chain(&snapshot, id))));
+        chains.push_str(&text(|out| why::chain(out, style(100), &index, &chain(&snapshot, id), None)));
         chains.push('\n');
     }
     compare("waits/golden/chains.txt", &chains);
+}
+
+#[test]
+fn the_chain_of_a_leaked_goroutine_says_so() {
+    let snapshot = shop();
+    let index = Index::new(&snapshot);
+    let said = |id: u64, grade| {
+        let leaks = made_up_leaks(grade, &[vec![18, 19], vec![60]], &[vec![18, 19]]);
+        let by_id = ById::of(&snapshot);
+        let proof = HeapProof::of_goroutine(&index, &leaks, by_id.position(Goid(id)).unwrap());
+        let shown = text(|out| why::chain(out, style(100), &index, &chain(&snapshot, id), Some(&proof)));
+        let without = text(|out| why::chain(out, style(100), &index, &chain(&snapshot, id), None));
+        let json = text(|out| json::chain(out, &index, &chain(&snapshot, id), Some(&proof)));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        (shown.strip_prefix(&without).unwrap().to_owned(), json)
+    };
+    let (text, json) = said(18, Grade::Certain);
+    assert!(
+        text.starts_with("└ certain: goroutines 18 and 19 wait for each other; nothing else can wake them\n"),
+        "{text}"
+    );
+    assert_eq!((&json["chain"]["leaked"], &json["leaks_grade"]), (&true.into(), &"certain".into()));
+    assert_eq!((&json["certain"][0]["code"], json["certain"].as_array().unwrap().len()), (&"deadlock".into(), 1));
+    let (text, json) = said(60, Grade::Confirmed);
+    assert!(text.starts_with("└ confirmed: goroutine 60 can never wake\n"), "{text}");
+    assert_eq!((json["certain"].as_array().unwrap().len(), &json["confirmed"][0]["code"]), (0, &"never_wakes".into()));
+    let (text, json) = said(20, Grade::Certain);
+    assert_eq!(
+        (text.as_str(), &json["chain"]["leaked"]),
+        ("└ goroutine 20 is not among the leaked ones\n", &false.into())
+    );
 }
 
 #[test]
@@ -206,6 +239,6 @@ fn json_has_what_scripts_rely_on() {
     let why = value(text(|out| json::diagnosis(out, &index, &Diagnosis::of(&index, &found))));
     let codes: Vec<&str> = why["likely"].as_array().unwrap().iter().map(|of| of["code"].as_str().unwrap()).collect();
     assert_eq!(codes, ["likely_deadlock", "lock_contention", "lock_contention"]);
-    let chain = value(text(|out| json::chain(out, &index, &chain(&snapshot, 18))));
+    let chain = value(text(|out| json::chain(out, &index, &chain(&snapshot, 18), None)));
     assert_eq!((&chain["chain"]["end"], &chain["chain"]["cycle_goroutine_id"]), (&"cycle".into(), &18.into()));
 }

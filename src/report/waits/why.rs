@@ -6,7 +6,7 @@ use super::words;
 use crate::analysis::diagnosis::Likely;
 use crate::analysis::findings::{DEADLOCK, Found};
 use crate::analysis::waits::{ById, Chain, ChainEnd, Cycle, WaitRow};
-use crate::analysis::{Diagnosis, Index, PlaceKind};
+use crate::analysis::{Diagnosis, HeapProof, Index, PlaceKind};
 use crate::heap::Grade;
 use crate::model::{Goroutine, HolderEvidence, LikelyHolder, LockOperation, Wait, WaitKind, WaitObjectId};
 use crate::report::clean::clean;
@@ -20,11 +20,18 @@ use crate::report::units::{age, count, counted};
 /// Goroutines of a cycle that are named.
 const MEMBERS: usize = 8;
 
-/// Writes the chain of waits of one goroutine, a step with its evidence after the other.
+/// Writes the chain of waits of one goroutine, a step with its evidence after the other, and what the heap shows of
+/// it.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn chain(out: &mut dyn Write, style: TextStyle, index: &Index<'_>, chain: &Chain) -> io::Result<()> {
+pub fn chain(
+    out: &mut dyn Write,
+    style: TextStyle,
+    index: &Index<'_>,
+    chain: &Chain,
+    proof: Option<&HeapProof<'_>>,
+) -> io::Result<()> {
     for (nth, step) in chain.steps.iter().enumerate() {
         let Some(goroutine) = index.snapshot().goroutines.get(step.goroutine) else { continue };
         if let Some(holds) = step.holds {
@@ -42,7 +49,22 @@ pub fn chain(out: &mut dyn Write, style: TextStyle, index: &Index<'_>, chain: &C
         }
     }
     let (role, text) = end(index, chain);
-    writeln!(out, "{}{}", arrow(style), style.paint(role, &text))
+    writeln!(out, "{}{}", arrow(style), style.paint(role, &text))?;
+    let (Some(proof), Some(first)) = (proof, chain.steps.first()) else { return Ok(()) };
+    let id = index.snapshot().goroutines.get(first.goroutine).map_or(0, |goroutine| goroutine.id.0);
+    let grade = proof.leaks.proof.grade().name();
+    for found in &proof.found {
+        let text = match found.finding.code() == DEADLOCK.code() {
+            true => deadlock::sentence(&ids(index, found)),
+            false => format!("goroutine {id} {}", found.finding.one()),
+        };
+        writeln!(out, "{}{}", arrow(style), style.paint(Role::Bad, &format!("{grade}: {text}")))?;
+        hint(out, style, found.finding.meaning())?;
+    }
+    if proof.found.is_empty() {
+        writeln!(out, "{}goroutine {id} is not among the leaked ones", arrow(style))?;
+    }
+    Ok(())
 }
 
 fn arrow(style: TextStyle) -> String {
@@ -178,10 +200,7 @@ pub fn diagnosis(
     let snapshot = index.snapshot();
     let limits = resources::limits(&snapshot.target.resources);
     let limits: Vec<String> = limits.into_iter().filter(|fact| fact.alarming).map(|fact| fact.text).collect();
-    let proven = |grade: Grade| {
-        let proof = diagnosis.proof.as_ref().filter(|proof| proof.leaks.proof.grade() == grade);
-        proof.map_or(&[][..], |proof| proof.found.as_slice())
-    };
+    let proven = |grade: Grade| diagnosis.proof.as_ref().map_or(&[][..], |proof| proof.with_grade(grade));
     let (proven, confirmed) = (proven(Grade::Certain), proven(Grade::Confirmed));
     let is_calm = diagnosis.certain.is_empty()
         && diagnosis.likely.is_empty()
@@ -239,9 +258,7 @@ fn by_heap(out: &mut dyn Write, style: TextStyle, index: &Index<'_>, found: &[Fo
     let is_deadlock = |found: &&Found| found.finding.code() == DEADLOCK.code();
     let deadlocks: Vec<&Found> = found.iter().filter(is_deadlock).collect();
     for deadlock in deadlocks.iter().take(MOST) {
-        let ids = deadlock.positions.iter().filter_map(|&at| index.snapshot().goroutines.get(at));
-        let mut ids: Vec<u64> = ids.map(|goroutine| goroutine.id.0).collect();
-        ids.sort_unstable();
+        let ids = ids(index, deadlock);
         facts::paragraph(out, style, Role::Bad, &format!("deadlock: {}", deadlock::sentence(&ids)))?;
         for line in deadlock::members(index, &by_id, &ids) {
             hint(out, style, &line)?;
@@ -257,6 +274,14 @@ fn by_heap(out: &mut dyn Write, style: TextStyle, index: &Index<'_>, found: &[Fo
         more(out, style, &format!("gospy leaks {target}"))?;
     }
     Ok(())
+}
+
+/// The ids of the goroutines that a finding is about, ascending.
+fn ids(index: &Index<'_>, found: &Found) -> Vec<u64> {
+    let goroutines = found.positions.iter().filter_map(|&at| index.snapshot().goroutines.get(at));
+    let mut ids: Vec<u64> = goroutines.map(|goroutine| goroutine.id.0).collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// `40 wait on channels, 12 on connections`.

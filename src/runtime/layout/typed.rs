@@ -5,7 +5,7 @@ use crate::runtime::mirror::Mirror;
 use crate::runtime::mirror::ancestors::{AncestorInfo, AncestorInfoLayout};
 use crate::runtime::mirror::bubble::{SynctestBubble, SynctestBubbleLayout};
 use crate::runtime::mirror::coro::{Coro, CoroLayout};
-use crate::runtime::mirror::g::{G, GLayout, Gobuf, GobufLayout};
+use crate::runtime::mirror::g::{G, GLayout, Gobuf, GobufLayout, Standing, StandingLayout};
 use crate::runtime::mirror::gc_controller::{GcController, GcControllerLayout};
 use crate::runtime::mirror::go_type::TypeLayout;
 use crate::runtime::mirror::hchan::{Hchan, HchanLayout};
@@ -97,6 +97,7 @@ macro_rules! layouts {
 layouts! {
 {
     g: G, GLayout;
+    standing: Standing, StandingLayout;
     gobuf: Gobuf, GobufLayout;
     m: M, MLayout;
     p: P, PLayout;

@@ -88,6 +88,21 @@ mirror! {
 }
 
 mirror! {
+    /// What of a g shows whether it has gone on (runtime2.go), as it is in memory.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Standing, StandingLayout of "runtime.g" {
+        /// `atomicstatus`; see [`Standing::status`].
+        atomicstatus: u32 = "atomicstatus",
+        /// `goid`.
+        goid: u64 = "goid",
+        /// `waitreason`; stale unless it waits.
+        waitreason: u8 = "waitreason",
+        /// `trackingSeq`: counts, modulo 256, how often it left the running state.
+        tracking_seq: u8 = "trackingSeq",
+    }
+}
+
+mirror! {
     /// What of a g leads to more that its stack refers to (runtime2.go), as it is in memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct StackRoots, StackRootsLayout of "runtime.g" {
@@ -192,22 +207,35 @@ impl G {
             && sp.is_multiple_of(8)
     }
 
-    /// Its state. The numbers have kept their meaning since 1.19; 1.26 added two.
+    /// Its state.
     #[must_use]
     pub(crate) fn status(&self) -> Status {
-        match self.atomicstatus & !SCAN {
-            0 => Status::Idle,
-            1 => Status::Runnable,
-            2 => Status::Running,
-            3 => Status::Syscall,
-            4 => Status::Waiting,
-            6 => Status::Dead,
-            8 => Status::CopyStack,
-            9 => Status::Preempted,
-            10 => Status::Leaked,
-            11 => Status::DeadExtra,
-            other => Status::Unknown(u8::try_from(other).unwrap_or(u8::MAX)),
-        }
+        status(self.atomicstatus)
+    }
+}
+
+impl Standing {
+    /// Its state.
+    #[must_use]
+    pub(crate) fn status(&self) -> Status {
+        status(self.atomicstatus)
+    }
+}
+
+/// A state by `atomicstatus`. The numbers have kept their meaning since 1.19; 1.26 added two.
+fn status(atomicstatus: u32) -> Status {
+    match atomicstatus & !SCAN {
+        0 => Status::Idle,
+        1 => Status::Runnable,
+        2 => Status::Running,
+        3 => Status::Syscall,
+        4 => Status::Waiting,
+        6 => Status::Dead,
+        8 => Status::CopyStack,
+        9 => Status::Preempted,
+        10 => Status::Leaked,
+        11 => Status::DeadExtra,
+        other => Status::Unknown(u8::try_from(other).unwrap_or(u8::MAX)),
     }
 }
 

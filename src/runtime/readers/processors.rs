@@ -6,14 +6,16 @@ use super::bulk;
 use super::goids::read_goids;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::model::{Processor, WarningCode, Warnings};
+use crate::model::{PStatus, Processor, WarningCode, Warnings};
 use crate::process::{ReadError, Target, TargetExt as _};
+use crate::runtime::GoProcess;
 use crate::runtime::layout::{Layout, LayoutTable};
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::g::GLayout;
 use crate::runtime::mirror::m::M;
 use crate::runtime::mirror::p::{P, PLayout, RUNQ};
 use crate::runtime::mirror::timer::TimerLayout;
+use crate::runtime::symbols::Global;
 
 /// Most Ps read. GOMAXPROCS is the number of CPUs unless set otherwise, and Linux supports 8192 of them.
 const MAX_PS: u64 = 1 << 13;
@@ -134,6 +136,32 @@ fn ps_fit(target: &dyn Target, ps: &[Addr], goidgen: u64, layout: &PLayout) -> R
     Ok(false)
 }
 
+/// What changes when a P runs something: their ids and the counts of what they ran and of system calls (`execute`
+/// and `exitsyscall` in runtime/proc.go; 1.19 to 1.27).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ticks(Vec<(i32, u32, u32)>);
+
+impl Ticks {
+    /// Those of `ps`, which are id, status, `schedtick` and `syscalltick`; `None` unless all are idle. Where they are
+    /// equal before and after something, no Go code ran meanwhile.
+    pub(crate) fn of_idle(ps: impl Iterator<Item = (i32, PStatus, u32, u32)>) -> Option<Self> {
+        let idle = ps.map(|(id, status, sched, calls)| (status == PStatus::Idle).then_some((id, sched, calls)));
+        idle.collect::<Option<Vec<_>>>().filter(|ps| !ps.is_empty()).map(Self)
+    }
+
+    /// Those of a program now.
+    ///
+    /// # Errors
+    /// When the target could not be read.
+    pub(crate) fn read_idle(process: GoProcess<'_>) -> Result<Option<Self>, ReadError> {
+        let Some(allp) = process.addr(Global::Allp) else { return Ok(None) };
+        let mut warnings = Warnings::default();
+        let ps = read_ps(process.target, allp, &process.runtime.layout, &mut warnings)?;
+        let ps = ps.iter().map(|p| (p.id, p.status(), p.schedtick, p.syscalltick));
+        Ok(Self::of_idle(ps).filter(|_| warnings.is_empty()))
+    }
+}
+
 /// The Ps as the snapshot has them, in the order given. `ms` shows who owns each.
 ///
 /// # Errors
@@ -169,4 +197,27 @@ pub(crate) fn read_processors(
             timers: p.timers().map(u64::from),
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_idle_ps_prove_that_nothing_ran() {
+        let ticks = |ps: &[(i32, PStatus, u32, u32)]| Ticks::of_idle(ps.iter().copied());
+        let idle = [(0, PStatus::Idle, 7, 3), (1, PStatus::Idle, 9, 4)];
+        assert_eq!(ticks(&idle), ticks(&idle));
+        assert!(ticks(&idle).is_some());
+        // Of no P nothing is known.
+        assert_eq!(ticks(&[]), None);
+        for status in [PStatus::Running, PStatus::Syscall, PStatus::GcStop, PStatus::Unknown(9)] {
+            assert_eq!(ticks(&[idle[0], (1, status, 9, 4)]), None, "{status:?}");
+        }
+        // It ran something, made a system call, or there is another one.
+        for changed in [(1, PStatus::Idle, 10, 4), (1, PStatus::Idle, 9, 5), (2, PStatus::Idle, 9, 4)] {
+            assert_ne!(ticks(&idle), ticks(&[idle[0], changed]));
+        }
+        assert_ne!(ticks(&idle), ticks(&idle[..1]));
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Channel {
     pub receivers: Option<u64>,
 }
 
-/// Reads the channels that `queued` are queued at, finds each in the queues, and notes in which. `queued` is
+/// Reads the channels that `queued` are queued at, finds each in the queues, and notes in which. `queued` gets
 /// sorted by channel and sudog. Hands each channel over with its part of `queued`; `None` where it cannot be
 /// read, or is no channel.
 ///
@@ -39,7 +39,11 @@ pub(crate) fn read_channels(
     queued: &mut [Queued],
     mut each: impl FnMut(Addr, Option<Channel>, &[Queued]),
 ) -> Result<(), ReadError> {
-    queued.sort_unstable_by_key(|one| (one.object, one.sudog));
+    // Nearly all are in the order of their sudogs already, and many are at the same channel.
+    queued.sort_by_key(|one| one.object);
+    for group in queued.chunk_by_mut(|a, b| a.object == b.object) {
+        group.sort_unstable_by_key(|one| one.sudog);
+    }
     let mut jobs: Vec<(Addr, ())> = queued
         .chunk_by(|a, b| a.object == b.object)
         .filter_map(|same| Some((Addr(same.first()?.object), ())))
