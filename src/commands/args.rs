@@ -186,6 +186,8 @@ pub(super) enum SchemaOf {
     Leaks,
     /// What heap prints
     Heap,
+    /// What contention prints
+    Contention,
     /// What waits prints
     Waits,
     /// What why prints

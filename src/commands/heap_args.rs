@@ -22,6 +22,7 @@ Examples:
   gospy contention prometheus
   gospy contention 4242 --mutex mutex.pb.gz && go tool pprof -top mutex.pb.gz
   gospy contention 4242 --text | less
+  gospy contention 4242 --json | jq '.mutex.places[0]'
 
 A program has these profiles only if it calls runtime.SetBlockProfileRate or
 runtime.SetMutexProfileFraction. gospy waits shows what goroutines wait on now, without either.";
@@ -68,4 +69,7 @@ pub(super) struct ContentionArgs {
     /// Show at most N rows of each table; 0 for all
     #[arg(help_heading = "Output", long, value_name = "N", conflicts_with_all = ["block", "mutex", "text"])]
     pub(super) limit: Option<usize>,
+    /// One JSON object instead of text
+    #[arg(help_heading = "Output", long, short, conflicts_with_all = ["block", "mutex", "text"])]
+    pub(super) json: bool,
 }

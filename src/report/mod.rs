@@ -7,7 +7,7 @@ pub mod captures;
 pub mod check;
 pub(crate) mod clean;
 #[cfg(feature = "cli")]
-pub(crate) mod contention;
+pub mod contention;
 pub(crate) mod deadlock;
 mod death;
 pub mod descriptors;

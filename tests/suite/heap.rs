@@ -66,6 +66,33 @@ strict! {
         alloc_objects: u64,
         stacks: u64,
     }
+    Contention {
+        schema_version: u32,
+        gospy_version: String,
+        captured_at: String,
+        pid: i32,
+        exe: String,
+        go_version: String,
+        #[serde(deserialize_with = "present")] block: Known<Contended>,
+        #[serde(deserialize_with = "present")] block_missing: Known<String>,
+        #[serde(deserialize_with = "present")] mutex: Known<Contended>,
+        #[serde(deserialize_with = "present")] mutex_missing: Known<String>,
+    }
+    Contended {
+        #[serde(deserialize_with = "present")] rate: Known<u64>,
+        #[serde(deserialize_with = "present")] ticks_per_second: Known<f64>,
+        records: u64,
+        complete: bool,
+        moving: u64,
+        places: Vec<ContendedPlace>,
+    }
+    ContendedPlace {
+        #[serde(deserialize_with = "present")] place: Known<Place>,
+        events: u64,
+        #[serde(deserialize_with = "present")] waited_ns: Known<u64>,
+        waited_ticks: u64,
+        stacks: u64,
+    }
     Stack { #[serde(deserialize_with = "present")] place: Known<Place>, goroutines: u64, bytes: u64, }
     Place {
         function: String,
@@ -115,6 +142,12 @@ fn what_is_not_there_is_said_and_never_zero() {
     let text = gospy(&["contention", "--pid", &pid]).ok();
     assert!(text.contains("There is no block profile: ") && text.contains("There is no mutex profile: "), "{text}");
     assert!(text.contains("runtime.SetMutexProfileFraction"), "{text}");
+    let output = gospy(&["contention", "--pid", &pid, "--json"]).ok();
+    let document: Contention = serde_json::from_str(&output).unwrap();
+    assert!(document.block.is_none() && document.block_missing.unwrap().contains("SetBlockProfileRate"), "{output}");
+    assert!(document.mutex.is_none() && document.mutex_missing.unwrap().contains("SetMutexProfile"), "{output}");
+    let output = gospy(&["contention", "--pid", &pid, "--json", "--text"]);
+    assert_eq!(output.code(), 2, "{output:?}");
     let output = gospy(&["contention", "--pid", &pid, "--mutex", &file]);
     assert!(output.code() == 1 && output.stderr.contains("there is no mutex profile"), "{output:?}");
     let output = gospy(&["heap", "--pid", &pid, "--freeze"]);
