@@ -186,6 +186,8 @@ pub(super) enum SchemaOf {
     Leaks,
     /// What heap prints
     Heap,
+    /// What heap --watch prints
+    HeapGrowth,
     /// What contention prints
     Contention,
     /// What waits prints

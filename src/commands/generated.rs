@@ -81,6 +81,7 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::Top => stream::schema(),
         SchemaOf::Leaks => leaks::schema(),
         SchemaOf::Heap => heap::json::schema(),
+        SchemaOf::HeapGrowth => heap::growth::schema(),
         SchemaOf::Contention => contention::json::schema(),
     };
     streams.finish(|out| {

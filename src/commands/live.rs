@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::input::{Contents, InputError, InputFile};
 use super::source::{
-    FailureCause, Location, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+    FailureCause, HeapSource, Location, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec,
+    Walking,
 };
 use crate::analysis::Index;
 use crate::analysis::leaks::groups;
@@ -16,7 +17,7 @@ use crate::heap::profile::{ProfileError, Profiles};
 use crate::heap::{self, HeapError, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{ContentionProfile, Snapshot};
+use crate::model::{ContentionProfile, HeapReading, Snapshot};
 use crate::process::clock;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
@@ -53,6 +54,11 @@ impl Sources for Live {
 
     fn profiles(&self, wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
         profiles(wanted, parts).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+    }
+
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
+        let opened = HeapSession::open(wanted).map_err(|cause| SourceFailure::at(&wanted.location, cause))?;
+        Ok(Box::new(opened))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
@@ -192,6 +198,50 @@ fn profiles(wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReadi
     let contention = contention.collect::<Result<_, ProfileError>>()?;
     let classes = parts.heap.then(|| heap::size_classes(process));
     Ok(ProfileReading { snapshot, allocations, contention, classes })
+}
+
+/// A program whose heap is read more than once.
+struct HeapSession {
+    session: Session,
+    profiles: Result<Profiles, String>,
+    location: Location,
+}
+
+impl HeapSession {
+    fn open(wanted: &TargetSpec) -> Result<Self, FailureCause> {
+        let (target, bin) = target(wanted)?;
+        let session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+        let profiles = match Profiles::find(session.process()) {
+            Ok(found) => Ok(found),
+            Err(error @ (ProfileError::Read(_) | ProfileError::NoMemory { .. })) => return Err(error.into()),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(Self { session, profiles, location: wanted.location.clone() })
+    }
+}
+
+impl HeapSource for HeapSession {
+    fn read(&mut self) -> Result<HeapReading, SourceFailure> {
+        let failed = |cause: FailureCause| SourceFailure::at(&self.location, cause);
+        let options = CaptureOptions { stacks: false, ..CaptureOptions::default() };
+        let snapshot = Session::capture(&mut self.session, &options);
+        let snapshot = snapshot.map_err(|error| failed(SourceError::from(error).into()))?;
+        let process = self.session.process();
+        let allocations = match &self.profiles {
+            Err(why) => Err(why.clone()),
+            Ok(profiles) => match profiles.allocations(process) {
+                Ok(profile) => crate::report::heap::missing(&profile).map_or(Ok(profile), Err),
+                Err(error @ ProfileError::Read(_)) => return Err(failed(error.into())),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        let survivors = match heap::survivors(process) {
+            Ok(survivors) => Ok(survivors),
+            Err(error @ HeapError::Read(_)) => return Err(failed(error.into())),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(HeapReading { snapshot, allocations, survivors })
+    }
 }
 
 fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Result<(Snapshot, Leaks), FailureCause> {

@@ -11,7 +11,7 @@ use crate::heap::profile::ProfileError;
 use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{AllocationProfile, ContentionKind, ContentionProfile, SizeClasses, Snapshot};
+use crate::model::{AllocationProfile, ContentionKind, ContentionProfile, HeapReading, SizeClasses, Snapshot};
 use crate::process::recording::ElfImage;
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
@@ -192,6 +192,12 @@ pub trait Sources {
     /// With what is in the way.
     fn profiles(&self, wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure>;
 
+    /// Opens one to read its heap more than once.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure>;
+
     /// Finds out how reading one would go, and what is in the way; without one, what this machine allows.
     ///
     /// # Errors
@@ -209,6 +215,15 @@ pub trait Sources {
     /// # Errors
     /// When processes cannot be listed.
     fn processes(&self) -> Result<Processes, TargetError>;
+}
+
+/// A program that was opened for its heap.
+pub trait HeapSource {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// With what is in the way of reading the program. That it has no profile is none.
+    fn read(&mut self) -> Result<HeapReading, SourceFailure>;
 }
 
 /// An opened program.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::source::{ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{FreezeMode, SourceError};
@@ -40,6 +40,10 @@ impl Sources for Machine {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
         Err(named(wanted))
     }
 

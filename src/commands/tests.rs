@@ -5,7 +5,7 @@ mod output;
 
 use std::io;
 
-use super::source::{ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{CaptureOptions, SourceError};
@@ -55,6 +55,10 @@ impl Sources for Fake {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
         Err(absent(wanted))
     }
 
@@ -145,6 +149,10 @@ impl Sources for Settling {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
         Err(absent(wanted))
     }
 

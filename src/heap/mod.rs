@@ -28,6 +28,7 @@ mod span_list;
 mod spans;
 mod stack_maps;
 mod stacks;
+mod survivors;
 #[doc(hidden)]
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -46,4 +47,5 @@ pub use proof::{Grade, LeakOptions, Leaks, Proof, find};
 pub use queues::Queues;
 pub use spans::{ObjectId, SpanInfo, Spans};
 pub use stacks::StackStats;
+pub use survivors::survivors;
 pub use threads::Running;

@@ -24,7 +24,7 @@ mod watched;
 
 pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
-pub use heap::{SizeClass, SizeClasses, SpanCache};
+pub use heap::{HeapReading, SizeClass, SizeClasses, SpanCache, Survivors};
 pub use not_in_go::{Activity, NotInGo, Outside};
 pub use pool::{
     Ancestor, AncestorFrame, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId,
