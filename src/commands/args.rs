@@ -18,6 +18,7 @@ use super::waits_args::{WaitsArgs, WhyArgs};
 use super::{Failure, completion, exit};
 use crate::analysis::GroupBy;
 use crate::analysis::filter::HELP as FILTER_HELP;
+use crate::analysis::quantity::parse_bytes;
 use crate::inspect::processes::ProcessSort;
 use crate::top::grouping;
 use crate::top::order::SortName;
@@ -293,6 +294,7 @@ Examples:
   gospy stack --from server.capture --group
   gospy capture 4242 -o leak.capture --repeat 10 --interval 1m
   ssh host sudo gospy capture 4242 -o - > server.capture
+  gospy capture 4242 -o server.capture --heap --freeze=all && gospy leaks --from server.capture
   gospy capture --from server.capture -o server.core --uncompressed
 
 A capture holds what every command shows, and what that takes of the binary. It is small, checked, and
@@ -336,6 +338,15 @@ pub(super) struct CaptureArgs {
     /// Time between captures
     #[arg(help_heading = "Output", long, short, value_name = "DURATION", value_parser = duration, requires = "repeat")]
     pub(super) interval: Option<u64>,
+    /// Put the heap into the file too, for heap, contention and leaks
+    ///
+    /// Objects without pointers are left out. With --freeze=all the program stands still meanwhile, and `gospy leaks
+    /// --from` gives the answer that it would have given; how long that is, and how much is kept, is said before.
+    #[arg(help_heading = "Output", long)]
+    pub(super) heap: bool,
+    /// Refuse a heap with more bytes to keep
+    #[arg(help_heading = "Output", long, value_name = "SIZE", value_parser = size, default_value = "1GiB", requires = "heap")]
+    pub(super) max_heap: u64,
     /// Write a core file for gdb and other debuggers
     #[arg(help_heading = "Output", long)]
     pub(super) uncompressed: bool,
@@ -408,4 +419,9 @@ fn interval(text: &str) -> Result<Duration, String> {
     } else {
         Err("it has to be from 50ms to 24h".to_owned())
     }
+}
+
+/// A size in bytes.
+fn size(text: &str) -> Result<u64, String> {
+    parse_bytes(text).ok_or_else(|| "a size is a number with a unit (64KB, 512MiB, 2GiB)".to_owned())
 }

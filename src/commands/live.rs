@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::input::{Contents, InputError, InputFile};
 use super::source::{
-    FailureCause, HeapSource, Location, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec,
-    Walking,
+    FailureCause, HeapCosts, HeapSource, Location, ProfileParts, ProfileReading, Source, SourceFailure, Sources,
+    TargetSpec, Walking,
 };
 use crate::analysis::Index;
 use crate::analysis::leaks::groups;
-use crate::capture::{CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record};
+use crate::capture::{Alongside, CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record_with};
 use crate::heap::profile::{ProfileError, Profiles};
-use crate::heap::{self, HeapError, LeakOptions, Leaks, Progress};
+use crate::heap::{self, HeapError, HeapRecorder, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::{ContentionProfile, HeapReading, Snapshot};
@@ -40,7 +40,17 @@ impl Sources for Live {
     }
 
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure> {
-        recorded(wanted, freeze).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+        recorded(wanted, freeze, None).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+    }
+
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        freeze: Option<FreezeMode>,
+        max_bytes: u64,
+        tell: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
+        with_heap(wanted, freeze, max_bytes, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn leaks(
@@ -81,10 +91,42 @@ impl Sources for Live {
     }
 }
 
-fn recorded(wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), FailureCause> {
+fn with_heap(
+    wanted: &TargetSpec,
+    freeze: Option<FreezeMode>,
+    max_bytes: u64,
+    tell: &mut dyn FnMut(HeapCosts),
+) -> Result<(ElfImage, Snapshot), FailureCause> {
+    // What is searched for does not belong into the recording.
+    let (target, bin) = target(wanted)?;
+    let aside = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    let ticks = wanted.pid().and_then(|_| clock::ticks_per_second(aside.process().arch()));
+    let mut heap = HeapRecorder::prepare(aside.process(), max_bytes, ticks)?;
+    let stop = (freeze == Some(FreezeMode::All)).then(|| heap.time());
+    tell(HeapCosts { bytes: heap.bytes(), stop });
+    /// How often the program is stopped at most: a thread that waits for a CPU has no registers to read.
+    const STOPS: usize = 5;
+    let mut tried = 1;
+    loop {
+        heap.begin(aside.process());
+        let done = recorded(wanted, freeze, Some(&mut heap))?;
+        if stop.is_none() || heap.unproven().is_none() || tried >= STOPS {
+            return Ok(done);
+        }
+        tried += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn recorded(
+    wanted: &TargetSpec,
+    freeze: Option<FreezeMode>,
+    heap: Option<&mut HeapRecorder>,
+) -> Result<(ElfImage, Snapshot), FailureCause> {
     let (target, _) = target(wanted)?;
     let start = target.process().start_ticks;
-    let recorded = record(target, freeze).map_err(SourceError::from)?;
+    let heap = heap.map(|heap| heap as &mut dyn Alongside);
+    let recorded = record_with(target, freeze, heap).map_err(SourceError::from)?;
     if let Some(pid) = wanted.pid()
         && live(pid)?.process().start_ticks != start
     {
@@ -190,7 +232,10 @@ fn profiles(wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReadi
     let allocations = parts.allocations.then(|| found.allocations(process));
     // The clock of a core file's machine is unknown.
     let is_here = wanted.pid().is_some() && !parts.contention.is_empty();
-    let ticks = is_here.then(|| clock::ticks_per_second(process.arch())).flatten();
+    let ticks = match is_here {
+        true => clock::ticks_per_second(process.arch()),
+        false => heap::recorded_ticks(process.target).map_err(SourceError::from)?,
+    };
     let contention = parts.contention.iter().map(|kind| {
         let profile = found.contention(process, *kind)?;
         Ok(ContentionProfile { ticks_per_second: ticks, ..profile })

@@ -137,6 +137,15 @@ pub enum Walking {
     Read(u64, u64),
 }
 
+/// What it takes to capture a heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapCosts {
+    /// Bytes of it, before they are compressed.
+    pub bytes: u64,
+    /// How long the program is stopped for it, about; `None` where it is not stopped.
+    pub stop: Option<Duration>,
+}
+
 /// What is read of a program beside its goroutines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProfileParts<'a> {
@@ -174,6 +183,18 @@ pub trait Sources {
     /// # Errors
     /// With what is in the way.
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure>;
+
+    /// The same, with its heap. `tell` hears what that takes before it is done.
+    ///
+    /// # Errors
+    /// With what is in the way; also that the heap is larger than is allowed.
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        freeze: Option<FreezeMode>,
+        max_bytes: u64,
+        tell: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure>;
 
     /// Finds the goroutines of one that no other can wake, and reads all of them. `tell` hears what goes on.
     ///

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::source::{HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{
+    HeapCosts, HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{FreezeMode, SourceError};
@@ -40,6 +42,16 @@ impl Sources for Machine {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        _: Option<crate::capture::FreezeMode>,
+        _: u64,
+        _: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
         Err(named(wanted))
     }
 

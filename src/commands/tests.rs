@@ -5,7 +5,9 @@ mod output;
 
 use std::io;
 
-use super::source::{HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{
+    HeapCosts, HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{CaptureOptions, SourceError};
@@ -55,6 +57,16 @@ impl Sources for Fake {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        _: Option<crate::capture::FreezeMode>,
+        _: u64,
+        _: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
         Err(absent(wanted))
     }
 
@@ -149,6 +161,16 @@ impl Sources for Settling {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        _: Option<crate::capture::FreezeMode>,
+        _: u64,
+        _: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
         Err(absent(wanted))
     }
 

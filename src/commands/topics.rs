@@ -99,7 +99,8 @@ Leaks
   --no-leaks reads the heap as `gospy leaks` does, once, at the end of a check,
   and at each capture of gospy run. It fails on leaked goroutines, certain or
   confirmed, and says which. What --allow matches does not count. Where the heap
-  cannot be read (a capture, JSON, standard input), it is not judged (status 8).
+  cannot be read (a capture without it, JSON, standard input), it is not judged
+  (status 8).
 
 Growth of the heap
   --max-heap-growth 1MiB/m fails when the live heap, or what was allocated in one

@@ -42,6 +42,7 @@ mod fixtures_selftest;
 mod freeze;
 mod freeze_safety;
 mod gc_cpu;
+mod heap_captures;
 mod heap_growth;
 mod image;
 mod leak_runs;
