@@ -14,6 +14,7 @@ use super::streams::ColourChoice;
 use super::target::Finder;
 use super::target_args::{DoctorArgs, TargetArgs};
 use super::topics::RULES;
+use super::var::{VAR_EXAMPLES, VarArgs};
 use super::waits_args::{WaitsArgs, WhyArgs};
 use super::{Failure, completion, exit};
 use crate::analysis::GroupBy;
@@ -110,6 +111,9 @@ pub(super) enum Command {
     /// Show where goroutines have blocked, and on which locks
     #[command(after_long_help = CONTENTION_EXAMPLES)]
     Contention(ContentionArgs),
+    /// Print package variables by their names
+    #[command(after_long_help = VAR_EXAMPLES)]
+    Var(VarArgs),
     /// Save a snapshot of a process to a file
     #[command(after_long_help = CAPTURE_EXAMPLES)]
     Capture(CaptureArgs),
@@ -189,6 +193,8 @@ pub(super) enum SchemaOf {
     Heap,
     /// What heap --watch prints
     HeapGrowth,
+    /// What var prints
+    Var,
     /// What contention prints
     Contention,
     /// What waits prints
@@ -209,6 +215,7 @@ impl Command {
             Self::Leaks(arguments) => arguments.target.look_up(finder),
             Self::Heap(arguments) => arguments.target.look_up(finder),
             Self::Contention(arguments) => arguments.target.look_up(finder),
+            Self::Var(arguments) => arguments.look_up(finder),
             Self::Waits(arguments) => arguments.target.look_up(finder),
             Self::Why(arguments) => arguments.target.look_up(finder),
             Self::Capture(arguments) => arguments.target.look_up(finder),

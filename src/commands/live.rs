@@ -17,7 +17,7 @@ use crate::heap::profile::{ProfileError, Profiles};
 use crate::heap::{self, HeapError, HeapRecorder, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{ContentionProfile, HeapReading, Snapshot};
+use crate::model::{ContentionProfile, HeapReading, PackageVariable, Snapshot};
 use crate::process::clock;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
@@ -25,6 +25,7 @@ use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
 use crate::report::json::restore;
 use crate::runtime::GoProcess;
+use crate::runtime::package_variables::{self, VariableLimits};
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +70,15 @@ impl Sources for Live {
     fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
         let opened = HeapSession::open(wanted).map_err(|cause| SourceFailure::at(&wanted.location, cause))?;
         Ok(Box::new(opened))
+    }
+
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        names: &[String],
+        limits: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
+        variables(wanted, names, limits).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
@@ -287,6 +297,18 @@ impl HeapSource for HeapSession {
         };
         Ok(HeapReading { snapshot, allocations, survivors })
     }
+}
+
+fn variables(
+    wanted: &TargetSpec,
+    names: &[String],
+    limits: VariableLimits,
+) -> Result<(Snapshot, Vec<Option<PackageVariable>>), FailureCause> {
+    let (target, bin) = target(wanted)?;
+    let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    let snapshot = Session::capture(&mut session, &CaptureOptions::default()).map_err(SourceError::from)?;
+    let found = package_variables::read(session.process(), names, limits)?;
+    Ok((snapshot, found))
 }
 
 fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Result<(Snapshot, Leaks), FailureCause> {

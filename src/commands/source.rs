@@ -11,10 +11,13 @@ use crate::heap::profile::ProfileError;
 use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{AllocationProfile, ContentionKind, ContentionProfile, HeapReading, SizeClasses, Snapshot};
+use crate::model::{
+    AllocationProfile, ContentionKind, ContentionProfile, HeapReading, PackageVariable, SizeClasses, Snapshot,
+};
 use crate::process::recording::ElfImage;
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
+use crate::runtime::package_variables::{VariableError, VariableLimits};
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +111,9 @@ pub enum FailureCause {
     /// A profile that the program keeps of itself.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// Package variables.
+    #[error(transparent)]
+    Variables(#[from] VariableError),
 }
 
 impl SourceFailure {
@@ -124,6 +130,7 @@ impl SourceFailure {
             FailureCause::Input(error) => error.kind(),
             FailureCause::Heap(error) => Some(error.kind()),
             FailureCause::Profile(error) => Some(error.kind()),
+            FailureCause::Variables(error) => Some(error.kind()),
         }
     }
 }
@@ -218,6 +225,17 @@ pub trait Sources {
     /// # Errors
     /// With what is in the way.
     fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure>;
+
+    /// Reads package variables of one, by their full names; `None` for those that it does not have.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        names: &[String],
+        limits: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure>;
 
     /// Finds out how reading one would go, and what is in the way; without one, what this machine allows.
     ///

@@ -11,9 +11,10 @@ use crate::capture::{FreezeMode, SourceError};
 use crate::heap::Leaks;
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Process, Processes};
-use crate::model::Snapshot;
+use crate::model::{PackageVariable, Snapshot};
 use crate::process::TargetError;
 use crate::process::recording::ElfImage;
+use crate::runtime::package_variables::VariableLimits;
 
 /// What runs. Opening a program is an error that names it.
 struct Machine(Inventory);
@@ -56,6 +57,15 @@ impl Sources for Machine {
     }
 
     fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        _: &[String],
+        _: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
         Err(named(wanted))
     }
 

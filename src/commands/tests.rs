@@ -15,9 +15,10 @@ use crate::heap::Leaks;
 use crate::inspect::doctor::{Check, Doctor};
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::model::{Snapshot, Status};
+use crate::model::{PackageVariable, Snapshot, Status};
 use crate::process::TargetError;
 use crate::process::recording::ElfImage;
+use crate::runtime::package_variables::VariableLimits;
 
 /// DEL, C1, bidirectional controls, and characters that cannot be seen, in and beyond the first plane.
 const HOSTILE: &str = "\u{7f}\u{9b}2J\u{202e}\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
@@ -71,6 +72,15 @@ impl Sources for Fake {
     }
 
     fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        _: &[String],
+        _: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
         Err(absent(wanted))
     }
 
@@ -175,6 +185,15 @@ impl Sources for Settling {
     }
 
     fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        _: &[String],
+        _: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
         Err(absent(wanted))
     }
 

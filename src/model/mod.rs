@@ -18,6 +18,7 @@ mod target_info;
 pub mod testing;
 mod traceback;
 pub mod values;
+mod variable;
 pub mod wait;
 mod warning;
 mod watched;
@@ -38,6 +39,7 @@ pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, 
 pub use traceback::{
     ArgumentToken, Arguments, FrameArguments, FrameWords, GoroutineArguments, StackArguments, TracebackDetails,
 };
+pub use variable::{PackageVariable, VariableValue};
 pub use wait::{
     Channel, ChannelTimer, DescriptorDetails, Direction, HolderEvidence, LikelyHolder, LockOperation, MutexState,
     ObjectState, RwMutexState, SelectCase, TimerSource, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, WaitUnknown,

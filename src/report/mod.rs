@@ -39,4 +39,5 @@ mod stack_tests;
 pub mod text;
 pub mod traceback;
 pub(crate) mod units;
+pub mod variables;
 pub mod waits;

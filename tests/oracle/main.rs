@@ -62,4 +62,5 @@ mod symbols;
 mod top;
 mod truth;
 mod values;
+mod variables;
 mod waits;
