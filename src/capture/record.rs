@@ -39,7 +39,7 @@ pub fn record(target: Box<dyn Target>, freeze: Option<FreezeMode>) -> Result<(El
 pub(crate) fn record_with(
     target: Box<dyn Target>,
     freeze: Option<FreezeMode>,
-    mut also: Option<&mut (dyn Alongside + '_)>,
+    also: Option<&mut (dyn Alongside + '_)>,
 ) -> Result<(ElfImage, Snapshot), RecordError> {
     let recording = RecordingTarget::new(target);
     let open = |thorough| Session::open(Box::new(recording.clone()), &OpenOptions { bin: None, thorough });
@@ -55,7 +55,7 @@ pub(crate) fn record_with(
         ..CaptureOptions::default()
     };
     let mut session = open(false)?;
-    let snapshot = match also.as_deref_mut() {
+    let snapshot = match also {
         Some(also) => {
             let snapshot = session.capture_with(&everything, Some(also))?;
             also.finish(session.process(), snapshot.reading.freeze.as_ref())?;

@@ -13,6 +13,7 @@ mod search;
 mod tests;
 mod types;
 mod units;
+#[cfg(feature = "cli")]
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,8 @@ use super::elf::{Elf, ElfError};
 use crate::addr::LinkAddr;
 
 pub use parameters::{Parameter, Shape, ValueType};
-pub use variables::{Form, GoField, GoType, GoVariables, TypeId};
+#[cfg(feature = "cli")]
+pub(crate) use variables::{Form, GoField, GoType, GoVariables, TypeId};
 
 /// Maximum bytes of DWARF decompressed; the largest programs have a few hundred megabytes.
 const MAX_BYTES: usize = 1 << 30;
@@ -181,7 +183,8 @@ impl Dwarf {
     ///
     /// # Errors
     /// When the list of compilation units is damaged, or a work limit is exceeded. A damaged unit is skipped.
-    pub fn variables(&self, names: &BTreeSet<&str>) -> Result<GoVariables, DwarfError> {
+    #[cfg(feature = "cli")]
+    pub(crate) fn variables(&self, names: &BTreeSet<&str>) -> Result<GoVariables, DwarfError> {
         let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
         variables::find(&dwarf, names)
     }

@@ -128,9 +128,16 @@ fn the_heap_profile_is_the_programs_own() {
     let mut all = Tally::new("heap profile");
     let mut found = 0;
     for version in VERSIONS {
-        for (rate, mode) in [("1", Mode::Sw), ("4096", Mode::Default), ("default", Mode::Sw)] {
+        let mut cases = vec![("1", Mode::Sw), ("4096", Mode::Default), ("default", Mode::Sw)];
+        // Linked otherwise, the variables and the code are elsewhere.
+        match version {
+            "1.19" | "1.27.3" => cases.extend([("1", Mode::PieSw), ("1", Mode::CgoSw), ("4096", Mode::Pie)]),
+            "1.24.11" => cases.extend([("1", Mode::CgoPieSw), ("4096", Mode::Cgo)]),
+            _ => {}
+        }
+        for (rate, mode) in cases {
             let mut sites = Sites::start(version, mode, &[rate]);
-            let mut tally = Tally::new(format!("{version} rate {rate}"));
+            let mut tally = Tally::new(format!("{version} {} rate {rate}", mode.name()));
             let list = |sites: &Sites| gospy(&["heap", "--pid", &sites.pid(), "--text"]).ok();
             found += compare(&mut tally, "as it starts", &sites.own("heap"), &list(&sites));
             for profile in ["heap", "allocs"] {
@@ -158,7 +165,11 @@ fn the_profiles_of_contention_are_the_programs_own() {
     let mut all = Tally::new("contention");
     let mut found = 0;
     for version in VERSIONS {
-        for (rates, mode) in [(["1", "1"], Mode::Sw), (["1000", "2"], Mode::Default)] {
+        let mut cases = vec![(["1", "1"], Mode::Sw), (["1000", "2"], Mode::Default)];
+        if matches!(version, "1.19" | "1.27.3") {
+            cases.extend([(["1", "1"], Mode::PieSw), (["1", "1"], Mode::CgoSw)]);
+        }
+        for (rates, mode) in cases {
             let mut sites = Sites::start(version, mode, &["default", rates[0], rates[1]]);
             let mut tally = Tally::new(format!("{version} rates {rates:?}"));
             let text = gospy(&["contention", "--pid", &sites.pid(), "--text"]).ok();

@@ -28,11 +28,11 @@ const GO_EMBEDDED: DwAt = DwAt(0x2903);
 
 /// Number of a type in [`GoTypes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TypeId(u32);
+pub(crate) struct TypeId(u32);
 
 /// A type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoType {
+pub(crate) struct GoType {
     /// Its name as Go writes it.
     pub name: String,
     /// Size of its values, bytes.
@@ -43,7 +43,7 @@ pub struct GoType {
 
 /// What values are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// True or false.
     Bool,
     /// A number with a sign.
@@ -81,7 +81,7 @@ pub enum Form {
 
 /// A field of a structure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoField {
+pub(crate) struct GoField {
     /// Its name.
     pub name: String,
     /// Where it starts in the structure, bytes.
@@ -94,7 +94,7 @@ pub struct GoField {
 
 /// Variables, and the types that they are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GoVariables {
+pub(crate) struct GoVariables {
     /// By full name: address and type.
     pub variables: BTreeMap<String, (LinkAddr, TypeId)>,
     /// All types.
@@ -104,7 +104,7 @@ pub struct GoVariables {
 impl GoVariables {
     /// A type.
     #[must_use]
-    pub fn kind(&self, id: TypeId) -> Option<&GoType> {
+    pub(crate) fn kind(&self, id: TypeId) -> Option<&GoType> {
         self.types.get(id.0 as usize)
     }
 }

@@ -72,7 +72,7 @@ impl VariableError {
 ///
 /// # Errors
 /// When there is no DWARF, or it cannot be used; when the target cannot be read.
-pub fn read(
+pub(crate) fn read(
     process: GoProcess<'_>,
     names: &[String],
     limits: VariableLimits,

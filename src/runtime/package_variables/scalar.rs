@@ -55,8 +55,8 @@ fn shortest(value: f64, scientific: &str) -> String {
     }
     let (digits, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    // `%v` is `%g`, with the exponent from 21 on.
-    if (-4..21).contains(&exponent) || value == 0.0 {
+    // `%v` is `%g` with the shortest digits: the exponent is written below -4 and from 6 on (strconv.FormatFloat).
+    if (-4..6).contains(&exponent) || value == 0.0 {
         return plain(digits, exponent);
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -93,8 +93,10 @@ mod tests {
             (1.0, "1"),
             (-2.5, "-2.5"),
             (0.1, "0.1"),
-            (1e20, "100000000000000000000"),
-            (1e21, "1e+21"),
+            (100_000.0, "100000"),
+            (999_999.5, "999999.5"),
+            (1_234_567.0, "1.234567e+06"),
+            (1e20, "1e+20"),
             (1.25e100, "1.25e+100"),
             (0.0001, "0.0001"),
             (0.00001, "1e-05"),
@@ -108,6 +110,7 @@ mod tests {
             assert_eq!(float(&value.to_le_bytes()).unwrap(), want);
         }
         assert_eq!(float(&0.1_f32.to_le_bytes()).unwrap(), "0.1");
+        assert_eq!(float(&16_777_216_f32.to_le_bytes()).unwrap(), "1.6777216e+07");
         assert_eq!(complex(&[1.5_f64.to_le_bytes(), (-2.0_f64).to_le_bytes()].concat()).unwrap(), "(1.5-2i)");
         assert_eq!(complex(&[1_f32.to_le_bytes(), f32::INFINITY.to_le_bytes()].concat()).unwrap(), "(1+Infi)");
         assert_eq!((int(&[0xff, 0xff]).unwrap(), uint(&[0xff, 0xff]).unwrap()), ("-1".into(), "65535".into()));
