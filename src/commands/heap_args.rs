@@ -48,7 +48,7 @@ pub(super) struct HeapArgs {
     #[arg(help_heading = "Growth", long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["profile", "text", "verbose", "from"])]
     pub(super) watch: Option<u64>,
     /// Time between readings [default: watch/30]
-    #[arg(help_heading = "Growth", long, short, value_name = "DURATION", value_parser = duration, requires = "watch")]
+    #[arg(help_heading = "Growth", long, short, value_name = "DURATION", value_parser = duration, requires = "watch", hide_short_help = true)]
     pub(super) interval: Option<u64>,
     /// Print every record of the profile, as debug=1 does
     #[arg(help_heading = "Output", long, conflicts_with = "profile")]

@@ -221,7 +221,7 @@ impl HeapRecorder {
 
 /// What is said of a capture without a heap.
 pub(super) const NO_HEAP: &str =
-    "this is a capture of goroutines, without the heap: `gospy capture --heap` puts it in; a core file has both";
+    "a capture holds goroutines and not the heap: `gospy capture --heap` puts it in; a core file has both";
 
 fn too_large(bytes: u64, max_bytes: u64) -> Result<(), HeapError> {
     if bytes <= max_bytes {

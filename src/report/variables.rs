@@ -282,7 +282,7 @@ mod tests {
         let nil = || Value::Pointer { addr: Addr(0), to: None };
         let wants = [
             (scalar("42"), "42"),
-            (string("a\"b\\c\nd\u{1b}[2J", 12), r#""a\"b\\c\nd\x1b[2J""#),
+            (string("a\"b\\c\nd\u{1b}[2J", 11), r#""a\"b\\c\nd\x1b[2J""#),
             (string("abc", 1_003), r#""abc"… (1,000 bytes more)"#),
             (nil(), "nil"),
             (Value::Pointer { addr: Addr(0xc000), to: Some(Box::new(scalar("7"))) }, "0xc000 → 7"),

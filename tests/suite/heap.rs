@@ -213,7 +213,7 @@ fn the_growth_of_a_heap_has_exactly_these_keys() {
     assert!(output.code() == 2 && output.stderr.contains("growth needs at least 8"), "{output:?}");
     let output = gospy(&["check", "--pid", &pid, "--max-heap-growth", "1MiB/m"]);
     assert!(output.code() == 2 && output.stderr.contains("--watch DURATION"), "{output:?}");
-    let output = gospy(&["check", "--pid", &pid, "--watch", "1s", "--max-heap-growth", "1MiB/m"]).ok();
+    let output = gospy(&["check", "--pid", &pid, "--watch", "2s", "--max-heap-growth", "1MiB/m"]).ok();
     assert!(output.contains("PASS  --max-heap-growth 1MiB/m: no steady growth"), "{output}");
 }
 

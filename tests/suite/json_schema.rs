@@ -671,7 +671,7 @@ fn schemas() -> [(&'static str, serde_json::Value, usize); 14] {
         ("doctor", value(report::doctor::schema()), 6),
         ("contention", value(report::contention::json::schema()), 3),
         ("heap", value(report::heap::json::schema()), 7),
-        ("heap-growth", value(report::heap::growth::schema()), 5),
+        ("heap-growth", value(report::heap::growth::schema()), 4),
         ("leaks", value(report::leaks::schema()), 4),
         ("ps", value(report::processes::schema()), 1),
         ("top", value(gospy::top::stream::schema()), 25),
