@@ -128,7 +128,8 @@ pub fn allocations(profile: &AllocationProfile, target: &TargetInfo) -> Vec<Plac
 pub fn contention(profile: &ContentionProfile, target: &TargetInfo) -> Vec<PlaceSum<Contended>> {
     let samples = profile.sites.iter().map(|site| {
         let (events, ns) = scaled_contention(profile, site);
-        (&site.stack, Contended { events, ns: ns.unwrap_or(0), ticks: u64::try_from(site.cycles).unwrap_or(0) })
+        let ticks = u64::try_from(site.cycles).unwrap_or(0).saturating_mul(profile.scale);
+        (&site.stack, Contended { events, ns: ns.unwrap_or(0), ticks })
     });
     by_place(samples, &profile.symbols, target)
 }

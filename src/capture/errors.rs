@@ -43,6 +43,14 @@ pub enum CaptureError {
         /// What happened.
         broken: Broken,
     },
+    /// What was to be read beside it could not be.
+    #[error("{message}")]
+    Alongside {
+        /// Why.
+        message: String,
+        /// Of what kind that is.
+        kind: ErrorKind,
+    },
     /// The list of goroutines is not where it should be.
     #[error("the list of goroutines (runtime.allgs at {at}) cannot be read: {what}")]
     NoGoroutines {
@@ -120,6 +128,7 @@ impl CaptureError {
             Self::Read(error) => error.kind(),
             Self::Target(error) => error.kind(),
             Self::NotFrozen { .. } => ErrorKind::Read,
+            Self::Alongside { kind, .. } => *kind,
             Self::NoGoroutines { .. } => ErrorKind::NotGo,
         }
     }

@@ -5,6 +5,7 @@
 //! marked and counted, never guessed. Nothing here decides what is shown.
 
 pub(crate) mod allgs;
+mod alongside;
 mod arguments;
 mod blocked;
 mod close;
@@ -36,9 +37,12 @@ mod testing;
 pub(crate) mod unwind;
 mod waits;
 
+pub(crate) use alongside::Alongside;
+
 pub use crate::runtime::RuntimeError;
 pub use crate::runtime::program::ProgramError;
 pub use errors::{CaptureError, OpenError, SourceError};
 pub use options::{CaptureOptions, FreezeMode, OpenOptions};
+pub(crate) use record::record_with;
 pub use record::{RecordError, record};
 pub use session::Session;

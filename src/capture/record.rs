@@ -1,5 +1,6 @@
 //! Takes a capture that can be written to a file and read again with the same result.
 
+use super::alongside::Alongside;
 use super::errors::{CaptureError, OpenError};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
 use super::session::Session;
@@ -28,6 +29,18 @@ pub enum RecordError {
 /// # Errors
 /// When it cannot be opened or read, as for [`Session::open`] and [`Session::capture`].
 pub fn record(target: Box<dyn Target>, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), RecordError> {
+    record_with(target, freeze, None)
+}
+
+/// The same, and something else in the same stop.
+///
+/// # Errors
+/// As [`record`], and those of `also`.
+pub(crate) fn record_with(
+    target: Box<dyn Target>,
+    freeze: Option<FreezeMode>,
+    also: Option<&mut (dyn Alongside + '_)>,
+) -> Result<(ElfImage, Snapshot), RecordError> {
     let recording = RecordingTarget::new(target);
     let open = |thorough| Session::open(Box::new(recording.clone()), &OpenOptions { bin: None, thorough });
     drop(open(true)?);
@@ -41,6 +54,14 @@ pub fn record(target: Box<dyn Target>, freeze: Option<FreezeMode>) -> Result<(El
         freeze,
         ..CaptureOptions::default()
     };
-    let snapshot = open(false)?.capture(&everything)?;
+    let mut session = open(false)?;
+    let snapshot = match also {
+        Some(also) => {
+            let snapshot = session.capture_with(&everything, Some(also))?;
+            also.finish(session.process(), snapshot.reading.freeze.as_ref())?;
+            snapshot
+        }
+        None => session.capture(&everything)?,
+    };
     Ok((recording.image()?, snapshot))
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::allgs;
+use super::alongside::Alongside;
 use super::arguments::ArgumentReader;
 use super::blocked;
 use super::core_clock;
@@ -141,6 +142,18 @@ impl Session {
     /// # Errors
     /// When it has ended, cannot be read any more, or could not be stopped as requested.
     pub fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, CaptureError> {
+        self.capture_with(options, None)
+    }
+
+    /// The same, and reads something else in the same stop.
+    ///
+    /// # Errors
+    /// As [`Session::capture`], and those of `also`.
+    pub(crate) fn capture_with(
+        &mut self,
+        options: &CaptureOptions,
+        also: Option<&mut (dyn Alongside + '_)>,
+    ) -> Result<Snapshot, CaptureError> {
         // A process that was stopped before briefly runs right after a freeze.
         let usage = self.opened.target.usage();
         // A stop must not be a part of the interval; anything else is what the wait is used for.
@@ -155,7 +168,7 @@ impl Session {
         let mut warnings = self.opened.runtime.warnings.clone();
         let mut pool = std::mem::take(&mut self.pool);
         self.decoder.want_traceback(options.traceback);
-        let result = self.read(options, &mut pool, &mut warnings);
+        let result = self.read(options, &mut pool, &mut warnings, also);
         let mut traceback = self.decoder.take_traceback();
         self.pool = pool;
         let mut read = result?;
@@ -256,9 +269,10 @@ impl Session {
         options: &CaptureOptions,
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
+        also: Option<&mut (dyn Alongside + '_)>,
     ) -> Result<Read, CaptureError> {
         if options.freeze == Some(FreezeMode::All) {
-            return self.read_frozen(options, pool, warnings);
+            return self.read_frozen(options, pool, warnings, also);
         }
         let clock = self.opened.target.clock();
         let threads = self.opened.target.threads()?;
@@ -344,6 +358,9 @@ impl Session {
             true => self.not_in_go(looks.unwrap_or_default(), &collected.goroutines, pool)?,
             false => Default::default(),
         };
+        if let Some(also) = also {
+            also.read(self.process(), None)?;
+        }
         Ok(Read { clock, state, collected, waits, freeze, death, not_in_go, descriptors })
     }
 
@@ -381,9 +398,10 @@ impl Session {
         options: &CaptureOptions,
         pool: &mut SymbolPool,
         warnings: &mut Warnings,
+        also: Option<&mut (dyn Alongside + '_)>,
     ) -> Result<Read, CaptureError> {
         let plan = self.plan(options, &Arc::default());
-        let mut still = Still::read(self.process(), &plan, options, warnings)?;
+        let mut still = Still::read(self.process(), &plan, options, warnings, also)?;
         let process = self.opened.process();
         let mut walk = Walk {
             target: process.target,

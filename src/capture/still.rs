@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::allgs;
+use super::alongside::Alongside;
 use super::errors::CaptureError;
 use super::fields::Checks;
 use super::foreign::{self, InC};
@@ -30,6 +31,8 @@ const TRIES: usize = 2;
 const SLOWER: u32 = 8;
 /// No target is stopped for longer.
 const LONGEST: Duration = Duration::from_secs(10);
+/// The same where more than goroutines is read.
+const LONGEST_WITH_MORE: Duration = Duration::from_secs(60);
 
 /// What was read from a stopped target.
 pub(super) struct Still {
@@ -50,6 +53,7 @@ impl Still {
         plan: &Plan,
         options: &CaptureOptions,
         warnings: &mut Warnings,
+        mut also: Option<&mut (dyn Alongside + '_)>,
     ) -> Result<Self, CaptureError> {
         let plan = Plan { validate: false, window: WINDOW, ..plan.clone() };
         let threads = process.target.threads()?;
@@ -58,7 +62,7 @@ impl Still {
         loop {
             tries -= 1;
             let mut attempted = warnings.clone();
-            let broken = match reader.stop_and_read(&mut attempted)? {
+            let broken = match reader.stop_and_read(&mut attempted, also.as_deref_mut())? {
                 Ok(still) => {
                     *warnings = attempted;
                     return Ok(still);
@@ -86,8 +90,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn stop_and_read(&mut self, warnings: &mut Warnings) -> Result<Result<Still, Broken>, CaptureError> {
-        let options = self.prepare()?;
+    fn stop_and_read(
+        &mut self,
+        warnings: &mut Warnings,
+        mut also: Option<&mut (dyn Alongside + '_)>,
+    ) -> Result<Result<Still, Broken>, CaptureError> {
+        let options = self.prepare(also.as_ref().map(|also| also.takes()))?;
         let Self { process, ref plan, .. } = *self;
         let target = process.target;
         let frozen = target.freeze_with(&FreezeWhich::All, &options)?;
@@ -109,6 +117,9 @@ impl Reader<'_> {
                 true => Looks::read_frozen(process, &state.ms, frozen.as_ref())?,
                 false => Looks::default(),
             };
+            if let Some(also) = also.as_deref_mut() {
+                also.read(process, Some(frozen.as_ref()))?;
+            }
             Ok((state, plan, in_c, looks))
         };
         let read = read();
@@ -126,7 +137,7 @@ impl Reader<'_> {
 
     /// Reads everything once before the stop, into the same memory: page faults and allocations take longer
     /// than the copying. It also shows how long reading takes.
-    fn prepare(&mut self) -> Result<FreezeOptions, CaptureError> {
+    fn prepare(&mut self, also: Option<Duration>) -> Result<FreezeOptions, CaptureError> {
         let unlogged = self.process.unlogged();
         let started = Instant::now();
         let unheard = &mut Warnings::default();
@@ -134,7 +145,9 @@ impl Reader<'_> {
         let addrs = allgs::read(unlogged, unheard)?;
         Walk::read_all(unlogged.target, &self.plan, &addrs, &mut self.chunks)?;
         let usual = FreezeOptions::default();
-        let hold = started.elapsed().saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
+        let takes = started.elapsed().saturating_add(also.unwrap_or_default());
+        let longest = if also.is_some() { LONGEST_WITH_MORE } else { LONGEST };
+        let hold = takes.saturating_mul(SLOWER).clamp(usual.hold, longest);
         // With nothing to run, an M waits for the network in the scheduler, which has called epoll_wait again
         // after EINTR in all versions (runtime/netpoll_epoll.go). One that is in C belongs to other code.
         let idle = state.ms.iter().filter(|m| m.curg == 0 && !m.incgo);

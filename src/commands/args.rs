@@ -14,10 +14,12 @@ use super::streams::ColourChoice;
 use super::target::Finder;
 use super::target_args::{DoctorArgs, TargetArgs};
 use super::topics::RULES;
+use super::var::{VAR_EXAMPLES, VarArgs};
 use super::waits_args::{WaitsArgs, WhyArgs};
 use super::{Failure, completion, exit};
 use crate::analysis::GroupBy;
 use crate::analysis::filter::HELP as FILTER_HELP;
+use crate::analysis::quantity::parse_bytes;
 use crate::inspect::processes::ProcessSort;
 use crate::top::grouping;
 use crate::top::order::SortName;
@@ -109,6 +111,9 @@ pub(super) enum Command {
     /// Show where goroutines have blocked, and on which locks
     #[command(after_long_help = CONTENTION_EXAMPLES)]
     Contention(ContentionArgs),
+    /// Print package variables by their names
+    #[command(after_long_help = VAR_EXAMPLES)]
+    Var(VarArgs),
     /// Save a snapshot of a process to a file
     #[command(after_long_help = CAPTURE_EXAMPLES)]
     Capture(CaptureArgs),
@@ -186,6 +191,12 @@ pub(super) enum SchemaOf {
     Leaks,
     /// What heap prints
     Heap,
+    /// What heap --watch prints
+    HeapGrowth,
+    /// What var prints
+    Var,
+    /// What contention prints
+    Contention,
     /// What waits prints
     Waits,
     /// What why prints
@@ -204,6 +215,7 @@ impl Command {
             Self::Leaks(arguments) => arguments.target.look_up(finder),
             Self::Heap(arguments) => arguments.target.look_up(finder),
             Self::Contention(arguments) => arguments.target.look_up(finder),
+            Self::Var(arguments) => arguments.look_up(finder),
             Self::Waits(arguments) => arguments.target.look_up(finder),
             Self::Why(arguments) => arguments.target.look_up(finder),
             Self::Capture(arguments) => arguments.target.look_up(finder),
@@ -289,6 +301,7 @@ Examples:
   gospy stack --from server.capture --group
   gospy capture 4242 -o leak.capture --repeat 10 --interval 1m
   ssh host sudo gospy capture 4242 -o - > server.capture
+  gospy capture 4242 -o server.capture --heap --freeze=all && gospy leaks --from server.capture
   gospy capture --from server.capture -o server.core --uncompressed
 
 A capture holds what every command shows, and what that takes of the binary. It is small, checked, and
@@ -332,6 +345,15 @@ pub(super) struct CaptureArgs {
     /// Time between captures
     #[arg(help_heading = "Output", long, short, value_name = "DURATION", value_parser = duration, requires = "repeat")]
     pub(super) interval: Option<u64>,
+    /// Put the heap into the file too, for heap, contention and leaks
+    ///
+    /// Objects without pointers are left out. With --freeze=all the program stands still meanwhile, and `gospy leaks
+    /// --from` gives the answer that it would have given; how long that is, and how much is kept, is said before.
+    #[arg(help_heading = "Output", long)]
+    pub(super) heap: bool,
+    /// Refuse a heap with more bytes to keep
+    #[arg(help_heading = "Output", long, value_name = "SIZE", value_parser = size, default_value = "1GiB", requires = "heap")]
+    pub(super) max_heap: u64,
     /// Write a core file for gdb and other debuggers
     #[arg(help_heading = "Output", long)]
     pub(super) uncompressed: bool,
@@ -404,4 +426,9 @@ fn interval(text: &str) -> Result<Duration, String> {
     } else {
         Err("it has to be from 50ms to 24h".to_owned())
     }
+}
+
+/// A size in bytes.
+fn size(text: &str) -> Result<u64, String> {
+    parse_bytes(text).ok_or_else(|| "a size is a number with a unit (64KB, 512MiB, 2GiB)".to_owned())
 }

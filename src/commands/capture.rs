@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::args::{CaptureArgs, Global};
 use super::files::is_dash;
-use super::source::Sources;
+use super::source::{HeapCosts, Sources};
 use super::streams::Streams;
 use super::{Exit, Failure};
 use crate::model::Snapshot;
 use crate::process::capture_file::{self, Description, WriteError};
+use crate::process::recording::ElfImage;
 use crate::report::captures::{self, Captured, Captures};
 use crate::report::json::time;
-use crate::report::units::{bytes, counted};
+use crate::report::units::{bytes, counted, duration};
 use crate::sampling::Pacer;
 
 pub(super) fn run(
@@ -35,7 +36,7 @@ pub(super) fn run(
             Some(count) => numbered(&arguments.output, number, count),
             None => arguments.output.clone(),
         };
-        let captured = take(arguments, sources, &path)?;
+        let captured = take(arguments, global, sources, streams, &path)?;
         if !global.quiet && !arguments.json {
             let what = counted(captured.goroutines, "goroutine", "goroutines");
             // Nothing more can be done when stderr is closed.
@@ -70,7 +71,7 @@ fn to_stdout(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
-    let (image, snapshot) = sources.record(&arguments.target.wanted(), arguments.target.freeze())?;
+    let (image, snapshot) = recorded(arguments, global, sources, streams)?;
     let description = description(&snapshot);
     let inside = (!arguments.uncompressed).then_some(&description);
     streams.finish(|out| capture_file::write_to(out, &image, inside))?;
@@ -80,10 +81,41 @@ fn to_stdout(
     Ok(if global.strict && !snapshot.is_complete() { Exit::Incomplete } else { Exit::Done })
 }
 
-fn take(arguments: &CaptureArgs, sources: &dyn Sources, path: &Path) -> Result<Captured, Failure> {
+/// Reads all of the program, and its heap where that is wanted.
+fn recorded(
+    arguments: &CaptureArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+) -> Result<(ElfImage, Snapshot), Failure> {
+    let (wanted, freeze) = (arguments.target.wanted(), arguments.target.freeze());
+    if !arguments.heap {
+        return Ok(sources.record(&wanted, freeze)?);
+    }
+    let mut tell = |costs: HeapCosts| {
+        if global.quiet {
+            return;
+        }
+        let size = bytes(costs.bytes);
+        let stop = costs.stop.map_or_else(String::new, |stop| {
+            let stop = duration(u64::try_from(stop.as_nanos()).unwrap_or(u64::MAX));
+            format!("; the program will stand still for about {stop}")
+        });
+        streams.note(&format!("the heap adds {size} before compression{stop}"));
+    };
+    Ok(sources.record_heap(&wanted, freeze, arguments.max_heap, &mut tell)?)
+}
+
+fn take(
+    arguments: &CaptureArgs,
+    global: &Global,
+    sources: &dyn Sources,
+    streams: &mut Streams<'_>,
+    path: &Path,
+) -> Result<Captured, Failure> {
     let not_written = |error: WriteError| Failure::new(Exit::Error, error.to_string());
     let goal = capture_file::goal(path, arguments.uncompressed, arguments.force).map_err(not_written)?;
-    let (image, snapshot) = sources.record(&arguments.target.wanted(), arguments.target.freeze())?;
+    let (image, snapshot) = recorded(arguments, global, sources, streams)?;
     let description = description(&snapshot);
     let inside = (!arguments.uncompressed).then_some(&description);
     let written = capture_file::write(&goal, &image, inside).map_err(not_written)?;

@@ -31,7 +31,7 @@ pub(super) fn run(
         return Err(Failure::new(Exit::Usage, message));
     }
     let watch = arguments.watch.map(|ns| Watch::new(ns, arguments.interval)).transpose()?;
-    let measured = Measured { baseline: arguments.baseline.is_some(), watched: watch.is_some() };
+    let measured = Measured { baseline: arguments.baseline.is_some(), watched: watch.is_some(), repeated: false };
     let rules = rules::rules(&arguments.rules, measured)?;
     if rules.rules.is_empty() {
         return Err(Failure::new(Exit::Usage, format!("{NO_RULE} or --watch")));
@@ -133,16 +133,16 @@ fn not_read(
 
 /// When to look.
 #[derive(Debug)]
-struct Watch {
-    interval: Duration,
-    samples: u32,
+pub(super) struct Watch {
+    pub(super) interval: Duration,
+    pub(super) samples: u32,
 }
 
 /// Without an interval, a watch has about that many samples.
 const USUAL_SAMPLES: u64 = 30;
 
 impl Watch {
-    fn new(watch_ns: u64, interval_ns: Option<u64>) -> Result<Self, Failure> {
+    pub(super) fn new(watch_ns: u64, interval_ns: Option<u64>) -> Result<Self, Failure> {
         let interval = interval_ns.unwrap_or((watch_ns / USUAL_SAMPLES).clamp(100_000_000, 10_000_000_000)).max(1);
         let samples = (watch_ns / interval).saturating_add(1);
         let least = u64::try_from(LEAST_SAMPLES).unwrap_or(u64::MAX);
@@ -167,7 +167,7 @@ impl Watch {
         Ok(Self { interval: Duration::from_nanos(interval), samples: u32::try_from(samples).unwrap_or(u32::MAX) })
     }
 
-    fn pacer(&self) -> Pacer {
+    pub(super) fn pacer(&self) -> Pacer {
         Pacer::times(self.samples, self.interval).with_jitter()
     }
 }
@@ -259,6 +259,7 @@ fn judge<'a>(
         return Ok(Seen { judge, judged: Judged { first_uptime_ns, ..Judged::of(latest) } });
     };
     let mut source = sources.open(wanted)?;
+    let mut heap = rules.watch_the_heap().then(|| sources.heap(wanted)).transpose()?;
     let mut judge = Judge::new(rules, Level::of(baseline));
     let (mut first_at, mut first_uptime_ns, mut incomplete, mut seen) = (None, None, None, 0);
     let mut sampler = Sampler::new(Box::new(move || source.capture(options)));
@@ -272,6 +273,10 @@ fn judge<'a>(
         }
         first_at.get_or_insert(census.captured_at_unix_ns);
         judge.look(&census, baseline, pool);
+        match heap.as_mut().map(|heap| heap.read()).transpose() {
+            Ok(reading) => reading.iter().for_each(|reading| judge.look_at_heap(reading, pool)),
+            Err(failure) => return ControlFlow::Break(Err(failure.into())),
+        }
         if incomplete.is_none() && !is_whole(&census) {
             incomplete = Some(census.clone());
         }

@@ -12,7 +12,7 @@ use super::source::TargetSpec;
 use super::target::{Finder, Found, RunningArgs, Word};
 use super::{Exit, Failure, completion};
 use crate::analysis::GroupBy;
-use crate::analysis::check::Allowance;
+use crate::analysis::check::{Allowance, HeapRate};
 use crate::analysis::quantity::{DURATION_HELP, parse_duration};
 use crate::capture::{CaptureOptions, FreezeMode};
 
@@ -28,6 +28,7 @@ pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
   gospy check 4242 --watch 30s
   gospy check 4242 --max-goroutines 500 --no-findings --no-leaks
+  gospy check 4242 --watch 10m --max-heap-growth 1MiB/m
   gospy check --from after.json --baseline before.json --max-growth 10%";
 
 pub(super) const RUN_EXAMPLES: &str = "\
@@ -54,6 +55,10 @@ fn wait(text: &str) -> Result<u64, String> {
 
 fn allowance(text: &str) -> Result<Allowance, String> {
     Allowance::parse(text).ok_or_else(|| "growth is a number of goroutines (100) or a percentage (25%)".to_owned())
+}
+
+fn heap_rate(text: &str) -> Result<HeapRate, String> {
+    HeapRate::parse(text).ok_or_else(|| "growth of a heap is a size in a time (1MiB/m, 500KiB/s, 2GiB/24h)".to_owned())
 }
 
 /// What a process is read with.
@@ -220,6 +225,13 @@ pub(super) struct RuleArgs {
     /// answer is certain.
     #[arg(long)]
     pub(super) no_leaks: bool,
+    /// At most so much steady growth of the live heap (1MiB/m)
+    ///
+    /// Reads the heap with each sample of `check --watch` and each capture of `run`, without a stop, and takes one
+    /// sample of each cycle of the collector: all that it keeps, and what is in use by allocation site. What is
+    /// allocated and collected again is no growth.
+    #[arg(long, value_name = "SIZE/TIME", value_parser = heap_rate)]
+    pub(super) max_heap_growth: Option<HeapRate>,
     /// Ignore goroutines in or created by it
     #[arg(long, value_name = "REGEX")]
     pub(super) allow: Vec<Regex>,

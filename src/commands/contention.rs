@@ -33,6 +33,11 @@ pub(super) fn run(
     let snapshot = &reading.snapshot;
     let complete = |profile: &ContentionProfile| !profile.reading.incomplete && profile.reading.moving == 0;
     let exit = if global.strict && !reading.contention.iter().all(complete) { Exit::Incomplete } else { Exit::Done };
+    if arguments.json {
+        let limit = arguments.limit.map_or(usize::MAX, |limit| rows(Some(limit)));
+        streams.finish(|out| report::json::write(out, snapshot, &reading.contention, limit))?;
+        return Ok(exit);
+    }
     if goals.is_empty() && !arguments.text {
         let (style, limit) = (streams.out_style(), rows(arguments.limit));
         streams.finish(|out| report::write(out, style, snapshot, &reading.contention, limit))?;

@@ -10,6 +10,7 @@ use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
 use crate::report::json::ReadBackError;
 use crate::runtime::RuntimeError;
+use crate::runtime::package_variables::VariableError;
 
 /// Exit statuses; scripts rely on them. A Ctrl-C ends the program by its signal, which a shell
 /// shows as 130.
@@ -188,6 +189,8 @@ impl From<SourceFailure> for Failure {
             FailureCause::Heap(HeapError::Capture(error)) => Self::from(SourceError::from(error)),
             FailureCause::Profile(ProfileError::Read(error)) => Self::from(SourceError::from(error)),
             FailureCause::Profile(error) => Self::new(Exit::Error, error.to_string()),
+            FailureCause::Variables(VariableError::Read(error)) => Self::from(SourceError::from(error)),
+            FailureCause::Variables(error) => Self::new(Exit::Error, error.to_string()),
             FailureCause::Heap(error) => Self::new(Exit::Error, error.to_string()),
         }
     }

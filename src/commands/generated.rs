@@ -10,7 +10,7 @@ use super::files::{is_dash, write_file};
 use super::streams::Streams;
 use super::{Exit, Failure, exit};
 use crate::new_file::{Directory, Goal, PUBLIC, Replace};
-use crate::report::{captures, check, diff, doctor, heap, json, leaks, processes, waits};
+use crate::report::{captures, check, contention, diff, doctor, heap, json, leaks, processes, variables, waits};
 use crate::top::stream;
 
 pub(super) fn man(directory: Option<&Path>, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
@@ -81,6 +81,9 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::Top => stream::schema(),
         SchemaOf::Leaks => leaks::schema(),
         SchemaOf::Heap => heap::json::schema(),
+        SchemaOf::HeapGrowth => heap::growth::schema(),
+        SchemaOf::Var => variables::schema(),
+        SchemaOf::Contention => contention::json::schema(),
     };
     streams.finish(|out| {
         json::to_writer_pretty(out, &schema)?;

@@ -4,11 +4,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::args::Global;
+use super::check::Watch;
 use super::files::{is_dash, report_file, write_file};
 use super::heap_args::HeapArgs;
 use super::source::{ProfileParts, SourceFailure, Sources};
 use super::streams::Streams;
-use super::{Exit, Failure};
+use super::{Exit, Failure, heap_growth};
 use crate::analysis::Index;
 use crate::model::AllocationProfile;
 use crate::new_file::Goal;
@@ -84,6 +85,10 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     without_freeze(arguments.target.freeze(), "heap")?;
     let wanted = arguments.target.wanted();
+    if let Some((watch, interval)) = arguments.growth() {
+        let watch = Watch::new(watch, interval)?;
+        return heap_growth::run(&wanted, &watch, (arguments.json, arguments.limit), global, sources, streams);
+    }
     let goal = arguments.profile.as_deref().map(|path| output("--profile", path, streams)).transpose()?;
     let screen = goal.is_none() && !arguments.text;
     let parts = ProfileParts { allocations: true, heap: screen, ..ProfileParts::default() };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::ci_args::duration;
 use super::target_args::TargetArgs;
 
 pub(super) const HEAP_EXAMPLES: &str = "\
@@ -11,6 +12,7 @@ Examples:
   gospy heap prometheus
   gospy heap 4242 --profile heap.pb.gz && go tool pprof -top heap.pb.gz
   gospy heap 4242 --text | less
+  gospy heap 4242 --watch 5m
   gospy heap --from server.core --json | jq '.heap.size_classes'
 
 The profile is the one that the program keeps of itself, as /debug/pprof/heap shows it: objects that
@@ -22,6 +24,7 @@ Examples:
   gospy contention prometheus
   gospy contention 4242 --mutex mutex.pb.gz && go tool pprof -top mutex.pb.gz
   gospy contention 4242 --text | less
+  gospy contention 4242 --json | jq '.mutex.places[0]'
 
 A program has these profiles only if it calls runtime.SetBlockProfileRate or
 runtime.SetMutexProfileFraction. gospy waits shows what goroutines wait on now, without either.";
@@ -38,6 +41,15 @@ pub(super) struct HeapArgs {
     /// The file holds both; this is what go tool pprof shows first.
     #[arg(help_heading = "Output", long, requires = "profile")]
     pub(super) alloc: bool,
+    /// Watch for so long, and show what grows
+    ///
+    /// What is in use rises until the collector runs, and falls. So one sample is taken of each cycle: of the bytes
+    /// that it has marked, of what is in use by allocation site, and of what it has left by size class.
+    #[arg(help_heading = "Growth", long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["profile", "text", "verbose", "from"])]
+    pub(super) watch: Option<u64>,
+    /// Time between readings [default: watch/30]
+    #[arg(help_heading = "Growth", long, short, value_name = "DURATION", value_parser = duration, requires = "watch", hide_short_help = true)]
+    pub(super) interval: Option<u64>,
     /// Print every record of the profile, as debug=1 does
     #[arg(help_heading = "Output", long, conflicts_with = "profile")]
     pub(super) text: bool,
@@ -50,6 +62,13 @@ pub(super) struct HeapArgs {
     /// One JSON object instead of text
     #[arg(help_heading = "Output", long, short, conflicts_with_all = ["profile", "text"])]
     pub(super) json: bool,
+}
+
+impl HeapArgs {
+    /// Whether growth was asked for, and over which time, ns.
+    pub(super) fn growth(&self) -> Option<(u64, Option<u64>)> {
+        self.watch.map(|watch| (watch, self.interval))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -68,4 +87,7 @@ pub(super) struct ContentionArgs {
     /// Show at most N rows of each table; 0 for all
     #[arg(help_heading = "Output", long, value_name = "N", conflicts_with_all = ["block", "mutex", "text"])]
     pub(super) limit: Option<usize>,
+    /// One JSON object instead of text
+    #[arg(help_heading = "Output", long, short, conflicts_with_all = ["block", "mutex", "text"])]
+    pub(super) json: bool,
 }

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use super::input::{Contents, InputError, InputFile};
 use super::source::{
-    FailureCause, Location, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+    FailureCause, HeapCosts, HeapSource, Location, ProfileParts, ProfileReading, Source, SourceFailure, Sources,
+    TargetSpec, Walking,
 };
 use crate::analysis::Index;
 use crate::analysis::leaks::groups;
-use crate::capture::{CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record};
+use crate::capture::{Alongside, CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record_with};
 use crate::heap::profile::{ProfileError, Profiles};
-use crate::heap::{self, HeapError, LeakOptions, Leaks, Progress};
+use crate::heap::{self, HeapError, HeapRecorder, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{ContentionProfile, Snapshot};
+use crate::model::{ContentionProfile, HeapReading, PackageVariable, Snapshot};
 use crate::process::clock;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
@@ -24,6 +25,7 @@ use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
 use crate::report::json::restore;
 use crate::runtime::GoProcess;
+use crate::runtime::package_variables::{self, VariableLimits};
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,7 +41,17 @@ impl Sources for Live {
     }
 
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure> {
-        recorded(wanted, freeze).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+        recorded(wanted, freeze, None).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+    }
+
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        freeze: Option<FreezeMode>,
+        max_bytes: u64,
+        tell: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
+        with_heap(wanted, freeze, max_bytes, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn leaks(
@@ -53,6 +65,20 @@ impl Sources for Live {
 
     fn profiles(&self, wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
         profiles(wanted, parts).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+    }
+
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
+        let opened = HeapSession::open(wanted).map_err(|cause| SourceFailure::at(&wanted.location, cause))?;
+        Ok(Box::new(opened))
+    }
+
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        names: &[String],
+        limits: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
+        variables(wanted, names, limits).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
@@ -75,10 +101,42 @@ impl Sources for Live {
     }
 }
 
-fn recorded(wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), FailureCause> {
+fn with_heap(
+    wanted: &TargetSpec,
+    freeze: Option<FreezeMode>,
+    max_bytes: u64,
+    tell: &mut dyn FnMut(HeapCosts),
+) -> Result<(ElfImage, Snapshot), FailureCause> {
+    // What is searched for does not belong into the recording.
+    let (target, bin) = target(wanted)?;
+    let aside = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    let ticks = wanted.pid().and_then(|_| clock::ticks_per_second(aside.process().arch()));
+    let mut heap = HeapRecorder::prepare(aside.process(), max_bytes, ticks)?;
+    let stop = (freeze == Some(FreezeMode::All)).then(|| heap.time());
+    tell(HeapCosts { bytes: heap.bytes(), stop });
+    /// How often the program is stopped at most: a thread that waits for a CPU has no registers to read.
+    const STOPS: usize = 5;
+    let mut tried = 1;
+    loop {
+        heap.begin(aside.process());
+        let done = recorded(wanted, freeze, Some(&mut heap))?;
+        if stop.is_none() || heap.unproven().is_none() || tried >= STOPS {
+            return Ok(done);
+        }
+        tried += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn recorded(
+    wanted: &TargetSpec,
+    freeze: Option<FreezeMode>,
+    heap: Option<&mut HeapRecorder>,
+) -> Result<(ElfImage, Snapshot), FailureCause> {
     let (target, _) = target(wanted)?;
     let start = target.process().start_ticks;
-    let recorded = record(target, freeze).map_err(SourceError::from)?;
+    let heap = heap.map(|heap| heap as &mut dyn Alongside);
+    let recorded = record_with(target, freeze, heap).map_err(SourceError::from)?;
     if let Some(pid) = wanted.pid()
         && live(pid)?.process().start_ticks != start
     {
@@ -184,7 +242,10 @@ fn profiles(wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReadi
     let allocations = parts.allocations.then(|| found.allocations(process));
     // The clock of a core file's machine is unknown.
     let is_here = wanted.pid().is_some() && !parts.contention.is_empty();
-    let ticks = is_here.then(|| clock::ticks_per_second(process.arch())).flatten();
+    let ticks = match is_here {
+        true => clock::ticks_per_second(process.arch()),
+        false => heap::recorded_ticks(process.target).map_err(SourceError::from)?,
+    };
     let contention = parts.contention.iter().map(|kind| {
         let profile = found.contention(process, *kind)?;
         Ok(ContentionProfile { ticks_per_second: ticks, ..profile })
@@ -192,6 +253,62 @@ fn profiles(wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReadi
     let contention = contention.collect::<Result<_, ProfileError>>()?;
     let classes = parts.heap.then(|| heap::size_classes(process));
     Ok(ProfileReading { snapshot, allocations, contention, classes })
+}
+
+/// A program whose heap is read more than once.
+struct HeapSession {
+    session: Session,
+    profiles: Result<Profiles, String>,
+    location: Location,
+}
+
+impl HeapSession {
+    fn open(wanted: &TargetSpec) -> Result<Self, FailureCause> {
+        let (target, bin) = target(wanted)?;
+        let session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+        let profiles = match Profiles::find(session.process()) {
+            Ok(found) => Ok(found),
+            Err(error @ (ProfileError::Read(_) | ProfileError::NoMemory { .. })) => return Err(error.into()),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(Self { session, profiles, location: wanted.location.clone() })
+    }
+}
+
+impl HeapSource for HeapSession {
+    fn read(&mut self) -> Result<HeapReading, SourceFailure> {
+        let failed = |cause: FailureCause| SourceFailure::at(&self.location, cause);
+        let options = CaptureOptions { stacks: false, ..CaptureOptions::default() };
+        let snapshot = Session::capture(&mut self.session, &options);
+        let snapshot = snapshot.map_err(|error| failed(SourceError::from(error).into()))?;
+        let process = self.session.process();
+        let allocations = match &self.profiles {
+            Err(why) => Err(why.clone()),
+            Ok(profiles) => match profiles.allocations(process) {
+                Ok(profile) => crate::report::heap::missing(&profile).map_or(Ok(profile), Err),
+                Err(error @ ProfileError::Read(_)) => return Err(failed(error.into())),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        let survivors = match heap::survivors(process) {
+            Ok(survivors) => Ok(survivors),
+            Err(error @ HeapError::Read(_)) => return Err(failed(error.into())),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(HeapReading { snapshot, allocations, survivors })
+    }
+}
+
+fn variables(
+    wanted: &TargetSpec,
+    names: &[String],
+    limits: VariableLimits,
+) -> Result<(Snapshot, Vec<Option<PackageVariable>>), FailureCause> {
+    let (target, bin) = target(wanted)?;
+    let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    let snapshot = Session::capture(&mut session, &CaptureOptions::default()).map_err(SourceError::from)?;
+    let found = package_variables::read(session.process(), names, limits)?;
+    Ok((snapshot, found))
 }
 
 fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Result<(Snapshot, Leaks), FailureCause> {

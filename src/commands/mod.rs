@@ -17,6 +17,7 @@ mod files;
 mod generated;
 mod heap;
 mod heap_args;
+mod heap_growth;
 mod help;
 mod input;
 mod leaks;
@@ -43,6 +44,7 @@ mod target_tests;
 mod tests;
 mod top;
 mod topics;
+mod var;
 mod waits;
 mod waits_args;
 mod why;
@@ -129,6 +131,7 @@ fn command(
         Command::Ps(arguments) => ps::run(arguments, sources, streams),
         Command::Heap(arguments) => heap::run(arguments, global, sources, streams),
         Command::Contention(arguments) => contention::run(arguments, global, sources, streams),
+        Command::Var(arguments) => var::run(arguments, sources, streams),
         Command::Leaks(arguments) => leaks::run(arguments, global, sources, streams),
         Command::Diff(arguments) => diff::run(arguments, global, sources, streams),
         Command::Check(arguments) => check::run(arguments, global, sources, streams),

@@ -10,7 +10,7 @@ use crate::analysis::check::{Allowance, Rule, Rules};
 
 /// What is said where no rule was given.
 pub(super) const NO_RULE: &str = "there is no rule to check: give --max-goroutines, --max-growth, --max-group, \
-                                  --max-wait, --forbid-function, --require-function, --no-findings, --no-leaks";
+                                  --max-wait, --forbid-function, --require-function, --no-findings, --no-leaks, --max-heap-growth";
 
 /// What growth can be measured from.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Measured {
     pub(super) baseline: bool,
     /// A series of snapshots, which is judged by its rate too.
     pub(super) watched: bool,
+    /// Snapshots at intervals, as long as a command runs.
+    pub(super) repeated: bool,
 }
 
 /// What was typed, understood before anything is read; perhaps no rule at all.
@@ -44,6 +46,14 @@ pub(super) fn rules(typed: &RuleArgs, measured: Measured) -> Result<Rules, Failu
     rules.extend(typed.require_function.iter().cloned().map(Rule::RequireFunction));
     rules.extend(typed.no_findings.then_some(Rule::NoFindings));
     rules.extend(typed.no_leaks.then_some(Rule::NoLeaks));
+    if let Some(allowed) = typed.max_heap_growth {
+        if !measured.watched && !measured.repeated {
+            let message = "--max-heap-growth needs readings over time: give --watch DURATION, or to `gospy run` \
+                           --capture-every DURATION";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        rules.push(Rule::MaxHeapGrowth(allowed));
+    }
     Ok(Rules { rules, allow: allow(typed)?, system: typed.system })
 }
 

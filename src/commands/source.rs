@@ -11,10 +11,13 @@ use crate::heap::profile::ProfileError;
 use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{AllocationProfile, ContentionKind, ContentionProfile, SizeClasses, Snapshot};
+use crate::model::{
+    AllocationProfile, ContentionKind, ContentionProfile, HeapReading, PackageVariable, SizeClasses, Snapshot,
+};
 use crate::process::recording::ElfImage;
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
+use crate::runtime::package_variables::{VariableError, VariableLimits};
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +111,9 @@ pub enum FailureCause {
     /// A profile that the program keeps of itself.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// Package variables.
+    #[error(transparent)]
+    Variables(#[from] VariableError),
 }
 
 impl SourceFailure {
@@ -124,6 +130,7 @@ impl SourceFailure {
             FailureCause::Input(error) => error.kind(),
             FailureCause::Heap(error) => Some(error.kind()),
             FailureCause::Profile(error) => Some(error.kind()),
+            FailureCause::Variables(error) => Some(error.kind()),
         }
     }
 }
@@ -135,6 +142,15 @@ pub enum Walking {
     Stop(Duration),
     /// So many bytes of the heap were read, of so many that may have to be.
     Read(u64, u64),
+}
+
+/// What it takes to capture a heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapCosts {
+    /// Bytes of it, before they are compressed.
+    pub bytes: u64,
+    /// How long the program is stopped for it, about; `None` where it is not stopped.
+    pub stop: Option<Duration>,
 }
 
 /// What is read of a program beside its goroutines.
@@ -175,6 +191,18 @@ pub trait Sources {
     /// With what is in the way.
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure>;
 
+    /// The same, with its heap. `tell` hears what that takes before it is done.
+    ///
+    /// # Errors
+    /// With what is in the way; also that the heap is larger than is allowed.
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        freeze: Option<FreezeMode>,
+        max_bytes: u64,
+        tell: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure>;
+
     /// Finds the goroutines of one that no other can wake, and reads all of them. `tell` hears what goes on.
     ///
     /// # Errors
@@ -191,6 +219,23 @@ pub trait Sources {
     /// # Errors
     /// With what is in the way.
     fn profiles(&self, wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure>;
+
+    /// Opens one to read its heap more than once.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure>;
+
+    /// Reads package variables of one, by their full names; `None` for those that it does not have.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        names: &[String],
+        limits: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure>;
 
     /// Finds out how reading one would go, and what is in the way; without one, what this machine allows.
     ///
@@ -209,6 +254,15 @@ pub trait Sources {
     /// # Errors
     /// When processes cannot be listed.
     fn processes(&self) -> Result<Processes, TargetError>;
+}
+
+/// A program that was opened for its heap.
+pub trait HeapSource {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// With what is in the way of reading the program. That it has no profile is none.
+    fn read(&mut self) -> Result<HeapReading, SourceFailure>;
 }
 
 /// An opened program.

@@ -92,7 +92,7 @@ impl ValueEnum for FreezeMode {
 }
 
 /// One of the two is there: the definitions and the look-up of names see to that.
-fn location(
+pub(super) fn location(
     running: &RunningArgs,
     from: Option<&PathBuf>,
     bin: Option<&PathBuf>,

@@ -2,16 +2,19 @@
 
 use std::io;
 
-use super::source::{ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{
+    HeapCosts, HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{FreezeMode, SourceError};
 use crate::heap::Leaks;
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Process, Processes};
-use crate::model::Snapshot;
+use crate::model::{PackageVariable, Snapshot};
 use crate::process::TargetError;
 use crate::process::recording::ElfImage;
+use crate::runtime::package_variables::VariableLimits;
 
 /// What runs. Opening a program is an error that names it.
 struct Machine(Inventory);
@@ -40,6 +43,29 @@ impl Sources for Machine {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        _: Option<crate::capture::FreezeMode>,
+        _: u64,
+        _: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        _: &[String],
+        _: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
         Err(named(wanted))
     }
 

@@ -5,7 +5,9 @@ mod output;
 
 use std::io;
 
-use super::source::{ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{
+    HeapCosts, HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{CaptureOptions, SourceError};
@@ -13,9 +15,10 @@ use crate::heap::Leaks;
 use crate::inspect::doctor::{Check, Doctor};
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::model::{Snapshot, Status};
+use crate::model::{PackageVariable, Snapshot, Status};
 use crate::process::TargetError;
 use crate::process::recording::ElfImage;
+use crate::runtime::package_variables::VariableLimits;
 
 /// DEL, C1, bidirectional controls, and characters that cannot be seen, in and beyond the first plane.
 const HOSTILE: &str = "\u{7f}\u{9b}2J\u{202e}\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
@@ -55,6 +58,29 @@ impl Sources for Fake {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        _: Option<crate::capture::FreezeMode>,
+        _: u64,
+        _: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        _: &[String],
+        _: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
         Err(absent(wanted))
     }
 
@@ -145,6 +171,29 @@ impl Sources for Settling {
     }
 
     fn profiles(&self, wanted: &TargetSpec, _: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn record_heap(
+        &self,
+        wanted: &TargetSpec,
+        _: Option<crate::capture::FreezeMode>,
+        _: u64,
+        _: &mut dyn FnMut(HeapCosts),
+    ) -> Result<(ElfImage, Snapshot), SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn variables(
+        &self,
+        wanted: &TargetSpec,
+        _: &[String],
+        _: VariableLimits,
+    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
         Err(absent(wanted))
     }
 

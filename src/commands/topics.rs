@@ -99,7 +99,16 @@ Leaks
   --no-leaks reads the heap as `gospy leaks` does, once, at the end of a check,
   and at each capture of gospy run. It fails on leaked goroutines, certain or
   confirmed, and says which. What --allow matches does not count. Where the heap
-  cannot be read (a capture, JSON, standard input), it is not judged (status 8).
+  cannot be read (a capture without it, JSON, standard input), it is not judged
+  (status 8).
+
+Growth of the heap
+  --max-heap-growth 1MiB/m fails when the live heap, or what was allocated in one
+  place, grows steadily by more. One sample is taken of each cycle of the
+  collector, so that what is allocated and collected again is no growth; with
+  fewer than 8 cycles it holds only if less was allocated at all, and is not
+  judged otherwise (status 8). It needs --watch, or with gospy run
+  --capture-every. The program is not stopped.
 
 gospy run
   The same rules are applied to each capture of each Go program that the command

@@ -27,7 +27,17 @@ pub enum HeapError {
     /// Not everything could be read that decides it.
     #[error("which goroutines are leaked cannot be proven: {0}")]
     Unproven(String),
-    /// The memory of the heap is not there, as in a capture, which holds goroutines only.
+    /// It has more in spans with pointers than is allowed.
+    #[error(
+        "the heap has {mib} MiB of objects with pointers, and at most {max_mib} MiB are captured: --max-heap {mib}MiB allows that"
+    )]
+    TooLarge {
+        /// MiB that there are.
+        mib: u64,
+        /// MiB that are allowed.
+        max_mib: u64,
+    },
+    /// The memory of the heap is not there, as in a capture of goroutines only.
     #[error("cannot walk the heap: {0}")]
     NoHeap(String),
 }
@@ -40,7 +50,9 @@ impl HeapError {
             Self::Read(error) => error.kind(),
             Self::Target(error) => error.kind(),
             Self::Capture(error) => error.kind(),
-            Self::Layout(_) | Self::NotFound(_) | Self::Unproven(_) | Self::NoHeap(_) => ErrorKind::Unsupported,
+            Self::Layout(_) | Self::NotFound(_) | Self::Unproven(_) | Self::NoHeap(_) | Self::TooLarge { .. } => {
+                ErrorKind::Unsupported
+            }
         }
     }
 }

@@ -100,8 +100,12 @@ impl Leaks {
     /// # Errors
     /// When the target could not be read.
     pub fn examine(&mut self, process: GoProcess<'_>, groups: &[Vec<u64>]) -> Result<(), HeapError> {
+        self.examine_as_it_is(process.unlogged(), groups)
+    }
+
+    /// The same, so that what is read gets into the recording that is being made, if any.
+    pub(super) fn examine_as_it_is(&mut self, process: GoProcess<'_>, groups: &[Vec<u64>]) -> Result<(), HeapError> {
         let Some(kept) = self.kept.take() else { return Ok(()) };
-        let process = process.unlogged();
         let progress = Progress::default();
         let marker = kept.heap.marker(process, &progress);
         for _ in 0..TRIES {

@@ -23,11 +23,13 @@ mod pointers;
 pub mod profile;
 mod proof;
 mod queues;
+mod recording;
 mod roots;
 mod span_list;
 mod spans;
 mod stack_maps;
 mod stacks;
+mod survivors;
 #[doc(hidden)]
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -44,6 +46,8 @@ pub use leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
 pub use marker::{MarkStats, Marker, Progress};
 pub use proof::{Grade, LeakOptions, Leaks, Proof, find};
 pub use queues::Queues;
+pub use recording::{HeapRecorder, recorded_ticks};
 pub use spans::{ObjectId, SpanInfo, Spans};
 pub use stacks::StackStats;
+pub use survivors::survivors;
 pub use threads::Running;

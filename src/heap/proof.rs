@@ -19,6 +19,7 @@ use super::layout::HeapLayout;
 use super::leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
 use super::marker::Progress;
 use super::queues::Queues;
+use super::recording::{Held, NO_HEAP};
 use super::threads::Running;
 use crate::capture::CaptureError;
 use crate::model::Warnings;
@@ -110,7 +111,7 @@ pub struct Leaks {
 }
 
 impl Leaks {
-    fn new(proof: Proof, (pass, heap): (Pass, Heap), passes: u32) -> Self {
+    pub(super) fn new(proof: Proof, (pass, heap): (Pass, Heap), passes: u32) -> Self {
         let Pass { leaked, mut stats, state, .. } = pass;
         if leaked.is_empty() {
             stats.leaked_bytes = 0;
@@ -158,14 +159,15 @@ pub fn find(
 ) -> Result<Leaks, HeapError> {
     let process = process.unlogged();
     let layout = HeapLayout::resolve(&process.runtime.layout.table)?;
-    let options =
-        LeakOptions { pass: PassOptions { queues: Queues::find(process, &layout), ..options.pass }, ..*options };
+    let queues = match Held::of(process.target)? {
+        Some(held) => held.queues(),
+        None => Queues::find(process, &layout),
+    };
+    let options = LeakOptions { pass: PassOptions { queues, ..options.pass }, ..*options };
     let finder = Finder { process, options, progress };
     match process.target.backend() {
         Backend::Core => finder.in_core(),
-        Backend::Capture => {
-            Err(HeapError::NoHeap("a capture holds goroutines and not the heap; a core file has both".to_owned()))
-        }
+        Backend::Capture => finder.in_capture(),
         _ if options.freeze => finder.frozen(stop),
         _ => finder.running(),
     }
@@ -201,6 +203,18 @@ impl Finder<'_> {
             return Err(HeapError::Unproven(why));
         }
         Ok(Leaks::new(Proof::CoreFile, pass, 1))
+    }
+
+    fn in_capture(&self) -> Result<Leaks, HeapError> {
+        let held = Held::of(self.process.target)?.ok_or_else(|| HeapError::NoHeap(NO_HEAP.to_owned()))?;
+        let why = "the program ran while its heap was captured: capture it with --heap --freeze=all";
+        let proof = held.proof().ok_or_else(|| HeapError::Unproven(why.to_owned()))?;
+        let running = held.running();
+        let pass = self.pass(&running)?;
+        if let Some(why) = unproven(&pass.0, &running) {
+            return Err(HeapError::Unproven(why));
+        }
+        Ok(Leaks::new(proof, pass, 1))
     }
 
     fn frozen(&self, stop: impl FnOnce(Duration)) -> Result<Leaks, HeapError> {
@@ -331,7 +345,7 @@ impl Finder<'_> {
 }
 
 /// Why a pass over a program that stood still is no proof all the same.
-fn unproven(pass: &Pass, running: &Running) -> Option<String> {
+pub(super) fn unproven(pass: &Pass, running: &Running) -> Option<String> {
     if running.unknown() > 0 {
         return Some(format!("not all registers of {} running threads are known", running.unknown()));
     }

@@ -10,7 +10,7 @@ use super::layout::{HeapLayout, PointerForm};
 use super::pages::{MAX_PAGES, PageTable};
 use super::span_list::{ListedSpan, SpanList};
 use crate::addr::Addr;
-use crate::process::{ReadError, Target, TargetExt as _};
+use crate::process::{MemRange, ReadError, Target, TargetExt as _};
 use crate::runtime::GoProcess;
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::mspan::{HeapSpan, SPAN_IN_USE, SPAN_PAGE};
@@ -314,6 +314,15 @@ impl Spans {
     #[must_use]
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.bytes, self.scannable)
+    }
+
+    /// Where those are whose objects have pointers, with what lies behind their last object.
+    pub(super) fn with_pointers(&self) -> impl Iterator<Item = MemRange> {
+        let spans = self.spans.iter().filter(|span| span.kind != Kind::NoScan);
+        spans.filter_map(|span| {
+            let len = usize::try_from(u64::from(span.pages) * SPAN_PAGE).ok()?;
+            Some(MemRange { start: Addr(span.base), len })
+        })
     }
 
     /// What they take in gospy, bytes, without mark bits.

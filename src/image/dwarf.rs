@@ -13,6 +13,8 @@ mod search;
 mod tests;
 mod types;
 mod units;
+#[cfg(feature = "cli")]
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +24,8 @@ use super::elf::{Elf, ElfError};
 use crate::addr::LinkAddr;
 
 pub use parameters::{Parameter, Shape, ValueType};
+#[cfg(feature = "cli")]
+pub(crate) use variables::{Form, GoField, GoType, GoVariables, TypeId};
 
 /// Maximum bytes of DWARF decompressed; the largest programs have a few hundred megabytes.
 const MAX_BYTES: usize = 1 << 30;
@@ -172,5 +176,16 @@ impl Dwarf {
     pub fn parameters(&self, entries: &BTreeSet<LinkAddr>) -> Result<BTreeMap<LinkAddr, Vec<Parameter>>, DwarfError> {
         let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
         parameters::find(&dwarf, entries)
+    }
+
+    /// Finds package variables by their full Go names, with types as far as their values are made of them. Those that
+    /// are missing have none.
+    ///
+    /// # Errors
+    /// When the list of compilation units is damaged, or a work limit is exceeded. A damaged unit is skipped.
+    #[cfg(feature = "cli")]
+    pub(crate) fn variables(&self, names: &BTreeSet<&str>) -> Result<GoVariables, DwarfError> {
+        let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
+        variables::find(&dwarf, names)
     }
 }

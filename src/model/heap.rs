@@ -51,3 +51,27 @@ pub struct SizeClasses {
     /// Spans that cannot be one, and were left out.
     pub odd: u64,
 }
+
+/// Objects of a size class that a sweep has left in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survivors {
+    /// Number of the class; 0 for objects that are too large for any.
+    pub class: u8,
+    /// Size of an object, bytes; 0 for class 0.
+    pub object_size: u64,
+    /// Objects that were in use after the last sweep of their span.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The heap at one moment, to be compared with others of the same run of the program.
+#[derive(Debug)]
+pub struct HeapReading {
+    /// The program, and the heap's figures; without stacks.
+    pub snapshot: super::Snapshot,
+    /// The heap profile, or why there is none.
+    pub allocations: Result<super::AllocationProfile, String>,
+    /// What sweeps have left, by size class, or why that could not be read.
+    pub survivors: Result<Vec<Survivors>, String>,
+}

@@ -18,13 +18,14 @@ mod target_info;
 pub mod testing;
 mod traceback;
 pub mod values;
+mod variable;
 pub mod wait;
 mod warning;
 mod watched;
 
 pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
-pub use heap::{SizeClass, SizeClasses, SpanCache};
+pub use heap::{HeapReading, SizeClass, SizeClasses, SpanCache, Survivors};
 pub use not_in_go::{Activity, NotInGo, Outside};
 pub use pool::{
     Ancestor, AncestorFrame, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId,
@@ -38,6 +39,7 @@ pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, 
 pub use traceback::{
     ArgumentToken, Arguments, FrameArguments, FrameWords, GoroutineArguments, StackArguments, TracebackDetails,
 };
+pub use variable::{PackageVariable, VariableValue};
 pub use wait::{
     Channel, ChannelTimer, DescriptorDetails, Direction, HolderEvidence, LikelyHolder, LockOperation, MutexState,
     ObjectState, RwMutexState, SelectCase, TimerSource, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, WaitUnknown,

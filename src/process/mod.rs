@@ -63,7 +63,7 @@ pub use freeze::await_none_held;
 pub use frozen::{Broken, FreezeOptions, FreezeWhich, Frozen};
 pub use remember::unlogged;
 pub use resources::Resources;
-pub use target::{Backend, Limitation, ReadStats, Recorder, Remembered, Target, TargetExt};
+pub use target::{Backend, Limitation, Precedence, ReadStats, Recorder, Remembered, Target, TargetExt};
 
 /// Has large blocks of memory given back to the kernel as soon as they are free, for the whole process: what a
 /// program does at its start, and a library must not. It does nothing where the C library is not the GNU one.

@@ -75,8 +75,30 @@ pub trait Recorder: Sync {
     /// The bytes recorded under that number, even if others have replaced them since.
     fn accepted(&self, number: usize) -> Vec<u8>;
 
+    /// From now on, reads have this precedence.
+    fn set_precedence(&self, precedence: Precedence);
+
+    /// Reads ranges and records them whole, what is not there left out; later reads within them are not recorded
+    /// again. Gives how many bytes there were.
+    ///
+    /// # Errors
+    /// When the target could not be read.
+    fn keep(&self, ranges: &[MemRange]) -> Result<u64, ReadError>;
+
     /// Stores a result under `key`, replacing any earlier one.
     fn remember(&self, key: &str, found: Remembered);
+}
+
+/// Which of several reads of the same memory counts in a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precedence {
+    /// The last one, but for what was accepted.
+    #[default]
+    Usual,
+    /// This one: the target stands still.
+    Still,
+    /// Any other one: the target runs on, and what was read before belongs together.
+    Beside,
 }
 
 /// A result stored under a key.

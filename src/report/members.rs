@@ -196,6 +196,11 @@ impl<'a> Words<'a> {
         Self { pool, minor: minor_of(go_version).unwrap_or(27), system }
     }
 
+    /// The names.
+    pub(super) fn pool(&self) -> &'a SymbolPool {
+        self.pool
+    }
+
     /// Why it waits, or its state.
     #[must_use]
     pub(crate) fn state(&self, member: &Member) -> String {

@@ -7,7 +7,7 @@ pub mod captures;
 pub mod check;
 pub(crate) mod clean;
 #[cfg(feature = "cli")]
-pub(crate) mod contention;
+pub mod contention;
 pub(crate) mod deadlock;
 mod death;
 pub mod descriptors;
@@ -39,4 +39,5 @@ mod stack_tests;
 pub mod text;
 pub mod traceback;
 pub(crate) mod units;
+pub mod variables;
 pub mod waits;

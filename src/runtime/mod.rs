@@ -18,6 +18,8 @@ pub(crate) mod layout;
 mod locate;
 pub(crate) mod mirror;
 mod named;
+#[cfg(feature = "cli")]
+pub(crate) mod package_variables;
 pub(crate) mod program;
 pub(crate) mod readers;
 mod recorded;

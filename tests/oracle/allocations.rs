@@ -128,9 +128,16 @@ fn the_heap_profile_is_the_programs_own() {
     let mut all = Tally::new("heap profile");
     let mut found = 0;
     for version in VERSIONS {
-        for (rate, mode) in [("1", Mode::Sw), ("4096", Mode::Default), ("default", Mode::Sw)] {
+        let mut cases = vec![("1", Mode::Sw), ("4096", Mode::Default), ("default", Mode::Sw)];
+        // Linked otherwise, the variables and the code are elsewhere.
+        match version {
+            "1.19" | "1.27.3" => cases.extend([("1", Mode::PieSw), ("1", Mode::CgoSw), ("4096", Mode::Pie)]),
+            "1.24.11" => cases.extend([("1", Mode::CgoPieSw), ("4096", Mode::Cgo)]),
+            _ => {}
+        }
+        for (rate, mode) in cases {
             let mut sites = Sites::start(version, mode, &[rate]);
-            let mut tally = Tally::new(format!("{version} rate {rate}"));
+            let mut tally = Tally::new(format!("{version} {} rate {rate}", mode.name()));
             let list = |sites: &Sites| gospy(&["heap", "--pid", &sites.pid(), "--text"]).ok();
             found += compare(&mut tally, "as it starts", &sites.own("heap"), &list(&sites));
             for profile in ["heap", "allocs"] {
@@ -158,12 +165,17 @@ fn the_profiles_of_contention_are_the_programs_own() {
     let mut all = Tally::new("contention");
     let mut found = 0;
     for version in VERSIONS {
-        for (rates, mode) in [(["1", "1"], Mode::Sw), (["1000", "2"], Mode::Default)] {
+        let mut cases = vec![(["1", "1"], Mode::Sw), (["1000", "2"], Mode::Default)];
+        if matches!(version, "1.19" | "1.27.3") {
+            cases.extend([(["1", "1"], Mode::PieSw), (["1", "1"], Mode::CgoSw)]);
+        }
+        for (rates, mode) in cases {
             let mut sites = Sites::start(version, mode, &["default", rates[0], rates[1]]);
             let mut tally = Tally::new(format!("{version} rates {rates:?}"));
             let text = gospy(&["contention", "--pid", &sites.pid(), "--text"]).ok();
             let (block, mutex) = text.split_once("--- mutex:").unwrap();
             let own = [sites.own("block"), sites.own("mutex")];
+            sums_are_those_of_the_records(&mut tally, &sites, &text, version == "1.19");
             // The runtime's own locks are taken by whatever runs.
             let steady = |text: &str| -> String {
                 let records = text.split_inclusive("\n\n");
@@ -185,6 +197,49 @@ fn the_profiles_of_contention_are_the_programs_own() {
     }
     all.check(found);
     assert!(found > 100, "{found} records");
+}
+
+/// The places of the JSON add up to the records of the list, which are compared with the program's own.
+fn sums_are_those_of_the_records(tally: &mut Tally, sites: &Sites, list: &str, unscaled: bool) {
+    let (block, mutex) = list.split_once("--- mutex:").unwrap();
+    let json = gospy(&["contention", "--pid", &sites.pid(), "--json"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for (kind, list) in [("block", block), ("mutex", mutex)] {
+        let profile = &json[kind];
+        // To 1.20 the list has what was sampled of locks, and not what that stands for.
+        let scale = if unscaled && kind == "mutex" { profile["rate"].as_u64().unwrap() } else { 1 };
+        let all = profile["places"].as_array().unwrap();
+        // The runtime's own locks are taken by whatever runs, and what waits for commands waits on.
+        let places = all.iter().filter(|place| {
+            let function = place["place"]["function"].as_str().unwrap_or_default();
+            function.starts_with("main.") && function != "main.main"
+        });
+        let (mut events, mut ns, mut ticks, mut count) = (0, 0, 0, 0);
+        for place in places {
+            events += place["events"].as_u64().unwrap();
+            ns += place["waited_ns"].as_u64().unwrap();
+            ticks += place["waited_ticks"].as_u64().unwrap();
+            count += 1;
+        }
+        let mut want = (0, 0);
+        let lines = list.lines().collect::<Vec<_>>();
+        for (at, line) in lines.iter().enumerate() {
+            let Some((values, _)) = line.split_once(" @ 0x") else { continue };
+            let mut frames = lines.iter().skip(at + 1).take_while(|line| line.starts_with("#\t"));
+            // The place is the innermost of the program's own functions.
+            let place = frames.find_map(|line| line.split_once("main."));
+            if place.is_none_or(|(_, function)| function.starts_with("main+")) {
+                continue;
+            }
+            let mut values = values.split(' ').map(|value| value.parse::<u64>().unwrap());
+            want.0 += scale * values.next().unwrap();
+            want.1 += scale * values.next().unwrap();
+        }
+        tally.holds(format!("{kind}: there are places"), count > 0);
+        tally.equal(format!("{kind}: ticks and events"), want, (ticks, events));
+        let seconds = ticks as f64 / profile["ticks_per_second"].as_f64().unwrap();
+        tally.between(format!("{kind}: seconds"), seconds - 1e-6, ns as f64 / 1e9, seconds + 1e-6);
+    }
 }
 
 /// Spans by size class against `MemStats.BySize`, which the program makes of other numbers: of what its Ps and its

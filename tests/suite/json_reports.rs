@@ -102,6 +102,12 @@ strict! {
         #[serde(deserialize_with = "present")] finding: Known<String>,
         ids: Vec<u64>,
         #[serde(deserialize_with = "present")] example: Known<Example>,
+        #[serde(deserialize_with = "present")] heap: Known<HeapOffender>,
+    }
+    HeapOffender {
+        kind: String,
+        #[serde(deserialize_with = "present")] place: Known<UserPlace>,
+        #[serde(deserialize_with = "present")] object_bytes: Known<u64>,
     }
     Rate { per_second: f64, least_per_second: f64, most_per_second: f64, span_seconds: f64, }
 

@@ -661,7 +661,7 @@ fn refreshes_have_exactly_these_keys() {
     assert_eq!((end.kind.as_str(), end.reason.as_str(), lines.len()), ("end", "gone", 5));
 }
 
-fn schemas() -> [(&'static str, serde_json::Value, usize); 11] {
+fn schemas() -> [(&'static str, serde_json::Value, usize); 14] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
         ("snapshot", value(json::schema()), 22),
@@ -669,10 +669,13 @@ fn schemas() -> [(&'static str, serde_json::Value, usize); 11] {
         ("check", value(report::check::schema()), 7),
         ("capture", value(report::captures::schema()), 1),
         ("doctor", value(report::doctor::schema()), 6),
+        ("contention", value(report::contention::json::schema()), 3),
         ("heap", value(report::heap::json::schema()), 7),
+        ("heap-growth", value(report::heap::growth::schema()), 4),
         ("leaks", value(report::leaks::schema()), 4),
         ("ps", value(report::processes::schema()), 1),
         ("top", value(gospy::top::stream::schema()), 25),
+        ("var", value(report::variables::schema()), 3),
         ("waits", value(report::waits::json::waits_schema()), 6),
         ("why", value(report::waits::json::why_schema()), 9),
     ]

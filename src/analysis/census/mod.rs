@@ -7,7 +7,7 @@
 //! statistics.
 
 mod groups;
-mod of_snapshot;
+pub(in crate::analysis) mod of_snapshot;
 
 use rustc_hash::FxHashMap;
 

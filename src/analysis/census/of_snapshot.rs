@@ -47,7 +47,7 @@ impl Census {
 }
 
 /// From the ids of one pool to those of another, by text.
-struct Translation<'a> {
+pub(in crate::analysis) struct Translation<'a> {
     from: &'a SymbolPool,
     to: &'a mut SymbolPool,
     lines: FxHashMap<FrameId, Option<FrameId>>,
@@ -56,7 +56,7 @@ struct Translation<'a> {
 }
 
 impl<'a> Translation<'a> {
-    fn new(from: &'a SymbolPool, to: &'a mut SymbolPool) -> Self {
+    pub(in crate::analysis) fn new(from: &'a SymbolPool, to: &'a mut SymbolPool) -> Self {
         Self { from, to, lines: FxHashMap::default(), stacks: FxHashMap::default(), labels: FxHashMap::default() }
     }
 
@@ -81,7 +81,7 @@ impl<'a> Translation<'a> {
         }
     }
 
-    fn place(&mut self, place: Place) -> Place {
+    pub(in crate::analysis) fn place(&mut self, place: Place) -> Place {
         match place {
             Place::At(spot) => self.line(spot.frame).map_or(Place::Unknown, |frame| {
                 let (callee, operation) = (spot.callee, spot.operation);

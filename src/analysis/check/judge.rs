@@ -5,16 +5,17 @@ use std::cmp::Reverse;
 use regex::Regex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::heap::max_heap_growth;
 use super::leaks::no_leaks;
 use super::steady::steady_growth;
 use super::{Allowance, Offender, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::census::{Census, Group, Member, groups};
 use crate::analysis::diff::Diff;
 use crate::analysis::findings::{self, Died, Finding, Seen};
-use crate::analysis::series::GroupCounts;
+use crate::analysis::series::{GroupCounts, HeapSeries};
 use crate::analysis::{GroupBy, PlaceKind};
 use crate::heap::Leaks;
-use crate::model::{FrameId, StackId, Status, SymbolPool};
+use crate::model::{FrameId, HeapReading, StackId, Status, SymbolPool};
 
 /// What separates groups, depending on what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,10 @@ pub struct Judge<'a> {
     stopped: bool,
     /// Kept where growth is judged only.
     counts: Option<GroupCounts>,
+    /// Readings of the heap, where its growth is judged.
+    heap: HeapSeries,
+    /// Whether there is one.
+    heap_read: bool,
 }
 
 impl<'a> Judge<'a> {
@@ -68,6 +73,8 @@ impl<'a> Judge<'a> {
             snapshots: 0,
             stopped: false,
             counts: rules.rules.iter().any(|rule| matches!(rule, Rule::SteadyGrowth(_))).then(GroupCounts::default),
+            heap: HeapSeries::default(),
+            heap_read: false,
         }
     }
 
@@ -96,12 +103,18 @@ impl<'a> Judge<'a> {
                     max_growth(rule, &diff, *allowed)
                 }),
                 // Judged when all has been seen, and by the heap.
-                Rule::SteadyGrowth(_) | Rule::NoLeaks => None,
+                Rule::SteadyGrowth(_) | Rule::NoLeaks | Rule::MaxHeapGrowth(_) => None,
             };
             if let (Some(verdict), Some(kept)) = (verdict, self.verdicts.get_mut(at)) {
                 keep_worse(kept, doubted(verdict, census, baseline));
             }
         }
+    }
+
+    /// Adds a reading of the heap, for [`Rule::MaxHeapGrowth`].
+    pub fn look_at_heap(&mut self, reading: &HeapReading, pool: &mut SymbolPool) {
+        self.heap_read = true;
+        self.heap.record(reading, pool);
     }
 
     /// Judges [`Rule::NoLeaks`] by what a mark of the heap has found; `census` is of the same program, taken
@@ -138,7 +151,10 @@ impl<'a> Judge<'a> {
         let counts = self.counts.unwrap_or_default();
         let verdict = |(rule, kept): (&Rule, Option<Verdict>)| match rule {
             Rule::SteadyGrowth(allowed) => steady_growth(rule, &counts, self.stopped, *allowed),
-            Rule::NoLeaks => kept.unwrap_or_else(|| Verdict::not_judged(rule, Reason::HeapNotRead)),
+            Rule::MaxHeapGrowth(allowed) if self.heap_read => max_heap_growth(rule, &self.heap, self.stopped, *allowed),
+            Rule::NoLeaks | Rule::MaxHeapGrowth(_) => {
+                kept.unwrap_or_else(|| Verdict::not_judged(rule, Reason::HeapNotRead))
+            }
             _ => kept.unwrap_or_else(|| Verdict::not_judged(rule, missing)),
         };
         self.rules.rules.iter().zip(self.verdicts).map(verdict).collect()

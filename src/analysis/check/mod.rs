@@ -4,6 +4,7 @@
 //! seen: a census, one to compare with, or a series of them. Nothing here reads a program or decides
 //! what a failure means to the caller.
 
+mod heap;
 mod judge;
 mod leaks;
 mod steady;
@@ -12,11 +13,13 @@ mod tests;
 
 use regex::Regex;
 
+pub use heap::HeapOffender;
 pub use judge::{Judge, Level};
 
 use super::WaitRange;
 use super::census::{Group, Member};
 use super::findings::Finding;
+use super::quantity::{parse_bytes, parse_duration};
 use crate::analysis::series::growth::Rate;
 use crate::heap::Grade;
 
@@ -58,6 +61,57 @@ impl std::fmt::Display for Allowance {
     }
 }
 
+/// How fast a heap may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapRate {
+    /// So many bytes …
+    bytes: u64,
+    /// … in this time, ns; not 0.
+    every_ns: u64,
+}
+
+impl HeapRate {
+    /// `1MiB/m`, `100KiB/s`, `2GiB/24h`, `0`. A time without a number is one of it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "0" {
+            return Some(Self { bytes: 0, every_ns: 1_000_000_000 });
+        }
+        let (bytes, time) = text.split_once('/')?;
+        let time = time.trim();
+        let alone = time.starts_with(|first: char| first.is_ascii_alphabetic());
+        let time = if alone { format!("1{}", time.strip_suffix("in").unwrap_or(time)) } else { time.to_owned() };
+        let every_ns = parse_duration(&time).filter(|ns| *ns > 0)?;
+        Some(Self { bytes: parse_bytes(bytes.trim())?, every_ns })
+    }
+
+    /// Bytes a second.
+    #[must_use]
+    pub fn per_second(self) -> f64 {
+        self.bytes as f64 * 1e9 / self.every_ns as f64
+    }
+}
+
+impl std::fmt::Display for HeapRate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SIZES: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        const TIMES: [(&str, u64); 4] =
+            [("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000)];
+        if self.bytes == 0 {
+            return write!(f, "0");
+        }
+        let whole = |of: u64, unit: u64| of.is_multiple_of(unit).then_some(of / unit);
+        let size = SIZES.iter().find_map(|(name, unit)| Some(format!("{}{name}", whole(self.bytes, *unit)?)));
+        let time = TIMES.iter().find_map(|(name, unit)| Some((whole(self.every_ns, *unit)?, name)));
+        let time = match time {
+            Some((1, name)) => (*name).to_owned(),
+            Some((count, name)) => format!("{count}{name}"),
+            None => format!("{}ns", self.every_ns),
+        };
+        write!(f, "{}/{time}", size.unwrap_or_else(|| format!("{}B", self.bytes)))
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -80,6 +134,8 @@ pub enum Rule {
     NoFindings,
     /// No goroutine is leaked: nothing that can still run can reach what it waits for. It takes the heap.
     NoLeaks,
+    /// What the collector keeps of the heap does not grow steadily by more than this. It takes readings of the heap.
+    MaxHeapGrowth(HeapRate),
 }
 
 impl Rule {
@@ -96,6 +152,7 @@ impl Rule {
             Self::RequireFunction(_) => "require-function",
             Self::NoFindings => "no-findings",
             Self::NoLeaks => "no-leaks",
+            Self::MaxHeapGrowth(_) => "max-heap-growth",
         }
     }
 }
@@ -118,15 +175,21 @@ impl Rules {
     pub fn take_the_heap(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule, Rule::NoLeaks))
     }
+
+    /// Whether one of them takes a reading of the heap with each snapshot; see [`Judge::look_at_heap`].
+    #[must_use]
+    pub fn watch_the_heap(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, Rule::MaxHeapGrowth(_)))
+    }
 }
 
-/// Goroutines that broke a rule, by stack.
+/// Goroutines that broke a rule, by stack; or what of the heap did.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Offender {
-    /// How many.
+    /// How many; of the heap, bytes.
     pub count: u64,
-    /// How many there were, in the baseline or when the watch began.
+    /// How many there were, in the baseline or when the watch began; of the heap, bytes.
     pub before: Option<u64>,
     /// Their known waits.
     pub wait: Option<WaitRange>,
@@ -140,6 +203,8 @@ pub struct Offender {
     pub ids: Vec<u64>,
     /// One of them; `None` for all goroutines together.
     pub example: Option<Member>,
+    /// What of the heap it is, where it is not goroutines.
+    pub heap: Option<HeapOffender>,
 }
 
 impl Offender {
@@ -177,7 +242,7 @@ pub enum Reason {
     Rising,
     /// More growth than is allowed could have hidden in the ups and downs of the load.
     TooNoisy {
-        /// Less growth over the watch than that could not have been noticed, goroutines; `None` where
+        /// Less growth over the watch than that could not have been noticed, goroutines or bytes; `None` where
         /// none could.
         noticed: Option<f64>,
     },
@@ -202,6 +267,11 @@ pub enum Reason {
     Stopped,
     /// The heap was not read, or could not be.
     HeapNotRead,
+    /// The collector ran too rarely to say whether the heap grows.
+    TooFewCycles {
+        /// Cycles that were seen.
+        samples: usize,
+    },
 }
 
 /// The result of a rule.
@@ -224,11 +294,11 @@ pub struct Verdict {
     pub rule: Rule,
     /// Whether it holds.
     pub outcome: Outcome,
-    /// What was measured, in the rule's own unit: goroutines, or ns.
+    /// What was measured, in the rule's own unit: goroutines, ns, or bytes a second.
     pub measured: f64,
     /// What is allowed, likewise.
     pub allowed: f64,
-    /// How much growth over the watch would have been noticed, goroutines; `None` for other rules, and
+    /// How much growth over the watch would have been noticed, goroutines or bytes; `None` for other rules, and
     /// where that is not known.
     pub noticed: Option<f64>,
     /// How certain it is that goroutines are leaked, or that none is; `None` for other rules, and where it was not
@@ -248,6 +318,7 @@ impl Verdict {
             Rule::MaxGrowth(allowed) | Rule::SteadyGrowth(allowed) => allowed.of(0),
             Rule::RequireFunction(_) => 1.0,
             Rule::ForbidFunction(_) | Rule::NoFindings | Rule::NoLeaks => 0.0,
+            Rule::MaxHeapGrowth(allowed) => allowed.per_second(),
         };
         let offenders = Vec::new();
         Self { rule: rule.clone(), outcome, measured: 0.0, allowed, noticed: None, grade: None, offenders }

@@ -1,6 +1,6 @@
 use regex::Regex;
 
-use super::{Allowance, Judge, Level, Outcome, Reason, Rule, Rules, Verdict};
+use super::{Allowance, HeapRate, Judge, Level, Outcome, Reason, Rule, Rules, Verdict};
 use crate::analysis::Census;
 use crate::analysis::census::Member;
 use crate::analysis::series::Watching;
@@ -448,4 +448,18 @@ fn leaked_goroutines_fail_the_rule_and_what_is_allowed_does_not() {
     assert_eq!(verdict(&[], &[(&snapshot, Some(&none)), (&snapshot, None)]).reason(), Some(Reason::HeapNotRead));
     let found = Some(&leaks(Grade::Certain));
     assert!(verdict(&[], &[(&snapshot, found), (&snapshot, Some(&none)), (&snapshot, None)]).fails());
+}
+
+#[test]
+fn rates_of_heaps_are_typed_as_people_write_them() {
+    let rate = |text: &str| HeapRate::parse(text).map(|rate| (rate.per_second(), rate.to_string()));
+    assert_eq!(rate("1MiB/m"), Some((1_048_576.0 / 60.0, "1MiB/m".to_owned())));
+    assert_eq!(rate("1mb/min"), rate("1MiB/m"));
+    assert_eq!(rate("500KiB/s"), Some((512_000.0, "500KiB/s".to_owned())));
+    assert_eq!(rate("2GiB/24h"), Some((2_147_483_648.0 / 86_400.0, "2GiB/d".to_owned())));
+    assert_eq!(rate("100/10s"), Some((10.0, "100B/10s".to_owned())));
+    assert_eq!(rate("0"), Some((0.0, "0".to_owned())));
+    for bad in ["", "1MiB", "1MiB/", "/m", "1MiB/0s", "1MiB/mm", "-1MiB/m", "x/m", "1MiB/m/m", "99999999999GiB/s"] {
+        assert_eq!(rate(bad), None, "{bad}");
+    }
 }

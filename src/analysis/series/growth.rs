@@ -80,6 +80,12 @@ impl Rate {
 /// Fits a series that is in order of time; `None` when it is too short to say anything.
 #[must_use]
 pub fn fit(series: &[Sample]) -> Option<Rate> {
+    fit_at_least(series, LEAST_GROWTH)
+}
+
+/// The same, where growth by less than `least` over the series does not count.
+#[must_use]
+pub fn fit_at_least(series: &[Sample], least_growth: f64) -> Option<Rate> {
     let samples = thinned_out(series)?;
     let (first, last) = (samples.first()?, samples.last()?);
     let mut slopes = Vec::with_capacity(samples.len() * samples.len() / 2);
@@ -102,7 +108,7 @@ pub fn fit(series: &[Sample]) -> Option<Rate> {
         last: last.count,
         steady: false,
     };
-    let steady = least > 0.0 && rate.growth() >= LEAST_GROWTH && keeps_rising(&samples, rate.growth());
+    let steady = least > 0.0 && rate.growth() >= least_growth && keeps_rising(&samples, rate.growth());
     Some(Rate { steady, ..rate })
 }
 
@@ -115,10 +121,16 @@ fn thinned_out(series: &[Sample]) -> Option<Vec<Sample>> {
 /// its second half: then it cannot be called not growing. `false` for one that is too short.
 #[must_use]
 pub fn rises(series: &[Sample]) -> bool {
+    rises_by_at_least(series, LEAST_GROWTH)
+}
+
+/// The same, where steady growth of the second half by less than `least_growth` does not count.
+#[must_use]
+pub fn rises_by_at_least(series: &[Sample], least_growth: f64) -> bool {
     let Some(samples) = thinned_out(series) else { return false };
     let counts: Vec<f64> = samples.iter().map(|sample| as_float(sample.count)).collect();
     let late = samples.get(samples.len() / 2..).unwrap_or_default();
-    goes_up(&counts) || fit(late).is_some_and(|rate| rate.steady)
+    goes_up(&counts) || fit_at_least(late, least_growth).is_some_and(|rate| rate.steady)
 }
 
 /// The least number of goroutines by which a series must have grown, evenly from its first sample to its last

@@ -10,12 +10,13 @@ use crate::analysis::Census;
 use crate::analysis::census::Identity;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
 use crate::analysis::series::Watching;
+use crate::analysis::series::growth::LEAST_SAMPLES;
 use crate::commands::Global;
 use crate::commands::check::limitations;
 use crate::commands::diff::is_whole;
 use crate::commands::streams::Streams;
 use crate::heap::Leaks;
-use crate::model::{Snapshot, SymbolPool};
+use crate::model::{HeapReading, Snapshot, SymbolPool};
 use crate::report::check::{Options, Subject, github, text};
 use crate::report::clean::clean;
 use crate::report::text::TextStyle;
@@ -127,6 +128,18 @@ impl<'a> Judges<'a> {
         self.programs.push(program);
     }
 
+    /// Whether a rule takes a reading of the heap with each capture.
+    pub(super) fn watch_the_heap(&self) -> bool {
+        self.rules.watch_the_heap()
+    }
+
+    /// Adds a reading of the heap of a program, which was captured before.
+    pub(super) fn look_at_heap(&mut self, reading: &HeapReading) {
+        if let Some(program) = self.programs.iter_mut().rfind(|program| is_same(&program.latest, &reading.snapshot)) {
+            program.judge.look_at_heap(reading, &mut program.pool);
+        }
+    }
+
     /// Whether a rule takes the heap.
     pub(super) fn take_the_heap(&self) -> bool {
         self.rules.take_the_heap()
@@ -175,6 +188,9 @@ impl<'a> Judges<'a> {
         if self.rules.rules.iter().any(|rule| matches!(rule, Rule::MaxGrowth(_))) {
             outcome.unjudged |= tell_growth(&judged, self.interval_ns, streams, global.quiet);
         }
+        if self.rules.watch_the_heap() {
+            outcome.unjudged |= tell_heap_growth(&mut judged, streams, global.quiet);
+        }
         if self.rules.take_the_heap() {
             outcome.unjudged |= tell_leaks(&mut judged, self.interval_ns, streams, global.quiet);
         }
@@ -218,6 +234,40 @@ impl Program<'_> {
             self.first = Some(latest.clone());
         }
     }
+}
+
+/// Says of which programs the growth of the heap is not known, where that of another one is: short-lived helpers of the
+/// command are no reason to doubt it. True if it is known of none.
+fn tell_heap_growth(judged: &mut [Judged], streams: &mut Streams<'_>, quiet: bool) -> bool {
+    let of_heap = |verdict: &&Verdict| matches!(verdict.rule, Rule::MaxHeapGrowth(_));
+    let too_few = |program: &Judged| {
+        program.captures < LEAST_SAMPLES
+            && program
+                .verdicts
+                .iter()
+                .filter(of_heap)
+                .any(|verdict| matches!(verdict.reason(), Some(Reason::TooFewCycles { .. } | Reason::HeapNotRead)))
+    };
+    if judged.is_empty() {
+        return false;
+    }
+    if judged.iter().all(too_few) {
+        streams.note(&format!(
+            "--max-heap-growth was not judged: no program was captured {LEAST_SAMPLES} times in as many cycles of its \
+             collector"
+        ));
+    }
+    let (short, long): (Vec<&mut Judged>, Vec<&mut Judged>) = judged.iter_mut().partition(|program| too_few(program));
+    let none = long.is_empty();
+    for program in short {
+        program.verdicts.retain(|verdict| !matches!(verdict.rule, Rule::MaxHeapGrowth(_)));
+        if !quiet && !none {
+            name_some(&[&*program], streams, |program| {
+                format!("{program} was captured less than {LEAST_SAMPLES} times: growth of its heap was not judged")
+            });
+        }
+    }
+    none
 }
 
 /// Says of which programs the heap was never read, since that is done at captures only. True if one of them lived

@@ -13,6 +13,7 @@ mod tests;
 mod tests_running;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,7 +26,7 @@ use super::capture::description;
 use super::ci_args::RunArgs;
 use super::files::{make_directory, report_file, write_file};
 use super::rules::{self, Measured, NO_RULE};
-use super::source::{SourceFailure, Sources, TargetSpec};
+use super::source::{HeapSource, SourceFailure, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
 use crate::analysis::Index;
@@ -92,6 +93,7 @@ pub(super) fn run(
         newcomers: (rules.is_some() && arguments.capture_every.is_some()).then(|| Newcomers::new(now)),
         written: 0,
         started: now,
+        heaps: BTreeMap::new(),
         pacer: arguments.capture_every.map(|ns| {
             let every = Duration::from_nanos(ns);
             let mut pacer = Pacer::every(every);
@@ -118,7 +120,10 @@ pub(super) fn run(
 /// The rules, if there are any.
 fn rules(arguments: &RunArgs, strict: bool) -> Result<Option<Rules>, Failure> {
     let usage = |text: &str| Err(Failure::new(Exit::Usage, text));
-    let rules = rules::rules(&arguments.rules, Measured { baseline: true, watched: false })?;
+    let rules = rules::rules(
+        &arguments.rules,
+        Measured { baseline: true, watched: false, repeated: arguments.capture_every.is_some() },
+    )?;
     let reads = arguments.capture_every.is_some() || arguments.capture_on.is_some();
     let exempts = rules.system || !rules.allow.is_empty();
     match (rules.rules.is_empty(), reads, &arguments.output) {
@@ -159,6 +164,8 @@ struct Runner<'a, 'b> {
     output: Option<Arc<Directory>>,
     dump: Option<Goal>,
     judges: Option<Judges<'a>>,
+    /// Programs that were opened for their heap, by pid.
+    heaps: BTreeMap<i32, Box<dyn HeapSource>>,
     newcomers: Option<Newcomers>,
     written: u32,
     started: Instant,
@@ -332,6 +339,7 @@ impl Runner<'_, '_> {
     fn take_captures(&mut self) {
         let number = self.written + 1;
         let mut judges = self.judges.take();
+        let mut heaps = std::mem::take(&mut self.heaps);
         let mut heap_problems = Vec::new();
         let read = each(&self.family.living(), |wanted| {
             let (image, snapshot) = match &self.output {
@@ -345,6 +353,7 @@ impl Runner<'_, '_> {
             // That it could not be written is no reason not to judge it.
             if let Some(judges) = &mut judges {
                 judges.look(snapshot, Occasion::Capture);
+                heap_problems.extend(look_at_heap(&mut heaps, self.sources, wanted, judges));
                 heap_problems.extend(self.look_for_leaks(wanted, judges));
             }
             Ok(written)
@@ -355,6 +364,7 @@ impl Runner<'_, '_> {
             judges.miss();
         }
         self.judges = judges;
+        self.heaps = heaps;
         for problem in &heap_problems {
             self.streams.note(&clean_lines(problem));
         }
@@ -380,7 +390,7 @@ impl Runner<'_, '_> {
         }
     }
 
-    /// Reads the heap for the rule that takes it, and gives why that could not be done. What ends meanwhile had its
+    /// Reads the heap for the rule that takes it once, and gives why that could not be done. What ends meanwhile had its
     /// turn.
     fn look_for_leaks(&self, wanted: &TargetSpec, judges: &mut Judges<'_>) -> Option<String> {
         let pid = wanted.pid().filter(|_| judges.take_the_heap())?;
@@ -489,4 +499,28 @@ fn file_name(snapshot: &Snapshot) -> String {
     let harmless = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
     let name: String = name.chars().take(64).map(harmless).collect();
     if name.is_empty() { "go".to_owned() } else { name }
+}
+
+/// Reads the heap for the rule that takes a reading with each capture, and gives why that could not be done. What ends
+/// meanwhile had its turn.
+fn look_at_heap(
+    heaps: &mut BTreeMap<i32, Box<dyn HeapSource>>,
+    sources: &dyn Sources,
+    wanted: &TargetSpec,
+    judges: &mut Judges<'_>,
+) -> Option<String> {
+    let pid = wanted.pid().filter(|_| judges.watch_the_heap())?;
+    let read = match heaps.remove(&pid) {
+        Some(mut opened) => opened.read().map(|reading| (opened, reading)),
+        None => sources.heap(wanted).and_then(|mut opened| opened.read().map(|reading| (opened, reading))),
+    };
+    match read {
+        Ok((opened, reading)) => {
+            judges.look_at_heap(&reading);
+            heaps.insert(pid, opened);
+            None
+        }
+        Err(failure) if failure.kind() == Some(ErrorKind::Gone) => None,
+        Err(failure) => Some(format!("--max-heap-growth: pid {pid}: {}", Failure::from(failure).message())),
+    }
 }

@@ -6,15 +6,18 @@
 //! It refuses to scale: samples are as the runtime has them.
 
 mod buckets;
+mod found;
 mod stacks;
 mod variables;
 
 use std::time::{Duration, Instant};
 
 use buckets::{Site, Sites};
+pub(super) use found::FoundProfiles;
 use stacks::Names;
 use variables::Variables;
 
+use super::recording::Held;
 use crate::addr::Addr;
 use crate::model::{
     AllocationProfile, AllocationSite, ContentionKind, ContentionProfile, ContentionSite, ProfileReading,
@@ -53,7 +56,8 @@ pub enum ProfileError {
     },
     /// The memory is not there.
     #[error(
-        "there is no {profile} profile here: a capture holds goroutines and not the heap; read the process, or a core file"
+        "there is no {profile} profile here: a capture holds goroutines and not the heap, unless it is taken with --heap; \
+         read the process, or a core file"
     )]
     NoMemory {
         /// Which.
@@ -149,12 +153,30 @@ impl Profiles {
     /// When the target could not be read, or its layout is not known.
     pub fn find(process: GoProcess<'_>) -> Result<Self, ProfileError> {
         if process.target.backend() == Backend::Capture {
-            return Err(ProfileError::NoMemory { profile: HEAP });
+            let held = Held::of(process.target)?.ok_or(ProfileError::NoMemory { profile: HEAP })?;
+            let variable = "runtime.mbuckets";
+            let found = held.profiles().ok_or(ProfileError::NotFound { profile: HEAP, variable })?;
+            return Self::known(process, found);
         }
         let layout = ProfileLayout::resolve(&process.runtime.layout.table)
             .map_err(|missing| ProfileError::Layout { profile: HEAP, missing })?;
         let variables = Variables::find(process, &layout.bucket)?;
         Ok(Self { layout, variables })
+    }
+
+    /// With variables that were found before.
+    ///
+    /// # Errors
+    /// When the layout of the target is not known.
+    pub(super) fn known(process: GoProcess<'_>, found: FoundProfiles) -> Result<Self, ProfileError> {
+        let layout = ProfileLayout::resolve(&process.runtime.layout.table)
+            .map_err(|missing| ProfileError::Layout { profile: HEAP, missing })?;
+        Ok(Self { layout, variables: found.into() })
+    }
+
+    /// Where they are, to be kept.
+    pub(super) fn found(&self) -> FoundProfiles {
+        self.variables.into()
     }
 
     /// Reads the heap profile, as `runtime.MemProfile` would return it now.

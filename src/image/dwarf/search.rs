@@ -204,7 +204,7 @@ impl<'a, 'd> Search<'a, 'd> {
 
 /// The fixed address that an expression is, in DWARF 4's form (`DW_OP_addr`) or in 5's
 /// (`DW_OP_addrx`).
-fn address(dwarf: &GimliDwarf<'_>, unit: &Unit<'_>, location: Expression<Data<'_>>) -> Option<LinkAddr> {
+pub(super) fn address(dwarf: &GimliDwarf<'_>, unit: &Unit<'_>, location: Expression<Data<'_>>) -> Option<LinkAddr> {
     let encoding = unit.header.encoding();
     let mut operations = location.operations(encoding);
     let address = match operations.next().ok()?? {

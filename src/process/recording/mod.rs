@@ -15,10 +15,11 @@ use std::time::Duration;
 
 pub(crate) use self::elf_image::ElfImage;
 pub(super) use self::elf_image::Part;
-use self::pieces::Pieces;
+use self::pieces::{Counts, Pieces};
 use super::{
-    Backend, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, Limitation, Mapping, MemRange, ProcessInfo,
-    ReadError, ReadStats, Recorder, Registers, Remembered, Resources, Target, TargetError, ThreadInfo, Tid, Usage,
+    Backend, Broken, Clock, Ended, FreezeOptions, FreezeWhich, Frozen, GeneralRegisters, Limitation, Mapping, MemRange,
+    Precedence, ProcessInfo, ReadError, ReadStats, Recorder, Registers, Remembered, Resources, Target, TargetError,
+    ThreadInfo, Tid, Usage,
 };
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -137,6 +138,37 @@ impl Recorder for RecordingTarget {
         self.state().memory.accepted(number).to_vec()
     }
 
+    fn set_precedence(&self, precedence: Precedence) {
+        self.state().memory.set_precedence(precedence);
+    }
+
+    fn keep(&self, ranges: &[MemRange]) -> Result<u64, ReadError> {
+        /// Bytes that are read at a time.
+        const PIECE: usize = 1 << 20;
+        let mut sorted: Vec<(u64, u64)> = ranges.iter().map(|range| (range.start.0, range.len as u64)).collect();
+        sorted.sort_unstable();
+        let mut buffer = vec![0; PIECE];
+        let mut kept = 0_u64;
+        let mut ranges = sorted.into_iter().peekable();
+        while let Some((mut at, len)) = ranges.next() {
+            let mut end = at.saturating_add(len);
+            // Those that follow each other are read together.
+            while let Some((next, len)) = ranges.next_if(|(next, _)| *next <= end) {
+                end = end.max(next.saturating_add(len));
+            }
+            while at < end {
+                let want = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+                let part = buffer.get_mut(..want).unwrap_or_default();
+                let got = self.0.inner.read(Addr(at), part)?;
+                self.state().memory.keep(at, part.get(..got).unwrap_or_default());
+                kept = kept.saturating_add(got as u64);
+                // What is not there is left out.
+                at = at.saturating_add(want as u64);
+            }
+        }
+        Ok(kept)
+    }
+
     fn remember(&self, key: &str, found: Remembered) {
         self.state().remembered.insert(key.to_owned(), found);
     }
@@ -229,6 +261,10 @@ impl Target for RecordingTarget {
         Some(registers)
     }
 
+    fn general_registers(&self, tid: Tid) -> Option<GeneralRegisters> {
+        self.0.inner.general_registers(tid)
+    }
+
     fn ended(&self) -> Option<Ended> {
         self.0.inner.ended()
     }
@@ -256,7 +292,7 @@ impl Target for RecordingTarget {
         let frozen = self.0.inner.freeze_with(which, options)?;
         let mut state = self.state();
         let before = Before {
-            pieces: state.memory.count(),
+            pieces: state.memory.counts(),
             registers: state.registers.clone(),
             clock: state.clock,
             threads: state.threads.clone(),
@@ -281,7 +317,7 @@ struct RecordedFreeze<'a> {
 
 /// What was recorded before a freeze and may change during it.
 struct Before {
-    pieces: usize,
+    pieces: Counts,
     registers: BTreeMap<Tid, Registers>,
     clock: Clock,
     threads: Vec<ThreadInfo>,
@@ -290,6 +326,10 @@ struct Before {
 impl Frozen for RecordedFreeze<'_> {
     fn registers(&self, tid: Tid) -> Option<Registers> {
         self.frozen.as_ref()?.registers(tid)
+    }
+
+    fn general_registers(&self, tid: Tid) -> Option<GeneralRegisters> {
+        self.frozen.as_ref()?.general_registers(tid)
     }
 
     fn asleep(&self, tid: Tid) -> Option<Registers> {

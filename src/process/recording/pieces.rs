@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
+use crate::process::target::Precedence;
+
 /// A piece: its address and bytes.
 type Piece = (u64, Box<[u8]>);
 
@@ -11,24 +13,73 @@ type Piece = (u64, Box<[u8]>);
 pub(super) struct Pieces {
     read: Vec<Piece>,
     accepted: Vec<Piece>,
+    /// Reads of a moment at which all of it stood still.
+    still: Vec<Piece>,
+    /// Reads that replace nothing.
+    beside: Vec<Piece>,
+    precedence: Precedence,
+    /// Ranges that are kept whole, by start: end of each. They neither touch nor overlap.
+    whole: BTreeMap<u64, u64>,
+}
+
+/// How much was there at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
+    read: usize,
+    still: usize,
+    beside: usize,
 }
 
 impl Pieces {
-    /// Adds an ordinary read; later reads replace it.
+    /// Adds an ordinary read; later reads replace it, but for what stood still, and what is kept whole.
     pub(super) fn read(&mut self, addr: u64, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.read.push((addr, bytes.into()));
+        if bytes.is_empty() || self.is_kept(addr, bytes.len()) {
+            return;
         }
+        let list = match self.precedence {
+            Precedence::Usual => &mut self.read,
+            Precedence::Still => &mut self.still,
+            Precedence::Beside => &mut self.beside,
+        };
+        list.push((addr, bytes.into()));
     }
 
-    /// Number of ordinary reads so far.
-    pub(super) fn count(&self) -> usize {
-        self.read.len()
+    /// From now on, reads have this precedence.
+    pub(super) fn set_precedence(&mut self, precedence: Precedence) {
+        self.precedence = precedence;
     }
 
-    /// Forgets ordinary reads after the first so many.
-    pub(super) fn forget_after(&mut self, count: usize) {
-        self.read.truncate(count);
+    /// Adds a read of a range that is kept whole: reads within it add nothing from now on.
+    pub(super) fn keep(&mut self, addr: u64, bytes: &[u8]) {
+        self.read(addr, bytes);
+        let (mut start, mut end) = (addr, addr.saturating_add(bytes.len() as u64));
+        if start == end {
+            return;
+        }
+        while let Some((&before, &upto)) = self.whole.range(..=end).next_back().filter(|(_, upto)| **upto >= start) {
+            self.whole.remove(&before);
+            (start, end) = (start.min(before), end.max(upto));
+        }
+        self.whole.insert(start, end);
+    }
+
+    fn is_kept(&self, addr: u64, len: usize) -> bool {
+        let end = addr.saturating_add(len as u64);
+        self.whole.range(..=addr).next_back().is_some_and(|(_, &upto)| end <= upto)
+    }
+
+    /// Number of reads so far.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { read: self.read.len(), still: self.still.len(), beside: self.beside.len() }
+    }
+
+    /// Forgets ordinary reads, and those that stood still, after so many.
+    pub(super) fn forget_after(&mut self, counts: Counts) {
+        self.read.truncate(counts.read);
+        self.still.truncate(counts.still);
+        self.beside.truncate(counts.beside);
+        self.whole.clear();
+        self.precedence = Precedence::Usual;
     }
 
     /// Adds an accepted read; only later accepted reads replace it.
@@ -45,7 +96,8 @@ impl Pieces {
     /// The resulting bytes, in address order and without overlaps.
     pub(super) fn settle(&self) -> Vec<(u64, &[u8])> {
         let mut settled: BTreeMap<u64, &[u8]> = BTreeMap::new();
-        for (start, bytes) in self.accepted.iter().rev().chain(self.read.iter().rev()) {
+        let lists = [&self.still, &self.accepted, &self.read, &self.beside];
+        for (start, bytes) in lists.into_iter().flat_map(|list| list.iter().rev()) {
             fill_gaps(&mut settled, *start, bytes);
         }
         settled.into_iter().collect()
@@ -84,6 +136,40 @@ fn fill_gaps<'b>(settled: &mut BTreeMap<u64, &'b [u8]>, start: u64, bytes: &'b [
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_stood_still_stays_and_what_is_kept_whole_is_kept_once() {
+        let mut pieces = Pieces::default();
+        pieces.read(0, &[1; 8]);
+        let before = pieces.counts();
+        pieces.set_precedence(Precedence::Still);
+        pieces.keep(4, &[2; 4]);
+        pieces.keep(8, &[2; 4]);
+        pieces.read(5, &[9; 6]);
+        pieces.read(11, &[3; 3]);
+        pieces.set_precedence(Precedence::Usual);
+        pieces.read(4, &[9; 8]);
+        pieces.read(12, &[9; 4]);
+        pieces.accept(6, &[9; 10]);
+        let mut bytes = Vec::new();
+        pieces.settle().iter().for_each(|(start, part)| {
+            assert_eq!(*start as usize, bytes.len());
+            bytes.extend_from_slice(part);
+        });
+        assert_eq!(bytes, [1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 9, 9]);
+        assert_eq!((pieces.still.len(), pieces.read.len()), (3, 2), "within what is kept whole nothing is added");
+        // What is read beside replaces nothing, though it comes later.
+        pieces.set_precedence(Precedence::Beside);
+        pieces.read(12, &[8; 6]);
+        pieces.set_precedence(Precedence::Usual);
+        let last = pieces.settle().into_iter().next_back().unwrap();
+        assert_eq!(last, (16, &[8, 8][..]));
+        // A stop that did not hold.
+        pieces.forget_after(before);
+        pieces.read(4, &[7; 4]);
+        assert_eq!(pieces.settle()[0], (0, &[1, 1, 1, 1][..]));
+        assert_eq!(pieces.settle()[1], (4, &[7, 7][..]), "accepted reads stay");
+    }
 
     proptest! {
         #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
-use super::{Subject, outcome, typed};
+use super::{Subject, heap, outcome, typed};
 use crate::analysis::check::{Outcome, Verdict};
 use crate::report::clean::clean;
 use crate::report::members::Words;
@@ -37,7 +37,10 @@ pub fn github(out: &mut dyn Write, subject: &Subject<'_>, workspace: Option<&Pat
         let own = worst.and_then(|example| {
             words.lines(example).find_map(|(file, line)| Some((in_workspace(file, workspace)?, line)))
         });
-        if let Some((file, line)) = own {
+        let site = || {
+            heap::source(verdict, subject.pool).and_then(|(file, line)| Some((in_workspace(file, workspace)?, line)))
+        };
+        if let Some((file, line)) = own.or_else(site) {
             properties.push(format!("file={}", property(&clean(file))));
             properties.push(format!("line={line}"));
         }
@@ -61,6 +64,11 @@ const PLACES: usize = 5;
 fn places(verdict: &Verdict, words: &Words<'_>, workspace: Option<&Path>) -> Vec<String> {
     let mut places: Vec<(String, u64)> = Vec::new();
     let mut at: FxHashMap<String, usize> = FxHashMap::default();
+    let heap = verdict.offenders.iter().filter_map(|offender| heap::offender_line(offender, words.pool()));
+    let heap: Vec<String> = heap.take(PLACES).collect();
+    if !heap.is_empty() {
+        return heap;
+    }
     for offender in &verdict.offenders {
         let Some(example) = &offender.example else { continue };
         let (name, line) = match example.place.frame() {

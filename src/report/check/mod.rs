@@ -2,6 +2,7 @@
 //! annotations of GitHub Actions.
 
 mod github;
+mod heap;
 mod junit;
 #[cfg(test)]
 mod tests;
@@ -127,12 +128,16 @@ fn typed(rule: &Rule) -> String {
         Rule::SteadyGrowth(_) => "steady growth".to_owned(),
         Rule::MaxWait(ns) => option(duration(*ns).replace(' ', "")),
         Rule::ForbidFunction(pattern) | Rule::RequireFunction(pattern) => option(format!("'{pattern}'")),
+        Rule::MaxHeapGrowth(allowed) => option(allowed.to_string()),
         Rule::NoFindings | Rule::NoLeaks => format!("--{}", rule.name()),
     }
 }
 
 /// Why a rule could not be judged, and what to do.
 fn reason_text(reason: Reason, verdict: &Verdict) -> String {
+    if let Some(text) = heap::reason_text(reason, verdict) {
+        return text;
+    }
     match reason {
         Reason::Unread => "the program could not be read until the end of the check".to_owned(),
         Reason::ReadOnce => "there is one snapshot; growth needs two".to_owned(),
@@ -176,6 +181,7 @@ fn reason_text(reason: Reason, verdict: &Verdict) -> String {
         Reason::NoStacks => "the file has no stacks; `gospy stack --json` writes them".to_owned(),
         Reason::Stopped => "the program is stopped, so all its goroutines wait; continue it (SIGCONT)".to_owned(),
         Reason::HeapNotRead => "its heap was not read".to_owned(),
+        Reason::TooFewCycles { samples } => heap::too_few_cycles(samples),
     }
 }
 
@@ -194,6 +200,7 @@ fn reason_code(reason: Reason) -> &'static str {
         Reason::NoStacks => "no_stacks",
         Reason::Stopped => "stopped",
         Reason::HeapNotRead => "heap_not_read",
+        Reason::TooFewCycles { .. } => "too_few_cycles",
     }
 }
 
@@ -254,6 +261,7 @@ fn outcome(verdict: &Verdict) -> String {
         Rule::NoFindings if verdict.holds() => "none".to_owned(),
         Rule::NoFindings => sentences(&verdict.offenders),
         Rule::NoLeaks => leaks(verdict),
+        Rule::MaxHeapGrowth(_) => heap::outcome(verdict),
     }
 }
 
@@ -291,6 +299,9 @@ fn sentences(offenders: &[Offender]) -> String {
 
 /// One line about a group that broke a rule; `stopped` says that the program was.
 fn offender_line(offender: &Offender, words: &Words<'_>, stopped: bool) -> String {
+    if let Some(line) = heap::offender_line(offender, words.pool()) {
+        return line;
+    }
     let mut line = match offender.before {
         Some(before) => format!("{} → {}", count(before), counted(offender.count, "goroutine", "goroutines")),
         None => counted(offender.count, "goroutine", "goroutines"),
@@ -359,7 +370,7 @@ struct Document<'a> {
 #[schemars(rename = "Rule")]
 struct RuleDocument<'a> {
     /// max-goroutines, max-growth, steady-growth, max-group, max-wait, forbid-function,
-    /// require-function, no-findings, no-leaks. Open enumeration.
+    /// require-function, no-findings, no-leaks, max-heap-growth. Open enumeration.
     name: &'static str,
     /// The rule in words.
     rule: String,
@@ -368,19 +379,19 @@ struct RuleDocument<'a> {
     /// passed, failed or not_judged. Open enumeration.
     outcome: &'static str,
     /// Why it could not be judged: unread, read_once, too_few_samples, too_short, rising, too_noisy,
-    /// unknown_waits, unknown_stacks, partial, no_stacks, stopped, heap_not_read; null where it was judged. Open
-    /// enumeration.
+    /// unknown_waits, unknown_stacks, partial, no_stacks, stopped, heap_not_read, too_few_cycles; null where it was
+    /// judged. Open enumeration.
     not_judged: Option<&'static str>,
     /// What was found, in words.
     message: String,
-    /// What was measured: goroutines, or ns for max-wait.
+    /// What was measured: goroutines, ns for max-wait, or bytes a second for max-heap-growth.
     measured: f64,
     /// What is allowed, likewise.
     allowed: f64,
     /// By how much it failed; 0 when it did not.
     excess: f64,
-    /// Of steady growth: how many goroutines more at the end of the watch would have shown as growth;
-    /// null where that is not known, and for other rules.
+    /// Of steady growth: how many goroutines more at the end of the watch would have shown as growth; of
+    /// max-heap-growth, how many bytes; null where that is not known, and for other rules.
     detectable: Option<f64>,
     /// Of no-leaks: certain, or confirmed (found twice, a second apart); null where it was not judged, and for
     /// other rules.
@@ -389,13 +400,13 @@ struct RuleDocument<'a> {
     offenders: Vec<OffenderDocument<'a>>,
 }
 
-/// Goroutines that broke a rule.
+/// Goroutines that broke a rule, or what of the heap did.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Offender")]
 struct OffenderDocument<'a> {
-    /// How many.
+    /// How many; of the heap, bytes.
     count: u64,
-    /// How many there were in the baseline, or when the watch began.
+    /// How many there were in the baseline, or when the watch began; of the heap, bytes.
     before: Option<u64>,
     /// Their known waits.
     waits: Option<Waits>,
@@ -405,15 +416,17 @@ struct OffenderDocument<'a> {
     finding: Option<&'static str>,
     /// The first ids.
     ids: Vec<u64>,
-    /// One of them; null for all goroutines together.
+    /// One of them; null for all goroutines together, and for the heap.
     example: Option<Example<'a>>,
+    /// What of the heap it is; null for goroutines.
+    heap: Option<heap::Document<'a>>,
 }
 
-/// How fast a group grows.
+/// How fast a group grows, or the heap.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Rate")]
 struct RateDocument {
-    /// Goroutines per second: the median of the slopes between all pairs of samples.
+    /// Goroutines, or bytes, per second: the median of the slopes between all pairs of samples.
     per_second: f64,
     /// Low end of its confidence interval (99.99 %).
     least_per_second: f64,
@@ -451,6 +464,7 @@ pub fn json(out: &mut dyn Write, subject: &Subject<'_>) -> io::Result<()> {
         finding: offender.finding.map(Finding::code),
         ids: offender.ids.clone(),
         example: offender.example.as_ref().map(|member| words.example(member)),
+        heap: offender.heap.map(|heap| heap::document(heap, subject.pool)),
     };
     let rules = subject.verdicts.iter().map(|verdict| RuleDocument {
         name: verdict.rule.name(),

@@ -222,6 +222,7 @@ fn growth_of_all_together_is_no_group_and_one_waits() {
         detail: None,
         ids: Vec::new(),
         example: None,
+        heap: None,
     };
     let verdict = |rule, outcome, offenders| Verdict {
         rule,

@@ -49,6 +49,11 @@ pub fn text(out: &mut dyn Write, subject: &Subject<'_>, options: &Options) -> io
                 write_stack(out, style, "    ", &words.stack(example))?;
             }
         }
+        if verdict.offenders.len() > OFFENDERS && verdict.offenders.iter().any(|offender| offender.heap.is_some()) {
+            let parts = u64::try_from(verdict.offenders.len() - OFFENDERS).unwrap_or(u64::MAX);
+            writeln!(out, "\n  and {}; --json has them", counted(parts, "part more", "parts more"))?;
+            continue;
+        }
         let more: u64 = verdict.offenders.iter().skip(OFFENDERS).map(|offender| offender.count).sum();
         if more > 0 {
             let groups = verdict.offenders.len().saturating_sub(OFFENDERS);

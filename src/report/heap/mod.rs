@@ -1,5 +1,6 @@
 //! `gospy heap`: on one screen, what the heap holds, what it is made of, where it was allocated, and the stacks.
 
+pub mod growth;
 pub mod json;
 
 use std::io::{self, Write};

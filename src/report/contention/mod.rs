@@ -1,4 +1,6 @@
-//! `gospy contention` for people: where goroutines have blocked, and on whose locks they have waited.
+//! `gospy contention`: where goroutines have blocked, and on whose locks they have waited.
+
+pub mod json;
 
 use std::io::{self, Write};
 

@@ -1,0 +1,352 @@
+//! `gospy heap --watch`: whether the heap grows, and which parts of it.
+
+use std::io::{self, Write};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::analysis::place::Place;
+use crate::analysis::series::growth::{CONFIDENCE, LEAST_SAMPLES, Rate};
+use crate::analysis::series::heap::{Judgement, Part, Trend};
+use crate::analysis::series::{HeapGrowth, HeapSeries};
+use crate::model::{Snapshot, SymbolPool};
+use crate::report::clean::clean;
+use crate::report::json::{SCHEMA_VERSION, schema_of, time, to_writer};
+use crate::report::members::UserPlace;
+use crate::report::place::PlaceWords;
+use crate::report::text::facts::{facts, heading, paragraph};
+use crate::report::text::table::write as write_table;
+use crate::report::text::{CellText, Column, Role, Shrink, TextStyle};
+use crate::report::units::{bytes, counted, duration};
+
+use super::more;
+
+/// Which program was watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Program {
+    pid: i32,
+    exe: String,
+    go_version: String,
+    /// When the last reading was taken, ns since the Unix epoch.
+    read_at_unix_ns: u64,
+}
+
+impl Program {
+    /// That of the last reading.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            pid: snapshot.target.pid,
+            exe: snapshot.target.exe.clone(),
+            go_version: snapshot.target.go_version.clone(),
+            read_at_unix_ns: snapshot.captured_at_unix_ns,
+        }
+    }
+}
+
+/// Bytes that may be fewer than before.
+fn signed(value: f64) -> String {
+    let size = bytes(value.abs() as u64);
+    if value < 0.0 { format!("-{size}") } else { size }
+}
+
+/// `1.20 MiB a minute (1.10 MiB to 1.30 MiB with 99.99 % confidence)`.
+pub(crate) fn rate_text(rate: &Rate) -> String {
+    let minute = |per_second: f64| signed(60.0 * per_second);
+    format!(
+        "{} a minute ({} to {} with {CONFIDENCE} confidence)",
+        minute(rate.per_second),
+        minute(rate.least_per_second),
+        minute(rate.most_per_second)
+    )
+}
+
+/// What is said of the whole, as a sentence.
+pub(crate) fn judgement_text(growth: &HeapGrowth) -> String {
+    match growth.judgement {
+        Judgement::Grows => match growth.live.and_then(|live| live.steady()) {
+            Some(rate) => format!("the live heap grows steadily, by {}", rate_text(&rate)),
+            None => "the live heap grows steadily".to_owned(),
+        },
+        Judgement::Rests { noticed } => {
+            format!("the live heap does not grow; growth by {} would have been detected", bytes(noticed as u64))
+        }
+        Judgement::Quiet { allocated } => {
+            format!("the heap cannot have grown by more than the {} that were allocated", bytes(allocated))
+        }
+        Judgement::Rises => {
+            "the live heap rises, but too little or too unevenly to call it growth; watch for longer".to_owned()
+        }
+        Judgement::TooNoisy { noticed } => {
+            let what = noticed
+                .map_or_else(|| "growth".to_owned(), |least| format!("growth by less than {}", bytes(least as u64)));
+            format!("the live heap fluctuates so much that {what} would go unnoticed; watch for longer")
+        }
+        Judgement::TooFewCycles { samples } => {
+            let seen = counted(samples as u64, "cycle of the collector was", "cycles of the collector were");
+            format!("{seen} seen, and growth needs {LEAST_SAMPLES}; watch for longer")
+        }
+    }
+}
+
+/// Writes it for people, with at most `limit` rows of a table.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write(
+    out: &mut dyn Write,
+    style: TextStyle,
+    program: &Program,
+    (series, pool): (&HeapSeries, &SymbolPool),
+    growth: &HeapGrowth,
+    limit: usize,
+) -> io::Result<()> {
+    let name = program.exe.rsplit('/').next().unwrap_or(&program.exe);
+    let readings = counted(growth.readings as u64, "reading", "readings");
+    let cycles = counted(u64::from(growth.cycles), "GC cycle", "GC cycles");
+    writeln!(
+        out,
+        "{} · pid {} · {} · {readings} in {}, {cycles}",
+        style.paint(Role::Strong, &clean(name)),
+        program.pid,
+        clean(&program.go_version),
+        duration(growth.watched_ns),
+    )?;
+    heading(out, style, "Growth", "")?;
+    let role = match growth.judgement {
+        Judgement::Grows => Role::Bad,
+        Judgement::Rests { .. } | Judgement::Quiet { .. } => Role::Good,
+        _ => Role::Attention,
+    };
+    paragraph(out, style, role, &sentence(&judgement_text(growth)))?;
+    let live =
+        growth.live.map(|live| format!("{} → {}, as marked by the collector", bytes(live.first), bytes(live.last)));
+    facts(out, style, "live", &[live.unwrap_or_else(|| "not found".to_owned())])?;
+    facts(out, style, "allocated", &[bytes(growth.allocated)])?;
+    let of = |wanted: fn(&Part) -> bool| -> Vec<&(Part, Trend)> {
+        growth.growing.iter().filter(|(part, _)| wanted(part)).collect()
+    };
+    let sites = of(|part| matches!(part, Part::Site(_)));
+    table(out, style, ("Allocation sites that grow", "PLACE"), &sites, pool, limit)?;
+    if let Some(why) = series.sites_missing() {
+        paragraph(out, style, Role::Attention, &format!("There is no heap profile: {}.", clean(why)))?;
+    }
+    let classes = of(|part| matches!(part, Part::SizeClass(_)));
+    table(out, style, ("Size classes that grow", "OBJECTS OF"), &classes, pool, limit)?;
+    if let Some(why) = series.classes_missing() {
+        paragraph(out, style, Role::Attention, &clean(why))?;
+    }
+    Ok(())
+}
+
+fn table(
+    out: &mut dyn Write,
+    style: TextStyle,
+    (title, what): (&str, &'static str),
+    parts: &[&(Part, Trend)],
+    pool: &SymbolPool,
+    limit: usize,
+) -> io::Result<()> {
+    heading(out, style, title, if parts.is_empty() { "none" } else { "" })?;
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let last = match what {
+        "PLACE" => Column::shrinking(what, Shrink::Place),
+        _ => Column::right(what),
+    };
+    let columns = [Column::right("A MINUTE"), Column::right("FROM"), Column::right("TO"), last];
+    let shown = parts.len().min(limit);
+    write_table(out, style, &columns, shown, &|at| {
+        let Some((part, trend)) = parts.get(at) else { return Vec::new() };
+        vec![
+            CellText::new(Role::Strong, signed(trend.rate.map_or(0.0, |rate| 60.0 * rate.per_second))),
+            CellText::plain(bytes(trend.first)),
+            CellText::plain(bytes(trend.last)),
+            CellText::plain(part_text(part, pool)),
+        ]
+    })?;
+    more(out, parts.len() - shown)
+}
+
+/// What a part is called; a place for a cell that shrinks.
+fn part_text(part: &Part, pool: &SymbolPool) -> String {
+    match part {
+        Part::Site(spot) => spot
+            .and_then(|spot| PlaceWords::of(pool, Place::At(spot)))
+            .map_or_else(|| "unknown".to_owned(), |words| words.cell()),
+        Part::SizeClass(0) => "larger sizes".to_owned(),
+        Part::SizeClass(size) => bytes(*size),
+    }
+}
+
+/// With a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().collect::<String>()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
+}
+
+/// What `gospy heap --watch --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "gospy heap --watch")]
+struct Document<'a> {
+    /// Raised only by a change that breaks readers.
+    schema_version: u32,
+    /// Version of gospy.
+    gospy_version: &'static str,
+    /// When the last reading was taken; RFC 3339, UTC.
+    captured_at: String,
+    /// Process id.
+    pid: i32,
+    /// Path of the executable as the kernel gives it.
+    exe: &'a str,
+    /// The toolchain, as in go1.26.6.
+    go_version: &'a str,
+    /// From the first reading to the last, ns.
+    watched_ns: u64,
+    /// Readings.
+    readings: u64,
+    /// Cycles of the collector in that time.
+    cycles: u32,
+    /// Cycles of which there is a sample; the one before the first reading is one of them.
+    samples: u64,
+    /// Bytes allocated in that time.
+    allocated_bytes: u64,
+    /// What is said of the live heap: grows, rests, quiet (so little was allocated that it cannot have grown by
+    /// more), rises, too_noisy, or too_few_cycles. Open enumeration.
+    judgement: &'static str,
+    /// The same in words.
+    message: String,
+    /// Growth by so many bytes would have been detected; null where that is not known.
+    detectable_bytes: Option<f64>,
+    /// Bytes that each cycle has marked; null where they were not found.
+    live: Option<TrendDocument>,
+    /// Parts of the heap that grow steadily, those that grow most first.
+    growing: Vec<PartDocument<'a>>,
+    /// Why there are no allocation sites; null where there are.
+    sites_missing: Option<&'a str>,
+    /// Why there are no size classes; null where there are.
+    size_classes_missing: Option<&'a str>,
+}
+
+/// How bytes have changed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Trend")]
+struct TrendDocument {
+    /// At the first sample.
+    first_bytes: u64,
+    /// At the last one.
+    last_bytes: u64,
+    /// How fast; null where there were too few samples.
+    rate: Option<BytesRate>,
+}
+
+/// How fast bytes change.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct BytesRate {
+    /// Bytes per second: the median of the slopes between all pairs of samples.
+    per_second: f64,
+    /// Low end of its confidence interval (99.99 %).
+    least_per_second: f64,
+    /// High end of its confidence interval.
+    most_per_second: f64,
+    /// From the first sample to the last, seconds.
+    span_seconds: f64,
+    /// Whether it grew all the time, rather than went up and down.
+    steady: bool,
+}
+
+impl From<Rate> for BytesRate {
+    fn from(rate: Rate) -> Self {
+        Self {
+            per_second: rate.per_second,
+            least_per_second: rate.least_per_second,
+            most_per_second: rate.most_per_second,
+            span_seconds: rate.span_s,
+            steady: rate.steady,
+        }
+    }
+}
+
+/// A part of the heap that grows.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Part")]
+struct PartDocument<'a> {
+    /// site: bytes in use that were allocated in one place. size_class: bytes of objects of one size. Open
+    /// enumeration.
+    kind: &'static str,
+    /// Of a site: where, in the user's code; null where unknown, and for other kinds.
+    place: Option<UserPlace<'a>>,
+    /// Of a size class: the size of its objects; null for objects that are too large for any, and for other kinds.
+    object_bytes: Option<u64>,
+    /// How it has changed.
+    trend: TrendDocument,
+}
+
+impl From<&Trend> for TrendDocument {
+    fn from(trend: &Trend) -> Self {
+        Self { first_bytes: trend.first, last_bytes: trend.last, rate: trend.rate.map(BytesRate::from) }
+    }
+}
+
+fn judgement_code(judgement: Judgement) -> (&'static str, Option<f64>) {
+    match judgement {
+        Judgement::Grows => ("grows", None),
+        Judgement::Rests { noticed } => ("rests", Some(noticed)),
+        Judgement::Quiet { allocated } => ("quiet", Some(allocated as f64)),
+        Judgement::Rises => ("rises", None),
+        Judgement::TooNoisy { noticed } => ("too_noisy", noticed),
+        Judgement::TooFewCycles { .. } => ("too_few_cycles", None),
+    }
+}
+
+/// Writes it as one JSON object on one line, with at most `limit` parts.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn json(
+    out: &mut dyn Write,
+    program: &Program,
+    (series, pool): (&HeapSeries, &SymbolPool),
+    growth: &HeapGrowth,
+    limit: usize,
+) -> io::Result<()> {
+    let part = |(part, trend): &(Part, Trend)| {
+        let (kind, place, object_bytes) = match part {
+            Part::Site(spot) => ("site", spot.and_then(|spot| UserPlace::of(pool, Place::At(spot))), None),
+            Part::SizeClass(size) => ("size_class", None, Some(*size).filter(|size| *size > 0)),
+        };
+        PartDocument { kind, place, object_bytes, trend: trend.into() }
+    };
+    let (judgement, detectable_bytes) = judgement_code(growth.judgement);
+    to_writer(
+        out,
+        &Document {
+            schema_version: SCHEMA_VERSION,
+            gospy_version: env!("CARGO_PKG_VERSION"),
+            captured_at: time(program.read_at_unix_ns),
+            pid: program.pid,
+            exe: &program.exe,
+            go_version: &program.go_version,
+            watched_ns: growth.watched_ns,
+            readings: growth.readings as u64,
+            cycles: growth.cycles,
+            samples: growth.samples as u64,
+            allocated_bytes: growth.allocated,
+            judgement,
+            message: judgement_text(growth),
+            detectable_bytes,
+            live: growth.live.as_ref().map(TrendDocument::from),
+            growing: growth.growing.iter().take(limit).map(part).collect(),
+            sites_missing: series.sites_missing(),
+            size_classes_missing: series.classes_missing(),
+        },
+    )?;
+    writeln!(out)
+}
+
+/// The JSON Schema of what `--watch --json` prints.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    schema_of::<Document<'static>>()
+}
