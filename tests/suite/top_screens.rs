@@ -46,6 +46,7 @@ fn settings() -> Settings {
         iterations: None,
         wait: false,
         recorded: false,
+        playing: None,
         tab: Tab::Groups,
     }
 }

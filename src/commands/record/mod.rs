@@ -1,25 +1,34 @@
 //! `gospy record`
 
+mod outputs;
+mod ring;
+
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::files::{is_dash, report_file, write_file};
+pub(super) use self::outputs::Outputs;
+use self::outputs::cost;
+use self::ring::{Kept, Next};
 use super::record_args::RecordArgs;
-use super::selection::filter;
-use super::source::{Location, SourceFailure, Sources};
+use super::source::{Location, SourceFailure, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
-use crate::analysis::recording::Recording;
 use crate::process::ErrorKind;
-use crate::report::recording::{self, Format, RecordingOptions};
-use crate::report::units::{counted, duration, percent};
+use crate::report::units::{counted, duration};
 use crate::sampling::{Pacer, Sampler};
+
+/// Where samples go.
+enum Taken<'a> {
+    /// To files, all of them.
+    Files(Outputs<'a>),
+    /// To memory, until there is cause to write them.
+    Ring(Box<Kept>),
+}
 
 pub(super) fn run(
     arguments: &RecordArgs,
@@ -29,15 +38,18 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let wanted = arguments.target.wanted();
     if let Location::File(_) = wanted.location {
-        return Err(Failure::new(Exit::Usage, "--from: a recording is made of a running program"));
+        let message = "--from: a recording is made of a running program; `gospy report` reads one";
+        return Err(Failure::new(Exit::Usage, message));
     }
-    let format = format(arguments)?;
-    let filter = filter(arguments.filter.as_deref())?.map(|(_, filter)| filter);
-    let to_stdout = is_dash(&arguments.output);
-    if to_stdout && format == Format::Pprof && streams.out_is_terminal {
-        return Err(Failure::new(Exit::Usage, "--output - would write binary data to the terminal: name a file"));
-    }
-    let goal = if to_stdout { None } else { Some(report_file("--output", &arguments.output)?) };
+    let outputs = Outputs::new(&arguments.output, streams)?;
+    let mut taken = match arguments.ring {
+        None => Taken::Files(outputs),
+        Some(_) if !outputs.records() => {
+            let message = "--ring writes a recording: give it a file that ends in .gospyrec";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Some(keep_ns) => Taken::Ring(Box::new(Kept::new(arguments, keep_ns)?)),
+    };
     let mut source = sources.open(&wanted)?;
     let options = arguments.target.options(false);
     let mut sampler = Sampler::new(Box::new(move || source.capture(&options)));
@@ -48,109 +60,94 @@ pub(super) fn run(
     }
 
     let interrupted = interrupts()?;
-    let bar = progress(streams, global, arguments.duration);
-    let started = Instant::now();
-    let until = Duration::from_nanos(arguments.duration);
-    let mut taken = Recording::default();
-    let mut cpu = Duration::ZERO;
-    let mut name = wanted.name();
+    let length = arguments.duration();
+    let bar = progress(streams, global, length);
+    let (started, at) = (Instant::now(), SystemTime::now());
+    let until = length.unwrap_or(Duration::MAX);
+    let (mut samples, mut cpu) = (0_u64, Duration::ZERO);
+    let asked = match &taken {
+        Taken::Files(_) => Arc::default(),
+        Taken::Ring(kept) => kept.asked(),
+    };
     let is_over = || interrupted.load(Ordering::Relaxed) || started.elapsed() >= until;
     let pause = |due: Duration| {
         let end = Instant::now() + due.min(until.saturating_sub(started.elapsed()));
-        while Instant::now() < end && !interrupted.load(Ordering::Relaxed) {
+        let wakes = || interrupted.load(Ordering::Relaxed) || asked.load(Ordering::Relaxed);
+        while Instant::now() < end && !wakes() {
             std::thread::sleep(end.saturating_duration_since(Instant::now()).min(LOOK));
         }
-        if is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if is_over() { ControlFlow::Break(Ok(None)) } else { ControlFlow::Continue(()) }
     };
     let streamed = sampler.stream_with_pauses(&mut pacer, pause, |sample| {
         cpu += sample.cost;
         let observed = &sample.observed;
-        let index = observed.index();
-        let mut matcher = filter.as_ref().map(|filter| filter.matcher(&index));
-        let mut selected = |goroutine: &_| matcher.as_mut().is_none_or(|matcher| matcher.matches(goroutine));
-        taken.add(observed, |goroutine| {
-            arguments.only.is_none_or(|only| only.holds(goroutine.status)) && selected(goroutine)
-        });
-        if taken.stats().samples == 1 {
-            let target = &observed.snapshot().target;
-            name = format!("{} (pid {})", target.exe.rsplit('/').next().unwrap_or_default(), target.pid);
+        samples = samples.saturating_add(1);
+        let added = match &mut taken {
+            Taken::Files(outputs) => outputs.add(observed).map(|()| Next::Record),
+            Taken::Ring(kept) => kept.add(observed),
+        };
+        match added {
+            Err(failure) => return ControlFlow::Break(Err(failure)),
+            Ok(Next::Failed(said)) => return ControlFlow::Break(Ok(Some(said))),
+            Ok(Next::Wrote(said)) if !global.quiet => bar.suspend(|| streams.note(&said)),
+            Ok(Next::Wrote(_) | Next::Record) => {}
         }
         bar.set_position(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
         bar.set_message(format!(
             "{}, {}",
-            counted(taken.stats().samples, "sample", "samples"),
+            counted(samples, "sample", "samples"),
             counted(observed.counts().total, "goroutine", "goroutines")
         ));
-        if is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if is_over() { ControlFlow::Break(Ok(None)) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    let (mut ended, mut failed) = (None, None);
-    if let Err(error) = streamed {
-        let gone = error.kind() == ErrorKind::Gone;
-        let failure = Failure::from(SourceFailure::at(&wanted.location, error));
-        if taken.stats().samples < LEAST_SAMPLES {
-            return Err(failure);
+    // What was recorded before an error is kept.
+    let (ended, failure) = match streamed {
+        Ok(Ok(Some(failed_rule))) => {
+            streams.note(&failed_rule);
+            return Ok(Exit::Failed);
         }
-        // What was recorded before is kept either way.
-        match gone {
-            true => ended = Some(format!("the program ended after {}", duration(taken.stats().duration_ns))),
-            false => failed = Some(failure),
+        Ok(Ok(None)) => (None, None),
+        Ok(Err(failure)) => (None, Some(failure)),
+        Err(error) if error.kind() == ErrorKind::Gone && samples > 0 => {
+            (Some(format!("the program ended after {}", duration(elapsed_ns(started)))), None)
         }
-    }
-    if taken.stats().samples < LEAST_SAMPLES {
-        let message = "one sample shows no time: record for longer, or with a higher --rate or --cpu-budget";
-        return Err(Failure::new(Exit::Error, message));
-    }
-    let shown = RecordingOptions {
-        idle: arguments.idle,
-        system: arguments.system,
-        root: arguments.group_by.clone().unwrap_or_default(),
-        name,
+        Err(error) => (None, Some(at_target(&wanted, error))),
     };
-    match &goal {
-        None => streams.finish(|out| recording::write(out, &taken, &shown, format))?,
-        Some(goal) => write_file(goal, |out| recording::write(out, &taken, &shown, format))?,
+    let mut notes = Vec::new();
+    match taken {
+        Taken::Files(outputs) if failure.is_some() && !outputs.is_enough() => {}
+        Taken::Files(outputs) => {
+            notes.extend(ended);
+            notes.extend(outputs.finish(streams)?);
+        }
+        Taken::Ring(_) if samples == 0 => {}
+        Taken::Ring(mut kept) => {
+            let reason = match (&ended, &failure) {
+                (Some(ended), _) => ended.clone(),
+                (None, Some(failure)) => failure.message().lines().next().unwrap_or_default().to_owned(),
+                (None, None) => "the recording was ended".to_owned(),
+            };
+            notes.push(kept.write(&reason)?);
+        }
     }
     if !global.quiet {
-        if let Some(ended) = ended {
-            streams.note(&ended);
-        }
-        streams.note(&recording::facts(&taken, &shown));
-        let share = cpu.as_secs_f64() / started.elapsed().as_secs_f64();
-        let to = goal.map_or_else(String::new, |goal| format!("; written to {}", goal.path().display()));
-        streams.note(&format!("sampling took {} of a core{to}", percent(share)));
+        notes.iter().for_each(|note| streams.note(note));
+        streams.note(&cost(cpu, at));
     }
-    failed.map_or(Ok(Exit::Done), Err)
+    failure.map_or(Ok(Exit::Done), Err)
 }
 
-/// Time passes between samples.
-const LEAST_SAMPLES: u64 = 2;
+fn elapsed_ns(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn at_target(wanted: &TargetSpec, error: crate::capture::SourceError) -> Failure {
+    SourceFailure::at(&wanted.location, error).into()
+}
+
 /// How soon Ctrl-C is noticed.
 const LOOK: Duration = Duration::from_millis(50);
-
-fn format(arguments: &RecordArgs) -> Result<Format, Failure> {
-    if let Some(format) = arguments.format {
-        return Ok(format);
-    }
-    let name = arguments.output.file_name().unwrap_or_default().to_string_lossy();
-    let by_ending = [
-        (".pb.gz", Format::Pprof),
-        (".pprof", Format::Pprof),
-        (".folded", Format::Folded),
-        (".speedscope.json", Format::Speedscope),
-        (".json", Format::Speedscope),
-        (".svg", Format::Svg),
-        (".html", Format::Html),
-    ];
-    by_ending.iter().find(|(ending, _)| name.ends_with(ending)).map(|&(_, format)| format).ok_or_else(|| {
-        let name = Path::new(&arguments.output).display();
-        let message = format!(
-            "--output {name}: its ending says no format; it may be .pb.gz (pprof), .folded, .json \
-             (speedscope), .svg or .html, or name one with --format"
-        );
-        Failure::new(Exit::Usage, message)
-    })
-}
 
 /// Set by the first Ctrl-C or SIGTERM; the second one ends gospy as ever.
 fn interrupts() -> Result<Arc<AtomicBool>, Failure> {
@@ -164,11 +161,12 @@ fn interrupts() -> Result<Arc<AtomicBool>, Failure> {
     Ok(interrupted)
 }
 
-fn progress(streams: &Streams<'_>, global: &Global, duration_ns: u64) -> ProgressBar {
-    if global.quiet || !streams.err_is_terminal {
+fn progress(streams: &Streams<'_>, global: &Global, length: Option<Duration>) -> ProgressBar {
+    let Some(length) = length.filter(|_| !global.quiet && streams.err_is_terminal) else {
         return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(duration_ns / 1_000_000), ProgressDrawTarget::stderr());
+    };
+    let most = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let bar = ProgressBar::with_draw_target(Some(most), ProgressDrawTarget::stderr());
     match ProgressStyle::with_template("{wide_bar} {elapsed}/{duration}  {msg}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
