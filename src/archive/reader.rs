@@ -44,7 +44,7 @@ pub enum ArchiveError {
 
 /// Where a moment is counted from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// The first sample, ns.
     Beginning(u64),
     /// The last sample, ns before it.

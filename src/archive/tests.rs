@@ -172,6 +172,59 @@ fn what_does_not_change_costs_next_to_nothing() {
     assert!(sizes[1] < sizes[0] + 64, "{sizes:?}");
 }
 
+/// Ten thousand goroutines of which each does something once in a hundred seconds, with 40 stacks, 8 Ps and a heap that
+/// changes: what an hour of that takes, by a minute of it.
+#[test]
+fn an_hour_of_slow_changes_is_small() {
+    const GOROUTINES: u64 = 10_000;
+    let mut builder = SnapshotBuilder::new();
+    for id in 1..=GOROUTINES {
+        let line = u32::try_from(id % 40).unwrap();
+        let frames = vec![frame("runtime.gopark", "/go/proc.go", 1), frame("main.work", "/work.go", line)];
+        builder.add(&GoroutineSpec { id: id * 7, reason: Some("select"), frames, ..Default::default() });
+    }
+    let mut snapshot = builder.build();
+    let processor = snapshot.processors[0].clone();
+    snapshot.processors = (0..8).map(|id| crate::model::Processor { id, ..processor.clone() }).collect();
+    let mut random = 7_u64;
+    let mut next = || {
+        // xorshift64 (Marsaglia 2003).
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut recorder = Recorder::new(Vec::new(), u64::MAX);
+    let mut sizes = Vec::new();
+    for _ in 0..60 {
+        for _ in 0..GOROUTINES / 100 {
+            let (one, other) = (next() % GOROUTINES, next() % GOROUTINES);
+            let stack = snapshot.goroutines[usize::try_from(other).unwrap()].stack;
+            let goroutine = &mut snapshot.goroutines[usize::try_from(one).unwrap()];
+            goroutine.stack = stack;
+            goroutine.run_seq = Some(next().to_le_bytes()[0]);
+            goroutine.sp.0 ^= next() & 0xff8;
+            goroutine.wait_since_ns = std::num::NonZeroU64::new(snapshot.monotonic_ns);
+        }
+        for processor in &mut snapshot.processors {
+            processor.schedtick = processor.schedtick.wrapping_add(u32::try_from(next() % 99).unwrap());
+        }
+        let heap = snapshot.heap.as_mut().unwrap();
+        heap.heap_alloc ^= next() & 0xff_ffff;
+        heap.mallocs += next() & 0xffff;
+        snapshot.monotonic_ns += SECOND;
+        snapshot.captured_at_unix_ns += SECOND;
+        snapshot.target.cpu_ns = snapshot.target.cpu_ns.map(|ns| ns + next() % 100_000_000);
+        recorder.add(&snapshot).unwrap();
+        recorder.flush().unwrap();
+        sizes.push(recorder.out().len());
+    }
+    let (whole, changes) = (sizes[0], (sizes[59] - sizes[0]) / 59);
+    let hour = 12 * whole + 3_600 * changes;
+    println!("a whole sample takes {whole} bytes, a second {changes}, an hour {hour}");
+    assert!(hour < 60_000_000 && whole < 1_000_000, "{whole} {changes} {hour}");
+}
+
 #[test]
 fn moments_are_found() {
     let series = series(30, 99);
@@ -363,7 +416,7 @@ fn a_ring_has_a_size() {
 #[test]
 fn the_encoding_is_that_of_the_version() {
     let mut sample = Vec::new();
-    SnapshotBuilder::of_new_session();
+    let _ = SnapshotBuilder::of_new_session();
     let mut snapshot = waiting_server();
     snapshot.warnings.add(crate::model::WarningCode::Truncated, "cut");
     let mut encoder = encoder::Encoder::default();

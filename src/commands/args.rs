@@ -238,8 +238,7 @@ Examples:
   gospy stack prometheus --group | less
   gospy stack 4242 --filter 'func~http.*Serve and age>1m'
   gospy stack 4242 --goid 8-15,18 --freeze
-  gospy stack 4242 --pprof now.pb.gz && go tool pprof -top now.pb.gz
-  gospy stack 4242 --folded | inferno-flamegraph > goroutines.svg";
+  gospy stack 4242 --pprof now.pb.gz && go tool pprof -top now.pb.gz";
 
 const TOP_EXAMPLES: &str = "\
 Examples:

@@ -73,9 +73,11 @@ impl At {
                 let on = |date: jiff::civil::Date| unix(date.to_datetime(time));
                 // To the second, as it is shown.
                 let begun_ns = first.unix_ns - first.unix_ns % 1_000_000_000;
-                let today = on(begun.date())?;
                 // A recording may go on past midnight.
-                if today < begun_ns { on(begun.date().checked_add(1.day()).ok()?)? } else { today }
+                match on(begun.date()).filter(|&today| today >= begun_ns) {
+                    Some(today) => today,
+                    None => on(begun.date().checked_add(1.day()).ok()?)?,
+                }
             }
         };
         // What is typed as a second means all of it.

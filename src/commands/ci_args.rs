@@ -244,7 +244,7 @@ pub(super) struct CheckArgs {
     target: Option<Word>,
     #[command(flatten)]
     process: ProcessArgs,
-    /// Read a capture, core file, recording or JSON; - for stdin
+    /// Read a capture, core, recording, JSON; - for stdin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["freeze", "watch"])]
     from: Option<PathBuf>,
     #[command(flatten)]

@@ -41,7 +41,7 @@ pub(super) struct RecordArgs {
     /// As many samples are taken as that allows, and at most 99 per second.
     #[arg(help_heading = "Recording", long, value_name = "PERCENT", value_parser = share)]
     pub(super) cpu_budget: Option<f64>,
-    /// Keep only so much, and write it on a cause
+    /// Keep only so much; write it when something happens
     ///
     /// Causes are a rule of --when that fails, the end of the program, Ctrl-C, and SIGUSR1, after which recording goes
     /// on. Needs -o FILE.gospyrec.
@@ -51,7 +51,7 @@ pub(super) struct RecordArgs {
     ///
     /// max-goroutines=N, max-group=N, max-wait=DURATION, forbid-function=REGEX, require-function=REGEX, no-findings,
     /// and allow=REGEX, which is no rule but exempts goroutines from all.
-    #[arg(help_heading = "Recording", long, value_name = "RULE", value_parser = rule, requires = "ring")]
+    #[arg(help_heading = "Recording", long, value_name = "RULE", value_parser = rule, requires = "ring", hide_short_help = true)]
     pub(super) when: Vec<String>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
@@ -63,15 +63,18 @@ pub(super) struct OutputArgs {
     /// File to write (mode 0600); - for stdout
     #[arg(help_heading = "Output", long, short, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "timeline")]
     pub(super) output: Option<PathBuf>,
-    /// pprof, folded, speedscope, svg, html, gospyrec; else by ending
+    /// Format, where the ending does not say it
+    ///
+    /// pprof (.pb.gz), folded (.folded), speedscope (.json), svg (.svg), html (.html), gospyrec (.gospyrec, a recording
+    /// that every command reads).
     #[arg(help_heading = "Output", long, hide_possible_values = true, value_name = "FORMAT", requires = "output")]
     pub(super) format: Option<FileFormat>,
     /// Write each goroutine's states over time, for Perfetto
     #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) timeline: Option<PathBuf>,
-    /// Put first in each stack: state, object, goroutine, label=KEY
+    /// First in each stack: state, object, label=KEY, …
     ///
-    /// In pprof, object and goroutine are labels.
+    /// There is goroutine, too. In pprof, object and goroutine are labels.
     #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "KEY", value_parser = root)]
     pub(super) group_by: Option<Root>,
     /// Only these goroutines (gospy help filter)

@@ -23,13 +23,16 @@ pub(super) struct TargetArgs {
     target: Option<Word>,
     #[command(flatten)]
     running: RunningArgs,
-    /// Read a capture, core file, recording or JSON; - for stdin
+    /// Read a capture, core, recording, JSON; - for stdin
     ///
     /// A capture is what `gospy capture` writes, a recording what `gospy record` writes as .gospyrec, JSON what
     /// `stack --json` writes.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     from: Option<PathBuf>,
-    /// Moment of a recording: +90s, -10s, 14:03:05 [default: its last]
+    /// Moment of a recording: +90s, -10s [default: last]
+    ///
+    /// +90s is from its start, -10s before its end; or a time of day (14:03:05), or 2026-05-04T14:03:05 with or without
+    /// Z. `--from FILE@TIME` is the same.
     #[arg(long, value_name = "TIME", requires = "from", allow_hyphen_values = true, hide_short_help = true)]
     at: Option<At>,
     /// Binary with symbols, for a stripped program

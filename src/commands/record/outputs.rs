@@ -4,8 +4,6 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
-
 use super::super::files::{is_dash, report_file, write_file};
 use super::super::record_args::{FileFormat, OutputArgs};
 use super::super::selection::filter;
@@ -18,6 +16,7 @@ use crate::analysis::timeline::Timeline;
 use crate::archive::{Description, RecordError, Recorder};
 use crate::model::{Goroutine, NotShown, Snapshot, StackState};
 use crate::new_file::Goal;
+use crate::report::json::time;
 use crate::report::recording::{self, Format, RecordingOptions};
 use crate::report::units::percent;
 
@@ -174,8 +173,7 @@ impl<'a> Outputs<'a> {
 
 /// What a recording that begins with this says of itself.
 pub(in super::super) fn describe(snapshot: &Snapshot) -> Description {
-    let at = Timestamp::from_nanosecond(i128::from(snapshot.captured_at_unix_ns));
-    Description::of(snapshot, at.map_or_else(|_| String::new(), |at| at.to_string()))
+    Description::of(snapshot, time(snapshot.captured_at_unix_ns))
 }
 
 pub(super) fn not_written(goal: &Goal, error: &RecordError) -> Failure {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::SIGUSR1;
 
+use super::super::capture::numbered;
 use super::super::files::report_file;
 use super::super::record_args::{RecordArgs, when};
 use super::super::rules::{self, Measured};
@@ -34,7 +35,8 @@ pub(super) struct Kept {
     first: Option<Snapshot>,
     /// Set by SIGUSR1.
     asked: Arc<AtomicBool>,
-    written: u64,
+    written: u32,
+    output: PathBuf,
 }
 
 /// What is to be done after a sample.
@@ -68,6 +70,7 @@ impl Kept {
             first: None,
             asked,
             written: 0,
+            output,
         })
     }
 
@@ -114,8 +117,12 @@ impl Kept {
         let mut description = describe(first);
         description.reason = Some(reason.to_owned());
         let ring = self.recorder.out();
-        self.goal.write(|out| ring.write(out, &description))?;
+        // What was asked for earlier stays.
         self.written = self.written.saturating_add(1);
+        if self.written > 1 {
+            self.goal = report_file("--output", &numbered(&self.output, self.written, 1))?;
+        }
+        self.goal.write(|out| ring.write(out, &description))?;
         let short = if ring.is_short() { ", all that there was room for" } else { "" };
         Ok(format!(
             "{reason}: wrote {} over {} ({}) to {}{short}",
