@@ -1,11 +1,12 @@
 //! Samples to snapshots.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::encoder::renumbered;
+use super::encoder::{Record, renumbered};
 use super::facts::Fact;
 use super::script::Patched;
 use super::{MAX_GOROUTINES, MAX_LIST, Malformed, Moment};
@@ -21,7 +22,7 @@ pub(super) struct Decoder {
     pauses: Patched<Pause>,
     processors: Patched<Processor>,
     threads: Patched<Thread>,
-    goroutines: Patched<(Goroutine, Option<Wait>)>,
+    goroutines: Patched<Record<Goroutine>>,
     objects: Patched<(u32, WaitObject)>,
     not_in_go: Patched<Outside>,
     descriptors: Patched<(i32, Descriptor)>,
@@ -54,7 +55,13 @@ impl Decoder {
     pub(super) fn snapshot(&self, symbols: Arc<SymbolPool>) -> Snapshot {
         let (waits, waiting_on) = self.waits();
         let goroutines = self.goroutines.iter().zip(waiting_on);
-        let goroutines = goroutines.map(|((goroutine, _), waiting_on)| Goroutine { waiting_on, ..goroutine.clone() });
+        let Moment { monotonic_ns, unix_ns } = self.moment();
+        let by_nanotime = |ns: u64| NonZeroU64::new(ns.wrapping_sub(unix_ns.wrapping_sub(monotonic_ns)));
+        let goroutines = goroutines.map(|((goroutine, _, blocked), waiting_on)| Goroutine {
+            waiting_on,
+            blocked_before_ns: blocked.and_then(by_nanotime),
+            ..goroutine.clone()
+        });
         let why = |said: fn(&Fact) -> Option<&String>| self.facts.iter().find_map(said).cloned();
         let why_not_in_go = why(|fact| match fact {
             Fact::WhyNotInGo(why) => Some(why),
@@ -109,7 +116,7 @@ impl Decoder {
                 Some(WaitId::of_index(waits.len() - 1))
             })
         };
-        let waiting_on = self.goroutines.iter().map(|(_, wait)| number(wait.as_ref()?)).collect();
+        let waiting_on = self.goroutines.iter().map(|(_, wait, _)| number(wait.as_ref()?)).collect();
         (Waits::new(waits, self.objects.iter().map(|(_, object)| object.clone()).collect()), waiting_on)
     }
 }

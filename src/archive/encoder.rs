@@ -21,6 +21,11 @@ pub(crate) enum EncodeError {
     Encoding(#[from] postcard::Error),
 }
 
+/// A goroutine, what it waits for, with numbers of objects that stay, and when it was certainly blocked already: ns
+/// since the Unix epoch, as the runtime keeps the end of a collection. By `nanotime` that would be another number in
+/// each sample, since the difference of the two clocks is never read twice alike.
+pub(super) type Record<G> = (G, Option<Wait>, Option<u64>);
+
 /// The lists of a sample, in the order in which they are written.
 #[derive(Debug, Default)]
 struct Lists {
@@ -96,9 +101,11 @@ impl Encoder {
             lists.threads.push((thread.id.unsigned_abs(), thread.addr.0), thread)?;
         }
         let numbered = self.numbers.of(snapshot);
+        let offset = snapshot.captured_at_unix_ns.wrapping_sub(snapshot.monotonic_ns);
         for goroutine in snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead()) {
             let wait = snapshot.waiting_on(goroutine).map(|wait| renumbered(wait, |id| numbered.get(id)));
-            let record: (&Goroutine, Option<Wait>) = (goroutine, wait.flatten());
+            let blocked = goroutine.blocked_before_ns.map(|before| before.get().wrapping_add(offset));
+            let record: Record<&Goroutine> = (goroutine, wait.flatten(), blocked);
             lists.goroutines.push((goroutine.id.0, goroutine.addr.0), &record)?;
         }
         let mut objects: Vec<(u32, &WaitObject)> = snapshot

@@ -5,7 +5,7 @@ use crate::analysis::{Answer, Index, Request};
 use crate::bytes::ByteSource;
 use crate::capture::{CaptureOptions, OpenOptions, Session};
 use crate::model::testing::waiting::waiting_server;
-use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame, later};
+use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame, later};
 use crate::model::{Goid, Snapshot, Status};
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::report::json::{self, JsonOptions};
@@ -164,6 +164,12 @@ fn what_does_not_change_costs_next_to_nothing() {
             .map(|second| {
                 let mut snapshot = snapshot.clone();
                 snapshot.monotonic_ns += second * SECOND;
+                // The two clocks are not read at the same moment.
+                snapshot.captured_at_unix_ns += second * SECOND + second * 77;
+                for goroutine in &mut snapshot.goroutines {
+                    let before = std::num::NonZeroU64::new(NOW_NS - 5 * SECOND - second * 77);
+                    goroutine.blocked_before_ns = before;
+                }
                 snapshot
             })
             .collect();

@@ -136,6 +136,7 @@ pub struct Goroutine {
     /// coroutines too, which may have run since.
     pub wait_since_ns: Option<NonZeroU64>,
     /// A time, ns by `nanotime`, at which it was certainly blocked already.
+    #[serde(skip)]
     pub blocked_before_ns: Option<NonZeroU64>,
     /// `g.trackingSeq`: how often it has stopped running, modulo 256. While it stays the same, the
     /// goroutine has not run. `None` where that proves nothing: while it can run, as a coroutine, when

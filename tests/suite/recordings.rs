@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 use portable_pty::CommandBuilder;
 use serde_json::Value;
 
-use crate::support::{Terminal, gospy, live};
+use crate::support::terminal::Terminal;
+use crate::support::{gospy, live};
 
 /// A recording in a directory of its own.
 struct Recorded {

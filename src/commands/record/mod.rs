@@ -104,7 +104,9 @@ pub(super) fn run(
     // What was recorded before an error is kept.
     let (ended, failure) = match streamed {
         Ok(Ok(Some(failed_rule))) => {
-            streams.note(&failed_rule);
+            if !global.quiet {
+                streams.note(&failed_rule);
+            }
             return Ok(Exit::Failed);
         }
         Ok(Ok(None)) => (None, None),
