@@ -306,14 +306,12 @@ fn nonsense_with_right_checksums_is_refused_or_shown() {
     let symbols = Arc::clone(&series[0].symbols);
     let mut refused = 0;
     for at in 0..plain[0].len() {
-        for flip in [[0x01, 0x80, 0xff][at % 3]] {
-            let mut sample = plain[0].clone();
-            sample[at] ^= flip;
-            let mut decoder = decoder::Decoder::default();
-            match decoder.apply(&sample).and_then(|()| decoder.apply(&plain[1])) {
-                Err(_) => refused += 1,
-                Ok(()) => drop(document(&decoder.snapshot(Arc::clone(&symbols)))),
-            }
+        let mut sample = plain[0].clone();
+        sample[at] ^= [0x01, 0x80, 0xff][at % 3];
+        let mut decoder = decoder::Decoder::default();
+        match decoder.apply(&sample).and_then(|()| decoder.apply(&plain[1])) {
+            Err(_) => refused += 1,
+            Ok(()) => drop(document(&decoder.snapshot(Arc::clone(&symbols)))),
         }
     }
     assert!(refused > 100, "{refused}");

@@ -25,7 +25,7 @@ use crate::sampling::{Pacer, Sampler};
 /// Where samples go.
 enum Taken<'a> {
     /// To files, all of them.
-    Files(Outputs<'a>),
+    Files(Box<Outputs<'a>>),
     /// To memory, until there is cause to write them.
     Ring(Box<Kept>),
 }
@@ -43,7 +43,7 @@ pub(super) fn run(
     }
     let outputs = Outputs::new(&arguments.output, streams)?;
     let mut taken = match arguments.ring {
-        None => Taken::Files(outputs),
+        None => Taken::Files(Box::new(outputs)),
         Some(_) if !outputs.records() => {
             let message = "--ring writes a recording: give it a file that ends in .gospyrec";
             return Err(Failure::new(Exit::Usage, message));

@@ -105,7 +105,7 @@ impl Kept {
         let mut judge = Judge::new(&self.rules, Level::of([&census]));
         judge.look(&census, None, &mut self.pool);
         let verdicts = judge.verdicts();
-        verdicts.iter().find(|verdict| verdict.fails()).map(|verdict| summary(verdict))
+        verdicts.iter().find(|verdict| verdict.fails()).map(summary)
     }
 
     /// Writes all that is kept; gives what to say of that.

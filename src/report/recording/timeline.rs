@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::clean::clean;
+use super::super::json::to_writer;
 use crate::analysis::timeline::{Line, Timeline};
 
 /// An event. Times are µs.
@@ -34,8 +35,7 @@ impl Events<'_> {
     fn add(&mut self, event: &Event<'_>) -> io::Result<()> {
         let separator = if std::mem::take(&mut self.first) { "\n" } else { ",\n" };
         self.out.write_all(separator.as_bytes())?;
-        serde_json::to_writer(&mut *self.out, event)?;
-        Ok(())
+        to_writer(&mut *self.out, event)
     }
 
     /// What a process (`process`) or thread (`thread`) is called, and where it stands.
@@ -122,7 +122,9 @@ pub fn write(out: &mut dyn Write, timeline: &Timeline) -> io::Result<()> {
         "duration_ns": ns,
         "complete": !timeline.is_cut(),
     });
-    writeln!(out, "\n],\"otherData\":{other}}}")
+    write!(out, "\n],\"otherData\":")?;
+    to_writer(&mut *out, &other)?;
+    writeln!(out, "}}")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact for a hundred days")]
