@@ -11,6 +11,7 @@
 //! * [`analysis`]: functions of snapshots
 //! * [`inspect`]: which Go programs run, and how reading one would go
 //! * [`sampling`]: snapshots of a program, one after the other
+//! * `archive`: many snapshots of one program in a file
 //! * [`report`]: functions of analyses to a writer
 //! * `top`: the live view
 //! * `commands`: the command line
@@ -94,6 +95,7 @@
 
 pub mod addr;
 pub mod analysis;
+pub(crate) mod archive;
 pub(crate) mod bytes;
 pub mod capture;
 #[cfg(feature = "cli")]

@@ -316,6 +316,12 @@ impl Goal {
         let (_, _) = out.into_parts();
         file.file.sync_all().map_err(failed)?;
         let len = file.file.metadata().map_err(failed)?.len();
+        self.place(file)?;
+        Ok(len)
+    }
+
+    /// Gives a file its name.
+    fn place(&self, file: Unfinished<'_>) -> Result<(), NewFileError> {
         self.check_existing()?;
         let placed = match self.replace {
             Replace::Nothing => file.take_free_name(&self.name).map_err(io::Error::from),
@@ -323,10 +329,24 @@ impl Goal {
         };
         placed.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EEXIST) => NewFileError::Exists { path: self.path.clone() },
-            _ => failed(error),
+            _ => NewFileError::Io { path: self.path.clone(), source: error },
         })?;
-        self.directory.sync().map_err(|source| NewFileError::NotSynced { path: self.path.clone(), source })?;
-        Ok(len)
+        self.directory.sync().map_err(|source| NewFileError::NotSynced { path: self.path.clone(), source })
+    }
+
+    /// Creates the file with these first bytes under its name at once, for what is written over a long time: it
+    /// stays as it is when gospy is killed. Gives it to be appended to.
+    ///
+    /// # Errors
+    /// As [`Goal::new`], and the file system's.
+    pub fn begin(&self, head: &[u8]) -> Result<File, NewFileError> {
+        let failed = |source: io::Error| NewFileError::Io { path: self.path.clone(), source };
+        self.check_existing()?;
+        let mut file = Unfinished::new(&self.directory, self.mode).map_err(failed)?;
+        file.file.write_all(head).map_err(failed)?;
+        let growing = file.file.try_clone().map_err(failed)?;
+        self.place(file)?;
+        Ok(growing)
     }
 
     /// Checks that an existing file may be replaced.

@@ -25,6 +25,7 @@ pub(crate) mod same_wait;
 pub mod series;
 pub(crate) mod sort;
 pub(crate) mod sysmon;
+pub mod timeline;
 pub mod waits;
 
 pub use age::{Age, AgeSource};

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
 use super::heap_args::{CONTENTION_EXAMPLES, ContentionArgs, HEAP_EXAMPLES, HeapArgs};
 use super::list_args::{StackArgs, SummaryArgs};
-use super::record_args::{RECORD_EXAMPLES, RecordArgs};
+use super::record_args::{RECORD_EXAMPLES, REPORT_EXAMPLES, RecordArgs, ReportArgs};
 use super::streams::ColourChoice;
 use super::target::Finder;
 use super::target_args::{DoctorArgs, TargetArgs};
@@ -120,6 +120,9 @@ pub(super) enum Command {
     /// Record where goroutines spend their time
     #[command(after_long_help = RECORD_EXAMPLES)]
     Record(RecordArgs),
+    /// Render a recording: flame graph, pprof, timeline, …
+    #[command(after_long_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// List the running Go programs
     #[command(
         after_long_help = "Examples:\n  gospy ps\n  gospy ps --sort goroutines\n  gospy ps --json | jq -r '.processes[].pid'"
@@ -225,6 +228,7 @@ impl Command {
             Self::Check(arguments) => arguments.look_up(finder),
             Self::Help { .. }
             | Self::Ps(_)
+            | Self::Report(_)
             | Self::Run(_)
             | Self::Completions { .. }
             | Self::Man { .. }
@@ -246,8 +250,7 @@ Examples:
   gospy stack prometheus --group | less
   gospy stack 4242 --filter 'func~http.*Serve and age>1m'
   gospy stack 4242 --goid 8-15,18 --freeze
-  gospy stack 4242 --pprof now.pb.gz && go tool pprof -top now.pb.gz
-  gospy stack 4242 --folded | inferno-flamegraph > goroutines.svg";
+  gospy stack 4242 --pprof now.pb.gz && go tool pprof -top now.pb.gz";
 
 const TOP_EXAMPLES: &str = "\
 Examples:

@@ -143,7 +143,7 @@ pub(super) fn description(snapshot: &Snapshot) -> Description {
 }
 
 /// `name-007.ext`, with as many digits as the last one needs.
-fn numbered(path: &Path, number: u32, count: u32) -> PathBuf {
+pub(super) fn numbered(path: &Path, number: u32, count: u32) -> PathBuf {
     let width = count.to_string().len();
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!("-{number:0width$}"));

@@ -7,6 +7,7 @@ use clap::{Args, ValueHint};
 use nix::sys::signal::Signal;
 use regex::Regex;
 
+use super::at::At;
 use super::snapshots::Input;
 use super::source::TargetSpec;
 use super::target::{Finder, Found, RunningArgs, Word};
@@ -21,6 +22,7 @@ Examples:
   gospy stack 4242 --json > before.json
   gospy diff before.json 4242
   gospy diff before.json after.json --by place
+  gospy diff night.gospyrec@+1m night.gospyrec@-1m
   gospy diff web-1 web-2
   gospy diff before.json after.json --json | jq '.changes[] | select(.delta > 10)'";
 
@@ -115,8 +117,8 @@ impl ProcessArgs {
 pub(super) struct DiffArgs {
     /// Two files, pids or names; - for stdin
     ///
-    /// The earlier one first. Files are captures, core files, and what `stack --json` and `summary --json`
-    /// write. What is not a file is the pid or the name of a running program.
+    /// The earlier one first. Files are captures, core files, recordings (of which FILE@TIME is a moment,
+    /// as in night.gospyrec@+90s), and what `stack --json` and `summary --json` write. What is not a file is the pid or the name of a running program.
     #[arg(value_name = "FILE|TARGET", help_heading = None::<&str>, required = true, num_args = 1..=2, value_hint = ValueHint::FilePath)]
     operands: Vec<PathBuf>,
     /// The running programs among them, in their places.
@@ -173,7 +175,8 @@ impl DiffArgs {
         }
         self.process.running.look_up(None, finder)?;
         for path in &self.operands {
-            let word = path.to_str().filter(|word| *word != "-" && !word.contains('/') && !path.exists());
+            let is_file = path.exists() || At::split(path).is_some();
+            let word = path.to_str().filter(|word| *word != "-" && !word.contains('/') && !is_file);
             let usage = |problem: &str| Failure::new(Exit::Usage, format!("{}: {problem}", path.display()));
             let word = word.map(str::parse::<Word>).transpose().map_err(usage)?;
             let found = word.map(|word| finder.by_word(&word)).transpose();
@@ -253,7 +256,7 @@ pub(super) struct CheckArgs {
     target: Option<Word>,
     #[command(flatten)]
     process: ProcessArgs,
-    /// Read a capture, core file or JSON; - for stdin
+    /// Read a capture, core, recording, JSON; - for stdin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["freeze", "watch"])]
     from: Option<PathBuf>,
     #[command(flatten)]

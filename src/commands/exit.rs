@@ -48,7 +48,7 @@ const STATUSES: &[(u8, &str)] = &[
     (4, "no permission; the message says which, and what to do"),
     (5, "not a Go program, or a version of Go that cannot be read"),
     (6, "the answer is incomplete and --strict was given"),
-    (7, "check, run: a rule failed"),
+    (7, "check, run, record --when: a rule failed"),
     (8, "check, run: no rule failed, but one could not be judged"),
     (130, "Ctrl-C"),
 ];
@@ -65,14 +65,15 @@ const OF_RUN: &[(&str, &str)] = &[
     ("2", "usage error"),
 ];
 
-/// The statuses of a command and what they mean, in the order in which they are shown. Only `check`
-/// and `run` judge rules, and only what reads one program can fail for want of it.
+/// The statuses of a command and what they mean, in the order in which they are shown. Only `check`,
+/// `run` and `record` judge rules, and only what reads one program can fail for want of it.
 pub(super) fn statuses(command: &str) -> Vec<(String, &'static str)> {
     if command == "run" {
         return OF_RUN.iter().map(|(status, meaning)| ((*status).to_owned(), *meaning)).collect();
     }
     let applies = |status: u8| match (command, status) {
         ("gospy" | "check", _) => true,
+        ("record", 7) => true,
         (_, 7 | 8) => false,
         ("completions" | "man" | "schema", 3..=6) => false,
         ("ps", 3 | 5 | 6) => false,

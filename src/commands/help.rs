@@ -22,11 +22,25 @@ const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usag
 pub(super) fn definitions(arguments: &[OsString]) -> Command {
     let before_command = arguments.iter().take_while(|word| *word != "--");
     let long = before_command.into_iter().any(|word| word == "--help" || word == "help");
-    with_screens(Cli::command(), long)
+    // Completions are made of these, too, and have all commands.
+    let short = !long && arguments.iter().any(|word| word == "-h");
+    screens(Cli::command(), long).mut_subcommands(|command| if short { without_seldom(command) } else { command })
 }
 
 fn with_screens(command: Command, long: bool) -> Command {
+    screens(command, long).mut_subcommands(|command| if long { command } else { without_seldom(command) })
+}
+
+fn screens(command: Command, long: bool) -> Command {
     screen(command, long).mut_subcommands(|command| screen(command, long))
+}
+
+/// Commands that are used once, to set gospy up: `-h` leaves them out of its list.
+const SELDOM: [&str; 3] = ["completions", "man", "schema"];
+
+fn without_seldom(command: Command) -> Command {
+    let is_seldom = SELDOM.contains(&command.get_name());
+    command.hide(is_seldom)
 }
 
 /// No argument keeps a long help: clap would print every argument on lines of its own.

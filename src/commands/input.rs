@@ -1,4 +1,4 @@
-//! Files that commands read: captures, core files and snapshots in JSON, on a disk or from a stream.
+//! Files that commands read: captures, core files, recordings and snapshots in JSON, on a disk or from a stream.
 //!
 //! A stream is standard input (`-`), or what a shell makes of `<(…)`. It is read once, from its start to
 //! its end; a core file in it is held in memory, so its size has a limit. It may have no writer:
@@ -9,14 +9,19 @@ use std::io::{self, Chain, Cursor, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::at::At;
 use super::files::is_dash;
+use crate::archive::{Archive, ArchiveError};
+use crate::bytes::ByteSource;
 use crate::process::ErrorKind;
 use crate::process::capture_file::MAGIC;
 use crate::process::core::CoreError;
+use crate::process::file_bytes::FileBytes;
 use crate::report::json::ReadBackError;
 use crate::report::units::bytes;
 
@@ -65,6 +70,31 @@ pub enum InputError {
         /// Which.
         name: String,
     },
+    /// It is a recording where memory is needed.
+    #[error(
+        "{name} is a recording: it can be shown, but has no memory, which this needs\n\
+         name a capture or a core file"
+    )]
+    Recording {
+        /// Which.
+        name: String,
+    },
+    /// A moment of what is not a recording.
+    #[error("{name} is one snapshot, not a recording: there is no other moment in it ({at})")]
+    OneMoment {
+        /// Which.
+        name: String,
+        /// The moment that was asked for.
+        at: String,
+    },
+    /// The recording in it cannot be read.
+    #[error("{name}: {error}")]
+    Archive {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        error: ArchiveError,
+    },
     /// The snapshot in it cannot be read back.
     #[error("{name} cannot be read: {error}")]
     Json {
@@ -88,8 +118,9 @@ impl InputError {
     #[must_use]
     pub fn kind(&self) -> Option<ErrorKind> {
         match self {
-            Self::NoName => None,
-            Self::NotAFile { .. } | Self::NoMemory { .. } => Some(ErrorKind::Unsupported),
+            Self::NoName | Self::OneMoment { .. } => None,
+            Self::Archive { error, .. } => Some(error.kind()),
+            Self::NotAFile { .. } | Self::NoMemory { .. } | Self::Recording { .. } => Some(ErrorKind::Unsupported),
             Self::Json { error: ReadBackError::Json(error), .. } if !error.is_io() => Some(ErrorKind::Damaged),
             Self::Io { .. } | Self::TooLong { .. } | Self::Json { .. } => Some(ErrorKind::Read),
             Self::Core { error, .. } => Some(error.kind()),
@@ -119,6 +150,8 @@ pub(super) struct InputFile {
 pub(super) enum Contents {
     /// A capture or an ELF file.
     Memory,
+    /// A recording.
+    Recording,
     /// Something that begins like a JSON object.
     Json,
     /// Something else.
@@ -174,6 +207,29 @@ impl InputFile {
         self.reader
     }
 
+    /// The recording in it.
+    pub(super) fn into_archive(self) -> Result<Archive, InputError> {
+        let name = self.name.clone();
+        let source: Arc<dyn ByteSource> = match self.is_stream {
+            true => Arc::new(self.into_bytes()?),
+            false => {
+                let (_, file) = self.reader.into_inner();
+                let unreadable = |error| InputError::Io { name: name.clone(), error };
+                Arc::new(FileBytes::from_file(file).map_err(unreadable)?)
+            }
+        };
+        Archive::open(source).map_err(|error| InputError::Archive { name, error })
+    }
+
+    /// The recording in it, and the number of the sample that is meant: the last one if no moment is.
+    pub(super) fn into_sample(self, at: Option<&At>) -> Result<(Archive, u64), InputError> {
+        let name = self.name.clone();
+        let mut archive = self.into_archive()?;
+        let last = archive.samples().saturating_sub(1);
+        let number = at.map_or(Ok(last), |at| at.find(&mut archive));
+        Ok((archive, number.map_err(|error| InputError::Archive { name, error })?))
+    }
+
     /// All of its bytes in memory.
     pub(super) fn into_bytes(self) -> Result<Vec<u8>, InputError> {
         let (name, mut all) = (self.name, Vec::new());
@@ -188,6 +244,8 @@ impl InputFile {
 fn contents(head: &[u8]) -> Contents {
     if head.starts_with(&MAGIC) || head.starts_with(b"\x7fELF") {
         Contents::Memory
+    } else if Archive::is_one(head) {
+        Contents::Recording
     } else if head.trim_ascii_start().starts_with(b"{") {
         Contents::Json
     } else {
@@ -218,7 +276,8 @@ mod tests {
 
     #[test]
     fn files_are_told_apart_by_how_they_begin() {
-        let all: [(&[u8], Contents); 7] = [
+        let all: [(&[u8], Contents); 8] = [
+            (b"\x89gsrec\n\x1a", Contents::Recording),
             (b"\x89gospy\n\x1a", Contents::Memory),
             (b"\x7fELF\x02\x01\x01\0", Contents::Memory),
             (b"{\"schema", Contents::Json),

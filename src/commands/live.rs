@@ -173,8 +173,10 @@ fn target(wanted: &TargetSpec) -> Result<Opened, FailureCause> {
         Location::File(path) => path,
     };
     let input = InputFile::open(path)?;
-    if input.contents == Contents::Json {
-        return Err(InputError::NoMemory { name: input.name }.into());
+    match input.contents {
+        Contents::Json => return Err(InputError::NoMemory { name: input.name }.into()),
+        Contents::Recording => return Err(InputError::Recording { name: input.name }.into()),
+        Contents::Memory | Contents::Unknown => {}
     }
     Ok(memory(input, path, wanted)?)
 }
@@ -200,6 +202,15 @@ fn memory(input: InputFile, path: &Path, wanted: &TargetSpec) -> Result<Opened, 
 /// What can be shown of a file.
 pub(super) fn opened(input: InputFile, wanted: &TargetSpec) -> Result<Box<dyn Source>, FailureCause> {
     let Location::File(path) = &wanted.location else { return session(target(wanted)?) };
+    if input.contents == Contents::Recording {
+        let name = input.name.clone();
+        let (mut archive, number) = input.into_sample(wanted.at.as_ref())?;
+        let snapshot = archive.read(number).map_err(|error| InputError::Archive { name, error })?;
+        return Ok(Box::new(Restored(snapshot)));
+    }
+    if let Some(at) = &wanted.at {
+        return Err(InputError::OneMoment { name: input.name, at: at.to_string() }.into());
+    }
     if input.contents != Contents::Json {
         return session(memory(input, path, wanted)?);
     }
@@ -213,7 +224,7 @@ fn session((target, bin): Opened) -> Result<Box<dyn Source>, FailureCause> {
     Ok(Box::new(session))
 }
 
-/// A snapshot that was written as JSON: what is in it is all that there is.
+/// A snapshot that was written as JSON, or recorded: what is in it is all that there is.
 struct Restored(Snapshot);
 
 impl Source for Restored {

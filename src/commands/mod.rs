@@ -5,6 +5,7 @@
 //! [`Failure`] that says what was tried and what to do; printing it is left to [`run()`].
 
 mod args;
+mod at;
 mod capture;
 mod check;
 mod ci_args;
@@ -23,9 +24,11 @@ mod input;
 mod leaks;
 mod list_args;
 pub mod live;
+mod player;
 mod ps;
 mod record;
 mod record_args;
+mod report;
 mod rules;
 mod run;
 mod save;
@@ -126,6 +129,7 @@ fn command(
         Command::Why(arguments) => why::run(arguments, global, sources, streams),
         Command::Capture(arguments) => capture::run(arguments, global, sources, streams),
         Command::Record(arguments) => record::run(arguments, global, sources, streams),
+        Command::Report(arguments) => report::run(arguments, global, streams),
         Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),

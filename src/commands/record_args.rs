@@ -1,11 +1,13 @@
-//! Options of `gospy record`.
+//! Options of `gospy record` and `gospy report`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, ValueEnum, ValueHint};
 
-use super::ci_args::duration;
+use super::at::At;
+use super::ci_args::{RuleArgs, duration};
 use super::target_args::TargetArgs;
 use crate::model::Status;
 use crate::report::recording::{Format, Root};
@@ -13,15 +15,24 @@ use crate::report::recording::{Format, Root};
 pub(super) const RECORD_EXAMPLES: &str = "\
 Examples:
   gospy record 4242 -o where.svg -d 1m     # a flame graph, for a browser
-  gospy record 4242 -o wall.pb.gz          # for go tool pprof";
+  gospy record 4242 -o wall.pb.gz          # for go tool pprof
+  gospy record 4242 -o night.gospyrec -d 8h --rate 1
+  gospy record 4242 -o hang.gospyrec --ring 10m --when max-wait=1m";
+
+pub(super) const REPORT_EXAMPLES: &str = "\
+Examples:
+  gospy report night.gospyrec -o night.svg
+  gospy report night.gospyrec -o wall.pb.gz --since 02:10 --until 02:15
+  gospy report night.gospyrec --timeline night.json   # for ui.perfetto.dev
+  gospy top --from night.gospyrec                     # look at it, back and forth";
 
 #[derive(Args, Debug)]
 pub(super) struct RecordArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// How long; Ctrl-C ends it earlier
-    #[arg(help_heading = "Recording", long, short, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    pub(super) duration: u64,
+    /// How long [default: 30s; with --ring: until Ctrl-C]
+    #[arg(help_heading = "Recording", long, short, value_name = "DURATION", value_parser = duration)]
+    pub(super) duration: Option<u64>,
     /// Samples per second, whatever they cost
     #[arg(help_heading = "Recording", long, value_name = "HZ", value_parser = rate, conflicts_with = "cpu_budget")]
     pub(super) rate: Option<f64>,
@@ -30,20 +41,47 @@ pub(super) struct RecordArgs {
     /// As many samples are taken as that allows, and at most 99 per second.
     #[arg(help_heading = "Recording", long, value_name = "PERCENT", value_parser = share)]
     pub(super) cpu_budget: Option<f64>,
+    /// Keep only so much; write it when something happens
+    ///
+    /// Causes are a rule of --when that fails, the end of the program, Ctrl-C, and SIGUSR1, after which recording goes
+    /// on. Needs -o FILE.gospyrec.
+    #[arg(help_heading = "Recording", long, value_name = "DURATION", value_parser = duration, requires = "output", conflicts_with = "timeline")]
+    pub(super) ring: Option<u64>,
+    /// Rule of `check` that ends --ring: max-wait=1m, …
+    ///
+    /// max-goroutines=N, max-group=N, max-wait=DURATION, forbid-function=REGEX, require-function=REGEX, no-findings,
+    /// and allow=REGEX, which is no rule but exempts goroutines from all.
+    #[arg(help_heading = "Recording", long, value_name = "RULE", value_parser = rule, requires = "ring", hide_short_help = true)]
+    pub(super) when: Vec<String>,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// What is made of samples.
+#[derive(Args, Debug)]
+pub(super) struct OutputArgs {
     /// File to write (mode 0600); - for stdout
-    #[arg(help_heading = "Output", long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(super) output: PathBuf,
-    /// pprof, folded, speedscope, svg, html; else by ending
-    #[arg(help_heading = "Output", long, hide_possible_values = true, value_name = "FORMAT")]
-    pub(super) format: Option<Format>,
-    /// Put the state, or a label's value, first in each stack: state, label=KEY
+    #[arg(help_heading = "Output", long, short, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "timeline")]
+    pub(super) output: Option<PathBuf>,
+    /// Format, where the ending does not say it
+    ///
+    /// pprof (.pb.gz), folded (.folded), speedscope (.json), svg (.svg), html (.html), gospyrec (.gospyrec, a recording
+    /// that every command reads).
+    #[arg(help_heading = "Output", long, hide_possible_values = true, value_name = "FORMAT", requires = "output")]
+    pub(super) format: Option<FileFormat>,
+    /// Write each goroutine's states over time, for Perfetto
+    #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) timeline: Option<PathBuf>,
+    /// First in each stack: state, object, label=KEY, …
+    ///
+    /// There is goroutine, too. In pprof, object and goroutine are labels.
     #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "KEY", value_parser = root)]
     pub(super) group_by: Option<Root>,
-    /// Record only these goroutines (gospy help filter)
-    #[arg(help_heading = "Recording", long, short, value_name = "EXPR")]
+    /// Only these goroutines (gospy help filter)
+    #[arg(help_heading = "Output", long, short, value_name = "EXPR")]
     pub(super) filter: Option<String>,
-    /// Record only goroutines that are: waiting, running
-    #[arg(help_heading = "Recording", long, hide_possible_values = true, hide_short_help = true, value_name = "STATE")]
+    /// Only goroutines that are: waiting, running
+    #[arg(help_heading = "Output", long, hide_possible_values = true, hide_short_help = true, value_name = "STATE")]
     pub(super) only: Option<Only>,
     /// Include idle goroutines
     ///
@@ -54,6 +92,30 @@ pub(super) struct RecordArgs {
     /// Include frames that tracebacks hide
     #[arg(help_heading = "Output", long, hide_short_help = true)]
     pub(super) system: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReportArgs {
+    /// Recording (.gospyrec); - for stdin
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) file: PathBuf,
+    /// Only from then on: +90s, -10s, 14:03:05
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(super) since: Option<At>,
+    /// Only until then
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(super) until: Option<At>,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileFormat {
+    /// Samples added up.
+    Report(Format),
+    /// The samples themselves.
+    Archive,
 }
 
 /// A part of the states.
@@ -71,20 +133,28 @@ impl Only {
     }
 }
 
-impl ValueEnum for Format {
+impl ValueEnum for FileFormat {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Pprof, Self::Folded, Self::Speedscope, Self::Svg, Self::Html]
+        &[
+            Self::Report(Format::Pprof),
+            Self::Report(Format::Folded),
+            Self::Report(Format::Speedscope),
+            Self::Report(Format::Svg),
+            Self::Report(Format::Html),
+            Self::Archive,
+        ]
     }
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+    fn to_possible_value(&self) -> Option<PossibleValue> {
         let (name, help) = match self {
-            Self::Pprof => ("pprof", "For go tool pprof"),
-            Self::Folded => ("folded", "One line per stack with its time, for flame graph tools"),
-            Self::Speedscope => ("speedscope", "For speedscope, one profile per state"),
-            Self::Svg => ("svg", "A flame graph"),
-            Self::Html => ("html", "A page with a flame graph per state"),
+            Self::Report(Format::Pprof) => ("pprof", "For go tool pprof"),
+            Self::Report(Format::Folded) => ("folded", "One line per stack with its time, for flame graph tools"),
+            Self::Report(Format::Speedscope) => ("speedscope", "For speedscope, one profile per state"),
+            Self::Report(Format::Svg) => ("svg", "A flame graph"),
+            Self::Report(Format::Html) => ("html", "A page with a flame graph per state"),
+            Self::Archive => ("gospyrec", "A recording, for every command of gospy"),
         };
-        Some(clap::builder::PossibleValue::new(name).help(help))
+        Some(PossibleValue::new(name).help(help))
     }
 }
 
@@ -98,6 +168,13 @@ impl RecordArgs {
         let interval = Duration::from_secs_f64(1.0 / self.rate.unwrap_or(MOST_HZ));
         let share = self.cpu_budget.unwrap_or(USUAL_SHARE);
         (interval, self.rate.is_none().then_some(share))
+    }
+
+    /// How long; `None` for as long as the program runs.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        const USUAL: u64 = 30_000_000_000;
+        let usual = self.ring.is_none().then_some(USUAL);
+        self.duration.or(usual).map(Duration::from_nanos)
     }
 }
 
@@ -116,7 +193,38 @@ fn root(text: &str) -> Result<Root, String> {
     match text.split_once('=') {
         None if text == "state" => Ok(Root::State),
         None if text == "stack" => Ok(Root::Stack),
+        None if text == "object" => Ok(Root::Object),
+        None if text == "goroutine" => Ok(Root::Goroutine),
         Some(("label", key)) if !key.is_empty() => Ok(Root::Label(key.to_owned())),
-        _ => Err("state, or label=KEY".to_owned()),
+        _ => Err("state, object, goroutine, or label=KEY".to_owned()),
     }
+}
+
+/// The options of `check` as they are written after `--when`.
+#[derive(Parser, Debug)]
+#[command(name = "--when", no_binary_name = true, disable_help_flag = true)]
+struct When {
+    #[command(flatten)]
+    rules: RuleArgs,
+}
+
+/// Rules for one sample alone, without reading the heap.
+const WHEN: [&str; 7] =
+    ["max-goroutines", "max-group", "max-wait", "forbid-function", "require-function", "no-findings", "allow"];
+
+fn rule(text: &str) -> Result<String, String> {
+    let name = text.split_once('=').map_or(text, |(name, _)| name);
+    if !WHEN.contains(&name) {
+        return Err(format!("a rule is {}, with = and its value", WHEN.join(", ")));
+    }
+    when(&[text.to_owned()]).map(|_| text.to_owned())
+}
+
+/// Rules as they were typed, each as the option of `check` without its dashes.
+pub(super) fn when(typed: &[String]) -> Result<RuleArgs, String> {
+    let options = typed.iter().map(|rule| format!("--{rule}"));
+    When::try_parse_from(options).map(|when| when.rules).map_err(|error| {
+        let text = error.to_string();
+        text.lines().next().unwrap_or_default().trim_start_matches("error: ").replace("--", "")
+    })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Failure;
 use super::input::{Contents, InputError, InputFile};
 use super::live::opened;
-use super::source::{SourceFailure, Sources, TargetSpec};
+use super::source::{Location, SourceFailure, Sources, TargetSpec};
 use crate::analysis::Census;
 use crate::capture::{CaptureOptions, FreezeMode};
 use crate::model::SymbolPool;
@@ -16,7 +16,7 @@ const STANDARD_INPUT: &str = "standard input";
 /// Where a snapshot comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
-    /// A file that holds one: a capture, a core file, or JSON; `-` for standard input. Of a core file
+    /// A file that holds one: a capture, a core file, a recording (`FILE@TIME`), or JSON; `-` for standard input. Of a core file
     /// `bin` and `sysroot` say where the program's files are.
     File { path: PathBuf, bin: Option<PathBuf>, sysroot: Option<PathBuf> },
     /// A process now.
@@ -49,14 +49,18 @@ impl Input {
     pub(super) fn census(&self, sources: &dyn Sources, pool: &mut SymbolPool) -> Result<Census, Failure> {
         match self {
             Self::File { path, bin, sysroot } => {
-                let input = InputFile::open(path)?;
-                let name = input.name.clone();
-                if input.contents != Contents::Memory {
+                let (bin, sysroot) = (bin.clone(), sysroot.clone());
+                let wanted = TargetSpec { bin, sysroot, ..TargetSpec::file(path.clone()) };
+                let Location::File(file) = &wanted.location else { return Err(InputError::NoName.into()) };
+                let input = InputFile::open(file)?;
+                let name = match &wanted.at {
+                    Some(at) => format!("{}@{at}", input.name),
+                    None => input.name.clone(),
+                };
+                if !matches!(input.contents, Contents::Memory | Contents::Recording) && wanted.at.is_none() {
                     let census = read::read(input.into_reader(), name.as_str(), pool);
                     return Ok(census.map_err(|error| InputError::Json { name, error })?);
                 }
-                let (bin, sysroot) = (bin.clone(), sysroot.clone());
-                let wanted = TargetSpec { bin, sysroot, ..TargetSpec::file(path.clone()) };
                 let mut source = match input.is_stream() {
                     true => opened(input, &wanted).map_err(|cause| SourceFailure::at(&wanted.location, cause))?,
                     false => sources.open(&wanted)?,

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::at::At;
 use super::input::InputError;
 use crate::capture::{CaptureOptions, FreezeMode, SourceError};
 use crate::heap::profile::ProfileError;
@@ -31,6 +32,8 @@ pub struct TargetSpec {
     /// When the process was started, clock ticks after boot, where it was found by its name: another
     /// process that has got its pid since is not meant.
     pub start_ticks: Option<u64>,
+    /// Which moment of a recording; the last one if none is said.
+    pub(super) at: Option<At>,
     /// Whether it may be stopped though its system calls are filtered.
     pub freeze_filtered: bool,
 }
@@ -48,13 +51,21 @@ impl TargetSpec {
     /// A running process.
     #[must_use]
     pub fn process(pid: i32, bin: Option<PathBuf>) -> Self {
-        Self { location: Location::Process(pid), bin, sysroot: None, start_ticks: None, freeze_filtered: false }
+        Self {
+            location: Location::Process(pid),
+            bin,
+            sysroot: None,
+            start_ticks: None,
+            at: None,
+            freeze_filtered: false,
+        }
     }
 
-    /// A capture or a core file.
+    /// A capture, a core file or a recording, of which `FILE@TIME` is a moment.
     #[must_use]
     pub fn file(path: PathBuf) -> Self {
-        Self { location: Location::File(path), ..Self::process(0, None) }
+        let (path, at) = At::split(&path).map_or((path, None), |(path, at)| (path, Some(at)));
+        Self { location: Location::File(path), at, ..Self::process(0, None) }
     }
 
     /// Its pid, if it runs.
@@ -71,7 +82,10 @@ impl TargetSpec {
     pub fn as_typed(&self) -> String {
         match &self.location {
             Location::Process(pid) => pid.to_string(),
-            Location::File(path) => format!("--from {}", clean(&path.display().to_string())),
+            Location::File(path) => {
+                let at = self.at.as_ref().map_or_else(String::new, |at| format!(" --at {at}"));
+                format!("--from {}{}", clean(&path.display().to_string()), clean(&at))
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::at::At;
 use super::source::TargetSpec;
 use super::target::{Finder, RunningArgs, Word};
 use super::{Failure, completion};
@@ -22,11 +23,18 @@ pub(super) struct TargetArgs {
     target: Option<Word>,
     #[command(flatten)]
     running: RunningArgs,
-    /// Read a capture, core file or JSON; - for stdin
+    /// Read a capture, core, recording, JSON; - for stdin
     ///
-    /// A capture is what `gospy capture` writes, JSON what `stack --json` writes.
+    /// A capture is what `gospy capture` writes, a recording what `gospy record` writes as .gospyrec, JSON what
+    /// `stack --json` writes.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     from: Option<PathBuf>,
+    /// Moment of a recording: +90s, -10s [default: last]
+    ///
+    /// +90s is from its start, -10s before its end; or a time of day (14:03:05), or 2026-05-04T14:03:05 with or without
+    /// Z. `--from FILE@TIME` is the same.
+    #[arg(long, value_name = "TIME", requires = "from", allow_hyphen_values = true, hide_short_help = true)]
+    at: Option<At>,
     /// Binary with symbols, for a stripped program
     ///
     /// It has to be of the same build. For a core file: the program's own file, where that has moved.
@@ -52,7 +60,8 @@ pub(super) struct TargetArgs {
 impl TargetArgs {
     pub(super) fn wanted(&self) -> TargetSpec {
         let wanted = location(&self.running, self.from.as_ref(), self.bin.as_ref(), self.sysroot.as_ref());
-        TargetSpec { freeze_filtered: self.freeze_seccomp, ..wanted }
+        let at = self.at.clone().or(wanted.at);
+        TargetSpec { at, freeze_filtered: self.freeze_seccomp, ..wanted }
     }
 
     pub(super) fn look_up(&mut self, finder: &mut Finder<'_, '_>) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::args::TopArgs;
 use super::live::Live;
+use super::player::Player;
 use super::source::{Location, Source, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, selection};
@@ -17,6 +18,7 @@ use crate::sampling::{Sampler, SnapshotSource, SourceEnd, Successor};
 use crate::top::draw::Theme;
 use crate::top::event::{Leave, Settings};
 use crate::top::order::{GroupSort, Order, SortName};
+use crate::top::play::Playhead;
 use crate::top::stream::{self, Format};
 use crate::top::tab::Tab;
 use crate::top::view::Selection;
@@ -28,6 +30,15 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
     let mut settings = settings(arguments)?;
     let wanted = arguments.target.wanted();
     let options = arguments.target.options(false);
+    let is_shown = streams.out_is_terminal && io::stdin().is_terminal() && !arguments.once && !arguments.json;
+    if is_shown && let Some(player) = Player::of(&wanted)? {
+        settings.recorded = false;
+        settings.playing = Some(player.extent());
+        let playhead = player.playhead.clone();
+        let theme = Theme { colour: streams.out_style().colour };
+        let keys = (super::save::save(wanted.clone(), None), super::leaks::for_top(wanted));
+        return left(crate::top::run::run(Sampler::new(Box::new(player)), settings, theme, keys, playhead));
+    }
     let source = sources.open(&wanted)?;
     let opener: Arc<dyn Opener> = Arc::new(Processes { wanted: wanted.clone(), options });
     let successor: Option<Box<dyn Successor>> = match wanted.pid() {
@@ -48,19 +59,10 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
     let sampler = Sampler::new(source).with_successor(successor);
 
     let style = streams.out_style();
-    if streams.out_is_terminal && io::stdin().is_terminal() && !arguments.once && !arguments.json {
+    if is_shown {
         let theme = Theme { colour: style.colour };
         let keys = (super::save::save(wanted.clone(), options.freeze), super::leaks::for_top(wanted));
-        return match crate::top::run::run(sampler, settings, theme, keys) {
-            Ok(Leave::Done) => Ok(Exit::Done),
-            Ok(Leave::Ended(text)) => Err(Failure::new(Exit::NoProcess, text)),
-            Ok(Leave::Signal(signal)) => {
-                // As if it had not been caught: the sender sees that it worked.
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-                Ok(Exit::Error)
-            }
-            Err(error) => Err(Failure::new(Exit::Error, format!("the terminal cannot be used: {error}"))),
-        };
+        return left(crate::top::run::run(sampler, settings, theme, keys, Playhead::default()));
     }
     if wanted.pid().is_none() {
         settings.iterations = Some(1);
@@ -84,6 +86,20 @@ pub(super) fn run(arguments: &TopArgs, sources: &dyn Sources, streams: &mut Stre
         }),
         // The end of the target is an event, and so is a reader that went away.
         _ => Ok(Exit::Done),
+    }
+}
+
+/// What to exit with once the view was left.
+fn left(outcome: io::Result<Leave>) -> Result<Exit, Failure> {
+    match outcome {
+        Ok(Leave::Done) => Ok(Exit::Done),
+        Ok(Leave::Ended(text)) => Err(Failure::new(Exit::NoProcess, text)),
+        Ok(Leave::Signal(signal)) => {
+            // As if it had not been caught: the sender sees that it worked.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+            Ok(Exit::Error)
+        }
+        Err(error) => Err(Failure::new(Exit::Error, format!("the terminal cannot be used: {error}"))),
     }
 }
 
@@ -114,6 +130,7 @@ fn settings(arguments: &TopArgs) -> Result<Settings, Failure> {
         iterations: if arguments.once { Some(1) } else { arguments.iterations },
         wait: arguments.wait,
         recorded,
+        playing: None,
         tab: if sort.groups.is_none() { Tab::Goroutines } else { Tab::Groups },
     })
 }

@@ -185,6 +185,8 @@ const FORMATS: &str = "\
 --github      check: annotations on GitHub Actions
 -o FILE       capture: a capture, which every command reads with --from;
               with --uncompressed a core file
+-o FILE       record: by its ending .svg, .html, .pb.gz, .json, .folded, or
+              .gospyrec, which every command reads with --from FILE --at TIME
 
 What comes from the program is escaped before it is printed: nothing in a name
 can act on a terminal. Times are RFC 3339 in UTC, durations in JSON are ns.

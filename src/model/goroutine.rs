@@ -2,11 +2,13 @@
 
 use std::num::NonZeroU64;
 
+use serde::{Deserialize, Serialize};
+
 use super::{FrameId, Goid, LabelsId, StackId, StrId, WaitId};
 use crate::addr::Addr;
 
 /// `g.atomicstatus` without its scan bit (runtime2.go, `_Gidle` and following; 1.19 to 1.27).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Status {
     /// Allocated, not yet initialised.
     Idle,
@@ -75,11 +77,11 @@ impl Status {
 
 /// Index into `runtime.waitReasonStrings` of the very program that was read. The numbers mean
 /// different things from version to version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WaitReasonId(pub u8);
 
 /// Why a goroutine has no stack in the snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NotShown {
     /// It was running: its stack is its own, and changes as it is read. A freeze shows it.
     Running,
@@ -94,7 +96,7 @@ pub enum NotShown {
 }
 
 /// The stack, or the reason why there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum StackState {
     /// Unwound and validated.
     Known(StackId),
@@ -114,7 +116,7 @@ impl StackState {
 }
 
 /// One goroutine. Kept small: there may be a million of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Goroutine {
     /// Its id; 0 for a g that was never used or is dead.
     pub id: Goid,
@@ -127,12 +129,14 @@ pub struct Goroutine {
     /// Why it waits; `None` unless it waits.
     pub wait_reason: Option<WaitReasonId>,
     /// What it waits for, in [`super::Snapshot::waits`]; `None` unless it is blocked and that was asked for.
+    #[serde(skip)]
     pub waiting_on: Option<WaitId>,
     /// `g.waitsince`, ns by `nanotime`; `None` where the runtime has not set it. The runtime's own
     /// dumps count minutes from it, though it may lie before the goroutine blocked. `None` for
     /// coroutines too, which may have run since.
     pub wait_since_ns: Option<NonZeroU64>,
     /// A time, ns by `nanotime`, at which it was certainly blocked already.
+    #[serde(skip)]
     pub blocked_before_ns: Option<NonZeroU64>,
     /// `g.trackingSeq`: how often it has stopped running, modulo 256. While it stays the same, the
     /// goroutine has not run. `None` where that proves nothing: while it can run, as a coroutine, when

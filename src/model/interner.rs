@@ -63,6 +63,11 @@ impl<T> Interner<T> {
         self.bytes
     }
 
+    /// The values after the first `known`, in the order of their numbers.
+    pub(super) fn after(&self, known: usize) -> impl Iterator<Item = &T> {
+        (known..self.len).filter_map(|at| self.chunks.get(at / CHUNK)?.get(at % CHUNK))
+    }
+
     pub(super) fn get(&self, number: Number) -> Option<&T> {
         value(&self.chunks, number)
     }

@@ -31,6 +31,7 @@ pub use pool::{
     Ancestor, AncestorFrame, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId,
     Language, PoolId, Stack, StackFrame, StackId, StrId, SymbolPool,
 };
+pub(crate) use pool::{PoolEntry, PoolLen};
 pub use profile::{
     AllocationProfile, AllocationSite, ContentionKind, ContentionProfile, ContentionSite, ProfileReading, ProfileStack,
 };
@@ -51,6 +52,8 @@ pub use watched::WatchedWaits;
 pub use crate::process::{Descriptor, Descriptors, Resources, SystemCall};
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::addr::{Addr, Arch};
 
@@ -155,7 +158,7 @@ impl Snapshot {
 }
 
 /// A goroutine's id, Go's `goid`; the runtime never uses 0 for a live one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Goid(pub u64);
 
 /// Address of a runtime object that names it for as long as the process lives (g, m, p).

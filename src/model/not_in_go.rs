@@ -3,13 +3,15 @@
 //! The runtime's metrics call them "not in Go". The numbers of system calls are those of the program's
 //! architecture ([`crate::process::syscall_names`]); descriptors are in [`super::Snapshot::descriptors`].
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Addr, Arch};
 use crate::process::SystemCall;
 
 use super::ForeignFrame;
 
 /// What the thread of such a goroutine did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activity {
     /// It was blocked in this system call; in a program that was stopped, it may have just finished it.
     In(SystemCall),
@@ -50,7 +52,7 @@ impl Activity {
 }
 
 /// A goroutine in a system call or in C.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {
     /// Address of its `runtime.g`.
     pub goroutine: Addr,

@@ -1,7 +1,12 @@
 //! Interned names, places, stacks and labels.
 
+mod entries;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::entries::{PoolEntry, PoolLen};
 use super::Goid;
 use super::interner::{Interner, Number, Owns};
 use crate::addr::Addr;
@@ -18,31 +23,31 @@ impl PoolId {
 }
 
 /// A string in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StrId(Number);
 
 /// A place in code in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FrameId(Number);
 
 /// A stack in the pool; equal ids mean identical stacks, frame by frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StackId(Number);
 
 /// A set of labels in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LabelsId(Number);
 
 /// A chain of ancestors in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AncestorsId(Number);
 
 /// A C stack in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ForeignStackId(Number);
 
 /// What a frame was compiled from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Language {
     /// Go, or Go assembly: known through pclntab.
     Go,
@@ -51,7 +56,7 @@ pub enum Language {
 }
 
 /// A place in code: one logical frame, either a function or a call inlined into it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// Full name as the runtime has it (`pkg.(*T).Method`, `pkg.F[...]`, `pkg.f.func1`).
     pub function: StrId,
@@ -72,7 +77,7 @@ pub struct Frame {
 }
 
 /// A frame's place in a stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StackFrame {
     /// What.
     pub frame: FrameId,
@@ -86,14 +91,14 @@ pub struct StackFrame {
 }
 
 /// A stack, innermost frame first.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stack {
     /// Its frames, innermost first.
     pub frames: Vec<StackFrame>,
 }
 
 /// A frame below a call out of Go, in code that Go's own tables do not know (C, mostly).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ForeignFrame {
     /// Name as the symbol table has it; `None` where it has none for this address.
     pub function: Option<StrId>,
@@ -107,7 +112,7 @@ pub struct ForeignFrame {
 }
 
 /// C frames of a goroutine that called out of Go, innermost first. Its Go stack follows the last one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ForeignStack {
     /// Its frames, innermost first.
     pub frames: Vec<ForeignFrame>,
@@ -118,7 +123,7 @@ pub struct ForeignStack {
 }
 
 /// One pprof label.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Label {
     /// Key.
     pub key: StrId,
@@ -127,7 +132,7 @@ pub struct Label {
 }
 
 /// A frame of an ancestor as tracebacks print it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AncestorFrame {
     /// The innermost function inlined there, with the line of the return address itself, which may be the one
     /// after the call's.
@@ -137,7 +142,7 @@ pub struct AncestorFrame {
 }
 
 /// One ancestor (`GODEBUG=tracebackancestors=N`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ancestor {
     /// Its id.
     pub id: Goid,

@@ -1,12 +1,14 @@
 //! Scheduler, Ps, Ms, heap and garbage collector. Names follow `runtime.MemStats` and
 //! `runtime.schedt`, so that their documentation applies.
 
+use serde::{Deserialize, Serialize};
+
 use super::Goid;
 use crate::addr::Addr;
 
 /// `runtime.sched` and what is counted over the Ps. `None` where this version of Go does not keep
 /// the number or it could not be found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduler {
     /// Ms in existence (`mnext - nmfreed`).
     pub threads: Option<u64>,
@@ -36,7 +38,7 @@ pub struct Scheduler {
 }
 
 /// `p.status` (runtime2.go; 1.19 to 1.27).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PStatus {
     /// Not in use.
     Idle,
@@ -68,7 +70,7 @@ impl PStatus {
 }
 
 /// A P.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Processor {
     /// `p.id`.
     pub id: i32,
@@ -93,7 +95,7 @@ pub struct Processor {
 }
 
 /// An M.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thread {
     /// `m.id`.
     pub id: i64,
@@ -120,7 +122,7 @@ pub struct Thread {
 }
 
 /// Heap and memory as `runtime.ReadMemStats` would report them; all in bytes but for the counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapStats {
     /// Bytes of live and not yet swept objects.
     pub heap_alloc: u64,
@@ -163,7 +165,7 @@ pub struct HeapStats {
 }
 
 /// One stop of the world for garbage collection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// How long, ns.
     pub duration_ns: u64,
@@ -172,7 +174,7 @@ pub struct Pause {
 }
 
 /// What the collector does right now (`runtime.gcphase`, mgc.go).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GcPhase {
     /// No cycle runs (it may be sweeping).
     Off,
@@ -198,7 +200,7 @@ impl GcPhase {
 }
 
 /// The garbage collector.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GcStats {
     /// Cycles completed.
     pub cycles: u32,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::Addr;
 use crate::process::Resources;
 
 /// The module that a program was built from (`runtime/debug.BuildInfo.Main`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleInfo {
     /// Path of the main package.
     pub package: Option<String>,
@@ -25,7 +27,7 @@ pub struct ModuleInfo {
 }
 
 /// Where a program's code is mapped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextMapping {
     /// Path of the file that holds it: the executable, or the library that the Go program is.
     pub file: String,
@@ -79,7 +81,7 @@ pub struct TargetInfo {
 }
 
 /// Where a fact came from, in words: "code of runtime.allgadd, 19 of 19 votes".
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Name of the fact (`runtime.allgs`).
     pub name: String,
@@ -90,7 +92,7 @@ pub struct Provenance {
 }
 
 /// How consistent a snapshot of a running target is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consistency {
     /// Goroutines read and validated.
     pub validated: u64,
@@ -103,7 +105,7 @@ pub struct Consistency {
 }
 
 /// A freeze that was requested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreezeInfo {
     /// Whether all threads were stopped together, or only those that ran goroutines, one by one.
     pub whole_program: bool,

@@ -1,7 +1,9 @@
 //! Warnings about a snapshot, with stable codes that scripts can rely on.
 
+use serde::{Deserialize, Serialize};
+
 /// A stable code. Codes are added, never renamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum WarningCode {
     /// `process_vm_readv` was refused and `/proc/PID/mem` is used.
@@ -105,7 +107,7 @@ impl WarningCode {
 }
 
 /// A warning; equal ones are counted, not repeated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// Its code.
     pub code: WarningCode,
@@ -116,7 +118,7 @@ pub struct Warning {
 }
 
 /// Warnings, in the order of their first occurrence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warnings(Vec<Warning>);
 
 /// Number of distinct messages kept per code.

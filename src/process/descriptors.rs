@@ -56,6 +56,12 @@ impl Descriptors {
         Self { found: BTreeMap::new(), unknown: Some(reason.into()) }
     }
 
+    /// These, and why others are unknown, as a clause.
+    #[must_use]
+    pub(crate) fn of_known(found: BTreeMap<i32, Descriptor>, unknown: Option<String>) -> Self {
+        Self { found, unknown }
+    }
+
     /// Descriptor `fd`; `None` when it is unknown or was not asked for.
     #[must_use]
     pub fn get(&self, fd: i32) -> Option<&Descriptor> {

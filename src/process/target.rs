@@ -32,6 +32,9 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [Self::ProcessVmReadv, Self::ProcMem, Self::Core, Self::Capture, Self::Fake];
+
     /// Stable name, for people and scripts.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -40,6 +40,9 @@ pub enum GoVersionSource {
 }
 
 impl GoVersionSource {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::BuildInfo, Self::BuildVersion, Self::Inferred];
+
     /// A few words for people.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossterm::event::KeyEvent;
 
 use super::leaks::LeaksFound;
+use super::play::{Extent, Seek};
 use super::tab::Tab;
 use super::view::Selection;
 use crate::analysis::series::Observed;
@@ -24,8 +25,10 @@ pub struct Settings {
     pub iterations: Option<u64>,
     /// Whether a successor of a target that has ended is looked for.
     pub wait: bool,
-    /// Whether it is a recording: one sample, with which nothing can be compared.
+    /// Whether it is a file with one snapshot, with which nothing can be compared.
     pub recorded: bool,
+    /// How far the recording goes whose samples are played; `None` for anything else.
+    pub playing: Option<Extent>,
     /// The tab to start with.
     pub tab: Tab,
 }
@@ -60,6 +63,8 @@ pub enum Event {
 pub enum Effect {
     /// Read the target.
     Read,
+    /// Go to another moment of the recording with the next reading.
+    Seek(Seek),
     /// Write the program to a file: as it is now where it is live and the view follows it, or else what
     /// is shown.
     Save {

@@ -17,6 +17,18 @@ pub(crate) enum Action {
     Back,
     /// Pause the view, or resume it.
     Pause,
+    /// One sample back in a recording.
+    StepBack,
+    /// One sample on.
+    StepOn,
+    /// One minute back.
+    MinuteBack,
+    /// One minute on.
+    MinuteOn,
+    /// To the first sample.
+    FirstSample,
+    /// To the last one.
+    LastSample,
     /// Read now.
     Refresh,
     /// Look for leaks now.
@@ -175,6 +187,12 @@ pub(crate) const BINDINGS: &[Binding<Action>] = &[
     bind(&[c('I')], Action::Invert, "reverse the order", ""),
     bind(&[c(' '), c('s')], Action::Pause, "pause or resume", "pause"),
     bind(&[c('r')], Action::Refresh, "read now", ""),
+    bind(&[c('[')], Action::StepBack, "in a recording: one sample back", "back"),
+    bind(&[c(']')], Action::StepOn, "in a recording: one sample on", "on"),
+    bind(&[c('{')], Action::MinuteBack, "in a recording: one minute back", "minute back"),
+    bind(&[c('}')], Action::MinuteOn, "in a recording: one minute on", ""),
+    bind(&[c('(')], Action::FirstSample, "in a recording: to its beginning", ""),
+    bind(&[c(')')], Action::LastSample, "in a recording: to its end", ""),
     bind(&[c('L')], Action::FindLeaks, "find leaks: reads the heap once", ""),
     bind(&[c('+'), c('=')], Action::Slower, "a longer interval", ""),
     bind(&[c('-')], Action::Faster, "a shorter interval", ""),
@@ -228,6 +246,13 @@ pub(crate) fn action<A: Copy>(table: &[Binding<A>], event: &KeyEvent) -> Option<
 pub(crate) fn needs_change(action: Action) -> bool {
     use Action::{Faster, Mark, Pause, Refresh, Slower, Unmark};
     matches!(action, Mark | Unmark | Pause | Refresh | Slower | Faster)
+}
+
+/// Whether an action only makes sense in a recording of many samples.
+#[must_use]
+pub(crate) fn needs_recording(action: Action) -> bool {
+    use Action::{FirstSample, LastSample, MinuteBack, MinuteOn, StepBack, StepOn};
+    matches!(action, StepBack | StepOn | MinuteBack | MinuteOn | FirstSample | LastSample)
 }
 
 /// Names of the keys of a binding: `↑ k`.

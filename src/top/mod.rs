@@ -13,6 +13,7 @@ pub(crate) mod layout;
 pub mod leaks;
 pub mod order;
 pub(crate) mod piece;
+pub mod play;
 pub(crate) mod prompt;
 pub(crate) mod run;
 pub mod state;

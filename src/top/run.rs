@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::draw::Theme;
 use super::event::{Effect, Event, Leave, Settings};
 use super::leaks::LeaksFound;
+use super::play::Playhead;
 use super::state::State;
 use super::terminal::{Listeners, Screen};
 use crate::analysis::series::Observed;
@@ -44,7 +45,7 @@ impl From<io::Error> for Message {
     }
 }
 
-/// Shows what `sampler` reads on the terminal until it is left.
+/// Shows what `sampler` reads on the terminal until it is left; where in a recording it reads is up to `playhead`.
 ///
 /// # Errors
 /// Those of the terminal, which is given back in any case.
@@ -53,6 +54,7 @@ pub(crate) fn run(
     settings: Settings,
     theme: Theme,
     (save, find_leaks): (Save, FindLeaks),
+    playhead: Playhead,
 ) -> io::Result<Leave> {
     let (sender, messages) = channel::<Message>();
     let reports = sender.clone();
@@ -64,7 +66,7 @@ pub(crate) fn run(
     let listeners = Listeners::start(sender.clone())?;
     let (width, height) = screen.size()?;
     let state = State::new(settings, width, height);
-    let mut app = App { state, theme, monitor, sender, save, find_leaks, started: Instant::now() };
+    let mut app = App { state, theme, monitor, sender, save, find_leaks, playhead, started: Instant::now() };
     let outcome = app.run(&mut screen, &messages);
     drop(listeners);
     drop(screen);
@@ -78,6 +80,7 @@ struct App {
     sender: Sender<Message>,
     save: Save,
     find_leaks: FindLeaks,
+    playhead: Playhead,
     started: Instant,
 }
 
@@ -120,6 +123,7 @@ impl App {
         for effect in self.state.apply(self.started.elapsed(), event) {
             match effect {
                 Effect::Read => self.monitor.read(),
+                Effect::Seek(seek) => self.playhead.seek(seek),
                 Effect::Redraw => screen.clear()?,
                 Effect::Suspend => {
                     screen.suspend()?;

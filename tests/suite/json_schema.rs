@@ -629,6 +629,7 @@ fn refreshes_have_exactly_these_keys() {
         iterations: None,
         wait: false,
         recorded: false,
+        playing: None,
         tab: Tab::Groups,
     };
     // Of one session, so that ids mean the same in all of them.

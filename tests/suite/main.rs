@@ -38,6 +38,7 @@ mod json_reports;
 mod json_schema;
 mod leaks;
 mod recorded;
+mod recordings;
 mod run;
 mod targets;
 mod top;

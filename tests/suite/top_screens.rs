@@ -19,6 +19,7 @@ use gospy::top::draw::{Theme, draw};
 use gospy::top::event::{Event, Settings};
 use gospy::top::leaks::LeaksFound;
 use gospy::top::order::{GroupSort, Order};
+use gospy::top::play::Extent;
 use gospy::top::state::State;
 use gospy::top::tab::Tab;
 use gospy::top::view::Selection;
@@ -46,6 +47,7 @@ fn settings() -> Settings {
         iterations: None,
         wait: false,
         recorded: false,
+        playing: None,
         tab: Tab::Groups,
     }
 }
@@ -349,6 +351,16 @@ fn a_recording() {
     let recorded = |size| Screen::new(Settings { recorded: true, ..settings() }, size).take(shop(0));
     check("recorded", recorded);
     check("recorded-states", |size| recorded(size).keys("3"));
+}
+
+#[test]
+fn a_recording_is_played() {
+    let now = shop(0).monotonic_ns;
+    let playing = Some(Extent { first_ns: now - 90_000_000_000, last_ns: now + 3_510_000_000_000 });
+    let screen = |size| Screen::new(Settings { playing, ..settings() }, size).take(shop(0));
+    check("playing", screen);
+    check("playing-paused", |size| screen(size).keys(" "));
+    check("playing-ended", |size| screen(size).event(Event::SourceEnd(SourceEnd::Finished)));
 }
 
 #[test]

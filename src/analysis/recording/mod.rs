@@ -52,6 +52,7 @@ pub struct Doing {
     /// Their state.
     pub status: Status,
     reason: Option<u32>,
+    part: Option<u32>,
     /// The program's own labels.
     pub labels: Option<LabelsId>,
     /// Whether they are the runtime's own.
@@ -98,12 +99,18 @@ pub struct RecordingStats {
     pub torn: u64,
 }
 
+/// Most names of parts that are kept.
+const MAX_PARTS: usize = 50_000;
+/// The name of all others.
+const OTHER_PARTS: &str = "others";
+
 /// Samples of one program, added up.
 #[derive(Debug, Default)]
 pub struct Recording {
     pools: FxHashMap<PoolId, SymbolPool>,
     times: IndexMap<Doing, Times, FxBuildHasher>,
     reasons: IndexMap<String, (), FxBuildHasher>,
+    parts: IndexMap<String, (), FxBuildHasher>,
     idle: Vec<IdleSoFar>,
     first_ns: u64,
     /// What a goroutine has spent that was there from the first sample on.
@@ -115,7 +122,17 @@ pub struct Recording {
 
 impl Recording {
     /// Adds a sample: those of its goroutines that `selected` says.
-    pub fn add(&mut self, observed: &Observed, mut selected: impl FnMut(&Goroutine) -> bool) {
+    pub fn add(&mut self, observed: &Observed, selected: impl FnMut(&Goroutine) -> bool) {
+        self.add_apart(observed, selected, |_, _| None);
+    }
+
+    /// The same, with goroutines apart from each other for which `part` has different names.
+    pub fn add_apart(
+        &mut self,
+        observed: &Observed,
+        mut selected: impl FnMut(&Goroutine) -> bool,
+        mut part: impl FnMut(&Index<'_>, &Goroutine) -> Option<String>,
+    ) {
         let snapshot = observed.snapshot();
         let now = snapshot.monotonic_ns;
         if self.stats.samples == 0 {
@@ -135,7 +152,8 @@ impl Recording {
             if goroutine.status.is_dead() || !selected(goroutine) {
                 continue;
             }
-            let doing = self.doing(&index, goroutine);
+            let part = part(&index, goroutine).map(|name| self.part_number(name));
+            let doing = self.doing(&index, goroutine, part);
             *counts.entry(doing).or_default() += 1;
             self.stats.seen = self.stats.seen.saturating_add(1);
             if let StackState::NotShown(NotShown::Moving | NotShown::Unreadable) = goroutine.stack {
@@ -213,7 +231,16 @@ impl Recording {
         });
     }
 
-    fn doing(&mut self, index: &Index<'_>, goroutine: &Goroutine) -> u32 {
+    /// The number of a part; all share the last one once there are too many.
+    fn part_number(&mut self, name: String) -> u32 {
+        match self.parts.get_index_of(&name) {
+            Some(known) => number(known),
+            None if self.parts.len() < MAX_PARTS => number(self.parts.insert_full(name, ()).0),
+            None => number(self.parts.insert_full(OTHER_PARTS.to_owned(), ()).0),
+        }
+    }
+
+    fn doing(&mut self, index: &Index<'_>, goroutine: &Goroutine, part: Option<u32>) -> u32 {
         let snapshot = index.snapshot();
         let reason = index.reason(goroutine).map(|reason| match self.reasons.get_index_of(reason) {
             Some(known) => number(known),
@@ -225,6 +252,7 @@ impl Recording {
             start: goroutine.stack.known().is_none().then_some(goroutine.start).flatten(),
             status: goroutine.status,
             reason,
+            part,
             labels: goroutine.labels.filter(|&id| !snapshot.symbols.labels(id).is_empty()),
             system: goroutine.system,
         };
@@ -257,6 +285,13 @@ impl Recording {
     pub fn reason(&self, doing: &Doing) -> Option<&str> {
         let (reason, ()) = self.reasons.get_index(doing.reason? as usize)?;
         Some(reason)
+    }
+
+    /// What they have in common that [`Recording::add_apart`] was given.
+    #[must_use]
+    pub fn part(&self, doing: &Doing) -> Option<&str> {
+        let (part, ()) = self.parts.get_index(doing.part? as usize)?;
+        Some(part)
     }
 
     /// What was done, for how long, in the order in which it was first seen; that of idle goroutines only

@@ -1,11 +1,13 @@
 //! What the kernel says of a descriptor, as strings: what a document has of it, and what is made of that again.
 
+use serde::{Deserialize, Serialize};
+
 use crate::process::descriptor::{
     Descriptor, FileKind, OpenFile, Pipe, Protocol, Socket, SocketName, SocketState, UnixKind,
 };
 
 /// What the kernel knows of a descriptor, where that was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DescriptorDetails {
     /// What it is: `TCP`, `unix`, `pipe` and such.
     pub what: String,

@@ -12,6 +12,8 @@ mod words;
 
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::descriptor::DescriptorDetails;
 pub use self::object::{
     Channel, ChannelTimer, HolderEvidence, LikelyHolder, MutexState, ObjectState, RwMutexState, WaitObject,
@@ -38,7 +40,7 @@ impl WaitId {
 }
 
 /// Number of a [`WaitObject`] in its snapshot's [`Waits`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WaitObjectId(NonZeroU32);
 
 impl WaitObjectId {
@@ -56,7 +58,7 @@ impl WaitObjectId {
 }
 
 /// One case of a `select` statement, or its place in a channel's queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SelectCase {
     /// The channel.
     pub channel: WaitObjectId,
@@ -65,7 +67,7 @@ pub struct SelectCase {
 }
 
 /// What one goroutine waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Wait {
     /// One channel.
     Channel {

@@ -1,11 +1,13 @@
 //! What is waited on: channels, locks and descriptors, with their state and with who probably holds them.
 
+use serde::{Deserialize, Serialize};
+
 use super::{DescriptorDetails, TimerSource, WaitKind};
 use crate::addr::Addr;
 use crate::model::{Goid, StrId};
 
 /// The state of a `sync.Mutex` (internal/sync/mutex.go, sync/mutex.go).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MutexState {
     /// Whether it is locked.
     pub locked: bool,
@@ -16,7 +18,7 @@ pub struct MutexState {
 }
 
 /// The state of a `sync.RWMutex` (sync/rwmutex.go).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RwMutexState {
     /// The mutex that writers take first.
     pub writers: MutexState,
@@ -29,7 +31,7 @@ pub struct RwMutexState {
 }
 
 /// A timer that sends to a channel, or closes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChannelTimer {
     /// When it is due, ns by `nanotime`.
     pub deadline_ns: u64,
@@ -40,7 +42,7 @@ pub struct ChannelTimer {
 }
 
 /// A channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
     /// Elements in its buffer.
     pub length: u64,
@@ -59,7 +61,7 @@ pub struct Channel {
 }
 
 /// What is known of an object, by what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObjectState {
     /// A channel.
     Channel(Channel),
@@ -96,7 +98,7 @@ pub enum ObjectState {
 }
 
 /// What speaks for a holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum HolderEvidence {
     /// The lock's exact address is in a frame of its stack that is not the runtime's, and it does not wait for
@@ -110,7 +112,7 @@ pub enum HolderEvidence {
 }
 
 /// A goroutine that probably holds a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LikelyHolder {
     /// Its id.
     pub goroutine: Goid,
@@ -119,7 +121,7 @@ pub struct LikelyHolder {
 }
 
 /// What goroutines wait on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitObject {
     /// Its address: that of the channel, of the `sync` type, of the semaphore's word, or of the runtime's
     /// `pollDesc`.

@@ -1,7 +1,9 @@
 //! The words for waits: kinds, directions, operations, and why something is not known.
 
+use serde::{Deserialize, Serialize};
+
 /// What a goroutine waits for, in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum WaitKind {
     /// An operation on one channel.
@@ -76,7 +78,7 @@ impl WaitKind {
 }
 
 /// Which way data are to go, seen from the goroutine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// To a channel, or to a descriptor.
     Send,
@@ -96,7 +98,7 @@ impl Direction {
 }
 
 /// What is waited for at a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LockOperation {
     /// `Lock` of a mutex, or of an `RWMutex` that another writer has or waits for.
     Lock,
@@ -128,7 +130,7 @@ impl LockOperation {
 }
 
 /// Why it is not known what a goroutine waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum WaitUnknown {
     /// The goroutine went on, or the object changed, while it was read.
@@ -165,7 +167,7 @@ impl WaitUnknown {
 }
 
 /// Whose timer it is that wakes the receivers of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TimerSource {
     /// `time.After`, `time.NewTimer`, `time.NewTicker`.
     Time,

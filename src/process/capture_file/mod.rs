@@ -43,7 +43,7 @@ const MAX_DESCRIPTION: usize = 1 << 20;
 const BLOCK_HEADER: usize = 16;
 
 /// CRC-32 of all parts together.
-pub(super) fn crc(parts: &[&[u8]]) -> u32 {
+pub(crate) fn crc(parts: &[&[u8]]) -> u32 {
     let mut crc = flate2::Crc::new();
     parts.iter().for_each(|part| crc.update(part));
     crc.sum()

@@ -119,6 +119,12 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// A verdict on one line: the rule as it is typed, and what was found.
+#[must_use]
+pub fn summary(verdict: &Verdict) -> String {
+    format!("{}: {}", super::clean::clean(&typed(&verdict.rule)), outcome(verdict))
+}
+
 /// The rule as it is typed: `--max-goroutines 500`; steady growth has no option of its own.
 fn typed(rule: &Rule) -> String {
     let option = |value: String| format!("--{} {value}", rule.name());

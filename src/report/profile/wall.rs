@@ -8,10 +8,11 @@ use crate::analysis::recording::Recording;
 use crate::model::{StackState, SymbolPool, TargetInfo};
 
 /// Writes the profile of a recording, that of idle goroutines only `with_idle`, and gives how many samples it has.
+/// Where goroutines were added up by more than their stacks, `part` is the name of the label for that.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(out: &mut dyn Write, recording: &Recording, with_idle: bool) -> io::Result<u64> {
+pub fn write(out: &mut dyn Write, recording: &Recording, with_idle: bool, part: Option<&str>) -> io::Result<u64> {
     let stats = recording.stats();
     let nothing = TargetInfo::default();
     let target = recording.target().unwrap_or(&nothing);
@@ -42,6 +43,12 @@ pub fn write(out: &mut dyn Write, recording: &Recording, with_idle: bool) -> io:
         builder.text_label(&mut sample, "state", doing.status.name());
         if let Some(reason) = recording.reason(doing) {
             builder.text_label(&mut sample, "wait_reason", reason);
+        }
+        if let Some((label, part)) = part.zip(recording.part(doing)) {
+            match part.strip_prefix("goroutine ").and_then(|id| id.parse().ok()) {
+                Some(id) => builder.number_label(&mut sample, label, id, "id"),
+                None => builder.text_label(&mut sample, label, part),
+            }
         }
         for label in doing.labels.map_or(&[][..], |id| symbols.labels(id)) {
             builder.text_label(&mut sample, symbols.str(label.key), symbols.str(label.value));

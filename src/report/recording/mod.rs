@@ -5,6 +5,9 @@ mod page;
 mod speedscope;
 #[cfg(test)]
 mod tests;
+mod timeline;
+
+pub use timeline::write as write_timeline;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,8 +16,10 @@ use super::clean::clean;
 use super::frames::{Frames, why};
 use super::profile;
 use super::units::{count, duration};
-use crate::analysis::recording::{Doing, Recording, Spent};
-use crate::model::{StackState, Status};
+use super::waits::brief;
+use crate::analysis::Index;
+use crate::analysis::recording::{Doing, Recording, RecordingStats, Spent};
+use crate::model::{Goroutine, StackState, Status};
 
 /// What comes first in a stack, above its own frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +31,31 @@ pub enum Root {
     State,
     /// The value of one of the program's labels.
     Label(String),
+    /// What is waited on: [`Root::part`].
+    Object,
+    /// The goroutine: [`Root::part`].
+    Goroutine,
+}
+
+impl Root {
+    /// The name of the label that says so in a profile.
+    fn label(&self) -> Option<&'static str> {
+        match self {
+            Self::Stack | Self::State | Self::Label(_) => None,
+            Self::Object => Some("object"),
+            Self::Goroutine => Some("goroutine"),
+        }
+    }
+
+    /// What goroutines have in common that are added up together, where more than their stacks counts.
+    #[must_use]
+    pub fn part(&self, index: &Index<'_>, goroutine: &Goroutine) -> Option<String> {
+        match self {
+            Self::Stack | Self::State | Self::Label(_) => None,
+            Self::Object => Some(brief::common(index.snapshot(), index.on(goroutine), goroutine)),
+            Self::Goroutine => Some(format!("goroutine {}", goroutine.id.0)),
+        }
+    }
 }
 
 /// What is shown of a recording.
@@ -69,7 +99,7 @@ pub fn write(out: &mut dyn Write, recording: &Recording, options: &RecordingOpti
             Ok(())
         }
         Format::Speedscope => speedscope::write(out, recording, options),
-        Format::Pprof => profile::wall::write(out, recording, options.idle).map(drop),
+        Format::Pprof => profile::wall::write(out, recording, options.idle, options.root.label()).map(drop),
         Format::Svg => {
             let lines = lines(recording, options, |_| true);
             flame_graph::write(out, &title(recording, options), &facts(recording, options), lines)
@@ -131,6 +161,7 @@ fn root(recording: &Recording, options: &RecordingOptions, doing: &Doing) -> Opt
             let value = doing.labels.and_then(|labels| symbols.label(labels, key));
             value.map_or_else(|| format!("[no {key}]"), |value| symbols.str(value).to_owned())
         }
+        Root::Object | Root::Goroutine => recording.part(doing).unwrap_or_default().to_owned(),
     };
     Some(clean(&text).replace(';', ":"))
 }
@@ -154,10 +185,9 @@ fn total(recording: &Recording, options: &RecordingOptions) -> Spent {
     })
 }
 
-/// How the recording went, in one line.
+/// How many samples there were, and how many stacks are missing in them.
 #[must_use]
-pub fn facts(recording: &Recording, options: &RecordingOptions) -> String {
-    let stats = recording.stats();
+pub fn pace(stats: &RecordingStats) -> String {
     let seconds = std::time::Duration::from_nanos(stats.duration_ns).as_secs_f64();
     let intervals = u32::try_from(stats.samples.saturating_sub(1)).map_or(0.0, f64::from);
     let mut text = format!("{} samples in {}", count(stats.samples), duration(stats.duration_ns));
@@ -167,6 +197,13 @@ pub fn facts(recording: &Recording, options: &RecordingOptions) -> String {
     if stats.torn > 0 {
         text.push_str(&format!(", {} of {} stacks changed while they were read", count(stats.torn), count(stats.seen)));
     }
+    text
+}
+
+/// How the recording went, in one line.
+#[must_use]
+pub fn facts(recording: &Recording, options: &RecordingOptions) -> String {
+    let mut text = pace(&recording.stats());
     let idle = recording.idle();
     if !options.idle && idle.samples > 0 {
         text.push_str(&format!(", {} of idle goroutines left out", duration(idle.ns)));

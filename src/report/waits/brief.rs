@@ -117,6 +117,24 @@ pub(crate) fn on(snapshot: &Snapshot, on: On, example: &Goroutine, count: u64, r
     }
 }
 
+/// The same in as few words as hold for all that have it in common, whatever comes and goes among them.
+pub(crate) fn common(snapshot: &Snapshot, wanted: On, example: &Goroutine) -> String {
+    let alike = |kind| match kind {
+        WaitKind::Network => "connections",
+        WaitKind::File => "files",
+        _ => "channels",
+    };
+    let peer = || {
+        let objects = snapshot.waiting_on(example).into_iter().flat_map(|wait| snapshot.waits.objects_of(wait));
+        objects.into_iter().find_map(|(_, object)| peer(object)).unwrap_or_default()
+    };
+    match wanted {
+        On::Peer(_) => format!("connections {}", peer()),
+        On::Alike(kind, _) => alike(kind).to_owned(),
+        wanted => on(snapshot, wanted, example, 1, usize::MAX).into_iter().next().unwrap_or_default(),
+    }
+}
+
 /// The text of a cell: a state, and what is waited on as far as there will be room for it.
 pub(crate) fn cell(state: &str, parts: &[String]) -> String {
     if parts.is_empty() {

@@ -8,7 +8,7 @@ use super::Theme;
 use super::text::{cut, line, part, parts, width};
 use crate::report::clean::clean;
 use crate::report::units::duration;
-use crate::top::keys::{Action, BINDINGS, Binding, PROMPT_BINDINGS, needs_change};
+use crate::top::keys::{Action, BINDINGS, Binding, PROMPT_BINDINGS, needs_change, needs_recording};
 use crate::top::piece::{Piece, Tone, piece};
 use crate::top::prompt::Prompt;
 use crate::top::state::{Link, State};
@@ -32,9 +32,9 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme)
             buffer.set_style(last, theme.banner(tone));
         }
         None => {
-            let recorded = state.settings().recorded;
-            let shown: Vec<&Binding<Action>> =
-                BINDINGS.iter().filter(|binding| !(recorded && needs_change(binding.action))).collect();
+            let (recorded, playing) = (state.settings().recorded, state.settings().playing.is_some());
+            let can = |action| !(recorded && needs_change(action)) && (playing || !needs_recording(action));
+            let shown: Vec<&Binding<Action>> = BINDINGS.iter().filter(|binding| can(binding.action)).collect();
             line(&hints(&shown, room), room, theme).render(last, buffer);
         }
     }
@@ -51,9 +51,15 @@ fn banner(state: &State) -> Option<(Tone, String)> {
             let next = if state.settings().wait { "waiting for it to restart" } else { "showing the last snapshot" };
             return Some((Tone::Bad, format!("ENDED  {text}; {next} · q quits")));
         }
+        Link::Finished if state.settings().playing.is_some() => {
+            return Some((Tone::Head, "the recording ends here · [ goes back · ( begins again · q quits".to_owned()));
+        }
         Link::Finished => return Some((Tone::Head, "a recording: nothing changes any more · q quits".to_owned())),
         Link::Failing(text) => return Some((Tone::Bad, format!("not read, trying again: {text}"))),
         Link::Live => {}
+    }
+    if state.is_paused() && state.settings().playing.is_some() {
+        return Some((Tone::Attention, "PAUSED · space plays · [ ] a sample · { } a minute · ( ) the ends".to_owned()));
     }
     if state.is_paused() {
         return Some((Tone::Attention, "PAUSED · space resumes · r refreshes".to_owned()));

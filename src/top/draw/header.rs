@@ -74,7 +74,12 @@ fn program(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
     let name = target.exe.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("?");
     let interval = if state.settings().recorded {
         let time = crate::report::json::time(snapshot.captured_at_unix_ns);
-        format!("recorded {}", time.split_once('.').map_or_else(|| time.clone(), |(seconds, _)| format!("{seconds}Z")))
+        format!("recorded {}", to_the_second(&time))
+    } else if let Some(extent) = state.settings().playing {
+        let time = crate::report::json::time(snapshot.captured_at_unix_ns);
+        let at = snapshot.monotonic_ns.saturating_sub(extent.first_ns);
+        let all = extent.last_ns.saturating_sub(extent.first_ns);
+        format!("{} · +{} of {}", to_the_second(&time), duration(at), duration(all))
     } else {
         interval_text(state)
     };
@@ -97,6 +102,11 @@ fn program(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
         left.push(piece(Tone::Dim, interval));
     }
     left
+}
+
+/// A time without what is less than a second.
+fn to_the_second(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// `every 1 s`, or what becomes of it below the limit of CPU.

@@ -9,9 +9,13 @@ use crate::top::event::{Effect, Leave};
 use crate::top::grouping::GROUPINGS;
 use crate::top::keys::{self, Action, BINDINGS};
 use crate::top::order::{GOROUTINE_SORTS, GROUP_SORTS, GroupSort, Order, neighbour};
+use crate::top::play::Seek;
 use crate::top::prompt::{Answer, Prompt};
 use crate::top::tab::Tab;
 use crate::top::waited::WAIT_SORTS;
+
+/// A minute, ns.
+const MINUTE_NS: i64 = 60_000_000_000;
 
 impl State {
     pub(super) fn key(&mut self, key: &KeyEvent, effects: &mut Vec<Effect>) {
@@ -55,6 +59,10 @@ impl State {
             self.tell("this is a recording: it does not change".to_owned());
             return;
         }
+        if self.settings.playing.is_none() && keys::needs_recording(action) {
+            self.tell("only a recording has other moments: gospy top --from FILE.gospyrec".to_owned());
+            return;
+        }
         match action {
             Action::Quit => effects.push(Effect::Leave(match &self.link {
                 Link::Ended(text) if self.refreshes == 0 => Leave::Ended(text.clone()),
@@ -73,6 +81,12 @@ impl State {
                 self.paused = !self.paused;
                 self.pacer.not_before(self.now);
             }
+            Action::StepBack => self.seek(Seek::Samples(-1), effects),
+            Action::StepOn => self.seek(Seek::Samples(1), effects),
+            Action::MinuteBack => self.seek(Seek::Time(-MINUTE_NS), effects),
+            Action::MinuteOn => self.seek(Seek::Time(MINUTE_NS), effects),
+            Action::FirstSample => self.seek(Seek::First, effects),
+            Action::LastSample => self.seek(Seek::Last, effects),
             Action::Refresh => {
                 if self.can_read() {
                     self.read(true, effects);

@@ -28,6 +28,7 @@ pub use rows::{Identity, Row, Section};
 use super::event::{Effect, Event, Leave, Settings};
 use super::layout::{Layout, PROMPT_LINES};
 use super::order::{GroupSort, Order};
+use super::play::Seek;
 use super::prompt::Prompt;
 use super::tab::Tab;
 use super::view::{Memory, View};
@@ -71,6 +72,10 @@ pub struct State {
     reading_since: Option<Duration>,
     /// Whether it is to be shown though paused.
     reading_forced: bool,
+    /// Where to go in a recording once the sample that goes on is there.
+    seek: Option<Seek>,
+    /// Whether the sample that goes on is not the one after the last.
+    jumps: bool,
     pacer: Pacer,
 }
 
@@ -104,6 +109,8 @@ impl State {
             restarts: 0,
             reading_since: None,
             reading_forced: false,
+            seek: None,
+            jumps: false,
         }
     }
 

@@ -6,6 +6,7 @@ use super::{LeakView, State};
 use crate::analysis::series::has_restarted;
 use crate::sampling::{Sample, SourceEnd};
 use crate::top::event::{Effect, Leave};
+use crate::top::play::Seek;
 use crate::top::tab::Tab;
 use crate::top::view::{Memory, View};
 
@@ -54,6 +55,25 @@ impl State {
         }
     }
 
+    /// Goes to another moment of a recording, and stays there.
+    pub(super) fn seek(&mut self, seek: Seek, effects: &mut Vec<Effect>) {
+        self.paused = true;
+        // It may have been at its end.
+        self.link = Link::Live;
+        self.seek = Some(self.seek.map_or(seek, |before| before.and(seek)));
+        self.seek_next(effects);
+    }
+
+    fn seek_next(&mut self, effects: &mut Vec<Effect>) {
+        if self.reading_since.is_none()
+            && let Some(seek) = self.seek.take()
+        {
+            self.jumps |= seek != Seek::Samples(1);
+            effects.push(Effect::Seek(seek));
+            self.read(true, effects);
+        }
+    }
+
     pub(super) fn snapshot(&mut self, sample: Sample, effects: &mut Vec<Effect>) {
         let Sample { observed, cost } = sample;
         if self.reading_since.take().is_none() {
@@ -73,8 +93,15 @@ impl State {
             self.forget();
         }
         let previous = previous.filter(|_| !restarted);
+        let jumped = std::mem::take(&mut self.jumps);
+        if jumped {
+            // What was added up and compared so far is of other moments.
+            self.memory = Memory::default();
+            self.leave_mark_order();
+        }
         let carried = previous.as_ref().and_then(|previous| self.carry(previous, &observed));
-        let view = View::next(observed, previous.as_ref(), &self.settings.selection, &mut self.memory);
+        let compared = previous.as_ref().filter(|_| !jumped);
+        let view = View::next(observed, compared, &self.settings.selection, &mut self.memory);
         self.has_findings |= !view.observed.findings().is_empty();
         self.view = Some(view);
         if let Some(carried) = carried {
@@ -89,11 +116,13 @@ impl State {
         if self.settings.iterations.is_some_and(|most| self.refreshes >= most) {
             effects.push(Effect::Leave(Leave::Done));
         }
+        self.seek_next(effects);
     }
 
     pub(super) fn source_end(&mut self, end: SourceEnd, effects: &mut Vec<Effect>) {
         self.reading_since = None;
         self.reading_forced = false;
+        self.jumps = false;
         self.link = match end {
             SourceEnd::Ended(text) => {
                 if self.refreshes == 0 && !self.settings.wait {
@@ -108,6 +137,7 @@ impl State {
                 Link::Failing(text)
             }
         };
+        self.seek_next(effects);
     }
 
     pub(super) fn returned(&mut self) {

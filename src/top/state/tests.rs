@@ -36,6 +36,7 @@ fn settings() -> Settings {
         iterations: None,
         wait: false,
         recorded: false,
+        playing: None,
         tab: Tab::Groups,
     }
 }

@@ -66,7 +66,6 @@ impl Restored {
 
     pub(super) fn target(&mut self, target: Target) {
         let module = target.module;
-        let sources = [GoVersionSource::BuildInfo, GoVersionSource::BuildVersion, GoVersionSource::Inferred];
         self.target = TargetInfo {
             pid: target.pid,
             exe: target.exe,
@@ -74,7 +73,7 @@ impl Restored {
             build_id: target.build_id,
             text: None,
             go_version: target.go_version,
-            go_version_source: known(&target.go_version_source, sources.map(GoVersionSource::name)),
+            go_version_source: known(&target.go_version_source, GoVersionSource::ALL.map(GoVersionSource::name)),
             arch: known(&target.arch, [Arch::Amd64, Arch::Arm64].map(Arch::name)),
             module: ModuleInfo {
                 package: module.package,
@@ -97,10 +96,9 @@ impl Restored {
     }
 
     pub(super) fn reading(&mut self, reading: Reading) {
-        let backends = [Backend::ProcessVmReadv, Backend::ProcMem, Backend::Core, Backend::Capture, Backend::Fake];
         let consistency = reading.consistency;
         self.reading = model::Reading {
-            backend: known(&reading.backend, backends.map(Backend::name)),
+            backend: known(&reading.backend, Backend::ALL.map(Backend::name)),
             duration_ns: reading.duration_ns,
             syscalls: reading.syscalls,
             bytes: reading.bytes,

@@ -221,3 +221,53 @@ fn renumbered(second: u64) -> Snapshot {
     snapshot.monotonic_ns = NOW_NS + second * 1_000_000_000;
     snapshot
 }
+
+#[test]
+fn a_recording_is_played_back_and_forth() {
+    use crate::top::play::{Extent, Seek};
+    let second = |second: u64| NOW_NS + second * 1_000_000_000;
+    let playing = Some(Extent { first_ns: second(0), last_ns: second(9) });
+    let mut script = Script::new(Settings { playing, ..settings() });
+    script.seconds(0..4);
+    assert!(script.state.memory().totals.recent(crate::top::view::Total::All, 9).count() == 4);
+    // A step holds it there.
+    script.press(KeyCode::Char('['));
+    assert!(
+        matches!(script.effects.as_slice(), [Effect::Seek(Seek::Samples(-1)), Effect::Read]),
+        "{:?}",
+        script.effects
+    );
+    assert!(script.state.is_paused());
+    // Steps that are asked for meanwhile are one step more.
+    script.press(KeyCode::Char('[')).press(KeyCode::Char('['));
+    assert!(script.effects.is_empty(), "{:?}", script.effects);
+    script.take(snapshot(2), Duration::from_millis(1));
+    assert!(
+        matches!(script.effects.as_slice(), [Effect::Seek(Seek::Samples(-2)), Effect::Read]),
+        "{:?}",
+        script.effects
+    );
+    script.take(snapshot(0), Duration::from_millis(1));
+    assert_eq!(script.state.view().unwrap().observed.snapshot().monotonic_ns, second(0));
+    // What was added up is of later moments.
+    assert_eq!(script.state.memory().totals.recent(crate::top::view::Total::All, 9).count(), 1);
+    assert!(!script.wants_reading());
+    script.press(KeyCode::Char('}'));
+    assert!(matches!(script.effects.as_slice(), [Effect::Seek(Seek::Time(60_000_000_000)), Effect::Read]));
+    // At its end it goes on nowhere, but back.
+    script.apply(Event::SourceEnd(SourceEnd::Finished));
+    script.press(KeyCode::Char('('));
+    assert!(matches!(script.effects.as_slice(), [Effect::Seek(Seek::First), Effect::Read]));
+    assert_eq!(script.state.link(), &Link::Live);
+    script.take(snapshot(0), Duration::from_millis(1));
+    script.press(KeyCode::Char(' '));
+    script.seconds(30..31);
+}
+
+#[test]
+fn what_is_not_recorded_has_no_other_moments() {
+    let mut script = Script::new(settings());
+    script.seconds(0..1);
+    script.press(KeyCode::Char('['));
+    assert!(script.effects.is_empty() && script.state.notice().is_some_and(|text| text.contains("only a recording")));
+}
