@@ -25,6 +25,7 @@ pub mod live;
 mod ps;
 mod record;
 mod record_args;
+mod record_cpu;
 mod rules;
 mod run;
 mod save;

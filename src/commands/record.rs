@@ -14,8 +14,10 @@ use super::record_args::RecordArgs;
 use super::selection::filter;
 use super::source::{Location, SourceFailure, Sources};
 use super::streams::Streams;
-use super::{Exit, Failure, Global};
+use super::{Exit, Failure, Global, record_cpu};
+use crate::analysis::Filter;
 use crate::analysis::recording::Recording;
+use crate::new_file::Goal;
 use crate::process::ErrorKind;
 use crate::report::recording::{self, Format, RecordingOptions};
 use crate::report::units::{counted, duration, percent};
@@ -39,6 +41,10 @@ pub(super) fn run(
     }
     let goal = if to_stdout { None } else { Some(report_file("--output", &arguments.output)?) };
     let mut source = sources.open(&wanted)?;
+    if arguments.cpu {
+        let plan = Plan { format, filter, goal, name: wanted.name() };
+        return record_cpu::run(arguments, plan, source.as_mut(), &wanted.location, global, streams);
+    }
     let options = arguments.target.options(false);
     let mut sampler = Sampler::new(Box::new(move || source.capture(&options)));
     let (interval, most_cpu) = arguments.pace();
@@ -123,6 +129,16 @@ pub(super) fn run(
     failed.map_or(Ok(Exit::Done), Err)
 }
 
+/// What was worked out before anything is sampled.
+pub(super) struct Plan {
+    pub(super) format: Format,
+    pub(super) filter: Option<Filter>,
+    /// `None` for stdout.
+    pub(super) goal: Option<Goal>,
+    /// How the program was typed.
+    pub(super) name: String,
+}
+
 /// Time passes between samples.
 const LEAST_SAMPLES: u64 = 2;
 /// How soon Ctrl-C is noticed.
@@ -153,7 +169,7 @@ fn format(arguments: &RecordArgs) -> Result<Format, Failure> {
 }
 
 /// Set by the first Ctrl-C or SIGTERM; the second one ends gospy as ever.
-fn interrupts() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn interrupts() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let again = signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupted));
@@ -164,7 +180,7 @@ fn interrupts() -> Result<Arc<AtomicBool>, Failure> {
     Ok(interrupted)
 }
 
-fn progress(streams: &Streams<'_>, global: &Global, duration_ns: u64) -> ProgressBar {
+pub(super) fn progress(streams: &Streams<'_>, global: &Global, duration_ns: u64) -> ProgressBar {
     if global.quiet || !streams.err_is_terminal {
         return ProgressBar::hidden();
     }
