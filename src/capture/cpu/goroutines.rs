@@ -6,17 +6,19 @@
 //! before and after a sample was that of the moment between. So the id of a goroutine that lives for less than two
 //! samples is not known, which is better than another one's. Labels are treated likewise: the same before and after.
 //!
-//! While a thread runs on the scheduler's stack, the register holds that stack's g, and which goroutine it works for
-//! is not known for the moment; in C and in assembly it may hold anything, so there the thread's M has to agree.
+//! While a thread runs on the scheduler's stack, the register holds that stack's g, and frame pointers lead to the stack
+//! of the goroutine that it works for. In C the register may hold anything, but where C was called, the g is noted
+//! on the stack. The M names the goroutine in both cases; what is of the moment of the sample has to agree.
 
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
 use crate::addr::Addr;
+use crate::bytes::FieldsExt as _;
 use crate::model::{Goid, Goroutine, Label, LabelsId, SampledLabels, SymbolPool, Warnings};
-use crate::process::{RawCpuSample, Tid};
-use crate::runtime::GoProcess;
+use crate::process::{RawCpuSample, Registers, Tid};
+use crate::runtime::{GoProcess, c_call};
 use crate::runtime::mirror::g::G;
 use crate::runtime::mirror::m::M;
 use crate::runtime::readers::labels::{Labels, read_labels};
@@ -25,6 +27,8 @@ use crate::runtime::symbols::Global;
 
 /// Most gs whose last readings are kept. Without them, ids are known one sample later.
 const MAX_KEPT: usize = 1 << 18;
+/// Most frames of the scheduler's stack that are followed to the goroutine's own.
+const MAX_FRAMES: usize = 64;
 /// Addresses of user memory, on both architectures with pages of 4 KiB and four levels.
 const USER: u64 = 1 << 48;
 /// How often the list of Ms is read for a thread that is not on it.
@@ -48,7 +52,9 @@ pub(super) struct Goroutines {
     /// The last two readings of a g, the older one first.
     kept: FxHashMap<u64, [Option<Reading>; 2]>,
     /// Of the samples that are looked at now: what was read of each g.
-    now: FxHashMap<u64, (G, Reading)>,
+    now: FxHashMap<u64, Reading>,
+    /// Of each of these samples: the g that it ran.
+    run: Vec<Option<(u64, G)>>,
     /// Address of its M for each thread.
     ms: FxHashMap<Tid, Addr>,
     ms_read: Option<Instant>,
@@ -65,12 +71,13 @@ impl Goroutines {
             first_ns: at_ns,
             kept: FxHashMap::default(),
             now: FxHashMap::default(),
+            run: Vec::new(),
             ms: FxHashMap::default(),
             ms_read: None,
         }
     }
 
-    /// Reads what the samples' registers point to.
+    /// Reads the gs that the samples ran.
     pub(super) fn read(
         &mut self,
         process: GoProcess<'_>,
@@ -78,40 +85,78 @@ impl Goroutines {
         samples: &[RawCpuSample],
         now_ns: impl Fn() -> u64,
     ) {
-        for (addr, (_, reading)) in self.now.drain() {
+        for (addr, reading) in self.now.drain() {
             if self.kept.len() >= MAX_KEPT {
                 self.kept.clear();
             }
             let kept = self.kept.entry(addr).or_default();
             *kept = [kept[1], Some(reading)];
         }
-        for addr in samples.iter().filter_map(g_register) {
-            if self.now.contains_key(&addr) {
-                continue;
-            }
-            // A process that ends is noticed elsewhere.
-            let Ok(Some(g)) = process.read::<G>(Addr(addr)) else { continue };
-            if g.goid == 0 || !g.stack_can_be() {
-                continue;
-            }
+        self.run.clear();
+        for sample in samples {
+            let g = self.g(process, sample);
+            self.run.push(g);
+            let Some((addr, g)) = g.filter(|(addr, _)| !self.now.contains_key(addr)) else { continue };
             let labels = labels(process, pool, Addr(addr), &g);
-            self.now.insert(addr, (g, Reading { at_ns: now_ns(), goid: g.goid, labels }));
+            self.now.insert(addr, Reading { at_ns: now_ns(), goid: g.goid, labels });
         }
     }
 
-    /// The goroutine of a sample that was given to [`Goroutines::read`], and its labels.
-    pub(super) fn of(&mut self, process: GoProcess<'_>, sample: &RawCpuSample) -> (Option<Goid>, SampledLabels) {
-        const UNKNOWN: (Option<Goid>, SampledLabels) = (None, SampledLabels::Unknown);
-        let Some((addr, registers)) = g_register(sample).zip(sample.registers) else { return UNKNOWN };
-        let Some(&(g, after)) = self.now.get(&addr) else { return UNKNOWN };
-        let Some(before) = self.before(addr, sample.time_ns) else { return UNKNOWN };
-        let is_on_its_stack = (g.stack_lo..g.stack_hi).contains(&registers.sp.0);
-        let is_meant = is_on_its_stack
-            || process.is_go_code(registers.pc.0)
-            || self.m(process, sample.tid).is_some_and(|m| m.curg == addr);
-        if !is_meant || before.goid != after.goid {
-            return UNKNOWN;
+    /// The g that a sampled thread ran in that very moment, as it is now.
+    fn g(&mut self, process: GoProcess<'_>, sample: &RawCpuSample) -> Option<(u64, G)> {
+        let registers = sample.registers?;
+        let Registers { pc, sp, fp, g: register, .. } = registers;
+        // A process that ends is noticed elsewhere.
+        let read = |addr: u64| {
+            let may_be = addr != 0 && addr.is_multiple_of(8) && addr < USER;
+            let g = may_be.then(|| process.read::<G>(Addr(addr)).ok().flatten()).flatten()?;
+            Some((addr, g))
+        };
+        let is_user = |(_, g): &(u64, G)| g.goid != 0 && g.stack_can_be();
+        let holds = |g: &G, at: u64| (g.stack_lo..g.stack_hi).contains(&at);
+        let in_register = read(register.0);
+        if let Some((addr, g)) = in_register.filter(is_user)
+            && (holds(&g, sp.0) || process.is_go_code(pc.0))
+        {
+            return Some((addr, g));
         }
+        let m = self.m(process, sample.tid)?;
+        let (_, g0) = read(m.g0)?;
+        let word = |addr: u64| sample.stack.u64_at(usize::try_from(addr.checked_sub(sp.0)?).ok()?);
+        if process.is_go_code(pc.0) {
+            // On the scheduler's stack, for a goroutine on whose stack the frame pointers go on.
+            let mut pointer = fp.0;
+            for _ in 0..MAX_FRAMES {
+                match word(pointer) {
+                    Some(next) if next > pointer || !holds(&g0, next) => pointer = next,
+                    _ => break,
+                }
+            }
+            return read(m.curg).filter(is_user).filter(|(_, g)| holds(g, pointer));
+        }
+        // In C, which was called by the goroutine that is noted on its stack.
+        let noted = c_call::callers(process.arch(), g0.sched_sp, word);
+        let noted = noted.filter(|&addr| self.is_known(addr) || addr == m.curg).find_map(|addr| read(addr).filter(is_user));
+        noted.or_else(|| in_register.filter(is_user).filter(|(addr, _)| *addr == m.curg))
+    }
+
+    fn is_known(&self, addr: u64) -> bool {
+        self.kept.contains_key(&addr) || self.first.binary_search_by_key(&addr, |&(addr, ..)| addr).is_ok()
+    }
+
+    /// Address of the g of sample number `index` of those that were given to [`Goroutines::read`].
+    pub(super) fn addr_of(&self, index: usize) -> Option<u64> {
+        self.run.get(index).copied().flatten().map(|(addr, _)| addr)
+    }
+
+    /// The goroutine of sample number `index` of those that were given to [`Goroutines::read`], and its labels.
+    pub(super) fn of(&self, index: usize, sample: &RawCpuSample) -> (Option<Goid>, SampledLabels) {
+        let both = self.addr_of(index).and_then(|addr| {
+            Some((self.before(addr, sample.time_ns)?, *self.now.get(&addr)?))
+        });
+        let Some((before, after)) = both.filter(|(before, after)| before.goid == after.goid) else {
+            return (None, SampledLabels::Unknown);
+        };
         let labels = match (before.labels, after.labels) {
             (Some(before), Some(after)) if before == after => SampledLabels::Known(after),
             _ => SampledLabels::Unknown,
@@ -147,12 +192,6 @@ impl Goroutines {
         self.ms = ms.iter().filter_map(|m| Some((m.tid()?, m.addr))).collect();
         ms.into_iter().find(is_its)
     }
-}
-
-/// What the register has where Go code keeps the address of its g, if that can be one.
-fn g_register(sample: &RawCpuSample) -> Option<u64> {
-    let addr = sample.registers?.g.0;
-    (addr != 0 && addr.is_multiple_of(8) && addr < USER).then_some(addr)
 }
 
 /// The labels of a g, if it has not changed while they were read.

@@ -48,9 +48,12 @@ impl Session {
             stacks.prepare(process, c_stacks, pool, &raw);
             let samples: Vec<CpuSample> = raw
                 .iter()
-                .map(|sample| {
-                    let (goroutine, labels) = goroutines.of(process, sample);
-                    let (stack, complete) = stacks.of(process, decoder, pool, sample, &mut goroutines);
+                .enumerate()
+                .map(|(index, sample)| {
+                    let (goroutine, labels) = goroutines.of(index, sample);
+                    let g = goroutines.addr_of(index);
+                    let mut m = || goroutines.m(process, sample.tid);
+                    let (stack, complete) = stacks.of(process, decoder, pool, sample, g, &mut m);
                     CpuSample { thread: sample.tid, kernel: sample.kernel, stack, complete, goroutine, labels }
                 })
                 .collect();

@@ -2,7 +2,6 @@
 
 use rustc_hash::FxHashMap;
 
-use super::goroutines::Goroutines;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::capture::decode::Decoder;
@@ -20,6 +19,8 @@ const MAX_KEPT: usize = 1 << 16;
 const MAX_PLACES: usize = 1 << 18;
 /// Most memory for names and stacks, bytes; beyond it, stacks that were not met before are not told apart.
 const MAX_POOL: usize = 512 << 20;
+/// How often the caller of C is looked for: a goroutine may be between two calls.
+const TRIES: usize = 8;
 /// Bytes of a stack that are read from where a goroutine called C.
 const CALLER_STACK: u64 = 16 << 10;
 
@@ -85,14 +86,16 @@ impl Stacks {
         }
     }
 
-    /// The stack of a sample that was given to [`Stacks::prepare`], and whether it is complete.
+    /// The stack of a sample that was given to [`Stacks::prepare`], and whether it is complete. `g` is what it ran,
+    /// where that is known, and `m` reads its M.
     pub(super) fn of(
         &mut self,
         process: GoProcess<'_>,
         decoder: &mut Decoder,
         pool: &mut SymbolPool,
         sample: &RawCpuSample,
-        goroutines: &mut Goroutines,
+        g: Option<u64>,
+        m: &mut dyn FnMut() -> Option<M>,
     ) -> (StackId, bool) {
         let Some(registers) = sample.registers else {
             let leaf = frame(pool, EXITING, "", Addr(0));
@@ -122,8 +125,7 @@ impl Stacks {
         }
         if leaf.is_some() {
             if !chain.complete
-                && let Some(m) = goroutines.m(process, sample.tid)
-                && let Some(caller) = caller_of_c(process, decoder, &m)
+                && let Some(caller) = (0..TRIES).find_map(|_| caller_of_c(process, decoder, g, m()?))
             {
                 chain = caller;
             }
@@ -168,17 +170,19 @@ impl Stacks {
     }
 }
 
-/// The stack of the goroutine that called C on `m`, from where the runtime noted that, if it is in the same call
-/// after it was read.
-fn caller_of_c(process: GoProcess<'_>, decoder: &mut Decoder, m: &M) -> Option<Chain> {
-    if !m.incgo || m.curg == 0 {
+/// The stack of the goroutine that called C on `m`, from where the runtime noted that, if it has not gone elsewhere
+/// while it was read. `called_by` is the address of the g that did, where that is known.
+fn caller_of_c(process: GoProcess<'_>, decoder: &mut Decoder, called_by: Option<u64>, m: M) -> Option<Chain> {
+    if !m.incgo || m.curg == 0 || called_by.is_some_and(|addr| addr != m.curg) {
         return None;
     }
-    let g = process.read::<G>(Addr(m.curg)).ok().flatten()?;
+    let read = || process.read::<G>(Addr(m.curg)).ok().flatten();
+    let g = read()?;
     let len = g.stack_hi.checked_sub(g.syscallsp).filter(|_| (g.stack_lo..g.stack_hi).contains(&g.syscallsp))?;
-    let stack = process.target.read_vec(Addr(g.syscallsp), usize::try_from(len.min(CALLER_STACK)).ok()?).ok().flatten()?;
-    let now = process.read::<M>(m.addr).ok().flatten()?;
-    if (now.incgo, now.curg, now.ncgocall) != (m.incgo, m.curg, m.ncgocall) {
+    let len = usize::try_from(len.min(CALLER_STACK)).ok()?;
+    let stack = process.target.read_vec(Addr(g.syscallsp), len).ok().flatten()?;
+    let now = read()?;
+    if (now.goid, now.syscallpc, now.syscallsp) != (g.goid, g.syscallpc, g.syscallsp) {
         return None;
     }
     let start = Start { pc: Addr(g.syscallpc), sp: Addr(g.syscallsp), lr: Addr(0), kind: StartKind::Syscall };
