@@ -391,7 +391,9 @@ pub(super) fn container_remedy(container: Container, capability: &str) -> String
             // The profile that gives no more than the right to trace.
             if capability == PTRACE { "general" } else { "sysadmin" }
         ),
-        Container::Other => format!("Give the container the capability {capability}, or run gospy on the host as root."),
+        Container::Other => {
+            format!("Give the container the capability {capability}, or run gospy on the host as root.")
+        }
     }
 }
 

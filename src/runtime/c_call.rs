@@ -18,9 +18,8 @@ const fn forms(arch: Arch) -> &'static [(u64, u64)] {
 /// Whether `sp` is where a call of C began that the goroutine at `curg` made, whose M's `g0.sched.sp` is
 /// `g0_sp`. `word` gives the words of the stack.
 pub(crate) fn began_at(arch: Arch, g0_sp: u64, curg: u64, sp: u64, word: impl Fn(u64) -> Option<u64>) -> bool {
-    let is_form = |(room, at): &(u64, u64)| {
-        g0_sp.wrapping_sub(*room) & !15 == sp && word(sp.wrapping_add(*at)) == Some(curg)
-    };
+    let is_form =
+        |(room, at): &(u64, u64)| g0_sp.wrapping_sub(*room) & !15 == sp && word(sp.wrapping_add(*at)) == Some(curg);
     forms(arch).iter().any(is_form)
 }
 

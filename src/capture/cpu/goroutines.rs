@@ -18,12 +18,12 @@ use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
 use crate::model::{Goid, Goroutine, Label, LabelsId, SampledLabels, SymbolPool, Warnings};
 use crate::process::{RawCpuSample, Registers, Tid};
-use crate::runtime::{GoProcess, c_call};
 use crate::runtime::mirror::g::G;
 use crate::runtime::mirror::m::M;
 use crate::runtime::readers::labels::{Labels, read_labels};
 use crate::runtime::readers::threads::read_ms;
 use crate::runtime::symbols::Global;
+use crate::runtime::{GoProcess, c_call};
 
 /// Most gs whose last readings are kept. Without them, ids are known one sample later.
 const MAX_KEPT: usize = 1 << 18;
@@ -63,8 +63,7 @@ pub(super) struct Goroutines {
 impl Goroutines {
     /// As `known` from a snapshot, which was complete at `at_ns`.
     pub(super) fn new(known: &[Goroutine], at_ns: u64) -> Self {
-        let mut first: Vec<_> =
-            known.iter().filter(|g| g.id.0 != 0).map(|g| (g.addr.0, g.id.0, g.labels)).collect();
+        let mut first: Vec<_> = known.iter().filter(|g| g.id.0 != 0).map(|g| (g.addr.0, g.id.0, g.labels)).collect();
         first.sort_unstable_by_key(|&(addr, ..)| addr);
         Self {
             first,
@@ -136,7 +135,8 @@ impl Goroutines {
         }
         // In C, which was called by the goroutine that is noted on its stack.
         let noted = c_call::callers(process.arch(), g0.sched_sp, word);
-        let noted = noted.filter(|&addr| self.is_known(addr) || addr == m.curg).find_map(|addr| read(addr).filter(is_user));
+        let noted =
+            noted.filter(|&addr| self.is_known(addr) || addr == m.curg).find_map(|addr| read(addr).filter(is_user));
         noted.or_else(|| in_register.filter(is_user).filter(|(addr, _)| *addr == m.curg))
     }
 
@@ -151,9 +151,8 @@ impl Goroutines {
 
     /// The goroutine of sample number `index` of those that were given to [`Goroutines::read`], and its labels.
     pub(super) fn of(&self, index: usize, sample: &RawCpuSample) -> (Option<Goid>, SampledLabels) {
-        let both = self.addr_of(index).and_then(|addr| {
-            Some((self.before(addr, sample.time_ns)?, *self.now.get(&addr)?))
-        });
+        let both =
+            self.addr_of(index).and_then(|addr| Some((self.before(addr, sample.time_ns)?, *self.now.get(&addr)?)));
         let Some((before, after)) = both.filter(|(before, after)| before.goid == after.goid) else {
             return (None, SampledLabels::Unknown);
         };
@@ -210,9 +209,7 @@ fn labels(process: GoProcess<'_>, pool: &mut SymbolPool, addr: Addr, g: &G) -> O
     if pairs.is_empty() {
         return Some(None);
     }
-    let labels: Vec<Label> = pairs
-        .iter()
-        .map(|(key, value)| Label { key: pool.intern_str(key), value: pool.intern_str(value) })
-        .collect();
+    let labels: Vec<Label> =
+        pairs.iter().map(|(key, value)| Label { key: pool.intern_str(key), value: pool.intern_str(value) }).collect();
     Some(Some(pool.intern_labels(labels)))
 }

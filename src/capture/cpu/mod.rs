@@ -57,12 +57,7 @@ impl Session {
                     CpuSample { thread: sample.tid, kernel: sample.kernel, stack, complete, goroutine, labels }
                 })
                 .collect();
-            let batch = CpuSamples {
-                samples: &samples,
-                stats: clocks.stats(),
-                symbols: pool,
-                before: &before,
-            };
+            let batch = CpuSamples { samples: &samples, stats: clocks.stats(), symbols: pool, before: &before };
             let goes_on = each(batch);
             waited?;
             if goes_on.is_break() {

@@ -64,8 +64,7 @@ impl Stacks {
             self.outside.clear();
         }
         let pcs = samples.iter().filter_map(|sample| Some(sample.registers?.pc));
-        let new: Vec<Addr> =
-            pcs.filter(|pc| !process.is_go_code(pc.0) && !self.outside.contains_key(&pc.0)).collect();
+        let new: Vec<Addr> = pcs.filter(|pc| !process.is_go_code(pc.0) && !self.outside.contains_key(&pc.0)).collect();
         let functions = c_stacks.functions(process, &new, pool);
         for (pc, function) in new.into_iter().zip(functions) {
             let outside = match function {
@@ -130,9 +129,11 @@ impl Stacks {
                 chain = caller;
             }
             // So that it is the same stack whichever way it was found.
-            if chain.frames.first().is_some_and(|frame| {
-                name(process, frame.pc.wrapping_sub(1)).is_some_and(|name| name == c_call::CALLER)
-            }) {
+            if chain
+                .frames
+                .first()
+                .is_some_and(|frame| name(process, frame.pc.wrapping_sub(1)).is_some_and(|name| name == c_call::CALLER))
+            {
                 chain.frames.remove(0);
             }
         }
@@ -140,13 +141,7 @@ impl Stacks {
         (self.stack(decoder, pool, leaf, chain), complete)
     }
 
-    fn stack(
-        &mut self,
-        decoder: &mut Decoder,
-        pool: &mut SymbolPool,
-        leaf: Option<FrameId>,
-        chain: Chain,
-    ) -> StackId {
+    fn stack(&mut self, decoder: &mut Decoder, pool: &mut SymbolPool, leaf: Option<FrameId>, chain: Chain) -> StackId {
         let pcs = chain.frames.iter().map(|frame| (frame.pc, frame.exact)).collect();
         let key = (leaf, pcs, chain.complete);
         if let Some(&known) = self.kept.get(&key) {

@@ -148,12 +148,7 @@ impl<'a> Clocks<'a> {
             config: CPU_CLOCK,
             sample_period: self.period_ns,
             sample_type: SAMPLE_TYPE,
-            flags: where_else
-                | flag::EXCLUDE_HV
-                | flag::COMM
-                | flag::COMM_EXEC
-                | flag::TASK
-                | flag::USE_CLOCKID,
+            flags: where_else | flag::EXCLUDE_HV | flag::COMM | flag::COMM_EXEC | flag::TASK | flag::USE_CLOCKID,
             wakeup_events: 1,
             sample_regs_user: REGISTERS,
             sample_stack_user: STACK,

@@ -29,8 +29,7 @@ pub(super) fn refused(pid: i32, errno: Errno) -> TargetError {
 
 /// The check that failed, and what to do, with a space after it where that is something.
 fn advise(errno: Errno, paranoid: Option<i32>, facts: &Facts) -> (String, String) {
-    let is_privileged =
-        facts.own.cap_effective & (CAP_PERFMON | CAP_SYS_ADMIN) != 0 && facts.in_first_user_ns;
+    let is_privileged = facts.own.cap_effective & (CAP_PERFMON | CAP_SYS_ADMIN) != 0 && facts.in_first_user_ns;
     let with_more = || match facts.container {
         Some(container) => format!("{} ", container_remedy(container, "PERFMON")),
         None if !can_gain(facts, CAP_PERFMON | CAP_SYS_ADMIN) => {
@@ -39,10 +38,9 @@ fn advise(errno: Errno, paranoid: Option<i32>, facts: &Facts) -> (String, String
         None => format!("Run: sudo gospy record --cpu … --pid {} ", facts.pid),
     };
     match errno {
-        Errno::ENOSYS | Errno::ENODEV | Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EINVAL => (
-            format!("this kernel has no CPU clock events (perf_event_open: {})", errno.desc()),
-            String::new(),
-        ),
+        Errno::ENOSYS | Errno::ENODEV | Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EINVAL => {
+            (format!("this kernel has no CPU clock events (perf_event_open: {})", errno.desc()), String::new())
+        }
         Errno::EMFILE | Errno::ENFILE => {
             ("there are no descriptors left (perf_event_open)".to_owned(), "Raise the limit: ulimit -n. ".to_owned())
         }
@@ -64,9 +62,7 @@ fn advise(errno: Errno, paranoid: Option<i32>, facts: &Facts) -> (String, String
             };
             (reason, remedy)
         }
-        Errno::EACCES | Errno::EPERM => {
-            (format!("the kernel refuses perf_event_open ({})", errno.desc()), with_more())
-        }
+        Errno::EACCES | Errno::EPERM => (format!("the kernel refuses perf_event_open ({})", errno.desc()), with_more()),
         errno => (format!("perf_event_open: {}", errno.desc()), String::new()),
     }
 }

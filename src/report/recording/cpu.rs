@@ -70,8 +70,7 @@ fn lines(recording: &CpuRecording, options: &CpuRecordingOptions) -> BTreeMap<St
     let (names, symbols) = (frames(recording), recording.symbols());
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
     for (on_cpu, samples) in recording.spent() {
-        let mut line: Vec<String> =
-            shown_frames(symbols, on_cpu.stack).map(|frame| names.name(Some(frame))).collect();
+        let mut line: Vec<String> = shown_frames(symbols, on_cpu.stack).map(|frame| names.name(Some(frame))).collect();
         line.extend(root(recording, options, on_cpu));
         line.reverse();
         line.extend(on_cpu.kernel.then(|| KERNEL.to_owned()));
@@ -94,11 +93,7 @@ fn root(recording: &CpuRecording, options: &CpuRecordingOptions, on_cpu: &OnCpu)
     Some(clean(&text).replace(';', ":"))
 }
 
-fn write_speedscope(
-    out: &mut dyn Write,
-    recording: &CpuRecording,
-    options: &CpuRecordingOptions,
-) -> io::Result<()> {
+fn write_speedscope(out: &mut dyn Write, recording: &CpuRecording, options: &CpuRecordingOptions) -> io::Result<()> {
     let (names, symbols) = (frames(recording), recording.symbols());
     let mut known = speedscope::Known::default();
     let mut stacks = Vec::new();
@@ -150,3 +145,7 @@ pub fn facts(recording: &CpuRecording) -> String {
     ));
     text
 }
+
+#[cfg(test)]
+#[path = "cpu_tests.rs"]
+mod tests;

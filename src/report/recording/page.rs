@@ -64,13 +64,7 @@ pub(super) fn write_graphs(out: &mut dyn Write, title: &str, facts: &str, graphs
 }
 
 /// A graph as text that the page shows when it is asked for: the script of each is alone in its frame then.
-fn graph(
-    out: &mut dyn Write,
-    name: &str,
-    title: &str,
-    facts: &str,
-    lines: &BTreeMap<String, u64>,
-) -> io::Result<()> {
+fn graph(out: &mut dyn Write, name: &str, title: &str, facts: &str, lines: &BTreeMap<String, u64>) -> io::Result<()> {
     let mut svg = Vec::new();
     flame_graph::write(&mut svg, title, facts, lines)?;
     let svg = String::from_utf8_lossy(&svg);
