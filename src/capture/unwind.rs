@@ -109,6 +109,8 @@ struct PcInfo {
     injected: bool,
     /// Frame pointers lead to nothing that called it.
     ends_chain: bool,
+    /// Tables do not lead from it to what called it.
+    switches_stack: bool,
 }
 
 /// A frame with all frames inside it. A million goroutines stand on a few thousand different stacks, so a
@@ -223,6 +225,7 @@ impl Unwinder {
             writes_sp: function.flags.writes_sp() && !self.rules.keeps_frame(&name),
             injected: self.rules.is_injected(&name),
             ends_chain: function.flags.is_top_frame() || self.rules.ends_frame_pointers(&name),
+            switches_stack: self.rules.switches_stack(&name),
         }
     }
 

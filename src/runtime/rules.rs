@@ -110,6 +110,14 @@ impl Rules {
         ENDS.contains(&function)
     }
 
+    /// Whether this function goes on on the scheduler's stack and comes back. Until 1.20 it makes that look as if
+    /// `mstart` had called it (runtime/asm_amd64.s, asm_arm64.s), so that tables of frame sizes lead to there, and not
+    /// to what did.
+    #[must_use]
+    pub fn switches_stack(self, function: &str) -> bool {
+        function == "runtime.systemstack"
+    }
+
     /// Whether this function only asks the kernel's own code (the vDSO) for the time. While it does, the runtime's
     /// profiler takes its caller for the innermost (`sigprof` in runtime/proc.go, by `m.vdsoPC`; 1.19 on).
     #[must_use]

@@ -44,10 +44,14 @@ enum Outside {
     C(FrameId),
 }
 
+/// What a stack was made of: its innermost function, if that is not Go's, the program counters of its frames with
+/// whether each is exact, and whether it is complete.
+type Parts = (Option<FrameId>, Vec<(u64, bool)>, bool);
+
 /// Makes stacks of samples, and keeps those that it has made.
 #[derive(Debug, Default)]
 pub(super) struct Stacks {
-    kept: FxHashMap<(Option<FrameId>, Vec<(u64, bool)>, bool), StackId>,
+    kept: FxHashMap<Parts, StackId>,
     outside: FxHashMap<u64, Outside>,
 }
 

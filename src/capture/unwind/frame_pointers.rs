@@ -57,7 +57,8 @@ impl Unwinder {
             }
             None if unwound.end == End::TopFrame => {
                 frames.iter().for_each(|frame| chain.push(*frame));
-                chain.complete = true;
+                let mut switches = |pc: u64| self.look_up(pc).is_some_and(|info| info.switches_stack);
+                chain.complete = !frames.iter().any(|frame| switches(frame.pc.wrapping_sub(1)));
             }
             None => {
                 // The register holds something else, or too little of the stack is known.
@@ -201,8 +202,7 @@ mod tests {
             let (parked, mut unwinder) = Parked::of(capture);
             let frames = &parked.frames;
             assert!(frames.len() >= 4, "{capture}: {frames:?}");
-            for index in 0..frames.len() - 1 {
-                let frame = frames[index];
+            for (index, &frame) in frames.iter().enumerate().take(frames.len() - 1) {
                 let (sp, fp) = (parked.start.sp.0 + frame.sp_offset, parked.pointer(index, arch));
                 let registers = |pc: u64, sp: u64, lr: u64, fp: u64| Registers {
                     pc: Addr(pc),

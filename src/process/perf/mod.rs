@@ -22,8 +22,8 @@ use rustc_hash::FxHashMap;
 use self::record::{REGISTERS, Record, SAMPLE_TYPE, records};
 use super::clock::nanoseconds;
 use super::live::LiveTarget;
-use super::syscalls::{PerfAttr, PerfEvent, perf_event_open};
-use super::{ReadError, TargetError, Tid};
+use super::syscalls::{PerfAttr, PerfEvent, be_punctual, perf_event_open};
+use super::{ReadError, Target as _, TargetError, Tid};
 use crate::addr::Arch;
 
 pub use self::record::RawCpuSample;
@@ -112,12 +112,12 @@ enum NotOpened {
 }
 
 impl<'a> Clocks<'a> {
-    /// Opens an event for each thread of `target`, each to take `hz` samples for a second of CPU time.
+    /// Opens an event for each thread of `target`, to be read by the calling thread, each to take `hz` samples for a second of CPU time.
     ///
     /// # Errors
     /// When the kernel refuses; the message says why and what to do.
     pub(super) fn open(target: &'a LiveTarget, hz: f64) -> Result<Self, TargetError> {
-        let period_ns = Duration::try_from_secs_f64(1.0 / hz.clamp(0.1, 10_000.0)).unwrap_or_default().as_nanos();
+        let period_ns = Duration::try_from_secs_f64(1.0 / hz.clamp(0.001, 10_000.0)).unwrap_or_default().as_nanos();
         let arch = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
         let mut clocks = Self {
             target,
@@ -130,6 +130,8 @@ impl<'a> Clocks<'a> {
             stats: CpuClockStats::default(),
             batch: Vec::new(),
         };
+        // What is read for a sample is the more certain the sooner it is.
+        be_punctual();
         match clocks.scan()? {
             Some(errno) if clocks.threads.is_empty() => Err(refusal::refused(target.pid(), errno)),
             _ if clocks.threads.is_empty() => Err(ReadError::Gone { pid: target.pid() }.into()),
@@ -285,7 +287,8 @@ impl CpuClocks for Clocks<'_> {
         }
         if self.scanned.elapsed() >= SCAN || self.threads.is_empty() {
             match self.scan() {
-                Ok(_) if self.threads.is_empty() => return Err(ReadError::Gone { pid }),
+                // The record of an `execve` may have found no room.
+                Ok(_) if self.threads.is_empty() || self.target.is_replaced() => return Err(ReadError::Gone { pid }),
                 Ok(_) => {}
                 Err(TargetError::Read(error)) => return Err(error),
                 Err(_) if !self.target.still_the_same() => return Err(ReadError::Gone { pid }),
@@ -307,5 +310,58 @@ impl CpuClocks for Clocks<'_> {
             kernel_samples: kernel.fold(self.stats.kernel_samples, u64::saturating_add),
             ..self.stats
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::syscalls::own_tid;
+
+    fn compute(until: Instant) -> u64 {
+        let mut sum = 0_u64;
+        while Instant::now() < until {
+            sum = (0..10_000_u64).fold(sum, |sum, n| sum.wrapping_mul(31).wrapping_add(std::hint::black_box(n)));
+        }
+        sum
+    }
+
+    /// Several times what a ring holds, so that it is wrapped around; or, where the kernel refuses, why.
+    #[test]
+    fn own_threads_are_sampled() {
+        let me = LiveTarget::open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let mut clocks = match Clocks::open(&me, 999.0) {
+            Ok(clocks) => clocks,
+            Err(error) => {
+                eprintln!("THE KERNEL REFUSES perf_event_open: {error}");
+                assert!(matches!(error, TargetError::NotSampled { .. }), "{error}");
+                return;
+            }
+        };
+        let tid = own_tid();
+        let mut samples = Vec::new();
+        let begun = Instant::now();
+        // Another thread, which starts and ends meanwhile.
+        let other = std::thread::spawn(|| (own_tid(), compute(Instant::now() + Duration::from_millis(300))));
+        while samples.len() < 100 && begun.elapsed() < Duration::from_secs(30) {
+            compute(Instant::now() + Duration::from_millis(10));
+            clocks.wait(Duration::ZERO, &mut |sample| samples.push(sample)).unwrap();
+        }
+        let (other, _) = other.join().unwrap();
+        clocks.wait(Duration::ZERO, &mut |sample| samples.push(sample)).unwrap();
+        let now = clocks.now_ns();
+        let own: Vec<&RawCpuSample> = samples.iter().filter(|sample| sample.tid == tid).collect();
+        assert!(own.len() >= 20, "{} of {}", own.len(), samples.len());
+        for sample in own {
+            let registers = sample.registers.unwrap();
+            assert_eq!(sample.callers.first(), Some(&registers.pc.0), "{sample:?}");
+            assert!(sample.time_ns < now && sample.stack.len() <= STACK as usize, "{sample:?}");
+        }
+        assert!(samples.iter().any(|sample| sample.tid == other), "the thread that started later");
+        let stats = clocks.stats();
+        assert_eq!(stats.period_ns, 1_001_001);
+        // A thread has no more CPU time than there was time.
+        let ns = samples.iter().filter(|sample| sample.tid == tid).count() as u64 * stats.period_ns;
+        assert!(u128::from(ns) <= begun.elapsed().as_nanos() + 10_000_000, "{ns}");
     }
 }
