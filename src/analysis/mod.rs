@@ -9,6 +9,7 @@ pub mod answer;
 pub mod census;
 pub mod check;
 pub(crate) mod counts;
+pub mod cpu;
 pub mod diagnosis;
 pub mod diff;
 pub mod filter;

@@ -10,6 +10,7 @@ mod arguments;
 mod blocked;
 mod close;
 mod core_clock;
+mod cpu;
 mod death;
 mod decode;
 mod ending;

@@ -130,6 +130,11 @@ impl Session {
         &self.opened.runtime
     }
 
+    /// What sampling takes: the process, and what decodes and keeps.
+    pub(super) fn parts(&mut self) -> (GoProcess<'_>, &mut Decoder, &mut CStacks, &mut SymbolPool) {
+        (self.opened.process(), &mut self.decoder, &mut self.c_stacks, &mut self.pool)
+    }
+
     /// From now on, a capture takes long enough to measure the program's CPU use over an interval of `least`,
     /// which begins with the previous capture, or with the opening of the target. By default it does not
     /// wait, and the CPU use is unknown when captures follow each other too fast.

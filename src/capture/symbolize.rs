@@ -51,6 +51,12 @@ impl Symbolizer {
 
     /// The stack made of `frames`, innermost first.
     pub(crate) fn stack(&mut self, pool: &mut SymbolPool, frames: &[PhysicalFrame]) -> StackId {
+        let frames = self.stack_frames(pool, frames);
+        pool.intern_stack(Stack { frames })
+    }
+
+    /// The frames of that stack.
+    pub(crate) fn stack_frames(&mut self, pool: &mut SymbolPool, frames: &[PhysicalFrame]) -> Vec<StackFrame> {
         let mut out = Vec::with_capacity(frames.len());
         let mut callee = None;
         let mut any_shown = false;
@@ -67,7 +73,7 @@ impl Symbolizer {
                 });
             }
         }
-        pool.intern_stack(Stack { frames: out })
+        out
     }
 
     fn logical(&mut self, pool: &mut SymbolPool, pc: u64, exact: bool) -> &[Logical] {

@@ -3,7 +3,10 @@
 //!
 //! Works on any memory: a closure gives the words of the stack. It refuses to guess: a stack whose callers
 //! cannot be determined ends with the reason, and the caller decides what that means. Frame pointers are not
-//! used; they lose frames after asynchronous preemption and below callbacks from C.
+//! used, as they lose frames after asynchronous preemption and below callbacks from C; but for samples of threads that
+//! run ([`frame_pointers`]).
+
+mod frame_pointers;
 
 use std::sync::Arc;
 
@@ -12,6 +15,8 @@ use rustc_hash::FxHashMap;
 use crate::addr::{Addr, Arch, LinkAddr, LoadBias};
 use crate::image::pclntab::{Function, Pclntab};
 use crate::runtime::rules::Rules;
+
+pub(crate) use self::frame_pointers::Chain;
 
 /// Most physical frames of one stack that are followed. Runaway recursion reaches Go's default limit of 1 GiB
 /// with some ten million frames; a million of them show what it is.
@@ -102,6 +107,10 @@ struct PcInfo {
     writes_sp: bool,
     /// Its caller was interrupted rather than called it.
     injected: bool,
+    /// Frame pointers lead to nothing that called it.
+    ends_chain: bool,
+    /// Tables do not lead from it to what called it.
+    switches_stack: bool,
 }
 
 /// A frame with all frames inside it. A million goroutines stand on a few thousand different stacks, so a
@@ -215,6 +224,8 @@ impl Unwinder {
             top_frame: function.flags.is_top_frame(),
             writes_sp: function.flags.writes_sp() && !self.rules.keeps_frame(&name),
             injected: self.rules.is_injected(&name),
+            ends_chain: function.flags.is_top_frame() || self.rules.ends_frame_pointers(&name),
+            switches_stack: self.rules.switches_stack(&name),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Running processes, captures and core files as sources.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -17,7 +18,7 @@ use crate::heap::profile::{ProfileError, Profiles};
 use crate::heap::{self, HeapError, HeapRecorder, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{ContentionProfile, HeapReading, PackageVariable, Snapshot};
+use crate::model::{ContentionProfile, CpuSamples, HeapReading, PackageVariable, Snapshot};
 use crate::process::clock;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
@@ -153,6 +154,14 @@ impl Source for Session {
 
     fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, SourceError> {
         Ok(Self::capture(self, options)?)
+    }
+
+    fn sample_cpu(
+        &mut self,
+        hz: f64,
+        each: &mut dyn FnMut(CpuSamples<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        Ok(Self::sample_cpu(self, hz, each)?)
     }
 }
 

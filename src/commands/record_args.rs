@@ -15,7 +15,7 @@ use crate::report::recording::{Format, Root};
 pub(super) const RECORD_EXAMPLES: &str = "\
 Examples:
   gospy record 4242 -o where.svg -d 1m     # a flame graph, for a browser
-  gospy record 4242 -o wall.pb.gz          # for go tool pprof
+  gospy record 4242 --cpu -o cpu.pb.gz     # what uses CPUs, for go tool pprof
   gospy record 4242 -o night.gospyrec -d 8h --rate 1
   gospy record 4242 -o hang.gospyrec --ring 10m --when max-wait=1m";
 
@@ -33,6 +33,11 @@ pub(super) struct RecordArgs {
     /// How long [default: 30s; with --ring: until Ctrl-C]
     #[arg(help_heading = "Recording", long, short, value_name = "DURATION", value_parser = duration)]
     pub(super) duration: Option<u64>,
+    /// Record what uses CPUs, function by function
+    ///
+    /// Samples come from the kernel (perf_event_open) for each 10 ms of CPU time of a thread; nothing is stopped.
+    #[arg(help_heading = "Recording", long, conflicts_with_all = ["cpu_budget", "only", "idle", "system", "freeze", "timeline", "ring"])]
+    pub(super) cpu: bool,
     /// Samples per second, whatever they cost
     #[arg(help_heading = "Recording", long, value_name = "HZ", value_parser = rate, conflicts_with = "cpu_budget")]
     pub(super) rate: Option<f64>,

@@ -2,6 +2,7 @@
 //!
 //! Commands see these traits, so that they run on hand-made snapshots in tests.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::{
-    AllocationProfile, ContentionKind, ContentionProfile, HeapReading, PackageVariable, SizeClasses, Snapshot,
+    AllocationProfile, ContentionKind, ContentionProfile, CpuSamples, HeapReading, PackageVariable, SizeClasses,
+    Snapshot,
 };
 use crate::process::recording::ElfImage;
 use crate::process::{ErrorKind, TargetError};
@@ -292,4 +294,17 @@ pub trait Source: Send {
     /// # Errors
     /// With what is in the way.
     fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, SourceError>;
+
+    /// Samples it where it uses CPUs, `hz` times for each second of CPU time, until `each` says stop.
+    ///
+    /// # Errors
+    /// With what is in the way; when it has ended, after what was sampled before.
+    fn sample_cpu(
+        &mut self,
+        hz: f64,
+        each: &mut dyn FnMut(CpuSamples<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        let _ = (hz, each);
+        Err(TargetError::Unsupported("what does not run uses no CPU".to_owned()).into())
+    }
 }

@@ -278,7 +278,7 @@ impl Alongside for HeapRecorder {
         let read = self.read_heap(process, recorder, frozen);
         recorder.set_precedence(Precedence::Usual);
         read.map_err(failed)?;
-        self.quiet = self.before.is_some() && self.before == Ticks::read_idle(process.unlogged()).map_err(failed)?;
+        self.quiet = self.before.is_some() && self.before == Ticks::read_idle(process.unlogged())?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! is a [`Warning`] with a stable code. A million goroutines share a few thousand stacks and names, so those
 //! are interned in a [`SymbolPool`] and goroutines hold ids.
 
+mod cpu;
 mod death;
 mod goroutine;
 mod heap;
@@ -23,6 +24,7 @@ pub mod wait;
 mod warning;
 mod watched;
 
+pub use cpu::{CpuSample, CpuSamples, SampledLabels};
 pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
 pub use heap::{HeapReading, SizeClass, SizeClasses, SpanCache, Survivors};
@@ -49,7 +51,7 @@ pub use wait::{
 pub use warning::{Warning, WarningCode, Warnings};
 pub use watched::WatchedWaits;
 
-pub use crate::process::{Descriptor, Descriptors, Resources, SystemCall};
+pub use crate::process::{CpuClockStats, Descriptor, Descriptors, Resources, SystemCall};
 
 use std::sync::Arc;
 

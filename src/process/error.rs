@@ -94,6 +94,16 @@ pub enum TargetError {
         /// The pid asked for.
         pid: i32,
     },
+    /// The kernel does not give samples of what it does on CPUs; the advice is what to do instead.
+    #[error("the CPU use of process {pid} cannot be sampled: {reason}\n{advice}")]
+    NotSampled {
+        /// The pid asked for.
+        pid: i32,
+        /// Which check failed and on what facts.
+        reason: String,
+        /// What to do.
+        advice: String,
+    },
     /// Memory could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -149,7 +159,7 @@ impl TargetError {
             Self::NoSuchProcess { .. } | Self::Replaced { .. } | Self::NotReadable { ended: true, .. } => {
                 ErrorKind::Gone
             }
-            Self::Permission { .. } => ErrorKind::Denied,
+            Self::Permission { .. } | Self::NotSampled { .. } => ErrorKind::Denied,
             // A kernel thread, or a thread id that is not a process.
             Self::NotReadable { .. } => ErrorKind::NotGo,
             Self::Read(error) => error.kind(),

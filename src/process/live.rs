@@ -23,6 +23,7 @@ use super::file_bytes::FileBytes;
 use super::freeze;
 use super::maps;
 use super::memory::Memory;
+use super::perf::{Clocks, CpuClocks};
 use super::permission;
 use super::presence::{has_live_thread, refuse_unreadable, refused_or};
 use super::proc_dir::{self, Identity, ProcDir, means_gone, means_refused};
@@ -160,6 +161,17 @@ impl LiveTarget {
         } else {
             TargetError::Io { what: format!("/proc/{pid}/{name}"), source: e }
         }
+    }
+
+    /// Its threads, by their ids in our pid namespace.
+    pub(super) fn tids(&self) -> Result<Vec<Tid>, TargetError> {
+        self.dir.tids().map_err(|e| self.failed(e, "task"))
+    }
+
+    /// The id in its own pid namespace of the thread that is `tid` in ours; `None` when it has ended.
+    pub(super) fn own_tid(&self, tid: Tid) -> Option<Tid> {
+        let start = self.dir.thread_stat(tid).ok()?.starttime;
+        self.thread_ids.own(&self.dir, tid, start).ok()
     }
 
     /// Opens the file by its path in the target's root, if it is still the mapped file.
@@ -344,6 +356,10 @@ impl Target for LiveTarget {
             Some(fds) => descriptors::read(&self.dir, fds),
             None => descriptors::read_all(&self.dir),
         }
+    }
+
+    fn cpu_clocks(&self, hz: f64) -> Result<Box<dyn CpuClocks + '_>, TargetError> {
+        Ok(Box::new(Clocks::open(self, hz)?))
     }
 
     /// Stops threads by ptrace, without a signal; see `freeze.rs`. The guard's duration is from the first

@@ -9,6 +9,7 @@
 //! * `recording` and [`capture_file`]: writing a capture, and its format; `remember`: recording the results
 //!   of searches and of reads that may be retried
 //! * `access`: the checks that reading a process depends on, with results
+//! * [`CpuClocks`]: samples of the threads that use CPUs
 //! * `process_list`: the processes that can be seen
 //! * `resources`: CPU now, limits of cgroups, how many descriptors
 //! * [`descriptor`] and `descriptors`: what descriptors refer to, with the addresses and states of sockets
@@ -38,6 +39,7 @@ pub(crate) mod hostname;
 pub mod live;
 pub(crate) mod maps;
 pub(crate) mod memory;
+pub(crate) mod perf;
 pub(crate) mod permission;
 mod presence;
 pub(crate) mod proc_dir;
@@ -61,6 +63,7 @@ pub use descriptors::Descriptors;
 pub use error::{ErrorKind, ReadError, TargetError};
 pub use freeze::await_none_held;
 pub use frozen::{Broken, FreezeOptions, FreezeWhich, Frozen};
+pub use perf::{CpuClockStats, CpuClocks, RawCpuSample};
 pub use remember::unlogged;
 pub use resources::Resources;
 pub use target::{Backend, Limitation, Precedence, ReadStats, Recorder, Remembered, Target, TargetExt};

@@ -313,7 +313,7 @@ fn remedy(facts: &Facts, cause: Cause) -> String {
             _ => "Run gospy on the host as root, or inside the user namespace of the process.".into(),
         },
         Cause::Seccomp => match facts.container {
-            Some(container) => container_remedy(container),
+            Some(container) => container_remedy(container, PTRACE),
             None => "Run gospy outside of the sandbox that filters its system calls \
                      (for a systemd service: without SystemCallFilter=)."
                 .into(),
@@ -343,13 +343,13 @@ fn remedy(facts: &Facts, cause: Cause) -> String {
 /// How to get `CAP_SYS_PTRACE`.
 fn gain_ptrace(facts: &Facts, cause: Cause, pid: i32) -> String {
     let [_, euid, _] = facts.own.uids;
-    let can_have = facts.own.cap_bounding & CAP_SYS_PTRACE != 0;
+    let can_have = can_gain(facts, CAP_SYS_PTRACE);
     match facts.container {
-        Some(container) if !can_have => container_remedy(container),
+        Some(container) if !can_have => container_remedy(container, PTRACE),
         Some(_) if euid != 0 => "Run gospy as root inside the container (docker exec -u 0 …): root has \
                                  CAP_SYS_PTRACE there."
             .into(),
-        Some(container) => container_remedy(container),
+        Some(container) => container_remedy(container, PTRACE),
         None if !can_have => "CAP_SYS_PTRACE was taken away from this session (for a systemd service: \
                               CapabilityBoundingSet=); run gospy from a session that has it."
             .into(),
@@ -366,19 +366,34 @@ fn gain_ptrace(facts: &Facts, cause: Cause, pid: i32) -> String {
     }
 }
 
-fn container_remedy(container: Container) -> String {
+/// Whether this session could ever get one of these capabilities.
+pub(super) fn can_gain(facts: &Facts, capabilities: u64) -> bool {
+    facts.own.cap_bounding & capabilities != 0
+}
+
+/// The capability that reading takes, as containers name it.
+const PTRACE: &str = "SYS_PTRACE";
+
+/// How a container gets a capability.
+pub(super) fn container_remedy(container: Container, capability: &str) -> String {
     match container {
-        Container::Docker => "Give the container the right: docker run --pid=container:NAME --cap-add SYS_PTRACE … \
-                              (NAME is the container of the program)."
-            .into(),
-        Container::Podman => "Give the container the right: podman run --pid=container:NAME --cap-add SYS_PTRACE … \
-                              (NAME is the container of the program)."
-            .into(),
-        Container::Kubernetes => "Use a debug container with the right: kubectl debug -it POD --image=IMAGE \
-                                  --target=CONTAINER --profile=general -- gospy … (or, in a sidecar: \
-                                  shareProcessNamespace: true and the capability SYS_PTRACE)."
-            .into(),
-        Container::Other => "Give the container the capability SYS_PTRACE, or run gospy on the host as root.".into(),
+        Container::Docker => format!(
+            "Give the container the right: docker run --pid=container:NAME --cap-add {capability} … (NAME is the \
+             container of the program)."
+        ),
+        Container::Podman => format!(
+            "Give the container the right: podman run --pid=container:NAME --cap-add {capability} … (NAME is the \
+             container of the program)."
+        ),
+        Container::Kubernetes => format!(
+            "Use a debug container with the right: kubectl debug -it POD --image=IMAGE --target=CONTAINER \
+             --profile={} -- gospy … (or, in a sidecar: shareProcessNamespace: true and the capability {capability}).",
+            // The profile that gives no more than the right to trace.
+            if capability == PTRACE { "general" } else { "sysadmin" }
+        ),
+        Container::Other => {
+            format!("Give the container the capability {capability}, or run gospy on the host as root.")
+        }
     }
 }
 

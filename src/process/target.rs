@@ -12,6 +12,7 @@ use super::description::{
 use super::descriptors::Descriptors;
 use super::error::{ReadError, TargetError};
 use super::frozen::{FreezeOptions, FreezeWhich, Frozen};
+use super::perf::CpuClocks;
 use super::resources::Resources;
 use crate::addr::{Addr, Arch};
 use crate::bytes::ByteSource;
@@ -247,6 +248,15 @@ pub trait Target: Send + Sync {
     fn descriptors(&self, fds: Option<&BTreeSet<i32>>) -> Descriptors {
         let _ = fds;
         Descriptors::unknown(format!("a {} does not hold what descriptors refer to", self.backend().name()))
+    }
+
+    /// Starts to sample its threads where they use CPUs: `hz` times for each second of CPU time.
+    ///
+    /// # Errors
+    /// When this target does not run, or the kernel refuses; the message says why and what to do.
+    fn cpu_clocks(&self, hz: f64) -> Result<Box<dyn CpuClocks + '_>, TargetError> {
+        let _ = hz;
+        Err(TargetError::Unsupported(format!("a {} uses no CPU: it does not run", self.backend().name())))
     }
 
     /// Freezes the target for an exact snapshot.

@@ -2,7 +2,7 @@
 
 use super::clean::clean;
 use crate::go_names::{minor_of, printed};
-use crate::model::{FrameId, NotShown, StackState, SymbolPool};
+use crate::model::{FrameId, Language, NotShown, StackState, SymbolPool};
 
 /// Names frames of one program.
 #[derive(Clone, Copy, Debug)]
@@ -41,10 +41,12 @@ impl<'a> Frames<'a> {
 
     /// A function, as the runtime prints it, and without a `;`.
     pub(crate) fn name(&self, frame: Option<FrameId>) -> String {
-        let function = frame.and_then(|frame| self.symbols.frame(frame)).map(|frame| self.symbols.str(frame.function));
-        match function.unwrap_or_default() {
-            "" => "[unknown]".to_owned(),
-            function => clean(&printed(function, self.minor)).replace(';', ":"),
+        let frame = frame.and_then(|frame| self.symbols.frame(frame));
+        match frame.map(|frame| (self.symbols.str(frame.function), frame.language)) {
+            None | Some(("", _)) => "[unknown]".to_owned(),
+            // What is in brackets there are no type arguments.
+            Some((function, Language::Foreign)) => clean(function).replace(';', ":"),
+            Some((function, Language::Go)) => clean(&printed(function, self.minor)).replace(';', ":"),
         }
     }
 }

@@ -100,6 +100,31 @@ impl Rules {
         function == "runtime.cgocallback"
     }
 
+    /// Whether frame pointers lead from this function to nothing that called it: `mcall` and `morestack` have gone to
+    /// the scheduler's stack for good, and a signal's handler was called by the kernel (runtime/asm_amd64.s,
+    /// asm_arm64.s, sys_linux_amd64.s, sys_linux_arm64.s; 1.19 on).
+    #[must_use]
+    pub fn ends_frame_pointers(self, function: &str) -> bool {
+        const ENDS: [&str; 5] =
+            ["runtime.mcall", "runtime.morestack", "runtime.sigtramp", "runtime.cgoSigtramp", "runtime.rt0_go"];
+        ENDS.contains(&function)
+    }
+
+    /// Whether this function goes on on the scheduler's stack and comes back. Until 1.20 it makes that look as if
+    /// `mstart` had called it (runtime/asm_amd64.s, asm_arm64.s), so that tables of frame sizes lead to there, and not
+    /// to what did.
+    #[must_use]
+    pub fn switches_stack(self, function: &str) -> bool {
+        function == "runtime.systemstack"
+    }
+
+    /// Whether this function only asks the kernel's own code (the vDSO) for the time. While it does, the runtime's
+    /// profiler takes its caller for the innermost (`sigprof` in runtime/proc.go, by `m.vdsoPC`; 1.19 on).
+    #[must_use]
+    pub fn asks_vdso(self, function: &str) -> bool {
+        matches!(function, "time.now" | "runtime.nanotime1" | "runtime.walltime")
+    }
+
     /// Whether `fatalsignal` prints the address of a fault (runtime/signal_unix.go; 1.22 on).
     #[must_use]
     pub const fn prints_fault_address(self) -> bool {

@@ -30,6 +30,7 @@ mod churn;
 mod completions;
 mod containers;
 mod cores;
+mod cpu;
 mod damage;
 mod deadlocks;
 mod deaths;

@@ -124,7 +124,7 @@ fn a_profile_is_the_one_that_the_program_writes_of_itself() {
 }
 
 /// Flat and cumulative counts by function.
-fn top(arguments: &[&str]) -> BTreeMap<String, (i64, i64)> {
+pub(crate) fn top(arguments: &[&str]) -> BTreeMap<String, (i64, i64)> {
     let text = pprof(arguments);
     let rows = text.lines().skip_while(|line| !line.contains("flat%")).skip(1);
     rows.map(|line| {

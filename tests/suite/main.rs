@@ -25,6 +25,7 @@ mod support;
 mod captures;
 mod check;
 mod cli;
+mod cpu;
 mod diff;
 mod dumps;
 mod errors;

@@ -1,5 +1,6 @@
 //! `gospy record`
 
+mod cpu;
 mod outputs;
 mod ring;
 
@@ -40,6 +41,9 @@ pub(super) fn run(
     if let Location::File(_) = wanted.location {
         let message = "--from: a recording is made of a running program; `gospy report` reads one";
         return Err(Failure::new(Exit::Usage, message));
+    }
+    if arguments.cpu {
+        return cpu::run(arguments, &wanted, global, sources, streams);
     }
     let outputs = Outputs::new(&arguments.output, streams)?;
     let mut taken = match arguments.ring {

@@ -23,6 +23,26 @@ use crate::report::units::percent;
 /// Time passes between samples.
 const LEAST_SAMPLES: u64 = 2;
 
+/// One file in which samples are added up.
+pub(super) struct AddedUp {
+    pub(super) format: Format,
+    pub(super) filter: Option<Filter>,
+    /// Standard output without one.
+    pub(super) goal: Option<Goal>,
+}
+
+impl AddedUp {
+    /// The one that was asked for; says what is wrong with it before anything is read.
+    pub(super) fn of(arguments: &OutputArgs, streams: &Streams<'_>) -> Result<Self, Failure> {
+        let Outputs { filter, report, .. } = Outputs::new(arguments, streams)?;
+        let Some((_, format, goal)) = report else {
+            let message = "--cpu: what uses CPUs is added up, into a profile, a flame graph or folded stacks";
+            return Err(Failure::new(Exit::Usage, message));
+        };
+        Ok(Self { format, filter, goal })
+    }
+}
+
 /// Files that samples go to.
 pub(in super::super) struct Outputs<'a> {
     arguments: &'a OutputArgs,
@@ -165,10 +185,14 @@ impl<'a> Outputs<'a> {
             written.push(goal.path().display().to_string());
         }
         if !written.is_empty() {
-            notes.push(format!("written to {}", written.join(" and ")));
+            notes.push(written_to(&written));
         }
         Ok(notes)
     }
+}
+
+pub(super) fn written_to(files: &[String]) -> String {
+    format!("written to {}", files.join(" and "))
 }
 
 /// What a recording that begins with this says of itself.

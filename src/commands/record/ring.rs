@@ -55,7 +55,7 @@ impl Kept {
         let usage = |message: String| Failure::new(Exit::Usage, message);
         let output: PathBuf = arguments.output.output.clone().unwrap_or_default();
         let typed = when(&arguments.when).map_err(|error| usage(format!("--when: {error}")))?;
-        let rules = rules::rules(&typed, Measured { baseline: false, watched: false })?;
+        let rules = rules::rules(&typed, Measured { baseline: false, watched: false, repeated: false })?;
         if rules.rules.is_empty() && !arguments.when.is_empty() {
             return Err(usage("--when: allow= is no rule: give one that can fail".to_owned()));
         }

@@ -10,6 +10,7 @@
 
 mod files;
 mod memory;
+mod perf;
 mod processes;
 mod raw;
 mod threads;
@@ -20,8 +21,9 @@ mod tracer;
 
 pub(super) use self::files::{await_pipe, close, directory_entries, exists_at, open_at, read, rewind, write_byte};
 pub(super) use self::memory::free_large_blocks_at_once;
+pub(super) use self::perf::{PerfAttr, PerfEvent, perf_event_open};
 pub(super) use self::processes::{before_exec, ignore_sigchld, pidfd_open, pidfd_send_signal};
-pub(super) use self::threads::{futex_wait, futex_wake, hurry, nap, own_tid, yield_now};
+pub(super) use self::threads::{be_punctual, futex_wait, futex_wake, hurry, nap, own_tid, yield_now};
 pub(super) use self::ticks::time_stamp_counter;
 pub(super) use self::timer::Timer;
 pub(super) use self::trace::{detach, interrupt, peek_stop, reap, registers, seize};

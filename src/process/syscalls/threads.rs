@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::raw::{call, timespec, word};
+use super::raw::{call, timespec};
 use crate::process::description::Tid;
 
 /// If `word` still has the value `expected`, waits until it is woken, a signal arrives, or the time is over.
@@ -65,32 +65,49 @@ struct SchedAttr {
 /// Raises the calling thread's priority as far as permitted: it needs little CPU, and the target is frozen
 /// while it waits.
 pub(in crate::process) fn hurry() {
-    const SHORT: u64 = 100_000;
+    // A thread with a real-time policy already has priority.
+    if ![libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE].contains(&policy()) {
+        let _ = [-20, own_nice()].into_iter().any(take_short_slices);
+    }
+}
+
+/// Has the calling thread scheduled soon after it is woken, without more CPU time or a higher priority.
+pub(in crate::process) fn be_punctual() {
+    if policy() == libc::SCHED_OTHER {
+        take_short_slices(own_nice());
+    }
+}
+
+/// The calling thread's scheduling policy.
+fn policy() -> i32 {
     /// `SCHED_RESET_ON_FORK`, which is given with the policy.
     const RESET_ON_FORK: usize = 0x4000_0000;
     // SAFETY: no pointers.
     let policy = unsafe { call(libc::SYS_sched_getscheduler, [0]) }.map(|policy| policy & !RESET_ON_FORK);
-    // A thread with a real-time policy already has priority.
-    if [libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE].map(|real| Ok(word(real))).contains(&policy) {
-        return;
-    }
+    policy.ok().and_then(|policy| i32::try_from(policy).ok()).unwrap_or(libc::SCHED_OTHER)
+}
+
+/// The calling thread's nice value.
+fn own_nice() -> i32 {
     let own = libc::PRIO_PROCESS as usize;
     // SAFETY: no pointers. The kernel gives 20 - nice, so it is never negative.
     let nice = unsafe { call(libc::SYS_getpriority, [own, 0]) }.ok().and_then(|value| i32::try_from(value).ok());
-    for nice in [-20, 20 - nice.unwrap_or(20)] {
-        let attr = SchedAttr {
-            size: u32::try_from(size_of::<SchedAttr>()).unwrap_or_default(),
-            policy: libc::SCHED_OTHER.cast_unsigned(),
-            flags: 0,
-            nice,
-            priority: 0,
-            runtime: SHORT,
-            deadline: 0,
-            period: 0,
-        };
-        // SAFETY: the kernel reads as many bytes as the size says.
-        if unsafe { call(libc::SYS_sched_setattr, [0, ptr::from_ref(&attr) as usize, 0]) }.is_ok() {
-            return;
-        }
-    }
+    20 - nice.unwrap_or(20)
+}
+
+/// Asks for a nice value and short slices; false if that is not permitted.
+fn take_short_slices(nice: i32) -> bool {
+    const SHORT: u64 = 100_000;
+    let attr = SchedAttr {
+        size: u32::try_from(size_of::<SchedAttr>()).unwrap_or_default(),
+        policy: libc::SCHED_OTHER.cast_unsigned(),
+        flags: 0,
+        nice,
+        priority: 0,
+        runtime: SHORT,
+        deadline: 0,
+        period: 0,
+    };
+    // SAFETY: the kernel reads as many bytes as the size says.
+    unsafe { call(libc::SYS_sched_setattr, [0, ptr::from_ref(&attr) as usize, 0]) }.is_ok()
 }

@@ -301,7 +301,7 @@ impl<'a, W: Write> Builder<'a, W> {
 }
 
 /// The frames of a stack that are in the runtime's own profiles: its own are, wrappers and goexit are not.
-pub(super) fn shown_frames(symbols: &SymbolPool, id: StackId) -> impl Iterator<Item = FrameId> {
+pub(crate) fn shown_frames(symbols: &SymbolPool, id: StackId) -> impl Iterator<Item = FrameId> {
     let frames = symbols.stack(id).map_or(&[][..], |stack| &stack.frames);
     let shown = frames.iter().filter(|stack_frame| {
         let function = symbols.frame(stack_frame.frame).map_or("", |frame| symbols.str(frame.function));

@@ -5,9 +5,14 @@
 
 mod builder;
 pub mod contention;
+#[cfg(feature = "cli")]
+pub mod cpu;
 pub mod goroutines;
 pub mod heap;
 mod list;
 mod protobuf;
 #[cfg(feature = "cli")]
 pub mod wall;
+
+#[cfg(feature = "cli")]
+pub(crate) use self::builder::shown_frames;

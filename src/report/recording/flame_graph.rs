@@ -9,7 +9,7 @@ use inferno::flamegraph::{Options, from_lines};
 const LEAST_WIDTH: f64 = 0.02;
 
 /// Writes lines of frames, root first, with their time, ns.
-pub(super) fn write(out: &mut dyn Write, title: &str, notes: &str, lines: BTreeMap<String, u64>) -> io::Result<()> {
+pub(super) fn write(out: &mut dyn Write, title: &str, notes: &str, lines: &BTreeMap<String, u64>) -> io::Result<()> {
     let mut options = Options::default();
     title.clone_into(&mut options.title);
     options.subtitle = Some(notes.to_owned());

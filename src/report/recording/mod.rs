@@ -1,5 +1,6 @@
 //! Where goroutines spend their time, in the formats of the tools that show it.
 
+pub mod cpu;
 mod flame_graph;
 mod page;
 mod speedscope;
@@ -102,7 +103,7 @@ pub fn write(out: &mut dyn Write, recording: &Recording, options: &RecordingOpti
         Format::Pprof => profile::wall::write(out, recording, options.idle, options.root.label()).map(drop),
         Format::Svg => {
             let lines = lines(recording, options, |_| true);
-            flame_graph::write(out, &title(recording, options), &facts(recording, options), lines)
+            flame_graph::write(out, &title(recording, options), &facts(recording, options), &lines)
         }
         Format::Html => page::write(out, recording, options),
     }

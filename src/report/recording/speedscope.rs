@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::{RecordingOptions, facts, frames, leaf, root, states};
 use crate::analysis::recording::Recording;
+use crate::model::{FrameId, SymbolPool};
 use crate::report::clean::clean;
+use crate::report::frames::Frames;
 use crate::report::json::to_writer;
 
 #[derive(Serialize)]
@@ -37,8 +39,9 @@ struct Frame {
     line: Option<u32>,
 }
 
+/// One of the profiles of a file.
 #[derive(Serialize)]
-struct Profile {
+pub(super) struct Profile {
     #[serde(rename = "type")]
     kind: &'static str,
     name: String,
@@ -54,50 +57,78 @@ struct Profile {
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
 const EXPORTER: &str = concat!("gospy@", env!("CARGO_PKG_VERSION"));
 
+impl Profile {
+    /// Of stacks, root first, each with its time, ns; together they have `total_ns`.
+    pub(super) fn new(name: &str, total_ns: u64, stacks: Vec<(Vec<usize>, u64)>) -> Self {
+        let (samples, weights) = stacks.into_iter().unzip();
+        Self {
+            kind: "sampled",
+            name: name.to_owned(),
+            unit: "nanoseconds",
+            start_value: 0,
+            end_value: total_ns,
+            samples,
+            weights,
+        }
+    }
+}
+
+/// The frames of a file, each once.
+#[derive(Default)]
+pub(super) struct Known(IndexMap<Frame, (), FxBuildHasher>);
+
+impl Known {
+    /// The number of a frame that is only a text.
+    pub(super) fn plain(&mut self, name: String) -> usize {
+        self.0.insert_full(Frame { name, file: None, line: None }, ()).0
+    }
+
+    /// The number of a function's frame.
+    pub(super) fn frame(&mut self, names: &Frames<'_>, symbols: &SymbolPool, id: Option<FrameId>) -> usize {
+        let frame = id.and_then(|id| symbols.frame(id));
+        let file = frame.map(|frame| clean(symbols.str(frame.file)).into_owned());
+        let frame = Frame {
+            name: names.name(id),
+            file: file.filter(|file| !file.is_empty()),
+            line: frame.map(|frame| frame.line).filter(|&line| line > 0),
+        };
+        self.0.insert_full(frame, ()).0
+    }
+}
+
 pub(super) fn write(out: &mut dyn Write, recording: &Recording, options: &RecordingOptions) -> io::Result<()> {
-    let mut known: IndexMap<Frame, (), FxBuildHasher> = IndexMap::default();
+    let mut known = Known::default();
     let mut profiles = Vec::new();
     for (status, spent) in states(recording, options) {
-        let (mut samples, mut weights) = (Vec::new(), Vec::new());
+        let mut stacks = Vec::new();
         for (doing, spent) in recording.spent(options.idle).filter(|(doing, _)| doing.status == status) {
             let (Some(names), Some(symbols)) = (frames(recording, options, doing), recording.symbols(doing)) else {
                 continue;
             };
-            let plain = |name: String| Frame { name, file: None, line: None };
+            let mut stack: Vec<usize> =
+                root(recording, options, doing).map(|root| known.plain(root)).into_iter().collect();
             let of_stack = names.of(doing.stack, doing.start);
-            let of_stack = of_stack.into_iter().flatten().map(|id| {
-                let frame = symbols.frame(id);
-                let file = frame.map(|frame| clean(symbols.str(frame.file)).into_owned());
-                Frame {
-                    name: names.name(Some(id)),
-                    file: file.filter(|file| !file.is_empty()),
-                    line: frame.map(|frame| frame.line).filter(|&line| line > 0),
-                }
-            });
-            let root = root(recording, options, doing).map(plain);
+            stack.extend(of_stack.into_iter().flatten().map(|id| known.frame(&names, symbols, Some(id))));
             // Where a stack is missing, the leaf says why.
-            let missing = doing.stack.known().is_none().then(|| plain(super::why(doing.stack).to_owned()));
-            let leaf = leaf(recording, doing).map(plain);
-            let all = root.into_iter().chain(of_stack).chain(missing).chain(leaf);
-            samples.push(all.map(|frame| known.insert_full(frame, ()).0).collect());
-            weights.push(spent.ns);
+            if doing.stack.known().is_none() {
+                stack.push(known.plain(super::why(doing.stack).to_owned()));
+            }
+            stack.extend(leaf(recording, doing).map(|leaf| known.plain(leaf)));
+            stacks.push((stack, spent.ns));
         }
-        profiles.push(Profile {
-            kind: "sampled",
-            name: status.name().to_owned(),
-            unit: "nanoseconds",
-            start_value: 0,
-            end_value: spent.ns,
-            samples,
-            weights,
-        });
+        profiles.push(Profile::new(status.name(), spent.ns, stacks));
     }
+    finish(out, format!("{} ({})", options.name, facts(recording, options)), &known, profiles)
+}
+
+/// Writes a file.
+pub(super) fn finish(out: &mut dyn Write, name: String, known: &Known, profiles: Vec<Profile>) -> io::Result<()> {
     let file = File {
         schema: SCHEMA,
         exporter: EXPORTER,
-        name: format!("{} ({})", options.name, facts(recording, options)),
+        name,
         active_profile_index: 0,
-        shared: Shared { frames: known.keys().collect() },
+        shared: Shared { frames: known.0.keys().collect() },
         profiles,
     };
     to_writer(out, &file)?;
