@@ -81,6 +81,7 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::Top => stream::schema(),
         SchemaOf::Leaks => leaks::schema(),
         SchemaOf::Heap => heap::json::schema(),
+        SchemaOf::HeapObjects => heap::objects_json::schema(),
     };
     streams.finish(|out| {
         json::to_writer_pretty(out, &schema)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::args::Global;
 use super::files::{is_dash, report_file, write_file};
 use super::heap_args::HeapArgs;
+use super::heap_objects;
 use super::source::{ProfileParts, SourceFailure, Sources};
 use super::streams::Streams;
 use super::{Exit, Failure};
@@ -82,6 +83,11 @@ pub(super) fn run(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
+    if arguments.objects.objects {
+        let HeapArgs { target, objects, limit, verbose, json, .. } = arguments;
+        let shown = heap_objects::Shown { limit: *limit, verbose: *verbose, json: *json };
+        return heap_objects::run(target, objects, shown, global, sources, streams);
+    }
     without_freeze(arguments.target.freeze(), "heap")?;
     let wanted = arguments.target.wanted();
     let goal = arguments.profile.as_deref().map(|path| output("--profile", path, streams)).transpose()?;

@@ -12,6 +12,9 @@ Examples:
   gospy heap 4242 --profile heap.pb.gz && go tool pprof -top heap.pb.gz
   gospy heap 4242 --text | less
   gospy heap --from server.core --json | jq '.heap.size_classes'
+  gospy heap 4242 --objects --freeze=all
+  gospy heap 4242 --objects --only-from main.worker
+  gospy heap --from server.core --objects --path-to main.session
 
 The profile is the one that the program keeps of itself, as /debug/pprof/heap shows it: objects that
 are sampled, up to the last garbage collection but one. The program needs no endpoint and is not stopped.
@@ -30,6 +33,8 @@ runtime.SetMutexProfileFraction. gospy waits shows what goroutines wait on now, 
 pub(super) struct HeapArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) objects: ObjectArgs,
     /// Write the heap profile for go tool pprof; - for stdout
     #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) profile: Option<PathBuf>,
@@ -50,6 +55,23 @@ pub(super) struct HeapArgs {
     /// One JSON object instead of text
     #[arg(help_heading = "Output", long, short, conflicts_with_all = ["profile", "text"])]
     pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ObjectArgs {
+    /// Walk the heap: live objects and garbage, by type and by what keeps them
+    ///
+    /// The figures are exact with --freeze=all, which stops the program for the walk, in a core file, and where no Go
+    /// code happens to run meanwhile; otherwise they are an estimate. Types are known from Go 1.22 on, as far as the
+    /// heap says them.
+    #[arg(help_heading = "Objects", long, conflicts_with_all = ["profile", "text"])]
+    pub(super) objects: bool,
+    /// Count what only these goroutines keep: those in a function, or goroutine:ID
+    #[arg(help_heading = "Objects", long, value_name = "FUNCTION|goroutine:ID", requires = "objects")]
+    pub(super) only_from: Option<String>,
+    /// Show a shortest path from a root to an object of a type, or to the object at an address
+    #[arg(help_heading = "Objects", long, value_name = "TYPE|ADDRESS", requires = "objects")]
+    pub(super) path_to: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -17,6 +17,7 @@ mod files;
 mod generated;
 mod heap;
 mod heap_args;
+mod heap_objects;
 mod help;
 mod input;
 mod leaks;

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::source::{ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{
+    ObjectsReading, ObjectsRequest, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{FreezeMode, SourceError};
@@ -36,6 +38,15 @@ impl Sources for Machine {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn objects(
+        &self,
+        wanted: &TargetSpec,
+        _: &ObjectsRequest,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
         Err(named(wanted))
     }
 

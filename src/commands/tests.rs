@@ -5,7 +5,9 @@ mod output;
 
 use std::io;
 
-use super::source::{ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking};
+use super::source::{
+    ObjectsReading, ObjectsRequest, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+};
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
 use crate::capture::{CaptureOptions, SourceError};
@@ -51,6 +53,15 @@ impl Sources for Fake {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn objects(
+        &self,
+        wanted: &TargetSpec,
+        _: &ObjectsRequest,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
         Err(absent(wanted))
     }
 
@@ -141,6 +152,15 @@ impl Sources for Settling {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn objects(
+        &self,
+        wanted: &TargetSpec,
+        _: &ObjectsRequest,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
         Err(absent(wanted))
     }
 

@@ -18,16 +18,19 @@ mod kept;
 mod layout;
 mod leaks;
 mod marker;
+pub mod objects;
 mod pages;
 mod pointers;
 pub mod profile;
 mod proof;
 mod queues;
+mod root_log;
 mod roots;
 mod span_list;
 mod spans;
 mod stack_maps;
 mod stacks;
+mod standing;
 #[doc(hidden)]
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,6 +1,8 @@
 //! `gospy heap`: on one screen, what the heap holds, what it is made of, where it was allocated, and the stacks.
 
 pub mod json;
+pub(crate) mod objects;
+pub mod objects_json;
 
 use std::io::{self, Write};
 
