@@ -7,7 +7,7 @@ use super::{Index, PlaceKind};
 use crate::heap::objects::{Keeper, Objects};
 
 /// Most groups that are counted apart: each takes a step of the mark.
-const MOST_GROUPS: usize = 256;
+const MOST_GROUPS: usize = 64;
 
 /// Goroutines in the same place.
 #[derive(Clone, Debug)]

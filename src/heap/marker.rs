@@ -39,7 +39,7 @@ pub struct MarkStats {
 #[derive(Debug, Default)]
 pub struct Progress {
     pub(super) done: AtomicU64,
-    all: AtomicU64,
+    pub(super) all: AtomicU64,
 }
 
 impl Progress {

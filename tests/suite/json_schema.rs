@@ -661,7 +661,7 @@ fn refreshes_have_exactly_these_keys() {
     assert_eq!((end.kind.as_str(), end.reason.as_str(), lines.len()), ("end", "gone", 5));
 }
 
-fn schemas() -> [(&'static str, serde_json::Value, usize); 11] {
+fn schemas() -> [(&'static str, serde_json::Value, usize); 12] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
         ("snapshot", value(json::schema()), 22),
@@ -670,6 +670,7 @@ fn schemas() -> [(&'static str, serde_json::Value, usize); 11] {
         ("capture", value(report::captures::schema()), 1),
         ("doctor", value(report::doctor::schema()), 6),
         ("heap", value(report::heap::json::schema()), 7),
+        ("heap-objects", value(report::heap::objects_json::schema()), 10),
         ("leaks", value(report::leaks::schema()), 4),
         ("ps", value(report::processes::schema()), 1),
         ("top", value(gospy::top::stream::schema()), 25),

@@ -37,6 +37,7 @@ mod hostile;
 mod json_reports;
 mod json_schema;
 mod leaks;
+mod objects;
 mod recorded;
 mod run;
 mod targets;

@@ -203,7 +203,9 @@ impl<'a> Book<'a> {
         });
         let known = known.filter(|known| known.id != 0);
         self.by_id.extend(known.clone());
-        self.known.insert((form, addr), known.clone());
+        if self.known.len() < 2 * MOST {
+            self.known.insert((form, addr), known.clone());
+        }
         Ok(known)
     }
 

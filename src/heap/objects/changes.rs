@@ -49,9 +49,13 @@ impl Counts {
     /// Reads them as they are now.
     pub(super) fn read(process: GoProcess<'_>, layout: &HeapLayout, spans: &Spans) -> Result<Self, ReadError> {
         let mut counts = vec![None; spans.len()];
-        let all: Vec<_> = spans.iter().enumerate().collect();
+        let mut all = spans.iter().enumerate();
         let len = layout.span.size as usize;
-        for batch in all.chunks(TOGETHER) {
+        loop {
+            let batch: Vec<_> = all.by_ref().take(TOGETHER).collect();
+            if batch.is_empty() {
+                return Ok(Self(counts));
+            }
             let numbers: FxHashMap<_, _> = batch.iter().map(|(number, span)| (span.mspan, (*number, *span))).collect();
             let ranges = batch.iter().map(|(_, span)| MemRange { start: span.mspan, len });
             Frontier::new(process.target, UNBOUNDED).ranges(ranges, |range, bytes| {
@@ -65,7 +69,6 @@ impl Counts {
                 }
             })?;
         }
-        Ok(Self(counts))
     }
 
     /// Objects that are allocated, whether they are live or not. A count beyond what the span has room for is a lie,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::changes::{self, Counts};
 use super::path::{self, Search};
@@ -242,13 +242,13 @@ impl<'p, 'm> Mark<'p, 'm> {
         ps.iter().for_each(|p| marker.scan(p.addr.0));
         self.done(Keeper::Timers)?;
 
-        let only: FxHashMap<u64, usize> = options.only.iter().flatten().map(|id| (*id, 0)).collect();
+        let only: FxHashSet<u64> = options.only.iter().flatten().copied().collect();
         let group_of: FxHashMap<u64, usize> =
             options.groups.iter().enumerate().flat_map(|(n, ids)| ids.iter().map(move |id| (*id, n))).collect();
         let mut groups: Vec<Vec<&Goroutine>> = vec![Vec::new(); options.groups.len()];
         let (mut others, mut last) = (Vec::new(), Vec::new());
         for goroutine in self.list {
-            if only.contains_key(&goroutine.goid) {
+            if only.contains(&goroutine.goid) {
                 last.push(goroutine);
             } else if let Some(group) = group_of.get(&goroutine.goid).and_then(|n| groups.get_mut(*n)) {
                 group.push(goroutine);
@@ -257,7 +257,8 @@ impl<'p, 'm> Mark<'p, 'm> {
             }
         }
         marker.comes_from(|| Root::Thread);
-        let is_last = |g: u64| last.iter().any(|goroutine| goroutine.addr == g);
+        let last_gs: FxHashSet<u64> = last.iter().map(|goroutine| goroutine.addr).collect();
+        let is_last = |g: u64| last_gs.contains(&g);
         running.scan_registers(marker, |g| !is_last(g))?;
         running.scan_stacks(&mut self.stacks)?;
         self.done(Keeper::Threads)?;

@@ -305,7 +305,9 @@ impl<'r, 't> Reader<'r, 't> {
             let len = (span.bytes() - offset).min(BATCH_BYTES);
             batch.clear();
             let place = batch.plan(span, offset, len);
-            batch.fetch()?;
+            if batch.fetch()?.missing > 0 {
+                break;
+            }
             let piece = batch.piece(offset, place);
             let more = piece.each(span, object.index, large, &mut self.types, |word, _| {
                 if let Some(child) = spans.find(word) {
@@ -404,6 +406,9 @@ impl Search<'_, '_> {
             let found = words.iter().position(|word| self.marker.spans().find(u64::from_le_bytes(*word)) == Some(next));
             if let Some(found) = found {
                 return Ok(Some(at + 8 * found as u64));
+            }
+            if (got as u64) < len {
+                break;
             }
             at += len;
         }

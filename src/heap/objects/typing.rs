@@ -91,6 +91,7 @@ impl<'t> Typing<'t> {
         }
         let book = Book::new(process, marker.layout.types)?;
         let spans = marker.spans();
+        marker.progress.all.fetch_add(spans.bytes().1, Relaxed);
         let mut first = Vec::with_capacity(spans.len());
         let mut all = 0_u32;
         for span in &spans.spans {

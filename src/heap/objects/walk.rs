@@ -97,6 +97,9 @@ impl<'w, 't> Typist<'w, 't> {
                 let read = matches!(span.kind, Kind::InSpan(_) | Kind::Header | Kind::Large);
                 if read && (!is_first || typing.bits(span).0.iter().any(|word| word.load(Relaxed) != 0)) {
                     bytes += span.bytes();
+                    if is_first {
+                        typing.marker.progress.done.fetch_add(span.bytes(), Relaxed);
+                    }
                     self.numbers.extend(u32::try_from(number).ok().map(|number| (number, is_first)));
                 }
             }
@@ -313,6 +316,9 @@ impl<'w, 't> Typist<'w, 't> {
             let got = marker.target.read(Addr(span.base.wrapping_add(at)), &mut buf)?;
             let words = buf.get(..got).unwrap_or_default().as_chunks::<8>().0;
             self.follow(&known, (&Piece { words, ..Piece::default() }, 0), words.len() as u64)?;
+            if (got as u64) < len {
+                break;
+            }
             at += step;
         }
         Ok(())

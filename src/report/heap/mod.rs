@@ -287,4 +287,6 @@ pub(super) fn place_text<T>(symbols: &SymbolPool, place: &PlaceSum<T>) -> String
 }
 
 #[cfg(test)]
+mod objects_tests;
+#[cfg(test)]
 mod tests;

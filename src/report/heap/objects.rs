@@ -148,7 +148,7 @@ fn kept(out: &mut dyn Write, contents: &Contents<'_>, options: Options) -> io::R
     let Options { style, limit, .. } = options;
     let objects = contents.objects;
     let kept = keepers(objects);
-    heading(out, style, "Kept by", "each object counts where it is reached first, variables before goroutines")?;
+    heading(out, style, "Kept by", "each object where it is reached first, variables before goroutines")?;
     let shown = kept.len().min(limit);
     write_table(out, style, &columns("BY", Shrink::Place), shown, &|at| {
         kept.get(at).map_or_else(Vec::new, |(by, amount)| row(*amount, objects.live, keeper(contents, *by)))
@@ -178,8 +178,8 @@ fn keeper(contents: &Contents<'_>, by: Keeper) -> String {
 fn only(out: &mut dyn Write, contents: &Contents<'_>, options: Options) -> io::Result<()> {
     let Options { style, limit, .. } = options;
     let (Some((who, ids)), Some(amount)) = (contents.only, contents.objects.only()) else { return Ok(()) };
-    let goroutines = counted(ids.len() as u64, "goroutine", "goroutines");
-    heading(out, style, "Kept by nothing else", &format!("{} by {} ({goroutines})", in_objects(amount), clean(who)))?;
+    heading(out, style, "Kept by nothing else", &in_objects(amount))?;
+    facts(out, style, "than by", &[clean(who).into_owned(), counted(ids.len() as u64, "goroutine", "goroutines")])?;
     let mut types: Vec<_> = contents.objects.types.iter().flatten().filter(|sum| sum.only.objects > 0).collect();
     types.sort_by_key(|sum| std::cmp::Reverse(sum.only.bytes));
     let typed = types.iter().fold(Amount::default(), |all, sum| all.with(sum.only));
@@ -202,22 +202,27 @@ fn only(out: &mut dyn Write, contents: &Contents<'_>, options: Options) -> io::R
 fn path(out: &mut dyn Write, contents: &Contents<'_>, wanted: &str, path: &Path, style: TextStyle) -> io::Result<()> {
     let steps = (path.steps.len() as u64).saturating_add(path.left_out);
     heading(out, style, "Path", &format!("to {}, over {}", clean(wanted), counted(steps, "object", "objects")))?;
-    writeln!(out, "  {}", root(contents, path))?;
+    facts(out, style, "from", &[root(contents, path)])?;
+    // In the middle a row says how many there are not.
     let half = MOST_STEPS / 2;
-    let mut skipped = path.left_out;
-    for (n, step) in path.steps.iter().enumerate() {
-        let from_end = path.steps.len() - n;
-        if path.steps.len() > MOST_STEPS && n >= half && from_end > half {
-            skipped += 1;
-            continue;
+    let rows: Vec<Option<&Step>> = match path.steps.len() {
+        ..=MOST_STEPS => path.steps.iter().map(Some).collect(),
+        all => {
+            let ends = path.steps.iter().take(half).map(Some);
+            ends.chain([None]).chain(path.steps.iter().skip(all - half).map(Some)).collect()
         }
-        if skipped > 0 && n >= half {
-            writeln!(out, "    … {}", counted(skipped, "more object", "more objects"))?;
-            skipped = 0;
-        }
-        writeln!(out, "    {}", self::step(step))?;
-    }
-    Ok(())
+    };
+    let skipped = steps.saturating_sub(2 * half as u64);
+    let columns = [
+        Column::shrinking("OBJECT", Shrink::Function),
+        Column::right("OFFSET"),
+        Column::shrinking("FIELD", Shrink::Words),
+        Column::left("ADDRESS"),
+    ];
+    write_table(out, style, &columns, rows.len(), &|at| match rows.get(at) {
+        Some(Some(step)) => self::step(step),
+        _ => vec![CellText::plain(format!("… {}", counted(skipped, "more object", "more objects")))],
+    })
 }
 
 /// Where a path begins, in words.
@@ -241,13 +246,15 @@ fn root(contents: &Contents<'_>, path: &Path) -> String {
     }
 }
 
-/// An object of a path, in words: its type, and where the pointer to the next is.
-fn step(step: &Step) -> String {
-    let name =
-        step.type_name.as_deref().map_or_else(|| format!("{} bytes", count(step.size)), |n| clean(n).into_owned());
-    let offset = step.offset.map(|offset| format!(" + {offset}")).unwrap_or_default();
-    let field = step.field.as_deref().map(|field| format!("  {}", clean(field))).unwrap_or_default();
-    format!("→ {name}{offset}{field}  at {}", step.addr)
+/// An object of a path: its type, and where the pointer to the next is.
+fn step(step: &Step) -> Vec<CellText> {
+    let size = || format!("{} bytes", count(step.size));
+    vec![
+        CellText::plain(step.type_name.as_deref().map_or_else(size, |name| clean(name).into_owned())),
+        CellText::plain(step.offset.map(count).unwrap_or_default()),
+        CellText::plain(step.field.as_deref().map(|field| clean(field).into_owned()).unwrap_or_default()),
+        CellText::plain(step.addr.to_string()),
+    ]
 }
 
 fn more(out: &mut dyn Write, rows: usize, (one, many): (&str, &str)) -> io::Result<()> {
