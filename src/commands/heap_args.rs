@@ -59,18 +59,14 @@ pub(super) struct HeapArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ObjectArgs {
-    /// Walk the heap: live objects and garbage, by type and by what keeps them
-    ///
-    /// The figures are exact with --freeze=all, which stops the program for the walk, in a core file, and where no Go
-    /// code happens to run meanwhile; otherwise they are an estimate. Types are known from Go 1.22 on, as far as the
-    /// heap says them.
-    #[arg(help_heading = "Objects", long, conflicts_with_all = ["profile", "text"])]
+    /// Walk the heap: live objects by type and by what keeps them
+    #[arg(help_heading = "Output", long, conflicts_with_all = ["profile", "text"])]
     pub(super) objects: bool,
-    /// Count what only these goroutines keep: those in a function, or goroutine:ID
-    #[arg(help_heading = "Objects", long, value_name = "FUNCTION|goroutine:ID", requires = "objects")]
+    /// With --objects: what only goroutines in a function keep, or goroutine:ID
+    #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "WHO", requires = "objects")]
     pub(super) only_from: Option<String>,
-    /// Show a shortest path from a root to an object of a type, or to the object at an address
-    #[arg(help_heading = "Objects", long, value_name = "TYPE|ADDRESS", requires = "objects")]
+    /// With --objects: a shortest path to an object, by type or 0xADDRESS
+    #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "WHAT", requires = "objects")]
     pub(super) path_to: Option<String>,
 }
 
