@@ -80,7 +80,7 @@ fn over(
     let modules = modules(process, &heap.layout)?;
     let mut mark = Mark::new(process, heap, &marker, how, &modules, &goroutines.list)?;
     mark.steps(options, running, unheard)?;
-    let Mark { mut notes, channels, closed, kept, apart, unreadable, .. } = mark;
+    let Mark { mut notes, channels, sudogs, closed, kept, apart, unreadable, .. } = mark;
     if unreadable > 0 {
         notes.push(format!("{unreadable} stacks could not be read"));
     }
@@ -103,8 +103,9 @@ fn over(
     let typing = Typing::new(process, &marker, apart.as_ref(), wanted);
     let mut types = None;
     if let Some(typing) = &typing {
+        let sudogs: Vec<u64> = sudogs.into_values().flatten().collect();
         let gs: Vec<u64> = goroutines.list.iter().map(|goroutine| goroutine.addr).collect();
-        let tally = typing.run(process, &modules, (&gs, &channels), how.threads)?;
+        let tally = typing.run(process, &modules, (&gs, &sudogs, &channels), how.threads)?;
         types = Some(typing.sums(&tally));
     }
     let untyped = untyped(&marker, typing.as_ref());
@@ -255,6 +256,10 @@ impl<'p, 'm> Mark<'p, 'm> {
             } else {
                 others.push(goroutine);
             }
+        }
+        let gone = only.len().saturating_sub(last.len());
+        if gone > 0 {
+            self.notes.push(format!("{gone} of the goroutines that were asked for are not there any more"));
         }
         marker.comes_from(|| Root::Thread);
         let last_gs: FxHashSet<u64> = last.iter().map(|goroutine| goroutine.addr).collect();

@@ -130,12 +130,15 @@ impl<'t> Typing<'t> {
         &self,
         process: GoProcess<'_>,
         modules: &[Module],
-        (gs, channels): (&[u64], &[u64]),
+        (gs, sudogs, channels): (&[u64], &[u64], &[u64]),
         threads: usize,
     ) -> Result<Tally, ReadError> {
         let mut first = Typist::new(self);
         for g in gs {
             first.assign(*g, Form::Runtime, 0)?;
+        }
+        for sudog in sudogs {
+            first.assign(*sudog, Form::Runtime, 1)?;
         }
         self.seed_channels(process, channels, &mut first)?;
         self.seed_variables(process, modules, &mut first)?;
