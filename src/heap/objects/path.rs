@@ -81,6 +81,8 @@ struct Met {
     /// Objects to be followed next, a bit each where the mark has what was scanned, and their spans.
     next: Vec<u64>,
     spans: Vec<u32>,
+    /// Whether a span is among these.
+    listed: Vec<bool>,
 }
 
 impl<'t> Search<'_, 't> {
@@ -115,8 +117,9 @@ impl<'t> Search<'_, 't> {
             first,
             next: vec![0; scans],
             spans: Vec::new(),
+            listed: vec![false; spans.len()],
         };
-        let memory = 8 * (words + 2 * scans) + 4 * (all as usize + spans.len());
+        let memory = 8 * (words + scans) + 4 * all as usize + 9 * spans.len();
         let mut roots: FxHashMap<ObjectId, Root> = FxHashMap::default();
         let mut reader = Reader::new(self);
         let mut end: Option<(ObjectId, Option<ObjectId>)> = None;
@@ -144,12 +147,14 @@ impl<'t> Search<'_, 't> {
         while !met.spans.is_empty() && end.is_none() {
             let mut now = std::mem::take(&mut met.spans);
             now.sort_unstable();
-            now.dedup();
             let mut following: Vec<(u32, Vec<(usize, u64)>)> = Vec::with_capacity(now.len().min(BATCH));
             // The bits of this round are taken out before any of the next are set.
             let mut current: Vec<(u32, usize, u64)> = Vec::new();
             for number in &now {
                 let Some(span) = spans.spans.get(*number as usize) else { continue };
+                if let Some(listed) = met.listed.get_mut(*number as usize) {
+                    *listed = false;
+                }
                 for n in 0..(span.elements as usize).div_ceil(64) {
                     if let Some(word) = met.next.get_mut(span.scans as usize + n) {
                         let bits = std::mem::take(word);
@@ -228,11 +233,9 @@ impl<'t> Search<'_, 't> {
             && let Some(next) = met.next.get_mut(span.scans as usize + word)
         {
             *next |= bit;
-            met.spans.push(object.span);
-            // Once for each object of a round would be too many.
-            if met.spans.len() >= 1 << 20 {
-                met.spans.sort_unstable();
-                met.spans.dedup();
+            if let Some(listed) = met.listed.get_mut(object.span as usize).filter(|listed| !**listed) {
+                *listed = true;
+                met.spans.push(object.span);
             }
         }
         true
