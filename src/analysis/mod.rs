@@ -18,6 +18,7 @@ pub mod group;
 pub(crate) mod index;
 pub(crate) mod labels;
 pub mod leaks;
+pub mod objects;
 pub(crate) mod place;
 pub mod profile;
 pub(crate) mod quantity;

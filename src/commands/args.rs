@@ -169,7 +169,7 @@ pub(super) enum Command {
     #[command(after_long_help = "Examples:\n  gospy schema > snapshot.schema.json\n  \
                                  gospy schema check > check.schema.json")]
     Schema {
-        /// snapshot (summary, stack), diff, check, capture, doctor, ps, waits, why, leaks, heap, top
+        /// snapshot (summary, stack), diff, check, capture, doctor, ps, waits, why, leaks, heap, heap-objects, top
         #[arg(value_enum, default_value_t = SchemaOf::Snapshot)]
         of: SchemaOf,
     },
@@ -200,6 +200,8 @@ pub(super) enum SchemaOf {
     Var,
     /// What contention prints
     Contention,
+    /// What heap --objects prints
+    HeapObjects,
     /// What waits prints
     Waits,
     /// What why prints

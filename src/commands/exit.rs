@@ -189,6 +189,7 @@ impl From<SourceFailure> for Failure {
             FailureCause::Heap(HeapError::Target(error)) => error.into(),
             FailureCause::Heap(HeapError::Capture(error)) => Self::from(SourceError::from(error)),
             FailureCause::Profile(ProfileError::Read(error)) => Self::from(SourceError::from(error)),
+            FailureCause::Absent(why) => Self::new(Exit::Error, why),
             FailureCause::Profile(error) => Self::new(Exit::Error, error.to_string()),
             FailureCause::Variables(VariableError::Read(error)) => Self::from(SourceError::from(error)),
             FailureCause::Variables(error) => Self::new(Exit::Error, error.to_string()),

@@ -84,6 +84,7 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::HeapGrowth => heap::growth::schema(),
         SchemaOf::Var => variables::schema(),
         SchemaOf::Contention => contention::json::schema(),
+        SchemaOf::HeapObjects => heap::objects_json::schema(),
     };
     streams.finish(|out| {
         json::to_writer_pretty(out, &schema)?;

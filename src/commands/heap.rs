@@ -7,6 +7,7 @@ use super::args::Global;
 use super::check::Watch;
 use super::files::{is_dash, report_file, write_file};
 use super::heap_args::HeapArgs;
+use super::heap_objects;
 use super::source::{ProfileParts, SourceFailure, Sources};
 use super::streams::Streams;
 use super::{Exit, Failure, heap_growth};
@@ -83,6 +84,11 @@ pub(super) fn run(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
+    if arguments.objects.objects {
+        let HeapArgs { target, objects, limit, verbose, json, .. } = arguments;
+        let shown = heap_objects::Shown { limit: *limit, verbose: *verbose, json: *json };
+        return heap_objects::run(target, objects, shown, global, sources, streams);
+    }
     without_freeze(arguments.target.freeze(), "heap")?;
     let wanted = arguments.target.wanted();
     if let Some((watch, interval)) = arguments.growth() {

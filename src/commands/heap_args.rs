@@ -14,6 +14,9 @@ Examples:
   gospy heap 4242 --text | less
   gospy heap 4242 --watch 5m
   gospy heap --from server.core --json | jq '.heap.size_classes'
+  gospy heap 4242 --objects --freeze=all
+  gospy heap 4242 --objects --only-from main.worker
+  gospy heap --from server.core --objects --path-to main.session
 
 The profile is the one that the program keeps of itself, as /debug/pprof/heap shows it: objects that
 are sampled, up to the last garbage collection but one. The program needs no endpoint and is not stopped.
@@ -33,6 +36,8 @@ runtime.SetMutexProfileFraction. gospy waits shows what goroutines wait on now, 
 pub(super) struct HeapArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) objects: ObjectArgs,
     /// Write the heap profile for go tool pprof; - for stdout
     #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) profile: Option<PathBuf>,
@@ -69,6 +74,19 @@ impl HeapArgs {
     pub(super) fn growth(&self) -> Option<(u64, Option<u64>)> {
         self.watch.map(|watch| (watch, self.interval))
     }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ObjectArgs {
+    /// Walk the heap: live objects by type and by what keeps them
+    #[arg(help_heading = "Output", long, conflicts_with_all = ["profile", "text"])]
+    pub(super) objects: bool,
+    /// With --objects: what only goroutines in a function keep, or goroutine:ID
+    #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "WHO", requires = "objects")]
+    pub(super) only_from: Option<String>,
+    /// With --objects: a shortest path to an object, by type or 0xADDRESS
+    #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "WHAT", requires = "objects")]
+    pub(super) path_to: Option<String>,
 }
 
 #[derive(Args, Debug)]

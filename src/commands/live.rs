@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::input::{Contents, InputError, InputFile};
 use super::source::{
-    FailureCause, HeapCosts, HeapSource, Location, ProfileParts, ProfileReading, Source, SourceFailure, Sources,
-    TargetSpec, Walking,
+    FailureCause, HeapCosts, HeapSource, Location, ObjectsReading, ObjectsRequest, ProfileParts, ProfileReading,
+    Source, SourceFailure, Sources, TargetSpec, Walking,
 };
-use crate::analysis::Index;
 use crate::analysis::leaks::groups;
+use crate::analysis::{self, Index};
 use crate::capture::{Alongside, CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record_with};
+use crate::heap::objects::ObjectOptions;
 use crate::heap::profile::{ProfileError, Profiles};
 use crate::heap::{self, HeapError, HeapRecorder, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
@@ -25,7 +26,6 @@ use crate::process::live::LiveTarget;
 use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
 use crate::report::json::restore;
-use crate::runtime::GoProcess;
 use crate::runtime::package_variables::{self, VariableLimits};
 
 /// The processes of this machine.
@@ -62,6 +62,15 @@ impl Sources for Live {
         tell: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
         leaks(wanted, freeze, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+    }
+
+    fn objects(
+        &self,
+        wanted: &TargetSpec,
+        request: &ObjectsRequest,
+        tell: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
+        objects(wanted, request, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn profiles(&self, wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
@@ -335,7 +344,8 @@ fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Re
     let (target, bin) = target(wanted)?;
     let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
     let options = LeakOptions { freeze, ..LeakOptions::default() };
-    let mut leaks = watched(session.process(), &options, tell)?;
+    let process = session.process();
+    let mut leaks = watched(tell, |progress, stop| heap::find(process, &options, progress, stop))?;
     // What is leaked stays where it is: it is found there afterwards.
     let options = CaptureOptions { stacks: true, waits: true, ..CaptureOptions::default() };
     let snapshot = Session::capture(&mut session, &options).map_err(SourceError::from)?;
@@ -346,8 +356,38 @@ fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Re
     Ok((snapshot, leaks))
 }
 
-/// Finds leaks on a thread of its own, and tells how far it is.
-fn watched(process: GoProcess<'_>, options: &LeakOptions, tell: &mut dyn FnMut(Walking)) -> Result<Leaks, HeapError> {
+fn objects(
+    wanted: &TargetSpec,
+    request: &ObjectsRequest,
+    tell: &mut dyn FnMut(Walking),
+) -> Result<ObjectsReading, FailureCause> {
+    let (target, bin) = target(wanted)?;
+    let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    let options = CaptureOptions { stacks: true, ..CaptureOptions::default() };
+    let snapshot = Session::capture(&mut session, &options).map_err(SourceError::from)?;
+    let index = Index::new(&snapshot);
+    let groups = analysis::objects::groups(&index);
+    let only = request.only_from.as_ref().map(|only| only.ids(&index)).transpose().map_err(FailureCause::Absent)?;
+    drop(index);
+    let options = ObjectOptions {
+        freeze: request.freeze,
+        groups: groups.iter().map(|group| group.ids.clone()).collect(),
+        only: only.clone(),
+        path_to: request.path_to.clone(),
+    };
+    let process = session.process();
+    let objects = watched(tell, |progress, stop| heap::objects::find(process, &options, progress, stop))?;
+    Ok(ObjectsReading { snapshot, groups, only, objects })
+}
+
+/// Called before a program is stopped, with how long that will be, about.
+type Stop<'a> = Box<dyn FnOnce(Duration) + 'a>;
+
+/// Walks a heap on a thread of its own, and tells how far it is.
+fn watched<T: Send>(
+    tell: &mut dyn FnMut(Walking),
+    walk: impl FnOnce(&Progress, Stop<'_>) -> Result<T, HeapError> + Send,
+) -> Result<T, HeapError> {
     /// How often.
     const OFTEN: Duration = Duration::from_secs(1);
     let progress = Progress::default();
@@ -356,10 +396,11 @@ fn watched(process: GoProcess<'_>, options: &LeakOptions, tell: &mut dyn FnMut(W
         let finder = scope.spawn(|| {
             // When it ends, however that is, so does what is heard.
             let events = events;
-            heap::find(process, options, &progress, |takes| {
+            let stop = |takes| {
                 // Whoever listens does so until the end.
                 let _ = events.send(takes);
-            })
+            };
+            walk(&progress, Box::new(stop))
         });
         loop {
             match heard.recv_timeout(OFTEN) {

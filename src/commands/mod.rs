@@ -19,6 +19,7 @@ mod generated;
 mod heap;
 mod heap_args;
 mod heap_growth;
+mod heap_objects;
 mod help;
 mod input;
 mod leaks;

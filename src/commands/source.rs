@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::at::At;
 use super::input::InputError;
+use crate::analysis::objects::{ObjectGroup, OnlyFrom};
 use crate::capture::{CaptureOptions, FreezeMode, SourceError};
+use crate::heap::objects::{Objects, Wanted};
 use crate::heap::profile::ProfileError;
 use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
@@ -130,6 +132,9 @@ pub enum FailureCause {
     /// Package variables.
     #[error(transparent)]
     Variables(#[from] VariableError),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    Absent(String),
 }
 
 impl SourceFailure {
@@ -147,6 +152,7 @@ impl SourceFailure {
             FailureCause::Heap(error) => Some(error.kind()),
             FailureCause::Profile(error) => Some(error.kind()),
             FailureCause::Variables(error) => Some(error.kind()),
+            FailureCause::Absent(_) => None,
         }
     }
 }
@@ -193,6 +199,30 @@ pub struct ProfileReading {
     pub classes: Option<Result<SizeClasses, HeapError>>,
 }
 
+/// What is asked of a heap's objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectsRequest {
+    /// Whether to stop the program for it.
+    pub freeze: bool,
+    /// Goroutines: what only they keep is counted.
+    pub only_from: Option<OnlyFrom>,
+    /// What to find a path to.
+    pub path_to: Option<Wanted>,
+}
+
+/// What was read of them.
+#[derive(Debug)]
+pub struct ObjectsReading {
+    /// Goroutines, and what program it is.
+    pub snapshot: Snapshot,
+    /// By which the goroutines are told apart.
+    pub groups: Vec<ObjectGroup>,
+    /// Ids of the goroutines that were asked for.
+    pub only: Option<Vec<u64>>,
+    /// The objects.
+    pub objects: Objects,
+}
+
 /// Opens programs, and says what there is.
 pub trait Sources {
     /// Opens one.
@@ -218,6 +248,17 @@ pub trait Sources {
         max_bytes: u64,
         tell: &mut dyn FnMut(HeapCosts),
     ) -> Result<(ElfImage, Snapshot), SourceFailure>;
+
+    /// Finds out what is on the heap of one. `tell` hears what goes on.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    fn objects(
+        &self,
+        wanted: &TargetSpec,
+        request: &ObjectsRequest,
+        tell: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure>;
 
     /// Finds the goroutines of one that no other can wake, and reads all of them. `tell` hears what goes on.
     ///

@@ -3,7 +3,8 @@
 use std::io;
 
 use super::source::{
-    HeapCosts, HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+    HeapCosts, HeapSource, ObjectsReading, ObjectsRequest, ProfileParts, ProfileReading, Source, SourceFailure,
+    Sources, TargetSpec, Walking,
 };
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
@@ -39,6 +40,15 @@ impl Sources for Machine {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(named(wanted))
+    }
+
+    fn objects(
+        &self,
+        wanted: &TargetSpec,
+        _: &ObjectsRequest,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
         Err(named(wanted))
     }
 

@@ -6,7 +6,8 @@ mod output;
 use std::io;
 
 use super::source::{
-    HeapCosts, HeapSource, ProfileParts, ProfileReading, Source, SourceFailure, Sources, TargetSpec, Walking,
+    HeapCosts, HeapSource, ObjectsReading, ObjectsRequest, ProfileParts, ProfileReading, Source, SourceFailure,
+    Sources, TargetSpec, Walking,
 };
 use super::streams::{ColourChoice, Environment, Streams};
 use super::{Exit, run};
@@ -54,6 +55,15 @@ impl Sources for Fake {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn objects(
+        &self,
+        wanted: &TargetSpec,
+        _: &ObjectsRequest,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
         Err(absent(wanted))
     }
 
@@ -167,6 +177,15 @@ impl Sources for Settling {
         _: bool,
         _: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
+        Err(absent(wanted))
+    }
+
+    fn objects(
+        &self,
+        wanted: &TargetSpec,
+        _: &ObjectsRequest,
+        _: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
         Err(absent(wanted))
     }
 

@@ -141,7 +141,7 @@ impl Heap {
             vec![Vec::new(); list.len()]
         } else {
             goroutines.gs.iter().for_each(|g| marker.never_scan(*g));
-            waits::read(process, &self.layout, list, marker, &modules)?
+            waits::read(process, &self.layout, list, marker, &modules)?.objects
         };
         let ps = match process.addr(Global::Allp) {
             // The collector keeps what stopped timers refer to.

@@ -16,6 +16,8 @@ use rustc_hash::FxHashMap;
 
 use super::kept::NewMarks;
 use super::layout::HeapLayout;
+use super::objects::Amount;
+use super::root_log::{Root, RootLog};
 use super::spans::{Kind, ObjectId, Span, Spans};
 use super::worker::Worker;
 use crate::process::{ReadError, Target};
@@ -37,7 +39,7 @@ pub struct MarkStats {
 #[derive(Debug, Default)]
 pub struct Progress {
     pub(super) done: AtomicU64,
-    all: AtomicU64,
+    pub(super) all: AtomicU64,
 }
 
 impl Progress {
@@ -67,6 +69,8 @@ pub struct Marker<'a> {
     pub(super) span_reads: AtomicU64,
     pub(super) unreadable: AtomicU64,
     pub(super) progress: &'a Progress,
+    /// What roots point to, where that is wanted.
+    roots: Option<Mutex<RootLog>>,
 }
 
 /// Spans that have to be scanned.
@@ -110,6 +114,35 @@ impl<'a> Marker<'a> {
             span_reads: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             progress,
+            roots: None,
+        }
+    }
+
+    /// From now on it is kept what roots point to.
+    pub(super) fn keep_roots(&mut self) {
+        self.roots = Some(Mutex::new(RootLog::new(self.marks.len())));
+    }
+
+    /// What roots point to, as far as that was kept.
+    pub(super) fn take_roots(&mut self) -> Option<RootLog> {
+        self.roots.take().map(|log| log.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is marked from now on is marked for the sake of this root.
+    #[inline]
+    pub(super) fn comes_from(&self, root: impl FnOnce() -> Root) {
+        if let Some(log) = &self.roots {
+            locked(log).origin = root();
+        }
+    }
+
+    fn log(&self, addr: u64, contents: bool) {
+        if let Some(log) = &self.roots
+            && let Some(object) = self.spans.find(addr)
+            && let Some(span) = self.spans.spans.get(object.span as usize)
+            && self.is_marked(object)
+        {
+            locked(log).add(object, (span.marks as usize, object.index), contents);
         }
     }
 
@@ -159,6 +192,9 @@ impl<'a> Marker<'a> {
         if let Some(span) = self.mark_at(addr) {
             locked(&self.queue).spans.push_back(span);
         }
+        if self.roots.is_some() {
+            self.log(addr, false);
+        }
     }
 
     /// The same for a word that may be a pointer: an object that is free is not marked.
@@ -168,6 +204,9 @@ impl<'a> Marker<'a> {
     pub(crate) fn mark_maybe(&self, addr: u64) -> Result<(), ReadError> {
         if let Some(span) = self.maybe_at(addr)? {
             locked(&self.queue).spans.push_back(span);
+        }
+        if self.roots.is_some() {
+            self.log(addr, false);
         }
         Ok(())
     }
@@ -222,6 +261,16 @@ impl<'a> Marker<'a> {
         }
     }
 
+    /// Marks all that is never to be scanned.
+    pub(super) fn mark_closed(&self) {
+        for span in self.spans.spans.iter().filter(|span| span.kind != Kind::NoScan) {
+            let (marks, scans) = self.bits(span);
+            marks.iter().zip(scans).for_each(|(mark, scan)| {
+                mark.fetch_or(scan.load(Relaxed), Relaxed);
+            });
+        }
+    }
+
     /// Marks the object that holds `addr`, and follows it even if it was not to be.
     pub(crate) fn scan(&self, addr: u64) {
         let Some(object) = self.spans.find(addr) else { return };
@@ -230,6 +279,9 @@ impl<'a> Marker<'a> {
         }
         let Some(span) = self.spans.spans.get(object.span as usize) else { return };
         self.set_mark(span, object.index);
+        if self.roots.is_some() {
+            self.log(addr, true);
+        }
         if span.kind != Kind::NoScan
             && let Some(span) = self.enqueued(object.span)
         {
@@ -243,7 +295,12 @@ impl<'a> Marker<'a> {
     /// When the target could not be read.
     pub(super) fn mark_contents(&self, objects: impl IntoIterator<Item = ObjectId>) -> Result<(), ReadError> {
         let mut worker = Worker::new(self);
-        let scanned = objects.into_iter().try_for_each(|object| worker.scan_one(object));
+        let scanned = objects.into_iter().try_for_each(|object| {
+            if let Some(log) = &self.roots {
+                locked(log).contents_of(object);
+            }
+            worker.scan_one(object)
+        });
         worker.hand_over();
         scanned
     }
@@ -342,11 +399,19 @@ impl<'a> Marker<'a> {
     /// Bytes of all objects that are marked.
     #[must_use]
     pub(crate) fn marked_bytes(&self) -> u64 {
-        let of = |span: &Span| {
-            let count: u64 = self.bits(span).0.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum();
-            count * span.size()
-        };
-        self.spans.spans.iter().map(of).sum()
+        self.spans.spans.iter().map(|span| self.marked_in(span) * span.size()).sum()
+    }
+
+    /// All objects that are marked, with what the runtime counts for each.
+    #[must_use]
+    pub(super) fn marked(&self) -> Amount {
+        let mut all = Amount::default();
+        self.spans.spans.iter().for_each(|span| all.add(self.marked_in(span), span.slot()));
+        all
+    }
+
+    fn marked_in(&self, span: &Span) -> u64 {
+        self.bits(span).0.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum()
     }
 }
 
@@ -355,4 +420,16 @@ impl<'a> Marker<'a> {
 pub(super) struct MarkState {
     marks: Vec<u64>,
     scans: Vec<u64>,
+}
+
+impl MarkState {
+    /// Whether an object was marked, by the first word of its span's marks and its index.
+    pub(super) fn has(&self, first: usize, index: u32) -> bool {
+        self.marks.get(first + index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 != 0)
+    }
+
+    /// Whether an object was scanned, or never to be, likewise.
+    pub(super) fn is_scanned(&self, first: usize, index: u32) -> bool {
+        self.scans.get(first + index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 != 0)
+    }
 }

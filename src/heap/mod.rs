@@ -18,17 +18,20 @@ mod kept;
 mod layout;
 mod leaks;
 mod marker;
+pub mod objects;
 mod pages;
 mod pointers;
 pub mod profile;
 mod proof;
 mod queues;
 mod recording;
+mod root_log;
 mod roots;
 mod span_list;
 mod spans;
 mod stack_maps;
 mod stacks;
+mod standing;
 mod survivors;
 #[doc(hidden)]
 #[cfg(any(test, feature = "testing"))]

@@ -42,8 +42,9 @@ fn bits(bytes: &[u8], index: usize) -> u64 {
 }
 
 impl Piece<'_> {
+    /// A word of the piece; 0 beyond its end.
     #[inline]
-    fn word(&self, index: u64) -> u64 {
+    pub(super) fn word(&self, index: u64) -> u64 {
         self.words.get(index as usize).map_or(0, |word| u64::from_le_bytes(*word))
     }
 
@@ -110,9 +111,9 @@ impl Piece<'_> {
         }
     }
 
-    /// At most 64 words, by the bitmap at word `map` of the piece.
+    /// Which of at most 64 words from `first` on are pointers, by the bitmap at word `map` of the piece.
     #[inline]
-    fn in_span(&self, map: u64, first: u64, count: u64, mut each: impl FnMut(u64, Word)) {
+    pub(super) fn mask_in_span(&self, map: u64, first: u64, count: u64) -> u64 {
         let (at, shift) = (map + first / 64, first % 64);
         let mut mask = self.word(at) >> shift;
         if shift + count > 64 {
@@ -121,6 +122,13 @@ impl Piece<'_> {
         if count < 64 {
             mask &= (1 << count) - 1;
         }
+        mask
+    }
+
+    /// At most 64 words, by the bitmap at word `map` of the piece.
+    #[inline]
+    fn in_span(&self, map: u64, first: u64, count: u64, mut each: impl FnMut(u64, Word)) {
+        let mut mask = self.mask_in_span(map, first, count);
         while mask != 0 {
             let word = u64::from(mask.trailing_zeros());
             mask &= mask - 1;

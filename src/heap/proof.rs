@@ -20,15 +20,11 @@ use super::leaks::{Heap, LeakedGoroutine, Pass, PassOptions, PassStats};
 use super::marker::Progress;
 use super::queues::Queues;
 use super::recording::{Held, NO_HEAP};
+use super::standing::{QUIET_TIME, frozen, quiet_moment, threads_in_core, unknown};
 use super::threads::Running;
-use crate::capture::CaptureError;
-use crate::model::Warnings;
-use crate::process::{Backend, Broken, FreezeOptions, FreezeWhich, GeneralRegisters, TargetError};
+use crate::process::Backend;
 use crate::runtime::GoProcess;
-use crate::runtime::mirror::m::M;
 use crate::runtime::readers::processors::Ticks;
-use crate::runtime::readers::threads::read_ms;
-use crate::runtime::symbols::Global;
 
 /// What a list of leaks is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,16 +130,6 @@ impl Leaks {
 const SETTLE: Duration = Duration::from_millis(100);
 /// The second pass begins so long after the first.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// No more tries for a quiet moment are begun after this time.
-const QUIET_TIME: Duration = Duration::from_secs(3);
-/// How long to wait for one, each time.
-const QUIET_WAIT: Duration = Duration::from_millis(50);
-/// How often the program is stopped at most: a thread that waits for a CPU has no registers to read.
-const FREEZES: usize = 5;
-/// How many times longer than before the stop a pass may take.
-const SLOWER: u32 = 8;
-/// No program is stopped for longer.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// Finds the leaked goroutines of a program. `stop` is told before the program is stopped for how long that will
 /// be, about; `progress` can be watched from another thread.
@@ -188,16 +174,8 @@ impl Finder<'_> {
         Ok((pass, heap))
     }
 
-    fn ms(&self) -> Result<Vec<M>, HeapError> {
-        let allm = self.process.addr(Global::Allm).ok_or(HeapError::NotFound(Global::Allm))?;
-        let (target, layout) = (self.process.target, &self.process.runtime.layout.m);
-        Ok(read_ms(target, allm, &[], layout, &mut Warnings::default())?)
-    }
-
     fn in_core(&self) -> Result<Leaks, HeapError> {
-        let target = self.process.target;
-        let pc = |tid| target.registers(tid).map(|registers| registers.pc);
-        let running = Running::of(self.process, &self.ms()?, |tid| target.general_registers(tid), pc)?;
+        let running = threads_in_core(self.process)?;
         let pass = self.pass(&running)?;
         if let Some(why) = unproven(&pass.0, &running) {
             return Err(HeapError::Unproven(why));
@@ -223,53 +201,11 @@ impl Finder<'_> {
         self.pass(&Running::default())?;
         let takes = started.elapsed();
         stop(takes);
-        let usual = FreezeOptions::default();
-        let mut why = None;
-        for tried in 1.. {
-            // With nothing to run, an M waits for the network in the scheduler, which calls epoll_wait again after
-            // EINTR (runtime/netpoll_epoll.go). One that is in C belongs to other code.
-            let ms = self.ms()?;
-            let idle = ms.iter().filter(|m| m.curg == 0 && !m.incgo);
-            let hold = takes.saturating_mul(SLOWER).clamp(usual.hold, LONGEST);
-            let freeze = FreezeOptions { hold, resilient: idle.filter_map(M::tid).collect() };
-            let frozen = self.process.target.freeze_with(&FreezeWhich::All, &freeze)?;
-            let attempt = || -> Result<Result<(Pass, Heap), String>, HeapError> {
-                let registers = |tid| {
-                    // One that was left asleep is in a system call: what it needs is on its stack.
-                    let asleep = || frozen.asleep(tid).map(|r| GeneralRegisters { sp: r.sp, words: Vec::new() });
-                    frozen.general_registers(tid).or_else(asleep)
-                };
-                let pc = |tid| frozen.registers(tid).map(|registers| registers.pc);
-                let running = Running::of(self.process, &self.ms()?, registers, pc)?;
-                if running.unknown() > 0 {
-                    return Ok(Err(format!("not all registers of {} running threads are known", running.unknown())));
-                }
-                let pass = self.pass(&running)?;
-                Ok(unproven(&pass.0, &running).map_or(Ok(pass), Err))
-            };
-            let attempt = attempt();
-            match frozen.resume() {
-                Ok(stood) => match attempt? {
-                    Ok(pass) => {
-                        return Ok(Leaks::new(Proof::Frozen(stood), pass, 2));
-                    }
-                    Err(reason) => why = Some(HeapError::Unproven(reason)),
-                },
-                Err(broken) => {
-                    let pid = self.process.target.process().pid;
-                    why = Some(match broken {
-                        Broken::Exec => TargetError::Replaced { pid }.into(),
-                        broken => CaptureError::NotFrozen { pid, broken }.into(),
-                    });
-                }
-            }
-            if tried >= FREEZES {
-                break;
-            }
-            // What waits for a CPU gets one.
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Err(why.unwrap_or_else(|| HeapError::Unproven("it could not be stopped".to_owned())))
+        let (pass, stood) = frozen(self.process, takes, |running| {
+            let pass = self.pass(running)?;
+            Ok(unproven(&pass.0, running).map_or(Ok(pass), Err))
+        })?;
+        Ok(Leaks::new(Proof::Frozen(stood), pass, 2))
     }
 
     fn running(&self) -> Result<Leaks, HeapError> {
@@ -277,7 +213,7 @@ impl Finder<'_> {
         let (mut tries, mut passes) = (0, 0);
         let most = self.options.quiet_tries.max(1);
         let first = loop {
-            let before = self.quiet_moment()?;
+            let before = quiet_moment(self.process)?;
             tries += 1;
             // Without such a moment a pass proves nothing, and one is enough.
             if before.is_none() && tries < most && started.elapsed() < QUIET_TIME {
@@ -328,26 +264,9 @@ impl Finder<'_> {
         leaked.retain(|_| same.next().unwrap_or(false));
         Ok(leaked)
     }
-
-    /// The counts of all Ps, when a moment comes in which all are idle.
-    fn quiet_moment(&self) -> Result<Option<Ticks>, HeapError> {
-        let started = Instant::now();
-        loop {
-            if let Some(ticks) = Ticks::read_idle(self.process)? {
-                return Ok(Some(ticks));
-            }
-            if started.elapsed() >= QUIET_WAIT {
-                return Ok(None);
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-    }
 }
 
 /// Why a pass over a program that stood still is no proof all the same.
 pub(super) fn unproven(pass: &Pass, running: &Running) -> Option<String> {
-    if running.unknown() > 0 {
-        return Some(format!("not all registers of {} running threads are known", running.unknown()));
-    }
-    pass.unproven.first().cloned()
+    unknown(running).or_else(|| pass.unproven.first().cloned())
 }

@@ -51,7 +51,7 @@ enum Stood {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Held {
     stood: Stood,
-    words: Vec<u64>,
+    words: Vec<(u64, u64)>,
     stacks: Vec<(u64, u64)>,
     unknown: u64,
     finalizers: Option<u64>,

@@ -10,6 +10,7 @@ use super::HeapError;
 use super::layout::HeapLayout;
 use super::marker::Marker;
 use super::queues::Queues;
+use super::root_log::Root;
 use super::spans::ObjectId;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -55,6 +56,11 @@ impl Module {
         self.masks.rodata
     }
 
+    /// Where its variables are that may hold pointers.
+    pub(super) fn variables(&self) -> [(u64, u64); 2] {
+        [(self.masks.data, self.masks.data_end), (self.masks.bss, self.masks.bss_end)]
+    }
+
     /// Whether an address is in its variables.
     pub(super) fn holds(&self, addr: u64) -> bool {
         (self.masks.data..self.masks.data_end).contains(&addr) || (self.masks.bss..self.masks.bss_end).contains(&addr)
@@ -82,13 +88,19 @@ impl Roots<'_, '_> {
     /// Everything but goroutines. `ps` are the Ps whose stopped timers are to count for nothing.
     pub(super) fn all(&mut self, modules: &[Module], ps: &[P]) -> Result<(), HeapError> {
         self.old_timers(ps)?;
+        self.modules(modules)?;
+        self.specials()?;
+        self.queued()
+    }
+
+    /// The variables of modules.
+    pub(super) fn modules(&mut self, modules: &[Module]) -> Result<(), HeapError> {
         for module in modules {
             let masks = module.masks;
             self.variables((masks.data, masks.data_end), (masks.data_mask, masks.data_bits))?;
             self.variables((masks.bss, masks.bss_end), (masks.bss_mask, masks.bss_bits))?;
         }
-        self.specials()?;
-        self.queued()
+        Ok(())
     }
 
     /// Scans variables by their mask.
@@ -108,6 +120,7 @@ impl Roots<'_, '_> {
                 self.process.target.read_vec(Addr(mask.wrapping_add(at / 8)), usize::try_from(map_len).unwrap_or(0))?;
             for (n, word) in piece.as_chunks::<8>().0.iter().enumerate() {
                 let word = u64::from_le_bytes(*word);
+                self.marker.comes_from(|| Root::Variable(Addr(start.wrapping_add(8 * (at + n as u64)))));
                 match &map {
                     // The mask ends after the last pointer.
                     Some(map) if at + n as u64 >= masked || map.get(n / 8).is_none_or(|b| b >> (n % 8) & 1 == 0) => {}
@@ -121,7 +134,7 @@ impl Roots<'_, '_> {
     }
 
     /// Finalizers, weak handles and cleanups of objects.
-    fn specials(&mut self) -> Result<(), ReadError> {
+    pub(super) fn specials(&mut self) -> Result<(), ReadError> {
         let (layout, minor) = (&self.layout.special, self.process.rules().minor());
         let cleanup_words = self.layout.cleanups.map_or(1, |cleanups| (cleanups.size / 8) as usize);
         let len = layout.size as usize + 8 * cleanup_words.max(1);
@@ -170,7 +183,7 @@ impl Roots<'_, '_> {
     }
 
     /// Finalizers and cleanups that are to be called.
-    fn queued(&mut self) -> Result<(), HeapError> {
+    pub(super) fn queued(&mut self) -> Result<(), HeapError> {
         match self.queues.finalizers {
             Some(head) => self.queued_finalizers(head)?,
             None => self.unproven.push("the queue of finalizers (runtime.allfin) was not found".to_owned()),

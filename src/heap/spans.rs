@@ -61,7 +61,7 @@ pub(super) struct Span {
     /// From its start to the end of its last object, bytes.
     used: u64,
     /// Size of an object, bytes; 0 where there is one only, of `used` bytes.
-    elem: u32,
+    pub(super) elem: u32,
     /// 2³² / `elem`, rounded up: multiplying by it divides offsets in small spans; 0 for others.
     magic: u32,
     pub(super) elements: u32,
@@ -79,6 +79,12 @@ impl Span {
     #[inline]
     pub(super) fn size(&self) -> u64 {
         if self.elem == 0 { self.used } else { self.elem.into() }
+    }
+
+    /// What the runtime counts for each of its objects (`elemsize`), bytes: a large one has all of its pages.
+    #[inline]
+    pub(super) fn slot(&self) -> u64 {
+        if self.elem == 0 { self.bytes() } else { self.elem.into() }
     }
 
     /// Bytes from its start to its end of whole pages.
@@ -116,6 +122,8 @@ pub struct SpanInfo {
     pub mspan: Addr,
     /// Size of its objects, bytes.
     pub size: u64,
+    /// The same as the runtime counts it (`elemsize`): a large object has all of its pages.
+    pub slot: u64,
     /// How many objects it has, free ones included.
     pub elements: u32,
     /// Whether its objects have no pointers.
@@ -293,6 +301,7 @@ impl Spans {
             base: Addr(span.base),
             mspan: Addr(*mspan),
             size: span.size(),
+            slot: span.slot(),
             elements: span.elements,
             noscan: span.kind == Kind::NoScan,
         })

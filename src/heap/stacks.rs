@@ -13,6 +13,7 @@ use super::HeapError;
 use super::goroutines::{Goroutine, Stands};
 use super::layout::HeapLayout;
 use super::marker::Marker;
+use super::root_log::Root;
 use super::roots::{Module, UNBOUNDED};
 use super::stack_maps::{Plan, StackMaps, StackObject};
 use crate::addr::Addr;
@@ -83,6 +84,7 @@ impl<'s, 'a> Stacks<'s, 'a> {
     pub(super) fn scan(&mut self, goroutines: &[&Goroutine]) -> Result<(), HeapError> {
         let mut parked: Vec<(&Goroutine, MemRange)> = Vec::new();
         for goroutine in goroutines {
+            self.marker.comes_from(|| Root::Goroutine(goroutine.goid));
             self.marker.scan(goroutine.addr);
             let len = usize::try_from(goroutine.hi.saturating_sub(goroutine.sp)).unwrap_or(usize::MAX);
             match goroutine.stands {
@@ -136,6 +138,7 @@ impl<'s, 'a> Stacks<'s, 'a> {
     }
 
     fn one(&mut self, goroutine: &Goroutine, stack: &[u8]) -> Result<(), ReadError> {
+        self.marker.comes_from(|| Root::Goroutine(goroutine.goid));
         let base = goroutine.sp;
         let word = |addr: u64| stack.u64_at(usize::try_from(addr.checked_sub(base)?).ok()?);
         let kind = if goroutine.stands == Stands::Syscall { StartKind::Syscall } else { StartKind::Parked };

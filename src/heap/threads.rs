@@ -16,8 +16,8 @@ use crate::runtime::mirror::m::M;
 /// What is known of stopped threads.
 #[derive(Clone, Debug, Default)]
 pub struct Running {
-    /// Values of registers.
-    pub(super) words: Vec<u64>,
+    /// Values of registers, each with the address of the g of the goroutine that runs there; 0 for none.
+    pub(super) words: Vec<(u64, u64)>,
     /// Stacks of threads, from the stack pointer on.
     pub(super) stacks: Vec<(u64, u64)>,
     /// Goroutines that run on threads whose registers are not known, or not all of them.
@@ -55,7 +55,8 @@ impl Running {
                 out.stacks.extend(if holds(&gsignal) { from_sp(gsignal) } else { gsignal });
                 out.stacks.extend(g0);
             }
-            out.words.extend(registers.map(|registers| registers.words).unwrap_or_default());
+            let words = registers.map(|registers| registers.words).unwrap_or_default();
+            out.words.extend(words.into_iter().map(|word| (m.curg, word)));
         }
         Ok(out)
     }
@@ -67,9 +68,20 @@ impl Running {
     }
 
     pub(super) fn scan(&self, stacks: &mut Stacks<'_, '_>, marker: &Marker<'_>) -> Result<(), HeapError> {
-        for word in &self.words {
+        self.scan_registers(marker, |_| true)?;
+        self.scan_stacks(stacks)
+    }
+
+    /// What registers hold, on threads that run one of these gs.
+    pub(super) fn scan_registers(&self, marker: &Marker<'_>, gs: impl Fn(u64) -> bool) -> Result<(), HeapError> {
+        for (_, word) in self.words.iter().filter(|(g, _)| gs(*g)) {
             marker.mark_maybe(*word)?;
         }
+        Ok(())
+    }
+
+    /// What the threads' own stacks hold.
+    pub(super) fn scan_stacks(&self, stacks: &mut Stacks<'_, '_>) -> Result<(), HeapError> {
         for (from, to) in &self.stacks {
             stacks.thread_words(*from, *to)?;
         }

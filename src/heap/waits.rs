@@ -31,16 +31,26 @@ const COND_WINDOW: u64 = 1024;
 /// Goroutines whose sudogs are read together.
 const CHUNK: usize = 1 << 15;
 
-/// What each of the goroutines waits for: addresses in the order of `goroutines`, empty where nothing is known.
+/// What goroutines wait for.
+#[derive(Debug, Default)]
+pub(super) struct Waited {
+    /// Addresses in the order of the goroutines, empty where nothing is known.
+    pub(super) objects: Vec<Vec<u64>>,
+    /// Addresses of gs, each with that of a sudog of its.
+    pub(super) sudogs: Vec<(u64, u64)>,
+}
+
+/// What each of the goroutines waits for.
 pub(super) fn read(
     process: GoProcess<'_>,
     layout: &HeapLayout,
     goroutines: &[Goroutine],
     marker: &Marker<'_>,
     modules: &[Module],
-) -> Result<Vec<Vec<u64>>, ReadError> {
+) -> Result<Waited, ReadError> {
     let mut objects: Vec<Vec<u64>> = vec![Vec::new(); goroutines.len()];
-    let semaphores = semaphores(process, layout, marker)?;
+    let mut met = Vec::new();
+    let semaphores = semaphores(process, layout, marker, &mut met)?;
     let budget = Budget { depth: MAX_CASES, ..UNBOUNDED };
     for (chunk, out) in goroutines.chunks(CHUNK).zip(objects.chunks_mut(CHUNK)) {
         let mut found: Found<Sudog> = Found::default();
@@ -51,6 +61,7 @@ pub(super) fn read(
             let sudogs = own(goroutine, &found);
             for sudog in sudogs.iter().flatten() {
                 marker.never_scan(sudog.addr.0);
+                met.push((sudog.g, sudog.addr.0));
             }
             *out = match (goroutine.blocked, sudogs) {
                 (Blocked::Channels, Some(sudogs)) => {
@@ -67,7 +78,7 @@ pub(super) fn read(
         }
     }
     conditions(process, layout, goroutines, &mut objects, (marker, modules))?;
-    Ok(objects)
+    Ok(Waited { objects, sudogs: met })
 }
 
 /// The sudogs of a goroutine; `None` where one is missing or another's.
@@ -91,6 +102,7 @@ fn semaphores(
     process: GoProcess<'_>,
     layout: &HeapLayout,
     marker: &Marker<'_>,
+    met: &mut Vec<(u64, u64)>,
 ) -> Result<FxHashMap<u64, u64>, ReadError> {
     let mut out = FxHashMap::default();
     let size = process.runtime.layout.table.global_size(Global::Semtable.name());
@@ -110,6 +122,7 @@ fn semaphores(
         for addr in &wanted {
             let Some(sudog) = found.get(*addr) else { continue };
             marker.never_scan(addr.0);
+            met.push((sudog.g, addr.0));
             out.insert(sudog.g, sudog.elem);
             next.extend([sudog.next, sudog.prev, sudog.waitlink].map(Addr));
         }

@@ -116,6 +116,22 @@ impl Symbols {
     }
 }
 
+/// The variable that `addr` lies in, and how far from its beginning that is, bytes; `None` where the file has no
+/// symbols, or none for it. The table is read each time.
+#[must_use]
+pub fn variable_at(elf: &Elf, addr: LinkAddr) -> Option<(String, u64)> {
+    let (table, names) = tables(elf)?;
+    let table = elf.data_of(table, MAX_TABLE).ok()??;
+    let names = elf.data_of(names, MAX_NAMES).ok()??;
+    let holds = |symbol: &&Sym64<LE>| {
+        let into = addr.0.checked_sub(symbol.st_value.get(LE));
+        symbol.st_type() == STT_OBJECT && into.is_some_and(|into| into < symbol.st_size.get(LE))
+    };
+    let symbol = entries(&table).iter().filter(holds).min_by_key(|symbol| symbol.st_size.get(LE))?;
+    let name = name_at(&names, symbol.st_name.get(LE))?;
+    Some((String::from_utf8_lossy(name).into_owned(), addr.0 - symbol.st_value.get(LE)))
+}
+
 /// The symbol table that a file has, and the section with its names.
 fn tables(elf: &Elf) -> Option<(&Section, &Section)> {
     let with_names = |name| {

@@ -122,8 +122,12 @@ impl<'a> Values<'a> {
         Ok(Some(GoType { kind: kind & KINDS, name }))
     }
 
-    /// A name (`abi.Name`): flags, the length in groups of seven bits, and the bytes.
-    fn name(&self, addr: u64) -> Result<Option<String>, ReadError> {
+    /// A name (`abi.Name`): flags, the length in groups of seven bits, and the bytes. `None` where there is none that
+    /// makes sense.
+    ///
+    /// # Errors
+    /// When the target could not be read.
+    pub(crate) fn name(&self, addr: u64) -> Result<Option<String>, ReadError> {
         if !self.types.contains(&addr) {
             return Ok(None);
         }

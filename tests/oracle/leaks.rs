@@ -86,8 +86,9 @@ fn every_kind_of_leak_is_found_and_no_look_alike() {
 #[test]
 fn the_mark_is_the_collectors() {
     let mut all = Tally::new("marks");
-    for version in VERSIONS {
-        let mut running = Fixture::start("leaks", version, Mode::Sw, &["known", "5"]);
+    let programs = [("leaks", &["known", "5"][..]), ("objects", &["500"])];
+    for (version, (program, arguments)) in VERSIONS.iter().flat_map(|version| programs.map(|with| (*version, with))) {
+        let mut running = Fixture::start(program, version, Mode::Sw, arguments);
         running.ask("gc");
         let session = session(running.pid());
         // The fixture waits for its input; nothing allocates.
@@ -99,7 +100,7 @@ fn the_mark_is_the_collectors() {
         let options =
             PassOptions { all_run: true, queues: Queues::find(process, &heap.layout), ..PassOptions::default() };
         heap.pass(process, &marker, &Threads::default(), &options).unwrap();
-        let mut tally = Tally::new(version);
+        let mut tally = Tally::new(format!("{program} {version}"));
         let (mut both, mut ours, mut theirs) = (0_u64, 0_u64, 0_u64);
         for (number, span) in heap.spans.iter().enumerate() {
             let number = u32::try_from(number).unwrap();
@@ -115,14 +116,14 @@ fn the_mark_is_the_collectors() {
                 }
             }
         }
-        eprintln!("{version}: {both} by both, {ours} by gospy only, {theirs} by the collector only");
+        eprintln!("{program} {version}: {both} by both, {ours} by gospy only, {theirs} by the collector only");
         tally.holds("objects were compared", both > 1500);
         tally.equal("marked by gospy only", 0, ours);
         // What was allocated while that cycle ran is kept by it.
         tally.holds(format!("{theirs} are kept by the collector only"), theirs * 100 < both);
         all.add(tally);
     }
-    all.check(24);
+    all.check(48);
 }
 
 /// Core files, by gdb of the running process and by the kernel of one that died, have the same leaks, which wait

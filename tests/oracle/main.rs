@@ -52,6 +52,7 @@ mod limits;
 mod live;
 mod made_up_runtime;
 mod not_in_go;
+mod objects;
 mod pclntab;
 mod peers;
 mod profiles;

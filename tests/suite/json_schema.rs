@@ -662,7 +662,7 @@ fn refreshes_have_exactly_these_keys() {
     assert_eq!((end.kind.as_str(), end.reason.as_str(), lines.len()), ("end", "gone", 5));
 }
 
-fn schemas() -> [(&'static str, serde_json::Value, usize); 14] {
+fn schemas() -> [(&'static str, serde_json::Value, usize); 15] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
         ("snapshot", value(json::schema()), 22),
@@ -673,6 +673,7 @@ fn schemas() -> [(&'static str, serde_json::Value, usize); 14] {
         ("contention", value(report::contention::json::schema()), 3),
         ("heap", value(report::heap::json::schema()), 7),
         ("heap-growth", value(report::heap::growth::schema()), 4),
+        ("heap-objects", value(report::heap::objects_json::schema()), 10),
         ("leaks", value(report::leaks::schema()), 4),
         ("ps", value(report::processes::schema()), 1),
         ("top", value(gospy::top::stream::schema()), 25),

@@ -38,6 +38,7 @@ mod hostile;
 mod json_reports;
 mod json_schema;
 mod leaks;
+mod objects;
 mod recorded;
 mod recordings;
 mod run;

@@ -2,6 +2,8 @@
 
 pub mod growth;
 pub mod json;
+pub(crate) mod objects;
+pub mod objects_json;
 
 use std::io::{self, Write};
 
@@ -285,5 +287,7 @@ pub(super) fn place_text<T>(symbols: &SymbolPool, place: &PlaceSum<T>) -> String
     words.map_or_else(|| "unknown".to_owned(), |words| words.cell())
 }
 
+#[cfg(test)]
+mod objects_tests;
 #[cfg(test)]
 mod tests;
