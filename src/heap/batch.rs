@@ -20,6 +20,8 @@ pub(super) struct Fetched {
     pub(super) bytes: u64,
     /// Ranges of which not all bytes are there; zeros stand for them.
     pub(super) missing: u64,
+    /// Whether nothing could be read.
+    pub(super) none: bool,
 }
 
 /// Parts of spans that are read together.
@@ -102,7 +104,8 @@ impl<'a> Batch<'a> {
             self.buf.resize(self.len, 0);
         }
         self.target.read_ranges(&self.ranges, &mut self.buf, &mut self.got)?;
-        let mut fetched = Fetched { bytes: self.len as u64, missing: 0 };
+        let none = self.got.iter().all(|got| *got == 0);
+        let mut fetched = Fetched { bytes: self.len as u64, missing: 0, none };
         let mut at = 0;
         for (range, got) in self.ranges.iter().zip(&self.got) {
             if *got < range.len {

@@ -10,7 +10,7 @@ use super::layout::{HeapLayout, PointerForm};
 use super::pages::{MAX_PAGES, PageTable};
 use super::span_list::{ListedSpan, SpanList};
 use crate::addr::Addr;
-use crate::process::{MemRange, ReadError, Target, TargetExt as _};
+use crate::process::{Backend, MemRange, ReadError, Target, TargetExt as _, unlogged};
 use crate::runtime::GoProcess;
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::mspan::{HeapSpan, SPAN_IN_USE, SPAN_PAGE};
@@ -130,6 +130,23 @@ pub struct SpanInfo {
     pub noscan: bool,
 }
 
+/// A span of so many pages is looked for in memory before they are entered as its pages: 64 MiB.
+const LONG: u32 = 8192;
+
+/// Whether both ends of a span are memory. A file may lack pages of one that was there.
+fn is_there(target: &dyn Target, span: &ListedSpan) -> Result<bool, ReadError> {
+    if matches!(target.backend(), Backend::Core | Backend::Capture) {
+        return Ok(true);
+    }
+    let mut byte = [0];
+    for at in [span.start, span.end().wrapping_sub(1)] {
+        if unlogged(target).read(Addr(at), &mut byte)? != byte.len() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// All spans with objects of the heap.
 #[derive(Debug)]
 pub struct Spans {
@@ -168,6 +185,10 @@ impl Spans {
         let form = layout.form();
         let mut pages = 0_u64;
         for span in &list.spans {
+            if span.pages >= LONG && !is_there(target, span)? {
+                spans.odd += 1;
+                continue;
+            }
             pages = pages.saturating_add(span.pages.into());
             if pages > MAX_PAGES {
                 return Err(HeapError::NoHeap(format!(

@@ -252,7 +252,7 @@ impl<'s, 'a> Stacks<'s, 'a> {
         Ok(mask)
     }
 
-    /// Every word from `from` to `to`.
+    /// Every word from `from` to `to`, up to where there is no memory.
     pub(super) fn words(&mut self, from: u64, to: u64) -> Result<(), ReadError> {
         let mut at = from;
         while at < to {
@@ -261,6 +261,9 @@ impl<'s, 'a> Stacks<'s, 'a> {
             let got = self.process.target.read(Addr(at), &mut piece)?;
             if got < piece.len() {
                 self.unreadable += 1;
+            }
+            if got == 0 {
+                break;
             }
             for word in piece.get(..got).unwrap_or_default().as_chunks::<8>().0 {
                 self.marker.mark_maybe(u64::from_le_bytes(*word))?;

@@ -8,7 +8,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::batch::{Batch, Place};
+use super::batch::{Batch, Fetched, Place};
 use super::marker::{Marker, Queue, locked};
 use super::pointers::Word;
 use super::spans::{Kind, ObjectId, Span};
@@ -189,12 +189,12 @@ impl<'m, 'a> Worker<'m, 'a> {
     }
 
     /// Reads what was planned, of so many spans.
-    fn fetch(&mut self, spans: u64) -> Result<(), ReadError> {
+    fn fetch(&mut self, spans: u64) -> Result<Fetched, ReadError> {
         let fetched = self.batch.fetch()?;
         self.marker.unreadable.fetch_add(fetched.missing, Relaxed);
         self.marker.bytes_read.fetch_add(fetched.bytes, Relaxed);
         self.marker.span_reads.fetch_add(spans, Relaxed);
-        Ok(())
+        Ok(fetched)
     }
 
     /// Scans all objects of a span that are marked and were not scanned, and those that this marks.
@@ -266,7 +266,10 @@ impl<'m, 'a> Worker<'m, 'a> {
             let len = (span.bytes() - offset).min(BATCH_BYTES);
             self.batch.clear();
             let place = self.batch.plan(span, offset, len);
-            self.fetch(u64::from(offset == 0))?;
+            // Not all of what seems to be a span need be memory.
+            if self.fetch(u64::from(offset == 0))?.none {
+                break;
+            }
             let (piece, words) = (self.batch.piece(offset, place), &mut self.words);
             let more = piece.each(span, object.index, large, &mut self.types, |word, kind| words.put(word, kind))?;
             words.mark(marker)?;
