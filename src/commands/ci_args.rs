@@ -228,12 +228,12 @@ pub(super) struct RuleArgs {
     /// answer is certain.
     #[arg(long)]
     pub(super) no_leaks: bool,
-    /// At most so much steady growth of the live heap (1MiB/m)
+    /// No steady growth of the live heap beyond RATE
     ///
-    /// Reads the heap with each sample of `check --watch` and each capture of `run`, without a stop, and takes one
-    /// sample of each cycle of the collector: all that it keeps, and what is in use by allocation site. What is
-    /// allocated and collected again is no growth.
-    #[arg(long, value_name = "SIZE/TIME", value_parser = heap_rate)]
+    /// RATE is a size and a time, as 1MiB/m. Reads the heap with each sample of `check --watch` and each capture of `run`,
+    /// without a stop, and takes one sample of each cycle of the collector: all that it keeps, and what is in use by
+    /// allocation site. What is allocated and collected again is no growth.
+    #[arg(long, value_name = "RATE", value_parser = heap_rate)]
     pub(super) max_heap_growth: Option<HeapRate>,
     /// Ignore goroutines in or created by it
     #[arg(long, value_name = "REGEX")]
@@ -279,7 +279,7 @@ pub(super) struct CheckArgs {
     /// Write JUnit XML to a file too
     ///
     /// For its owner alone. A regular file of your own is replaced, and nothing else.
-    #[arg(help_heading = "Sampling and output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(hide_short_help = true, help_heading = "Sampling and output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) junit: Option<PathBuf>,
     /// Annotate the run on GitHub Actions
     ///

@@ -38,10 +38,10 @@ pub(super) struct HeapArgs {
     pub(super) target: TargetArgs,
     #[command(flatten)]
     pub(super) objects: ObjectArgs,
-    /// Write the heap profile for go tool pprof; - for stdout
+    /// Write the heap profile for go tool pprof (- stdout)
     #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) profile: Option<PathBuf>,
-    /// With --profile: all allocations rather than what is in use
+    /// With --profile: all allocations, not what is in use
     ///
     /// The file holds both; this is what go tool pprof shows first.
     #[arg(help_heading = "Output", long, requires = "profile")]
@@ -50,10 +50,10 @@ pub(super) struct HeapArgs {
     ///
     /// What is in use rises until the collector runs, and falls. So one sample is taken of each cycle: of the bytes
     /// that it has marked, of what is in use by allocation site, and of what it has left by size class.
-    #[arg(help_heading = "Growth", long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["profile", "text", "verbose", "from"])]
+    #[arg(help_heading = "Output", long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["profile", "text", "verbose", "from"])]
     pub(super) watch: Option<u64>,
     /// Time between readings [default: watch/30]
-    #[arg(help_heading = "Growth", long, short, value_name = "DURATION", value_parser = duration, requires = "watch", hide_short_help = true)]
+    #[arg(help_heading = "Output", long, short, value_name = "DURATION", value_parser = duration, requires = "watch", hide_short_help = true)]
     pub(super) interval: Option<u64>,
     /// Print every record of the profile, as debug=1 does
     #[arg(help_heading = "Output", long, conflicts_with = "profile")]
@@ -61,7 +61,7 @@ pub(super) struct HeapArgs {
     /// Show at most N rows of each table; 0 for all
     #[arg(help_heading = "Output", long, value_name = "N", conflicts_with_all = ["profile", "text"])]
     pub(super) limit: Option<usize>,
-    /// Show every size class, and what each P holds to allocate from
+    /// Show all size classes, and what each P holds
     #[arg(help_heading = "Output", long, short, conflicts_with_all = ["profile", "text"])]
     pub(super) verbose: bool,
     /// One JSON object instead of text
@@ -78,13 +78,13 @@ impl HeapArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ObjectArgs {
-    /// Walk the heap: live objects by type and by what keeps them
+    /// Walk the heap: live objects by type and keeper
     #[arg(help_heading = "Output", long, conflicts_with_all = ["profile", "text"])]
     pub(super) objects: bool,
-    /// With --objects: what only goroutines in a function keep, or goroutine:ID
+    /// With --objects: kept by FUNCTION or goroutine:ID only
     #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "WHO", requires = "objects")]
     pub(super) only_from: Option<String>,
-    /// With --objects: a shortest path to an object, by type or 0xADDRESS
+    /// With --objects: shortest path to TYPE or 0xADDRESS
     #[arg(help_heading = "Output", long, hide_short_help = true, value_name = "WHAT", requires = "objects")]
     pub(super) path_to: Option<String>,
 }

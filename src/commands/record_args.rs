@@ -72,7 +72,14 @@ pub(super) struct OutputArgs {
     ///
     /// pprof (.pb.gz), folded (.folded), speedscope (.json), svg (.svg), html (.html), gospyrec (.gospyrec, a recording
     /// that every command reads).
-    #[arg(help_heading = "Output", long, hide_possible_values = true, value_name = "FORMAT", requires = "output")]
+    #[arg(
+        help_heading = "Output",
+        long,
+        hide_possible_values = true,
+        hide_short_help = true,
+        value_name = "FORMAT",
+        requires = "output"
+    )]
     pub(super) format: Option<FileFormat>,
     /// Write each goroutine's states over time, for Perfetto
     #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
