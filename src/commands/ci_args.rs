@@ -228,7 +228,7 @@ pub(super) struct RuleArgs {
     /// answer is certain.
     #[arg(long)]
     pub(super) no_leaks: bool,
-    /// No steady growth of the live heap beyond RATE
+    /// Live heap grows steadily by at most RATE
     ///
     /// RATE is a size and a time, as 1MiB/m. Reads the heap with each sample of `check --watch` and each capture of `run`,
     /// without a stop, and takes one sample of each cycle of the collector: all that it keeps, and what is in use by
