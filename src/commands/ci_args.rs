@@ -28,9 +28,7 @@ Examples:
 
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
-  gospy check 4242 --watch 30s
-  gospy check 4242 --max-goroutines 500 --no-findings --no-leaks
-  gospy check 4242 --watch 10m --max-heap-growth 1MiB/m
+  gospy check 4242 --watch 10m --no-findings --no-leaks --max-heap-growth 1MiB/m
   gospy check --from after.json --baseline before.json --max-growth 10%";
 
 pub(super) const RUN_EXAMPLES: &str = "\

@@ -103,7 +103,7 @@ Leaks
   (status 8).
 
 Growth of the heap
-  --max-heap-growth 1MiB/m fails when the live heap, or what was allocated in one
+  --max-heap-growth 1MiB/m fails when the live heap, or what was allocated in a
   place, grows steadily by more. One sample is taken of each cycle of the
   collector, so that what is allocated and collected again is no growth; with
   fewer than 8 cycles it holds only if less was allocated at all, and is not
