@@ -5,13 +5,29 @@ use serde::Serialize;
 
 use crate::analysis::check::{HeapOffender, Offender, Reason, Rule, Verdict};
 use crate::analysis::place::Place;
-use crate::analysis::series::growth::LEAST_SAMPLES;
+use crate::analysis::series::growth::{CONFIDENCE, LEAST_SAMPLES, Rate};
 use crate::analysis::series::heap::Part;
 use crate::model::SymbolPool;
-use crate::report::heap::growth::rate_text;
 use crate::report::members::UserPlace;
 use crate::report::place::PlaceWords;
 use crate::report::units::{bytes, counted};
+
+/// Bytes that may be fewer than before.
+pub(crate) fn signed(value: f64) -> String {
+    let size = bytes(value.abs() as u64);
+    if value < 0.0 { format!("-{size}") } else { size }
+}
+
+/// `1.20 MiB a minute (1.10 MiB to 1.30 MiB with 99.99 % confidence)`.
+pub(crate) fn rate_text(rate: &Rate) -> String {
+    let minute = |per_second: f64| signed(60.0 * per_second);
+    format!(
+        "{} a minute ({} to {} with {CONFIDENCE} confidence)",
+        minute(rate.per_second),
+        minute(rate.least_per_second),
+        minute(rate.most_per_second)
+    )
+}
 
 /// Why the growth of the heap could not be judged; `None` for other rules and for reasons that all of them share.
 pub(super) fn reason_text(reason: Reason, verdict: &Verdict) -> Option<String> {

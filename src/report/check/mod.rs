@@ -14,6 +14,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use github::github;
+#[cfg(feature = "cli")]
+pub(crate) use heap::{rate_text, signed};
 pub use junit::{Origin, junit};
 pub use text::text;
 

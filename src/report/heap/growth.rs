@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::analysis::place::Place;
-use crate::analysis::series::growth::{CONFIDENCE, LEAST_SAMPLES, Rate};
+use crate::analysis::series::growth::{LEAST_SAMPLES, Rate};
 use crate::analysis::series::heap::{Judgement, Part, Trend};
 use crate::analysis::series::{HeapGrowth, HeapSeries};
 use crate::model::{Snapshot, SymbolPool};
+use crate::report::check::{rate_text, signed};
 use crate::report::clean::clean;
 use crate::report::json::{SCHEMA_VERSION, schema_of, time, to_writer};
 use crate::report::members::UserPlace;
@@ -41,23 +42,6 @@ impl Program {
             read_at_unix_ns: snapshot.captured_at_unix_ns,
         }
     }
-}
-
-/// Bytes that may be fewer than before.
-fn signed(value: f64) -> String {
-    let size = bytes(value.abs() as u64);
-    if value < 0.0 { format!("-{size}") } else { size }
-}
-
-/// `1.20 MiB a minute (1.10 MiB to 1.30 MiB with 99.99 % confidence)`.
-pub(crate) fn rate_text(rate: &Rate) -> String {
-    let minute = |per_second: f64| signed(60.0 * per_second);
-    format!(
-        "{} a minute ({} to {} with {CONFIDENCE} confidence)",
-        minute(rate.per_second),
-        minute(rate.least_per_second),
-        minute(rate.most_per_second)
-    )
 }
 
 /// What is said of the whole, as a sentence.
