@@ -42,6 +42,7 @@ mod objects;
 mod recorded;
 mod recordings;
 mod run;
+mod schema_files;
 mod targets;
 mod top;
 mod top_screens;
