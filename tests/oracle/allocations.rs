@@ -118,7 +118,8 @@ fn top(path: &str) -> Vec<String> {
     let text = pprof(&["-top", "-nodecount=1000000", "-nodefraction=0", "-unit=B", path]);
     let rows = text.lines().skip_while(|line| !line.contains("flat%")).skip(1);
     let mut rows: Vec<String> = rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    assert!(rows.len() > 4, "{text}");
+    // At the usual rate chance decides how many sites are sampled.
+    assert!(!rows.is_empty(), "{text}");
     rows.sort();
     rows
 }
