@@ -135,7 +135,8 @@ fn another_programs_binary_is_refused() {
 fn the_same_programs_binary_with_symbols_agrees() {
     for version in [VERSIONS[0], VERSIONS[4], VERSIONS[7]] {
         for (stripped, twin) in [(Mode::Sw, Mode::Default), (Mode::PieSw, Mode::Pie), (Mode::CgoSw, Mode::Cgo)] {
-            let program = Fixture::start("fx", version, stripped, &["states"]);
+            let mut program = Fixture::start("fx", version, stripped, &["states"]);
+            program.settle();
             let twin = Fixture::build("fx", version, twin);
             agrees(&program, &twin);
         }
@@ -148,6 +149,7 @@ fn the_same_programs_binary_with_symbols_agrees() {
         command.arg("states");
         let mut program = Running::spawn(command);
         program.wait_ready();
+        program.settle();
         agrees(&program, &twin);
     }
 }

@@ -97,6 +97,13 @@ impl Running {
         }
     }
 
+    /// Waits until a fixture that has said `ready` is at rest: it may not be done with saying so, and a
+    /// collection may be under way that looks into all stacks; after this one there is none.
+    pub fn settle(&mut self) {
+        self.ask("gc");
+        self.wait_until_it_reads();
+    }
+
     /// Has a language server answer its first request, which is when it is settled.
     pub fn greet_language_server(&mut self) {
         const HELLO: &str = concat!(
