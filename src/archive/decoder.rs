@@ -8,11 +8,12 @@ use rustc_hash::FxHashMap;
 
 use super::encoder::{Record, renumbered};
 use super::facts::Fact;
+use super::room::Held;
 use super::script::Patched;
-use super::{MAX_GOROUTINES, MAX_LIST, Malformed, Moment};
+use super::{MAX_GOROUTINE_BYTES, MAX_LIST, Malformed, Moment};
 use crate::model::{
-    Descriptor, Descriptors, Goroutine, NotInGo, Outside, Pause, Processor, Reading, Snapshot, SymbolPool, TargetInfo,
-    Thread, Wait, WaitId, WaitObject, WaitObjectId, Waits, Warnings, WatchedWaits,
+    Descriptor, Descriptors, Goroutine, NotInGo, Outside, Pause, Processor, Reading, SelectCase, Snapshot, SymbolPool,
+    TargetInfo, Thread, Wait, WaitId, WaitObject, WaitObjectId, Waits, Warnings, WatchedWaits,
 };
 
 /// The lists of the sample that was decoded last.
@@ -28,21 +29,51 @@ pub(super) struct Decoder {
     descriptors: Patched<(i32, Descriptor)>,
 }
 
+impl Held for Fact {}
+impl Held for Pause {}
+impl Held for Processor {}
+impl Held for Thread {}
+impl Held for (u32, WaitObject) {}
+impl Held for Outside {}
+impl Held for (i32, Descriptor) {}
+
+impl Held for Record<Goroutine> {
+    fn owns_at_most(encoded: usize) -> usize {
+        encoded.saturating_mul(size_of::<SelectCase>())
+    }
+
+    fn owns(&self, _: usize) -> usize {
+        // Nothing else in it is of any length.
+        match &self.1 {
+            Some(Wait::Select { cases }) => size_of_val(&**cases),
+            _ => 0,
+        }
+    }
+}
+
 impl Decoder {
-    /// Applies the next sample.
+    /// Applies the next sample; its lists may take `room` bytes of memory, twice over, and their snapshot.
     ///
     /// # Errors
     /// When it is malformed; no later one can be decoded then, until there is a whole one.
-    pub(super) fn apply(&mut self, mut sample: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn apply(&mut self, mut sample: &[u8], room: usize) -> Result<(), Malformed> {
         let bytes = &mut sample;
-        self.facts.patch(bytes, MAX_LIST)?;
-        self.pauses.patch(bytes, MAX_LIST)?;
-        self.processors.patch(bytes, MAX_LIST)?;
-        self.threads.patch(bytes, MAX_LIST)?;
-        self.goroutines.patch(bytes, MAX_GOROUTINES)?;
-        self.objects.patch(bytes, MAX_LIST)?;
-        self.not_in_go.patch(bytes, MAX_LIST)?;
-        self.descriptors.patch(bytes, MAX_LIST)?;
+        let mut left = room;
+        // A list has what those before it have left.
+        macro_rules! patch {
+            ($list:ident, $most:expr) => {
+                self.$list.patch(bytes, $most, left)?;
+                left = left.saturating_sub(self.$list.memory());
+            };
+        }
+        patch!(facts, MAX_LIST);
+        patch!(pauses, MAX_LIST);
+        patch!(processors, MAX_LIST);
+        patch!(threads, MAX_LIST);
+        patch!(goroutines, MAX_GOROUTINE_BYTES);
+        patch!(objects, MAX_LIST);
+        patch!(not_in_go, MAX_LIST);
+        self.descriptors.patch(bytes, MAX_LIST, left)?;
         if bytes.is_empty() { Ok(()) } else { Err(Malformed("a sample is longer than what is in it")) }
     }
 

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::facts::Fact;
 use super::script::Differ;
-use super::{MAX_GOROUTINES, MAX_LIST};
+use super::{MAX_GOROUTINE_BYTES, MAX_GOROUTINES, MAX_LIST};
 use crate::model::{Goroutine, Snapshot, Wait, WaitKind, WaitObject, WaitObjectId};
 
 /// Why a snapshot cannot be written.
@@ -46,7 +46,7 @@ impl Lists {
             (&mut self.pauses, "its pauses", MAX_LIST),
             (&mut self.processors, "its Ps", MAX_LIST),
             (&mut self.threads, "its threads", MAX_LIST),
-            (&mut self.goroutines, "its goroutines", MAX_GOROUTINES),
+            (&mut self.goroutines, "its goroutines", MAX_GOROUTINE_BYTES),
             (&mut self.objects, "what goroutines wait on", MAX_LIST),
             (&mut self.not_in_go, "its system calls", MAX_LIST),
             (&mut self.descriptors, "its descriptors", MAX_LIST),
@@ -74,8 +74,9 @@ impl Encoder {
     /// When it is too large. It is as if it had not been there then.
     pub(super) fn encode(&mut self, snapshot: &Snapshot, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let filled = self.fill(snapshot);
+        let too_many = (self.lists.goroutines.len() > MAX_GOROUTINES).then_some("its goroutines");
         let too_large = |(list, what, most): (&mut Differ, _, _)| (list.size() > most).then_some(what);
-        let too_large = self.lists.all().into_iter().find_map(too_large);
+        let too_large = too_many.or_else(|| self.lists.all().into_iter().find_map(too_large));
         let failed = filled.err().map(EncodeError::Encoding);
         if let Some(error) = failed.or(too_large.map(|what| EncodeError::TooLarge { what })) {
             self.lists.all().into_iter().for_each(|(list, _, _)| list.abandon());

@@ -29,7 +29,8 @@
 //!
 //! Blocks are written as the recording goes on. A file that was cut, or is damaged somewhere, is read up to there.
 //! It is refused if its version is newer or no sample is whole, and where lengths or sizes exceed the limits
-//! below, which hold for what is written, too.
+//! below, which hold for what is written, too. Data that is compressed may be a thousand times as long as the file,
+//! and take more memory still: [`Room`] bounds that.
 
 mod block;
 mod decoder;
@@ -38,6 +39,7 @@ mod facts;
 mod names;
 mod reader;
 mod ring;
+mod room;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,8 @@ mod writer;
 pub(crate) use reader::{Archive, ArchiveError, Start};
 pub(crate) use ring::Ring;
 pub(crate) use writer::{Description, RecordError, Recorder};
+
+use room::Room;
 
 /// The first bytes: not text, so that any text conversion damages them visibly.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89gsrec\n\x1a";
@@ -56,10 +60,14 @@ const VERSION: u32 = 1;
 const MAX_DESCRIPTION: usize = 64 << 10;
 /// Largest block, decompressed, bytes.
 const MAX_BLOCK: usize = 1 << 20;
-/// Most bytes of a sample, or of one name, encoded: four million goroutines.
-const MAX_ENTRY: usize = 256 << 20;
-/// Most bytes of the goroutines of a sample, encoded.
-const MAX_GOROUTINES: usize = 192 << 20;
+/// Most bytes of a sample, encoded.
+const MAX_SAMPLE: usize = 256 << 20;
+/// Most bytes of one name, stack or set of labels, encoded.
+const MAX_NAME: usize = 4 << 20;
+/// Most goroutines of a sample.
+const MAX_GOROUTINES: usize = 4 << 20;
+/// Most bytes of them, encoded.
+const MAX_GOROUTINE_BYTES: usize = 192 << 20;
 /// Most bytes of any other list of a sample, encoded.
 const MAX_LIST: usize = 32 << 20;
 /// Most bytes of the names that samples share, encoded.
@@ -103,14 +111,14 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Takes an entry from the front of a stream: `Ok(None)` if it has not ended yet.
-fn take_entry<'b>(bytes: &mut &'b [u8]) -> Result<Option<&'b [u8]>, Malformed> {
+/// Takes an entry of at most `most` bytes from the front of a stream: `Ok(None)` if it has not ended yet.
+fn take_entry<'b>(bytes: &mut &'b [u8], most: usize) -> Result<Option<&'b [u8]>, Malformed> {
     let mut rest = *bytes;
     let Some(len) = take_varint(&mut rest) else {
         // A number has ten bytes at most.
         return if bytes.len() < 10 { Ok(None) } else { Err(Malformed("the length of an entry is malformed")) };
     };
-    let len = usize::try_from(len).ok().filter(|&len| len <= MAX_ENTRY).ok_or(Malformed("an entry is too long"))?;
+    let len = usize::try_from(len).ok().filter(|&len| len <= most).ok_or(Malformed("an entry is too long"))?;
     let Some((entry, rest)) = rest.split_at_checked(len) else { return Ok(None) };
     *bytes = rest;
     Ok(Some(entry))

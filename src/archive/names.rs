@@ -1,6 +1,7 @@
 //! The names that samples share, as a stream of entries.
 
-use super::{MAX_NAMES, Malformed, push_varint, take_entry};
+use super::encoder::EncodeError;
+use super::{MAX_NAME, MAX_NAMES, Malformed, push_varint, take_entry};
 use crate::model::{PoolEntry, PoolId, PoolLen, SymbolPool};
 
 /// Names that were written already.
@@ -14,11 +15,14 @@ impl Written {
     /// pool is another one.
     ///
     /// # Errors
-    /// When one cannot be encoded.
-    pub(super) fn write_new(&mut self, pool: &SymbolPool, out: &mut Vec<u8>) -> Result<bool, postcard::Error> {
+    /// When one cannot be encoded, or is too long.
+    pub(super) fn write_new(&mut self, pool: &SymbolPool, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
         let known = self.of.filter(|(id, _)| *id == pool.id()).map(|(_, known)| known);
         for entry in pool.entries_after(known.unwrap_or_default()) {
             let bytes = postcard::to_stdvec(&entry)?;
+            if bytes.len() > MAX_NAME {
+                return Err(EncodeError::TooLarge { what: "one of its names" });
+            }
             push_varint(out, bytes.len() as u64);
             out.extend(bytes);
         }
@@ -37,21 +41,24 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Adds the next bytes of the stream.
+    /// Adds the next bytes of the stream; all names together may take `most` bytes of memory.
     ///
     /// # Errors
     /// When they are malformed, or there are too many.
-    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn add(&mut self, bytes: &[u8], most: usize) -> Result<(), Malformed> {
         self.size = self.size.saturating_add(bytes.len());
         if self.size > MAX_NAMES {
             return Err(Malformed("it has too many names"));
         }
         self.rest.extend(bytes);
         let mut stream = &self.rest[..];
-        while let Some(entry) = take_entry(&mut stream)? {
+        while let Some(entry) = take_entry(&mut stream, MAX_NAME)? {
             let entry: PoolEntry = postcard::from_bytes(entry).map_err(|_| Malformed("a name is malformed"))?;
             if !self.pool.add_entry(entry) {
                 return Err(Malformed("a name is there twice"));
+            }
+            if self.pool.bytes() > most {
+                return Err(Malformed("its names take too much memory"));
             }
         }
         let done = self.rest.len() - stream.len();

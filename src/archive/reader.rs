@@ -8,7 +8,7 @@ use super::block::{self, HEADER, Header, Part};
 use super::decoder::Decoder;
 use super::names::Names;
 use super::writer::Description;
-use super::{MAGIC, MAX_DESCRIPTION, Malformed, Moment, VERSION, take_entry};
+use super::{MAGIC, MAX_DESCRIPTION, MAX_SAMPLE, Malformed, Moment, Room, VERSION, take_entry};
 use crate::bytes::{ByteSource, FieldsExt};
 use crate::model::{Snapshot, SymbolPool, WarningCode};
 use crate::process::ErrorKind;
@@ -76,6 +76,7 @@ struct Segment {
 /// A recording, open.
 pub(crate) struct Archive {
     source: Arc<dyn ByteSource>,
+    room: Room,
     description: Description,
     blocks: Vec<Block>,
     segments: Vec<Segment>,
@@ -136,6 +137,7 @@ impl Archive {
     pub(crate) fn open(source: Arc<dyn ByteSource>) -> Result<Self, ArchiveError> {
         let (description, start) = description(source.as_ref())?;
         let mut archive = Self {
+            room: Room::of_file(source.len()),
             source,
             description,
             blocks: Vec::new(),
@@ -270,13 +272,26 @@ impl Archive {
         Ok(snapshot)
     }
 
+    /// Numbers of at most `most` samples that lead to this one, which is the last of them: one in each of the whole
+    /// samples long before, and closer ones since the last whole sample but one.
+    pub(crate) fn leading_to(&self, number: u64, most: u64) -> Vec<u64> {
+        let segments = self.segments.partition_point(|segment| segment.first <= number);
+        let far: Vec<u64> =
+            self.segments.iter().take(segments.saturating_sub(2)).map(|segment| segment.first).collect();
+        let near = self.segments.get(segments.saturating_sub(2)).map_or(0, |segment| segment.first);
+        let half = (most / 2).max(1);
+        let far = evenly(far.len() as u64, half).filter_map(|at| far.get(usize::try_from(at).ok()?).copied());
+        let near = evenly(number.saturating_sub(near).saturating_add(1), half).map(|at| near.saturating_add(at));
+        far.chain(near).collect()
+    }
+
     fn names_of(&self, epoch: usize) -> Result<SymbolPool, ArchiveError> {
         let mut names = Names::default();
         for (offset, header) in self.names.get(epoch).into_iter().flatten() {
             let mut bytes = Vec::new();
             let damaged = |Malformed(what)| ArchiveError::Damaged { offset: *offset, what };
             self.load(*offset, header, &mut bytes)?;
-            names.add(&bytes).map_err(damaged)?;
+            names.add(&bytes, self.room.names).map_err(damaged)?;
         }
         Ok(names.pool().view())
     }
@@ -317,9 +332,10 @@ impl Archive {
             let damaged = |Malformed(what)| ArchiveError::Damaged { offset, what };
             let mut stream = cursor.rest.get(cursor.done..).unwrap_or_default();
             let all = stream.len();
-            if let Some(sample) = take_entry(&mut stream).map_err(damaged)? {
+            if let Some(sample) = take_entry(&mut stream, MAX_SAMPLE.min(self.room.sample)).map_err(damaged)? {
                 cursor.done = cursor.done.saturating_add(all - stream.len());
-                return cursor.decoder.apply(sample).map_err(damaged);
+                let room = self.room.sample.saturating_sub(sample.len());
+                return cursor.decoder.apply(sample, room).map_err(damaged);
             }
             cursor.rest.drain(..cursor.done);
             cursor.done = 0;
@@ -339,6 +355,14 @@ impl Archive {
         }
         block::decode(header, &data, out).map_err(|Malformed(what)| ArchiveError::Damaged { offset, what })
     }
+}
+
+/// At most `most` numbers below `all`, as far from each other as possible; the highest one is always there.
+fn evenly(all: u64, most: u64) -> impl Iterator<Item = u64> {
+    let (some, last) = (all.min(most), all.saturating_sub(1));
+    let at =
+        move |n: u64| u64::try_from(u128::from(last) * u128::from(n) / u128::from((some - 1).max(1))).unwrap_or(last);
+    (0..some).map(move |n| if n + 1 == some { last } else { at(n) })
 }
 
 /// What the file says of itself, and where its blocks start.

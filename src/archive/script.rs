@@ -8,6 +8,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::room::Held;
 use super::{Malformed, push_varint, take_varint};
 
 /// By what elements of two lists are known to be the same thing; lists are in this order.
@@ -66,6 +67,11 @@ impl Differ {
     /// How long the list that comes is, encoded, bytes.
     pub(super) fn size(&self) -> usize {
         self.next.bytes.len()
+    }
+
+    /// How many records it has.
+    pub(super) fn len(&self) -> usize {
+        self.next.ends.len()
     }
 
     /// Drops what was added since the last script.
@@ -145,26 +151,40 @@ pub(super) struct Patched<T> {
     elements: Vec<(T, u32)>,
     /// All of these lengths together.
     size: usize,
+    /// Memory that the elements take, bytes.
+    memory: usize,
 }
 
 impl<T> Default for Patched<T> {
     fn default() -> Self {
-        Self { elements: Vec::new(), size: 0 }
+        Self { elements: Vec::new(), size: 0, memory: 0 }
     }
 }
 
-impl<T: DeserializeOwned> Patched<T> {
+impl<T: DeserializeOwned + Held> Patched<T> {
     /// Its elements.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &T> {
         self.elements.iter().map(|(element, _)| element)
     }
 
-    /// Applies a script that is at the front of `bytes`; the encoded list may have `most` bytes.
+    /// Memory that they take, bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    fn forget(&mut self, (element, len): &(T, u32)) {
+        self.size = self.size.saturating_sub(*len as usize);
+        self.memory = self.memory.saturating_sub(element.takes(*len as usize));
+    }
+
+    /// Applies a script that is at the front of `bytes`; the encoded list may have `most` bytes, and may take `room`
+    /// bytes of memory.
     ///
     /// # Errors
     /// When the script or an element is malformed, or the list gets too long; the list is lost then.
-    pub(super) fn patch(&mut self, bytes: &mut &[u8], most: usize) -> Result<(), Malformed> {
+    pub(super) fn patch(&mut self, bytes: &mut &[u8], most: usize, room: usize) -> Result<(), Malformed> {
         const SHORT: Malformed = Malformed("a sample ends too early");
+        const MUCH: Malformed = Malformed("a sample takes too much memory");
         if let Some((0, rest)) = bytes.split_first() {
             *bytes = rest;
             return Ok(());
@@ -182,14 +202,14 @@ impl<T: DeserializeOwned> Patched<T> {
                     let some = old.by_ref().take(count.ok_or(Malformed("a sample changes what is not there"))?);
                     match what {
                         STAY => self.elements.extend(some),
-                        _ => some.for_each(|(_, len)| self.size = self.size.saturating_sub(len as usize)),
+                        _ => some.for_each(|element| self.forget(&element)),
                     }
                 }
                 _ => {
                     for _ in 0..count {
                         if what == REPLACE {
-                            let (_, len) = old.next().ok_or(Malformed("a sample changes what is not there"))?;
-                            self.size = self.size.saturating_sub(len as usize);
+                            let element = old.next().ok_or(Malformed("a sample changes what is not there"))?;
+                            self.forget(&element);
                         }
                         let len = take_varint(bytes).ok_or(SHORT)?;
                         let len = u32::try_from(len).map_err(|_| SHORT)?;
@@ -199,7 +219,15 @@ impl<T: DeserializeOwned> Patched<T> {
                         if record.is_empty() || self.size > most {
                             return Err(Malformed("a list in a sample is too long"));
                         }
-                        let element = postcard::from_bytes(record).map_err(|_| Malformed("a record is malformed"))?;
+                        if self.memory.saturating_add(T::owns_at_most(record.len())) > room {
+                            return Err(MUCH);
+                        }
+                        let element: T =
+                            postcard::from_bytes(record).map_err(|_| Malformed("a record is malformed"))?;
+                        self.memory = self.memory.saturating_add(element.takes(record.len()));
+                        if self.memory > room {
+                            return Err(MUCH);
+                        }
                         self.elements.push((element, len));
                     }
                 }
@@ -215,6 +243,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Held for (u64, u16) {}
+    impl Held for (u64, String) {}
+    impl Held for u64 {}
+    impl Held for String {}
 
     fn lists() -> impl Strategy<Value = Vec<Vec<(u64, u16)>>> {
         let list = prop::collection::btree_map(0_u64..40, 0_u16..4, 0..30);
@@ -232,11 +265,13 @@ mod tests {
                 let mut script = Vec::new();
                 differ.write(&mut script);
                 let mut bytes = &script[..];
-                patched.patch(&mut bytes, usize::MAX).unwrap();
+                patched.patch(&mut bytes, usize::MAX, usize::MAX).unwrap();
                 prop_assert!(bytes.is_empty());
                 prop_assert_eq!(patched.iter().copied().collect::<Vec<_>>(), list);
                 let size: usize = patched.elements.iter().map(|(_, len)| *len as usize).sum();
                 prop_assert_eq!(patched.size, size);
+                let takes = |(element, len): &((u64, u16), u32)| element.takes(*len as usize);
+                prop_assert_eq!(patched.memory, patched.elements.iter().map(takes).sum::<usize>());
             }
         }
 
@@ -248,7 +283,7 @@ mod tests {
                 list.iter().for_each(|element| differ.push((*element, 0), element).unwrap());
                 let mut script = Vec::new();
                 differ.write(&mut script);
-                patched.patch(&mut &script[..], usize::MAX).unwrap();
+                patched.patch(&mut &script[..], usize::MAX, usize::MAX).unwrap();
                 prop_assert_eq!(patched.iter().copied().collect::<Vec<_>>(), list);
             }
         }
@@ -256,7 +291,7 @@ mod tests {
         #[test]
         fn any_bytes_are_refused_or_applied(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut patched = Patched::<(u64, String)>::default();
-            let _ = patched.patch(&mut &bytes[..], 1_000);
+            let _ = patched.patch(&mut &bytes[..], 1_000, usize::MAX);
             prop_assert!(patched.size <= 1_200);
         }
     }
@@ -280,7 +315,10 @@ mod tests {
         differ.push((1, 0), &"a long text").unwrap();
         let mut script = Vec::new();
         differ.write(&mut script);
-        assert!(Patched::<String>::default().patch(&mut &script[..], 12).is_ok());
-        assert!(Patched::<String>::default().patch(&mut &script[..], 11).is_err());
+        let patch = |most, room| Patched::<String>::default().patch(&mut &script[..], most, room);
+        let takes = String::from("a long text").takes(12);
+        assert!(patch(12, takes).is_ok());
+        assert!(patch(11, takes).is_err());
+        assert!(patch(12, takes - 1).is_err());
     }
 }

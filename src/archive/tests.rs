@@ -11,6 +11,8 @@ use crate::process::core::{CoreOptions, CoreTarget};
 use crate::report::json::{self, JsonOptions};
 
 const SECOND: u64 = 1_000_000_000;
+/// Memory enough, bytes.
+const ROOM: usize = 256 << 20;
 
 fn document(snapshot: &Snapshot) -> String {
     let index = Index::new(snapshot);
@@ -309,14 +311,14 @@ fn nonsense_with_right_checksums_is_refused_or_shown() {
         let mut sample = plain[0].clone();
         sample[at] ^= [0x01, 0x80, 0xff][at % 3];
         let mut decoder = decoder::Decoder::default();
-        match decoder.apply(&sample).and_then(|()| decoder.apply(&plain[1])) {
+        match decoder.apply(&sample, ROOM).and_then(|()| decoder.apply(&plain[1], ROOM)) {
             Err(_) => refused += 1,
             Ok(()) => drop(document(&decoder.snapshot(Arc::clone(&symbols)))),
         }
     }
     assert!(refused > 100, "{refused}");
     for len in 0..plain[0].len() {
-        assert!(decoder::Decoder::default().apply(&plain[0][..len]).is_err(), "{len}");
+        assert!(decoder::Decoder::default().apply(&plain[0][..len], ROOM).is_err(), "{len}");
     }
     let mut entries = Vec::new();
     names::Written::default().write_new(&series[0].symbols, &mut entries).unwrap();
@@ -325,9 +327,9 @@ fn nonsense_with_right_checksums_is_refused_or_shown() {
             let mut bytes = entries.clone();
             bytes[at] ^= flip;
             let mut names = names::Names::default();
-            if names.add(&bytes).is_ok() {
+            if names.add(&bytes, ROOM).is_ok() {
                 let mut decoder = decoder::Decoder::default();
-                decoder.apply(&plain[0]).unwrap();
+                decoder.apply(&plain[0], ROOM).unwrap();
                 drop(document(&decoder.snapshot(Arc::new(names.pool().view()))));
             }
         }
@@ -337,20 +339,102 @@ fn nonsense_with_right_checksums_is_refused_or_shown() {
 #[test]
 fn lengths_are_limited() {
     let mut stream = Vec::new();
-    push_varint(&mut stream, MAX_ENTRY as u64 + 1);
-    assert!(take_entry(&mut &stream[..]).is_err());
-    assert!(take_entry(&mut &[0xff; 12][..]).is_err());
-    assert_eq!(take_entry(&mut &[0x80, 0x80][..]), Ok(None));
+    push_varint(&mut stream, MAX_NAME as u64 + 1);
+    assert!(take_entry(&mut &stream[..], MAX_NAME).is_err());
+    assert_eq!(take_entry(&mut &stream[..], MAX_NAME + 1), Ok(None));
+    assert!(take_entry(&mut &[0xff; 12][..], MAX_NAME).is_err());
+    assert_eq!(take_entry(&mut &[0x80, 0x80][..], MAX_NAME), Ok(None));
     let mut names = names::Names::default();
     // An entry that never ends is not waited for for ever.
     let mut begin = Vec::new();
-    push_varint(&mut begin, MAX_ENTRY as u64);
-    names.add(&begin).unwrap();
-    names.add(&vec![0; 1 << 20]).unwrap();
+    push_varint(&mut begin, MAX_NAME as u64);
+    names.add(&begin, ROOM).unwrap();
+    names.add(&vec![0; 1 << 20], ROOM).unwrap();
     for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
         let mut bytes = Vec::new();
         push_varint(&mut bytes, value);
         assert_eq!(take_varint(&mut &bytes[..]), Some(value));
+    }
+}
+
+/// A file whose blocks are these, with right lengths and checksums.
+fn file_of(blocks: &[(block::Part, u32, &[u8])]) -> Vec<u8> {
+    let mut file = Description::default().head().unwrap();
+    for (part, samples, data) in blocks {
+        let chunks: Vec<&[u8]> = if data.is_empty() { vec![data] } else { data.chunks(MAX_BLOCK).collect() };
+        let last = chunks.len() - 1;
+        for (at, chunk) in chunks.into_iter().enumerate() {
+            let part = if at == 0 || *part == block::Part::MoreNames { *part } else { block::Part::Changes };
+            let samples = if at == last { *samples } else { 0 };
+            file.extend(block::encode(part, samples, Moment::default(), chunk).unwrap().1);
+        }
+    }
+    file.extend(writer::end(1).unwrap().1);
+    file
+}
+
+/// What is compressed a thousand times, and takes 24 times the memory when it is decoded, is refused before that.
+#[test]
+fn bombs_are_refused() {
+    use block::Part;
+    // Names: sets of labels, each 4 MB long and all of them alike but for their length.
+    let mut names = Vec::new();
+    for len in 0..20_u64 {
+        let mut entry = vec![3];
+        push_varint(&mut entry, 2_000_000 + len);
+        entry.resize(entry.len() + 2 * (2_000_000 + usize::try_from(len).unwrap()), 1);
+        push_varint(&mut names, entry.len() as u64);
+        names.append(&mut entry);
+    }
+    let sample = |script: &[u8]| {
+        let mut entry = Vec::new();
+        push_varint(&mut entry, script.len() as u64);
+        entry.extend(script);
+        entry
+    };
+    let nothing = sample(&[0; 8]);
+    // A fact: the texts of 30 million wait reasons, all of them empty.
+    let (mut fact, mut script) = (vec![7], Vec::new());
+    push_varint(&mut fact, 30_000_000);
+    fact.resize(fact.len() + 30_000_000, 0);
+    push_varint(&mut script, 1 << 2 | 2);
+    push_varint(&mut script, fact.len() as u64);
+    script.append(&mut fact);
+    script.extend([0; 8]);
+    let reasons = sample(&script);
+    // Ten million pauses of the collector, of two bytes each.
+    let mut script = vec![0];
+    push_varint(&mut script, 10_000_000 << 2 | 2);
+    script.extend([2, 0, 0].repeat(10_000_000));
+    script.extend([0; 7]);
+    let pauses = sample(&script);
+    for (blocks, said) in [
+        (vec![(Part::Names, 0, &names[..1]), (Part::MoreNames, 0, &names[1..]), (Part::Whole, 1, &nothing)], "names"),
+        (vec![(Part::Names, 0, &[][..]), (Part::Whole, 1, &reasons)], "a sample takes too much memory"),
+        (vec![(Part::Names, 0, &[][..]), (Part::Whole, 1, &pauses)], "a sample takes too much memory"),
+    ] {
+        let file = file_of(&blocks);
+        assert!(file.len() < 1 << 20, "{}", file.len());
+        let error = open(&file).and_then(|mut archive| archive.read(0)).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("memory"), "{error}");
+    }
+}
+
+/// Of a long recording a few samples lead to any of them: far ones, and near ones more closely.
+#[test]
+fn some_samples_lead_to_each_one() {
+    let series = series(40, 99);
+    let archive = open(&recorded(&series)).unwrap();
+    let leading = |number, most| archive.leading_to(number, most);
+    assert_eq!(leading(0, 8), [0]);
+    assert_eq!(leading(3, 8), [0, 1, 2, 3]);
+    // A whole one comes every ten seconds.
+    assert_eq!(leading(39, 8), [0, 10, 20, 26, 32, 39]);
+    assert_eq!(leading(39, 1), [10, 39]);
+    assert_eq!(leading(39, 999).len(), 22);
+    for number in 0..40 {
+        let all = leading(number, 9);
+        assert!(all.is_sorted_by(|one, next| one < next) && all.last() == Some(&number), "{number}: {all:?}");
     }
 }
 

@@ -12,7 +12,9 @@ use super::source::{
     Source, SourceFailure, Sources, TargetSpec, Walking,
 };
 use crate::analysis::leaks::groups;
+use crate::analysis::series::Watching;
 use crate::analysis::{self, Index};
+use crate::archive::{Archive, ArchiveError};
 use crate::capture::{Alongside, CaptureOptions, FreezeMode, OpenOptions, Session, SourceError, record_with};
 use crate::heap::objects::ObjectOptions;
 use crate::heap::profile::{ProfileError, Profiles};
@@ -223,7 +225,7 @@ pub(super) fn opened(input: InputFile, wanted: &TargetSpec) -> Result<Box<dyn So
     if input.contents == Contents::Recording {
         let name = input.name.clone();
         let (mut archive, number) = input.into_sample(wanted.at.as_ref())?;
-        let snapshot = archive.read(number).map_err(|error| InputError::Archive { name, error })?;
+        let snapshot = sample(&mut archive, number).map_err(|error| InputError::Archive { name, error })?;
         return Ok(Box::new(Restored(snapshot)));
     }
     if let Some(at) = &wanted.at {
@@ -235,6 +237,22 @@ pub(super) fn opened(input: InputFile, wanted: &TargetSpec) -> Result<Box<dyn So
     let name = input.name.clone();
     let snapshot = restore::snapshot(input.into_reader()).map_err(|error| InputError::Json { name, error })?;
     Ok(Box::new(Restored(snapshot)))
+}
+
+/// A sample of a recording, with waits as long as the samples before it show.
+fn sample(archive: &mut Archive, number: u64) -> Result<Snapshot, ArchiveError> {
+    /// How many goroutines are compared, in all samples together: that takes a second or so.
+    const GOROUTINES: u64 = 2_000_000;
+    let mut snapshot = archive.read(number)?;
+    let most = (GOROUTINES / (snapshot.goroutines.len() as u64).max(1)).clamp(8, 128);
+    let mut watching = Watching::default();
+    for earlier in archive.leading_to(number, most) {
+        watching.observe(archive.read(earlier)?);
+    }
+    if let Some(observed) = watching.latest() {
+        snapshot.watched = observed.waits().clone();
+    }
+    Ok(snapshot)
 }
 
 fn session((target, bin): Opened) -> Result<Box<dyn Source>, FailureCause> {

@@ -2,6 +2,7 @@
 
 mod lists;
 mod output;
+mod recordings;
 
 use std::io;
 
