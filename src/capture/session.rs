@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::allgs;
 use super::alongside::Alongside;
 use super::arguments::ArgumentReader;
-use super::blocked;
+use super::blocked::Stamps;
 use super::core_clock;
 use super::death::{self, Threads};
 use super::decode::Decoder;
@@ -56,6 +56,7 @@ pub struct Session {
     max_pool: usize,
     /// The interval over which the program's CPU use is measured.
     cpu_interval: Duration,
+    stamps: Stamps,
 }
 
 /// What a session was opened on, apart from what captures change.
@@ -99,7 +100,9 @@ impl Session {
         let decoder = Self::decoder(&program, &runtime);
         let (c_stacks, parameters, pool) = (CStacks::default(), ParameterCache::default(), SymbolPool::default());
         let opened = Opened { target, program, runtime };
-        Ok(Self { opened, decoder, c_stacks, parameters, pool, max_pool: MAX_POOL, cpu_interval: Duration::ZERO })
+        let stamps = Stamps::default();
+        let cpu_interval = Duration::ZERO;
+        Ok(Self { opened, decoder, c_stacks, parameters, pool, max_pool: MAX_POOL, cpu_interval, stamps })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -218,7 +221,7 @@ impl Session {
         let after = self.opened.target.stats();
         let target = target_info(self.process(), &read.state, usage, resources, clock.monotonic_ns);
         let mut goroutines = read.collected.goroutines;
-        blocked::set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
+        self.stamps.set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         sort(&mut goroutines);
         fields::warn_of_twins(&goroutines, &mut warnings);
         Ok(Snapshot {
