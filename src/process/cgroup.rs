@@ -178,7 +178,8 @@ impl Level {
     fn text(&self, name: &str) -> Option<String> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = std::fs::File::from(openat(self.0.as_fd(), name, flags, Mode::empty()).ok()?);
-        let mut bytes = Vec::new();
+        // In one call, and one more that finds the end.
+        let mut bytes = Vec::with_capacity(4096);
         file.take(FILE).read_to_end(&mut bytes).ok()?;
         String::from_utf8(bytes).ok()
     }

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, getxattr, openat, readlink, readlinkat, statx};
@@ -23,7 +24,7 @@ use super::maps::DELETED;
 use super::proc_dir::{ProcDir, means_gone};
 use super::remember::{Finding, remembered};
 use super::sock_diag;
-use super::sockets;
+use super::sockets::{self, LastSockets};
 use super::target::Target;
 
 /// The key under which they are recorded.
@@ -98,9 +99,9 @@ impl Finding for Descriptors {
 }
 
 /// Reads all descriptors of a live process.
-pub(super) fn read_all(dir: &ProcDir) -> Descriptors {
+pub(super) fn read_all(dir: &ProcDir, sockets: &LastSockets) -> Descriptors {
     match list(dir) {
-        Ok(fds) => read(dir, &fds),
+        Ok(fds) => read(dir, &fds, sockets),
         Err(error) => Descriptors::unknown(dir.why_unreadable("fd", &error)),
     }
 }
@@ -115,7 +116,7 @@ fn list(dir: &ProcDir) -> io::Result<BTreeSet<i32>> {
 }
 
 /// Reads descriptors of a live process.
-pub(super) fn read(dir: &ProcDir, fds: &BTreeSet<i32>) -> Descriptors {
+pub(super) fn read(dir: &ProcDir, fds: &BTreeSet<i32>, sockets: &LastSockets) -> Descriptors {
     if fds.is_empty() {
         return Descriptors::default();
     }
@@ -123,7 +124,7 @@ pub(super) fn read(dir: &ProcDir, fds: &BTreeSet<i32>) -> Descriptors {
         Ok(fd_dir) => fd_dir,
         Err(error) => return Descriptors::unknown(dir.why_unreadable("fd", &error)),
     };
-    let reader = Reader { dir, fd_dir };
+    let reader = Reader { dir, fd_dir, sockets };
     let mut found: BTreeMap<i32, Descriptor> =
         fds.iter().filter(|fd| **fd >= 0).take(MAX_FDS).map(|&fd| (fd, reader.read(fd))).collect();
     reader.add_sockets(&mut found);
@@ -138,6 +139,7 @@ pub(super) fn read(dir: &ProcDir, fds: &BTreeSet<i32>) -> Descriptors {
 struct Reader<'a> {
     dir: &'a ProcDir,
     fd_dir: File,
+    sockets: &'a LastSockets,
 }
 
 impl Reader<'_> {
@@ -250,7 +252,8 @@ impl Reader<'_> {
         if wanted.is_empty() {
             return;
         }
-        let known = sockets::find(&wanted, |table| self.dir.file(table), |wanted| self.unix_sockets(wanted));
+        let find = || sockets::find(&wanted, |table| self.dir.file(table), |wanted| self.unix_sockets(wanted));
+        let known = self.sockets.of(&wanted, Instant::now(), find);
         for (fd, descriptor) in found.iter_mut() {
             let Descriptor::Socket(socket) = descriptor else { continue };
             match known.get(&socket.inode) {

@@ -17,6 +17,10 @@ use crate::process::fake::FakeTarget;
 use crate::process::live::LiveTarget;
 use crate::process::recording::RecordingTarget;
 
+fn read(dir: &ProcDir, fds: &BTreeSet<i32>) -> Descriptors {
+    super::read(dir, fds, &LastSockets::default())
+}
+
 fn me() -> ProcDir {
     ProcDir::open(i32::try_from(std::process::id()).unwrap()).unwrap()
 }
@@ -212,7 +216,7 @@ fn closed_descriptors_are_closed_and_all_can_be_asked_for() {
     let dir = ProcDir::open(pid).unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let listed = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let all = read_all(&dir);
+    let all = read_all(&dir, &LastSockets::default());
     assert_eq!(all.iter().count(), listed());
     assert!(matches!(all.get(0), Some(Descriptor::Pipe(Pipe { end: Some(PipeEnd::Read), .. }))));
     assert_eq!(all.get(1), Some(&named(Path::new("/dev/null"), false, FileKind::CharacterDevice)));

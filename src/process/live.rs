@@ -28,6 +28,7 @@ use super::permission;
 use super::presence::{has_live_thread, refuse_unreadable, refused_or};
 use super::proc_dir::{self, Identity, ProcDir, means_gone, means_refused};
 use super::resources::Meter;
+use super::sockets::LastSockets;
 use super::thread_ids::{ThreadIds, own_id};
 use super::{
     Backend, BlockedThread, Clock, FreezeOptions, FreezeWhich, Frozen, Mapping, MemRange, ProcessInfo, ReadError,
@@ -49,6 +50,7 @@ pub struct LiveTarget {
     monotonic: MonotonicOffset,
     meter: Meter,
     thread_ids: ThreadIds,
+    sockets: LastSockets,
     /// Whether it may be frozen despite a seccomp filter.
     freeze_filtered: bool,
 }
@@ -112,7 +114,20 @@ impl LiveTarget {
         let exe = exe.map_err(|e| (e.kind(), e.to_string()));
         let monotonic = MonotonicOffset::of(&dir);
         let thread_ids = ThreadIds::of(&status);
-        Ok(Self { dir, identity, process, exe, arch, memory, monotonic, meter, thread_ids, freeze_filtered: false })
+        let sockets = LastSockets::default();
+        Ok(Self {
+            dir,
+            identity,
+            process,
+            exe,
+            arch,
+            memory,
+            monotonic,
+            meter,
+            thread_ids,
+            sockets,
+            freeze_filtered: false,
+        })
     }
 
     /// Allows freezing it despite a seccomp filter. After a stop, a sleep with a timeout continues through
@@ -353,8 +368,8 @@ impl Target for LiveTarget {
 
     fn descriptors(&self, fds: Option<&BTreeSet<i32>>) -> Descriptors {
         match fds {
-            Some(fds) => descriptors::read(&self.dir, fds),
-            None => descriptors::read_all(&self.dir),
+            Some(fds) => descriptors::read(&self.dir, fds, &self.sockets),
+            None => descriptors::read_all(&self.dir, &self.sockets),
         }
     }
 

@@ -19,6 +19,8 @@ use super::Tid;
 
 /// Maximum bytes read of a small file (`stat`, `status`, `timens_offsets`).
 const SMALL_FILE: u64 = 64 * 1024;
+/// Room for what is in most of them, bytes.
+const USUAL_FILE: u64 = 2048;
 /// Maximum bytes read of `cmdline`, which the process can make arbitrarily long.
 const CMDLINE: u64 = 1024 * 1024;
 /// Maximum bytes read of `auxv`.
@@ -172,7 +174,8 @@ impl ProcDir {
     /// # Errors
     /// The kernel's.
     pub fn bytes(&self, name: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
-        let mut out = Vec::new();
+        // Without room for all of it, it would be read in pieces of 32 bytes at first.
+        let mut out = Vec::with_capacity(usize::try_from(limit.min(USUAL_FILE)).unwrap_or_default());
         self.file(name)?.take(limit).read_to_end(&mut out)?;
         Ok(out)
     }

@@ -77,6 +77,8 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Maximum descriptors counted one by one; the kernel's own limit (`fs.nr_open`) is 1 Mi by default.
 const MAX_FDS: usize = 1 << 20;
+/// For how long limits, and the memory that a cgroup uses, are not read again.
+const LIMITS_LAST: Duration = Duration::from_millis(500);
 /// Maximum bytes read of `limits`.
 const LIMITS: u64 = 16 * 1024;
 
@@ -85,20 +87,21 @@ const LIMITS: u64 = 16 * 1024;
 pub(super) struct Meter {
     before: Mutex<Option<CpuTime>>,
     cgroups: Cgroups,
+    /// Limits and memory, and when they were read.
+    limits: Mutex<Option<(Instant, Resources)>>,
 }
 
 impl Meter {
     /// Begins the first interval.
     pub(super) fn start(pid: i32) -> Self {
-        Self { before: Mutex::new(cpu_time(pid)), cgroups: Cgroups::default() }
+        Self { before: Mutex::new(cpu_time(pid)), cgroups: Cgroups::default(), limits: Mutex::default() }
     }
 
     /// The current use and limits of the process. Waits until the interval since the last call is at least
     /// `least`. An interval too short to be meaningful is extended to the next call, and its CPU use is
     /// unknown.
     pub(super) fn read(&self, dir: &ProcDir, least: Duration) -> Resources {
-        let mut found = Resources { open_fds: open_fds(dir), fd_limit: fd_limit(dir), ..Resources::default() };
-        self.cgroups.read(dir, &mut found);
+        let mut found = Resources { open_fds: open_fds(dir), ..self.limits(dir) };
         let before = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = before {
             let missing = least.min(LONGEST_WAIT).saturating_sub(before.at.elapsed());
@@ -121,6 +124,23 @@ impl Meter {
             found.cpu_interval_ns = found.cpu_used_ns.and(passed.as_nanos().try_into().ok());
         }
         *self.before.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        found
+    }
+}
+
+impl Meter {
+    /// Limits and what cgroups count: a dozen files, which those who read a program many times a second need not open
+    /// each time.
+    fn limits(&self, dir: &ProcDir) -> Resources {
+        let mut last = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, found)) = *last
+            && at.elapsed() < LIMITS_LAST
+        {
+            return found;
+        }
+        let mut found = Resources { fd_limit: fd_limit(dir), ..Resources::default() };
+        self.cgroups.read(dir, &mut found);
+        *last = Some((Instant::now(), found));
         found
     }
 }

@@ -12,6 +12,8 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use memchr::memchr;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -86,6 +88,46 @@ pub(super) fn find<R: Read>(
         }
     }
     search.found
+}
+
+/// What the tables said last, for those who ask again and again: the kernel walks through its whole hash of connections
+/// for them, half a millisecond or more, however few there are.
+///
+/// A socket keeps its inode and its protocol, and one that is connected its addresses. Its state and its queues may
+/// be [`LastSockets::LASTS`] old; tables are read at once where any socket is asked for that was not the last time.
+#[derive(Debug, Default)]
+pub(super) struct LastSockets(Mutex<Option<Last>>);
+
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    asked: FxHashSet<u64>,
+    found: Arc<FxHashMap<u64, Socket>>,
+}
+
+impl LastSockets {
+    /// For how long an answer is good. Who looks once a second always gets a new one.
+    pub(super) const LASTS: Duration = Duration::from_millis(500);
+
+    /// The sockets with these inodes, by `find` unless it is known already.
+    pub(super) fn of(
+        &self,
+        wanted: &FxHashSet<u64>,
+        now: Instant,
+        find: impl FnOnce() -> FxHashMap<u64, Socket>,
+    ) -> Arc<FxHashMap<u64, Socket>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_good = |last: &&Last| {
+            now.saturating_duration_since(last.at) < Self::LASTS
+                && wanted.iter().all(|inode| last.asked.contains(inode))
+        };
+        if let Some(last) = last.as_ref().filter(is_good) {
+            return Arc::clone(&last.found);
+        }
+        let found = Arc::new(find());
+        *last = Some(Last { at: now, asked: wanted.clone(), found: Arc::clone(&found) });
+        found
+    }
 }
 
 struct Search<'a> {

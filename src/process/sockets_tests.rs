@@ -226,3 +226,28 @@ proptest! {
         }
     }
 }
+
+/// Who asks again for the same gets the same for a while; whoever asks for more, or later, gets what is there.
+#[test]
+fn tables_are_not_read_again_at_once() {
+    let last = LastSockets::default();
+    let reads = Cell::new(0);
+    let begun = Instant::now();
+    let ask = |wanted: &[u64], ms: u64| {
+        let wanted = wanted.iter().copied().collect();
+        let found = last.of(&wanted, begun + Duration::from_millis(ms), || {
+            reads.set(reads.get() + 1);
+            // 99 is in no table.
+            wanted.iter().filter(|inode| **inode != 99).map(|&inode| (inode, Socket::unknown(inode))).collect()
+        });
+        assert_eq!(
+            found.contains_key(&wanted.iter().copied().min().unwrap()),
+            !wanted.contains(&99) || wanted.len() > 1
+        );
+        reads.get()
+    };
+    assert_eq!([ask(&[5, 99], 0), ask(&[5], 400), ask(&[99], 450), ask(&[5, 99], 499)], [1; 4]);
+    assert_eq!(ask(&[5], 500), 2);
+    // Another one: it may have been opened just now.
+    assert_eq!([ask(&[5, 6], 501), ask(&[6], 502), ask(&[7], 503)], [3, 3, 4]);
+}

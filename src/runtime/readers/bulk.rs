@@ -36,14 +36,17 @@ pub(crate) fn for_each(
     Ok(())
 }
 
-/// The words at `addrs`, `None` for each that is not there.
+/// The words at `addrs`, `None` for nil and for each that is not there.
 ///
 /// # Errors
 /// When the target could not be read.
 pub(crate) fn words(target: &dyn Target, addrs: &[Addr]) -> Result<Vec<Option<u64>>, ReadError> {
-    let mut out = Vec::with_capacity(addrs.len());
-    for_each(target, addrs, 8, |_, bytes| {
-        out.push(bytes.and_then(|b| <[u8; 8]>::try_from(b).ok()).map(u64::from_le_bytes));
+    // Nothing is at nil, and each range that cannot be read ends a system call.
+    let there: Vec<Addr> = addrs.iter().copied().filter(|addr| !addr.is_nil()).collect();
+    let mut words = Vec::with_capacity(there.len());
+    for_each(target, &there, 8, |_, bytes| {
+        words.push(bytes.and_then(|b| <[u8; 8]>::try_from(b).ok()).map(u64::from_le_bytes));
     })?;
-    Ok(out)
+    let mut words = words.into_iter();
+    Ok(addrs.iter().map(|addr| if addr.is_nil() { None } else { words.next().flatten() }).collect())
 }
