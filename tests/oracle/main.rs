@@ -22,6 +22,7 @@ mod support;
 
 mod access;
 mod allocations;
+mod archive;
 mod arm64;
 mod c_frames;
 mod captures;
