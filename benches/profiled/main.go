@@ -60,6 +60,16 @@ func waiting(number int, channel chan int, lock *sync.Mutex) {
 	go deep(10, waits[number%len(waits)])
 }
 
+// stopped ends a profile. fgprof divides by the number of its samples, and with many goroutines that may be none.
+func stopped(stop func() error) error {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			fmt.Fprintln(os.Stderr, "no profile:", panicked)
+		}
+	}()
+	return stop()
+}
+
 func main() {
 	count, err := strconv.Atoi(os.Args[1])
 	if err != nil {
@@ -87,7 +97,7 @@ func main() {
 				stop = fgprof.Start(&file, fgprof.FormatPprof)
 			}
 		case len(words) == 3 && words[0] == "stop":
-			if err = stop(); err == nil {
+			if err = stopped(stop); err == nil {
 				err = os.WriteFile(words[2], []byte(file.String()), 0o600)
 			}
 		case len(words) != 1 || words[0] != "mark":
