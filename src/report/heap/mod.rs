@@ -4,6 +4,9 @@ pub mod growth;
 pub mod json;
 pub(crate) mod objects;
 pub mod objects_json;
+pub(crate) mod part;
+pub(crate) mod restore;
+pub mod since;
 
 use std::io::{self, Write};
 
@@ -289,5 +292,7 @@ pub(super) fn place_text<T>(symbols: &SymbolPool, place: &PlaceSum<T>) -> String
 
 #[cfg(test)]
 mod objects_tests;
+#[cfg(test)]
+mod since_tests;
 #[cfg(test)]
 mod tests;
