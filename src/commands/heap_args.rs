@@ -11,7 +11,6 @@ pub(super) const HEAP_EXAMPLES: &str = "\
 Examples:
   gospy heap prometheus
   gospy heap 4242 --profile heap.pb.gz && go tool pprof -top heap.pb.gz
-  gospy heap 4242 --text | less
   gospy heap 4242 --watch 5m
   gospy heap 4242 --objects --json > before.json; sleep 600
   gospy heap 4242 --objects --since before.json
@@ -59,7 +58,7 @@ pub(super) struct HeapArgs {
     /// Time between readings [default: watch/30]
     #[arg(help_heading = "Output", long, short, value_name = "DURATION", value_parser = duration, requires = "watch", hide_short_help = true)]
     pub(super) interval: Option<u64>,
-    /// Show what grew since FILE, one of --json or with a heap
+    /// Show what grew since FILE was written
     ///
     /// A capture (--heap), a core file, or what `gospy heap --json` or `gospy heap --objects --json` wrote; of a
     /// recording, the figures of the heap. With --from two files are compared. With --objects, types and what keeps

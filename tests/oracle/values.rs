@@ -12,7 +12,7 @@ use regex::Regex;
 
 /// Of calls in `fixtures/arguments`: the function, and names, types and values of what it is given. A value may be
 /// stale in a version whose compiler puts it elsewhere, and then is `?`.
-const CALLS: [(&str, &[(&str, &str)]); 13] = [
+const CALLS: [(&str, &[(&str, &str)]); 14] = [
     (
         "ints",
         &[("a int", "-1"), ("b int8", "-2"), ("c int16", "-3"), ("d int32", "-4"), ("e int64", "-9223372036854775808")],
@@ -66,6 +66,14 @@ const CALLS: [(&str, &[(&str, &str)]); 13] = [
             ("h int", "8"),
             ("i int", "9"),
             ("j int", "10"),
+        ],
+    ),
+    (
+        "interfaces",
+        &[
+            ("a interface {}", "(int) 0x*"),
+            ("b error", "(*errors.errorString) 0x*"),
+            ("c interface { Error() string }", "nil"),
         ],
     ),
     ("variadic", &[("format string", "\"%d\""), ("args []interface {}", "len 3 cap 3 at 0x*")]),

@@ -5,7 +5,7 @@
 #![allow(dead_code)]
 
 use crate::strict::{Known, present};
-use crate::support::{gospy, live};
+use crate::support::{Fixture, gospy, live, live_program};
 use serde::Deserialize;
 
 strict! {
@@ -332,6 +332,41 @@ fn what_grew_since_a_file_has_exactly_these_keys() {
     assert_eq!(growth.judgement, "rests", "{}", growth.message);
     let output = gospy(&["heap", "--pid", &pid, "--objects", "--watch", "1s", "--freeze=all"]);
     assert!(output.code() == 2 && output.stderr.contains("never stops the program"), "{output:?}");
+}
+
+/// With GOGC=off the runtime's goal is one that no heap reaches, or what GOMEMLIMIT gives.
+#[test]
+fn a_program_without_gogc_has_no_goal() {
+    for (limit, goal) in [("off", "no goal (GOGC off)"), ("96MiB", "of GOMEMLIMIT; GOGC off)")] {
+        let running = Fixture::of(&live_program()).env("GOGC", "off").env("GOMEMLIMIT", limit).run(&["idle"]);
+        for command in ["summary", "heap"] {
+            let text = gospy(&[command, "--pid", &running.pid().to_string()]).ok();
+            assert!(text.contains(goal) && !text.contains("EiB"), "{command} {limit}: {text}");
+        }
+    }
+}
+
+/// What a capture does not have, and how to get it.
+#[test]
+fn captures_without_a_heap_say_how_to_take_one_with_it() {
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/tiny-1.26.6-amd64.capture");
+    for arguments in [&["heap"][..], &["heap", "--text"], &["contention"], &["leaks"], &["heap", "--since", capture]] {
+        let output = gospy(&[arguments, &["--from", capture]].concat());
+        assert!(
+            output.stderr.contains("gospy capture --heap") || output.stdout.contains("gospy capture --heap"),
+            "{output:?}"
+        );
+    }
+    let output = gospy(&["var", "x", "--from", capture]);
+    assert!(output.code() == 1 && output.stderr.contains("--bin FILE"), "{output:?}");
+    // Of what has no memory at all.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot.json").display().to_string();
+    std::fs::write(&path, gospy(&["stack", "--from", capture, "--json"]).ok()).unwrap();
+    for command in ["heap", "contention", "leaks"] {
+        let output = gospy(&[command, "--from", &path]);
+        assert!(output.code() == 1 && output.stderr.contains("gospy capture --heap"), "{output:?}");
+    }
 }
 
 /// It was built without DWARF, and nothing is guessed.
