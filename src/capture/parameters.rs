@@ -11,9 +11,8 @@ use crate::image::dwarf::{Dwarf, DwarfError};
 use crate::image::elf::Elf;
 use crate::model::values::{Parameter, Value, ValueType, named, values, visit_interfaces, visit_strings};
 use crate::model::{Goroutine, SymbolPool, TracebackDetails, WarningCode, Warnings};
-use crate::process::{MemRange, ReadError, Target};
+use crate::process::{Backend, MemRange, ReadError, Target};
 use crate::runtime::GoProcess;
-use crate::runtime::program::Program;
 use crate::runtime::values::Values;
 
 /// Most bytes of a string that are read.
@@ -40,7 +39,7 @@ impl ParameterCache {
     /// The parameters of the functions that `goroutines` are in; `None` without DWARF.
     pub(super) fn of(
         &mut self,
-        program: &Program,
+        process: GoProcess<'_>,
         goroutines: &[Goroutine],
         pool: &SymbolPool,
         warnings: &mut Warnings,
@@ -51,7 +50,7 @@ impl ParameterCache {
             frames.filter_map(|frame| pool.frame(frame.frame)).map(|frame| frame.entry).collect();
         let missing: BTreeSet<Addr> = entries.iter().copied().filter(|at| !self.known.contains_key(at)).collect();
         if self.has_dwarf.is_none() || (self.has_dwarf == Some(true) && !missing.is_empty()) {
-            match look_up(program, &missing) {
+            match look_up(process, &missing) {
                 Ok(found) => {
                     self.has_dwarf = Some(found.is_some());
                     let mut found = found.unwrap_or_default();
@@ -70,10 +69,16 @@ impl ParameterCache {
 }
 
 /// Parameters by the entries of their functions, from the program's own DWARF or that of the separate file.
-fn look_up(program: &Program, entries: &BTreeSet<Addr>) -> Result<Option<BTreeMap<Addr, Vec<Parameter>>>, DwarfError> {
+fn look_up(
+    process: GoProcess<'_>,
+    entries: &BTreeSet<Addr>,
+) -> Result<Option<BTreeMap<Addr, Vec<Parameter>>>, DwarfError> {
+    let program = process.program;
     let own = program.elf.unlogged();
     let own: &Elf = own.as_ref().unwrap_or(&program.elf);
-    for (elf, shift) in std::iter::once((own, 0)).chain(program.symbols()) {
+    // Of the binary a capture holds what was read: the headers name DWARF that is not there.
+    let own = (process.target.backend() != Backend::Capture).then_some((own, 0));
+    for (elf, shift) in own.into_iter().chain(program.symbols()) {
         let Some(dwarf) = Dwarf::open(elf)? else { continue };
         let links: BTreeMap<LinkAddr, Addr> =
             entries.iter().map(|&at| (LinkAddr(program.bias.unload(at).0.wrapping_sub(shift)), at)).collect();

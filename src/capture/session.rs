@@ -210,7 +210,7 @@ impl Session {
         }
         if let Some(details) = traceback.as_mut().filter(|_| options.values) {
             let goroutines = &read.collected.goroutines;
-            details.parameters = self.parameters.of(&self.opened.program, goroutines, &self.pool, &mut warnings);
+            details.parameters = self.parameters.of(self.opened.process(), goroutines, &self.pool, &mut warnings);
             details.types = read_types(self.process(), goroutines, &self.pool, details)?;
             if options.strings {
                 details.strings = read_strings(self.opened.target.as_ref(), goroutines, &self.pool, details)?;
