@@ -22,7 +22,7 @@ use super::freeze;
 use super::goroutines::{Collected, Walk};
 use super::not_in_go::{self, Looks};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
-use super::parameters::{ParameterCache, read_strings};
+use super::parameters::{ParameterCache, read_strings, read_types};
 use super::read::Plan;
 use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
@@ -213,7 +213,8 @@ impl Session {
         }
         if let Some(details) = traceback.as_mut().filter(|_| options.values) {
             let goroutines = &read.collected.goroutines;
-            details.parameters = self.parameters.of(&self.opened.program, goroutines, &self.pool, &mut warnings);
+            details.parameters = self.parameters.of(self.opened.process(), goroutines, &self.pool, &mut warnings);
+            details.types = read_types(self.process(), goroutines, &self.pool, details)?;
             if options.strings {
                 details.strings = read_strings(self.opened.target.as_ref(), goroutines, &self.pool, details)?;
             }

@@ -196,6 +196,8 @@ pub(super) enum SchemaOf {
     Heap,
     /// What heap --watch prints
     HeapGrowth,
+    /// What heap --since prints
+    HeapSince,
     /// What var prints
     Var,
     /// What contention prints

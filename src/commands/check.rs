@@ -132,7 +132,7 @@ fn not_read(
 }
 
 /// When to look.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watch {
     pub(super) interval: Duration,
     pub(super) samples: u32,

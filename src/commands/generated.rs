@@ -82,6 +82,7 @@ pub(super) fn schema(of: SchemaOf, streams: &mut Streams<'_>) -> Result<Exit, Fa
         SchemaOf::Leaks => leaks::schema(),
         SchemaOf::Heap => heap::json::schema(),
         SchemaOf::HeapGrowth => heap::growth::schema(),
+        SchemaOf::HeapSince => heap::since::schema(),
         SchemaOf::Var => variables::schema(),
         SchemaOf::Contention => contention::json::schema(),
         SchemaOf::HeapObjects => heap::objects_json::schema(),

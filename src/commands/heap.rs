@@ -10,7 +10,7 @@ use super::heap_args::HeapArgs;
 use super::heap_objects;
 use super::source::{ProfileParts, SourceFailure, Sources};
 use super::streams::Streams;
-use super::{Exit, Failure, heap_growth};
+use super::{Exit, Failure, heap_growth, heap_since};
 use crate::analysis::Index;
 use crate::model::AllocationProfile;
 use crate::new_file::Goal;
@@ -84,6 +84,20 @@ pub(super) fn run(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
+    if let Some(since) = &arguments.since {
+        return heap_since::run(arguments, since, global, sources, streams);
+    }
+    if let Some((watch, interval)) = arguments.growth() {
+        if arguments.target.freeze().is_some() && arguments.objects.objects {
+            let why = "--watch reads the heap again and again, and never stops the program: leave out --freeze";
+            return Err(Failure::new(Exit::Usage, why));
+        }
+        without_freeze(arguments.target.freeze(), "heap")?;
+        let watch = Watch::new(watch, interval)?;
+        let shown = heap_growth::Shown { json: arguments.json, limit: arguments.limit };
+        let objects = arguments.objects.objects;
+        return heap_growth::run(&arguments.target.wanted(), &watch, objects, shown, global, sources, streams);
+    }
     if arguments.objects.objects {
         let HeapArgs { target, objects, limit, verbose, json, .. } = arguments;
         let shown = heap_objects::Shown { limit: *limit, verbose: *verbose, json: *json };
@@ -91,10 +105,6 @@ pub(super) fn run(
     }
     without_freeze(arguments.target.freeze(), "heap")?;
     let wanted = arguments.target.wanted();
-    if let Some((watch, interval)) = arguments.growth() {
-        let watch = Watch::new(watch, interval)?;
-        return heap_growth::run(&wanted, &watch, (arguments.json, arguments.limit), global, sources, streams);
-    }
     let goal = arguments.profile.as_deref().map(|path| output("--profile", path, streams)).transpose()?;
     let screen = goal.is_none() && !arguments.text;
     let parts = ProfileParts { allocations: true, heap: screen, ..ProfileParts::default() };

@@ -11,8 +11,9 @@ pub(super) const HEAP_EXAMPLES: &str = "\
 Examples:
   gospy heap prometheus
   gospy heap 4242 --profile heap.pb.gz && go tool pprof -top heap.pb.gz
-  gospy heap 4242 --text | less
   gospy heap 4242 --watch 5m
+  gospy heap 4242 --objects --json > before.json; sleep 600
+  gospy heap 4242 --objects --since before.json
   gospy heap --from server.core --json | jq '.heap.size_classes'
   gospy heap 4242 --objects --freeze=all
   gospy heap 4242 --objects --only-from main.worker
@@ -49,12 +50,21 @@ pub(super) struct HeapArgs {
     /// Watch for so long, and show what grows
     ///
     /// What is in use rises until the collector runs, and falls. So one sample is taken of each cycle: of the bytes
-    /// that it has marked, of what is in use by allocation site, and of what it has left by size class.
-    #[arg(help_heading = "Output", long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["profile", "text", "verbose", "from"])]
+    /// that it has marked, of what is in use by allocation site, and of what it has left by size class. With --objects
+    /// each reading also walks over the objects, for types and what keeps them; walks take at most a quarter of the
+    /// time, so readings come less often where the heap is large.
+    #[arg(help_heading = "Output", long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["profile", "text", "verbose", "from", "only_from", "path_to"])]
     pub(super) watch: Option<u64>,
     /// Time between readings [default: watch/30]
     #[arg(help_heading = "Output", long, short, value_name = "DURATION", value_parser = duration, requires = "watch", hide_short_help = true)]
     pub(super) interval: Option<u64>,
+    /// Show what grew since FILE was written
+    ///
+    /// A capture (--heap), a core file, or what `gospy heap --json` or `gospy heap --objects --json` wrote; of a
+    /// recording, the figures of the heap. With --from two files are compared. With --objects, types and what keeps
+    /// the objects are compared too. Two readings have a difference and no rate; --watch measures that.
+    #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["profile", "text", "verbose", "watch", "only_from", "path_to"])]
+    pub(super) since: Option<PathBuf>,
     /// Print every record of the profile, as debug=1 does
     #[arg(help_heading = "Output", long, conflicts_with = "profile")]
     pub(super) text: bool,

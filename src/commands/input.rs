@@ -64,7 +64,7 @@ pub enum InputError {
     /// It is a snapshot in JSON where memory is needed.
     #[error(
         "{name} is a snapshot in JSON: it can be shown, but has no memory, which this needs\n\
-         name a capture or a core file"
+         name a capture or a core file; captures have the heap if they are taken with gospy capture --heap"
     )]
     NoMemory {
         /// Which.
@@ -73,7 +73,7 @@ pub enum InputError {
     /// It is a recording where memory is needed.
     #[error(
         "{name} is a recording: it can be shown, but has no memory, which this needs\n\
-         name a capture or a core file"
+         name a capture or a core file; captures have the heap if they are taken with gospy capture --heap"
     )]
     Recording {
         /// Which.

@@ -21,7 +21,7 @@ use crate::heap::profile::{ProfileError, Profiles};
 use crate::heap::{self, HeapError, HeapRecorder, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{ContentionProfile, CpuSamples, HeapReading, PackageVariable, Snapshot};
+use crate::model::{ContentionProfile, CpuSamples, HeapReading, PackageVariable, SizeClasses, Snapshot};
 use crate::process::clock;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
@@ -344,6 +344,18 @@ impl HeapSource for HeapSession {
         };
         Ok(HeapReading { snapshot, allocations, survivors })
     }
+
+    fn size_classes(&mut self) -> Result<SizeClasses, String> {
+        heap::size_classes(self.session.process()).map_err(|error| error.to_string())
+    }
+
+    fn walk(
+        &mut self,
+        request: &ObjectsRequest,
+        tell: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
+        walk(&mut self.session, request, tell).map_err(|cause| SourceFailure::at(&self.location, cause))
+    }
 }
 
 fn variables(
@@ -381,8 +393,16 @@ fn objects(
 ) -> Result<ObjectsReading, FailureCause> {
     let (target, bin) = target(wanted)?;
     let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
+    walk(&mut session, request, tell)
+}
+
+fn walk(
+    session: &mut Session,
+    request: &ObjectsRequest,
+    tell: &mut dyn FnMut(Walking),
+) -> Result<ObjectsReading, FailureCause> {
     let options = CaptureOptions { stacks: true, ..CaptureOptions::default() };
-    let snapshot = Session::capture(&mut session, &options).map_err(SourceError::from)?;
+    let snapshot = Session::capture(session, &options).map_err(SourceError::from)?;
     let index = Index::new(&snapshot);
     let groups = analysis::objects::groups(&index);
     let only = request.only_from.as_ref().map(|only| only.ids(&index)).transpose().map_err(FailureCause::Absent)?;

@@ -20,6 +20,7 @@ mod heap;
 mod heap_args;
 mod heap_growth;
 mod heap_objects;
+mod heap_since;
 mod help;
 mod input;
 mod leaks;

@@ -320,6 +320,19 @@ pub trait HeapSource {
     /// # Errors
     /// With what is in the way of reading the program. That it has no profile is none.
     fn read(&mut self) -> Result<HeapReading, SourceFailure>;
+
+    /// What is in use by size class, or why that could not be read.
+    fn size_classes(&mut self) -> Result<SizeClasses, String>;
+
+    /// Walks over its objects. `tell` hears what goes on.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    fn walk(
+        &mut self,
+        request: &ObjectsRequest,
+        tell: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure>;
 }
 
 /// An opened program.

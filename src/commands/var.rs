@@ -18,9 +18,11 @@ Examples:
   gospy var main.config main.version --name payments --json
   gospy var net/http.DefaultClient --pid 4242 --depth 6
   gospy var main.requests --pid 4242 --bin ./server-with-symbols
+  gospy var main.requests --from server.core
 
 It takes DWARF, of the program itself or of a binary of the same build (--bin): a stripped program has
 neither names nor types of its variables. The program is not stopped: what changes meanwhile may be torn.
+Captures take --bin always, and have the variables with pointers if they were taken with --heap.
 Types of sync/atomic and expvar are shown as what they hold, maps and channels as how much they hold.";
 
 #[derive(Args, Debug)]

@@ -1,8 +1,8 @@
-//! Who can be woken by each other only, by what each reaches.
+//! Deadlocks among leaked goroutines, by reachability: sets of goroutines that only each other can wake.
 //!
-//! That one waits for an object means that whoever reaches the object may wake it. Others that wait for the same
-//! object do not count: they reach it because they wait for it. Goroutines that can be woken by each other, and
-//! by nobody else, while all of them wait, are a deadlock.
+//! A goroutine that waits for an object can be woken by any goroutine that reaches the object. Others that wait for
+//! the same object do not count: they reach it because they wait for it. Goroutines that can be woken by each other,
+//! and by no other goroutine, while all of them wait, are a deadlock.
 
 /// What a goroutine, or several that wait for the same, wait for and reach: numbers of objects.
 #[derive(Clone, Debug, Default)]

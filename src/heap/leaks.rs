@@ -201,7 +201,8 @@ impl Heap {
         pass.stats.goroutines = list.len() as u64;
         pass.stats.heap_bytes = self.spans.bytes();
         pass.stats.mark = marker.stats();
-        pass.stats.memory = marker.memory() + size_of_val(list) + 8 * goroutines.gs.len();
+        let kept = pass.state.as_ref().map_or(0, MarkState::memory);
+        pass.stats.memory = marker.memory() + kept + size_of_val(list) + 8 * goroutines.gs.len();
         let unreadable = stacks.unreadable;
         if unreadable > 0 {
             pass.unproven.push(format!("{unreadable} stacks could not be read"));

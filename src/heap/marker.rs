@@ -423,6 +423,11 @@ pub(super) struct MarkState {
 }
 
 impl MarkState {
+    /// What it takes, bytes.
+    pub(super) fn memory(&self) -> usize {
+        8 * (self.marks.capacity() + self.scans.capacity())
+    }
+
     /// Whether an object was marked, by the first word of its span's marks and its index.
     pub(super) fn has(&self, first: usize, index: u32) -> bool {
         self.marks.get(first + index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 != 0)

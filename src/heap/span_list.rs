@@ -6,6 +6,7 @@
 
 use super::HeapError;
 use super::layout::HeapLayout;
+use super::recording::NO_HEAP;
 use super::roots::UNBOUNDED;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
@@ -129,7 +130,7 @@ pub(super) fn addresses(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, Heap
             if target.read(Addr(array.wrapping_add(addrs.len() as u64 * 8)), piece)? != want {
                 if header()?.0 == array {
                     return Err(HeapError::NoHeap(format!(
-                        "the list of its spans at {array:#x} is not there; a capture holds goroutines and not the heap"
+                        "the list of its spans at {array:#x} is not there; {NO_HEAP}"
                     )));
                 }
                 continue 'again;

@@ -8,6 +8,7 @@ use super::HeapError;
 use super::arenas::Arenas;
 use super::layout::{HeapLayout, PointerForm};
 use super::pages::{MAX_PAGES, PageTable};
+use super::recording::NO_HEAP;
 use super::span_list::{ListedSpan, SpanList};
 use crate::addr::Addr;
 use crate::process::{Backend, MemRange, ReadError, Target, TargetExt as _, unlogged};
@@ -209,7 +210,7 @@ impl Spans {
         if spans.spans.is_empty() {
             return Err(HeapError::NoHeap(match list.listed {
                 0 => "its list of spans is empty".to_owned(),
-                n => format!("none of its {n} spans can be read; a capture holds goroutines and not the heap"),
+                n => format!("none of its {n} spans can be read; {NO_HEAP}"),
             }));
         }
         Ok(spans)

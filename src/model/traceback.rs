@@ -31,6 +31,8 @@ pub struct TracebackDetails {
     pub parameters: Option<BTreeMap<Addr, Arc<[Parameter]>>>,
     /// The beginnings of strings among the arguments, by address and length, where they were asked for.
     pub strings: FxHashMap<(u64, u64), String>,
+    /// Dynamic types of the interfaces among the arguments, by their first words.
+    pub types: FxHashMap<u64, String>,
 }
 
 /// The arguments of one physical frame.

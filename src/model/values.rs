@@ -103,17 +103,35 @@ pub fn named<'p>(
 
 /// Calls `visit` with the address and length of every string in `value`, which is of this type.
 pub fn visit_strings(kind: &ValueType, value: &Value, visit: &mut impl FnMut(u64, u64)) {
+    visit_pairs(kind, value, &mut |shape, [data, len]| {
+        if *shape == Shape::String {
+            visit(data, len);
+        }
+    });
+}
+
+/// Gives the first words of the interfaces in a value to `visit`: a type, or an itab.
+pub fn visit_interfaces(kind: &ValueType, value: &Value, visit: &mut impl FnMut(u64)) {
+    visit_pairs(kind, value, &mut |shape, [of_type, _]| {
+        if *shape == Shape::Interface {
+            visit(of_type);
+        }
+    });
+}
+
+/// Gives what consists of two words, which are both known, to `visit`.
+fn visit_pairs(kind: &ValueType, value: &Value, visit: &mut dyn FnMut(&Shape, [u64; 2])) {
     match (&kind.shape, value) {
-        (Shape::String, value) => {
-            if let Some([data, len]) = value.words() {
-                visit(data, len);
+        (Shape::String | Shape::Interface, value) => {
+            if let Some(words) = value.words() {
+                visit(&kind.shape, words);
             }
         }
         (Shape::Struct(fields), Value::Parts { parts, .. }) => {
-            fields.iter().zip(parts).for_each(|((_, kind), part)| visit_strings(kind, part, visit));
+            fields.iter().zip(parts).for_each(|((_, kind), part)| visit_pairs(kind, part, visit));
         }
         (Shape::Array(_, kind), Value::Parts { parts, .. }) => {
-            parts.iter().for_each(|part| visit_strings(kind, part, visit));
+            parts.iter().for_each(|part| visit_pairs(kind, part, visit));
         }
         _ => {}
     }

@@ -12,7 +12,7 @@ use regex::Regex;
 
 /// Of calls in `fixtures/arguments`: the function, and names, types and values of what it is given. A value may be
 /// stale in a version whose compiler puts it elsewhere, and then is `?`.
-const CALLS: [(&str, &[(&str, &str)]); 13] = [
+const CALLS: [(&str, &[(&str, &str)]); 14] = [
     (
         "ints",
         &[("a int", "-1"), ("b int8", "-2"), ("c int16", "-3"), ("d int32", "-4"), ("e int64", "-9223372036854775808")],
@@ -68,6 +68,14 @@ const CALLS: [(&str, &[(&str, &str)]); 13] = [
             ("j int", "10"),
         ],
     ),
+    (
+        "interfaces",
+        &[
+            ("a interface {}", "(int) 0x*"),
+            ("b error", "(*errors.errorString) 0x*"),
+            ("c interface { Error() string }", "nil"),
+        ],
+    ),
     ("variadic", &[("format string", "\"%d\""), ("args []interface {}", "len 3 cap 3 at 0x*")]),
     // Methods of generic types: the receiver is left out, and its dictionary is no parameter.
     ("(*pair[...]).pointer", &[("n int", "1"), ("s string", "\"s\"")]),
@@ -78,7 +86,7 @@ const CALLS: [(&str, &[(&str, &str)]); 13] = [
 /// A line that a call may have, with a group for each value.
 fn line_of(call: &[(&str, &str)]) -> Regex {
     let one = |(parameter, value): &(&str, &str)| {
-        let value = regex::escape(value).replace(r"\*", "[0-9a-f]+");
+        let value = regex::escape(value).replace(r"0x\*", "0x[0-9a-f]+");
         // Words of a string, slice or complex number may be stale by themselves.
         let stale = r"\?|\{[0-9a-fx?, ]*\?[0-9a-fx?, ]*\}";
         format!("{} = ({value}|{stale})", regex::escape(parameter))
@@ -130,6 +138,23 @@ fn values_are_those_of_the_source() {
         }
     });
     tally.check(25 * VERSIONS.len() * 4);
+}
+
+/// A capture has the words and no DWARF: with a binary of the same build it says what the process does, but for what
+/// only the heap and the program's data have.
+#[test]
+fn captures_have_values_with_a_binary_of_the_same_build() {
+    let program = Fixture::start("arguments", "1.26.6", Mode::Default, &[]);
+    let binary = Fixture::build("arguments", "1.26.6", Mode::Default).display().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let capture = directory.path().join("capture").display().to_string();
+    gospy(&["capture", "--pid", &program.pid().to_string(), "-o", &capture]).ok();
+    let values = ["stack", "--from", &capture, "--all", "--values"];
+    let found = lines_by_function(&by_id(&gospy(&[&values[..], &["--bin", &binary]].concat()).ok()));
+    let ints = found.get("ints").map_or(&[][..], Vec::as_slice);
+    assert!(ints.iter().any(|line| line_of(CALLS[0].1).is_match(line)), "{found:#?}");
+    let bare = gospy(&values);
+    assert!(bare.code() == 0 && bare.stderr.contains("no DWARF") && !bare.stderr.contains("malformed"), "{bare:?}");
 }
 
 /// Delve finds arguments by the compiler's location lists, and gospy by what tracebacks print: where both have a

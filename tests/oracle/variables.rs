@@ -76,6 +76,50 @@ fn a_binary_of_the_same_build_has_the_names_of_a_stripped_program() {
     all.check(3 * 52);
 }
 
+/// A capture has no DWARF, and of variables those with pointers, where it is taken with the heap: what it has is what
+/// the program says, and what it does not have is said and never made up.
+#[test]
+fn captures_have_the_variables_that_a_mark_reads() {
+    let mut all = Tally::new("variables in captures");
+    let directory = tempfile::tempdir().unwrap();
+    for version in VERSIONS {
+        let mut tally = Tally::new(version);
+        let mut running = Fixture::start("variables", version, Mode::Default, &[]);
+        let want = truth(&mut running);
+        let pid = running.pid().to_string();
+        let bin = Fixture::build("variables", version, Mode::Default).display().to_string();
+        let path = |name: &str| directory.path().join(format!("{version}-{name}")).display().to_string();
+        let (plain, heap) = (path("plain"), path("heap"));
+        gospy(&["capture", "--pid", &pid, "-o", &plain]).ok();
+        gospy(&["capture", "--pid", &pid, "-o", &heap, "--heap"]).ok();
+        let names: Vec<&str> = want.keys().map(String::as_str).collect();
+        let var = |from: &str, bin: &[&str]| gospy(&[&["var", "--from", from], bin, names.as_slice()].concat());
+        // Neither is damaged: it is what captures are.
+        for from in [&plain, &heap] {
+            let found = var(from, &[]);
+            let said = found.code() == 1 && found.stdout.is_empty() && found.stderr.contains("--bin FILE");
+            tally.holds(format!("{from} without a binary: {found:?}"), said);
+        }
+        let found = gospy(&["var", "main.anInt", "--from", &plain, "--bin", &bin]);
+        let said = found.code() == 1 && found.stdout.is_empty() && found.stderr.contains("gospy capture --heap");
+        tally.holds(format!("without the heap: {found:?}"), said);
+        let have = printed(&var(&heap, &["--bin", &bin]).ok());
+        let mut there = 0;
+        for (name, want) in &want {
+            let have = have.get(name).map_or("", String::as_str);
+            // What is on the heap without pointers, the program's types, and functions are not there: of these it
+            // says no more than an address.
+            let unknown = ["unreadable", "a type that is not known"].iter().any(|text| have.contains(text));
+            let partly = unknown || have.split(' ').all(|word| word.starts_with("0x") && want != have);
+            there += u32::from(!partly);
+            tally.holds(format!("{name} is {want}, not {have}"), partly || have == want);
+        }
+        tally.between("variables that are there", 5, there, u32::MAX);
+        all.add(tally);
+    }
+    all.check(8 * 55);
+}
+
 #[test]
 fn without_dwarf_it_says_what_would_help() {
     for mode in [Mode::W, Mode::Sw] {

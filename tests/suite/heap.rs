@@ -5,7 +5,7 @@
 #![allow(dead_code)]
 
 use crate::strict::{Known, present};
-use crate::support::{gospy, live};
+use crate::support::{Fixture, gospy, live, live_program};
 use serde::Deserialize;
 
 strict! {
@@ -16,12 +16,16 @@ strict! {
         pid: i32,
         exe: String,
         go_version: String,
+        #[serde(deserialize_with = "present")] uptime_ns: Known<u64>,
         heap: Heap,
     }
     Heap {
         #[serde(deserialize_with = "present")] alloc_bytes: Known<u64>,
         #[serde(deserialize_with = "present")] objects: Known<u64>,
         #[serde(deserialize_with = "present")] live_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] marked_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] total_alloc_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] gc_cycles: Known<u32>,
         #[serde(deserialize_with = "present")] not_swept_bytes: Known<u64>,
         #[serde(deserialize_with = "present")] goal_bytes: Known<u64>,
         #[serde(deserialize_with = "present")] gc_percent: Known<i32>,
@@ -112,6 +116,52 @@ strict! {
         growing: Vec<Part>,
         #[serde(deserialize_with = "present")] sites_missing: Known<String>,
         #[serde(deserialize_with = "present")] size_classes_missing: Known<String>,
+        #[serde(deserialize_with = "present")] walks: Known<Walks>,
+        #[serde(deserialize_with = "present")] walks_missing: Known<String>,
+    }
+    Walks { taken: u64, exact: u64, longest_ns: u64, together_ns: u64, }
+    Since {
+        schema_version: u32,
+        gospy_version: String,
+        before: Moment,
+        after: Moment,
+        #[serde(deserialize_with = "present")] same_run: Known<bool>,
+        elapsed_ns: i64,
+        #[serde(deserialize_with = "present")] cycles: Known<u32>,
+        #[serde(deserialize_with = "present")] allocated_bytes: Known<u64>,
+        notes: Vec<String>,
+        changes: Vec<Changes>,
+    }
+    Moment {
+        name: String,
+        #[serde(deserialize_with = "present")] pid: Known<i32>,
+        exe: String,
+        go_version: String,
+        captured_at: String,
+        #[serde(deserialize_with = "present")] in_use_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] marked_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] live_bytes: Known<u64>,
+        #[serde(deserialize_with = "present")] exact: Known<bool>,
+    }
+    Changes {
+        kind: String,
+        #[serde(deserialize_with = "present")] parts: Known<Vec<Change>>,
+        #[serde(deserialize_with = "present")] missing: Known<String>,
+        #[serde(deserialize_with = "present")] missing_from: Known<String>,
+        with_garbage: bool,
+    }
+    Change {
+        kind: String,
+        #[serde(deserialize_with = "present")] place: Known<Place>,
+        #[serde(deserialize_with = "present")] object_bytes: Known<u64>,
+        #[serde(rename = "type")] #[serde(deserialize_with = "present")] type_name: Known<String>,
+        #[serde(deserialize_with = "present")] pointers: Known<bool>,
+        #[serde(deserialize_with = "present")] kept_by: Known<String>,
+        grew_bytes: i64,
+        before_bytes: u64,
+        after_bytes: u64,
+        before_objects: u64,
+        after_objects: u64,
     }
     Trend { first_bytes: u64, last_bytes: u64, #[serde(deserialize_with = "present")] rate: Known<Rate>, }
     Rate {
@@ -125,6 +175,9 @@ strict! {
         kind: String,
         #[serde(deserialize_with = "present")] place: Known<Place>,
         #[serde(deserialize_with = "present")] object_bytes: Known<u64>,
+        #[serde(rename = "type")] #[serde(deserialize_with = "present")] type_name: Known<String>,
+        #[serde(deserialize_with = "present")] pointers: Known<bool>,
+        #[serde(deserialize_with = "present")] kept_by: Known<String>,
         trend: Trend,
     }
     Stack { #[serde(deserialize_with = "present")] place: Known<Place>, goroutines: u64, bytes: u64, }
@@ -215,6 +268,105 @@ fn the_growth_of_a_heap_has_exactly_these_keys() {
     assert!(output.code() == 2 && output.stderr.contains("--watch DURATION"), "{output:?}");
     let output = gospy(&["check", "--pid", &pid, "--watch", "2s", "--max-heap-growth", "1MiB/m"]).ok();
     assert!(output.contains("PASS  --max-heap-growth 1MiB/m: no steady growth"), "{output}");
+}
+
+/// A program that sleeps has nothing that grew, however its first moment was written down.
+#[test]
+fn what_grew_since_a_file_has_exactly_these_keys() {
+    let running = live(&["idle"]);
+    let pid = running.pid().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let written = |name: &str, arguments: &[&str]| {
+        std::fs::write(path(name), gospy(&[arguments, &["--pid", &pid, "--json"]].concat()).ok()).unwrap();
+        path(name)
+    };
+    let since = |arguments: &[&str]| -> Since {
+        let output = gospy(&[&["heap", "--json"], arguments].concat()).ok();
+        serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
+    };
+    let parts = |since: &Since, kind: &str| -> Option<usize> {
+        let changes = since.changes.iter().find(|changes| changes.kind == kind).unwrap();
+        assert_eq!(changes.parts.is_none(), changes.missing.is_some(), "{changes:?}");
+        changes.parts.as_ref().map(Vec::len)
+    };
+    let heap = written("heap.json", &["heap"]);
+    let objects = written("objects.json", &["heap", "--objects"]);
+    let snapshot = written("snapshot.json", &["summary"]);
+    let capture = path("heap.capture");
+    gospy(&["capture", "--pid", &pid, "-o", &capture, "--heap"]).ok();
+    let found = since(&["--pid", &pid, "--since", &heap]);
+    assert_eq!((found.same_run, found.cycles, found.allocated_bytes), (Some(true), Some(0), Some(0)), "{found:?}");
+    assert_eq!((parts(&found, "size_classes"), parts(&found, "sites"), parts(&found, "types")), (Some(0), None, None));
+    assert!(found.notes.iter().any(|note| note.contains("no GC cycle ended in between")), "{found:?}");
+    let found = since(&["--pid", &pid, "--objects", "--since", &objects]);
+    assert_eq!(
+        (parts(&found, "types"), parts(&found, "kept_by"), parts(&found, "size_classes")),
+        (Some(0), Some(0), None)
+    );
+    assert!(found.before.exact == Some(true) && found.before.live_bytes == found.after.live_bytes, "{found:?}");
+    // Two files.
+    let found = since(&["--from", &capture, "--since", &heap]);
+    assert_eq!((found.same_run, parts(&found, "size_classes")), (Some(true), Some(0)), "{found:?}");
+    let found = since(&["--from", &heap, "--since", &capture]);
+    assert!(found.elapsed_ns < 0 && found.notes.iter().any(|note| note.contains("was taken after")), "{found:?}");
+    // A snapshot has the figures of the whole.
+    let found = since(&["--pid", &pid, "--since", &snapshot]);
+    assert!(found.before.in_use_bytes.is_some() && parts(&found, "size_classes").is_none(), "{found:?}");
+    let strict = gospy(&["--strict", "heap", "--pid", &pid, "--since", &snapshot]);
+    assert_eq!(strict.code(), 6, "{strict:?}");
+    let text = gospy(&["heap", "--pid", &pid, "--since", &heap]).ok();
+    assert!(text.contains("Two readings have a difference and no rate") && !text.contains("Types"), "{text}");
+    // What is no heap, and what makes no sense.
+    let other = written("ps.json", &["waits"]);
+    let output = gospy(&["heap", "--pid", &pid, "--since", &other]);
+    assert!(output.code() != 0 && output.stderr.contains("gospy heap --objects --json"), "{output:?}");
+    for arguments in [&["--watch", "2s"][..], &["--profile", "-"], &["--freeze=all"], &["--only-from", "main.x"]] {
+        let output = gospy(&[&["heap", "--pid", &pid, "--since", &heap], arguments].concat());
+        assert_eq!(output.code(), 2, "{output:?}");
+    }
+    let growth: Growth =
+        serde_json::from_str(&gospy(&["heap", "--pid", &pid, "--objects", "--watch", "1s", "--json"]).ok()).unwrap();
+    let walks = growth.walks.unwrap();
+    assert!(walks.taken as usize == growth.readings as usize && walks.exact > 0 && growth.walks_missing.is_none());
+    assert_eq!(growth.judgement, "rests", "{}", growth.message);
+    let output = gospy(&["heap", "--pid", &pid, "--objects", "--watch", "1s", "--freeze=all"]);
+    assert!(output.code() == 2 && output.stderr.contains("never stops the program"), "{output:?}");
+}
+
+/// With GOGC=off the runtime's goal is one that no heap reaches, or what GOMEMLIMIT gives.
+#[test]
+fn a_program_without_gogc_has_no_goal() {
+    for (limit, goal) in [("off", "no goal (GOGC off)"), ("96MiB", "of GOMEMLIMIT; GOGC off)")] {
+        let running = Fixture::of(&live_program()).env("GOGC", "off").env("GOMEMLIMIT", limit).run(&["idle"]);
+        for command in ["summary", "heap"] {
+            let text = gospy(&[command, "--pid", &running.pid().to_string()]).ok();
+            assert!(text.contains(goal) && !text.contains("EiB"), "{command} {limit}: {text}");
+        }
+    }
+}
+
+/// What a capture does not have, and how to get it.
+#[test]
+fn captures_without_a_heap_say_how_to_take_one_with_it() {
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/tiny-1.26.6-amd64.capture");
+    for arguments in [&["heap"][..], &["heap", "--text"], &["contention"], &["leaks"], &["heap", "--since", capture]] {
+        let output = gospy(&[arguments, &["--from", capture]].concat());
+        assert!(
+            output.stderr.contains("gospy capture --heap") || output.stdout.contains("gospy capture --heap"),
+            "{output:?}"
+        );
+    }
+    let output = gospy(&["var", "x", "--from", capture]);
+    assert!(output.code() == 1 && output.stderr.contains("--bin FILE"), "{output:?}");
+    // Of what has no memory at all.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot.json").display().to_string();
+    std::fs::write(&path, gospy(&["stack", "--from", capture, "--json"]).ok()).unwrap();
+    for command in ["heap", "contention", "leaks"] {
+        let output = gospy(&[command, "--from", &path]);
+        assert!(output.code() == 1 && output.stderr.contains("gospy capture --heap"), "{output:?}");
+    }
 }
 
 /// It was built without DWARF, and nothing is guessed.

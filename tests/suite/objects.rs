@@ -23,6 +23,7 @@ strict! {
         pid: i32,
         exe: String,
         go_version: String,
+        #[serde(deserialize_with = "present")] uptime_ns: Known<u64>,
         objects: Objects,
     }
     Objects {

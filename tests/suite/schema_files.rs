@@ -2,7 +2,7 @@
 
 use gospy::report::{self, json};
 
-fn schemas() -> [(&'static str, serde_json::Value, usize); 15] {
+fn schemas() -> [(&'static str, serde_json::Value, usize); 16] {
     let value = |schema| serde_json::to_value(schema).unwrap();
     [
         ("snapshot", value(json::schema()), 22),
@@ -13,6 +13,7 @@ fn schemas() -> [(&'static str, serde_json::Value, usize); 15] {
         ("contention", value(report::contention::json::schema()), 3),
         ("heap", value(report::heap::json::schema()), 7),
         ("heap-growth", value(report::heap::growth::schema()), 4),
+        ("heap-since", value(report::heap::since::schema()), 4),
         ("heap-objects", value(report::heap::objects_json::schema()), 10),
         ("leaks", value(report::leaks::schema()), 4),
         ("ps", value(report::processes::schema()), 1),

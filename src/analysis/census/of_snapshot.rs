@@ -7,7 +7,25 @@ use crate::analysis::Index;
 use crate::analysis::findings::Died;
 use crate::analysis::place::{Place, PlaceKind, Spot};
 use crate::analysis::same_wait::Marks;
-use crate::model::{FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool};
+use crate::model::{
+    FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool, TargetInfo,
+};
+
+impl Identity {
+    /// That of a snapshot's program.
+    #[must_use]
+    pub fn of(target: &TargetInfo) -> Self {
+        Self {
+            pid: Some(target.pid),
+            exe: target.exe.clone(),
+            build_id: target.build_id.clone(),
+            go_version: target.go_version.clone(),
+            arch: target.arch.to_owned(),
+            module: target.module.package.clone().or_else(|| target.module.path.clone()),
+            uptime_ns: target.uptime_ns,
+        }
+    }
+}
 
 impl Census {
     /// Of a snapshot; `name` is its display name. Names are put into `pool`, each distinct one once.
@@ -26,15 +44,7 @@ impl Census {
         let members: Vec<Member> = alive().map(|goroutine| translation.member(index, goroutine)).collect();
         Self {
             name: name.into(),
-            program: Identity {
-                pid: Some(target.pid),
-                exe: target.exe.clone(),
-                build_id: target.build_id.clone(),
-                go_version: target.go_version.clone(),
-                arch: target.arch.to_owned(),
-                module: target.module.package.clone().or_else(|| target.module.path.clone()),
-                uptime_ns: target.uptime_ns,
-            },
+            program: Identity::of(target),
             captured_at_unix_ns: snapshot.captured_at_unix_ns,
             has_stacks: !alive().any(|goroutine| goroutine.stack == StackState::NotShown(NotShown::NotAsked)),
             complete: snapshot.is_complete(),

@@ -59,7 +59,7 @@ pub(super) fn max_heap_growth(rule: &Rule, series: &HeapSeries, stopped: bool, a
         Judgement::Quiet { allocated } => (Outcome::Holds, Some(allocated as f64)),
         Judgement::Rises => (Outcome::NotJudged(Reason::Rising), None),
         Judgement::TooNoisy { noticed } => (Outcome::NotJudged(Reason::TooNoisy { noticed }), noticed),
-        Judgement::TooFewCycles { samples } => (Outcome::NotJudged(Reason::TooFewCycles { samples }), None),
+        Judgement::TooFewCycles { seen } => (Outcome::NotJudged(Reason::TooFewCycles { seen }), None),
     };
     verdict(outcome, measured, noticed, Vec::new())
 }

@@ -269,8 +269,8 @@ pub enum Reason {
     HeapNotRead,
     /// The collector ran too rarely to say whether the heap grows.
     TooFewCycles {
-        /// Cycles that were seen.
-        samples: usize,
+        /// Cycles that ended meanwhile, and were seen.
+        seen: usize,
     },
 }
 

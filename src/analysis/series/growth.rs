@@ -143,26 +143,59 @@ pub fn least_noticed(series: &[Sample]) -> Option<f64> {
     if span <= 0.0 {
         return None;
     }
-    let notices = |growth: u32| {
-        let added = |sample: &Sample| (f64::from(growth) * (sample.at_s - first.at_s) / span).floor();
-        let counts: Vec<f64> = samples.iter().map(|sample| as_float(sample.count) + added(sample)).collect();
+    // No count of goroutines is larger.
+    least_growth(1, u64::from(u32::MAX), |growth| {
+        let counts: Vec<f64> =
+            samples.iter().map(|sample| as_float(sample.count) + added(sample, growth, first.at_s, span)).collect();
         goes_up(&counts)
-    };
+    })
+}
+
+/// The least growth by which a series must have grown, evenly from its first sample to its last and in addition to
+/// what was seen, for [`fit_at_least`] to call it steady, with a confidence of [`CONFIDENCE`], and by more than
+/// `allowed_per_second`. `None` for a series that is too short, or in which none would be found.
+#[must_use]
+pub fn least_found(series: &[Sample], least: f64, allowed_per_second: f64) -> Option<f64> {
+    /// More growth than that is not looked for, bytes: no heap is larger.
+    const MOST: u64 = 1 << 48;
+    let samples = thinned_out(series)?;
+    let (first, last) = (samples.first()?, samples.last()?);
+    let span = last.at_s - first.at_s;
+    if span <= 0.0 {
+        return None;
+    }
+    least_growth(least.max(1.0) as u64, MOST, |growth| {
+        let grown = |sample: &Sample| {
+            let more = added(sample, growth, first.at_s, span) as u64;
+            Sample { at_s: sample.at_s, count: sample.count.saturating_add(more) }
+        };
+        let grown: Vec<Sample> = samples.iter().map(grown).collect();
+        fit_at_least(&grown, least).is_some_and(|rate| rate.steady && rate.per_second > allowed_per_second)
+    })
+}
+
+/// What of an even growth has come by the time of a sample.
+fn added(sample: &Sample, growth: u64, first_s: f64, span_s: f64) -> f64 {
+    (as_float(growth) * (sample.at_s - first_s) / span_s).floor()
+}
+
+/// The least growth from `from` on that is noticed, to within an eighth; `None` where none up to `most` is.
+fn least_growth(from: u64, most_growth: u64, notices: impl Fn(u64) -> bool) -> Option<f64> {
     // More makes it plainer, but not in every step: with it the lowest samples may come to lie in other
     // parts. So it is searched from above, for the last one before a growth that is not noticed.
-    let mut most = 1_u32;
+    let mut most = from;
     while !(notices(most) && notices(most.saturating_mul(2)) && notices(most.saturating_mul(4))) {
-        most = most.checked_mul(2)?;
+        most = most.checked_mul(2).filter(|most| *most <= most_growth)?;
     }
     let mut least = most.saturating_mul(4);
     while least > 0 {
         let less = least - (least / 8).max(1);
-        if less == 0 || !notices(less) {
+        if less < from || !notices(less) {
             break;
         }
         least = less;
     }
-    Some(f64::from(least))
+    Some(as_float(least))
 }
 
 /// Whether numbers go up as a whole, and in their second half too.

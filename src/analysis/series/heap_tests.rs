@@ -95,7 +95,9 @@ fn a_sawtooth_is_no_growth_however_slow() {
         match found.judgement {
             Judgement::Rests { .. } if period <= 3 => {}
             // Nothing is known of what was allocated since: it is not called healthy either.
-            Judgement::TooFewCycles { samples } if period > 3 => assert_eq!(samples as u64, 30 / period + 1),
+            Judgement::TooFewCycles { seen } if period > 3 => {
+                assert_eq!((seen as u64, u64::from(found.cycles)), (30 / period, 30 / period));
+            }
             other => panic!("{period}: {other:?}"),
         }
     }
@@ -107,13 +109,13 @@ fn what_allocates_nearly_nothing_cannot_have_grown() {
     let (found, _) = growth((0..31).map(idle), 0.0);
     assert_eq!(found.judgement, Judgement::Quiet { allocated: 3_000 });
     let (found, _) = growth((0..1).map(idle), 0.0);
-    assert_eq!(found.judgement, Judgement::TooFewCycles { samples: 1 });
+    assert_eq!(found.judgement, Judgement::TooFewCycles { seen: 0 });
     // The same, for what is allowed.
     let some = |n: u64| Spec { second: n, cycle: 3, marked: MIB, total: MIB * n, site: 0, class: 0 };
     let (found, _) = growth((0..31).map(some), 2.0 * MIB as f64);
     assert_eq!(found.judgement, Judgement::Quiet { allocated: 30 * MIB });
     let (found, _) = growth((0..31).map(some), 0.5 * MIB as f64);
-    assert_eq!(found.judgement, Judgement::TooFewCycles { samples: 1 });
+    assert_eq!(found.judgement, Judgement::TooFewCycles { seen: 0 });
 }
 
 #[test]
@@ -129,4 +131,111 @@ fn less_than_matters_is_no_growth() {
     };
     let (found, _) = growth((0..31).map(drift), 0.0);
     assert!(found.growing.is_empty() && matches!(found.judgement, Judgement::Rests { .. }), "{found:?}");
+}
+
+/// What is said to have been found would have been: not less than an eighth below it, and all above it.
+#[test]
+fn the_growth_that_would_have_been_found_is_found() {
+    // Up and down by 4 MiB of 40, without a rhythm.
+    let noise = |n: u64| (n * 2_654_435_761 % 1_024) * 4 * MIB / 1_024;
+    let watch = |more: u64| {
+        let spec = move |n: u64| Spec {
+            second: n,
+            cycle: n as u32,
+            marked: 40 * MIB + noise(n) + more * n / 30,
+            total: 9 * n * MIB,
+            site: 3 * MIB,
+            class: 5 * MIB,
+        };
+        growth((0..31).map(spec), 0.0).0.judgement
+    };
+    let Judgement::Rests { noticed } = watch(0) else { panic!("{:?}", watch(0)) };
+    assert!((4.0 * MIB as f64..40.0 * MIB as f64).contains(&noticed), "{noticed}");
+    for part in [100, 110, 150, 200, 400] {
+        assert_eq!(watch(noticed as u64 * part / 100 + 31), Judgement::Grows, "{part} %");
+    }
+    assert!(!matches!(watch(noticed as u64 / 2), Judgement::Grows));
+    // Where a heap can double unnoticed, nothing is said of it.
+    let wild = |n: u64| Spec {
+        second: n,
+        cycle: n as u32,
+        marked: MIB + 40 * noise(n),
+        total: 90 * n * MIB,
+        site: 0,
+        class: 0,
+    };
+    let (found, _) = growth((0..31).map(wild), 0.0);
+    assert!(matches!(found.judgement, Judgement::TooNoisy { noticed: Some(_) }), "{found:?}");
+}
+
+/// Walks are samples of their own, whatever the collector does.
+#[test]
+fn types_and_roots_grow_from_walk_to_walk() {
+    use crate::analysis::Index;
+    use crate::analysis::objects::groups;
+    use crate::heap::objects::{Amount, Keeper, Objects, Standing, TypeSum};
+    use crate::model::testing::{GoroutineSpec, frame};
+
+    let (mut series, mut pool) = (HeapSeries::default(), SymbolPool::default());
+    for n in 0..12_u64 {
+        // The collector does not run at all.
+        let mut read = reading(&Spec { second: n, cycle: 3, marked: MIB, total: 50 * n * MIB, site: 0, class: 0 });
+        let (mut builder, bytes) = (SnapshotBuilder::new(), (10 + n) * MIB);
+        // One more in each walk: groups have other numbers, and ids other values.
+        for id in 0..=n {
+            let frames = vec![frame("main.worker", "/app/worker.go", 12)];
+            builder.add(&GoroutineSpec { id: 100 * n + id + 1, frames, ..Default::default() });
+        }
+        let mut snapshot = builder.build();
+        snapshot.monotonic_ns = read.snapshot.monotonic_ns;
+        read.snapshot.target.module.path = Some("main".to_owned());
+        series.record(&read, &mut pool);
+        let sum = |name: &str, bytes| TypeSum {
+            name: name.to_owned(),
+            live: Amount { objects: 1, bytes },
+            only: Amount::default(),
+        };
+        let amount = |bytes| Amount { objects: 1, bytes };
+        let objects = Objects {
+            standing: if n == 0 {
+                Standing::Quiet
+            } else {
+                Standing::Running(crate::heap::objects::Changes::default())
+            },
+            live: amount(bytes + MIB),
+            garbage: Amount::default(),
+            kept: vec![(Keeper::Variables, amount(MIB)), (Keeper::Group(0), amount(bytes))],
+            types: Some(vec![sum("main.order", bytes), sum("string data", MIB)]),
+            untyped: Vec::new(),
+            path: None,
+            notes: Vec::new(),
+            memory: 0,
+            took: (Duration::from_millis(n), Duration::from_millis(1)),
+        };
+        let groups = groups(&Index::new(&snapshot));
+        series.record_walk(Ok(Walk { snapshot: &snapshot, groups: &groups, objects: &objects }), &mut pool);
+    }
+    let found = series.growth(0.0);
+    assert_eq!((found.judgement, found.cycles, found.samples), (Judgement::Grows, 0, 1));
+    let walks = found.walks.unwrap();
+    assert_eq!((walks.taken, walks.exact, walks.longest), (12, 1, Duration::from_millis(12)));
+    let rows: Vec<(String, u64, u64)> = found
+        .growing
+        .iter()
+        .map(|(part, trend)| {
+            let name = match part {
+                Part::Type(name) => pool.str(*name).to_owned(),
+                Part::Root(KeptBy::Goroutines(Some(spot))) => format!("goroutines in {}", pool.function(spot.frame)),
+                other => format!("{other:?}"),
+            };
+            (name, trend.first, trend.last)
+        })
+        .collect();
+    let mut names: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["goroutines in main.worker", "main.order"], "{rows:?}");
+    assert!(rows.iter().all(|row| (row.1, row.2) == (10 * MIB, 21 * MIB)), "{rows:?}");
+    assert_eq!(series.walks_missing(), None);
+    series.record_walk(Err("it is gone".to_owned()), &mut pool);
+    assert_eq!(series.walks_missing(), Some("it is gone"));
 }

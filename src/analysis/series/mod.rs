@@ -11,6 +11,8 @@ pub mod gc_cpu;
 pub mod group_counts;
 pub mod growth;
 pub mod heap;
+pub mod heap_parts;
+pub mod heap_since;
 pub mod history;
 pub mod same_run;
 pub mod watching;

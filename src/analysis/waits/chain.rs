@@ -1,4 +1,4 @@
-//! From a goroutine to what it waits for, to who probably holds that, and so on.
+//! Wait chains: a goroutine, the lock that it waits for, the likely holder of that lock, and so on.
 
 use super::{ById, lock_of};
 use crate::analysis::Index;

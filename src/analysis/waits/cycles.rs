@@ -1,4 +1,4 @@
-//! Goroutines that wait for locks which probably are held by each other.
+//! Likely deadlocks: cycles of goroutines, each of which waits for a lock whose likely holder is the next.
 
 use super::{ById, lock_of};
 use crate::analysis::Index;

@@ -1,7 +1,7 @@
-//! Who waits on what, and who probably holds that, as a graph that can be read.
+//! The wait-for graph: goroutines, the objects that they wait on, and the likely holders of these.
 //!
-//! Goroutines of one place are one node, and so are objects on which one goroutine each waits; the least
-//! waited-for objects are left out above a limit. So the size of a graph does not depend on that of the program.
+//! Goroutines in one place are one node, and so are objects on which one goroutine each waits. Above a limit, the
+//! objects with the fewest waiters are left out, so the size of the graph is bounded in any program.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 

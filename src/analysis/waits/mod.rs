@@ -1,14 +1,14 @@
-//! What goroutines wait on, and who could let them go on.
+//! What goroutines wait on, and which goroutines could wake them.
 //!
-//! * [`table`]: the objects that are waited on, with who waits, where, and for how long
-//! * [`chain`]: from one goroutine to what it waits for, to who probably holds that, and so on to the end
-//! * [`cycles`]: goroutines that wait for each other
-//! * [`shared`]: what the members of a group wait on together
-//! * [`graph`]: all of it as a graph of bounded size
+//! * [`table`]: the objects that are waited on, with the waiters, where they wait, and for how long
+//! * [`chain`]: the wait chain of one goroutine, over the likely holders of locks
+//! * [`cycles`]: likely deadlocks
+//! * [`shared`]: the object or peer that the members of a group have in common
+//! * [`graph`]: the wait-for graph, of bounded size
 //!
 //! That a goroutine waits on an object is certain. That another one holds it is not, since Go's locks do not
-//! record their holders; whatever rests on that is called likely. Nothing here says that a goroutine can never
-//! go on: that takes a mark of the heap.
+//! record their holders; conclusions from likely holders are called likely. Nothing here says that a goroutine can
+//! never be woken: that takes a mark of the heap.
 
 pub mod chain;
 pub mod cycles;

@@ -1,8 +1,8 @@
-//! What the members of a group wait on together: one channel, one lock, connections to one peer.
+//! What the members of a group have in common: they wait on one channel, on one lock, on connections to one peer.
 //!
-//! It is certain, as everything that is read of waits: a member counts only if it was read to wait on just that.
-//! A few other members do not hide it, and the count shows that there are some. Where the members differ there is
-//! no answer, and none is made up.
+//! It is certain, as all waits are: a member counts only if the object that it waits on was read. A few members that
+//! wait on something else do not hide it, and the count shows that there are some. Where the members differ, the
+//! group has no common object.
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};

@@ -5,17 +5,21 @@
 //! does not wait for it, is a likely holder. Nothing is found for a lock that is a global variable, and for one that its holder never touches
 //! again.
 //!
+//! The first that is listed is the likeliest: one in whose frame the address is, of a function in which others wait
+//! for the lock. A server that accepts connections has a pointer to what its mutex is in as well, and never locks
+//! it; who is in the same function as those that wait has passed the same call.
+//!
 //! That takes one more look at the stacks, and only when somebody waits for a lock. Of a program with very many
 //! goroutines those that wait for the one most wanted lock are left out; with more than that, nothing is looked
 //! for.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::go_names::is_runtime;
+use crate::go_names::{is_runtime, package};
 use crate::model::wait::{HolderEvidence, LikelyHolder, ObjectState};
-use crate::model::{Goroutine, StrId, SymbolPool, WaitObject, WaitObjectId, Waits};
+use crate::model::{Goroutine, StackId, StrId, SymbolPool, WaitObject, WaitObjectId, Waits};
 use crate::process::{MemRange, ReadError};
 use crate::runtime::GoProcess;
 use crate::runtime::frontier::{Budget, Frontier};
@@ -39,7 +43,8 @@ pub(super) fn find(
     let Some((most, _)) = wanted().max_by_key(|(_, object)| object.goroutines) else { return Ok(()) };
     let Some(searched) = searched(goroutines, waits, most) else { return Ok(()) };
     let locks: FxHashMap<u64, WaitObjectId> = wanted().map(|(id, object)| (object.addr.0, id)).collect();
-    let mut holders: FxHashMap<WaitObjectId, Vec<LikelyHolder>> = FxHashMap::default();
+    let mut holders: FxHashMap<WaitObjectId, Vec<(bool, LikelyHolder)>> = FxHashMap::default();
+    let lockers = lockers(pool, goroutines, waits);
     let (low, high) = locks.keys().fold((u64::MAX, 0), |(low, high), &at| (low.min(at), high.max(at)));
     let mut stacks: Vec<(MemRange, &Goroutine)> = searched.iter().filter_map(|goroutine| stack(goroutine)).collect();
     stacks.sort_unstable_by_key(|(range, _)| *range);
@@ -56,13 +61,10 @@ pub(super) fn find(
             for (n, word) in words.filter(|(_, word)| (low..=high).contains(word)) {
                 let Some(&lock) = locks.get(&word).filter(|&&lock| Some(lock) != own) else { continue };
                 let Some(function) = function(pool, goroutine, 8 * n) else { continue };
-                let of_lock = holders.entry(lock).or_default();
-                let known = of_lock.iter().any(|holder| holder.goroutine == goroutine.id);
-                if !known && of_lock.len() < WaitObject::MAX_HOLDERS {
-                    let at = Addr(range.start.0.wrapping_add(8 * n));
-                    let evidence = HolderEvidence::OnStack { at, function: Some(function) };
-                    of_lock.push(LikelyHolder { goroutine: goroutine.id, evidence });
-                }
+                let at = Addr(range.start.0.wrapping_add(8 * n));
+                let evidence = HolderEvidence::OnStack { at, function: Some(function) };
+                let found = LikelyHolder { goroutine: goroutine.id, evidence };
+                add(holders.entry(lock).or_default(), (lockers.contains(&(lock, function)), found));
             }
         }
     })?;
@@ -70,13 +72,48 @@ pub(super) fn find(
         return Ok(());
     }
     for lock in locks.into_values() {
-        let mut of_lock = holders.remove(&lock).unwrap_or_default();
-        of_lock.sort_unstable();
+        let of_lock = likeliest_first(holders.remove(&lock).unwrap_or_default());
         if let Some(object) = waits.object_mut(lock) {
-            object.likely_holders = Some(of_lock.into());
+            object.likely_holders = Some(of_lock);
         }
     }
     Ok(())
+}
+
+/// Adds who may hold a lock, with whether it is in a function that locks it: once each, and not more than are kept.
+/// Better evidence takes the place of other.
+fn add(of_lock: &mut Vec<(bool, LikelyHolder)>, found: (bool, LikelyHolder)) {
+    let (locks, holder) = found;
+    if let Some(known) = of_lock.iter_mut().find(|(_, known)| known.goroutine == holder.goroutine) {
+        if locks && !known.0 {
+            *known = found;
+        }
+    } else if of_lock.len() < WaitObject::MAX_HOLDERS {
+        of_lock.push(found);
+    } else if locks && let Some(worse) = of_lock.iter_mut().rfind(|(locks, _)| !locks) {
+        *worse = found;
+    }
+}
+
+/// Those in functions that lock it before the others, and each by their ids.
+fn likeliest_first(mut of_lock: Vec<(bool, LikelyHolder)>) -> Box<[LikelyHolder]> {
+    of_lock.sort_unstable_by_key(|(locks, holder)| (!locks, *holder));
+    of_lock.into_iter().map(|(_, holder)| holder).collect()
+}
+
+/// The functions in which goroutines wait for locks: those that call package sync.
+fn lockers(pool: &SymbolPool, goroutines: &[Goroutine], waits: &Waits) -> FxHashSet<(WaitObjectId, StrId)> {
+    let waiting =
+        goroutines.iter().filter_map(|goroutine| Some((waits.get_lock(goroutine)?, goroutine.stack.known()?)));
+    let stacks: FxHashSet<(WaitObjectId, StackId)> = waiting.collect();
+    let caller = |(lock, stack): (WaitObjectId, StackId)| {
+        let frames = pool.stack(stack)?.frames.iter().filter_map(|frame| pool.frame(frame.frame));
+        let of_user = frames.map(|frame| (frame.function, pool.str(frame.function), pool.str(frame.file)));
+        let mut of_user =
+            of_user.filter(|(_, name, file)| !is_runtime(name, file) && package(name).as_deref() != Some("sync"));
+        of_user.next().map(|(function, ..)| (lock, function))
+    };
+    stacks.into_iter().filter_map(caller).collect()
 }
 
 /// The function in whose frame the byte at `offset` of a goroutine's stack is. `None` in the runtime's own: its
@@ -105,4 +142,44 @@ fn searched<'g>(goroutines: &'g [Goroutine], waits: &Waits, most: WaitObjectId) 
     let left = goroutines.len().saturating_sub(waiting as usize);
     let others = || goroutines.iter().filter(|goroutine| waits.get_lock(goroutine) != Some(most));
     (left <= MAX_STACKS).then(|| others().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Goid;
+
+    fn found(locks: bool, goroutine: u64, at: u64) -> (bool, LikelyHolder) {
+        let evidence = HolderEvidence::OnStack { at: Addr(at), function: None };
+        (locks, LikelyHolder { goroutine: Goid(goroutine), evidence })
+    }
+
+    /// The order that stacks lie in is by address, and says nothing.
+    #[test]
+    fn who_is_in_a_function_that_locks_comes_first() {
+        let mut of_lock = Vec::new();
+        // The listener of a server has the address too, and a lower id.
+        for one in [found(false, 1, 0x10), found(true, 30, 0x20), found(false, 40, 0x30), found(true, 20, 0x40)] {
+            add(&mut of_lock, one);
+        }
+        let ids =
+            |of_lock: Vec<_>| likeliest_first(of_lock).iter().map(|holder| holder.goroutine.0).collect::<Vec<_>>();
+        assert_eq!(ids(of_lock.clone()), [20, 30, 1, 40]);
+        // The same goroutine counts once, by its best evidence.
+        add(&mut of_lock, found(true, 40, 0x38));
+        add(&mut of_lock, found(false, 40, 0x39));
+        assert_eq!(ids(of_lock), [20, 30, 40, 1]);
+    }
+
+    #[test]
+    fn those_that_are_kept_are_the_likeliest() {
+        let mut of_lock = Vec::new();
+        let most = WaitObject::MAX_HOLDERS as u64;
+        (0..2 * most).for_each(|n| add(&mut of_lock, found(false, n, n)));
+        assert_eq!(of_lock.len() as u64, most);
+        (0..2 * most).for_each(|n| add(&mut of_lock, found(true, 1_000 + n, n)));
+        let kept = likeliest_first(of_lock);
+        assert_eq!(kept.len() as u64, most);
+        assert!(kept.iter().all(|holder| holder.goroutine.0 >= 1_000), "{kept:?}");
+    }
 }

@@ -55,10 +55,7 @@ pub enum ProfileError {
         variable: &'static str,
     },
     /// The memory is not there.
-    #[error(
-        "there is no {profile} profile here: a capture holds goroutines and not the heap, unless it is taken with --heap; \
-         read the process, or a core file"
-    )]
+    #[error("there is no {profile} profile here: {}", crate::heap::recording::NO_HEAP)]
     NoMemory {
         /// Which.
         profile: &'static str,

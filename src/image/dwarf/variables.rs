@@ -30,6 +30,14 @@ const GO_EMBEDDED: DwAt = DwAt(0x2903);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TypeId(u32);
 
+#[cfg(test)]
+impl TypeId {
+    /// That of a type that a test makes up.
+    pub(crate) const fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// A type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GoType {
@@ -102,6 +110,12 @@ pub(crate) struct GoVariables {
 }
 
 impl GoVariables {
+    /// Types that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn of_types(types: Vec<GoType>) -> Self {
+        Self { types, ..Self::default() }
+    }
+
     /// A type.
     #[must_use]
     pub(crate) fn kind(&self, id: TypeId) -> Option<&GoType> {

@@ -8,6 +8,7 @@ use crate::analysis::place::Place;
 use crate::analysis::series::growth::{CONFIDENCE, LEAST_SAMPLES, Rate};
 use crate::analysis::series::heap::Part;
 use crate::model::SymbolPool;
+use crate::report::heap::part::{PartDocument, text};
 use crate::report::members::UserPlace;
 use crate::report::place::PlaceWords;
 use crate::report::units::{bytes, counted};
@@ -49,10 +50,11 @@ pub(super) fn reason_text(reason: Reason, verdict: &Verdict) -> Option<String> {
     }
 }
 
-pub(super) fn too_few_cycles(samples: usize) -> String {
-    let seen = u64::try_from(samples).unwrap_or(u64::MAX);
-    let seen = counted(seen, "cycle of the collector was", "cycles of the collector were");
-    format!("{seen} seen, and growth needs {LEAST_SAMPLES}; watch for longer, or read more often (--interval)")
+/// How often the collector has run, and how often it has to.
+pub(crate) fn too_few_cycles(seen: usize) -> String {
+    let seen = counted(u64::try_from(seen).unwrap_or(u64::MAX), "GC cycle", "GC cycles");
+    // One more sample is of the cycle before the watch.
+    format!("{seen} seen during the watch, and growth needs {}", LEAST_SAMPLES - 1)
 }
 
 /// What was found, where it was judged.
@@ -60,7 +62,10 @@ pub(super) fn outcome(verdict: &Verdict) -> String {
     if verdict.holds() {
         return match verdict.noticed {
             Some(noticed) => {
-                format!("no steady growth; {} or more during the watch would have been detected", bytes(noticed as u64))
+                format!(
+                    "no steady growth; {} or more during the watch would have been detected with {CONFIDENCE} confidence",
+                    bytes(noticed as u64)
+                )
             }
             None => "no steady growth".to_owned(),
         };
@@ -93,6 +98,10 @@ pub(super) fn offender_line(offender: &Offender, pool: &SymbolPool) -> Option<St
             );
             format!("allocated in {place}")
         }
+        HeapOffender::Part(part @ (Part::Type(_) | Part::Untyped { .. })) => {
+            format!("in objects of {}", text(&part, pool))
+        }
+        HeapOffender::Part(part @ Part::Root(_)) => format!("kept by {}", text(&part, pool)),
     };
     let mut line = format!("{} → {} {what}", bytes(offender.before.unwrap_or(0)), bytes(offender.count));
     if let Some(rate) = &offender.rate {
@@ -127,13 +136,9 @@ pub(super) struct Document<'a> {
 pub(super) fn document(heap: HeapOffender, pool: &SymbolPool) -> Document<'_> {
     match heap {
         HeapOffender::Live => Document { kind: "live", place: None, object_bytes: None },
-        HeapOffender::Part(Part::SizeClass(size)) => {
-            Document { kind: "size_class", place: None, object_bytes: Some(size).filter(|size| *size > 0) }
+        HeapOffender::Part(part) => {
+            let PartDocument { kind, place, object_bytes, .. } = PartDocument::of(&part, pool);
+            Document { kind, place, object_bytes }
         }
-        HeapOffender::Part(Part::Site(spot)) => Document {
-            kind: "site",
-            place: spot.and_then(|spot| UserPlace::of(pool, Place::At(spot))),
-            object_bytes: None,
-        },
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub use github::github;
 #[cfg(feature = "cli")]
-pub(crate) use heap::{rate_text, signed};
+pub(crate) use heap::{rate_text, signed, too_few_cycles};
 pub use junit::{Origin, junit};
 pub use text::text;
 
@@ -189,7 +189,9 @@ fn reason_text(reason: Reason, verdict: &Verdict) -> String {
         Reason::NoStacks => "the file has no stacks; `gospy stack --json` writes them".to_owned(),
         Reason::Stopped => "the program is stopped, so all its goroutines wait; continue it (SIGCONT)".to_owned(),
         Reason::HeapNotRead => "its heap was not read".to_owned(),
-        Reason::TooFewCycles { samples } => heap::too_few_cycles(samples),
+        Reason::TooFewCycles { seen } => {
+            format!("{}; watch for longer, or read more often (--interval)", heap::too_few_cycles(seen))
+        }
     }
 }
 

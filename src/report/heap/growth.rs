@@ -5,22 +5,20 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::analysis::place::Place;
-use crate::analysis::series::growth::{LEAST_SAMPLES, Rate};
-use crate::analysis::series::heap::{Judgement, Part, Trend};
+use crate::analysis::series::growth::{CONFIDENCE, Rate};
+use crate::analysis::series::heap::{Judgement, Part, Trend, Walks};
 use crate::analysis::series::{HeapGrowth, HeapSeries};
 use crate::model::{Snapshot, SymbolPool};
-use crate::report::check::{rate_text, signed};
+use crate::report::check::{rate_text, signed, too_few_cycles};
 use crate::report::clean::clean;
 use crate::report::json::{SCHEMA_VERSION, schema_of, time, to_writer};
-use crate::report::members::UserPlace;
-use crate::report::place::PlaceWords;
 use crate::report::text::facts::{facts, heading, paragraph};
 use crate::report::text::table::write as write_table;
 use crate::report::text::{CellText, Column, Role, Shrink, TextStyle};
-use crate::report::units::{bytes, counted, duration};
+use crate::report::units::{bytes, count, counted, duration, percent};
 
 use super::more;
+use super::part::{PartDocument, text};
 
 /// Which program was watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +50,14 @@ pub(crate) fn judgement_text(growth: &HeapGrowth) -> String {
             None => "the live heap grows steadily".to_owned(),
         },
         Judgement::Rests { noticed } => {
-            format!("the live heap does not grow; growth by {} would have been detected", bytes(noticed as u64))
+            let share = growth.live.filter(|live| live.first > 0).map_or_else(String::new, |live| {
+                format!(" ({} of what is live)", percent(noticed / live.first as f64))
+            });
+            let noticed = bytes(noticed as u64);
+            format!(
+                "the live heap does not grow; growth by {noticed}{share} would have been detected with {CONFIDENCE} \
+                 confidence"
+            )
         }
         Judgement::Quiet { allocated } => {
             format!("the heap cannot have grown by more than the {} that were allocated", bytes(allocated))
@@ -65,10 +70,7 @@ pub(crate) fn judgement_text(growth: &HeapGrowth) -> String {
                 .map_or_else(|| "growth".to_owned(), |least| format!("growth by less than {}", bytes(least as u64)));
             format!("the live heap fluctuates so much that {what} would go unnoticed; watch for longer")
         }
-        Judgement::TooFewCycles { samples } => {
-            let seen = counted(samples as u64, "cycle of the collector was", "cycles of the collector were");
-            format!("{seen} seen, and growth needs {LEAST_SAMPLES}; watch for longer")
-        }
+        Judgement::TooFewCycles { seen } => format!("{}; watch for longer", too_few_cycles(seen)),
     }
 }
 
@@ -102,10 +104,13 @@ pub(crate) fn write(
         _ => Role::Attention,
     };
     paragraph(out, style, role, &sentence(&judgement_text(growth)))?;
-    let live =
-        growth.live.map(|live| format!("{} → {}, as marked by the collector", bytes(live.first), bytes(live.last)));
+    let from = if growth.walks.is_some() { "by a walk over the objects" } else { "as marked by the collector" };
+    let live = growth.live.map(|live| format!("{} → {}, {from}", bytes(live.first), bytes(live.last)));
     facts(out, style, "live", &[live.unwrap_or_else(|| "not found".to_owned())])?;
     facts(out, style, "allocated", &[bytes(growth.allocated)])?;
+    if let Some(walks) = growth.walks {
+        facts(out, style, "walks", &walks_text(walks, growth.watched_ns))?;
+    }
     let of = |wanted: fn(&Part) -> bool| -> Vec<&(Part, Trend)> {
         growth.growing.iter().filter(|(part, _)| wanted(part)).collect()
     };
@@ -119,7 +124,33 @@ pub(crate) fn write(
     if let Some(why) = series.classes_missing() {
         paragraph(out, style, Role::Attention, &clean(why))?;
     }
-    Ok(())
+    if growth.walks.is_some() {
+        let types = of(|part| matches!(part, Part::Type(_) | Part::Untyped { .. }));
+        table(out, style, ("Types that grow", "TYPE"), &types, pool, limit)?;
+        let roots = of(|part| matches!(part, Part::Root(_)));
+        table(out, style, ("Roots that grow", "BY"), &roots, pool, limit)?;
+    }
+    match series.walks_missing() {
+        Some(why) => {
+            paragraph(out, style, Role::Attention, &format!("The objects could not be walked: {}.", clean(why)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What walks have cost, and what they are worth.
+fn walks_text(walks: Walks, watched_ns: u64) -> [String; 4] {
+    let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let share = if watched_ns == 0 { 0.0 } else { ns(walks.together) as f64 / watched_ns as f64 };
+    [
+        count(walks.taken as u64),
+        match walks.exact == walks.taken {
+            true => "all exact".to_owned(),
+            false => format!("{} exact, the others estimates", count(walks.exact as u64)),
+        },
+        format!("{} at most", duration(ns(walks.longest))),
+        format!("{} of the time", percent(share)),
+    ]
 }
 
 fn table(
@@ -135,7 +166,8 @@ fn table(
         return Ok(());
     }
     let last = match what {
-        "PLACE" => Column::shrinking(what, Shrink::Place),
+        "PLACE" | "BY" => Column::shrinking(what, Shrink::Place),
+        "TYPE" => Column::shrinking(what, Shrink::Function),
         _ => Column::right(what),
     };
     let columns = [Column::right("A MINUTE"), Column::right("FROM"), Column::right("TO"), last];
@@ -146,25 +178,14 @@ fn table(
             CellText::new(Role::Strong, signed(trend.rate.map_or(0.0, |rate| 60.0 * rate.per_second))),
             CellText::plain(bytes(trend.first)),
             CellText::plain(bytes(trend.last)),
-            CellText::plain(part_text(part, pool)),
+            CellText::plain(text(part, pool)),
         ]
     })?;
     more(out, parts.len() - shown)
 }
 
-/// What a part is called; a place for a cell that shrinks.
-fn part_text(part: &Part, pool: &SymbolPool) -> String {
-    match part {
-        Part::Site(spot) => spot
-            .and_then(|spot| PlaceWords::of(pool, Place::At(spot)))
-            .map_or_else(|| "unknown".to_owned(), |words| words.cell()),
-        Part::SizeClass(0) => "larger sizes".to_owned(),
-        Part::SizeClass(size) => bytes(*size),
-    }
-}
-
 /// With a capital letter and a full stop.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().collect::<String>()).unwrap_or_default();
     format!("{first}{}.", letters.as_str())
@@ -201,16 +222,36 @@ struct Document<'a> {
     judgement: &'static str,
     /// The same in words.
     message: String,
-    /// Growth by so many bytes would have been detected; null where that is not known.
+    /// Growth by so many bytes would have been detected, with the confidence of the rates; null where that is not
+    /// known.
     detectable_bytes: Option<f64>,
-    /// Bytes that each cycle has marked; null where they were not found.
+    /// Live bytes: with --objects those that each walk has found, else those that each cycle has marked; null where
+    /// they were not found.
     live: Option<TrendDocument>,
     /// Parts of the heap that grow steadily, those that grow most first.
-    growing: Vec<PartDocument<'a>>,
+    growing: Vec<GrowingPart<'a>>,
     /// Why there are no allocation sites; null where there are.
     sites_missing: Option<&'a str>,
     /// Why there are no size classes; null where there are.
     size_classes_missing: Option<&'a str>,
+    /// Walks over the objects; null without --objects.
+    walks: Option<WalksDocument>,
+    /// Why there is no last walk; null where there is one, and without --objects.
+    walks_missing: Option<&'a str>,
+}
+
+/// What walks over the objects have cost, and what they are worth.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Walks")]
+struct WalksDocument {
+    /// How many there were.
+    taken: u64,
+    /// How many of them are exact: nothing moved meanwhile.
+    exact: u64,
+    /// How long the longest took, ns.
+    longest_ns: u64,
+    /// How long all of them took, ns.
+    together_ns: u64,
 }
 
 /// How bytes have changed.
@@ -255,14 +296,10 @@ impl From<Rate> for BytesRate {
 /// A part of the heap that grows.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Part")]
-struct PartDocument<'a> {
-    /// site: bytes in use that were allocated in one place. size_class: bytes of objects of one size. Open
-    /// enumeration.
-    kind: &'static str,
-    /// Of a site: where, in the user's code; null where unknown, and for other kinds.
-    place: Option<UserPlace<'a>>,
-    /// Of a size class: the size of its objects; null for objects that are too large for any, and for other kinds.
-    object_bytes: Option<u64>,
+struct GrowingPart<'a> {
+    /// Which.
+    #[serde(flatten)]
+    part: PartDocument<'a>,
     /// How it has changed.
     trend: TrendDocument,
 }
@@ -295,13 +332,7 @@ pub(crate) fn json(
     growth: &HeapGrowth,
     limit: usize,
 ) -> io::Result<()> {
-    let part = |(part, trend): &(Part, Trend)| {
-        let (kind, place, object_bytes) = match part {
-            Part::Site(spot) => ("site", spot.and_then(|spot| UserPlace::of(pool, Place::At(spot))), None),
-            Part::SizeClass(size) => ("size_class", None, Some(*size).filter(|size| *size > 0)),
-        };
-        PartDocument { kind, place, object_bytes, trend: trend.into() }
-    };
+    let part = |(part, trend): &(Part, Trend)| GrowingPart { part: PartDocument::of(part, pool), trend: trend.into() };
     let (judgement, detectable_bytes) = judgement_code(growth.judgement);
     to_writer(
         out,
@@ -324,6 +355,13 @@ pub(crate) fn json(
             growing: growth.growing.iter().take(limit).map(part).collect(),
             sites_missing: series.sites_missing(),
             size_classes_missing: series.classes_missing(),
+            walks: growth.walks.map(|walks| WalksDocument {
+                taken: walks.taken as u64,
+                exact: walks.exact as u64,
+                longest_ns: u64::try_from(walks.longest.as_nanos()).unwrap_or(u64::MAX),
+                together_ns: u64::try_from(walks.together.as_nanos()).unwrap_or(u64::MAX),
+            }),
+            walks_missing: series.walks_missing(),
         },
     )?;
     writeln!(out)

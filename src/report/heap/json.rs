@@ -27,6 +27,8 @@ struct Document<'a> {
     exe: &'a str,
     /// The toolchain, as in go1.26.6.
     go_version: &'a str,
+    /// Since the runtime started, ns; null where that is not known.
+    uptime_ns: Option<u64>,
     /// The heap.
     heap: Heap<'a>,
 }
@@ -40,6 +42,12 @@ struct Heap<'a> {
     objects: Option<u64>,
     /// Of them, what the pacer counts as live now.
     live_bytes: Option<u64>,
+    /// Bytes that the latest cycle of the collector has marked.
+    marked_bytes: Option<u64>,
+    /// Bytes allocated since the start.
+    total_alloc_bytes: Option<u64>,
+    /// Cycles of the collector since the start.
+    gc_cycles: Option<u32>,
     /// Bytes of objects that are dead and not swept yet.
     not_swept_bytes: Option<u64>,
     /// Heap size at which the next cycle starts.
@@ -218,10 +226,14 @@ pub(crate) fn write(out: &mut dyn Write, contents: &Contents<'_>, limit: usize) 
             pid: snapshot.target.pid,
             exe: &snapshot.target.exe,
             go_version: &snapshot.target.go_version,
+            uptime_ns: snapshot.target.uptime_ns,
             heap: Heap {
                 alloc_bytes: heap.map(|heap| heap.heap_alloc),
                 objects: heap.map(|heap| heap.heap_objects),
                 live_bytes: heap.and_then(|heap| heap.heap_live),
+                marked_bytes: heap.and_then(|heap| heap.heap_marked),
+                total_alloc_bytes: heap.map(|heap| heap.total_alloc),
+                gc_cycles: gc.map(|gc| gc.cycles),
                 not_swept_bytes: not_swept(snapshot),
                 goal_bytes: gc.and_then(|gc| gc.next_goal),
                 gc_percent: gc.and_then(|gc| gc.gc_percent),

@@ -4,6 +4,9 @@ pub mod growth;
 pub mod json;
 pub(crate) mod objects;
 pub mod objects_json;
+pub(crate) mod part;
+pub(crate) mod restore;
+pub mod since;
 
 use std::io::{self, Write};
 
@@ -16,6 +19,7 @@ use crate::model::{AllocationProfile, ProfileReading, SizeClass, SizeClasses, Sn
 use crate::report::clean::clean;
 use crate::report::place::PlaceWords;
 use crate::report::text::facts::{facts, heading, paragraph, sized};
+use crate::report::text::memory::goal;
 use crate::report::text::table::write as write_table;
 use crate::report::text::{CellText, Column, Role, Shrink, TextStyle};
 use crate::report::units::{bytes, count, counted};
@@ -119,9 +123,7 @@ fn figures(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Re
     in_use.extend(not_swept(snapshot).filter(|bytes| *bytes > 0).map(|b| format!("not yet swept {}", bytes(b))));
     facts(out, style, "in use", &in_use)?;
     let resources = &snapshot.target.resources;
-    // Without GOGC and a limit it is as good as none.
-    let goal = gc.and_then(|gc| gc.next_goal).filter(|goal| *goal < 1 << 60);
-    let mut limits: Vec<String> = sized("next goal", goal).into_iter().collect();
+    let mut limits: Vec<String> = gc.and_then(goal).into_iter().collect();
     limits.extend(gc.and_then(|gc| gc.gc_percent).map(|percent| match percent {
         ..0 => "GOGC off".to_owned(),
         percent => format!("GOGC {percent}"),
@@ -289,5 +291,7 @@ pub(super) fn place_text<T>(symbols: &SymbolPool, place: &PlaceSum<T>) -> String
 
 #[cfg(test)]
 mod objects_tests;
+#[cfg(test)]
+mod since_tests;
 #[cfg(test)]
 mod tests;

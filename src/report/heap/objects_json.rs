@@ -27,6 +27,8 @@ struct Document<'a> {
     exe: &'a str,
     /// The toolchain, as in go1.26.6.
     go_version: &'a str,
+    /// Since the runtime started, ns; null where that is not known.
+    uptime_ns: Option<u64>,
     /// The objects.
     objects: Found<'a>,
 }
@@ -271,6 +273,7 @@ pub(crate) fn write(out: &mut dyn Write, contents: &Contents<'_>, limit: usize) 
         pid: snapshot.target.pid,
         exe: &snapshot.target.exe,
         go_version: &snapshot.target.go_version,
+        uptime_ns: snapshot.target.uptime_ns,
         objects: Found {
             exact: objects.standing.is_exact(),
             standing,

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
-fn amount(objects: u64, bytes: u64) -> Amount {
+pub(super) fn amount(objects: u64, bytes: u64) -> Amount {
     Amount { objects, bytes }
 }
 
-fn snapshot() -> Snapshot {
+pub(super) fn snapshot() -> Snapshot {
     let mut builder = SnapshotBuilder::new();
     let frames =
         |function, line| vec![frame("runtime.gopark", "/go/proc.go", 1), frame(function, "/app/worker.go", line)];
@@ -37,7 +37,7 @@ fn snapshot() -> Snapshot {
     snapshot
 }
 
-fn objects() -> Objects {
+pub(super) fn objects() -> Objects {
     let sum = |name: &str, live, only| TypeSum { name: name.to_owned(), live, only };
     let step = |addr, size, name: Option<&str>, offset, field: Option<&str>| Step {
         addr: Addr(addr),

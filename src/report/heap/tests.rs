@@ -22,7 +22,7 @@ fn stack(symbols: &mut SymbolPool, functions: &[(&str, &str, u32)]) -> ProfileSt
     ProfileStack { pcs, recorded: frames.len(), stack: symbols.intern_stack(Stack { frames }) }
 }
 
-fn profile() -> AllocationProfile {
+pub(super) fn profile() -> AllocationProfile {
     let mut symbols = SymbolPool::default();
     let mut site = |functions: &[(&str, &str, u32)], size, allocs, frees| AllocationSite {
         stack: stack(&mut symbols, functions),
@@ -51,7 +51,7 @@ fn profile() -> AllocationProfile {
     AllocationProfile { rate: Some(524_288), linked: true, cycle: 9, sites, symbols, ..AllocationProfile::default() }
 }
 
-fn snapshot() -> Snapshot {
+pub(super) fn snapshot() -> Snapshot {
     let mut builder = SnapshotBuilder::new();
     for id in 1..=3 {
         builder.add(&GoroutineSpec {
@@ -87,7 +87,7 @@ fn snapshot() -> Snapshot {
     snapshot
 }
 
-fn classes() -> SizeClasses {
+pub(super) fn classes() -> SizeClasses {
     let class = |class, object_size, objects, spans| SizeClass {
         class,
         object_size,

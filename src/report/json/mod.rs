@@ -30,6 +30,7 @@ pub(crate) use escape::{to_writer, to_writer_pretty};
 use shared::SharedJson;
 use types::{Document, Frame, Goroutine, Goroutines, Place};
 pub use visit::ReadBackError;
+pub(crate) use visit::{bounded, unix_ns};
 
 /// Raised only by a change that breaks readers: a key renamed, removed, or with another meaning.
 /// New keys and new values of open enumerations do not raise it.

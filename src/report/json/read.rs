@@ -91,7 +91,7 @@ struct Place {
 
 /// Where a goroutine is in the user's code; not in documents of early versions.
 #[derive(Debug, Deserialize)]
-struct UserPlace {
+pub(in crate::report) struct UserPlace {
     #[serde(flatten)]
     place: Place,
     callee: Option<String>,
@@ -101,7 +101,7 @@ struct UserPlace {
 }
 
 impl UserPlace {
-    fn intern(&self, pool: &mut SymbolPool) -> analysis::Place {
+    pub(in crate::report) fn intern(&self, pool: &mut SymbolPool) -> analysis::Place {
         let frame = self.place.intern(pool);
         if self.started_in {
             return analysis::Place::StartedIn(frame);

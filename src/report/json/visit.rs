@@ -87,13 +87,13 @@ pub(super) fn visit<C: Contents>(input: impl Read, contents: &mut C) -> Result<(
 }
 
 /// RFC 3339 as ns since 1970; `None` for what is no such time.
-pub(super) fn unix_ns(text: &str) -> Option<u64> {
+pub(crate) fn unix_ns(text: &str) -> Option<u64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     u64::try_from(time.as_nanosecond()).ok()
 }
 
 /// The input within its limits.
-fn bounded(input: impl Read) -> impl io::BufRead {
+pub(crate) fn bounded(input: impl Read) -> impl io::BufRead {
     let bounded = Bounded { inner: BufReader::with_capacity(1 << 16, input), token: 0, quoted: false, escaped: false };
     BufReader::new(bounded.take(LARGEST))
 }

@@ -27,7 +27,7 @@ fn write_heap(out: &mut dyn Write, style: TextStyle, heap: &HeapStats, gc: Optio
     let mut objects = vec![format!("{} in {} objects", bytes(heap.heap_alloc), count(heap.heap_objects))];
     objects.extend(sized("live", heap.heap_live));
     objects.extend(sized("marked", heap.heap_marked));
-    objects.extend(sized("next goal", gc.and_then(|gc| gc.next_goal)));
+    objects.extend(gc.and_then(goal));
     facts(out, style, "allocated", &objects)?;
     let spans = [
         format!("in use {}", bytes(heap.heap_inuse)),
@@ -54,6 +54,21 @@ fn write_heap(out: &mut dyn Write, style: TextStyle, heap: &HeapStats, gc: Optio
     facts(out, style, "from the OS", &system)
 }
 
+/// At which size of the heap the next cycle starts. Without GOGC it is what the memory limit gives; where there is
+/// none, the runtime has a goal that no heap reaches (`gcController.gcPercentHeapGoal` is `^uint64(0)`; mgcpacer.go,
+/// 1.19 to 1.27), and what it shows of that is no goal.
+pub(crate) fn goal(gc: &GcStats) -> Option<String> {
+    /// No address space is larger.
+    const NONE: u64 = 1 << 57;
+    let off = gc.gc_percent.is_some_and(|percent| percent < 0);
+    match gc.next_goal? {
+        NONE.. if off => Some("no goal (GOGC off)".to_owned()),
+        NONE.. => Some("no goal".to_owned()),
+        goal if off => Some(format!("next goal {} (of GOMEMLIMIT; GOGC off)", bytes(goal))),
+        goal => Some(format!("next goal {}", bytes(goal))),
+    }
+}
+
 fn write_gc(out: &mut dyn Write, style: TextStyle, gc: &GcStats, now_unix_ns: u64) -> io::Result<()> {
     let mut cycles = vec![count(u64::from(gc.cycles)), format!("{} forced", count(u64::from(gc.forced_cycles)))];
     cycles.extend(gc.last_unix_ns.map(|last| format!("last {} ago", duration(now_unix_ns.saturating_sub(last)))));
@@ -77,4 +92,21 @@ fn write_gc(out: &mut dyn Write, style: TextStyle, gc: &GcStats, now_unix_ns: u6
     settings.extend(sized("GOMEMLIMIT", gc.memory_limit));
     settings.extend((gc.enabled == Some(false)).then(|| "not enabled".to_owned()));
     facts(out, style, "cost", &settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_that_no_heap_reaches_is_none() {
+        let text = |next_goal, gc_percent| goal(&GcStats { next_goal, gc_percent, ..GcStats::default() });
+        assert_eq!(text(Some(4 << 20), Some(100)).as_deref(), Some("next goal 4.00 MiB"));
+        assert_eq!(text(Some(u64::MAX), Some(-1)).as_deref(), Some("no goal (GOGC off)"));
+        // What GOGC=off gives before the first cycle: nearly all of an int64.
+        assert_eq!(text(Some(31 << 58), Some(-1)).as_deref(), Some("no goal (GOGC off)"));
+        assert_eq!(text(Some(96 << 20), Some(-1)).as_deref(), Some("next goal 96.0 MiB (of GOMEMLIMIT; GOGC off)"));
+        assert_eq!(text(Some(u64::MAX), Some(100)).as_deref(), Some("no goal"));
+        assert_eq!(text(None, Some(-1)), None);
+    }
 }

@@ -7,7 +7,7 @@ pub(super) mod facts;
 #[cfg(feature = "cli")]
 mod list;
 #[cfg(feature = "cli")]
-mod memory;
+pub(super) mod memory;
 #[cfg(feature = "cli")]
 mod program;
 #[cfg(feature = "cli")]

@@ -55,6 +55,11 @@ fn write_value(text: &mut String, details: &TracebackDetails, kind: &ValueType, 
         },
         (Shape::Interface, value) => match value.words() {
             Some([0, 0]) => write!(text, "nil"),
+            // As the runtime prints the values of panics.
+            Some([of_type, data]) if details.types.contains_key(&of_type) => {
+                let name = details.types.get(&of_type).map_or("", String::as_str);
+                write!(text, "({}) {data:#x}", clean(name))
+            }
             _ => return write_parts(text, value),
         },
         (Shape::Complex(size), value) => match value.words() {
@@ -146,6 +151,7 @@ mod tests {
         let mut details = TracebackDetails::default();
         details.strings.insert((0x1000, 4), "a\"\n\\".to_owned());
         details.strings.insert((0x2000, 900), "start".to_owned());
+        details.types.insert(0x4000, "*main.\u{1b}node".to_owned());
         let mut text = String::new();
         write_value(&mut text, &details, &ValueType { name: String::new(), shape }, value);
         text
@@ -189,6 +195,9 @@ mod tests {
         assert_eq!(text(Shape::String, &parts(&[WORD(0x1000), Value::Stale])), "{0x1000, ?}");
         assert_eq!(text(Shape::Slice, &parts(&[WORD(16), WORD(1), WORD(2)])), "len 1 cap 2 at 0x10");
         assert_eq!(text(Shape::Interface, &parts(&[WORD(0), WORD(0)])), "nil");
+        assert_eq!(text(Shape::Interface, &parts(&[WORD(0x4000), WORD(0xc0)])), "(*main.\\x1bnode) 0xc0");
+        assert_eq!(text(Shape::Interface, &parts(&[WORD(0x4008), WORD(0xc0)])), "{0x4008, 0xc0}");
+        assert_eq!(text(Shape::Interface, &parts(&[WORD(0x4000), Value::Stale])), "{0x4000, ?}");
         let complex = parts(&[WORD(1_f64.to_bits()), WORD((-2.5_f64).to_bits())]);
         assert_eq!(text(Shape::Complex(8), &complex), "(1-2.5i)");
         let int = Arc::new(ValueType { name: "int".to_owned(), shape: Shape::Int(8) });

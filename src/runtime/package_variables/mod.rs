@@ -16,8 +16,8 @@ use super::GoProcess;
 use crate::addr::LinkAddr;
 use crate::image::dwarf::{Dwarf, DwarfError, GoVariables};
 use crate::image::elf::Elf;
-use crate::model::PackageVariable;
-use crate::process::{ErrorKind, ReadError};
+use crate::model::{PackageVariable, VariableValue};
+use crate::process::{Backend, ErrorKind, ReadError};
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,18 @@ pub enum VariableError {
          name a binary of the same build that has it: --bin FILE"
     )]
     NoDwarf,
+    /// It is a capture, and there is no separate file.
+    #[error(
+        "a capture has no names and types of variables\n\
+         name the program's binary, or one of the same build with DWARF: --bin FILE"
+    )]
+    NoDwarfInCapture,
+    /// It is a capture, which holds nothing of these variables.
+    #[error(
+        "the capture does not hold {0}: of package variables, `gospy capture --heap` keeps those with pointers\n\
+         a core file has all of them"
+    )]
+    NotInCapture(String),
 }
 
 impl VariableError {
@@ -63,7 +75,7 @@ impl VariableError {
         match self {
             Self::Read(error) => error.kind(),
             Self::Dwarf(_) => ErrorKind::Damaged,
-            Self::NoDwarf => ErrorKind::Unsupported,
+            Self::NoDwarf | Self::NoDwarfInCapture | Self::NotInCapture(_) => ErrorKind::Unsupported,
         }
     }
 }
@@ -94,6 +106,11 @@ pub(crate) fn read(
             value: Reader::new(process, &found, limits).at(addr, kind)?,
         }));
     }
+    let is_there = |variable: &PackageVariable| variable.value != VariableValue::Unreadable;
+    let mut found = variables.iter().flatten().peekable();
+    if process.target.backend() == Backend::Capture && found.peek().is_some() && !found.any(is_there) {
+        return Err(VariableError::NotInCapture(names.join(", ")));
+    }
     Ok(variables)
 }
 
@@ -102,10 +119,13 @@ fn look_up(process: GoProcess<'_>, names: &BTreeSet<&str>) -> Result<(GoVariable
     let program = process.program;
     let own = program.elf.unlogged();
     let own: &Elf = own.as_ref().unwrap_or(&program.elf);
-    for (elf, shift) in std::iter::once((own, 0)).chain(program.symbols()) {
+    // Of the binary a capture holds what was read: the headers name DWARF that is not there.
+    let is_capture = process.target.backend() == Backend::Capture;
+    let own = (!is_capture).then_some((own, 0));
+    for (elf, shift) in own.into_iter().chain(program.symbols()) {
         if let Some(dwarf) = Dwarf::open(elf)? {
             return Ok((dwarf.variables(names)?, shift));
         }
     }
-    Err(VariableError::NoDwarf)
+    Err(if is_capture { VariableError::NoDwarfInCapture } else { VariableError::NoDwarf })
 }

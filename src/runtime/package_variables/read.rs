@@ -302,3 +302,7 @@ fn pointee(types: &GoVariables, fields: &[GoField]) -> Option<TypeId> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;
