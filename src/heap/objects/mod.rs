@@ -10,6 +10,8 @@
 mod book;
 mod changes;
 mod find;
+mod forms;
+mod numbers;
 mod pass;
 mod path;
 mod typing;

@@ -14,12 +14,13 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 
 use rustc_hash::FxHashMap;
 
 use super::book::{Book, Form, Known};
+use super::numbers::Numbers;
 use super::walk::Typist;
 use super::{Amount, TypeSum, Untyped};
 use crate::heap::marker::{MarkState, Marker, locked};
@@ -52,9 +53,8 @@ pub(super) struct Typing<'t> {
     pub(super) text: Range<u64>,
     pub(super) types: Range<u64>,
     pub(super) book: Mutex<Book<'t>>,
-    /// Numbers of what objects are, and the first of them for each span with small objects.
-    numbers: Vec<AtomicU16>,
-    first: Vec<u32>,
+    /// What small objects are.
+    pub(super) numbers: Numbers,
     /// A bit for each object whose type is known, where the mark has its bits.
     typed: Vec<AtomicU64>,
     /// A bit for each object whose pointers were followed by its type, where the mark has what was scanned.
@@ -92,22 +92,15 @@ impl<'t> Typing<'t> {
         let book = Book::new(process, marker.layout.types)?;
         let spans = marker.spans();
         marker.progress.all.fetch_add(spans.bytes().1, Relaxed);
-        let mut first = Vec::with_capacity(spans.len());
-        let mut all = 0_u32;
-        for span in &spans.spans {
-            first.push(all);
-            if matches!(span.kind, Kind::InSpan(_)) {
-                all = all.checked_add(span.elements)?;
-            }
-        }
+        let small = |span: &Span| if matches!(span.kind, Kind::InSpan(_)) { span.elements } else { 0 };
+        let numbers = Numbers::new(spans.spans.iter().map(small))?;
         Some(Self {
             marker,
             channel: process.layout::<Hchan>(),
             text: process.program.module.text.clone(),
             types: book.range(),
             book: Mutex::new(book),
-            numbers: std::iter::repeat_with(AtomicU16::default).take(all as usize).collect(),
-            first,
+            numbers,
             typed: zeros(spans.words.0),
             followed: zeros(spans.words.1),
             queued: std::iter::repeat_with(AtomicBool::default).take(spans.len()).collect(),
@@ -121,7 +114,7 @@ impl<'t> Typing<'t> {
     /// What it takes, bytes.
     pub(super) fn memory(&self) -> usize {
         let words = self.typed.len() + self.followed.len() + self.wanted.as_ref().map_or(0, |(_, bits)| bits.len());
-        8 * words + 2 * self.numbers.len() + 4 * self.first.len() + self.queued.len()
+        8 * words + self.numbers.memory() + self.queued.len()
     }
 
     /// Finds types. `gs` are the addresses of gs, `sudogs` those of sudogs, `channels` those of channels that are
@@ -213,6 +206,7 @@ impl<'t> Typing<'t> {
                 for n in 0..got / 8 {
                     let word = piece.u64_at(8 * n).unwrap_or(0);
                     typist.pair(before, word)?;
+                    typist.settle_many();
                     before = word;
                 }
                 at += len;
@@ -242,13 +236,6 @@ impl<'t> Typing<'t> {
         }
     }
 
-    /// The number of what an object in a span of small ones is.
-    #[inline]
-    pub(super) fn number(&self, object: ObjectId) -> Option<&AtomicU16> {
-        let first = self.first.get(object.span as usize)?;
-        self.numbers.get(*first as usize + object.index as usize)
-    }
-
     /// Bits of the objects of a span: marked, with a type, and followed.
     pub(super) fn bits(&self, span: &Span) -> (&[AtomicU64], &[AtomicU64], &[AtomicU64]) {
         let words = (span.elements as usize).div_ceil(64);
@@ -264,11 +251,14 @@ impl<'t> Typing<'t> {
         self.since.is_some_and(|since| !since.has(span.marks as usize, index))
     }
 
-    /// An object of this form was found.
-    #[inline]
-    pub(super) fn found(&self, known: &Known, span: &Span, index: u32) {
-        if let Some((name, bits)) = &self.wanted
-            && known.name == *name
+    /// Whether objects of this form are looked for.
+    pub(super) fn is_wanted(&self, known: &Known) -> bool {
+        self.wanted.as_ref().is_some_and(|(name, _)| known.name == *name)
+    }
+
+    /// An object was found that is looked for.
+    pub(super) fn found(&self, span: &Span, index: u32) {
+        if let Some((_, bits)) = &self.wanted
             && let Some(word) = bits.get(span.marks as usize + index as usize / 64)
         {
             word.fetch_or(1 << (index % 64), SeqCst);
@@ -284,7 +274,7 @@ impl<'t> Typing<'t> {
 
     /// What an object of a span of small objects with pointers is.
     pub(super) fn known(&self, object: ObjectId) -> Option<Arc<Known>> {
-        let number = self.number(object)?.load(Relaxed);
+        let number = self.numbers.get(object);
         locked(&self.book).all().get(usize::from(number).checked_sub(1)?).cloned()
     }
 
