@@ -45,6 +45,15 @@ impl Real {
 
     /// With variables for the program: `GOTRACEBACK`, `GODEBUG` and such.
     pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Real {
+        Real::start_scraping(name, variables, 0)
+    }
+
+    /// Prometheus that scrapes itself once a second under so many names, so that it has data.
+    pub fn start_prometheus_with_data(names: u32) -> Real {
+        Real::start_scraping("prometheus", &[], names)
+    }
+
+    fn start_scraping(name: &str, variables: &[(&str, &str)], scrapes: u32) -> Real {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(path(name));
         command.current_dir(directory.path()).env("HOME", directory.path());
@@ -53,7 +62,13 @@ impl Real {
         match name {
             "prometheus" => {
                 let at = free_address();
-                std::fs::write(directory.path().join("prometheus.yml"), "").unwrap();
+                let mut config = String::new();
+                for job in 0..scrapes {
+                    config += if job == 0 { "scrape_configs:\n" } else { "" };
+                    config += &format!("- job_name: own{job}\n  scrape_interval: 1s\n  scrape_timeout: 1s\n");
+                    config += &format!("  static_configs: [{{ targets: ['{at}'] }}]\n");
+                }
+                std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
                 command.arg("--config.file=prometheus.yml").arg("--storage.tsdb.path=data");
                 command.arg(format!("--web.listen-address={at}"));
                 address = Some(at);

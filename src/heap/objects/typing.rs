@@ -21,13 +21,15 @@ use rustc_hash::FxHashMap;
 
 use super::book::{Book, Form, Known};
 use super::numbers::Numbers;
+use super::variables::{SINCE, VariableTypes};
 use super::walk::Typist;
 use super::{Amount, TypeSum, Untyped};
 use crate::heap::marker::{MarkState, Marker, locked};
-use crate::heap::roots::Module;
+use crate::heap::roots::{Module, UNBOUNDED};
 use crate::heap::spans::{Kind, MAX_IN_SPAN, ObjectId, Span};
 use crate::process::ReadError;
 use crate::runtime::GoProcess;
+use crate::runtime::frontier::Frontier;
 use crate::runtime::mirror::hchan::{Hchan, HchanLayout};
 use crate::{addr::Addr, bytes::FieldsExt as _};
 
@@ -44,6 +46,19 @@ pub(super) struct Work {
     /// Threads that may add to it.
     pub(super) busy: usize,
     pub(super) failed: Option<ReadError>,
+}
+
+/// Where types are known from, beside the heap.
+#[derive(Clone, Copy)]
+pub(super) struct Seeds<'s> {
+    /// Addresses of gs.
+    pub(super) gs: &'s [u64],
+    /// Those of sudogs.
+    pub(super) sudogs: &'s [u64],
+    /// Those of channels that are waited for.
+    pub(super) channels: &'s [u64],
+    /// What package variables point to.
+    pub(super) variables: &'s VariableTypes,
 }
 
 /// What is known of the types of objects.
@@ -84,8 +99,6 @@ impl<'t> Typing<'t> {
         since: Option<&'t MarkState>,
         wanted: Option<&'t str>,
     ) -> Option<Self> {
-        /// The first version in which objects name their types.
-        const SINCE: u32 = 22;
         if process.rules().minor() < SINCE {
             return None;
         }
@@ -117,24 +130,23 @@ impl<'t> Typing<'t> {
         8 * words + self.numbers.memory() + self.queued.len()
     }
 
-    /// Finds types. `gs` are the addresses of gs, `sudogs` those of sudogs, `channels` those of channels that are
-    /// waited for.
+    /// Finds types.
     pub(super) fn run(
         &self,
         process: GoProcess<'_>,
         modules: &[Module],
-        (gs, sudogs, channels): (&[u64], &[u64], &[u64]),
+        seeds: Seeds<'_>,
         threads: usize,
     ) -> Result<Tally, ReadError> {
         let mut first = Typist::new(self);
-        for g in gs {
+        for g in seeds.gs {
             first.assign(*g, Form::Runtime, 0)?;
         }
-        for sudog in sudogs {
+        for sudog in seeds.sudogs {
             first.assign(*sudog, Form::Runtime, 1)?;
         }
-        self.seed_channels(process, channels, &mut first)?;
-        self.seed_variables(process, modules, &mut first)?;
+        self.seed_channels(process, seeds.channels, &mut first)?;
+        self.seed_variables(process, modules, seeds.variables, &mut first)?;
         first.hand_over();
         let tallies = std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads)
@@ -174,27 +186,18 @@ impl<'t> Typing<'t> {
         channels: &[u64],
         typist: &mut Typist<'_, 't>,
     ) -> Result<(), ReadError> {
-        let Some(layout) = self.channel else { return Ok(()) };
-        let mut wanted: Vec<u64> = channels.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
-        use crate::runtime::frontier::Frontier;
-        let addrs = wanted.iter().map(|addr| Addr(*addr));
-        let found =
-            Frontier::new(process.target, crate::heap::roots::UNBOUNDED).mirrors::<Hchan>(layout, addrs.clone())?;
-        for addr in addrs {
-            if let Some(channel) = found.get(addr) {
-                typist.assign(addr.0, Form::Channel, channel.elemtype)?;
-            }
+        for (addr, element) in channels_at(process, channels)? {
+            typist.assign(addr, Form::Channel, element)?;
         }
         Ok(())
     }
 
-    /// Package variables that are interfaces say what is in them.
+    /// Package variables that are interfaces say what is in them, and DWARF what others point to.
     fn seed_variables(
         &self,
         process: GoProcess<'_>,
         modules: &[Module],
+        variables: &VariableTypes,
         typist: &mut Typist<'_, 't>,
     ) -> Result<(), ReadError> {
         for (start, end) in modules.iter().flat_map(Module::variables) {
@@ -208,6 +211,10 @@ impl<'t> Typing<'t> {
                     typist.pair(before, word)?;
                     typist.settle_many();
                     before = word;
+                }
+                for (addr, form, ty) in variables.within(at, at + got as u64) {
+                    let word = usize::try_from(addr - at).ok().and_then(|into| piece.u64_at(into));
+                    typist.assign(word.unwrap_or(0), form, ty)?;
                 }
                 at += len;
             }
@@ -291,6 +298,17 @@ impl<'t> Typing<'t> {
         sums.sort_by(|a, b| (Reverse(a.live.bytes), &a.name).cmp(&(Reverse(b.live.bytes), &b.name)));
         sums
     }
+}
+
+/// Channels at these addresses, and the types of their values.
+pub(super) fn channels_at(process: GoProcess<'_>, channels: &[u64]) -> Result<Vec<(u64, u64)>, ReadError> {
+    let Some(layout) = process.layout::<Hchan>() else { return Ok(Vec::new()) };
+    let mut wanted: Vec<u64> = channels.to_vec();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let addrs = wanted.iter().map(|addr| Addr(*addr));
+    let found = Frontier::new(process.target, UNBOUNDED).mirrors::<Hchan>(layout, addrs)?;
+    Ok(wanted.into_iter().filter_map(|addr| Some((addr, found.get(Addr(addr))?.elemtype))).collect())
 }
 
 /// Live objects without a type by their size, largest first. Without types none has one.

@@ -390,9 +390,9 @@ impl<'w, 't> Typist<'w, 't> {
                     Leads::MapGroups(map) => {
                         // A map with one group only, or with tables.
                         let (tables, to) = (piece.word(at + 1), to.of(piece.word(at + 1) != 0));
-                        let id = to.get_or(|| match locked(&self.typing.book).map_groups(map, tables)? {
-                            Some((form, addr)) => self.id(form, addr),
-                            None => Ok(0),
+                        let id = to.get_or(|| {
+                            let found = locked(&self.typing.book).map_groups(map, tables)?;
+                            found.map_or(Ok(0), |(form, addr)| self.id(form, addr))
                         })?;
                         self.lead(word, id);
                     }
