@@ -61,7 +61,7 @@ fn prometheus_has_as_much_live_as_its_collector_leaves() {
     let real = with_data();
     let mut tally = Tally::new("live bytes of prometheus");
     for loaded in [false, true] {
-        let compare = || {
+        let mut compare = || {
             for _ in 0..TIMES {
                 let before = collected(&real);
                 let found = objects(&real, &ObjectOptions { freeze: true, ..ObjectOptions::default() });
