@@ -38,21 +38,21 @@ impl VariableTypes {
         if process.rules().minor() < SINCE {
             return Ok(Self::default());
         }
-        let program = process.program;
+        let (program, Some(types)) = (process.program, process.types()) else { return Ok(Self::default()) };
         let own = program.elf.unlogged();
         let own: &Elf = own.as_ref().unwrap_or(&program.elf);
         for (elf, shift) in std::iter::once((own, 0)).chain(program.symbols()) {
             if let Some(dwarf) = Dwarf::open(elf)? {
-                let load = |link: LinkAddr| program.bias.load(LinkAddr(link.0.wrapping_add(shift))).0;
-                let found = dwarf.variable_pointers()?.into_iter().map(|pointer| {
+                let found = dwarf.variable_pointers()?.into_iter().filter_map(|pointer| {
+                    let ty = |distance: u64| types.start.checked_add(distance).filter(|ty| types.contains(ty));
                     let to = match pointer.to {
-                        PointsTo::Value(ty) => To::Value(load(ty)),
-                        PointsTo::Elements(ty) => To::Array(load(ty)),
-                        PointsTo::Channel(ty) => To::Channel(load(ty)),
-                        PointsTo::Map(ty) => To::Map(load(ty)),
+                        PointsTo::Value(distance) => To::Value(ty(distance)?),
+                        PointsTo::Elements(distance) => To::Array(ty(distance)?),
+                        PointsTo::Channel(distance) => To::Channel(ty(distance)?),
+                        PointsTo::Map(distance) => To::Map(ty(distance)?),
                         PointsTo::Text => To::Text,
                     };
-                    (load(pointer.addr), to)
+                    Some((program.bias.load(LinkAddr(pointer.addr.0.wrapping_add(shift))).0, to))
                 });
                 return Ok(Self::sorted(found.collect()));
             }

@@ -1,7 +1,7 @@
 //! Where the pointers in package variables are, and what they lead to by the program's own descriptors of types.
 //!
-//! The linker writes beside each type where its descriptor is (`DW_AT_go_runtime_type`, cmd/link/internal/ld/dwarf.go;
-//! 1.19 to 1.27), or 0 for one that the program never needs. Interfaces are left out: they say themselves what they
+//! The linker writes beside each type how far its descriptor is from the beginning of all (`DW_AT_go_runtime_type`,
+//! cmd/link/internal/ld/dwarf.go; seen in 1.24 and 1.27), or 0 for one that the program never needs. Interfaces are left out: they say themselves what they
 //! hold.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use crate::addr::LinkAddr;
 const GO_KIND: DwAt = DwAt(0x2900);
 /// `DW_AT_go_elem`: the type of the elements of a slice, a map or a channel.
 const GO_ELEM: DwAt = DwAt(0x2902);
-/// `DW_AT_go_runtime_type`: the address of the descriptor.
+/// `DW_AT_go_runtime_type`: how far the descriptor is from the beginning of the types, bytes.
 const GO_RUNTIME_TYPE: DwAt = DwAt(0x2904);
 /// Most pointers of one variable.
 const MOST: usize = 4096;
@@ -30,17 +30,17 @@ const MOST_DEEP: u32 = 64;
 /// Most fields of a structure.
 const MOST_FIELDS: usize = 4096;
 
-/// What a pointer leads to, with the descriptor of that.
+/// What a pointer leads to, with the descriptor of that: bytes from the beginning of the types (`moduledata.types`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PointsTo {
     /// A value of this type.
-    Value(LinkAddr),
+    Value(u64),
     /// Values of it, one after the other.
-    Elements(LinkAddr),
+    Elements(u64),
     /// A channel of such values.
-    Channel(LinkAddr),
+    Channel(u64),
     /// A map of this type.
-    Map(LinkAddr),
+    Map(u64),
     /// The bytes of a string.
     Text,
 }
@@ -230,7 +230,7 @@ impl<'a> Search<'a, '_> {
         &mut self,
         index: usize,
         reference: Option<AttributeValue<Data<'a>>>,
-    ) -> Result<Option<LinkAddr>, DwarfError> {
+    ) -> Result<Option<u64>, DwarfError> {
         let (mut index, mut reference) = (index, reference);
         for _ in 0..MOST_DEEP {
             let Some((next, _, entry)) = reference.map_or(Ok(None), |it| self.types.referred(index, it))? else {
@@ -250,9 +250,9 @@ impl<'a> Search<'a, '_> {
 }
 
 /// Where the descriptor of a type is.
-fn descriptor(entry: &Entry<'_>) -> Option<LinkAddr> {
+fn descriptor(entry: &Entry<'_>) -> Option<u64> {
     match entry.attr_value(GO_RUNTIME_TYPE)? {
-        AttributeValue::Addr(addr) if addr != 0 => Some(LinkAddr(addr)),
+        AttributeValue::Addr(distance) if distance != 0 => Some(distance),
         _ => None,
     }
 }
