@@ -227,7 +227,10 @@ impl<'p, 'm> Mark<'p, 'm> {
         };
         // Likewise the list of all Ps, and their timers.
         ps.iter().for_each(|p| self.marker.never_scan(p.addr.0));
-        self.closed = self.marker.state();
+        // Only a search needs them later.
+        if options.path_to.is_some() {
+            self.closed = self.marker.state();
+        }
         self.marker.mark_closed();
         let marker = self.marker;
         let (process, layout, queues) = (self.process, &self.heap.layout, self.how.queues);
