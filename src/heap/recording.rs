@@ -1,10 +1,11 @@
 //! What a capture holds of the heap, so that the heap of the capture gives the same answers as the process did:
-//! `gospy heap`, `contention` and `leaks`.
+//! `gospy heap`, with `--objects` too, `contention` and `leaks`.
 //!
 //! Spans with pointers are kept whole, in the stop of the capture where there is one. Everything else that a mark
-//! reads (variables, stacks, masks of pointers, types, what is attached to objects) gets into the recording by making
-//! one. Spans without pointers are not kept: no mark reads them. What registers held, and where the variables are that
-//! the profiles and the queues of finalizers are in, is stored beside it.
+//! reads (variables, stacks, masks of pointers, what is attached to objects) gets into the recording by making one, and
+//! the types of objects are read when the program runs again. Spans without pointers are not kept: no mark reads them.
+//! What registers held, and where the variables are that the profiles and the queues of finalizers are in, is stored
+//! beside it.
 //!
 //! It refuses to take a heap of more than it is allowed.
 
@@ -14,13 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use super::leaks::{Heap, PassOptions};
 use super::marker::Progress;
+use super::objects::{VariableTypes, read_channels, type_data};
 use super::profile::{FoundProfiles, Profiles};
 use super::proof::{Leaks, Proof, unproven};
 use super::queues::Queues;
 use super::threads::Running;
 use super::{HeapError, size_classes, survivors};
-use crate::addr::Addr;
+use crate::addr::{Addr, LinkAddr};
 use crate::capture::{Alongside, CaptureError};
+use crate::image::symtab;
 use crate::model::{ContentionKind, FreezeInfo, Warnings};
 use crate::process::remember::{Finding, recall, remember};
 use crate::process::{Backend, Frozen, GeneralRegisters, MemRange, Precedence, ReadError, Recorder, Target};
@@ -59,6 +62,12 @@ pub(super) struct Held {
     profiles: Option<FoundProfiles>,
     /// How often the processor's clock ticks a second.
     ticks_per_second: Option<f64>,
+    /// Whether the types of objects are there.
+    #[serde(default)]
+    types: bool,
+    /// What DWARF says of variables; it is not there itself.
+    #[serde(default)]
+    variables: VariableTypes,
 }
 
 impl Held {
@@ -89,6 +98,16 @@ impl Held {
             Stood::Quiet => Some(Proof::Quiet),
             Stood::No => None,
         }
+    }
+
+    /// Whether the types of objects are there.
+    pub(super) fn has_types(&self) -> bool {
+        self.types
+    }
+
+    /// What package variables point to.
+    pub(super) fn variables(&self) -> &VariableTypes {
+        &self.variables
     }
 
     pub(super) fn profiles(&self) -> Option<FoundProfiles> {
@@ -126,6 +145,10 @@ pub struct HeapRecorder {
     before: Option<Ticks>,
     running: Running,
     quiet: bool,
+    /// Where the types of objects are.
+    types: Vec<MemRange>,
+    /// What package variables point to.
+    variables: VariableTypes,
     /// Why a mark of what was read last proves nothing, though it stood still.
     unproven: Option<String>,
 }
@@ -151,7 +174,15 @@ impl HeapRecorder {
         let started = Instant::now();
         let progress = Progress::default();
         let options = PassOptions { queues, ..PassOptions::default() };
-        heap.pass(process, &heap.marker(process, &progress), &Running::default(), &options)?;
+        let marker = heap.marker(process, &progress);
+        heap.pass(process, &marker, &Running::default(), &options)?;
+        let took = started.elapsed();
+        let variables = match &held {
+            Some(held) => held.variables.clone(),
+            None => VariableTypes::find(process).unwrap_or_default(),
+        };
+        let types = type_data(process, &heap, &marker, &variables, options.threads)?;
+        drop(marker);
         Ok(Self {
             queues,
             profiles: Profiles::find(process).ok().map(|profiles| profiles.found()),
@@ -159,7 +190,9 @@ impl HeapRecorder {
             max_bytes,
             bytes,
             // Copying takes about as long as marking.
-            takes: started.elapsed().saturating_mul(2),
+            takes: took.saturating_mul(2),
+            types,
+            variables,
             before: None,
             running: Running::default(),
             quiet: false,
@@ -182,7 +215,7 @@ impl HeapRecorder {
     /// Bytes of the heap that are kept, before they are compressed.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.types.iter().fold(self.bytes, |all, range| all.saturating_add(range.len as u64))
     }
 
     /// How long a program is stopped for it, about.
@@ -207,6 +240,7 @@ impl HeapRecorder {
         let marker = heap.marker(process, &progress);
         let options = PassOptions { queues: self.queues, ..PassOptions::default() };
         let pass = heap.pass(process, &marker, &self.running, &options)?;
+        read_channels(process, &heap, &marker)?;
         drop(marker);
         self.unproven = unproven(&pass, &self.running);
         // What leaked goroutines keep reads more of their stacks.
@@ -230,6 +264,16 @@ fn too_large(bytes: u64, max_bytes: u64) -> Result<(), HeapError> {
     }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     Err(HeapError::TooLarge { mib: mib(bytes), max_mib: mib(max_bytes) })
+}
+
+/// Reads the names of variables, for paths from them.
+fn keep_symbols(process: GoProcess<'_>) {
+    /// Largest symbol table that is kept, bytes: a million symbols.
+    const MOST_BYTES: u64 = 24 << 20;
+    let elf = &process.program.elf;
+    if elf.section(".symtab").is_some_and(|table| table.size <= MOST_BYTES) {
+        let _ = symtab::variable_at(elf, LinkAddr(0));
+    }
 }
 
 /// What the threads hold, where they stand still.
@@ -290,6 +334,10 @@ impl Alongside for HeapRecorder {
             }
             let _ = profiles.allocations(process);
         }
+        if let Some(recorder) = process.target.recorder() {
+            recorder.keep(&self.types)?;
+        }
+        keep_symbols(process);
         let held = Held::of(process.target)?;
         let stood = match (freeze.filter(|freeze| freeze.whole_program), process.target.backend()) {
             (_, Backend::Capture) => held.map_or(Stood::No, |held| held.stood),
@@ -308,6 +356,8 @@ impl Alongside for HeapRecorder {
             cleanups: self.queues.cleanups.map(|addr| addr.0),
             profiles: self.profiles,
             ticks_per_second: self.ticks_per_second,
+            types: !self.types.is_empty(),
+            variables: self.variables.clone(),
         };
         remember(process.target, KEY, &held);
         Ok(())

@@ -165,6 +165,8 @@ pub struct Spans {
     pub(super) words: (usize, usize),
     /// Spans that cannot be one.
     odd: u64,
+    /// Spans with mark bits inside.
+    inline: usize,
     bytes: u64,
     scannable: u64,
 }
@@ -228,6 +230,7 @@ impl Spans {
             arenas: FxHashMap::default(),
             words: (0, 0),
             odd: 0,
+            inline: 0,
             bytes: 0,
             scannable: 0,
         }
@@ -274,6 +277,7 @@ impl Spans {
             PointerForm::SpansAndTypes if span.elem_size > MAX_IN_SPAN => Kind::Header,
             PointerForm::SpansAndTypes => {
                 let marks = if inline(span.start) { INLINE_MARKS } else { 0 };
+                self.inline += usize::from(marks > 0);
                 let at = bytes - bytes / 64 - marks;
                 // The objects end before the bitmap, or it is not where it should be.
                 let fits = elements * span.elem_size <= at;
@@ -339,6 +343,12 @@ impl Spans {
     #[must_use]
     pub(crate) fn odd(&self) -> u64 {
         self.odd
+    }
+
+    /// How many spans have their mark bits inside, as those of the green tea collector.
+    #[must_use]
+    pub fn inline_marks(&self) -> usize {
+        self.inline
     }
 
     /// Bytes of all spans, and of those whose objects have pointers.

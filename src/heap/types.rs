@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
-use crate::process::{ReadError, Target, TargetExt as _};
+use crate::process::{MemRange, ReadError, Target, TargetExt as _};
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::go_type::{AbiPointers, AbiPointersLayout};
 
@@ -58,11 +58,21 @@ pub(super) struct Types<'a> {
     words: usize,
     /// Fields of structs whose masks were made.
     fields: u64,
+    /// Where masks were read, and the pointers to them.
+    sources: Vec<MemRange>,
 }
 
 impl<'a> Types<'a> {
     pub(super) fn new(target: &'a dyn Target, layout: Option<AbiPointersLayout>, minor: u32) -> Self {
-        Self { target, layout, on_demand: minor >= 24, known: FxHashMap::default(), words: 0, fields: 0 }
+        Self {
+            target,
+            layout,
+            on_demand: minor >= 24,
+            known: FxHashMap::default(),
+            words: 0,
+            fields: 0,
+            sources: Vec::new(),
+        }
     }
 
     /// The mask of the type at `addr`; `None` where it is unknown.
@@ -72,6 +82,11 @@ impl<'a> Types<'a> {
             Some(known) => Ok(known.clone()),
             None => self.find(addr, 0),
         }
+    }
+
+    /// Where masks were read, and pointers to them that are no parts of the types.
+    pub(super) fn sources(&self) -> impl Iterator<Item = MemRange> {
+        self.sources.iter().copied()
     }
 
     fn find(&mut self, addr: u64, depth: usize) -> Result<Option<Arc<TypeMask>>, ReadError> {
@@ -107,6 +122,7 @@ impl<'a> Types<'a> {
         }
         let mut at = ty.mask;
         if self.on_demand && ty.flags & ON_DEMAND != 0 {
+            self.sources.push(MemRange { start: Addr(at), len: 8 });
             at = self.target.read_u64(Addr(at))?.unwrap_or(0);
             if at == 0 {
                 let mask = self.made_of(Addr(addr.wrapping_add(layout.size.into())), &ty, depth)?;
@@ -118,9 +134,9 @@ impl<'a> Types<'a> {
         if at == 0 {
             return Ok(None);
         }
-        let Some(mut bytes) = self.target.read_vec(Addr(at), usize::try_from(len).unwrap_or(0))? else {
-            return Ok(None);
-        };
+        let len = usize::try_from(len).unwrap_or(0);
+        let Some(mut bytes) = self.target.read_vec(Addr(at), len)? else { return Ok(None) };
+        self.sources.push(MemRange { start: Addr(at), len });
         // Bits after the last word mean nothing.
         if let (Some(last), rest @ 1..) = (bytes.last_mut(), ty.pointer_bytes / 8 % 8) {
             *last &= ((1_u16 << rest) - 1) as u8;

@@ -8,6 +8,7 @@
 
 mod abbreviations;
 mod parameters;
+mod pointers;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use super::elf::{Elf, ElfError};
 use crate::addr::LinkAddr;
 
 pub use parameters::{Parameter, Shape, ValueType};
+pub(crate) use pointers::{PointsTo, VariablePointer};
 #[cfg(feature = "cli")]
 pub(crate) use variables::{Form, GoField, GoType, GoVariables, TypeId};
 
@@ -176,6 +178,15 @@ impl Dwarf {
     pub fn parameters(&self, entries: &BTreeSet<LinkAddr>) -> Result<BTreeMap<LinkAddr, Vec<Parameter>>, DwarfError> {
         let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
         parameters::find(&dwarf, entries)
+    }
+
+    /// Finds the pointers in package variables, and what they lead to.
+    ///
+    /// # Errors
+    /// When the list of compilation units is damaged, or a work limit is exceeded. A damaged unit is skipped.
+    pub(crate) fn variable_pointers(&self) -> Result<Vec<VariablePointer>, DwarfError> {
+        let dwarf = self.sections.borrow(|section| gimli::EndianSlice::new(section, LittleEndian));
+        pointers::find(&dwarf)
     }
 
     /// Finds package variables by their full Go names, with types as far as their values are made of them. Those that

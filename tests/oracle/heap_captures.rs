@@ -73,6 +73,79 @@ fn leaks_of_a_capture_are_those_of_the_stopped_program() {
     all.check(11 * 9);
 }
 
+/// What `heap --objects --json` says, without what may differ: why it is exact, and types that are not the fixture's,
+/// of which several fit some objects.
+fn objects(arguments: &[&str]) -> Value {
+    let mut found = gospy(&[&["heap", "--objects", "--json", "--limit", "0"], arguments].concat()).json();
+    let found = found["objects"].take();
+    assert_eq!(found["exact"], true, "{found}");
+    let types = found["types"].as_array().map(|types| {
+        let own = |row: &&Value| row["name"].as_str().unwrap().contains("main.");
+        types.iter().filter(own).cloned().collect::<Vec<_>>()
+    });
+    let same = ["live", "garbage", "kept_by", "only_from", "path"].map(|key| found[key].clone());
+    serde_json::json!({ "types": types, "same": same })
+}
+
+/// The objects of a captured heap are those of the stopped program: what is live, of which types, who keeps it, what
+/// only some goroutines keep, and paths with the names of variables and fields.
+#[test]
+fn objects_of_a_capture_are_those_of_the_stopped_program() {
+    let mut all = Tally::new("objects in captures");
+    let cases = VERSIONS.iter().map(|version| (*version, Mode::Sw));
+    for (version, mode) in cases.chain([("1.24.11", Mode::PieSw), ("1.27.3", Mode::Default)]) {
+        let mut tally = Tally::new(format!("{version} {}", mode.name()));
+        let mut running = Fixture::start("objects", version, mode, &["500"]);
+        running.ask("garbage 100");
+        let truth = running.ask("truth");
+        let (_directory, path) = directory();
+        let taken = capture(running.pid(), &path, &["--freeze=all"]);
+        assert_eq!(taken.code(), 0, "{version}: {taken:?}");
+        let chosen = format!("{:#x}", truth["chosen"].as_u64().unwrap());
+        let (pid, wanted) = (running.pid().to_string(), ["--only-from", "main.owner", "--path-to", &chosen]);
+        let live = objects(&[&["--pid", &pid, "--freeze=all"], &wanted[..]].concat());
+        let held = objects(&[&["--from", &path], &wanted[..]].concat());
+        let minor: u32 = version.split('.').nth(1).unwrap().parse().unwrap();
+        let types = held["types"].as_array().map_or(0, Vec::len);
+        tally.holds(format!("{types} types of the fixture"), if minor >= 22 { types > 10 } else { types == 0 });
+        tally.holds("there is a path", held["same"][4].is_object());
+        if mode == Mode::Default {
+            tally.equal("variable", "main.registry", held["same"][4]["variable"].as_str().unwrap_or_default());
+        }
+        for (of, (live, held)) in
+            live["same"].as_array().unwrap().iter().zip(held["same"].as_array().unwrap()).enumerate()
+        {
+            tally.equal(format!("part {of}"), live, held);
+        }
+        tally.equal("types", &live["types"], &held["types"]);
+        if minor >= 22 {
+            let ours = objects(&["--from", &path, "--path-to", "main.chosen"]);
+            tally.equal("path by type", &live["same"][4]["steps"], &ours["same"][4]["steps"]);
+        }
+        // A capture of the capture has it all, too.
+        let again = format!("{path}.again");
+        gospy(&["capture", "--from", &path, "-o", &again, "--heap"]).ok();
+        tally.equal("again", &held, &objects(&[&["--from", &again], &wanted[..]].concat()));
+        all.add(tally);
+    }
+    all.check(10 * 8);
+}
+
+/// One that was captured while the program ran is an estimate, and says so.
+#[test]
+fn objects_of_a_program_that_ran_are_an_estimate() {
+    let running = Fixture::start("fx", "1.27.3", Mode::Sw, &["many", "1000", "-busy", "1"]);
+    let (_directory, path) = directory();
+    capture(running.pid(), &path, &[]).ok();
+    let found = gospy(&["heap", "--objects", "--json", "--from", &path]).json();
+    let found = &found["objects"];
+    assert_eq!((&found["exact"], &found["standing"]), (&Value::Bool(false), &Value::from("running")), "{found}");
+    assert!(found["live"]["objects"].as_u64().unwrap() > 2_000, "{found}");
+    assert!(found["changed"].is_null(), "{found}");
+    let strict = gospy(&["heap", "--objects", "--strict", "--from", &path]);
+    assert!(strict.code() != 0 && strict.stdout.contains("an estimate"), "{strict:?}");
+}
+
 /// Profiles, size classes and contention of the file are those of the process, which has not gone on.
 #[test]
 fn the_profiles_of_a_capture_are_those_of_the_process() {

@@ -81,14 +81,20 @@ fn every_kind_of_leak_is_found_and_no_look_alike() {
     all.check(3000);
 }
 
+/// Builds with the collector that their version does not have by default.
+const OTHER_COLLECTOR: [(&str, Mode); 3] =
+    [("1.25.5", Mode::GreenTea), ("1.26.6", Mode::NoGreenTea), ("1.27.3", Mode::NoGreenTea)];
+
 /// Which objects the collector has kept, by the bits that its last cycle left, are those that the mark reaches
 /// when all goroutines count.
 #[test]
 fn the_mark_is_the_collectors() {
     let mut all = Tally::new("marks");
     let programs = [("leaks", &["known", "5"][..]), ("objects", &["500"])];
-    for (version, (program, arguments)) in VERSIONS.iter().flat_map(|version| programs.map(|with| (*version, with))) {
-        let mut running = Fixture::start(program, version, Mode::Sw, arguments);
+    // Each version with its own collector, and those that have two of them with the other one.
+    let builds = VERSIONS.iter().map(|version| (*version, Mode::Sw)).chain(OTHER_COLLECTOR);
+    for ((version, mode), (program, arguments)) in builds.flat_map(|build| programs.map(|with| (build, with))) {
+        let mut running = Fixture::start(program, version, mode, arguments);
         running.ask("gc");
         let session = session(running.pid());
         // The fixture waits for its input; nothing allocates.
@@ -100,7 +106,7 @@ fn the_mark_is_the_collectors() {
         let options =
             PassOptions { all_run: true, queues: Queues::find(process, &heap.layout), ..PassOptions::default() };
         heap.pass(process, &marker, &Threads::default(), &options).unwrap();
-        let mut tally = Tally::new(format!("{program} {version}"));
+        let mut tally = Tally::new(format!("{program} {version} {}", mode.name()));
         let (mut both, mut ours, mut theirs) = (0_u64, 0_u64, 0_u64);
         for (number, span) in heap.spans.iter().enumerate() {
             let number = u32::try_from(number).unwrap();
@@ -116,14 +122,33 @@ fn the_mark_is_the_collectors() {
                 }
             }
         }
-        eprintln!("{program} {version}: {both} by both, {ours} by gospy only, {theirs} by the collector only");
+        eprintln!(
+            "{program} {version} {}: {both} by both, {ours} by gospy only, {theirs} by the collector only",
+            mode.name()
+        );
         tally.holds("objects were compared", both > 1500);
         tally.equal("marked by gospy only", 0, ours);
         // What was allocated while that cycle ran is kept by it.
         tally.holds(format!("{theirs} are kept by the collector only"), theirs * 100 < both);
         all.add(tally);
     }
-    all.check(48);
+    all.check(66);
+}
+
+/// The bitmaps of small objects are where the collector of the build has them: before its marks, or at the end.
+#[test]
+fn the_collector_of_a_build_is_known_by_its_spans() {
+    let mut tally = Tally::new("collectors");
+    let by_default = [("1.25.5", false), ("1.26.6", true), ("1.27.3", true)];
+    for (version, mode) in by_default.map(|(version, _)| (version, Mode::Sw)).into_iter().chain(OTHER_COLLECTOR) {
+        let running = Fixture::start("objects", version, mode, &["100"]);
+        let session = session(running.pid());
+        let heap = Heap::read(session.process()).unwrap();
+        let default = by_default.iter().any(|(of, green)| *of == version && *green);
+        let wanted = if mode == Mode::Sw { default } else { !default };
+        tally.equal(format!("{version} {}", mode.name()), wanted, heap.spans.inline_marks() > 0);
+    }
+    tally.check(6);
 }
 
 /// Core files, by gdb of the running process and by the kernel of one that died, have the same leaks, which wait

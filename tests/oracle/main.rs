@@ -58,6 +58,7 @@ mod pclntab;
 mod peers;
 mod profiles;
 mod real;
+mod real_objects;
 mod record;
 mod recorded;
 mod run;

@@ -38,7 +38,7 @@ fn twin(mode: Mode) -> Option<Mode> {
         Mode::Sw => Some(Mode::Default),
         Mode::PieSw => Some(Mode::Pie),
         Mode::CgoSw => Some(Mode::Cgo),
-        Mode::CgoPieSw | Mode::Arenas | Mode::LeakProfile => None,
+        Mode::CgoPieSw | Mode::Arenas | Mode::LeakProfile | Mode::GreenTea | Mode::NoGreenTea => None,
         Mode::Default | Mode::W | Mode::Pie | Mode::Cgo | Mode::CgoStatic | Mode::Race => Some(mode),
     }
 }

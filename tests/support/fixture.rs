@@ -29,6 +29,10 @@ pub enum Mode {
     Arenas,
     /// With `GOEXPERIMENT=goroutineleakprofile` (Go 1.26; later versions need none).
     LeakProfile,
+    /// With `GOEXPERIMENT=greenteagc` (Go 1.25; later versions have it by default).
+    GreenTea,
+    /// With `GOEXPERIMENT=nogreenteagc` (Go 1.26 on).
+    NoGreenTea,
 }
 
 impl Mode {
@@ -61,6 +65,8 @@ impl Mode {
             Mode::Race => "race",
             Mode::Arenas => "arenas",
             Mode::LeakProfile => "leakprofile",
+            Mode::GreenTea => "greentea",
+            Mode::NoGreenTea => "nogreentea",
         }
     }
 

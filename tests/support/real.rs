@@ -35,7 +35,7 @@ pub struct Real {
     /// Where it serves HTTP, if it does.
     pub address: Option<SocketAddr>,
     // Its data; removed after it was killed, as fields are dropped in order.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Real {
@@ -45,6 +45,21 @@ impl Real {
 
     /// With variables for the program: `GOTRACEBACK`, `GODEBUG` and such.
     pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Real {
+        Real::start_scraping(name, variables, 0)
+    }
+
+    /// Prometheus that scrapes itself once a second under so many names, so that it has data.
+    pub fn start_prometheus_with_data(names: u32) -> Real {
+        Real::start_scraping("prometheus", &[], names)
+    }
+
+    /// Prometheus scrapes no more from now on, and keeps the data that it has.
+    pub fn stop_scraping(&self) {
+        std::fs::write(self.directory.path().join("prometheus.yml"), "").unwrap();
+        self.running.signal(nix::sys::signal::Signal::SIGHUP);
+    }
+
+    fn start_scraping(name: &str, variables: &[(&str, &str)], scrapes: u32) -> Real {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(path(name));
         command.current_dir(directory.path()).env("HOME", directory.path());
@@ -53,7 +68,13 @@ impl Real {
         match name {
             "prometheus" => {
                 let at = free_address();
-                std::fs::write(directory.path().join("prometheus.yml"), "").unwrap();
+                let mut config = String::new();
+                for job in 0..scrapes {
+                    config += if job == 0 { "scrape_configs:\n" } else { "" };
+                    config += &format!("- job_name: own{job}\n  scrape_interval: 1s\n  scrape_timeout: 1s\n");
+                    config += &format!("  static_configs: [{{ targets: ['{at}'] }}]\n");
+                }
+                std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
                 command.arg("--config.file=prometheus.yml").arg("--storage.tsdb.path=data");
                 command.arg(format!("--web.listen-address={at}"));
                 address = Some(at);
@@ -71,7 +92,7 @@ impl Real {
                 address = Some(at);
             }
         }
-        let mut real = Real { running: Running::spawn(command), address, _directory: directory };
+        let mut real = Real { running: Running::spawn(command), address, directory: directory };
         real.wait_ready(if name == "prometheus" { "/-/ready" } else { "/" });
         real
     }
@@ -84,7 +105,7 @@ impl Real {
         command.current_dir(directory.path()).env("HOME", directory.path());
         command.args(["beta", "studio-agent", "--timeout=0", "--log-format=text"]);
         command.arg(format!("--bind={}", at.ip())).arg(format!("--port={}", at.port()));
-        let mut real = Real { running: Running::spawn(command), address: Some(at), _directory: directory };
+        let mut real = Real { running: Running::spawn(command), address: Some(at), directory: directory };
         real.wait_ready("/");
         real
     }
@@ -97,7 +118,7 @@ impl Real {
         command.current_dir(directory.path()).env("HOME", directory.path());
         command.envs(variables.iter().copied()).args(["in.js", "--watch", "--outfile=out.js", "--log-level=error"]);
         let out = directory.path().join("out.js");
-        let real = Real { running: Running::spawn(command), address: None, _directory: directory };
+        let real = Real { running: Running::spawn(command), address: None, directory: directory };
         let deadline = Instant::now() + READY;
         while !out.exists() {
             assert!(Instant::now() < deadline, "not ready within {READY:?}");

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::addr::{Addr, LinkAddr};
 use crate::bytes::FieldsExt as _;
 use crate::heap::types::{TypeMask, Types};
-use crate::process::{ReadError, Target, TargetExt as _};
+use crate::process::{MemRange, ReadError, Target, TargetExt as _};
 use crate::runtime::GoProcess;
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::go_type::{AbiPointers, AbiPointersLayout};
@@ -51,6 +51,8 @@ const MOST_DEEP: usize = 100;
 const FIELD: usize = 24;
 /// Most interface tables that are remembered.
 const MOST_TABLES: usize = 1 << 16;
+/// Bytes of one of them that are read.
+const TABLE: usize = 24;
 
 /// What an object of the heap is, beside the address of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -184,6 +186,16 @@ impl<'a> Book<'a> {
     /// Where the types of the program are.
     pub(super) fn range(&self) -> Range<u64> {
         self.range.clone()
+    }
+
+    /// Where all of it was read: the types, and what lies elsewhere of those that were met.
+    pub(super) fn sources(&self) -> Vec<MemRange> {
+        let types = usize::try_from(self.range.end.saturating_sub(self.range.start)).unwrap_or(0);
+        let mut sources = vec![MemRange { start: Addr(self.range.start), len: types }];
+        sources.extend(self.masks.sources());
+        let tables = self.tables.iter().filter(|(word, found)| found.is_some_and(|value| value != **word));
+        sources.extend(tables.map(|(word, _)| MemRange { start: Addr(*word), len: TABLE }));
+        sources
     }
 
     /// What has been given numbers so far, in their order from 1 on.
@@ -415,7 +427,7 @@ impl<'a> Book<'a> {
         if !addr.is_multiple_of(8) {
             return Ok(None);
         }
-        let Some(bytes) = self.target.read_array::<24>(Addr(addr))? else { return Ok(None) };
+        let Some(bytes) = self.target.read_array::<TABLE>(Addr(addr))? else { return Ok(None) };
         let (interface, value) = (bytes.u64_at(0).unwrap_or(0), bytes.u64_at(8).unwrap_or(0));
         if !self.range.contains(&interface) || !self.range.contains(&value) {
             return Ok(None);

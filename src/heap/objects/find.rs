@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::pass::{Found, pass};
-use super::{ObjectOptions, Objects, Standing};
+use super::{ObjectOptions, Objects, Standing, VariableTypes};
 use crate::heap::layout::HeapLayout;
 use crate::heap::marker::Progress;
+use crate::heap::proof::Proof;
 use crate::heap::queues::Queues;
+use crate::heap::recording::{Held, NO_HEAP};
 use crate::heap::standing::{QUIET_TIME, frozen, quiet_moment, threads_in_core, unknown};
 use crate::heap::threads::Running;
 use crate::heap::{HeapError, PassOptions};
@@ -31,16 +33,24 @@ pub fn find(
     let process = process.unlogged();
     let layout = HeapLayout::resolve(&process.runtime.layout.table)?;
     let how = PassOptions { queues: Queues::find(process, &layout), all_run: true, ..PassOptions::default() };
-    let once = |running: &Running| pass(process, options, &how, running, progress);
+    if process.target.backend() == Backend::Capture {
+        return in_capture(process, options, progress);
+    }
+    let (variables, damaged) = match VariableTypes::find(process) {
+        Ok(found) => (found, None),
+        Err(error) => (VariableTypes::default(), Some(format!("types of variables are not known: {error}"))),
+    };
+    let once = |running: &Running| {
+        let mut found = pass(process, options, (&how, &variables), running, progress)?;
+        found.objects.notes.extend(damaged.clone());
+        Ok(found)
+    };
     match process.target.backend() {
         Backend::Core => {
             let running = threads_in_core(process)?;
             let mut found = once(&running)?;
             found.objects.notes.extend(unknown(&running));
             Ok(Objects { standing: Standing::CoreFile, ..found.objects })
-        }
-        Backend::Capture => {
-            Err(HeapError::NoHeap("a capture does not hold the types of objects; a core file has all".to_owned()))
         }
         _ if options.freeze => {
             // Once before the stop: it shows how long that takes, and brings everything into memory.
@@ -53,6 +63,28 @@ pub fn find(
         }
         _ => while_it_runs(process, once),
     }
+}
+
+/// What was kept of the heap is as exact as the moment at which it was read.
+fn in_capture(process: GoProcess<'_>, options: &ObjectOptions, progress: &Progress) -> Result<Objects, HeapError> {
+    let Some(held) = Held::of(process.target)? else { return Err(HeapError::NoHeap(NO_HEAP.to_owned())) };
+    let how = PassOptions { queues: held.queues(), all_run: true, ..PassOptions::default() };
+    let running = held.running();
+    let mut found = pass(process, options, (&how, held.variables()), &running, progress)?;
+    if found.objects.types.is_some() && !held.has_types() {
+        found.objects.types = None;
+        found.objects.notes.push("this capture has no type data, as captures of this version of gospy do".to_owned());
+    }
+    let standing = match held.proof() {
+        Some(Proof::Frozen(stood)) => Standing::Frozen(stood),
+        Some(Proof::CoreFile) => Standing::CoreFile,
+        Some(_) => Standing::Quiet,
+        None => Standing::RanWhileCaptured,
+    };
+    if standing.is_exact() {
+        found.objects.notes.extend(unknown(&running));
+    }
+    Ok(Objects { standing, ..found.objects })
 }
 
 fn while_it_runs(

@@ -10,16 +10,22 @@
 mod book;
 mod changes;
 mod find;
+mod forms;
+mod held;
+mod numbers;
 mod pass;
 mod path;
 mod typing;
+mod variables;
 mod walk;
 
 use std::time::Duration;
 
 pub use super::root_log::Root;
 pub use find::find;
+pub(super) use held::{read_channels, type_data};
 pub use path::{Path, Step};
+pub(super) use variables::VariableTypes;
 
 /// Objects, and their bytes in the sizes that the allocator uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,13 +91,15 @@ pub enum Standing {
     Quiet,
     /// An estimate: the program ran meanwhile.
     Running(Changes),
+    /// An estimate: it is a capture of a program that ran meanwhile, which does not say what changed.
+    RanWhileCaptured,
 }
 
 impl Standing {
     /// Whether nothing moved.
     #[must_use]
     pub const fn is_exact(self) -> bool {
-        !matches!(self, Self::Running(_))
+        !matches!(self, Self::Running(_) | Self::RanWhileCaptured)
     }
 }
 

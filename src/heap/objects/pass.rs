@@ -6,7 +6,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::changes::{self, Counts};
 use super::path::{self, Search};
-use super::typing::{Typing, untyped};
+use super::typing::{Seeds, Typing, untyped};
+use super::variables::VariableTypes;
 use super::{Amount, Changes, Keeper, ObjectOptions, Objects, Standing, Wanted};
 use crate::addr::Addr;
 use crate::capture::allgs;
@@ -48,13 +49,13 @@ impl Found {
 pub(super) fn pass(
     process: GoProcess<'_>,
     options: &ObjectOptions,
-    how: &PassOptions,
+    (how, variables): (&PassOptions, &VariableTypes),
     running: &Running,
     progress: &Progress,
 ) -> Result<Found, HeapError> {
     let heap = Heap::read(process)?;
     let counts = Counts::read(process, &heap.layout, &heap.spans)?;
-    let (objects, goroutines) = over(process, &heap, &counts, (options, how), running, progress)?;
+    let (objects, goroutines) = over(process, &heap, &counts, (options, how, variables), running, progress)?;
     Ok(Found { objects, heap, counts, goroutines })
 }
 
@@ -62,7 +63,7 @@ fn over(
     process: GoProcess<'_>,
     heap: &Heap,
     counts: &Counts,
-    (options, how): (&ObjectOptions, &PassOptions),
+    (options, how, variables): (&ObjectOptions, &PassOptions, &VariableTypes),
     running: &Running,
     progress: &Progress,
 ) -> Result<(Objects, Vec<Goroutine>), HeapError> {
@@ -105,7 +106,8 @@ fn over(
     if let Some(typing) = &typing {
         let sudogs: Vec<u64> = sudogs.into_values().flatten().collect();
         let gs: Vec<u64> = goroutines.list.iter().map(|goroutine| goroutine.addr).collect();
-        let tally = typing.run(process, &modules, (&gs, &sudogs, &channels), how.threads)?;
+        let seeds = Seeds { gs: &gs, sudogs: &sudogs, channels: &channels, variables };
+        let tally = typing.run(process, &modules, seeds, how.threads)?;
         types = Some(typing.sums(&tally));
     }
     let untyped = untyped(&marker, typing.as_ref());
@@ -177,9 +179,7 @@ impl<'p, 'm> Mark<'p, 'm> {
         let mut sudogs: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
         let waited = waits::read(process, &heap.layout, list, marker, modules)?;
         waited.sudogs.iter().for_each(|(g, sudog)| sudogs.entry(*g).or_default().push(*sudog));
-        let on_channels =
-            list.iter().zip(waited.objects).filter(|(goroutine, _)| goroutine.blocked == Blocked::Channels);
-        let channels = on_channels.flat_map(|(_, objects)| objects).collect();
+        let channels = waiting_channels(list, waited.objects);
         Ok(Self {
             process,
             heap,
@@ -227,7 +227,10 @@ impl<'p, 'm> Mark<'p, 'm> {
         };
         // Likewise the list of all Ps, and their timers.
         ps.iter().for_each(|p| self.marker.never_scan(p.addr.0));
-        self.closed = self.marker.state();
+        // Only a search needs them later.
+        if options.path_to.is_some() {
+            self.closed = self.marker.state();
+        }
         self.marker.mark_closed();
         let marker = self.marker;
         let (process, layout, queues) = (self.process, &self.heap.layout, self.how.queues);
@@ -283,6 +286,12 @@ impl<'p, 'm> Mark<'p, 'm> {
         self.unreadable = self.stacks.unreadable;
         Ok(())
     }
+}
+
+/// Addresses of the channels that goroutines wait for; `objects` is what each of them waits for.
+pub(super) fn waiting_channels(list: &[Goroutine], objects: Vec<Vec<u64>>) -> Vec<u64> {
+    let on_channels = list.iter().zip(objects).filter(|(goroutine, _)| goroutine.blocked == Blocked::Channels);
+    on_channels.flat_map(|(_, objects)| objects).collect()
 }
 
 /// The object that holds an address; `None` where that is not on the heap, or not live.

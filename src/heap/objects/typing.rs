@@ -14,19 +14,22 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 
 use rustc_hash::FxHashMap;
 
 use super::book::{Book, Form, Known};
+use super::numbers::Numbers;
+use super::variables::{SINCE, VariableTypes};
 use super::walk::Typist;
 use super::{Amount, TypeSum, Untyped};
 use crate::heap::marker::{MarkState, Marker, locked};
-use crate::heap::roots::Module;
+use crate::heap::roots::{Module, UNBOUNDED};
 use crate::heap::spans::{Kind, MAX_IN_SPAN, ObjectId, Span};
 use crate::process::ReadError;
 use crate::runtime::GoProcess;
+use crate::runtime::frontier::Frontier;
 use crate::runtime::mirror::hchan::{Hchan, HchanLayout};
 use crate::{addr::Addr, bytes::FieldsExt as _};
 
@@ -45,6 +48,19 @@ pub(super) struct Work {
     pub(super) failed: Option<ReadError>,
 }
 
+/// Where types are known from, beside the heap.
+#[derive(Clone, Copy)]
+pub(super) struct Seeds<'s> {
+    /// Addresses of gs.
+    pub(super) gs: &'s [u64],
+    /// Those of sudogs.
+    pub(super) sudogs: &'s [u64],
+    /// Those of channels that are waited for.
+    pub(super) channels: &'s [u64],
+    /// What package variables point to.
+    pub(super) variables: &'s VariableTypes,
+}
+
 /// What is known of the types of objects.
 pub(super) struct Typing<'t> {
     pub(super) marker: &'t Marker<'t>,
@@ -52,9 +68,8 @@ pub(super) struct Typing<'t> {
     pub(super) text: Range<u64>,
     pub(super) types: Range<u64>,
     pub(super) book: Mutex<Book<'t>>,
-    /// Numbers of what objects are, and the first of them for each span with small objects.
-    numbers: Vec<AtomicU16>,
-    first: Vec<u32>,
+    /// What small objects are.
+    pub(super) numbers: Numbers,
     /// A bit for each object whose type is known, where the mark has its bits.
     typed: Vec<AtomicU64>,
     /// A bit for each object whose pointers were followed by its type, where the mark has what was scanned.
@@ -84,30 +99,21 @@ impl<'t> Typing<'t> {
         since: Option<&'t MarkState>,
         wanted: Option<&'t str>,
     ) -> Option<Self> {
-        /// The first version in which objects name their types.
-        const SINCE: u32 = 22;
         if process.rules().minor() < SINCE {
             return None;
         }
         let book = Book::new(process, marker.layout.types)?;
         let spans = marker.spans();
         marker.progress.all.fetch_add(spans.bytes().1, Relaxed);
-        let mut first = Vec::with_capacity(spans.len());
-        let mut all = 0_u32;
-        for span in &spans.spans {
-            first.push(all);
-            if matches!(span.kind, Kind::InSpan(_)) {
-                all = all.checked_add(span.elements)?;
-            }
-        }
+        let small = |span: &Span| if matches!(span.kind, Kind::InSpan(_)) { span.elements } else { 0 };
+        let numbers = Numbers::new(spans.spans.iter().map(small))?;
         Some(Self {
             marker,
             channel: process.layout::<Hchan>(),
             text: process.program.module.text.clone(),
             types: book.range(),
             book: Mutex::new(book),
-            numbers: std::iter::repeat_with(AtomicU16::default).take(all as usize).collect(),
-            first,
+            numbers,
             typed: zeros(spans.words.0),
             followed: zeros(spans.words.1),
             queued: std::iter::repeat_with(AtomicBool::default).take(spans.len()).collect(),
@@ -121,27 +127,26 @@ impl<'t> Typing<'t> {
     /// What it takes, bytes.
     pub(super) fn memory(&self) -> usize {
         let words = self.typed.len() + self.followed.len() + self.wanted.as_ref().map_or(0, |(_, bits)| bits.len());
-        8 * words + 2 * self.numbers.len() + 4 * self.first.len() + self.queued.len()
+        8 * words + self.numbers.memory() + self.queued.len()
     }
 
-    /// Finds types. `gs` are the addresses of gs, `sudogs` those of sudogs, `channels` those of channels that are
-    /// waited for.
+    /// Finds types.
     pub(super) fn run(
         &self,
         process: GoProcess<'_>,
         modules: &[Module],
-        (gs, sudogs, channels): (&[u64], &[u64], &[u64]),
+        seeds: Seeds<'_>,
         threads: usize,
     ) -> Result<Tally, ReadError> {
         let mut first = Typist::new(self);
-        for g in gs {
+        for g in seeds.gs {
             first.assign(*g, Form::Runtime, 0)?;
         }
-        for sudog in sudogs {
+        for sudog in seeds.sudogs {
             first.assign(*sudog, Form::Runtime, 1)?;
         }
-        self.seed_channels(process, channels, &mut first)?;
-        self.seed_variables(process, modules, &mut first)?;
+        self.seed_channels(process, seeds.channels, &mut first)?;
+        self.seed_variables(process, modules, seeds.variables, &mut first)?;
         first.hand_over();
         let tallies = std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads)
@@ -181,27 +186,18 @@ impl<'t> Typing<'t> {
         channels: &[u64],
         typist: &mut Typist<'_, 't>,
     ) -> Result<(), ReadError> {
-        let Some(layout) = self.channel else { return Ok(()) };
-        let mut wanted: Vec<u64> = channels.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
-        use crate::runtime::frontier::Frontier;
-        let addrs = wanted.iter().map(|addr| Addr(*addr));
-        let found =
-            Frontier::new(process.target, crate::heap::roots::UNBOUNDED).mirrors::<Hchan>(layout, addrs.clone())?;
-        for addr in addrs {
-            if let Some(channel) = found.get(addr) {
-                typist.assign(addr.0, Form::Channel, channel.elemtype)?;
-            }
+        for (addr, element) in channels_at(process, channels)? {
+            typist.assign(addr, Form::Channel, element)?;
         }
         Ok(())
     }
 
-    /// Package variables that are interfaces say what is in them.
+    /// Package variables that are interfaces say what is in them, and DWARF what others point to.
     fn seed_variables(
         &self,
         process: GoProcess<'_>,
         modules: &[Module],
+        variables: &VariableTypes,
         typist: &mut Typist<'_, 't>,
     ) -> Result<(), ReadError> {
         for (start, end) in modules.iter().flat_map(Module::variables) {
@@ -213,7 +209,12 @@ impl<'t> Typing<'t> {
                 for n in 0..got / 8 {
                     let word = piece.u64_at(8 * n).unwrap_or(0);
                     typist.pair(before, word)?;
+                    typist.settle_many();
                     before = word;
+                }
+                for (addr, form, ty) in variables.within(at, at + got as u64) {
+                    let word = usize::try_from(addr - at).ok().and_then(|into| piece.u64_at(into));
+                    typist.assign(word.unwrap_or(0), form, ty)?;
                 }
                 at += len;
             }
@@ -242,13 +243,6 @@ impl<'t> Typing<'t> {
         }
     }
 
-    /// The number of what an object in a span of small ones is.
-    #[inline]
-    pub(super) fn number(&self, object: ObjectId) -> Option<&AtomicU16> {
-        let first = self.first.get(object.span as usize)?;
-        self.numbers.get(*first as usize + object.index as usize)
-    }
-
     /// Bits of the objects of a span: marked, with a type, and followed.
     pub(super) fn bits(&self, span: &Span) -> (&[AtomicU64], &[AtomicU64], &[AtomicU64]) {
         let words = (span.elements as usize).div_ceil(64);
@@ -264,11 +258,14 @@ impl<'t> Typing<'t> {
         self.since.is_some_and(|since| !since.has(span.marks as usize, index))
     }
 
-    /// An object of this form was found.
-    #[inline]
-    pub(super) fn found(&self, known: &Known, span: &Span, index: u32) {
-        if let Some((name, bits)) = &self.wanted
-            && known.name == *name
+    /// Whether objects of this form are looked for.
+    pub(super) fn is_wanted(&self, known: &Known) -> bool {
+        self.wanted.as_ref().is_some_and(|(name, _)| known.name == *name)
+    }
+
+    /// An object was found that is looked for.
+    pub(super) fn found(&self, span: &Span, index: u32) {
+        if let Some((_, bits)) = &self.wanted
             && let Some(word) = bits.get(span.marks as usize + index as usize / 64)
         {
             word.fetch_or(1 << (index % 64), SeqCst);
@@ -284,7 +281,7 @@ impl<'t> Typing<'t> {
 
     /// What an object of a span of small objects with pointers is.
     pub(super) fn known(&self, object: ObjectId) -> Option<Arc<Known>> {
-        let number = self.number(object)?.load(Relaxed);
+        let number = self.numbers.get(object);
         locked(&self.book).all().get(usize::from(number).checked_sub(1)?).cloned()
     }
 
@@ -301,6 +298,17 @@ impl<'t> Typing<'t> {
         sums.sort_by(|a, b| (Reverse(a.live.bytes), &a.name).cmp(&(Reverse(b.live.bytes), &b.name)));
         sums
     }
+}
+
+/// Channels at these addresses, and the types of their values.
+pub(super) fn channels_at(process: GoProcess<'_>, channels: &[u64]) -> Result<Vec<(u64, u64)>, ReadError> {
+    let Some(layout) = process.layout::<Hchan>() else { return Ok(Vec::new()) };
+    let mut wanted: Vec<u64> = channels.to_vec();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let addrs = wanted.iter().map(|addr| Addr(*addr));
+    let found = Frontier::new(process.target, UNBOUNDED).mirrors::<Hchan>(layout, addrs)?;
+    Ok(wanted.into_iter().filter_map(|addr| Some((addr, found.get(Addr(addr))?.elemtype))).collect())
 }
 
 /// Live objects without a type by their size, largest first. Without types none has one.

@@ -1,5 +1,10 @@
 //! One of the threads that find types: it takes spans, reads them, and follows the objects whose types are known.
+//!
+//! As in the mark, nearly all of the time goes into waiting for memory. So what the pointers of many objects say is
+//! collected, and all take the first step before any takes the second. Nothing that is looked at for each object is
+//! written by other threads, but for the bits and numbers of objects.
 
+use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, PoisonError};
 
@@ -7,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::Amount;
 use super::book::{Form, Known, Leads};
+use super::forms::Followed;
 use super::typing::{Tally, Typing, fits};
 use crate::addr::Addr;
 use crate::heap::batch::{Batch, Place};
@@ -21,6 +27,8 @@ const BATCH: usize = 64;
 const BATCH_BYTES: u64 = 1 << 20;
 /// Most answers that a thread remembers for itself.
 const MOST_REMEMBERED: usize = 1 << 16;
+/// Pointers that are collected before they are looked up: their steps fit into the caches that are nearest.
+const TOGETHER: usize = 1 << 10;
 /// The first word of an object that names its type.
 const HEADER: u64 = 8;
 /// Objects of this size without pointers may hold several values (`maxTinySize`, runtime/malloc.go).
@@ -32,10 +40,18 @@ pub(super) struct Typist<'w, 't> {
     batch: Batch<'w>,
     numbers: Vec<(u32, bool)>,
     places: Vec<Place>,
-    known: FxHashMap<(Form, u64), Option<Arc<Known>>>,
-    by_id: Vec<Option<Arc<Known>>>,
-    interfaces: FxHashMap<u64, Option<(Form, u64)>>,
+    /// Forms by their numbers, and their numbers; 0 is what nothing is known of.
+    forms: Vec<Option<Rc<Followed>>>,
+    ids: FxHashMap<(Form, u64), u16>,
+    /// What the second word of an interface points to, by its first.
+    interfaces: FxHashMap<u64, u16>,
     functions: FxHashMap<u64, bool>,
+    /// Addresses and the numbers of what is there.
+    leads: Vec<(u64, u16)>,
+    /// The same with the numbers of their spans.
+    in_spans: Vec<(u64, u32, u16)>,
+    /// The same by objects of which nothing is known yet.
+    unknown: Vec<(ObjectId, u16)>,
     /// Spans that have to be walked again.
     found: Vec<u32>,
     pub(super) tally: Tally,
@@ -49,10 +65,13 @@ impl<'w, 't> Typist<'w, 't> {
             batch: Batch::new(marker.target, marker.spans(), marker.layout.form()),
             numbers: Vec::new(),
             places: Vec::new(),
-            known: FxHashMap::default(),
-            by_id: Vec::new(),
+            forms: Vec::new(),
+            ids: FxHashMap::default(),
             interfaces: FxHashMap::default(),
             functions: FxHashMap::default(),
+            leads: Vec::new(),
+            in_spans: Vec::new(),
+            unknown: Vec::new(),
             found: Vec::new(),
             tally: Tally::new(),
         }
@@ -60,6 +79,7 @@ impl<'w, 't> Typist<'w, 't> {
 
     /// Puts the spans that were found into the queue.
     pub(super) fn hand_over(&mut self) {
+        self.settle();
         locked(&self.typing.work).again.extend(self.found.drain(..));
     }
 
@@ -171,13 +191,20 @@ impl<'w, 't> Typist<'w, 't> {
                     let first = span.offset(index) / 8;
                     let mask = piece.mask_in_span(map, first, words);
                     self.looked_at(ObjectId { span: number, index }, span, (piece, first), mask)?;
+                    self.settle_many();
                 }
             }
         }
         loop {
+            self.settle();
+            let mut any = false;
             for (n, (typed, follow)) in typed.iter().zip(followed).enumerate() {
                 let new = typed.load(SeqCst) & !follow.load(Relaxed);
+                if new == 0 {
+                    continue;
+                }
                 let mut new = new & !follow.fetch_or(new, SeqCst);
+                any |= new != 0;
                 while new != 0 {
                     let index = 64 * n as u32 + new.trailing_zeros();
                     new &= new - 1;
@@ -185,6 +212,9 @@ impl<'w, 't> Typist<'w, 't> {
                     let mask = piece.mask_in_span(map, first, words);
                     self.follow_small(ObjectId { span: number, index }, span, (piece, first), mask)?;
                 }
+            }
+            if any {
+                continue;
             }
             queued.store(false, SeqCst);
             let left = typed.iter().zip(followed).any(|(typed, follow)| typed.load(SeqCst) & !follow.load(SeqCst) != 0);
@@ -204,10 +234,14 @@ impl<'w, 't> Typist<'w, 't> {
     ) -> Result<(), ReadError> {
         let start = piece.word(first);
         if mask & 1 == 0 && self.typing.text.contains(&start) && self.is_function(start) {
-            return self.assign_object(object, span, Form::Closure, start);
+            let id = self.id(Form::Closure, start)?;
+            self.assign_object(object, span, id);
+            return Ok(());
         }
         if let Some(element) = self.channel(span, (piece, first), mask)? {
-            return self.assign_object(object, span, Form::Channel, element);
+            let id = self.id(Form::Channel, element)?;
+            self.assign_object(object, span, id);
+            return Ok(());
         }
         // Pointers that follow each other: the first may say what the second points to.
         let mut pairs = mask & (mask >> 1);
@@ -232,21 +266,20 @@ impl<'w, 't> Typist<'w, 't> {
         }
         let size_at = u64::from(layout.elemsize);
         let size = piece.word(first + size_at / 8) >> (8 * (size_at % 8)) & 0xffff;
-        let known = self.known(Form::Value, element)?;
-        Ok(known.filter(|known| known.size == size && known.pointers).map(|_| element))
+        let id = self.id(Form::Value, element)?;
+        Ok(self.form(id).filter(|form| form.known.size == size && form.known.pointers).map(|_| element))
     }
 
     /// Two words of which the first may be that of an interface, and the second its value.
     #[inline]
     pub(super) fn pair(&mut self, word: u64, value: u64) -> Result<(), ReadError> {
         let spans = self.typing.marker.spans();
-        if word == 0 || value == 0 || spans.span_at(value).is_none() || spans.span_at(word).is_some() {
+        if word == 0 || value == 0 || spans.span_at(word).is_some() || spans.span_at(value).is_none() {
             return Ok(());
         }
-        match self.interface(word)? {
-            Some((form, addr)) => self.assign(value, form, addr),
-            None => Ok(()),
-        }
+        let id = self.interface(word)?;
+        self.lead(value, id);
+        Ok(())
     }
 
     /// Follows a small object of which is known what it is, if that agrees with the heap.
@@ -257,14 +290,13 @@ impl<'w, 't> Typist<'w, 't> {
         at: (&Piece<'_>, u64),
         mask: u64,
     ) -> Result<(), ReadError> {
-        let id = self.typing.number(object).map_or(0, |number| number.load(Relaxed));
-        let Some(known) = self.by_id(id) else { return Ok(()) };
-        if !agrees(&known, mask, span.slot() / 8) {
+        let Some(form) = self.form(self.typing.numbers.get(object)) else { return Ok(()) };
+        if !agrees(&form.known, mask, span.slot() / 8) {
             self.typing.take_back(span, object.index);
             return Ok(());
         }
-        self.count(&known, span, object.index);
-        self.follow(&known, at, span.slot() / 8)
+        self.count(&form, span, object.index);
+        self.follow(&form, at, span.slot() / 8)
     }
 
     /// Objects that name their types.
@@ -276,23 +308,29 @@ impl<'w, 't> Typist<'w, 't> {
                 marked &= marked - 1;
                 let first = span.offset(index) / 8;
                 let room = span.slot().saturating_sub(HEADER);
-                let Some(known) = self.named(piece.word(first), room)? else { continue };
+                let Some(form) = self.named(piece.word(first), room)? else { continue };
                 if self.typing.set_typed(span, index) {
-                    self.count(&known, span, index);
-                    self.follow(&known, (piece, first + 1), room / 8)?;
+                    self.count(&form, span, index);
+                    self.follow(&form, (piece, first + 1), room / 8)?;
                 }
             }
         }
+        self.settle();
         Ok(())
     }
 
     /// What an object is that names its type: one value or several.
-    fn named(&mut self, ty: u64, room: u64) -> Result<Option<Arc<Known>>, ReadError> {
-        let Some(one) = self.known(Form::Value, ty)? else { return Ok(None) };
-        if one.size > room || !one.pointers {
+    fn named(&mut self, ty: u64, room: u64) -> Result<Option<Rc<Followed>>, ReadError> {
+        let id = self.id(Form::Value, ty)?;
+        let Some(one) = self.form(id) else { return Ok(None) };
+        if one.known.size > room || !one.known.pointers {
             return Ok(None);
         }
-        if room / one.size >= 2 { self.known(Form::Array, ty) } else { Ok(Some(one)) }
+        if room / one.known.size < 2 {
+            return Ok(Some(one));
+        }
+        let id = self.id(Form::Array, ty)?;
+        Ok(self.form(id))
     }
 
     /// A large object, read in pieces of whole values.
@@ -301,101 +339,152 @@ impl<'w, 't> Typist<'w, 't> {
         let (marks, ty) = (self.typing.bits(span).0, marker.spans().large.get(&number).copied());
         let is_marked = marks.first().is_some_and(|word| word.load(Relaxed) & 1 != 0);
         let Some(ty) = ty.filter(|_| is_marked) else { return Ok(()) };
-        let Some(known) = self.named(ty, span.size())? else { return Ok(()) };
+        let Some(form) = self.named(ty, span.size())? else { return Ok(()) };
         if !self.typing.set_typed(span, 0) {
             return Ok(());
         }
-        self.count(&known, span, 0);
-        let step = (BATCH_BYTES / known.size).max(1) * known.size;
+        self.count(&form, span, 0);
+        let step = (BATCH_BYTES / form.known.size).max(1) * form.known.size;
         let mut buf = Vec::new();
         let mut at = 0;
-        while at < span.size() && !known.edges.is_empty() {
+        while at < span.size() && !form.known.edges.is_empty() {
             // Of a value that is larger than that, only the first part is followed.
             let len = (span.size() - at).min(step).min(BATCH_BYTES);
             buf.resize(usize::try_from(len).unwrap_or(0), 0);
             let got = marker.target.read(Addr(span.base.wrapping_add(at)), &mut buf)?;
             let words = buf.get(..got).unwrap_or_default().as_chunks::<8>().0;
-            self.follow(&known, (&Piece { words, ..Piece::default() }, 0), words.len() as u64)?;
+            self.follow(&form, (&Piece { words, ..Piece::default() }, 0), words.len() as u64)?;
             if (got as u64) < len {
                 break;
             }
             at += step;
         }
+        self.settle();
         Ok(())
     }
 
     /// Follows the pointers of an object of `words` words from word `first` of a piece on.
-    fn follow(&mut self, known: &Known, (piece, first): (&Piece<'_>, u64), words: u64) -> Result<(), ReadError> {
-        let size = known.size / 8;
-        let count = if matches!(known.form, Form::Array | Form::MapDirectory) && size > 0 { words / size } else { 1 };
+    fn follow(&mut self, form: &Followed, (piece, first): (&Piece<'_>, u64), words: u64) -> Result<(), ReadError> {
+        let size = form.known.size / 8;
+        let many = matches!(form.known.form, Form::Array | Form::MapDirectory) && size > 0;
+        let count = if many { words / size } else { 1 };
         for n in 0..count {
             let value = first + n * size;
-            for edge in &known.edges {
+            for (edge, to) in form.edges() {
                 let at = value + u64::from(edge.offset / 8);
                 let word = piece.word(at);
                 if word == 0 {
                     continue;
                 }
                 match edge.leads {
-                    Leads::To(form, addr) => self.assign(word, form, addr)?,
-                    Leads::Text => self.assign(word, Form::Text, 0)?,
+                    Leads::To(to_form, addr) => {
+                        let id = to.get_or(|| self.id(to_form, addr))?;
+                        self.lead(word, id);
+                    }
+                    Leads::Text => {
+                        let id = to.get_or(|| self.id(Form::Text, 0))?;
+                        self.lead(word, id);
+                    }
                     Leads::Interface(_) => self.pair(word, piece.word(at + 1))?,
                     Leads::Function => {}
                     Leads::MapGroups(map) => {
-                        let to = locked(&self.typing.book).map_groups(map, piece.word(at + 1))?;
-                        if let Some((form, addr)) = to {
-                            self.assign(word, form, addr)?;
-                        }
+                        // A map with one group only, or with tables.
+                        let (tables, to) = (piece.word(at + 1), to.of(piece.word(at + 1) != 0));
+                        let id = to.get_or(|| {
+                            let found = locked(&self.typing.book).map_groups(map, tables)?;
+                            found.map_or(Ok(0), |(form, addr)| self.id(form, addr))
+                        })?;
+                        self.lead(word, id);
                     }
                 }
             }
+            self.settle_many();
         }
         Ok(())
     }
 
-    /// Says what the object at `addr` is, if something live begins there and nothing is known of it.
-    #[inline]
+    /// Says what is at `addr`, if something live begins there and nothing is known of it. [`Self::settle`] enters it.
     pub(super) fn assign(&mut self, addr: u64, form: Form, ty: u64) -> Result<(), ReadError> {
-        let spans = self.typing.marker.spans();
-        let Some(number) = spans.span_at(addr) else { return Ok(()) };
-        let Some(span) = spans.spans.get(number as usize) else { return Ok(()) };
-        if !matches!(span.kind, Kind::NoScan | Kind::InSpan(_)) {
-            return Ok(());
-        }
-        let offset = addr.wrapping_sub(span.base);
-        let Some(index) = span.index(offset) else { return Ok(()) };
-        let is_tiny = form == Form::Text && span.kind == Kind::NoScan && span.slot() == TINY;
-        if offset != span.offset(index) && !is_tiny || self.typing.is_typed(span, index) {
-            return Ok(());
-        }
-        self.assign_object(ObjectId { span: number, index }, span, form, ty)
+        let id = self.id(form, ty)?;
+        self.lead(addr, id);
+        self.settle_many();
+        Ok(())
     }
 
-    fn assign_object(&mut self, object: ObjectId, span: &Span, form: Form, ty: u64) -> Result<(), ReadError> {
+    #[inline]
+    fn lead(&mut self, addr: u64, id: u16) {
+        if id != 0 {
+            self.leads.push((addr, id));
+        }
+    }
+
+    /// Enters what was collected, if that is much.
+    #[inline]
+    pub(super) fn settle_many(&mut self) {
+        if self.leads.len() >= TOGETHER {
+            self.settle();
+        }
+    }
+
+    /// Enters what was collected.
+    fn settle(&mut self) {
+        let (typing, spans) = (self.typing, self.typing.marker.spans());
+        self.in_spans.clear();
+        let found = self.leads.drain(..).filter_map(|(addr, id)| Some((addr, spans.span_at(addr)?, id)));
+        self.in_spans.extend(found);
+        let mut unknown = std::mem::take(&mut self.unknown);
+        for &(addr, number, id) in &self.in_spans {
+            let Some(span) = spans.spans.get(number as usize) else { continue };
+            if !matches!(span.kind, Kind::NoScan | Kind::InSpan(_)) {
+                continue;
+            }
+            let offset = addr.wrapping_sub(span.base);
+            let Some(index) = span.index(offset) else { continue };
+            if typing.is_typed(span, index) {
+                continue;
+            }
+            if offset != span.offset(index) && !self.may_share(span, id) {
+                continue;
+            }
+            unknown.push((ObjectId { span: number, index }, id));
+        }
+        for (object, id) in unknown.drain(..) {
+            if let Some(span) = spans.spans.get(object.span as usize) {
+                self.assign_object(object, span, id);
+            }
+        }
+        self.unknown = unknown;
+    }
+
+    /// Whether a pointer to this may lead to the middle of an object: short strings share one.
+    fn may_share(&self, span: &Span, id: u16) -> bool {
+        let form = self.forms.get(usize::from(id)).and_then(Option::as_ref);
+        span.kind == Kind::NoScan && span.slot() == TINY && form.is_some_and(|form| form.known.form == Form::Text)
+    }
+
+    /// Enters what an object is, unless that cannot be or something is known of it.
+    fn assign_object(&mut self, object: ObjectId, span: &Span, id: u16) {
         let typing = self.typing;
-        let Some(known) = self.known(form, ty)? else { return Ok(()) };
+        let Some(form) = self.form(id) else { return };
         let noscan = span.kind == Kind::NoScan;
-        if known.pointers == noscan || !fits(&known, span.slot()) || !typing.marker.is_marked(object) {
-            return Ok(());
+        if form.known.pointers == noscan || !fits(&form.known, span.slot()) || !typing.marker.is_marked(object) {
+            return;
         }
         if noscan {
             if typing.set_typed(span, object.index) {
-                self.count(&known, span, object.index);
+                self.count(&form, span, object.index);
             }
-        } else if let Some(number) = typing.number(object)
-            && number.compare_exchange(0, known.id, SeqCst, Relaxed).is_ok()
-        {
+        } else if typing.numbers.set(object, id) {
             typing.set_typed(span, object.index);
             let queued = typing.queued.get(object.span as usize);
             if queued.is_some_and(|queued| !queued.load(SeqCst) && !queued.swap(true, SeqCst)) {
                 self.found.push(object.span);
             }
         }
-        Ok(())
     }
 
-    fn count(&mut self, known: &Known, span: &Span, index: u32) {
-        let at = usize::from(known.id);
+    fn count(&mut self, form: &Followed, span: &Span, index: u32) {
+        let at = usize::from(form.known.id);
         if self.tally.len() <= at {
             self.tally.resize(at + 1, <(Amount, Amount)>::default());
         }
@@ -405,41 +494,57 @@ impl<'w, 't> Typist<'w, 't> {
                 only.add(1, span.slot());
             }
         }
-        self.typing.found(known, span, index);
+        if form.wanted {
+            self.typing.found(span, index);
+        }
     }
 
-    fn known(&mut self, form: Form, addr: u64) -> Result<Option<Arc<Known>>, ReadError> {
-        if let Some(known) = self.known.get(&(form, addr)) {
-            return Ok(known.clone());
+    /// The number of a form; 0 where nothing is known of it.
+    fn id(&mut self, form: Form, addr: u64) -> Result<u16, ReadError> {
+        if let Some(id) = self.ids.get(&(form, addr)) {
+            return Ok(*id);
         }
         let known = locked(&self.typing.book).get(form, addr)?;
-        if self.known.len() < MOST_REMEMBERED {
-            self.known.insert((form, addr), known.clone());
+        let id = known.map_or(0, |known| self.keep(known));
+        if self.ids.len() < MOST_REMEMBERED {
+            self.ids.insert((form, addr), id);
         }
-        Ok(known)
+        Ok(id)
     }
 
-    fn by_id(&mut self, id: u16) -> Option<Arc<Known>> {
-        let at = usize::from(id);
-        if self.by_id.len() <= at {
-            self.by_id.resize(at + 1, None);
+    /// The form with this number.
+    #[inline]
+    fn form(&mut self, id: u16) -> Option<Rc<Followed>> {
+        if let Some(Some(form)) = self.forms.get(usize::from(id)) {
+            return Some(Rc::clone(form));
         }
-        let remembered = self.by_id.get_mut(at)?;
-        if remembered.is_none() {
-            *remembered = locked(&self.typing.book).all().get(at.checked_sub(1)?).cloned();
-        }
-        remembered.clone()
+        let known = locked(&self.typing.book).all().get(usize::from(id).checked_sub(1)?).cloned()?;
+        self.keep(known);
+        self.forms.get(usize::from(id)).cloned().flatten()
     }
 
-    fn interface(&mut self, word: u64) -> Result<Option<(Form, u64)>, ReadError> {
-        if let Some(known) = self.interfaces.get(&word) {
-            return Ok(*known);
+    fn keep(&mut self, known: Arc<Known>) -> u16 {
+        let (id, at) = (known.id, usize::from(known.id));
+        if self.forms.len() <= at {
+            self.forms.resize(at + 1, None);
+        }
+        if let Some(form @ None) = self.forms.get_mut(at) {
+            let wanted = self.typing.is_wanted(&known);
+            *form = Some(Rc::new(Followed::new(known, wanted)));
+        }
+        id
+    }
+
+    fn interface(&mut self, word: u64) -> Result<u16, ReadError> {
+        if let Some(id) = self.interfaces.get(&word) {
+            return Ok(*id);
         }
         let found = locked(&self.typing.book).interface(word)?;
+        let id = found.map_or(Ok(0), |(form, addr)| self.id(form, addr))?;
         if self.interfaces.len() < MOST_REMEMBERED {
-            self.interfaces.insert(word, found);
+            self.interfaces.insert(word, id);
         }
-        Ok(found)
+        Ok(id)
     }
 
     fn is_function(&mut self, pc: u64) -> bool {

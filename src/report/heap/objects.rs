@@ -77,6 +77,9 @@ fn standing(standing: Standing) -> String {
         }
         Standing::CoreFile => "exact: it is a core file".to_owned(),
         Standing::Quiet => "exact: no Go code ran meanwhile".to_owned(),
+        Standing::RanWhileCaptured => {
+            "an estimate, the program ran while it was captured: capture it with --heap --freeze=all".to_owned()
+        }
         Standing::Running(changes) => format!(
             "an estimate, the program ran meanwhile: at least {} in {} allocated or freed, {} ran; --freeze=all is exact",
             counted(changes.objects, "object", "objects"),

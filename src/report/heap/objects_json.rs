@@ -42,7 +42,7 @@ struct Found<'a> {
     standing: &'static str,
     /// For how long the program was stopped, ns; null where it was not.
     stopped_ns: Option<u64>,
-    /// What changed meanwhile, at least; null where nothing did.
+    /// What changed meanwhile, at least; null where nothing did, or where a capture does not say.
     changed: Option<ChangedDocument>,
     /// What is reachable.
     live: AmountDocument,
@@ -195,6 +195,7 @@ pub(crate) fn write(out: &mut dyn Write, contents: &Contents<'_>, limit: usize) 
         Standing::CoreFile => ("core_file", None, None),
         Standing::Quiet => ("quiet", None, None),
         Standing::Running(changes) => ("running", None, Some(changes)),
+        Standing::RanWhileCaptured => ("running", None, None),
     };
     let ns = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let types = objects.types.as_ref().map(|types| {
