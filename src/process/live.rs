@@ -11,11 +11,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use procfs::process::Stat;
 
+use super::accounting::{self, Accounting};
 use super::blocked;
 use super::clock::{MonotonicOffset, ticks_to_ns};
 use super::descriptors::{self, Descriptors};
@@ -49,6 +50,8 @@ pub struct LiveTarget {
     monotonic: MonotonicOffset,
     meter: Meter,
     thread_ids: ThreadIds,
+    /// When the machine was started, s since the Unix epoch; `None` in it where that cannot be read.
+    boot_time: OnceLock<Option<u64>>,
     /// Whether it may be frozen despite a seccomp filter.
     freeze_filtered: bool,
 }
@@ -112,7 +115,19 @@ impl LiveTarget {
         let exe = exe.map_err(|e| (e.kind(), e.to_string()));
         let monotonic = MonotonicOffset::of(&dir);
         let thread_ids = ThreadIds::of(&status);
-        Ok(Self { dir, identity, process, exe, arch, memory, monotonic, meter, thread_ids, freeze_filtered: false })
+        Ok(Self {
+            dir,
+            identity,
+            process,
+            exe,
+            arch,
+            memory,
+            monotonic,
+            meter,
+            thread_ids,
+            boot_time: OnceLock::new(),
+            freeze_filtered: false,
+        })
     }
 
     /// Allows freezing it despite a seccomp filter. After a stop, a sleep with a timeout continues through
@@ -248,6 +263,16 @@ impl Target for LiveTarget {
 
     fn resources(&self, least: Duration) -> Resources {
         self.meter.read(&self.dir, least)
+    }
+
+    fn accounting(&self) -> Result<Option<Accounting>, ReadError> {
+        let gone = || ReadError::Gone { pid: self.pid() };
+        let stat = self.dir.stat().map_err(|_| gone())?;
+        if !Identity::of_living(&stat).is_some_and(|now| self.identity.is_still(&now)) {
+            return Err(gone());
+        }
+        let boot = *self.boot_time.get_or_init(|| accounting::boot_time().ok());
+        Ok(Some(Accounting::read(&self.dir, &stat, boot)))
     }
 
     fn arch(&self) -> Option<Arch> {

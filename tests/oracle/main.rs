@@ -60,6 +60,7 @@ mod real;
 mod record;
 mod recorded;
 mod run;
+mod serve;
 mod symbols;
 mod top;
 mod truth;

@@ -43,9 +43,17 @@ impl Real {
         Real::start_with(name, &[])
     }
 
+    /// Prometheus with a configuration.
+    pub fn prometheus_with(config: &str) -> Real {
+        Real::start_in(tempfile::tempdir().unwrap(), "prometheus", &[], config)
+    }
+
     /// With variables for the program: `GOTRACEBACK`, `GODEBUG` and such.
     pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Real {
-        let directory = tempfile::tempdir().unwrap();
+        Real::start_in(tempfile::tempdir().unwrap(), name, variables, "")
+    }
+
+    fn start_in(directory: TempDir, name: &str, variables: &[(&str, &str)], config: &str) -> Real {
         let mut command = Command::new(path(name));
         command.current_dir(directory.path()).env("HOME", directory.path());
         command.envs(variables.iter().copied());
@@ -53,7 +61,7 @@ impl Real {
         match name {
             "prometheus" => {
                 let at = free_address();
-                std::fs::write(directory.path().join("prometheus.yml"), "").unwrap();
+                std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
                 command.arg("--config.file=prometheus.yml").arg("--storage.tsdb.path=data");
                 command.arg(format!("--web.listen-address={at}"));
                 address = Some(at);
