@@ -82,6 +82,8 @@ pub enum ServeError {
 /// # Errors
 /// When the server cannot start.
 pub fn serve(bound: Bound, options: ServeOptions, log: Box<dyn io::Write + Send>) -> Result<(), ServeError> {
+    // Nothing that it may not do now can be done by it or through it later.
+    nix::sys::prctl::set_no_new_privs().map_err(|errno| ServeError::Start(errno.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(READERS)

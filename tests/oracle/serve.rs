@@ -256,6 +256,8 @@ fn a_program_is_only_read() {
         assert!(!reply.body.contains(SECRET), "{path}: {}", reply.body);
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
     }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
     std::thread::sleep(Duration::from_millis(200));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(strace.id().cast_signed()), nix::sys::signal::Signal::SIGTERM)
         .unwrap();
