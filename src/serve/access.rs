@@ -301,7 +301,9 @@ mod tests {
             assert_eq!(status(&open, uid, &[host]), 401);
             let bearer = |token: &str| status(&open, uid, &[host, ("authorization", &format!("Bearer {token}"))]);
             assert_eq!(bearer(TOKEN), 200);
-            for wrong in ["", "0123456789abcdef0123456789abcdeX", &TOKEN[1..], &format!("{TOKEN}0")] {
+            for wrong in
+                ["", "0123456789abcdef0123456789abcdeX", "123456789abcdef0123456789abcdef", &format!("{TOKEN}0")]
+            {
                 assert_eq!(bearer(wrong), 401, "{wrong}");
             }
             let basic = ("authorization", "Basic MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
