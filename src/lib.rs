@@ -13,6 +13,7 @@
 //! * [`sampling`]: snapshots of a program, one after the other
 //! * `archive`: many snapshots of one program in a file
 //! * [`report`]: functions of analyses to a writer
+//! * `serve`: the server of metrics
 //! * `top`: the live view
 //! * `commands`: the command line
 //!
@@ -79,8 +80,8 @@
 //! Options are built with `..Default::default()`, so that one more of them breaks nothing; results and errors are
 //! `#[non_exhaustive]`. What is public is what a program can use; everything else is the crate's own.
 //!
-//! Errors of all layers have a kind ([`capture::SourceError::kind`]). The command line and the live view are
-//! the features `cli` and `top`, on by default; without them neither is built, nor what only they need. The
+//! Errors of all layers have a kind ([`capture::SourceError::kind`]). The command line, the live view and the server
+//! are the features `cli`, `top` and `serve`, on by default; without them none is built, nor what only they need. The
 //! feature `testing` has made-up processes and snapshots for tests.
 //!
 //! Everything that is read from a target is treated as hostile: lengths, loops and depths are
@@ -110,6 +111,8 @@ pub mod process;
 pub mod report;
 pub(crate) mod runtime;
 pub mod sampling;
+#[cfg(feature = "serve")]
+pub mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "top")]

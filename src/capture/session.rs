@@ -36,12 +36,14 @@ use super::waits::describe::describe;
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{
-    Death, FreezeInfo, Goroutine, NotInGo, Reading, Snapshot, SymbolPool, WaitObject, Waits, WarningCode, Warnings,
+    Death, FreezeInfo, Goroutine, NotInGo, Reading, RuntimeMetrics, Snapshot, SymbolPool, WaitObject, Waits,
+    WarningCode, Warnings,
 };
 use crate::process::{Backend, Clock, Descriptors, Ended, Limitation, ReadError, Target, TargetExt};
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
 use crate::runtime::readers::debug_settings::{TRACEBACK_LABELS, read_setting};
+use crate::runtime::readers::metrics::read_metrics;
 use crate::runtime::wait_reason::CountedReasons;
 use crate::runtime::{GoProcess, GoRuntime, LocateOptions};
 
@@ -131,6 +133,14 @@ impl Session {
     #[must_use]
     pub fn runtime(&self) -> &GoRuntime {
         &self.opened.runtime
+    }
+
+    /// The figures of its runtime that monitoring asks for; no goroutine is read for them.
+    ///
+    /// # Errors
+    /// When the target has ended or cannot be read any more.
+    pub fn metrics(&self) -> Result<RuntimeMetrics, ReadError> {
+        read_metrics(self.process())
     }
 
     /// What sampling takes: the process, and what decodes and keeps.

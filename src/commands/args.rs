@@ -10,6 +10,8 @@ use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXA
 use super::heap_args::{CONTENTION_EXAMPLES, ContentionArgs, HEAP_EXAMPLES, HeapArgs};
 use super::list_args::{StackArgs, SummaryArgs};
 use super::record_args::{RECORD_EXAMPLES, REPORT_EXAMPLES, RecordArgs, ReportArgs};
+#[cfg(feature = "serve")]
+use super::serve::{SERVE_EXAMPLES, ServeArgs};
 use super::streams::ColourChoice;
 use super::target::Finder;
 use super::target_args::{DoctorArgs, TargetArgs};
@@ -123,6 +125,10 @@ pub(super) enum Command {
     /// Render a recording: flame graph, pprof, timeline, …
     #[command(after_long_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Serve metrics of programs to Prometheus
+    #[cfg(feature = "serve")]
+    #[command(after_long_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
     /// List the running Go programs
     #[command(
         after_long_help = "Examples:\n  gospy ps\n  gospy ps --sort goroutines\n  gospy ps --json | jq -r '.processes[].pid'"
@@ -230,6 +236,8 @@ impl Command {
             Self::Doctor(arguments) => arguments.running.look_up(arguments.target.as_ref(), finder),
             Self::Diff(arguments) => arguments.look_up(finder),
             Self::Check(arguments) => arguments.look_up(finder),
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => Ok(()),
             Self::Help { .. }
             | Self::Ps(_)
             | Self::Report(_)

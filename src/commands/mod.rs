@@ -35,6 +35,8 @@ mod rules;
 mod run;
 mod save;
 mod selection;
+#[cfg(feature = "serve")]
+mod serve;
 mod shorthand;
 mod snapshots;
 pub(crate) mod source;
@@ -134,6 +136,8 @@ fn command(
         Command::Report(arguments) => report::run(arguments, global, streams),
         Command::Top(arguments) => top::run(arguments, sources, streams),
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(arguments, global, streams),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),
         Command::Heap(arguments) => heap::run(arguments, global, sources, streams),
         Command::Contention(arguments) => contention::run(arguments, global, sources, streams),

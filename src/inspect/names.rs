@@ -11,7 +11,7 @@ const LEAST_DIGITS: usize = 4;
 
 impl Process {
     /// The names that it goes by, the usual one first.
-    fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let exe = self.exe.as_deref().and_then(|exe| exe.rsplit('/').next());
         let module = self.module.as_deref();
         let of_host = [&self.container, &self.pod, &self.pod_uid, &self.hostname];

@@ -9,6 +9,7 @@ mod death;
 mod goroutine;
 mod heap;
 mod interner;
+mod metrics;
 mod not_in_go;
 mod pool;
 mod profile;
@@ -28,6 +29,7 @@ pub use cpu::{CpuSample, CpuSamples, SampledLabels};
 pub use death::{Death, DeathKind, DeathSignal, PanicValue, StackKind};
 pub use goroutine::{Goroutine, NotShown, StackState, Status, WaitReasonId};
 pub use heap::{HeapReading, SizeClass, SizeClasses, SpanCache, Survivors};
+pub use metrics::{Collections, RuntimeMetrics};
 pub use not_in_go::{Activity, NotInGo, Outside};
 pub use pool::{
     Ancestor, AncestorFrame, AncestorsId, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, Label, LabelsId,

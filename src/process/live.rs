@@ -11,11 +11,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use procfs::process::Stat;
 
+use super::accounting::{self, Accounting};
 use super::blocked;
 use super::clock::{MonotonicOffset, ticks_to_ns};
 use super::descriptors::{self, Descriptors};
@@ -51,6 +52,8 @@ pub struct LiveTarget {
     meter: Meter,
     thread_ids: ThreadIds,
     sockets: LastSockets,
+    /// When the machine was started, s since the Unix epoch; `None` in it where that cannot be read.
+    boot_time: OnceLock<Option<u64>>,
     /// Whether it may be frozen despite a seccomp filter.
     freeze_filtered: bool,
 }
@@ -126,6 +129,7 @@ impl LiveTarget {
             meter,
             thread_ids,
             sockets,
+            boot_time: OnceLock::new(),
             freeze_filtered: false,
         })
     }
@@ -263,6 +267,16 @@ impl Target for LiveTarget {
 
     fn resources(&self, least: Duration) -> Resources {
         self.meter.read(&self.dir, least)
+    }
+
+    fn accounting(&self) -> Result<Option<Accounting>, ReadError> {
+        let gone = || ReadError::Gone { pid: self.pid() };
+        let stat = self.dir.stat().map_err(|_| gone())?;
+        if !Identity::of_living(&stat).is_some_and(|now| self.identity.is_still(&now)) {
+            return Err(gone());
+        }
+        let boot = *self.boot_time.get_or_init(|| accounting::boot_time().ok());
+        Ok(Some(Accounting::read(&self.dir, &stat, boot)))
     }
 
     fn arch(&self) -> Option<Arch> {

@@ -8,6 +8,7 @@
 //! * [`core`]: an ELF core file
 //! * `recording` and [`capture_file`]: writing a capture, and its format; `remember`: recording the results
 //!   of searches and of reads that may be retried
+//! * [`Accounting`]: what the kernel accounts to a process
 //! * `access`: the checks that reading a process depends on, with results
 //! * [`CpuClocks`]: samples of the threads that use CPUs
 //! * `process_list`: the processes that can be seen
@@ -18,6 +19,7 @@
 //! * `fake`: a test double (feature `testing`)
 
 pub(crate) mod access;
+mod accounting;
 mod blocked;
 pub mod capture_file;
 mod cgroup;
@@ -54,6 +56,7 @@ mod syscalls;
 mod target;
 mod thread_ids;
 
+pub use accounting::Accounting;
 pub use description::{
     BlockedThread, Clock, Ended, GeneralRegisters, Mapping, MemRange, ProcessInfo, Registers, SignalInfo, SystemCall,
     ThreadActivity, ThreadInfo, Tid, Usage,

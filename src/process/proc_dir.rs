@@ -46,6 +46,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// What `stat` says; `None` when the process has ended, even if it is still a zombie.
+    pub(super) fn of_living(stat: &Stat) -> Option<Self> {
+        (!matches!(stat.state, 'Z' | 'X') || stat.num_threads > 1).then(|| Self::of(stat))
+    }
+
     fn of(stat: &Stat) -> Self {
         Self { start_ticks: stat.starttime, layout: (stat.startstack, stat.startcode) }
     }
@@ -301,11 +306,7 @@ impl ProcDir {
     /// # Errors
     /// [`means_gone`] when the process has ended, even if it is still a zombie.
     pub fn identity(&self) -> io::Result<Identity> {
-        let stat = self.stat()?;
-        if matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1 {
-            return Err(Errno::ESRCH.into());
-        }
-        Ok(Identity::of(&stat))
+        Identity::of_living(&self.stat()?).ok_or_else(|| Errno::ESRCH.into())
     }
 }
 

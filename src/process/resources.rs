@@ -4,18 +4,17 @@
 //! in hundredths of a second. Callers decide which numbers are worth showing.
 
 use std::fs;
-use std::io::{BufReader, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
 use nix::unistd::Pid;
-use procfs::FromBufRead as _;
-use procfs::process::{LimitValue, Limits};
+use procfs::process::LimitValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::accounting::limits;
 use super::cgroup::Cgroups;
 use super::proc_dir::ProcDir;
 
@@ -79,8 +78,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const MAX_FDS: usize = 1 << 20;
 /// For how long limits, and the memory that a cgroup uses, are not read again.
 const LIMITS_LAST: Duration = Duration::from_millis(500);
-/// Maximum bytes read of `limits`.
-const LIMITS: u64 = 16 * 1024;
 
 /// The use of one process from one reading to the next.
 #[derive(Debug)]
@@ -152,7 +149,7 @@ fn cpu_time(pid: i32) -> Option<CpuTime> {
 }
 
 /// Number of open descriptors.
-fn open_fds(dir: &ProcDir) -> Option<u64> {
+pub(super) fn open_fds(dir: &ProcDir) -> Option<u64> {
     let directory = dir.file("fd").ok()?;
     // The directory's size is their number since Linux 6.2, and 0 before.
     let size = directory.metadata().ok()?.size();
@@ -166,8 +163,7 @@ fn open_fds(dir: &ProcDir) -> Option<u64> {
 }
 
 fn fd_limit(dir: &ProcDir) -> Option<u64> {
-    let limits = Limits::from_buf_read(BufReader::new(dir.file("limits").ok()?.take(LIMITS))).ok()?;
-    match limits.max_open_files.soft_limit {
+    match limits(dir)?.max_open_files.soft_limit {
         LimitValue::Value(value) => Some(value),
         LimitValue::Unlimited => None,
     }

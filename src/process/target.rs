@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounting::Accounting;
 use super::description::{
     BlockedThread, Clock, Ended, GeneralRegisters, Mapping, MemRange, ProcessInfo, Registers, ThreadActivity,
     ThreadInfo, Tid, Usage,
@@ -136,6 +137,14 @@ pub trait Target: Send + Sync {
     fn resources(&self, least: Duration) -> Resources {
         let _ = least;
         self.process().resources
+    }
+
+    /// What the kernel accounts to the process now; `None` for a target that is not live.
+    ///
+    /// # Errors
+    /// When the process has ended, or runs another program.
+    fn accounting(&self) -> Result<Option<Accounting>, ReadError> {
+        Ok(None)
     }
 
     /// The architecture, if known from the target itself.

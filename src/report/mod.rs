@@ -26,6 +26,8 @@ pub(crate) mod labels;
 pub mod leaks;
 pub(crate) mod matching;
 pub(crate) mod members;
+#[cfg(feature = "serve")]
+pub(crate) mod metrics;
 pub(crate) mod place;
 #[cfg(feature = "cli")]
 pub mod processes;

@@ -62,6 +62,7 @@ mod real_objects;
 mod record;
 mod recorded;
 mod run;
+mod serve;
 mod symbols;
 mod top;
 mod truth;

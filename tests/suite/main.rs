@@ -43,6 +43,7 @@ mod recorded;
 mod recordings;
 mod run;
 mod schema_files;
+mod serve;
 mod targets;
 mod top;
 mod top_screens;

@@ -31,6 +31,7 @@ pub mod real;
 pub mod recorded;
 pub mod refusal;
 pub mod schedtrace;
+pub mod server;
 pub mod tally;
 pub mod terminal;
 pub mod tools;

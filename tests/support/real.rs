@@ -43,14 +43,27 @@ impl Real {
         Real::start_with(name, &[])
     }
 
+    /// Prometheus with a configuration.
+    pub fn prometheus_with(config: &str) -> Real {
+        Real::start_configured("prometheus", &[], |_| config.to_owned())
+    }
+
     /// With variables for the program: `GOTRACEBACK`, `GODEBUG` and such.
     pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Real {
-        Real::start_scraping(name, variables, 0)
+        Real::start_configured(name, variables, |_| String::new())
     }
 
     /// Prometheus that scrapes itself once a second under so many names, so that it has data.
     pub fn start_prometheus_with_data(names: u32) -> Real {
-        Real::start_scraping("prometheus", &[], names)
+        Real::start_configured("prometheus", &[], |at| {
+            let mut config = String::new();
+            for job in 0..names {
+                config += if job == 0 { "scrape_configs:\n" } else { "" };
+                config += &format!("- job_name: own{job}\n  scrape_interval: 1s\n  scrape_timeout: 1s\n");
+                config += &format!("  static_configs: [{{ targets: ['{at}'] }}]\n");
+            }
+            config
+        })
     }
 
     /// Prometheus scrapes no more from now on, and keeps the data that it has.
@@ -59,7 +72,8 @@ impl Real {
         self.running.signal(nix::sys::signal::Signal::SIGHUP);
     }
 
-    fn start_scraping(name: &str, variables: &[(&str, &str)], scrapes: u32) -> Real {
+    /// `config` is what Prometheus is told that listens at an address.
+    fn start_configured(name: &str, variables: &[(&str, &str)], config: impl Fn(SocketAddr) -> String) -> Real {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(path(name));
         command.current_dir(directory.path()).env("HOME", directory.path());
@@ -68,13 +82,7 @@ impl Real {
         match name {
             "prometheus" => {
                 let at = free_address();
-                let mut config = String::new();
-                for job in 0..scrapes {
-                    config += if job == 0 { "scrape_configs:\n" } else { "" };
-                    config += &format!("- job_name: own{job}\n  scrape_interval: 1s\n  scrape_timeout: 1s\n");
-                    config += &format!("  static_configs: [{{ targets: ['{at}'] }}]\n");
-                }
-                std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
+                std::fs::write(directory.path().join("prometheus.yml"), config(at)).unwrap();
                 command.arg("--config.file=prometheus.yml").arg("--storage.tsdb.path=data");
                 command.arg(format!("--web.listen-address={at}"));
                 address = Some(at);
@@ -92,7 +100,7 @@ impl Real {
                 address = Some(at);
             }
         }
-        let mut real = Real { running: Running::spawn(command), address, directory: directory };
+        let mut real = Real { running: Running::spawn(command), address, directory };
         real.wait_ready(if name == "prometheus" { "/-/ready" } else { "/" });
         real
     }
@@ -105,7 +113,7 @@ impl Real {
         command.current_dir(directory.path()).env("HOME", directory.path());
         command.args(["beta", "studio-agent", "--timeout=0", "--log-format=text"]);
         command.arg(format!("--bind={}", at.ip())).arg(format!("--port={}", at.port()));
-        let mut real = Real { running: Running::spawn(command), address: Some(at), directory: directory };
+        let mut real = Real { running: Running::spawn(command), address: Some(at), directory };
         real.wait_ready("/");
         real
     }
@@ -118,7 +126,7 @@ impl Real {
         command.current_dir(directory.path()).env("HOME", directory.path());
         command.envs(variables.iter().copied()).args(["in.js", "--watch", "--outfile=out.js", "--log-level=error"]);
         let out = directory.path().join("out.js");
-        let real = Real { running: Running::spawn(command), address: None, directory: directory };
+        let real = Real { running: Running::spawn(command), address: None, directory };
         let deadline = Instant::now() + READY;
         while !out.exists() {
             assert!(Instant::now() < deadline, "not ready within {READY:?}");

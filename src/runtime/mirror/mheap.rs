@@ -8,6 +8,10 @@ mirror! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Mheap, MheapLayout of "runtime.mheap" {}
     offsets { all_spans = "allspans", arenas = "arenas" }
+    optional offsets {
+        span_inuse = "spanalloc" . "runtime.fixalloc" . "inuse",
+        cache_inuse = "cachealloc" . "runtime.fixalloc" . "inuse",
+    }
 }
 
 mirror! {

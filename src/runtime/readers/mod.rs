@@ -7,6 +7,7 @@ pub(crate) mod debug_settings;
 pub(crate) mod goids;
 pub(crate) mod labels;
 pub(crate) mod memory;
+pub(crate) mod metrics;
 pub(crate) mod panics;
 pub(crate) mod processors;
 pub(crate) mod scheduler;
