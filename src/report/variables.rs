@@ -265,7 +265,7 @@ pub(crate) fn json(out: &mut dyn Write, snapshot: &Snapshot, asked: &[Asked<'_>]
     writeln!(out)
 }
 
-/// The JSON Schema of what [`json`] writes.
+/// The JSON Schema of what `json` writes.
 #[must_use]
 pub fn schema() -> schemars::Schema {
     schema_of::<Document<'static>>()

@@ -3,15 +3,15 @@
 //! A program is read when somebody asks for it, and not otherwise; nobody asking, nothing is read. Nothing here
 //! stops a program, sends it a signal or writes into it, whatever is asked.
 //!
-//! Who may ask is decided in one place before anything else ([`access`]): the caller's user, the names that the
+//! Who may ask is decided in one place before anything else (`access`): the caller's user, the names that the
 //! server goes by, the origin of a page, a token. Which programs there are to ask for is decided when the server is
-//! started ([`targets`]); others are not there.
+//! started (`targets`); others are not there.
 //!
-//! * [`listen`]: addresses, connections and their bounds
-//! * [`access`]: who may ask
-//! * [`targets`]: the programs
-//! * [`discovery`]: their list for Prometheus
-//! * [`routes`]: what is asked, and what is answered
+//! * `listen`: addresses, connections and their bounds
+//! * `access`: who may ask
+//! * `targets`: the programs
+//! * `discovery`: their list for Prometheus
+//! * `routes`: what is asked, and what is answered
 
 mod access;
 mod discovery;

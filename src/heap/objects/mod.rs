@@ -1,8 +1,8 @@
 //! What is on the heap: live objects and garbage, what they are, who keeps them, and by which path.
 //!
-//! It is the mark of [`super::leaks`] with all goroutines as roots, as the collector's own, made in steps: what each
+//! It is the mark of `super::leaks` with all goroutines as roots, as the collector's own, made in steps: what each
 //! kind of root reaches that none before it did. What only some goroutines keep is what they reach when they come
-//! last. Types are found by [`types`](self::typing) in a second walk over what is marked.
+//! last. Types are found by `typing` in a second walk over what is marked.
 //!
 //! The figures are exact where nothing moved: in a program that is stopped, in a core file, and where no Go code ran
 //! meanwhile. Otherwise they are an estimate, and how much has changed meanwhile is part of it.

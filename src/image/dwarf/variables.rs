@@ -26,7 +26,7 @@ const GO_ELEM: DwAt = DwAt(0x2902);
 /// `DW_AT_go_embedded_field`.
 const GO_EMBEDDED: DwAt = DwAt(0x2903);
 
-/// Number of a type in [`GoTypes`].
+/// Number of a type, for as long as its DWARF is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TypeId(u32);
 
