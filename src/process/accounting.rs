@@ -1,6 +1,6 @@
 //! What the kernel accounts to a process, as monitoring reads it: CPU time, memory, descriptors, network.
 
-use std::io::{self, BufReader, Read as _};
+use std::io;
 
 use procfs::FromBufRead as _;
 use procfs::process::{LimitValue, Limits, Stat};
@@ -63,7 +63,7 @@ impl Accounting {
 
 /// The resource limits of a process.
 pub(super) fn limits(dir: &ProcDir) -> Option<Limits> {
-    Limits::from_buf_read(BufReader::new(dir.file("limits").ok()?.take(LIMITS))).ok()
+    Limits::from_buf_read(dir.bytes("limits", LIMITS).ok()?.as_slice()).ok()
 }
 
 /// When the machine was started, s since the Unix epoch (`btime` of `/proc/stat`).
