@@ -14,8 +14,9 @@ use crate::serve::{Address, AddressError, Choice, Pattern, ServeOptions, Token, 
 pub(super) const SERVE_EXAMPLES: &str = "\
 Examples:
   gospy serve --all --listen 127.0.0.1:8974
-  gospy serve --name 'payments*' --listen 127.0.0.1:8974 --token-file /etc/gospy/token
-  gospy serve --pid 4242 && curl --unix-socket $XDG_RUNTIME_DIR/gospy.sock localhost/pid/4242/metrics
+  gospy serve --name 'payments*' --listen 127.0.0.1:8974 --token-file token
+  gospy serve --pid 4242 --listen unix:/run/gospy/sock
+  curl --unix-socket /run/gospy/sock http://localhost/pid/4242/metrics
 
 Programs are read when somebody asks, and never stopped. Who may ask: the user who started the server and root, by
 a unix socket that is theirs alone or over loopback; and whoever shows the token of --token-file as a bearer token.
