@@ -21,6 +21,7 @@ pub(crate) mod frames;
 mod golden;
 #[cfg(feature = "cli")]
 pub mod heap;
+pub(crate) mod heap_part;
 pub mod json;
 pub(crate) mod labels;
 pub mod leaks;

@@ -8,7 +8,7 @@ use crate::analysis::place::Place;
 use crate::analysis::series::growth::{CONFIDENCE, LEAST_SAMPLES, Rate};
 use crate::analysis::series::heap::Part;
 use crate::model::SymbolPool;
-use crate::report::heap::part::{PartDocument, text};
+use crate::report::heap_part::{PartDocument, text};
 use crate::report::members::UserPlace;
 use crate::report::place::PlaceWords;
 use crate::report::units::{bytes, counted};

@@ -18,7 +18,7 @@ use crate::report::text::{CellText, Column, Role, Shrink, TextStyle};
 use crate::report::units::{bytes, count, counted, duration, percent};
 
 use super::more;
-use super::part::{PartDocument, text};
+use crate::report::heap_part::{PartDocument, text};
 
 /// Which program was watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,6 @@ pub mod growth;
 pub mod json;
 pub(crate) mod objects;
 pub mod objects_json;
-pub(crate) mod part;
 pub(crate) mod restore;
 pub mod since;
 

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::growth::sentence;
 use super::more;
-use super::part::{PartDocument, text};
 use crate::analysis::series::growth::difference;
 use crate::analysis::series::heap_since::{Changes, HeapChange, HeapMoment, PartChange, PartKind};
 use crate::model::SymbolPool;
 use crate::report::clean::clean;
+use crate::report::heap_part::{PartDocument, text};
 use crate::report::json::{SCHEMA_VERSION, schema_of, time, to_writer};
 use crate::report::members::Side;
 use crate::report::text::facts::{facts, heading, paragraph};
