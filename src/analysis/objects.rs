@@ -88,14 +88,15 @@ impl OnlyFrom {
             // Without the path of its package it is what tables show.
             if function == name || function.rsplit('/').next() == Some(name) {
                 ids.push(goroutine.id.0);
-            } else if others.len() < NAMED && !others.contains(&function) {
+            } else if !goroutine.system && others.len() < NAMED && !others.contains(&function) {
                 others.push(function);
             }
         }
         ids.sort_unstable();
-        match ids.is_empty() {
-            false => Ok(ids),
-            true => Err(format!("no goroutine is in {name}; there are some in {}", others.join(", "))),
+        match (ids.is_empty(), others.is_empty()) {
+            (false, _) => Ok(ids),
+            (true, true) => Err(format!("no goroutine is in {name}")),
+            (true, false) => Err(format!("no goroutine is in {name}; there are some in {}", others.join(", "))),
         }
     }
 }

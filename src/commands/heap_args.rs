@@ -62,7 +62,7 @@ pub(super) struct HeapArgs {
     ///
     /// A capture (--heap), a core file, or what `gospy heap --json` or `gospy heap --objects --json` wrote; of a
     /// recording, the figures of the heap. With --from two files are compared. With --objects, types and what keeps
-    /// the objects are compared too. Two readings have a difference and no rate; --watch measures that.
+    /// the objects are compared too. Two readings show a difference, not a trend: --watch separates growth from noise.
     #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["profile", "text", "verbose", "watch", "only_from", "path_to"])]
     pub(super) since: Option<PathBuf>,
     /// Print every record of the profile, as debug=1 does

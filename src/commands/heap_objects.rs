@@ -3,7 +3,7 @@
 use super::args::Global;
 use super::heap::rows;
 use super::heap_args::ObjectArgs;
-use super::leaks::tell;
+use super::leaks::show_progress;
 use super::source::{ObjectsRequest, Sources};
 use super::streams::Streams;
 use super::target_args::TargetArgs;
@@ -44,7 +44,8 @@ pub(super) fn run(
         only_from: arguments.only_from.as_deref().map(only_from).transpose()?,
         path_to: arguments.path_to.as_deref().map(path_to).transpose()?,
     };
-    let reading = sources.objects(&target.wanted(), &request, &mut |walking| tell(streams, global, walking))?;
+    let reading =
+        sources.objects(&target.wanted(), &request, &mut |walking| show_progress(streams, global, walking))?;
     let index = Index::new(&reading.snapshot);
     let contents = Contents {
         index: &index,

@@ -6,7 +6,7 @@ use super::args::Global;
 use super::heap::rows;
 use super::heap_args::HeapArgs;
 use super::input::{Contents, InputError, InputFile};
-use super::leaks::tell;
+use super::leaks::show_progress;
 use super::source::{Location, ObjectsRequest, SourceFailure, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure};
@@ -94,7 +94,7 @@ fn moment(
     moment.survivors = reading.survivors.map(|classes| heap_parts::survivors(&classes));
     moment.classes = source.size_classes().map(|classes| heap_parts::in_use(&classes));
     let Some(request) = walk else { return Ok(moment) };
-    match source.walk(request, &mut |walking| tell(streams, global, walking)) {
+    match source.walk(request, &mut |walking| show_progress(streams, global, walking)) {
         Ok(found) => {
             let objects = &found.objects;
             let walk = Walk { snapshot: &found.snapshot, groups: &found.groups, objects };

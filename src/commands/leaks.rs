@@ -25,7 +25,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let freeze = freezes(arguments.target.freeze())?;
     let (snapshot, leaks) =
-        sources.leaks(&arguments.target.wanted(), freeze, &mut |walking| tell(streams, global, walking))?;
+        sources.leaks(&arguments.target.wanted(), freeze, &mut |walking| show_progress(streams, global, walking))?;
     let index = Index::new(&snapshot);
     let groups = groups(&index, &leaks);
     if arguments.json {
@@ -37,7 +37,7 @@ pub(super) fn run(
 }
 
 /// Says on standard error what goes on while a heap is walked.
-pub(super) fn tell(streams: &mut Streams<'_>, global: &Global, walking: Walking) {
+pub(super) fn show_progress(streams: &mut Streams<'_>, global: &Global, walking: Walking) {
     if global.quiet {
         return;
     }

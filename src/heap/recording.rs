@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::layout::HeapLayout;
 use super::leaks::{Heap, PassOptions};
 use super::marker::Progress;
 use super::objects::{VariableTypes, read_channels, type_data};
 use super::profile::{FoundProfiles, Profiles};
 use super::proof::{Leaks, Proof, unproven};
 use super::queues::Queues;
+use super::roots::{Variables, modules};
 use super::threads::Running;
 use super::{HeapError, size_classes, survivors};
 use crate::addr::{Addr, LinkAddr};
@@ -181,7 +183,7 @@ impl HeapRecorder {
             Some(held) => held.variables.clone(),
             None => VariableTypes::find(process).unwrap_or_default(),
         };
-        let types = type_data(process, &heap, &marker, &variables, options.threads)?;
+        let types = type_data(process, &heap, &marker, &variables, (queues, options.threads))?;
         drop(marker);
         Ok(Self {
             queues,
@@ -230,6 +232,8 @@ impl HeapRecorder {
         recorder: &dyn Recorder,
         frozen: Option<&dyn Frozen>,
     ) -> Result<(), HeapError> {
+        // First, so that the file has what they point to; see `Variables`.
+        Variables::read(process, &modules(process, &HeapLayout::resolve(&process.runtime.layout.table)?)?)?;
         let heap = Heap::read(process)?;
         self.bytes = heap.spans.bytes().1;
         too_large(self.bytes, self.max_bytes)?;

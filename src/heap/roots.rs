@@ -4,6 +4,8 @@
 //! As `markroot` in runtime/mgcmark.go (1.19 to 1.27): variables by the masks that the linker made, so that words
 //! that are no pointers are none; a module without a readable mask is scanned word by word.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashSet;
 
 use super::HeapError;
@@ -33,6 +35,20 @@ const MAX_BLOCKS: usize = 1 << 20;
 const PIECE: u64 = 1 << 20;
 /// Reading in bulk what has bounds of its own.
 pub(super) const UNBOUNDED: Budget = Budget { objects: usize::MAX, bytes: u64::MAX, depth: usize::MAX };
+
+/// `ot` in a `runtime.specialfinalizer` (mheap.go, 1.19 to 1.27), bytes after the `special` that it begins with.
+const OBJECT_TYPE: u64 = 24;
+/// Most queued finalizers whose objects get a type from them.
+const MOST_FINALIZED: usize = 1 << 22;
+
+/// An object with a finalizer, and its type: `runtime.SetFinalizer` takes a pointer to where the object begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Finalized {
+    /// Address of the type of a pointer to it.
+    pub(super) pointer_type: u64,
+    /// Where it begins.
+    pub(super) object: u64,
+}
 
 /// Marks roots.
 pub(super) struct Roots<'r, 'a> {
@@ -84,37 +100,84 @@ pub(super) fn modules(process: GoProcess<'_>, layout: &HeapLayout) -> Result<Vec
     Ok(out)
 }
 
+/// Variables as they were before the spans were listed. What they point to is in a span of the list, even where the
+/// program has put it elsewhere by the time at which variables are marked, as the array of a slice that grows is.
+#[derive(Debug, Default)]
+pub(super) struct Variables {
+    /// Pieces of them, by address.
+    pieces: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Variables {
+    /// Reads them; none where they are so many that a copy would take too much memory.
+    ///
+    /// # Errors
+    /// When the target could not be read.
+    pub(super) fn read(process: GoProcess<'_>, modules: &[Module]) -> Result<Self, ReadError> {
+        /// Most bytes of all variables.
+        const MOST: u64 = 64 << 20;
+        let parts = || modules.iter().flat_map(Module::variables);
+        let all = parts().fold(0_u64, |all, (start, end)| all.saturating_add(end.saturating_sub(start)));
+        let mut pieces = BTreeMap::new();
+        for (start, end) in parts().filter(|_| all <= MOST) {
+            let (mut at, end) = (start, end.max(start) - end.saturating_sub(start) % 8);
+            while at < end {
+                let mut piece = vec![0; usize::try_from((end - at).min(PIECE)).unwrap_or(0)];
+                let got = process.target.read(Addr(at), &mut piece)?;
+                piece.truncate(got);
+                pieces.insert(at, piece);
+                at = at.saturating_add(PIECE);
+            }
+        }
+        Ok(Self { pieces })
+    }
+}
+
 impl Roots<'_, '_> {
     /// Everything but goroutines. `ps` are the Ps whose stopped timers are to count for nothing.
     pub(super) fn all(&mut self, modules: &[Module], ps: &[P]) -> Result<(), HeapError> {
         self.old_timers(ps)?;
-        self.modules(modules)?;
+        self.modules(modules, None)?;
         self.specials()?;
-        self.queued()
+        self.queued()?;
+        Ok(())
     }
 
-    /// The variables of modules.
-    pub(super) fn modules(&mut self, modules: &[Module]) -> Result<(), HeapError> {
+    /// The variables of modules, as they are or as they were.
+    pub(super) fn modules(&mut self, modules: &[Module], before: Option<&Variables>) -> Result<(), HeapError> {
         for module in modules {
             let masks = module.masks;
-            self.variables((masks.data, masks.data_end), (masks.data_mask, masks.data_bits))?;
-            self.variables((masks.bss, masks.bss_end), (masks.bss_mask, masks.bss_bits))?;
+            self.variables((masks.data, masks.data_end), (masks.data_mask, masks.data_bits), before)?;
+            self.variables((masks.bss, masks.bss_end), (masks.bss_mask, masks.bss_bits), before)?;
         }
         Ok(())
     }
 
     /// Scans variables by their mask.
-    fn variables(&mut self, (start, end): (u64, u64), (mask, bits): (u64, i32)) -> Result<(), ReadError> {
+    fn variables(
+        &mut self,
+        (start, end): (u64, u64),
+        (mask, bits): (u64, i32),
+        before: Option<&Variables>,
+    ) -> Result<(), ReadError> {
         let words = end.saturating_sub(start) / 8;
         let masked = u64::try_from(bits).unwrap_or(0).min(words);
         let mut at = 0;
         while at < words {
             let count = (words - at).min(PIECE / 8);
-            let mut piece = vec![0_u8; usize::try_from(count * 8).unwrap_or(0)];
-            let got = self.process.target.read(Addr(start.wrapping_add(8 * at)), &mut piece)?;
-            if got < piece.len() {
-                self.unproven.push(format!("variables at {} could not be read", Addr(start + 8 * at + got as u64)));
-            }
+            let from = Addr(start.wrapping_add(8 * at));
+            let piece = match before {
+                Some(before) => before.pieces.get(&from.0).cloned().unwrap_or_default(),
+                None => {
+                    let mut piece = vec![0_u8; usize::try_from(count * 8).unwrap_or(0)];
+                    let got = self.process.target.read(from, &mut piece)?;
+                    if got < piece.len() {
+                        let at = Addr(from.0.wrapping_add(got as u64));
+                        self.unproven.push(format!("variables at {at} could not be read"));
+                    }
+                    piece
+                }
+            };
             let map_len = masked.saturating_sub(at).min(count).div_ceil(8);
             let map =
                 self.process.target.read_vec(Addr(mask.wrapping_add(at / 8)), usize::try_from(map_len).unwrap_or(0))?;
@@ -133,15 +196,15 @@ impl Roots<'_, '_> {
         Ok(())
     }
 
-    /// Finalizers, weak handles and cleanups of objects.
-    pub(super) fn specials(&mut self) -> Result<(), ReadError> {
+    /// Finalizers, weak handles and cleanups of objects. Gives what finalizers say of the types of their objects.
+    pub(super) fn specials(&mut self) -> Result<Vec<Finalized>, ReadError> {
         let (layout, minor) = (&self.layout.special, self.process.rules().minor());
         let cleanup_words = self.layout.cleanups.map_or(1, |cleanups| (cleanups.size / 8) as usize);
         let len = layout.size as usize + 8 * cleanup_words.max(1);
         let mut wanted: Vec<(u64, u32)> =
             self.marker.spans().specials.iter().map(|(span, first)| (*first, *span)).collect();
         let mut seen = FxHashSet::default();
-        let mut with_finalizer = Vec::new();
+        let (mut with_finalizer, mut types) = (Vec::new(), Vec::new());
         while !wanted.is_empty() {
             wanted.sort_unstable();
             wanted.dedup_by_key(|(addr, _)| *addr);
@@ -163,8 +226,11 @@ impl Roots<'_, '_> {
                         marker.mark(payload(0));
                         // An offset is from the start of the span, of an object or into it.
                         let record = spans.spans.get(*span as usize);
-                        let index = record.zip(layout.offset(bytes)).and_then(|(span, offset)| span.index(offset));
-                        with_finalizer.extend(index.map(|index| ObjectId { span: *span, index }));
+                        let Some((span_at, offset)) = record.zip(layout.offset(bytes)) else { return };
+                        with_finalizer.extend(span_at.index(offset).map(|index| ObjectId { span: *span, index }));
+                        // Read later: nothing else that is attached to an object is as long.
+                        let at = range.start.0.wrapping_add(u64::from(layout.size) + OBJECT_TYPE);
+                        types.push((at, span_at.base.wrapping_add(offset)));
                     }
                     SpecialKind::WeakHandle => marker.mark(payload(0)),
                     SpecialKind::Cleanup => (0..cleanup_words).for_each(|word| marker.mark(payload(word))),
@@ -179,35 +245,55 @@ impl Roots<'_, '_> {
         if seen.len() >= MAX_SPECIALS {
             self.unproven.push(format!("there are more than {MAX_SPECIALS} finalizers and cleanups"));
         }
-        self.marker.mark_contents(with_finalizer)
+        self.marker.mark_contents(with_finalizer)?;
+        self.finalized(types)
     }
 
-    /// Finalizers and cleanups that are to be called.
-    pub(super) fn queued(&mut self) -> Result<(), HeapError> {
+    /// The types of objects, by the addresses of the words that say them.
+    fn finalized(&self, mut types: Vec<(u64, u64)>) -> Result<Vec<Finalized>, ReadError> {
+        types.sort_unstable();
+        let mut found = Vec::with_capacity(types.len());
+        let ranges = types.iter().map(|(at, _)| MemRange { start: Addr(*at), len: 8 });
+        Frontier::new(self.process.target, UNBOUNDED).ranges(ranges, |range, bytes| {
+            let of = types.binary_search_by_key(&range.start.0, |(at, _)| *at).ok().and_then(|n| types.get(n));
+            let Some(((_, object), pointer_type)) = of.zip(bytes.u64_at(0)) else { return };
+            found.push(Finalized { pointer_type, object: *object });
+        })?;
+        Ok(found)
+    }
+
+    /// Finalizers and cleanups that are to be called. Gives what finalizers say of the types of their objects.
+    pub(super) fn queued(&mut self) -> Result<Vec<Finalized>, HeapError> {
+        let mut finalized = Vec::new();
         match self.queues.finalizers {
-            Some(head) => self.queued_finalizers(head)?,
+            Some(head) => finalized = self.queued_finalizers(head)?,
             None => self.unproven.push("the queue of finalizers (runtime.allfin) was not found".to_owned()),
         }
-        let Some(cleanups) = self.layout.cleanups else { return Ok(()) };
+        let Some(cleanups) = self.layout.cleanups else { return Ok(finalized) };
         let Some(queue) = self.queues.cleanups else {
             self.unproven.push("the queue of cleanups (runtime.gcCleanups) was not found".to_owned());
-            return Ok(());
+            return Ok(finalized);
         };
         let head = Addr(queue.0.wrapping_add(cleanups.queue.all.into()));
         let (link, count) = (cleanups.block.all_link, cleanups.block.count);
         self.blocks(head, (link, count), (cleanups.first, cleanups.size), |marker, cleanup| {
             cleanup.as_chunks::<8>().0.iter().for_each(|word| marker.mark(u64::from_le_bytes(*word)));
         })?;
-        Ok(())
+        Ok(finalized)
     }
 
-    fn queued_finalizers(&mut self, head: Addr) -> Result<(), ReadError> {
+    fn queued_finalizers(&mut self, head: Addr) -> Result<Vec<Finalized>, ReadError> {
+        let mut finalized = Vec::new();
         let (block, layout) = (self.layout.fin_block, self.layout.finalizer);
         self.blocks(head, (block.all_link, block.count), (block.first, layout.size), |marker, bytes| {
             let Some(finalizer) = Finalizer::parse(Addr(0), bytes, &layout) else { return };
             let Finalizer { function, object, argument_type, object_type } = finalizer;
             [function, object, argument_type, object_type].into_iter().for_each(|word| marker.mark(word));
-        })
+            if finalized.len() < MOST_FINALIZED {
+                finalized.push(Finalized { pointer_type: object_type, object });
+            }
+        })?;
+        Ok(finalized)
     }
 
     /// Walks a list of blocks: the word at `head` is the first, and each has its successor, a count, and so many
@@ -217,7 +303,7 @@ impl Roots<'_, '_> {
         head: Addr,
         (link, count): (u32, u32),
         (first, size): (u32, u32),
-        each: impl Fn(&Marker<'_>, &[u8]),
+        mut each: impl FnMut(&Marker<'_>, &[u8]),
     ) -> Result<(), ReadError> {
         /// Most elements of a block; they have 4 KiB.
         const MOST: u32 = 4096;

@@ -1,8 +1,9 @@
 //! The list of all spans (`mheap.allspans`), those of the heap of them.
 //!
 //! mspans are never freed and their list only grows, but its array is replaced when it grows; so the header is
-//! compared again after the array was read. A span that cannot be one (not in whole pages, longer than all
-//! address space) is counted and left out.
+//! compared again after the array was read. Only what was compared so is recorded: a length that was read later than
+//! the array would make a recording end in the middle of its list. A span that cannot be one (not in whole pages,
+//! longer than all address space) is counted and left out.
 
 use super::HeapError;
 use super::layout::HeapLayout;
@@ -10,6 +11,7 @@ use super::recording::NO_HEAP;
 use super::roots::UNBOUNDED;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt as _;
+use crate::process::remember::Attempt;
 use crate::process::{MemRange, Target, TargetExt as _};
 use crate::runtime::frontier::Frontier;
 use crate::runtime::mirror::Mirror as _;
@@ -110,17 +112,20 @@ impl SpanList {
     }
 }
 
-/// The addresses of all mspans.
+/// The addresses of all mspans. A recording has the list of the last call.
 pub(super) fn addresses(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, HeapError> {
     /// Bytes of a piece, so that memory is not allocated for a bogus length.
     const PIECE: usize = 8 << 20;
-    let header = || -> Result<(u64, u64), HeapError> {
+    let attempt = Attempt::at(target);
+    let target = attempt.reader();
+    let header = || -> Result<[u8; 16], HeapError> {
         let words = target.read_array::<16>(at)?;
-        let words = words.ok_or_else(|| HeapError::NoHeap(format!("there is no memory at {at} (mheap.allspans)")))?;
-        Ok((words.u64_at(0).unwrap_or(0), words.u64_at(8).unwrap_or(0)))
+        words.ok_or_else(|| HeapError::NoHeap(format!("there is no memory at {at} (mheap.allspans)")))
     };
+    let array_of = |header: [u8; 16]| header.u64_at(0).unwrap_or(0);
     'again: for _ in 0..TRIES {
-        let (array, len) = header()?;
+        let read = header()?;
+        let (array, len) = (array_of(read), read.u64_at(8).unwrap_or(0));
         let total = usize::try_from(len.min(MAX_SPANS)).unwrap_or(usize::MAX).saturating_mul(8);
         let mut addrs = Vec::new();
         let mut buf = vec![0_u8; total.min(PIECE)];
@@ -128,7 +133,7 @@ pub(super) fn addresses(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, Heap
             let want = (total - addrs.len() * 8).min(PIECE);
             let Some(piece) = buf.get_mut(..want) else { break };
             if target.read(Addr(array.wrapping_add(addrs.len() as u64 * 8)), piece)? != want {
-                if header()?.0 == array {
+                if array_of(header()?) == array {
                     return Err(HeapError::NoHeap(format!(
                         "the list of its spans at {array:#x} is not there; {NO_HEAP}"
                     )));
@@ -137,9 +142,48 @@ pub(super) fn addresses(target: &dyn Target, at: Addr) -> Result<Vec<Addr>, Heap
             }
             addrs.extend(piece.as_chunks::<8>().0.iter().map(|word| Addr(u64::from_le_bytes(*word))));
         }
-        if header()?.0 == array {
+        if array_of(header()?) == array {
+            if attempt.is_recorded() {
+                let words: Vec<u8> = addrs.iter().flat_map(|addr| addr.0.to_le_bytes()).collect();
+                attempt.accept(Addr(array), &words);
+                attempt.accept(at, &read);
+            }
             return Ok(addrs);
         }
     }
     Err(HeapError::NoHeap(format!("the list of its spans was replaced {TRIES} times while it was read")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Arch;
+    use crate::process::core::{CoreOptions, CoreTarget};
+    use crate::process::fake::{FakeTarget, ReadOutcome};
+    use crate::process::recording::RecordingTarget;
+    use crate::process::{Precedence, Recorder as _};
+
+    /// A list that gets longer while it is read is read as it was; so it is in the recording, which has no more of it.
+    #[test]
+    fn a_recording_has_a_list_that_grew_meanwhile_as_it_was_read() {
+        const HEADER: u64 = 0x1000;
+        const ARRAY: u64 = 0x2000;
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let fake = FakeTarget::new(Arch::Amd64)
+            .with_segment(Addr(HEADER), words(&[ARRAY, 2, 8]))
+            .with_segment(Addr(ARRAY), words(&[0x10, 0x20, 0x30]))
+            .at_read(2, |_, memory| {
+                memory.put_u64(Addr(HEADER + 8), 3);
+                ReadOutcome::Normal
+            });
+        let target = RecordingTarget::new(Box::new(fake));
+        // As in a capture of a program that runs.
+        target.set_precedence(Precedence::Beside);
+        assert_eq!(addresses(&target, Addr(HEADER)).unwrap(), [Addr(0x10), Addr(0x20)]);
+        assert_eq!(target.read_u64(Addr(HEADER + 8)).unwrap(), Some(3), "it has grown");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        target.image().unwrap().write(&mut file.as_file()).unwrap();
+        let recorded = CoreTarget::open(file.path(), &CoreOptions::default()).unwrap();
+        assert_eq!(addresses(&recorded, Addr(HEADER)).unwrap(), [Addr(0x10), Addr(0x20)]);
+    }
 }

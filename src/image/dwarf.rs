@@ -7,6 +7,7 @@
 //! 1.24 and 5 from 1.25 on.
 
 mod abbreviations;
+mod go_entries;
 mod parameters;
 mod pointers;
 mod search;

@@ -14,7 +14,7 @@ use crate::report::units::{bytes, count};
 /// What a part is called; a place for a cell that shrinks.
 pub(crate) fn text(part: &Part, pool: &SymbolPool) -> String {
     match part {
-        Part::Site(spot) => place(*spot, pool),
+        Part::Site(spot) => place(spot_place(*spot), pool),
         Part::SizeClass(0) => "larger sizes".to_owned(),
         Part::SizeClass(size) => bytes(*size),
         Part::Type(name) => clean(pool.str(*name)).into_owned(),
@@ -22,20 +22,30 @@ pub(crate) fn text(part: &Part, pool: &SymbolPool) -> String {
             let size = size.map_or_else(|| "larger".to_owned(), |size| format!("{} bytes", count(size)));
             format!("type unknown: {size}, {}", if *pointers { "with pointers" } else { "no pointers" })
         }
-        Part::Root(kept) => match kept {
-            KeptBy::Variables => "package variables".to_owned(),
-            KeptBy::Finalizers => "finalizers and cleanups".to_owned(),
-            KeptBy::Timers => "timers and Ps".to_owned(),
-            KeptBy::Threads => "threads that run".to_owned(),
-            KeptBy::Goroutines(spot) => format!("goroutines in {}", place(*spot, pool)),
-            KeptBy::SystemGoroutines => "the runtime's own goroutines".to_owned(),
-            KeptBy::OtherGoroutines => "other goroutines".to_owned(),
-        },
+        Part::Root(kept) => root(*kept, None, pool),
     }
 }
 
-fn place(spot: Option<Spot>, pool: &SymbolPool) -> String {
-    let words = spot.and_then(|spot| PlaceWords::of(pool, Place::At(spot)));
+/// What a kind of root is called; a group of goroutines with how many there are of them.
+pub(crate) fn root(kept: KeptBy, group: Option<(u64, Place)>, pool: &SymbolPool) -> String {
+    match (kept, group) {
+        (KeptBy::Variables, _) => "package variables".to_owned(),
+        (KeptBy::Finalizers, _) => "finalizers and cleanups".to_owned(),
+        (KeptBy::Timers, _) => "timers and Ps".to_owned(),
+        (KeptBy::Threads, _) => "threads that run".to_owned(),
+        (KeptBy::Goroutines(_), Some((goroutines, at))) => format!("{} × {}", count(goroutines), place(at, pool)),
+        (KeptBy::Goroutines(spot), None) => format!("goroutines in {}", place(spot_place(spot), pool)),
+        (KeptBy::SystemGoroutines, _) => "the runtime's own goroutines".to_owned(),
+        (KeptBy::OtherGoroutines, _) => "other goroutines".to_owned(),
+    }
+}
+
+fn spot_place(spot: Option<Spot>) -> Place {
+    spot.map_or(Place::Unknown, Place::At)
+}
+
+fn place(place: Place, pool: &SymbolPool) -> String {
+    let words = PlaceWords::of(pool, place);
     words.map_or_else(|| "unknown".to_owned(), |words| words.cell())
 }
 

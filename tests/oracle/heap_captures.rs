@@ -146,6 +146,31 @@ fn objects_of_a_program_that_ran_are_an_estimate() {
     assert!(strict.code() != 0 && strict.stdout.contains("an estimate"), "{strict:?}");
 }
 
+/// A heap whose list of spans gets longer all the time is read from each of its captures; where what keeps most of it
+/// was moved meanwhile, the answer says that it is missing.
+#[test]
+fn captures_of_a_heap_that_grows_can_be_read() {
+    let mut tally = Tally::new("captures of a heap that grows");
+    // Spans that nobody writes to: they take addresses, and no memory.
+    let running = Fixture::start("grow", "1.26.6", Mode::Sw, &["leak", "100000000"]);
+    let mut before = 0;
+    for number in 0..4 {
+        let (_directory, path) = directory();
+        capture(running.pid(), &path, &[]).ok();
+        let found = gospy(&["heap", "--objects", "--json", "--from", &path]).json();
+        let live = found["objects"]["live"]["bytes"].as_u64().unwrap();
+        let missing = found["objects"]["notes"].to_string().contains("the last GC left ");
+        tally.holds(format!("{number}: {before} to {live} live"), live > before || missing);
+        let classes = gospy(&["heap", "--json", "--from", &path]).json();
+        let bytes =
+            classes["heap"]["size_classes"].as_array().unwrap().iter().map(|row| row["bytes"].as_u64().unwrap());
+        let bytes: u64 = bytes.sum();
+        tally.holds(format!("{number}: {bytes} in size classes"), bytes > before);
+        before = live.max(before);
+    }
+    tally.check(4 * 2);
+}
+
 /// Profiles, size classes and contention of the file are those of the process, which has not gone on.
 #[test]
 fn the_profiles_of_a_capture_are_those_of_the_process() {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::support::core_dump::{gcore, killed_for_core, with_core_limit};
 use crate::support::{Fixture, Mode, Running, Tally, VERSIONS};
 use gospy::capture::{OpenOptions, Session};
-use gospy::heap::{self, Grade, Heap, LeakOptions, Leaks, PassOptions, Progress, Proof, Queues, Running as Threads};
+use gospy::heap::{
+    self, Grade, Heap, LeakOptions, Leaks, Marker, Pass, PassOptions, Progress, Proof, Queues, Running as Threads,
+};
 use gospy::process::core::{CoreOptions, CoreTarget};
 use gospy::process::live::LiveTarget;
 use nix::sys::signal::Signal;
@@ -22,6 +24,17 @@ pub(crate) fn find(session: &Session, freeze: bool) -> Leaks {
     let options = LeakOptions { freeze, ..LeakOptions::default() };
     let found = heap::find(session.process(), &options, &Progress::default(), |_| {});
     found.unwrap_or_else(|error| panic!("{}: {error}", session.runtime().version))
+}
+
+/// Calls `with` with the heap and all that is reachable in it marked, whatever the goroutines wait for.
+pub(crate) fn marked<T>(session: &Session, with: impl FnOnce(&Heap, &Marker<'_>, &Pass) -> T) -> T {
+    let process = session.process();
+    let heap = Heap::read(process).unwrap();
+    let progress = Progress::default();
+    let marker = heap.marker(process, &progress);
+    let options = PassOptions { all_run: true, queues: Queues::find(process, &heap.layout), ..PassOptions::default() };
+    let pass = heap.pass(process, &marker, &Threads::default(), &options).unwrap();
+    with(&heap, &marker, &pass)
 }
 
 pub(crate) fn ids(leaks: &Leaks) -> BTreeSet<u64> {
@@ -99,29 +112,24 @@ fn the_mark_is_the_collectors() {
         let session = session(running.pid());
         // The fixture waits for its input; nothing allocates.
         std::thread::sleep(Duration::from_millis(300));
-        let process = session.process();
-        let heap = Heap::read(process).unwrap();
-        let progress = Progress::default();
-        let marker = heap.marker(process, &progress);
-        let options =
-            PassOptions { all_run: true, queues: Queues::find(process, &heap.layout), ..PassOptions::default() };
-        heap.pass(process, &marker, &Threads::default(), &options).unwrap();
         let mut tally = Tally::new(format!("{program} {version} {}", mode.name()));
         let (mut both, mut ours, mut theirs) = (0_u64, 0_u64, 0_u64);
-        for (number, span) in heap.spans.iter().enumerate() {
-            let number = u32::try_from(number).unwrap();
-            let bits = heap.spans.allocated(process.target, &heap.layout, number).unwrap().unwrap();
-            for index in 0..span.elements {
-                let allocated = bits[index as usize / 8] >> (index % 8) & 1 != 0;
-                let marked = marker.is_marked(heap::ObjectId { span: number, index });
-                match (marked, allocated) {
-                    (true, true) => both += 1,
-                    (true, false) => ours += 1,
-                    (false, true) => theirs += 1,
-                    (false, false) => {}
+        marked(&session, |heap, marker, _| {
+            for (number, span) in heap.spans.iter().enumerate() {
+                let number = u32::try_from(number).unwrap();
+                let bits = heap.spans.allocated(session.process().target, &heap.layout, number).unwrap().unwrap();
+                for index in 0..span.elements {
+                    let allocated = bits[index as usize / 8] >> (index % 8) & 1 != 0;
+                    let marked = marker.is_marked(heap::ObjectId { span: number, index });
+                    match (marked, allocated) {
+                        (true, true) => both += 1,
+                        (true, false) => ours += 1,
+                        (false, true) => theirs += 1,
+                        (false, false) => {}
+                    }
                 }
             }
-        }
+        });
         eprintln!(
             "{program} {version} {}: {both} by both, {ours} by gospy only, {theirs} by the collector only",
             mode.name()

@@ -48,11 +48,7 @@ fn a_binary_of_the_same_build_has_the_names_of_a_stripped_program() {
     let mut all = Tally::new("stripped variables");
     for version in ["1.19", "1.27.3"] {
         let mut tally = Tally::new(version);
-        let with = Fixture::build("variables", version, Mode::Default);
-        let directory = tempfile::tempdir().unwrap();
-        let stripped = directory.path().join("variables");
-        let done = std::process::Command::new("strip").arg("-o").arg(&stripped).arg(&with).status().unwrap();
-        assert!(done.success());
+        let (_directory, stripped, with) = Fixture::stripped("variables", version);
         let mut running = Fixture::of(&stripped).run(&[]);
         let want = truth(&mut running);
         let pid = running.pid().to_string();

@@ -261,13 +261,15 @@ fn the_growth_of_a_heap_has_exactly_these_keys() {
     assert!(growth.live.is_some_and(|live| live.rate.is_none()) && growth.growing.is_empty(), "{output}");
     assert!(growth.sites_missing.unwrap().contains("the linker left it out") && growth.size_classes_missing.is_none());
     let text = gospy(&watch).ok();
-    assert!(text.contains("The heap cannot have grown by more than the ") && text.contains("left it out"), "{text}");
+    assert!(text.contains("llocated during the watch") && text.contains("left it out"), "{text}");
     let output = gospy(&["heap", "--pid", &pid, "--watch", "1s", "--interval", "500ms"]);
     assert!(output.code() == 2 && output.stderr.contains("growth needs at least 8"), "{output:?}");
     let output = gospy(&["check", "--pid", &pid, "--max-heap-growth", "1MiB/m"]);
     assert!(output.code() == 2 && output.stderr.contains("--watch DURATION"), "{output:?}");
     let output = gospy(&["check", "--pid", &pid, "--watch", "2s", "--max-heap-growth", "1MiB/m"]).ok();
-    assert!(output.contains("PASS  --max-heap-growth 1MiB/m: no steady growth"), "{output}");
+    // It may be nothing, or next to nothing.
+    let quiet = output.contains("PASS  --max-heap-growth 1MiB/m: ") && output.contains("allocated during the watch");
+    assert!(quiet, "{output}");
 }
 
 /// A program that sleeps has nothing that grew, however its first moment was written down.
@@ -316,7 +318,7 @@ fn what_grew_since_a_file_has_exactly_these_keys() {
     let strict = gospy(&["--strict", "heap", "--pid", &pid, "--since", &snapshot]);
     assert_eq!(strict.code(), 6, "{strict:?}");
     let text = gospy(&["heap", "--pid", &pid, "--since", &heap]).ok();
-    assert!(text.contains("Two readings have a difference and no rate") && !text.contains("Types"), "{text}");
+    assert!(text.contains("Two readings show a difference, not a trend") && !text.contains("Types"), "{text}");
     // What is no heap, and what makes no sense.
     let other = written("ps.json", &["waits"]);
     let output = gospy(&["heap", "--pid", &pid, "--since", &other]);

@@ -31,6 +31,10 @@ pub(super) fn max_heap_growth(rule: &Rule, series: &HeapSeries, stopped: bool, a
         measured,
         allowed: allowed.per_second(),
         noticed,
+        allocated: match growth.judgement {
+            Judgement::Quiet { allocated } if outcome == Outcome::Holds => Some(allocated),
+            _ => None,
+        },
         grade: None,
         offenders,
     };

@@ -245,7 +245,7 @@ pub(super) fn by_size(groups: &[Group], guilty: impl Fn(&Group) -> bool) -> Vec<
 
 pub(super) fn verdict(rule: &Rule, measured: f64, allowed: f64, offenders: Vec<Offender>) -> Verdict {
     let outcome = if measured <= allowed { Outcome::Holds } else { Outcome::Fails };
-    Verdict { rule: rule.clone(), outcome, measured, allowed, noticed: None, grade: None, offenders }
+    Verdict { rule: rule.clone(), outcome, measured, allowed, noticed: None, allocated: None, grade: None, offenders }
 }
 
 fn max_goroutines(rule: &Rule, groups: &[Group], most: u64) -> Verdict {
@@ -299,6 +299,7 @@ fn require(rule: &Rule, census: &Census, pattern: &Regex, pool: &SymbolPool) -> 
         measured: found as f64,
         allowed: 1.0,
         noticed: None,
+        allocated: None,
         grade: None,
         offenders: Vec::new(),
     };

@@ -301,6 +301,9 @@ pub struct Verdict {
     /// How much growth over the watch would have been noticed, goroutines or bytes; `None` for other rules, and
     /// where that is not known.
     pub noticed: Option<f64>,
+    /// All that was allocated over the watch, bytes, where that is so little that the heap cannot have grown by more
+    /// than is allowed, however few samples there were; `None` otherwise.
+    pub allocated: Option<u64>,
     /// How certain it is that goroutines are leaked, or that none is; `None` for other rules, and where it was not
     /// judged.
     pub grade: Option<Grade>,
@@ -321,7 +324,16 @@ impl Verdict {
             Rule::MaxHeapGrowth(allowed) => allowed.per_second(),
         };
         let offenders = Vec::new();
-        Self { rule: rule.clone(), outcome, measured: 0.0, allowed, noticed: None, grade: None, offenders }
+        Self {
+            rule: rule.clone(),
+            outcome,
+            measured: 0.0,
+            allowed,
+            noticed: None,
+            allocated: None,
+            grade: None,
+            offenders,
+        }
     }
 
     /// Whether the rule holds.

@@ -22,7 +22,7 @@ pub(super) fn steady_growth(rule: &Rule, counts: &GroupCounts, stopped: bool, al
     let verdict = |outcome, offenders: Vec<Offender>, noticed| {
         let worst = offenders.first().and_then(|offender| offender.rate).map(|rate| rate.growth());
         let measured = worst.unwrap_or(if total.steady { total.growth() } else { 0.0 });
-        Verdict { rule: rule.clone(), outcome, measured, allowed, noticed, grade: None, offenders }
+        Verdict { rule: rule.clone(), outcome, measured, allowed, noticed, allocated: None, grade: None, offenders }
     };
     let growing = offenders(counts, &total, too_fast);
     if !growing.is_empty() {

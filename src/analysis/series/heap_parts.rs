@@ -53,6 +53,25 @@ pub enum KeptBy {
 }
 
 impl KeptBy {
+    /// What a walk calls so; the spot is one of the snapshot that `groups` are of. `None` for the goroutines of
+    /// `--only-from`, which are no kind of root.
+    #[must_use]
+    pub(crate) fn of(keeper: Keeper, groups: &[ObjectGroup]) -> Option<Self> {
+        Some(match keeper {
+            Keeper::Variables => Self::Variables,
+            Keeper::Finalizers => Self::Finalizers,
+            Keeper::Timers => Self::Timers,
+            Keeper::Threads => Self::Threads,
+            Keeper::OtherGoroutines => Self::OtherGoroutines,
+            Keeper::Only => return None,
+            Keeper::Group(number) => match groups.get(number).map(|group| group.place) {
+                Some(None) => Self::SystemGoroutines,
+                Some(Some(place)) => Self::Goroutines(place.spot()),
+                None => Self::Goroutines(None),
+            },
+        })
+    }
+
     /// As `gospy heap --objects --json` calls it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -188,19 +207,11 @@ pub fn roots(walk: &Walk<'_>, pool: &mut SymbolPool) -> Amounts {
     let mut names = Translation::new(&walk.snapshot.symbols, pool);
     let mut parts = Amounts::new();
     for (keeper, amount) in keepers(walk.objects) {
-        let kept = match keeper {
-            Keeper::Variables => KeptBy::Variables,
-            Keeper::Finalizers => KeptBy::Finalizers,
-            Keeper::Timers => KeptBy::Timers,
-            Keeper::Threads => KeptBy::Threads,
-            Keeper::OtherGoroutines => KeptBy::OtherGoroutines,
+        let kept = match KeptBy::of(keeper, walk.groups) {
+            Some(KeptBy::Goroutines(spot)) => KeptBy::Goroutines(spot.and_then(|at| names.place(Place::At(at)).spot())),
+            Some(kept) => kept,
             // They are counted apart only where that was asked for.
-            Keeper::Only => continue,
-            Keeper::Group(number) => match walk.groups.get(number).map(|group| group.place) {
-                Some(None) => KeptBy::SystemGoroutines,
-                Some(Some(place)) => KeptBy::Goroutines(names.place(place).spot()),
-                None => KeptBy::Goroutines(None),
-            },
+            None => continue,
         };
         parts.push((Part::Root(kept), amount));
     }

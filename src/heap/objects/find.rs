@@ -12,12 +12,16 @@ use crate::heap::recording::{Held, NO_HEAP};
 use crate::heap::standing::{QUIET_TIME, frozen, quiet_moment, threads_in_core, unknown};
 use crate::heap::threads::Running;
 use crate::heap::{HeapError, PassOptions};
-use crate::process::Backend;
+use crate::process::{Backend, ReadError};
 use crate::runtime::GoProcess;
+use crate::runtime::readers::metrics::read_metrics;
 use crate::runtime::readers::processors::Ticks;
 
 /// How often a moment is tried in which no Go code runs, at most.
 const QUIET_TRIES: u32 = 3;
+/// How often the heap of a program that runs is walked, where less is found than the collector has left: the only
+/// pointer to much of it may have been moved to where the walk did not come any more.
+const WALKS: u32 = 3;
 
 /// Finds out what is on the heap of a program. `stop` is told before the program is stopped for how long that will
 /// be, about; `progress` can be watched from another thread.
@@ -83,8 +87,25 @@ fn in_capture(process: GoProcess<'_>, options: &ObjectOptions, progress: &Progre
     };
     if standing.is_exact() {
         found.objects.notes.extend(unknown(&running));
+    } else if let Some(marked) = marked(process)? {
+        found.objects.notes.extend(missed(&found.objects, marked));
     }
     Ok(Objects { standing, ..found.objects })
+}
+
+/// Bytes that the last cycle of the collector has marked.
+fn marked(process: GoProcess<'_>) -> Result<Option<u64>, ReadError> {
+    Ok(read_metrics(process)?.heap.and_then(|heap| heap.heap_marked))
+}
+
+/// What is to be said where far less is live than the last cycle has marked.
+fn missed(objects: &Objects, marked: u64) -> Option<String> {
+    (objects.live.bytes < marked - marked / 4).then(|| {
+        format!(
+            "the last GC left {} MiB: what is missing was let go of since, or moved during the walk; --freeze=all is exact",
+            marked >> 20
+        )
+    })
 }
 
 fn while_it_runs(
@@ -92,10 +113,12 @@ fn while_it_runs(
     once: impl Fn(&Running) -> Result<Found, HeapError>,
 ) -> Result<Objects, HeapError> {
     let started = Instant::now();
-    let mut tries = 0;
+    let (mut tries, mut walks) = (0, 0);
+    let mut best: Option<Found> = None;
     loop {
         let before = quiet_moment(process)?;
         tries += 1;
+        let marked = marked(process)?;
         let last = tries >= QUIET_TRIES || started.elapsed() >= QUIET_TIME;
         // Without such a moment nothing will be exact, and once is enough.
         if before.is_none() && !last {
@@ -105,7 +128,14 @@ fn while_it_runs(
         if before.is_some() && before == Ticks::read_idle(process)? {
             return Ok(Objects { standing: Standing::Quiet, ..found.objects });
         }
-        if last || started.elapsed() >= QUIET_TIME {
+        walks += 1;
+        let missed = marked.and_then(|marked| missed(&found.objects, marked));
+        if best.as_ref().is_none_or(|best| best.objects.live.bytes < found.objects.live.bytes) {
+            best = Some(found);
+        }
+        let done = missed.is_none() || walks >= WALKS;
+        if let Some(mut found) = best.take_if(|_| done && (last || started.elapsed() >= QUIET_TIME)) {
+            found.objects.notes.extend(missed);
             let changes = found.changes(process)?;
             return Ok(Objects { standing: Standing::Running(changes), ..found.objects });
         }

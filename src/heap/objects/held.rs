@@ -11,7 +11,8 @@ use crate::capture::allgs;
 use crate::heap::goroutines::Goroutines;
 use crate::heap::leaks::Heap;
 use crate::heap::marker::{Marker, locked};
-use crate::heap::roots::modules;
+use crate::heap::queues::Queues;
+use crate::heap::roots::{Roots, modules};
 use crate::heap::{HeapError, waits};
 use crate::model::Warnings;
 use crate::process::MemRange;
@@ -29,7 +30,7 @@ pub(in crate::heap) fn type_data(
     heap: &Heap,
     marker: &Marker<'_>,
     variables: &VariableTypes,
-    threads: usize,
+    (queues, threads): (Queues, usize),
 ) -> Result<Vec<MemRange>, HeapError> {
     let Some(typing) = Typing::new(process, marker, None, None) else { return Ok(Vec::new()) };
     let range = locked(&typing.book).range();
@@ -37,7 +38,11 @@ pub(in crate::heap) fn type_data(
         return Ok(Vec::new());
     }
     let channels = channels(process, heap, marker)?;
-    let seeds = Seeds { gs: &[], sudogs: &[], channels: &channels, variables };
+    let (layout, unheard) = (&heap.layout, &mut Vec::new());
+    let mut roots = Roots { process, layout, marker, queues, unproven: unheard };
+    let mut finalized = roots.specials()?;
+    finalized.extend(roots.queued()?);
+    let seeds = Seeds { gs: &[], sudogs: &[], channels: &channels, variables, finalized: &finalized };
     typing.run(process, &modules(process, &heap.layout)?, seeds, threads)?;
     Ok(locked(&typing.book).sources())
 }

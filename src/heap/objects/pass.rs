@@ -12,14 +12,16 @@ use super::{Amount, Changes, Keeper, ObjectOptions, Objects, Standing, Wanted};
 use crate::addr::Addr;
 use crate::capture::allgs;
 use crate::heap::goroutines::{Blocked, Goroutine, Goroutines, unmoved};
+use crate::heap::layout::HeapLayout;
 use crate::heap::leaks::{Heap, PassOptions};
 use crate::heap::marker::{MarkState, Marker, Progress};
 use crate::heap::root_log::Root;
-use crate::heap::roots::{Module, Roots, modules};
+use crate::heap::roots::{Finalized, Module, Roots, Variables, modules};
 use crate::heap::stacks::Stacks;
 use crate::heap::threads::Running;
 use crate::heap::{HeapError, waits};
 use crate::model::Warnings;
+use crate::process::Backend;
 use crate::runtime::GoProcess;
 use crate::runtime::readers::processors::read_ps;
 use crate::runtime::symbols::Global;
@@ -53,15 +55,21 @@ pub(super) fn pass(
     running: &Running,
     progress: &Progress,
 ) -> Result<Found, HeapError> {
+    let layout = HeapLayout::resolve(&process.runtime.layout.table)?;
+    let before = match process.target.backend() {
+        // Nothing moves there.
+        Backend::Core | Backend::Capture => Variables::default(),
+        _ => Variables::read(process, &modules(process, &layout)?)?,
+    };
     let heap = Heap::read(process)?;
     let counts = Counts::read(process, &heap.layout, &heap.spans)?;
-    let (objects, goroutines) = over(process, &heap, &counts, (options, how, variables), running, progress)?;
+    let (objects, goroutines) = over(process, (&heap, &before), &counts, (options, how, variables), running, progress)?;
     Ok(Found { objects, heap, counts, goroutines })
 }
 
 fn over(
     process: GoProcess<'_>,
-    heap: &Heap,
+    (heap, before): (&Heap, &Variables),
     counts: &Counts,
     (options, how, variables): (&ObjectOptions, &PassOptions, &VariableTypes),
     running: &Running,
@@ -80,8 +88,8 @@ fn over(
     let goroutines = Goroutines::read(process, &heap.layout, gs)?;
     let modules = modules(process, &heap.layout)?;
     let mut mark = Mark::new(process, heap, &marker, how, &modules, &goroutines.list)?;
-    mark.steps(options, running, unheard)?;
-    let Mark { mut notes, channels, sudogs, closed, kept, apart, unreadable, .. } = mark;
+    mark.steps(options, (running, before), unheard)?;
+    let Mark { mut notes, channels, sudogs, finalized, closed, kept, apart, unreadable, .. } = mark;
     if unreadable > 0 {
         notes.push(format!("{unreadable} stacks could not be read"));
     }
@@ -106,7 +114,7 @@ fn over(
     if let Some(typing) = &typing {
         let sudogs: Vec<u64> = sudogs.into_values().flatten().collect();
         let gs: Vec<u64> = goroutines.list.iter().map(|goroutine| goroutine.addr).collect();
-        let seeds = Seeds { gs: &gs, sudogs: &sudogs, channels: &channels, variables };
+        let seeds = Seeds { gs: &gs, sudogs: &sudogs, channels: &channels, variables, finalized: &finalized };
         let tally = typing.run(process, &modules, seeds, how.threads)?;
         types = Some(typing.sums(&tally));
     }
@@ -153,6 +161,8 @@ struct Mark<'p, 'm> {
     notes: Vec<String>,
     /// Addresses of channels that goroutines wait for.
     channels: Vec<u64>,
+    /// Objects with finalizers, and their types.
+    finalized: Vec<Finalized>,
     /// Sudogs by the address of the g that waits in them.
     sudogs: FxHashMap<u64, Vec<u64>>,
     /// Objects that are met but not followed: a bit for each, where the mark has what was scanned.
@@ -190,6 +200,7 @@ impl<'p, 'm> Mark<'p, 'm> {
             stacks: Stacks::new(process, &heap.layout, marker, modules),
             notes: Vec::new(),
             channels,
+            finalized: Vec::new(),
             sudogs,
             closed: MarkState::default(),
             kept: Vec::new(),
@@ -220,7 +231,12 @@ impl<'p, 'm> Mark<'p, 'm> {
         Ok(())
     }
 
-    fn steps(&mut self, options: &ObjectOptions, running: &Running, unheard: &mut Warnings) -> Result<(), HeapError> {
+    fn steps(
+        &mut self,
+        options: &ObjectOptions,
+        (running, before): (&Running, &Variables),
+        unheard: &mut Warnings,
+    ) -> Result<(), HeapError> {
         let ps = match self.process.addr(Global::Allp) {
             Some(allp) => read_ps(self.process.target, allp, &self.process.runtime.layout, unheard)?,
             None => Vec::new(),
@@ -235,12 +251,14 @@ impl<'p, 'm> Mark<'p, 'm> {
         let marker = self.marker;
         let (process, layout, queues) = (self.process, &self.heap.layout, self.how.queues);
         let mut roots = Roots { process, layout, marker, queues, unproven: &mut self.notes };
-        roots.modules(self.modules)?;
+        roots.modules(self.modules, None)?;
+        roots.modules(self.modules, Some(before))?;
         self.done(Keeper::Variables)?;
         let mut roots = Roots { process, layout, marker, queues, unproven: &mut self.notes };
         marker.comes_from(|| Root::Finalizer);
-        roots.specials()?;
-        roots.queued()?;
+        let mut finalized = roots.specials()?;
+        finalized.extend(roots.queued()?);
+        self.finalized = finalized;
         self.done(Keeper::Finalizers)?;
         marker.comes_from(|| Root::Timer);
         ps.iter().for_each(|p| marker.scan(p.addr.0));

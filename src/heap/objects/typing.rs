@@ -1,11 +1,12 @@
 //! Of which types live objects are, as far as the heap itself says so (Go 1.22 to 1.27).
 //!
 //! Where it begins: from 1.22 on, objects of more than 512 bytes with pointers name their type; so do interfaces
-//! (the type of the value, or a table of methods that names it, before the pointer), channels, and closures by
-//! their function. From there it goes on by the program's type data: what a pointer, a slice, a map or a channel in
-//! a value of a known type points to is of a known type as well. The first type that fits stays: its size goes with
-//! that of the slot, and the words that are pointers are those that the heap says. What only package variables and
-//! stacks point to has no type, since nothing on the heap says theirs.
+//! (the type of the value, or a table of methods that names it, before the pointer), channels, closures by their
+//! function, and finalizers (the type of their object; a cleanup keeps none of its argument). From there it goes on by
+//! the program's type data: what a pointer, a slice, a map or a channel in a value of a known type points to is of a
+//! known type as well. The first type that fits stays: its size goes with that of the slot, and the words that are
+//! pointers are those that the heap says. What only package variables and stacks point to has no type, since nothing
+//! on the heap says theirs.
 //!
 //! Spans are walked in the order of their addresses, and again when more is known of their objects, on several
 //! threads, as in the mark.
@@ -25,7 +26,7 @@ use super::variables::{SINCE, VariableTypes};
 use super::walk::Typist;
 use super::{Amount, TypeSum, Untyped};
 use crate::heap::marker::{MarkState, Marker, locked};
-use crate::heap::roots::{Module, UNBOUNDED};
+use crate::heap::roots::{Finalized, Module, UNBOUNDED};
 use crate::heap::spans::{Kind, MAX_IN_SPAN, ObjectId, Span};
 use crate::process::ReadError;
 use crate::runtime::GoProcess;
@@ -59,6 +60,8 @@ pub(super) struct Seeds<'s> {
     pub(super) channels: &'s [u64],
     /// What package variables point to.
     pub(super) variables: &'s VariableTypes,
+    /// Objects with finalizers, which say the type.
+    pub(super) finalized: &'s [Finalized],
 }
 
 /// What is known of the types of objects.
@@ -146,6 +149,11 @@ impl<'t> Typing<'t> {
             first.assign(*sudog, Form::Runtime, 1)?;
         }
         self.seed_channels(process, seeds.channels, &mut first)?;
+        for Finalized { pointer_type, object } in seeds.finalized {
+            // The two words of an interface that holds the object.
+            first.pair(*pointer_type, *object)?;
+            first.settle_many();
+        }
         self.seed_variables(process, modules, seeds.variables, &mut first)?;
         first.hand_over();
         let tallies = std::thread::scope(|scope| {

@@ -7,14 +7,18 @@
 
 mod buckets;
 mod found;
+mod goroutines;
 mod stacks;
+mod threads;
 mod variables;
 
 use std::time::{Duration, Instant};
 
 use buckets::{Site, Sites};
 pub(super) use found::FoundProfiles;
-use stacks::Names;
+pub use goroutines::goroutines;
+pub(crate) use stacks::Names;
+pub use threads::threads;
 use variables::Variables;
 
 use super::recording::Held;
@@ -142,6 +146,7 @@ impl Counts {
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const HEAP: &str = "heap";
+const THREADCREATE: &str = "threadcreate";
 
 impl Profiles {
     /// Looks for them.

@@ -32,21 +32,21 @@ struct Call {
 }
 
 /// Finds names for return addresses, each once.
-pub(super) struct Names<'a> {
+pub(crate) struct Names<'a> {
     process: GoProcess<'a>,
-    pub(super) pool: SymbolPool,
+    pub(crate) pool: SymbolPool,
     known: FxHashMap<Addr, Arc<[Call]>>,
     /// Frames that may still be added.
     left: usize,
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(process: GoProcess<'a>) -> Self {
+    pub(crate) fn new(process: GoProcess<'a>) -> Self {
         Self { process, pool: SymbolPool::default(), known: FxHashMap::default(), left: MAX_FRAMES }
     }
 
     /// The frames of a bucket. Addresses that are in no function are left out.
-    pub(super) fn stack(&mut self, pcs: Vec<Addr>) -> ProfileStack {
+    pub(crate) fn stack(&mut self, pcs: Vec<Addr>) -> ProfileStack {
         let mut frames: Vec<FrameId> = Vec::with_capacity(pcs.len());
         let mut rest: Option<Arc<[Call]>> = None;
         for (index, pc) in pcs.iter().enumerate() {
@@ -82,6 +82,35 @@ impl<'a> Names<'a> {
         self.left -= frames.len();
         let frames = frames.into_iter().map(|frame| self.stack_frame(frame)).collect();
         ProfileStack { pcs, stack: self.pool.intern_stack(Stack { frames }), recorded }
+    }
+
+    /// The return addresses that the runtime records of a stack, at most `most`: one for each call, inlined or not,
+    /// without wrappers (`tracebackPCs`, runtime/traceback.go; `gentraceback` to 1.20). `physical` are return addresses
+    /// of the stack's physical frames, innermost first.
+    pub(crate) fn expanded(&mut self, physical: impl Iterator<Item = Addr>, most: usize) -> Vec<Addr> {
+        let mut out = Vec::new();
+        let mut callee_panics = false;
+        for pc in physical {
+            for call in self.calls(pc).iter() {
+                if out.len() >= most {
+                    return out;
+                }
+                if !call.wrapper || callee_panics {
+                    out.push(call.pc);
+                }
+                callee_panics = call.panics;
+            }
+        }
+        out
+    }
+
+    /// The function that an address is in, or the innermost one that was inlined there (`runtime.FuncForPC`).
+    pub(crate) fn function_at(&self, pc: Addr) -> Option<String> {
+        let program = self.process.program;
+        let link = program.bias.unload(pc);
+        let function = program.pclntab.function_at(link)?;
+        let innermost = program.pclntab.source_frames(&function, link).into_iter().next()?;
+        Some(innermost.function.to_string())
     }
 
     fn stack_frame(&self, frame: FrameId) -> StackFrame {

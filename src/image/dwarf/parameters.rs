@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gimli::{AttributeValue, DwAt, UnitOffset};
+use gimli::{AttributeValue, UnitOffset};
 
 use super::DwarfError;
+use super::go_entries::GO_KIND;
 use super::search::SPARE_ATTRIBUTES;
 use super::types::{Entry, Types};
 use super::units::{self, Data, GimliDwarf, Unit};
@@ -20,8 +21,6 @@ const MAX_PARAMETERS: usize = 1024;
 const MAX_PARTS: u32 = 1024;
 /// Most types that are followed from one to the next.
 const MAX_DEPTH: u32 = 32;
-/// `DW_AT_go_kind` (cmd/internal/dwarf): a `reflect.Kind`.
-const GO_KIND: DwAt = DwAt(0x2900);
 
 /// A parameter that a function is given.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,26 +1,21 @@
 //! Where the pointers in package variables are, and what they lead to by the program's own descriptors of types.
 //!
 //! The linker writes beside each type how far its descriptor is from the beginning of all (`DW_AT_go_runtime_type`,
-//! cmd/link/internal/ld/dwarf.go; seen in 1.24 and 1.27), or 0 for one that the program never needs. Interfaces are left out: they say themselves what they
-//! hold.
+//! cmd/link/internal/ld/dwarf.go; seen in 1.24 and 1.27), or 0 for one that the program never needs. Interfaces are
+//! left out: they say themselves what they hold.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use gimli::{AttributeValue, DwAt, UnitOffset};
+use gimli::{AttributeValue, UnitOffset};
 
 use super::DwarfError;
-use super::search::{SPARE_ATTRIBUTES, address};
+use super::go_entries::{self, GO_ELEM, GO_KIND, GO_RUNTIME_TYPE, Listed};
+use super::search::SPARE_ATTRIBUTES;
 use super::types::{Entry, Types};
-use super::units::{self, Data, GimliDwarf, Unit};
+use super::units::{self, Data, GimliDwarf};
 use crate::addr::LinkAddr;
 
-/// `DW_AT_go_kind`: a `reflect.Kind`.
-const GO_KIND: DwAt = DwAt(0x2900);
-/// `DW_AT_go_elem`: the type of the elements of a slice, a map or a channel.
-const GO_ELEM: DwAt = DwAt(0x2902);
-/// `DW_AT_go_runtime_type`: how far the descriptor is from the beginning of the types, bytes.
-const GO_RUNTIME_TYPE: DwAt = DwAt(0x2904);
 /// Most pointers of one variable.
 const MOST: usize = 4096;
 /// Most pointers of all variables, and of all types together.
@@ -59,7 +54,7 @@ pub(super) fn find(dwarf: &GimliDwarf<'_>) -> Result<Vec<VariablePointer>, Dwarf
     let headers = units::headers(dwarf)?;
     let limit = (gimli::Section::reader(&dwarf.debug_info).len() as u64).saturating_add(SPARE_ATTRIBUTES);
     let types = Types::new(dwarf, &headers, limit);
-    let mut search = Search { dwarf, types, left: limit, known: HashMap::new(), all: 0 };
+    let mut search = Search { types, left: limit, known: HashMap::new(), all: 0 };
     let mut out = Vec::new();
     for index in 0..headers.len() {
         let Some(unit) = search.types.unit(index)? else { continue };
@@ -68,12 +63,12 @@ pub(super) fn find(dwarf: &GimliDwarf<'_>) -> Result<Vec<VariablePointer>, Dwarf
         }
         let mut found = Vec::new();
         // What was listed before the damage of a unit counts.
-        let _ = search.variables(&unit, &mut found);
+        let _ = go_entries::variables(dwarf, &unit, &mut search.left, |variable| found.push(variable));
         if search.left == 0 {
             return Err(DwarfError::TooMuch { what: "the number of attributes", limit });
         }
-        for (addr, reference) in found {
-            let (_, pointers) = search.pointers(index, reference, MOST_DEEP)?;
+        for Listed { addr, kind, .. } in found {
+            let (_, pointers) = search.pointers(index, kind, MOST_DEEP)?;
             let room = MOST_ALL.saturating_sub(out.len());
             let at = |offset| LinkAddr(addr.0.wrapping_add(offset));
             out.extend(pointers.iter().take(room).map(|(offset, to)| VariablePointer { addr: at(*offset), to: *to }));
@@ -86,7 +81,6 @@ pub(super) fn find(dwarf: &GimliDwarf<'_>) -> Result<Vec<VariablePointer>, Dwarf
 type Pointers = Rc<[(u64, PointsTo)]>;
 
 struct Search<'a, 'd> {
-    dwarf: &'d GimliDwarf<'a>,
     types: Types<'a, 'd>,
     /// Attributes that may still be looked at.
     left: u64,
@@ -97,42 +91,6 @@ struct Search<'a, 'd> {
 }
 
 impl<'a> Search<'a, '_> {
-    /// Lists the variables of a unit.
-    fn variables(
-        &mut self,
-        unit: &Unit<'a>,
-        found: &mut Vec<(LinkAddr, AttributeValue<Data<'a>>)>,
-    ) -> Result<(), gimli::Error> {
-        let mut entries = unit.header.entries_raw(&unit.abbreviations, None)?;
-        let mut root = true;
-        while !entries.is_empty() && (root || entries.next_depth() > 0) {
-            root = false;
-            let depth = entries.next_depth();
-            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
-            let specifications = abbreviation.attributes();
-            self.left = self.left.saturating_sub(specifications.len() as u64);
-            if self.left == 0 {
-                return Ok(());
-            }
-            if depth != 1 || abbreviation.tag() != gimli::DW_TAG_variable {
-                entries.skip_attributes(specifications)?;
-                continue;
-            }
-            let (mut location, mut kind) = (None, None);
-            for specification in specifications {
-                let attribute = entries.read_attribute(*specification)?;
-                match (attribute.name(), attribute.value()) {
-                    (gimli::DW_AT_location, AttributeValue::Exprloc(expression)) => location = Some(expression),
-                    (gimli::DW_AT_type, value) => kind = Some(value),
-                    _ => {}
-                }
-            }
-            let addr = location.and_then(|location| address(self.dwarf, unit, location));
-            found.extend(addr.zip(kind));
-        }
-        Ok(())
-    }
-
     /// Size and pointers of the type that an attribute of unit `index` refers to.
     fn pointers(
         &mut self,

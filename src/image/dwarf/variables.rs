@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use gimli::{AttributeValue, DwAt, Expression, UnitOffset};
+use gimli::{AttributeValue, UnitOffset};
 
 use super::DwarfError;
-use super::search::{SPARE_ATTRIBUTES, address};
+use super::go_entries::{self, GO_ELEM, GO_EMBEDDED, GO_KIND};
+use super::search::SPARE_ATTRIBUTES;
 use super::types::{Entry, Types};
-use super::units::{self, Data, GimliDwarf, Unit};
+use super::units::{self, Data, GimliDwarf};
 use crate::addr::LinkAddr;
 
 /// Most types of all variables together.
@@ -19,13 +20,6 @@ const MAX_TYPES: usize = 1 << 14;
 const MAX_FIELDS: usize = 4096;
 /// Most types that are followed from one to the next before something has a number of its own.
 const MAX_NAMED: u32 = 32;
-/// `DW_AT_go_kind`: a `reflect.Kind`.
-const GO_KIND: DwAt = DwAt(0x2900);
-/// `DW_AT_go_elem`: the type of the elements of a slice, a map or a channel.
-const GO_ELEM: DwAt = DwAt(0x2902);
-/// `DW_AT_go_embedded_field`.
-const GO_EMBEDDED: DwAt = DwAt(0x2903);
-
 /// Number of a type, for as long as its DWARF is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TypeId(u32);
@@ -144,7 +138,12 @@ pub(super) fn find(dwarf: &GimliDwarf<'_>, wanted: &BTreeSet<&str>) -> Result<Go
         }
         let mut found = Vec::new();
         // What was listed before the damage of a unit counts.
-        let _ = search.variables(&unit, wanted, &mut found);
+        let _ = go_entries::variables(dwarf, &unit, &mut search.left, |variable| {
+            let name = variable.name.and_then(|name| std::str::from_utf8(name).ok());
+            if let Some(name) = name.filter(|name| wanted.contains(name) && found.len() < wanted.len()) {
+                found.push((name.to_owned(), variable.addr, variable.kind));
+            }
+        });
         if search.left == 0 {
             return Err(DwarfError::TooMuch { what: "the number of attributes", limit });
         }
@@ -166,53 +165,7 @@ struct Search<'a, 'd> {
     out: GoVariables,
 }
 
-/// Name, address and type of a variable.
-type Listed<'a> = (String, LinkAddr, AttributeValue<Data<'a>>);
-
 impl<'a> Search<'a, '_> {
-    /// Lists the variables of a unit that are wanted.
-    fn variables(
-        &mut self,
-        unit: &Unit<'a>,
-        wanted: &BTreeSet<&str>,
-        found: &mut Vec<Listed<'a>>,
-    ) -> Result<(), gimli::Error> {
-        let mut entries = unit.header.entries_raw(&unit.abbreviations, None)?;
-        let mut root = true;
-        while !entries.is_empty() && (root || entries.next_depth() > 0) {
-            root = false;
-            let depth = entries.next_depth();
-            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
-            let specifications = abbreviation.attributes();
-            self.left = self.left.saturating_sub(specifications.len() as u64);
-            if self.left == 0 {
-                return Ok(());
-            }
-            if depth != 1 || abbreviation.tag() != gimli::DW_TAG_variable {
-                entries.skip_attributes(specifications)?;
-                continue;
-            }
-            let (mut name, mut location, mut kind) = (None, None, None);
-            for specification in specifications {
-                let attribute = entries.read_attribute(*specification)?;
-                match attribute.name() {
-                    gimli::DW_AT_name => name = units::text(self.dwarf, attribute.value()),
-                    gimli::DW_AT_location => location = expression(attribute.value()),
-                    gimli::DW_AT_type => kind = Some(attribute.value()),
-                    _ => {}
-                }
-            }
-            let name = name.and_then(|name| std::str::from_utf8(name).ok()).filter(|name| wanted.contains(name));
-            let addr = name.and(location).and_then(|location| address(self.dwarf, unit, location));
-            if let (Some(name), Some(addr), Some(kind)) = (name, addr, kind)
-                && found.len() < wanted.len()
-            {
-                found.push((name.to_owned(), addr, kind));
-            }
-        }
-        Ok(())
-    }
-
     fn add(&mut self, kind: GoType) -> TypeId {
         let id = TypeId(u32::try_from(self.out.types.len()).unwrap_or(u32::MAX));
         self.out.types.push(kind);
@@ -329,12 +282,5 @@ impl<'a> Search<'a, '_> {
             fields.push(GoField { name, offset, kind: self.kind(index, reference)?, embedded });
         }
         Ok((size, Form::Struct(fields)))
-    }
-}
-
-fn expression<'a>(value: AttributeValue<Data<'a>>) -> Option<Expression<Data<'a>>> {
-    match value {
-        AttributeValue::Exprloc(expression) => Some(expression),
-        _ => None,
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Pieces {
     accepted: Vec<Piece>,
     /// Reads of a moment at which all of it stood still.
     still: Vec<Piece>,
-    /// Reads that replace nothing.
+    /// Reads that replace nothing, the first of them least of all.
     beside: Vec<Piece>,
     precedence: Precedence,
     /// Ranges that are kept whole, by start: end of each. They neither touch nor overlap.
@@ -96,8 +96,9 @@ impl Pieces {
     /// The resulting bytes, in address order and without overlaps.
     pub(super) fn settle(&self) -> Vec<(u64, &[u8])> {
         let mut settled: BTreeMap<u64, &[u8]> = BTreeMap::new();
-        let lists = [&self.still, &self.accepted, &self.read, &self.beside];
-        for (start, bytes) in lists.into_iter().flat_map(|list| list.iter().rev()) {
+        let lists = [&self.still, &self.accepted, &self.read];
+        let last_first = lists.into_iter().flat_map(|list| list.iter().rev());
+        for (start, bytes) in last_first.chain(&self.beside) {
             fill_gaps(&mut settled, *start, bytes);
         }
         settled.into_iter().collect()
@@ -164,6 +165,11 @@ mod tests {
         pieces.set_precedence(Precedence::Usual);
         let last = pieces.settle().into_iter().next_back().unwrap();
         assert_eq!(last, (16, &[8, 8][..]));
+        pieces.set_precedence(Precedence::Beside);
+        pieces.read(17, &[6; 2]);
+        pieces.set_precedence(Precedence::Usual);
+        let after = |start| pieces.settle().into_iter().find(|(at, _)| *at == start).map(|(_, bytes)| bytes.to_vec());
+        assert_eq!((after(16), after(18)), (Some(vec![8, 8]), Some(vec![6])), "nor what was read so before");
         // A stop that did not hold.
         pieces.forget_after(before);
         pieces.read(4, &[7; 4]);

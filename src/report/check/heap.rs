@@ -57,17 +57,26 @@ pub(crate) fn too_few_cycles(seen: usize) -> String {
     format!("{seen} seen during the watch, and growth needs {}", LEAST_SAMPLES - 1)
 }
 
+/// Why a heap of which little is known has not grown.
+pub(crate) fn cannot_have_grown(allocated: u64) -> String {
+    match allocated {
+        0 => "nothing was allocated during the watch".to_owned(),
+        _ => format!("{} allocated during the watch: the heap cannot have grown by more", bytes(allocated)),
+    }
+}
+
 /// What was found, where it was judged.
 pub(super) fn outcome(verdict: &Verdict) -> String {
     if verdict.holds() {
-        return match verdict.noticed {
-            Some(noticed) => {
+        return match (verdict.allocated, verdict.noticed) {
+            (Some(allocated), _) => cannot_have_grown(allocated),
+            (None, Some(noticed)) => {
                 format!(
                     "no steady growth; {} or more during the watch would have been detected with {CONFIDENCE} confidence",
                     bytes(noticed as u64)
                 )
             }
-            None => "no steady growth".to_owned(),
+            (None, None) => "no steady growth".to_owned(),
         };
     }
     let is_live = |offender: &Offender| offender.heap == Some(HeapOffender::Live);

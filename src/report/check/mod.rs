@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub use github::github;
 #[cfg(feature = "cli")]
-pub(crate) use heap::{rate_text, signed, too_few_cycles};
+pub(crate) use heap::{cannot_have_grown, rate_text, signed, too_few_cycles};
 pub use junit::{Origin, junit};
 pub use text::text;
 

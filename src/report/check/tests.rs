@@ -230,6 +230,7 @@ fn growth_of_all_together_is_no_group_and_one_waits() {
         measured: 8.0,
         allowed: 0.0,
         noticed: None,
+        allocated: None,
         grade: None,
         offenders,
     };
@@ -246,4 +247,27 @@ fn growth_of_all_together_is_no_group_and_one_waits() {
     };
     assert_eq!(unknown(1), "1 goroutine was running; --freeze shows its stack");
     assert_eq!(unknown(3), "3 goroutines were running; --freeze shows their stacks");
+}
+
+/// A heap in which nothing was allocated has no size of growth that would have been detected.
+#[test]
+fn a_heap_in_which_nothing_was_allocated_is_said_to_be_one() {
+    let text = |allocated, noticed| {
+        super::outcome(&Verdict {
+            rule: Rule::MaxHeapGrowth(crate::analysis::check::HeapRate::parse("1MiB/m").unwrap()),
+            outcome: Outcome::Holds,
+            measured: 0.0,
+            allowed: 0.0,
+            noticed,
+            allocated,
+            grade: None,
+            offenders: Vec::new(),
+        })
+    };
+    assert_eq!(text(Some(0), Some(0.0)), "nothing was allocated during the watch");
+    assert_eq!(
+        text(Some(4096), Some(4096.0)),
+        "4.00 KiB allocated during the watch: the heap cannot have grown by more"
+    );
+    assert!(text(None, Some(4096.0)).starts_with("no steady growth; 4.00 KiB or more during the watch would have"));
 }

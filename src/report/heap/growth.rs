@@ -9,7 +9,7 @@ use crate::analysis::series::growth::{CONFIDENCE, Rate};
 use crate::analysis::series::heap::{Judgement, Part, Trend, Walks};
 use crate::analysis::series::{HeapGrowth, HeapSeries};
 use crate::model::{Snapshot, SymbolPool};
-use crate::report::check::{rate_text, signed, too_few_cycles};
+use crate::report::check::{cannot_have_grown, rate_text, signed, too_few_cycles};
 use crate::report::clean::clean;
 use crate::report::json::{SCHEMA_VERSION, schema_of, time, to_writer};
 use crate::report::text::facts::{facts, heading, paragraph};
@@ -17,7 +17,7 @@ use crate::report::text::table::write as write_table;
 use crate::report::text::{CellText, Column, Role, Shrink, TextStyle};
 use crate::report::units::{bytes, count, counted, duration, percent};
 
-use super::more;
+use super::{PLACES, ROOTS, Rows, SIZE_CLASSES, TYPES, more};
 use crate::report::heap_part::{PartDocument, text};
 
 /// Which program was watched.
@@ -55,13 +55,11 @@ pub(crate) fn judgement_text(growth: &HeapGrowth) -> String {
             });
             let noticed = bytes(noticed as u64);
             format!(
-                "the live heap does not grow; growth by {noticed}{share} would have been detected with {CONFIDENCE} \
-                 confidence"
+                "no steady growth of the live heap; growth by {noticed}{share} or more would have been detected with \
+                 {CONFIDENCE} confidence"
             )
         }
-        Judgement::Quiet { allocated } => {
-            format!("the heap cannot have grown by more than the {} that were allocated", bytes(allocated))
-        }
+        Judgement::Quiet { allocated } => cannot_have_grown(allocated),
         Judgement::Rises => {
             "the live heap rises, but too little or too unevenly to call it growth; watch for longer".to_owned()
         }
@@ -115,20 +113,20 @@ pub(crate) fn write(
         growth.growing.iter().filter(|(part, _)| wanted(part)).collect()
     };
     let sites = of(|part| matches!(part, Part::Site(_)));
-    table(out, style, ("Allocation sites that grow", "PLACE"), &sites, pool, limit)?;
+    table(out, style, ("Allocation sites that grow", "PLACE", PLACES), &sites, pool, limit)?;
     if let Some(why) = series.sites_missing() {
         paragraph(out, style, Role::Attention, &format!("There is no heap profile: {}.", clean(why)))?;
     }
     let classes = of(|part| matches!(part, Part::SizeClass(_)));
-    table(out, style, ("Size classes that grow", "OBJECTS OF"), &classes, pool, limit)?;
+    table(out, style, ("Size classes that grow", "OBJECTS OF", SIZE_CLASSES), &classes, pool, limit)?;
     if let Some(why) = series.classes_missing() {
         paragraph(out, style, Role::Attention, &clean(why))?;
     }
     if growth.walks.is_some() {
         let types = of(|part| matches!(part, Part::Type(_) | Part::Untyped { .. }));
-        table(out, style, ("Types that grow", "TYPE"), &types, pool, limit)?;
+        table(out, style, ("Types that grow", "TYPE", TYPES), &types, pool, limit)?;
         let roots = of(|part| matches!(part, Part::Root(_)));
-        table(out, style, ("Roots that grow", "BY"), &roots, pool, limit)?;
+        table(out, style, ("Roots that grow", "BY", ROOTS), &roots, pool, limit)?;
     }
     match series.walks_missing() {
         Some(why) => {
@@ -156,7 +154,7 @@ fn walks_text(walks: Walks, watched_ns: u64) -> [String; 4] {
 fn table(
     out: &mut dyn Write,
     style: TextStyle,
-    (title, what): (&str, &'static str),
+    (title, what, rows): (&str, &'static str, Rows),
     parts: &[&(Part, Trend)],
     pool: &SymbolPool,
     limit: usize,
@@ -181,7 +179,7 @@ fn table(
             CellText::plain(text(part, pool)),
         ]
     })?;
-    more(out, parts.len() - shown)
+    more(out, parts.len() - shown, rows)
 }
 
 /// With a capital letter and a full stop.

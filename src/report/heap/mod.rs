@@ -118,7 +118,7 @@ fn figures(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Re
     let Some(heap) = &snapshot.heap else { return facts(out, style, "", &["not found".to_owned()]) };
     let gc = snapshot.gc.as_ref();
     let mut in_use = vec![format!("{} in {}", bytes(heap.heap_alloc), counted(heap.heap_objects, "object", "objects"))];
-    in_use.extend(sized("live", heap.heap_live));
+    in_use.extend(sized("live at the last GC", heap.heap_marked));
     in_use.extend(not_swept(snapshot).filter(|bytes| *bytes > 0).map(|b| format!("not yet swept {}", bytes(b))));
     facts(out, style, "in use", &in_use)?;
     let resources = &snapshot.target.resources;
@@ -246,7 +246,7 @@ fn sites(out: &mut dyn Write, options: Options, snapshot: &Snapshot, profile: &A
             CellText::plain(place_text(&profile.symbols, place)),
         ]
     })?;
-    more(out, places.len() - shown)?;
+    more(out, places.len() - shown, PLACES)?;
     for note in notes(&profile.reading) {
         paragraph(out, style, Role::Attention, &note)?;
     }
@@ -271,14 +271,22 @@ fn stacks(out: &mut dyn Write, index: &Index<'_>, options: Options) -> io::Resul
             CellText::plain(words.map_or_else(|| "unknown".to_owned(), |words| words.cell())),
         ]
     })?;
-    more(out, stacks.len() - shown)
+    more(out, stacks.len() - shown, PLACES)
 }
 
-/// That a table goes on.
-pub(super) fn more(out: &mut dyn Write, rows: usize) -> io::Result<()> {
-    match rows {
+/// What the rows of a table are, for [`more`]: one and many.
+pub(super) type Rows = (&'static str, &'static str);
+pub(super) const PLACES: Rows = ("more place", "more places");
+const SIZE_CLASSES: Rows = ("more size class", "more size classes");
+const SIZES: Rows = ("more size", "more sizes");
+const TYPES: Rows = ("more type", "more types");
+const ROOTS: Rows = ("more root", "more roots");
+
+/// That a table goes on, by so many rows.
+pub(super) fn more(out: &mut dyn Write, hidden: usize, (one, many): Rows) -> io::Result<()> {
+    match hidden {
         0 => Ok(()),
-        _ => writeln!(out, "  … {}: --limit 0 shows all", counted(rows as u64, "more place", "more places")),
+        _ => writeln!(out, "  … {}: --limit 0 shows all", counted(hidden as u64, one, many)),
     }
 }
 

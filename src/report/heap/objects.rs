@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::Options;
+use super::{Options, ROOTS, SIZES, TYPES, more};
 use crate::analysis::Index;
 use crate::analysis::objects::{ObjectGroup, keepers};
 use crate::analysis::place::Place;
+use crate::analysis::series::heap::KeptBy;
 use crate::heap::objects::{Amount, Keeper, Objects, Path, Root, Standing, Step, Untyped};
 use crate::report::clean::clean;
+use crate::report::heap_part::root;
 use crate::report::place::PlaceWords;
 use crate::report::text::facts::{facts, heading, paragraph};
 use crate::report::text::table::write as write_table;
@@ -125,7 +127,7 @@ fn types(out: &mut dyn Write, contents: &Contents<'_>, options: Options) -> io::
     write_table(out, style, &columns("TYPE", Shrink::Function), shown, &|at| {
         types.get(at).map_or_else(Vec::new, |sum| row(sum.live, objects.live, clean(&sum.name).into_owned()))
     })?;
-    more(out, types.len() - shown, ("more type", "more types"))
+    more(out, types.len() - shown, TYPES)
 }
 
 fn untyped(out: &mut dyn Write, objects: &Objects, options: Options) -> io::Result<()> {
@@ -144,7 +146,7 @@ fn untyped(out: &mut dyn Write, objects: &Objects, options: Options) -> io::Resu
     write_table(out, style, &columns("SIZE", Shrink::Function), shown, &|at| {
         objects.untyped.get(at).map_or_else(Vec::new, |class| row(class.live, objects.live, size(class)))
     })?;
-    more(out, objects.untyped.len() - shown, ("more size", "more sizes"))
+    more(out, objects.untyped.len() - shown, SIZES)
 }
 
 fn kept(out: &mut dyn Write, contents: &Contents<'_>, options: Options) -> io::Result<()> {
@@ -156,25 +158,18 @@ fn kept(out: &mut dyn Write, contents: &Contents<'_>, options: Options) -> io::R
     write_table(out, style, &columns("BY", Shrink::Place), shown, &|at| {
         kept.get(at).map_or_else(Vec::new, |(by, amount)| row(*amount, objects.live, keeper(contents, *by)))
     })?;
-    more(out, kept.len() - shown, ("more row", "more rows"))
+    more(out, kept.len() - shown, ROOTS)
 }
 
 fn keeper(contents: &Contents<'_>, by: Keeper) -> String {
-    match by {
-        Keeper::Variables => "package variables".to_owned(),
-        Keeper::Finalizers => "finalizers and cleanups".to_owned(),
-        Keeper::Timers => "timers and Ps".to_owned(),
-        Keeper::Threads => "threads that run".to_owned(),
-        Keeper::OtherGoroutines => "other goroutines".to_owned(),
-        Keeper::Only => contents.only.map_or_else(String::new, |(who, _)| format!("only {}", clean(who))),
-        Keeper::Group(number) => {
-            let Some(group) = contents.groups.get(number) else { return String::new() };
-            let members = group.ids.len() as u64;
-            let Some(place) = group.place else { return "the runtime's own goroutines".to_owned() };
-            let words = PlaceWords::of(&contents.index.snapshot().symbols, place);
-            let place = words.map_or_else(|| "unknown".to_owned(), |words| words.cell());
-            format!("{} × {place}", count(members))
-        }
+    let group = match by {
+        Keeper::Group(number) => contents.groups.get(number),
+        _ => None,
+    };
+    let group = group.and_then(|group| Some((group.ids.len() as u64, group.place?)));
+    match KeptBy::of(by, contents.groups) {
+        Some(kept) => root(kept, group, &contents.index.snapshot().symbols),
+        None => contents.only.map_or_else(String::new, |(who, _)| format!("only {}", clean(who))),
     }
 }
 
@@ -199,13 +194,13 @@ fn only(out: &mut dyn Write, contents: &Contents<'_>, options: Options) -> io::R
             None => row(rest, amount, "without a known type".to_owned()),
         },
     )?;
-    more(out, types.len() - shown, ("more type", "more types"))
+    more(out, types.len() - shown, TYPES)
 }
 
 fn path(out: &mut dyn Write, contents: &Contents<'_>, wanted: &str, path: &Path, style: TextStyle) -> io::Result<()> {
     let steps = (path.steps.len() as u64).saturating_add(path.left_out);
     heading(out, style, "Path", &format!("to {}, over {}", clean(wanted), counted(steps, "object", "objects")))?;
-    facts(out, style, "from", &[root(contents, path)])?;
+    facts(out, style, "from", &[beginning(contents, path)])?;
     // In the middle a row says how many there are not.
     let half = MOST_STEPS / 2;
     let rows: Vec<Option<&Step>> = match path.steps.len() {
@@ -229,7 +224,7 @@ fn path(out: &mut dyn Write, contents: &Contents<'_>, wanted: &str, path: &Path,
 }
 
 /// Where a path begins, in words.
-fn root(contents: &Contents<'_>, path: &Path) -> String {
+fn beginning(contents: &Contents<'_>, path: &Path) -> String {
     match path.root {
         Root::Variable(addr) => match &path.variable {
             Some((name, 0)) => format!("variable {}", clean(name)),
@@ -258,11 +253,4 @@ fn step(step: &Step) -> Vec<CellText> {
         CellText::plain(step.field.as_deref().map(|field| clean(field).into_owned()).unwrap_or_default()),
         CellText::plain(step.addr.to_string()),
     ]
-}
-
-fn more(out: &mut dyn Write, rows: usize, (one, many): (&str, &str)) -> io::Result<()> {
-    match rows {
-        0 => Ok(()),
-        _ => writeln!(out, "  … {}: --limit 0 shows all", counted(rows as u64, one, many)),
-    }
 }

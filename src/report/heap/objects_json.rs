@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::objects::Contents;
 use crate::analysis::objects::keepers;
+use crate::analysis::series::heap::KeptBy;
 use crate::heap::objects::{Amount, Keeper, Root, Standing};
 use crate::report::json::{SCHEMA_VERSION, schema_of, time, to_writer};
 use crate::report::members::UserPlace;
@@ -220,16 +221,7 @@ pub(crate) fn write(out: &mut dyn Write, contents: &Contents<'_>, limit: usize) 
         };
         let only = contents.only.filter(|_| *by == Keeper::Only).map(|(_, ids)| ids.len());
         KeptDocument {
-            by: match by {
-                Keeper::Variables => "variables",
-                Keeper::Finalizers => "finalizers",
-                Keeper::Timers => "timers",
-                Keeper::Threads => "threads",
-                Keeper::OtherGoroutines => "other_goroutines",
-                Keeper::Only => "only_from",
-                Keeper::Group(_) if group.is_some_and(|group| group.place.is_none()) => "system_goroutines",
-                Keeper::Group(_) => "goroutines",
-            },
+            by: KeptBy::of(*by, contents.groups).map_or("only_from", KeptBy::name),
             place: group.and_then(|group| UserPlace::of(&snapshot.symbols, group.place?)),
             goroutines: group.map(|group| group.ids.len()).or(only).map(|count| count as u64),
             objects: amount.objects,

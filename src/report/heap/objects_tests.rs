@@ -156,6 +156,7 @@ fn goroutines_are_named_by_their_function() {
     assert_eq!(ids("example.com/shop/cart.(*Cart).wait"), Ok(vec![4, 5]));
     let error = ids("main.nothing").unwrap_err();
     assert!(error.contains("no goroutine is in main.nothing") && error.contains("main.worker"), "{error}");
+    assert!(!error.contains("runtime."), "the runtime's own are no help: {error}");
     assert_eq!(OnlyFrom::Goroutine(5).ids(&index), Ok(vec![5]));
     assert_eq!(OnlyFrom::Goroutine(6).ids(&index), Err("there is no goroutine 6".to_owned()));
     let groups = groups(&index);

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::growth::sentence;
-use super::more;
+use super::{PLACES, ROOTS, Rows, SIZE_CLASSES, TYPES, more};
 use crate::analysis::series::growth::difference;
 use crate::analysis::series::heap_since::{Changes, HeapChange, HeapMoment, PartChange, PartKind};
 use crate::model::SymbolPool;
@@ -70,7 +70,7 @@ impl Subject<'_> {
         notes
     }
 
-    /// The figures of the whole, each before and after, as far as both are known.
+    /// Totals before and after; `None` for those that one of the two does not have.
     fn figures(&self) -> [(&'static str, Option<(u64, u64)>); 3] {
         let (before, after) = (self.before, self.after);
         let live = |of: &HeapMoment| of.walked.map(|walked| walked.live.bytes);
@@ -111,7 +111,7 @@ pub(crate) fn write(out: &mut dyn Write, style: TextStyle, subject: &Subject<'_>
     }
     let walked = [before, after].iter().any(|of| of.walked.is_some());
     for changes in &change.changes {
-        // That nobody asked for a walk needs no saying.
+        // Without a walk on either side there is nothing to say of types and roots.
         if walked || !matches!(changes.kind, PartKind::Types | PartKind::Roots) {
             table(out, style, subject, changes, limit)?;
         }
@@ -121,16 +121,17 @@ pub(crate) fn write(out: &mut dyn Write, style: TextStyle, subject: &Subject<'_>
         out,
         style,
         Role::Dim,
-        "Two readings have a difference and no rate: how sure growth is, gospy heap --watch measures.",
+        "Two readings show a difference, not a trend. gospy heap --watch separates growth from noise.",
     )
 }
 
-fn title(changes: &Changes) -> (&'static str, Column) {
+/// Title, last column, and what the rows are.
+fn title(changes: &Changes) -> (&'static str, Column, Rows) {
     match changes.kind {
-        PartKind::Sites => ("Allocation sites that grew", Column::shrinking("PLACE", Shrink::Place)),
-        PartKind::SizeClasses => ("Size classes that grew", Column::right("OBJECTS OF")),
-        PartKind::Types => ("Types that grew", Column::shrinking("TYPE", Shrink::Function)),
-        PartKind::Roots => ("Roots that grew", Column::shrinking("BY", Shrink::Place)),
+        PartKind::Sites => ("Allocation sites that grew", Column::shrinking("PLACE", Shrink::Place), PLACES),
+        PartKind::SizeClasses => ("Size classes that grew", Column::right("OBJECTS OF"), SIZE_CLASSES),
+        PartKind::Types => ("Types that grew", Column::shrinking("TYPE", Shrink::Function), TYPES),
+        PartKind::Roots => ("Roots that grew", Column::shrinking("BY", Shrink::Place), ROOTS),
     }
 }
 
@@ -141,7 +142,7 @@ fn table(
     changes: &Changes,
     limit: usize,
 ) -> io::Result<()> {
-    let (title, last) = title(changes);
+    let (title, last, rows) = title(changes);
     let parts = match &changes.parts {
         Ok(parts) => parts,
         Err((side, why)) => {
@@ -168,7 +169,7 @@ fn table(
                 CellText::plain(text(&change.part, subject.pool)),
             ]
         })?;
-        more(out, grew.len() - shown)?;
+        more(out, grew.len() - shown, rows)?;
     }
     let shrank: Vec<i64> = parts.iter().map(PartChange::bytes).filter(|delta| *delta < 0).collect();
     match shrank.iter().fold(0_u64, |sum, delta| sum.saturating_add(delta.unsigned_abs())) {

@@ -156,7 +156,7 @@ fn what_grew_looks_as_it_did() {
     let change = HeapChange::between(&before, &after, &pool);
     let subject = since::Subject { before: &before, after: &after, change: &change, pool: &pool };
     let mut out = Vec::new();
-    since::write(&mut out, TextStyle { width: Some(80), colour: false }, &subject, 2).unwrap();
+    since::write(&mut out, TextStyle { width: Some(80), colour: false }, &subject, 1).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     crate::report::golden::compare("heap/since.txt", &text);

@@ -71,6 +71,7 @@ pub(super) fn snapshot() -> Snapshot {
         heap_released: 30 * MIB,
         heap_sys: 540 * MIB,
         heap_live: Some(450 * MIB),
+        heap_marked: Some(440 * MIB),
         stack_sys: MIB,
         gc_sys: 9 * MIB,
         sys: 560 * MIB,

@@ -135,6 +135,7 @@ pub(crate) const STRUCTS: &[(&str, &[&str])] = &[
             "libcallsp",
             "vdsoSP",
             "vdsoPC",
+            "createstack",
         ],
     ),
     (

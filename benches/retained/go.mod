@@ -1,0 +1,3 @@
+module example.test/retained
+
+go 1.19
