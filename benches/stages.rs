@@ -40,9 +40,9 @@ fn session() -> Session {
 /// The capture's goroutines over and over, until there are `count`.
 fn snapshot(count: usize) -> Snapshot {
     let mut snapshot = parked::capture(&mut session()).unwrap();
-    let goroutines = snapshot.goroutines.clone();
+    let goroutines = snapshot.goroutines.to_vec();
     let ids = (1..).map(Goid);
-    snapshot.goroutines = goroutines
+    let goroutines: Vec<_> = goroutines
         .into_iter()
         .cycle()
         .zip(ids)
@@ -52,6 +52,7 @@ fn snapshot(count: usize) -> Snapshot {
             g
         })
         .collect();
+    snapshot.goroutines = goroutines.into();
     snapshot
 }
 

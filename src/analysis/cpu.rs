@@ -206,6 +206,8 @@ fn running(symbols: &SymbolPool, key: &OnCpu) -> Goroutine {
         innermost: frames.first().map(|frame| frame.frame),
         current: frames.iter().find(|frame| !frame.hidden).map(|frame| frame.frame),
         stack: StackState::Known(key.stack),
+        stack_since_ns: None,
+        stack_is_proven: false,
         foreign: None,
         sp: Addr(0),
         stack_lo: Addr(0),

@@ -106,6 +106,7 @@ impl Decoder {
         let mut snapshot = Snapshot {
             captured_at_unix_ns: 0,
             monotonic_ns: 0,
+            unchanged_since_ns: None,
             target: TargetInfo::default(),
             reading: Reading::default(),
             sched: None,
@@ -113,7 +114,7 @@ impl Decoder {
             gc: None,
             processors: self.processors.iter().cloned().collect(),
             threads: self.threads.iter().cloned().collect(),
-            goroutines: goroutines.collect(),
+            goroutines: goroutines.collect::<Vec<_>>().into(),
             dead_goroutines: 0,
             wait_reasons: Vec::new(),
             waits,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::Moment;
 use crate::addr::Arch;
 use crate::model::{
-    Consistency, FreezeInfo, GcStats, HeapStats, ModuleInfo, Provenance, Resources, Scheduler, Snapshot, TextMapping,
-    Warnings,
+    Consistency, FreezeInfo, GcStats, HeapStats, ModuleInfo, Provenance, Resources, Scheduler, Snapshot, StackReadings,
+    TextMapping, Warnings,
 };
 use crate::process::Backend;
 use crate::runtime::version::GoVersionSource;
@@ -97,6 +97,8 @@ pub(super) enum Fact {
     WhyNotInGo(String),
     /// Why descriptors are not known.
     WhyDescriptors(String),
+    /// Which stacks were read then, and which were kept.
+    Stacks(StackReadings),
 }
 
 impl Fact {
@@ -152,6 +154,7 @@ impl Fact {
             (!snapshot.warnings.is_empty()).then(|| Self::Warnings(snapshot.warnings.clone())),
             snapshot.not_in_go.why_unknown().map(|why| Self::WhyNotInGo(why.to_owned())),
             snapshot.descriptors.why_unknown().map(|why| Self::WhyDescriptors(why.to_owned())),
+            reading.stacks.map(Self::Stacks),
         ];
         (0..).zip(facts).filter_map(|(about, fact)| Some((about, fact?))).collect()
     }
@@ -197,6 +200,7 @@ impl Fact {
             Self::Collector(gc) => snapshot.gc = Some(gc),
             Self::WaitReasons(reasons) => snapshot.wait_reasons = reasons,
             Self::Warnings(warnings) => snapshot.warnings = warnings,
+            Self::Stacks(stacks) => reading.stacks = Some(stacks),
             Self::WhyNotInGo(_) | Self::WhyDescriptors(_) => {}
         }
     }

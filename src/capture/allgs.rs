@@ -21,6 +21,18 @@ const TRIES: usize = 8;
 
 /// The addresses, ascending and each once.
 pub(crate) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Vec<u64>, CaptureError> {
+    Ok(addresses(&list(process, warnings)?, warnings))
+}
+
+/// The addresses as they are listed, which is the order of the runtime's own dumps (`forEachGRace`, runtime/proc.go;
+/// 1.19 to 1.27).
+pub(crate) fn in_order(process: GoProcess<'_>) -> Result<Vec<u64>, CaptureError> {
+    let bytes = list(process, &mut Warnings::default())?;
+    Ok(bytes.chunks_exact(8).filter_map(|word| word.u64_at(0)).collect())
+}
+
+/// The bytes of the list.
+fn list(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Vec<u8>, CaptureError> {
     let target = process.target;
     let Some(allgs) = process.addr(Global::Allgs) else {
         return Err(CaptureError::NoGoroutines { at: Addr(0), what: "it was not found".to_owned() });
@@ -52,7 +64,7 @@ pub(crate) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Ve
                 attempt.accept(list.array, &before.array.to_le_bytes());
                 attempt.accept(Addr(before.array), &bytes);
             }
-            return Ok(addresses(&bytes, warnings));
+            return Ok(bytes);
         }
     }
     Err(CaptureError::NoGoroutines {

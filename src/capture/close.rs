@@ -139,13 +139,17 @@ impl Close {
 
     /// The goroutines, in the order in which they were asked for.
     pub(super) fn iter<'c>(&'c self, plan: &'c Plan) -> impl Iterator<Item = Raw<'c>> {
-        self.gs.iter().map(|one| {
+        let keeps = plan.keeps();
+        self.gs.iter().map(move |one| {
+            let entry = keeps.then(|| plan.kept.find(one.addr.0, &mut plan.kept.first_from(one.addr.0))).flatten();
             let stack = one.ranges.clone().find(|&range| self.parts.get(range) == Some(&Part::Stack));
             Raw {
                 addr: one.addr,
                 header: self.bytes(one.ranges.start),
                 still: !plan.validate || self.is_still(plan, one),
                 alone: false,
+                entry,
+                kept: None,
                 stack: stack.map_or(&[], |range| self.bytes(range)),
                 stack_start: one.stack.map_or(0, |range| range.start.0),
             }

@@ -7,7 +7,7 @@ use crate::addr::Arch;
 use crate::capture::fields::Checks;
 use crate::process::fake::{FakeMemory, FakeTarget, ReadOutcome};
 use crate::runtime::layout::{Layout, checked_in};
-use crate::runtime::wait_reason::CountedReasons;
+use crate::runtime::wait_reason::ReasonSet;
 
 const G: u64 = 0xc0_0000_1000;
 const STACK: u64 = 0xc0_0001_0000;
@@ -26,13 +26,14 @@ fn plan() -> Plan {
     Plan {
         g: layout.g,
         syscalltick: layout.m.syscalltick.into(),
-        counted: CountedReasons::of(&reasons),
+        counted: ReasonSet::counted(&reasons),
         checks: Arc::new(Checks::default()),
         stacks: true,
         window: 1 << 20,
         validate: true,
         stopped: Arc::default(),
         displaced: Arc::default(),
+        kept: Arc::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::arguments::{self, ArgumentReader, StackPart};
 use super::fields::{BadField, CodeFacts};
+use super::kept::Keep;
 use super::place;
 use super::read::{MAX_WINDOW, Plan, Raw};
 use super::symbolize::Symbolizer;
@@ -72,6 +73,8 @@ pub(super) struct Extra {
     pub(super) bad: Option<BadField>,
     /// Where its wait is followed from.
     pub(super) wait: WaitSeed,
+    /// Its stack, if that was unwound just now.
+    pub(super) node: Option<StackNode>,
 }
 
 impl Extra {
@@ -84,6 +87,7 @@ impl Extra {
             panic: None,
             bad,
             wait: WaitSeed::default(),
+            node: None,
         }
     }
 }
@@ -180,6 +184,9 @@ impl Decoder {
         if raw.alone {
             return Outcome::Alone;
         }
+        if let Some(keep) = raw.kept {
+            return self.keep(raw.addr, &g, plan, keep, pool);
+        }
         if plan.validate && plan.checks.is_being_born(&g) {
             return Outcome::Torn(NotShown::Moving);
         }
@@ -248,6 +255,20 @@ impl Decoder {
         (!newest.goexit && !newest.recovered).then_some(newest.arg)
     }
 
+    /// A goroutine whose stack is kept from an earlier capture.
+    fn keep(&mut self, addr: Addr, g: &G, plan: &Plan, keep: Keep, pool: &mut SymbolPool) -> Outcome {
+        let known = plan.kept.get(keep.entry).and_then(|entry| Some((entry, entry.stack()?)));
+        let Some((entry, node)) = known else { return Outcome::Alone };
+        let (mut goroutine, code) = self.describe(addr, g, plan, NotShown::NoStack, pool);
+        goroutine.sp = Addr(g.sched_sp);
+        goroutine.stack_since_ns = NonZeroU64::new(entry.read_ns());
+        goroutine.stack_is_proven = keep.proven;
+        self.show(&mut goroutine, node, pool);
+        let bad = plan.checks.first_bad(g, goroutine.status, code);
+        let wait = self.waits.seeds.seed(g, &[]).with_word(entry.wait());
+        Outcome::Done(goroutine, Extra { wait, ..Extra::of(g, bad) })
+    }
+
     /// A goroutine without a stack.
     fn done(&mut self, addr: Addr, g: &G, plan: &Plan, why: NotShown, pool: &mut SymbolPool) -> Outcome {
         let (goroutine, code) = self.describe(addr, g, plan, why, pool);
@@ -269,7 +290,7 @@ impl Decoder {
             goroutine.sp = Addr(sp);
             self.show(&mut goroutine, node, pool);
             let bad = plan.checks.first_bad(g, goroutine.status, code);
-            return Outcome::Done(goroutine, Extra { panic, wait, ..Extra::of(g, bad) });
+            return Outcome::Done(goroutine, Extra { panic, wait, node: Some(node), ..Extra::of(g, bad) });
         }
         match unwound.end {
             End::BadStack(at) if at >= raw.stack_start.saturating_add(raw.stack.len() as u64) && at < g.stack_hi => {
@@ -348,6 +369,8 @@ impl Decoder {
             innermost: None,
             current: None,
             stack: StackState::NotShown(why),
+            stack_since_ns: None,
+            stack_is_proven: false,
             foreign: None,
             sp: Addr(0),
             stack_lo: if stack_can_be { Addr(g.stack_lo) } else { Addr(0) },

@@ -41,6 +41,8 @@ const NOT_READ: &str = "(not read: too many panics)";
 /// Follows pointers of one target.
 pub(super) struct Follow<'a> {
     pub(super) process: GoProcess<'a>,
+    /// When the capture began, ns by `nanotime`.
+    pub(super) now_ns: u64,
     /// Pointers that goroutines had dropped, as a recording notes: address of the g, and name of the field.
     pub(super) let_go: FxHashSet<(u64, String)>,
 }
@@ -91,7 +93,7 @@ impl Follow<'_> {
         let seeds = std::mem::take(&mut collected.waits);
         let ps = state.processors.iter().map(|p| p.addr).collect();
         let ticks = Ticks::of_idle(state.processors.iter().map(|p| (p.id, p.status, p.schedtick, p.syscalltick)));
-        let scene = Scene { process: self.process, ps, ticks, runs, let_go: &self.let_go };
+        let scene = Scene { process: self.process, ps, ticks, now_ns: self.now_ns, runs, let_go: &self.let_go };
         let Collected { goroutines, recorded, .. } = collected;
         scene.read(&seeds, goroutines, (decoder.waits(), pool), recorded, warnings, look)
     }

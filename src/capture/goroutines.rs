@@ -19,13 +19,16 @@ use super::close::{self, Close};
 use super::decode::{Decoder, Extra, Outcome};
 use super::ending::is_ending;
 use super::fields::Suspect;
+use super::kept::Noted;
 use super::read::{CHUNK, Chunk, MAX_WINDOW, Plan, Raw};
 use super::recording::Recorded;
 use super::waits::SeedList;
 use crate::addr::Addr;
-use crate::model::{Consistency, Goroutine, NotShown, StackState, Status, SymbolPool, WarningCode, Warnings};
+use crate::model::{
+    Consistency, Goroutine, NotShown, StackReadings, StackState, Status, SymbolPool, WarningCode, Warnings,
+};
 use crate::process::remember::Attempt;
-use crate::process::{ReadError, Target, TargetExt, unlogged};
+use crate::process::{Clock, ReadError, Target, TargetExt, unlogged};
 
 /// Retries of torn ones: how many are read together, and how long to wait before. The first ones cost next to
 /// nothing; later, on a machine with more work than CPUs, the thread that runs it or scans it may be off its
@@ -64,6 +67,16 @@ pub(super) struct Collected {
     given_up: BTreeMap<u64, (NotShown, Option<u64>)>,
     /// What a recording needs beyond the memory.
     pub(super) recorded: Recorded,
+    /// What the next capture may keep.
+    pub(super) noted: Noted,
+}
+
+impl Collected {
+    /// How many stacks were read, and how many kept, in a capture that began at `clock`.
+    pub(super) fn readings(&self, clock: Clock) -> StackReadings {
+        let known = self.goroutines.iter().filter(|g| matches!(g.stack, StackState::Known(_))).count() as u64;
+        self.noted.readings(known, clock.monotonic_ns)
+    }
 }
 
 /// What a walk over all goroutines needs.
@@ -83,6 +96,8 @@ pub(super) struct Walk<'a> {
     pub(super) curg: u64,
     /// Indexes of the goroutines by address, once some are replaced.
     pub(super) places: FxHashMap<u64, usize>,
+    /// Chunks of earlier walks, which have their memory already.
+    pub(super) chunks: &'a mut Vec<Chunk>,
 }
 
 /// A goroutine that has to be read again.
@@ -200,11 +215,16 @@ impl Walk<'_> {
         let (empty, spare) = sync_channel(CHUNKS);
         for _ in 0..CHUNKS {
             // The channel has room for all of them: this cannot block, and fails only without a receiver.
-            let _ = empty.try_send(Chunk::new(&[], plan.window));
+            let _ = empty.try_send(self.chunks.pop().unwrap_or_else(|| Chunk::new(&[], plan.window)));
         }
-        let work =
-            Work { target: self.target, plan: &plan, parts: Mutex::new(addrs.chunks(CHUNK)), spare: spare.into() };
-        std::thread::scope(|scope| {
+        let work = Work {
+            target: self.target,
+            plan: &plan,
+            parts: Mutex::new(addrs.chunks(CHUNK)),
+            spare: spare.into(),
+            done: Mutex::default(),
+        };
+        let again = std::thread::scope(|scope| {
             for _ in 0..READERS {
                 let (work, full) = (&work, full.clone());
                 scope.spawn(move || work.read_chunks(&full));
@@ -218,7 +238,11 @@ impl Walk<'_> {
                 let _ = empty.try_send(chunk);
             }
             Ok(again)
-        })
+        });
+        let Work { spare, done, .. } = work;
+        self.chunks.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
+        self.chunks.extend(spare.into_inner().unwrap_or_else(PoisonError::into_inner).try_iter());
+        again
     }
 
     fn decode_some<'r>(
@@ -230,8 +254,13 @@ impl Walk<'_> {
     ) {
         // Malformed stacks of goroutines that are tried again are not reported yet.
         let mut unheard = Warnings::default();
+        let keeps = plan.keeps();
         for raw in raws {
-            match self.decoder.decode(&raw, plan, self.pool, &mut unheard) {
+            let outcome = self.decoder.decode(&raw, plan, self.pool, &mut unheard);
+            if keeps {
+                self.note(&raw, plan, &outcome);
+            }
+            match outcome {
                 Outcome::Done(goroutine, extra) => {
                     self.record(&raw, plan, &goroutine);
                     self.collected.consistency.validated += 1;
@@ -257,6 +286,29 @@ impl Walk<'_> {
                     again.push(Again { addr: raw.addr.0, window: plan.window, why, untried: true });
                 }
             }
+        }
+    }
+
+    /// Notes for the next capture what this one has read of a goroutine. What was not accepted is not kept, until it is
+    /// at a later try.
+    fn note(&mut self, raw: &Raw<'_>, plan: &Plan, outcome: &Outcome) {
+        let noted = &mut self.collected.noted;
+        if let (Outcome::Done(goroutine, _), Some(keep)) = (outcome, raw.kept) {
+            noted.keep(&plan.kept, keep);
+            // Only one that can be, which is where another goroutine's is doubted.
+            goroutine.wait_since_ns.into_iter().for_each(|stamp| noted.stamp(stamp.get()));
+            return;
+        }
+        let place = (raw.addr.0, raw.entry);
+        let g = plan.parse(raw.header);
+        match (outcome, &g) {
+            (Outcome::Done(_, extra), Some(g)) => {
+                if plan.checks.time_can_be(g.waitsince) {
+                    noted.stamp(g.waitsince);
+                }
+                noted.read(&plan.kept, place, Some(g), extra.node, extra.wait.value);
+            }
+            _ => noted.read(&plan.kept, place, None, None, 0),
         }
     }
 
@@ -386,6 +438,8 @@ struct Work<'a> {
     parts: Mutex<std::slice::Chunks<'a, u64>>,
     /// Chunks that are not in use.
     spare: Mutex<Receiver<Chunk>>,
+    /// Chunks for which there was nothing left to read.
+    done: Mutex<Vec<Chunk>>,
 }
 
 impl Work<'_> {
@@ -393,7 +447,10 @@ impl Work<'_> {
         loop {
             let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(mut chunk) = spare else { return };
-            let Some(part) = self.parts.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
+            let Some(part) = self.parts.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+                self.done.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+                return;
+            };
             chunk.addrs.clear();
             chunk.addrs.extend_from_slice(part);
             let result = chunk.read(self.target, self.plan).map(|()| chunk);

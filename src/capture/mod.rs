@@ -7,6 +7,7 @@
 pub(crate) mod allgs;
 mod alongside;
 mod arguments;
+mod at_rest;
 mod blocked;
 mod close;
 mod core_clock;
@@ -20,6 +21,7 @@ mod follow;
 mod foreign;
 mod freeze;
 mod goroutines;
+mod kept;
 mod not_in_go;
 mod options;
 mod parameters;

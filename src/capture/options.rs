@@ -31,8 +31,33 @@ pub struct CaptureOptions {
     /// With `values`: the beginnings of strings among the arguments too. They are the program's data, and read
     /// when its goroutines may have moved on.
     pub strings: bool,
+    /// Whether stacks that an earlier capture of the session read are kept where the headers of their goroutines do not
+    /// show that they have run since; see `docs/consistency.md`. They are always read where the target is stopped or is
+    /// not a process, and where more of them is wanted than their frames.
+    pub keep_stacks: bool,
     /// Whether to stop the target, and how.
     pub freeze: Option<FreezeMode>,
+}
+
+impl CaptureOptions {
+    /// Whether a capture with these options holds all that one with `other` does, read in the same way.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        let Self { stacks, dead, waits, c_frames, system_calls, traceback, values, strings, keep_stacks, freeze } =
+            *self;
+        freeze == other.freeze
+            // These are listed, and not only described better.
+            && dead == other.dead
+            // What may be kept is not as good as what was read.
+            && keep_stacks <= other.keep_stacks
+            && stacks >= other.stacks
+            && waits >= other.waits
+            && c_frames >= other.c_frames
+            && system_calls >= other.system_calls
+            && traceback >= other.traceback
+            && values >= other.values
+            && strings >= other.strings
+    }
 }
 
 /// What to stop.

@@ -88,7 +88,7 @@ fn look_up(
     Ok(None)
 }
 
-/// Reads the beginnings of the strings among the arguments of `goroutines`, as far as their parameters are known.
+/// Reads the beginnings of the strings among those arguments of `goroutines` whose parameters are known.
 pub(super) fn read_strings(
     target: &dyn Target,
     goroutines: &[Goroutine],
@@ -165,7 +165,7 @@ fn dynamic_type(target: &dyn Target, values: &Values<'_>, word: u64) -> Result<O
     Ok(values.go_type(word)?.map(|kind| kind.name))
 }
 
-/// Gives the arguments of `goroutines` to `visit`, as far as their parameters are known.
+/// Calls `visit` with those arguments of `goroutines` whose parameters are known.
 fn visit(
     goroutines: &[Goroutine],
     pool: &SymbolPool,

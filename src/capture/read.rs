@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::fields::Checks;
+use super::kept::{Keep, Kept};
 use super::recording::Displaced;
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
@@ -19,7 +20,7 @@ use crate::process::remember::Attempt;
 use crate::process::{MemRange, ReadError, Target};
 use crate::runtime::mirror::Mirror as _;
 use crate::runtime::mirror::g::{G, GLayout, MAX_STACK};
-use crate::runtime::wait_reason::CountedReasons;
+use crate::runtime::wait_reason::ReasonSet;
 
 /// Most goroutines in one chunk: few enough for their headers and stacks to stay in the cache of the
 /// thread that reads them, many enough for one system call in a hundred goroutines.
@@ -40,7 +41,7 @@ pub(super) struct Plan {
     /// Offset of `m.syscalltick`, in bytes.
     pub(super) syscalltick: u64,
     /// The wait reasons in which `g.trackingSeq` proves that a goroutine has not run.
-    pub(super) counted: CountedReasons,
+    pub(super) counted: ReasonSet,
     /// What the fields of a goroutine can hold.
     pub(super) checks: Arc<Checks>,
     /// Whether stacks are wanted.
@@ -54,6 +55,8 @@ pub(super) struct Plan {
     pub(super) stopped: Arc<FxHashMap<u64, Start>>,
     /// Stacks that a recording keeps apart.
     pub(super) displaced: Arc<Displaced>,
+    /// Stacks of earlier captures, which need not be read again.
+    pub(super) kept: Arc<Kept>,
 }
 
 impl Plan {
@@ -89,6 +92,11 @@ impl Plan {
     /// goroutine that waits, and for a reason that it set itself.
     pub(super) fn is_counted(&self, g: &G) -> bool {
         matches!(g.status(), Status::Waiting | Status::Leaked) && self.counted.contains(g.waitreason)
+    }
+
+    /// Whether stacks of earlier captures may be kept.
+    pub(super) fn keeps(&self) -> bool {
+        self.stacks && self.validate && self.kept.is_used()
     }
 
     /// The part of a goroutine's stack to read, if stacks are wanted and its fields are consistent.
@@ -165,6 +173,8 @@ pub(super) struct Chunk {
     stacks: Batch,
     /// By goroutine: number of its stack among those read.
     parts: Vec<Parts>,
+    /// Numbers of the goroutines whose headers are read again.
+    again: Vec<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -175,6 +185,10 @@ struct Parts {
     still: bool,
     /// Whether it has to be read separately.
     alone: bool,
+    /// Its number among those of which something is kept.
+    entry: Option<u32>,
+    /// Its stack, if that is kept from an earlier capture.
+    kept: Option<Keep>,
 }
 
 /// One goroutine of a chunk.
@@ -189,6 +203,10 @@ pub(super) struct Raw<'c> {
     /// Whether its stack was left out, because it can be accepted only when it is read separately (see
     /// [`super::close`]).
     pub(super) alone: bool,
+    /// Its number among those of which something is kept.
+    pub(super) entry: Option<u32>,
+    /// Its stack, if that is kept from an earlier capture: then none was read.
+    pub(super) kept: Option<Keep>,
     /// Its stack from `stack_start` up; empty where none was wanted.
     pub(super) stack: &'c [u8],
     /// Address of the first byte of `stack`.
@@ -205,6 +223,7 @@ impl Chunk {
             after: Batch::default(),
             stacks: Batch::new(stacks),
             parts: Vec::new(),
+            again: Vec::new(),
         }
     }
 
@@ -223,8 +242,13 @@ impl Chunk {
         self.stacks.read(target)?;
         if plan.validate {
             self.after.clear();
-            for &addr in &self.addrs {
-                self.after.push(Addr(addr), size);
+            self.again.clear();
+            for (index, (&addr, parts)) in self.addrs.iter().zip(&self.parts).enumerate() {
+                // The header that was read is the second one of a stack that is kept.
+                if parts.kept.is_none() {
+                    self.after.push(Addr(addr), size);
+                    self.again.push(index);
+                }
             }
             self.after.read(target)?;
             self.compare(plan);
@@ -235,16 +259,29 @@ impl Chunk {
     /// Compares what was read before the stacks with what was read after them, on the thread that has just
     /// read it: its CPU has the bytes in its cache.
     fn compare(&mut self, plan: &Plan) {
-        for (index, parts) in self.parts.iter_mut().enumerate() {
-            parts.still = plan.is_same(self.before.get(index), self.after.get(index));
+        for (number, &index) in self.again.iter().enumerate() {
+            let Some(parts) = self.parts.get_mut(index) else { continue };
+            parts.still = plan.is_same(self.before.get(index), self.after.get(number));
         }
     }
 
     /// Works out which stacks are needed, in address order.
     fn plan_parts(&mut self, plan: &Plan) {
         let mut stacks: Vec<(u64, usize, usize)> = Vec::new();
+        let keeps = plan.keeps();
+        let mut cursor = self.addrs.first().filter(|_| keeps).map_or(0, |&first| plan.kept.first_from(first));
         for (index, &addr) in self.addrs.iter().enumerate() {
+            let entry = if keeps { plan.kept.find(addr, &mut cursor) } else { None };
+            if let Some(parts) = self.parts.get_mut(index) {
+                parts.entry = entry;
+            }
             let Some(g) = plan.parse(self.before.get(index)) else { continue };
+            if let Some(keep) = entry.and_then(|entry| plan.kept.keep(entry, &g)) {
+                if let Some(parts) = self.parts.get_mut(index) {
+                    parts.kept = Some(keep);
+                }
+                continue;
+            }
             let Some(stack) = plan.stack_range(Addr(addr), &g) else { continue };
             if plan.validate && !plan.is_counted(&g) {
                 if let Some(parts) = self.parts.get_mut(index) {
@@ -271,6 +308,8 @@ impl Chunk {
             header: self.before.get(index),
             still: parts.still,
             alone: parts.alone,
+            entry: parts.entry,
+            kept: parts.kept,
             stack: parts.stack.and_then(|n| usize::try_from(n).ok()).map_or(&[], |n| self.stacks.get(n)),
             stack_start: parts.stack_start,
         })

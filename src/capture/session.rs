@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::allgs;
 use super::alongside::Alongside;
 use super::arguments::ArgumentReader;
+use super::at_rest::{LastRead, Rest};
 use super::blocked::Stamps;
 use super::core_clock;
 use super::death::{self, Threads};
@@ -20,10 +21,11 @@ use super::follow::Follow;
 use super::foreign::{self, CStacks};
 use super::freeze;
 use super::goroutines::{Collected, Walk};
+use super::kept::{Kept, Renewed};
 use super::not_in_go::{self, Looks};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
 use super::parameters::{ParameterCache, read_strings, read_types};
-use super::read::Plan;
+use super::read::{Chunk, Plan};
 use super::recording::Recorded;
 use super::scheduler::{self, SchedulerState};
 use super::starts::starts;
@@ -36,15 +38,15 @@ use super::waits::describe::describe;
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{
-    Death, FreezeInfo, Goroutine, NotInGo, Reading, RuntimeMetrics, Snapshot, SymbolPool, WaitObject, Waits,
-    WarningCode, Warnings,
+    Death, FreezeInfo, Goroutine, NotInGo, ObjectAddr, Reading, RuntimeMetrics, Snapshot, StackReadings, SymbolPool,
+    WaitObject, Waits, WarningCode, Warnings,
 };
-use crate::process::{Backend, Clock, Descriptors, Ended, Limitation, ReadError, Target, TargetExt};
+use crate::process::{Backend, Clock, Descriptors, Ended, Limitation, ReadError, Target, TargetExt, Usage};
 use crate::runtime::mirror::m::M;
 use crate::runtime::program::Program;
 use crate::runtime::readers::debug_settings::{TRACEBACK_LABELS, read_setting};
 use crate::runtime::readers::metrics::read_metrics;
-use crate::runtime::wait_reason::CountedReasons;
+use crate::runtime::wait_reason::ReasonSet;
 use crate::runtime::{GoProcess, GoRuntime, LocateOptions};
 
 /// A target with everything that does not change from one capture to the next.
@@ -54,6 +56,12 @@ pub struct Session {
     c_stacks: CStacks,
     parameters: ParameterCache,
     pool: SymbolPool,
+    /// Stacks that the next capture may keep; those of `decoder`.
+    kept: Arc<Kept>,
+    /// The latest snapshot, where the program was at rest before it was read and stacks are kept.
+    last: Option<LastRead>,
+    /// Memory for reading goroutines.
+    chunks: Vec<Chunk>,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
     max_pool: usize,
     /// The interval over which the program's CPU use is measured.
@@ -102,9 +110,10 @@ impl Session {
         let decoder = Self::decoder(&program, &runtime);
         let (c_stacks, parameters, pool) = (CStacks::default(), ParameterCache::default(), SymbolPool::default());
         let opened = Opened { target, program, runtime };
-        let stamps = Stamps::default();
+        let (stamps, kept) = (Stamps::default(), Arc::default());
         let cpu_interval = Duration::ZERO;
-        Ok(Self { opened, decoder, c_stacks, parameters, pool, max_pool: MAX_POOL, cpu_interval, stamps })
+        let (last, chunks, max_pool) = (None, Vec::new(), MAX_POOL);
+        Ok(Self { opened, decoder, c_stacks, parameters, pool, kept, last, chunks, max_pool, cpu_interval, stamps })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -155,6 +164,18 @@ impl Session {
         self.cpu_interval = least;
     }
 
+    /// From now on, captures that keep stacks read those of these goroutines each time, unless they are proven to be the
+    /// same. They are named by the addresses of their gs.
+    pub fn attend(&mut self, goroutines: &[ObjectAddr]) {
+        Arc::make_mut(&mut self.kept).attend(goroutines);
+    }
+
+    /// The next capture that keeps stacks reads all of them, so that the one after it has them to keep.
+    pub fn renew(&mut self) {
+        Arc::make_mut(&mut self.kept).renew(Renewed::All);
+        self.last = None;
+    }
+
     /// Reads the target once.
     ///
     /// # Errors
@@ -181,6 +202,21 @@ impl Session {
         if self.decoder.remembered() > MAX_REMEMBERED || self.pool.bytes() > self.max_pool {
             self.pool = SymbolPool::default();
             self.decoder = Self::decoder(&self.opened.program, &self.opened.runtime);
+            self.kept = Arc::default();
+            self.last = None;
+        }
+        let rest = self.rest(options)?;
+        let last = self.last.as_ref().zip(rest.as_ref()).filter(|(last, rest)| last.rests_on(rest, options));
+        let rests_on = last.is_some();
+        if let Some((last, _)) = last.filter(|_| also.is_none()) {
+            if last.is_certain() {
+                if let Some(snapshot) = self.unchanged(usage, started)? {
+                    return Ok(snapshot);
+                }
+            } else if last.rests_on_one_before() {
+                // Once, so that nothing is doubtful from then on.
+                Arc::make_mut(&mut self.kept).renew(Renewed::Unproven);
+            }
         }
         self.decoder.waits().seeds.ask(options.waits, &self.opened.runtime.wait_reasons);
         let mut warnings = self.opened.runtime.warnings.clone();
@@ -235,9 +271,10 @@ impl Session {
         self.stamps.set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
         sort(&mut goroutines);
         fields::warn_of_twins(&goroutines, &mut warnings);
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             captured_at_unix_ns: clock.unix_ns,
             monotonic_ns: clock.monotonic_ns,
+            unchanged_since_ns: None,
             target,
             reading: Reading {
                 backend: self.opened.target.backend().name(),
@@ -246,6 +283,7 @@ impl Session {
                 bytes: after.bytes.saturating_sub(stats.bytes),
                 freeze: read.freeze,
                 consistency: read.collected.consistency,
+                stacks: Some(read.stacks),
                 layout: self.opened.runtime.layout_source.to_string(),
                 provenance: self.opened.runtime.symbols.provenance(),
             },
@@ -254,7 +292,7 @@ impl Session {
             gc: read.state.gc,
             processors: read.state.processors,
             threads: read.state.threads,
-            goroutines,
+            goroutines: goroutines.into(),
             dead_goroutines: read.collected.dead,
             wait_reasons: self.opened.runtime.wait_reasons.clone(),
             waits: read.waits,
@@ -265,7 +303,41 @@ impl Session {
             death: read.death,
             symbols: Arc::new(self.pool.view()),
             warnings,
-        })
+        };
+        self.last = rest.and_then(|rest| LastRead::new((rest, rests_on), *options, &snapshot, read.state.ms, read.fds));
+        Ok(snapshot)
+    }
+
+    /// Whether the program is at rest, where that can save reading it.
+    fn rest(&self, options: &CaptureOptions) -> Result<Option<Rest>, ReadError> {
+        if self.keeps_stacks(options) { Rest::of(self.process()) } else { Ok(None) }
+    }
+
+    /// The latest snapshot at another time, where nothing has run since; `None` where a clock was set.
+    fn unchanged(&mut self, usage: Usage, started: Instant) -> Result<Option<Snapshot>, CaptureError> {
+        let stats = self.opened.target.stats();
+        let clock = self.opened.target.clock();
+        let Some(last) = &self.last else { return Ok(None) };
+        let Some(mut snapshot) = last.at(clock) else { return Ok(None) };
+        // What is not the program's own changes all the same.
+        if last.has_descriptors() {
+            let looks = Looks::read(self.opened.process(), &last.ms, &last.fds)?;
+            describe(snapshot.waits.objects_mut(), &looks.descriptors);
+            let (process, goroutines) = (self.opened.process(), &snapshot.goroutines);
+            snapshot.not_in_go = looks.attach(process, goroutines, &mut self.c_stacks, &mut self.pool);
+            snapshot.descriptors = looks.descriptors;
+            snapshot.symbols = Arc::new(self.pool.view());
+        }
+        if self.opened.target.is_replaced() {
+            return Err(ReadError::Gone { pid: self.opened.target.process().pid }.into());
+        }
+        let resources = self.opened.target.resources(self.cpu_interval);
+        snapshot.target.set_use(usage, resources);
+        let after = self.opened.target.stats();
+        snapshot.reading.duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        snapshot.reading.syscalls = after.syscalls.saturating_sub(stats.syscalls);
+        snapshot.reading.bytes = after.bytes.saturating_sub(stats.bytes);
+        Ok(Some(snapshot))
     }
 
     fn plan(&self, options: &CaptureOptions, checks: &Arc<Checks>) -> Plan {
@@ -273,14 +345,27 @@ impl Session {
         Plan {
             g: layout.g,
             syscalltick: layout.m.syscalltick.into(),
-            counted: CountedReasons::of(&self.opened.runtime.wait_reasons),
+            counted: ReasonSet::counted(&self.opened.runtime.wait_reasons),
             checks: Arc::clone(checks),
             stacks: options.stacks,
             window: usize::MAX,
             validate: true,
             stopped: Arc::default(),
             displaced: Arc::default(),
+            kept: Arc::default(),
         }
+    }
+
+    /// Whether stacks of earlier captures are kept in this one.
+    fn keeps_stacks(&self, options: &CaptureOptions) -> bool {
+        let target = &self.opened.target;
+        options.keep_stacks
+            && options.stacks
+            && options.freeze.is_none()
+            && !options.traceback
+            && target.clock().monotonic_ns != 0
+            && target.recorder().is_none()
+            && !matches!(target.backend(), Backend::Core | Backend::Capture)
     }
 
     fn read(
@@ -298,6 +383,13 @@ impl Session {
         let state = scheduler::read(self.process(), &threads, warnings)?;
         let addrs = allgs::read(self.process(), warnings)?;
         let mut plan = self.plan(options, &Checks::of(self.process(), &state, clock)?);
+        // Taken, so that nothing is kept of a capture that fails.
+        let mut kept = self.keeps_stacks(options).then(|| std::mem::take(&mut self.kept));
+        if let Some(kept) = &mut kept {
+            let words = options.waits.then(|| self.decoder.waits().seeds.words());
+            Arc::make_mut(kept).begin(clock.monotonic_ns, words, &self.opened.runtime.wait_reasons);
+            plan.kept = Arc::clone(kept);
+        }
         let recorded = Recorded::of(self.opened.target.as_ref())?;
         let ended = self.opened.target.ended();
         let threads = match &ended {
@@ -329,6 +421,7 @@ impl Session {
             ending: recorded.as_ref().map(Recorded::ending).unwrap_or_default(),
             curg: self.opened.runtime.layout.m.curg.into(),
             places: FxHashMap::default(),
+            chunks: &mut self.chunks,
         };
         walk.run(&addrs)?;
         drop(addrs);
@@ -338,14 +431,22 @@ impl Session {
             freeze = Some(freeze::stop_running(&mut walk, process, &state)?);
         }
         walk.warn_of_given_up();
-        let mut collected = walk.collected;
+        let Walk { mut collected, plan, .. } = walk;
+        drop(plan);
+        let stacks = collected.readings(clock);
+        if let Some(mut kept) = kept {
+            // Nobody else has it any more, so that nothing is copied.
+            Arc::make_mut(&mut kept).end(std::mem::take(&mut collected.noted));
+            self.kept = kept;
+        }
         let max_goid = process.max_goid()?;
         let let_go = recorded.as_ref().map(Recorded::let_go).unwrap_or_default();
-        let follow = Follow { process, let_go };
+        let follow = Follow { process, now_ns: clock.monotonic_ns, let_go };
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         let runs = !matches!(process.target.backend(), Backend::Core | Backend::Capture);
-        let mut looks = None;
+        let (mut looks, mut asked) = (None, BTreeSet::new());
         let mut look = |fds: &BTreeSet<i32>, objects: &mut [WaitObject]| {
+            asked.clone_from(fds);
             if !options.system_calls {
                 return Ok(());
             }
@@ -380,7 +481,7 @@ impl Session {
         if let Some(also) = also {
             also.read(self.process(), None)?;
         }
-        Ok(Read { clock, state, collected, waits, freeze, death, not_in_go, descriptors })
+        Ok(Read { clock, state, collected, stacks, waits, freeze, death, not_in_go, descriptors, fds: asked })
     }
 
     /// What goroutines in system calls and in C do; from the recording, if the target is one.
@@ -434,12 +535,14 @@ impl Session {
             ending: FxHashSet::default(),
             curg: process.runtime.layout.m.curg.into(),
             places: FxHashMap::default(),
+            chunks: &mut self.chunks,
         };
         walk.decode_all(&still.chunks, &still.plan)?;
         walk.warn_of_given_up();
         let mut collected = walk.collected;
+        let stacks = collected.readings(still.clock);
         let max_goid = process.max_goid()?;
-        let follow = Follow { process, let_go: FxHashSet::default() };
+        let follow = Follow { process, now_ns: still.clock.monotonic_ns, let_go: FxHashSet::default() };
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
         let looks = &mut still.looks;
         let mut look = |fds: &BTreeSet<i32>, objects: &mut [WaitObject]| {
@@ -459,7 +562,8 @@ impl Session {
         }
         let (freeze, descriptors) = (Some(still.info), still.looks.descriptors);
         let Still { clock, state, .. } = still;
-        Ok(Read { clock, state, collected, waits, freeze, death: None, not_in_go, descriptors })
+        let fds = BTreeSet::new();
+        Ok(Read { clock, state, collected, stacks, waits, freeze, death: None, not_in_go, descriptors, fds })
     }
 
     /// Where running goroutines were in a process whose threads are all stopped for good.
@@ -520,13 +624,20 @@ struct Read {
     clock: Clock,
     state: SchedulerState,
     collected: Collected,
+    stacks: StackReadings,
     waits: Waits,
     freeze: Option<FreezeInfo>,
     death: Option<Death>,
     not_in_go: NotInGo,
     descriptors: Descriptors,
+    /// Descriptors of what goroutines wait for.
+    fds: BTreeSet<i32>,
 }
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "session_kept_tests.rs"]
+mod kept_tests;

@@ -198,6 +198,7 @@ fn what_was_given_up_and_then_read_is_settled() {
         for read_later in [false, true] {
             let plan = session.plan(&everything(), &Arc::default());
             let mut heard = Warnings::default();
+            let mut chunks = Vec::new();
             let mut walk = Walk {
                 target: session.opened.target.as_ref(),
                 plan: plan.clone(),
@@ -210,6 +211,7 @@ fn what_was_given_up_and_then_read_is_settled() {
                 ending: FxHashSet::default(),
                 curg: 0,
                 places: FxHashMap::default(),
+                chunks: &mut chunks,
             };
             let mut addrs: Vec<u64> = before.goroutines.iter().map(|g| g.addr.0).collect();
             addrs.sort_unstable();

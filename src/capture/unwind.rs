@@ -65,6 +65,14 @@ pub(crate) struct PhysicalFrame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StackNode(u32);
 
+#[cfg(test)]
+impl StackNode {
+    /// One of no unwinder.
+    pub(crate) const fn for_test(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// The result of following a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unwound {

@@ -21,7 +21,7 @@ use crate::heap::profile::{ProfileError, Profiles};
 use crate::heap::{self, HeapError, HeapRecorder, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{ContentionProfile, CpuSamples, HeapReading, PackageVariable, SizeClasses, Snapshot};
+use crate::model::{ContentionProfile, CpuSamples, HeapReading, ObjectAddr, PackageVariable, SizeClasses, Snapshot};
 use crate::process::clock;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
@@ -52,27 +52,27 @@ impl Sources for Live {
         wanted: &TargetSpec,
         freeze: Option<FreezeMode>,
         max_bytes: u64,
-        tell: &mut dyn FnMut(HeapCosts),
+        on_costs: &mut dyn FnMut(HeapCosts),
     ) -> Result<(ElfImage, Snapshot), SourceFailure> {
-        with_heap(wanted, freeze, max_bytes, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+        with_heap(wanted, freeze, max_bytes, on_costs).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn leaks(
         &self,
         wanted: &TargetSpec,
         freeze: bool,
-        tell: &mut dyn FnMut(Walking),
+        on_progress: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
-        leaks(wanted, freeze, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+        leaks(wanted, freeze, on_progress).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn objects(
         &self,
         wanted: &TargetSpec,
         request: &ObjectsRequest,
-        tell: &mut dyn FnMut(Walking),
+        on_progress: &mut dyn FnMut(Walking),
     ) -> Result<ObjectsReading, SourceFailure> {
-        objects(wanted, request, tell).map_err(|cause| SourceFailure::at(&wanted.location, cause))
+        objects(wanted, request, on_progress).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn profiles(&self, wanted: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
@@ -117,7 +117,7 @@ fn with_heap(
     wanted: &TargetSpec,
     freeze: Option<FreezeMode>,
     max_bytes: u64,
-    tell: &mut dyn FnMut(HeapCosts),
+    on_costs: &mut dyn FnMut(HeapCosts),
 ) -> Result<(ElfImage, Snapshot), FailureCause> {
     // What is searched for does not belong into the recording.
     let (target, bin) = target(wanted)?;
@@ -125,7 +125,7 @@ fn with_heap(
     let ticks = wanted.pid().and_then(|_| clock::ticks_per_second(aside.process().arch()));
     let mut heap = HeapRecorder::prepare(aside.process(), max_bytes, ticks)?;
     let stop = (freeze == Some(FreezeMode::All)).then(|| heap.time());
-    tell(HeapCosts { bytes: heap.bytes(), stop });
+    on_costs(HeapCosts { bytes: heap.bytes(), stop });
     /// How often the program is stopped at most: a thread that waits for a CPU has no registers to read.
     const STOPS: usize = 5;
     let mut tried = 1;
@@ -165,6 +165,14 @@ impl Source for Session {
 
     fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, SourceError> {
         Ok(Self::capture(self, options)?)
+    }
+
+    fn attend(&mut self, goroutines: &[ObjectAddr]) {
+        Self::attend(self, goroutines);
+    }
+
+    fn renew(&mut self) {
+        Self::renew(self);
     }
 
     fn sample_cpu(
@@ -352,9 +360,9 @@ impl HeapSource for HeapSession {
     fn walk(
         &mut self,
         request: &ObjectsRequest,
-        tell: &mut dyn FnMut(Walking),
+        on_progress: &mut dyn FnMut(Walking),
     ) -> Result<ObjectsReading, SourceFailure> {
-        walk(&mut self.session, request, tell).map_err(|cause| SourceFailure::at(&self.location, cause))
+        walk(&mut self.session, request, on_progress).map_err(|cause| SourceFailure::at(&self.location, cause))
     }
 }
 
@@ -370,12 +378,16 @@ fn variables(
     Ok((snapshot, found))
 }
 
-fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Result<(Snapshot, Leaks), FailureCause> {
+fn leaks(
+    wanted: &TargetSpec,
+    freeze: bool,
+    on_progress: &mut dyn FnMut(Walking),
+) -> Result<(Snapshot, Leaks), FailureCause> {
     let (target, bin) = target(wanted)?;
     let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
     let options = LeakOptions { freeze, ..LeakOptions::default() };
     let process = session.process();
-    let mut leaks = watched(tell, |progress, stop| heap::find(process, &options, progress, stop))?;
+    let mut leaks = watched(on_progress, |progress, stop| heap::find(process, &options, progress, stop))?;
     // What is leaked stays where it is: it is found there afterwards.
     let options = CaptureOptions { stacks: true, waits: true, ..CaptureOptions::default() };
     let snapshot = Session::capture(&mut session, &options).map_err(SourceError::from)?;
@@ -389,17 +401,17 @@ fn leaks(wanted: &TargetSpec, freeze: bool, tell: &mut dyn FnMut(Walking)) -> Re
 fn objects(
     wanted: &TargetSpec,
     request: &ObjectsRequest,
-    tell: &mut dyn FnMut(Walking),
+    on_progress: &mut dyn FnMut(Walking),
 ) -> Result<ObjectsReading, FailureCause> {
     let (target, bin) = target(wanted)?;
     let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
-    walk(&mut session, request, tell)
+    walk(&mut session, request, on_progress)
 }
 
 fn walk(
     session: &mut Session,
     request: &ObjectsRequest,
-    tell: &mut dyn FnMut(Walking),
+    on_progress: &mut dyn FnMut(Walking),
 ) -> Result<ObjectsReading, FailureCause> {
     let options = CaptureOptions { stacks: true, ..CaptureOptions::default() };
     let snapshot = Session::capture(session, &options).map_err(SourceError::from)?;
@@ -414,7 +426,7 @@ fn walk(
         path_to: request.path_to.clone(),
     };
     let process = session.process();
-    let objects = watched(tell, |progress, stop| heap::objects::find(process, &options, progress, stop))?;
+    let objects = watched(on_progress, |progress, stop| heap::objects::find(process, &options, progress, stop))?;
     Ok(ObjectsReading { snapshot, groups, only, objects })
 }
 
@@ -423,7 +435,7 @@ type Stop<'a> = Box<dyn FnOnce(Duration) + 'a>;
 
 /// Walks a heap on a thread of its own, and tells how far it is.
 fn watched<T: Send>(
-    tell: &mut dyn FnMut(Walking),
+    on_progress: &mut dyn FnMut(Walking),
     walk: impl FnOnce(&Progress, Stop<'_>) -> Result<T, HeapError> + Send,
 ) -> Result<T, HeapError> {
     /// How often.
@@ -442,10 +454,10 @@ fn watched<T: Send>(
         });
         loop {
             match heard.recv_timeout(OFTEN) {
-                Ok(takes) => tell(Walking::Stop(takes)),
+                Ok(takes) => on_progress(Walking::Stop(takes)),
                 Err(RecvTimeoutError::Timeout) => {
                     let (read, all) = progress.bytes();
-                    tell(Walking::Read(read, all));
+                    on_progress(Walking::Read(read, all));
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::args::TopArgs;
 use super::live::Live;
 use super::player::Player;
+use super::repeated::Repeated;
 use super::source::{Location, Source, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, selection};
 use crate::analysis::SortKey;
-use crate::capture::CaptureOptions;
-use crate::model::Snapshot;
+use crate::capture::{CaptureOptions, SourceError};
+use crate::model::{ObjectAddr, Snapshot};
 use crate::process::ErrorKind;
 use crate::sampling::follow::{Followed, Opener, SameName};
 use crate::sampling::{Sampler, SnapshotSource, SourceEnd, Successor};
@@ -153,13 +154,34 @@ impl Opener for Processes {
 }
 
 /// An opened program as a source of snapshots.
-fn read_from(mut source: Box<dyn Source>, options: CaptureOptions, wanted: TargetSpec) -> Box<dyn SnapshotSource> {
-    Box::new(move || {
-        source.capture(&options).map_err(|error| {
-            let kind = Some(error.kind());
-            source_end(kind, error, &wanted)
-        })
-    })
+fn read_from(source: Box<dyn Source>, options: CaptureOptions, wanted: TargetSpec) -> Box<dyn SnapshotSource> {
+    Box::new(Running { source: Repeated::new(source, options), wanted })
+}
+
+/// A program that may end.
+struct Running {
+    source: Repeated,
+    wanted: TargetSpec,
+}
+
+impl Running {
+    fn end(&self, error: SourceError) -> SourceEnd {
+        source_end(Some(error.kind()), error, &self.wanted)
+    }
+}
+
+impl SnapshotSource for Running {
+    fn next(&mut self) -> Result<Snapshot, SourceEnd> {
+        self.source.next().map_err(|error| self.end(error))
+    }
+
+    fn next_in_full(&mut self) -> Result<Snapshot, SourceEnd> {
+        self.source.next_in_full().map_err(|error| self.end(error))
+    }
+
+    fn attend(&mut self, goroutines: &[ObjectAddr]) {
+        self.source.attend(goroutines);
+    }
 }
 
 fn source_end(kind: Option<ErrorKind>, error: impl Into<Failure>, wanted: &TargetSpec) -> SourceEnd {

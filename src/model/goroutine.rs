@@ -156,6 +156,13 @@ pub struct Goroutine {
     pub current: Option<FrameId>,
     /// Its stack.
     pub stack: StackState,
+    /// When its stack was read, ns by `nanotime`, where that was in an earlier capture than this one; see
+    /// [`super::StackReadings`].
+    #[serde(skip)]
+    pub stack_since_ns: Option<NonZeroU64>,
+    /// Whether the runtime's own stamp proves that its stack has been the same since then.
+    #[serde(skip)]
+    pub stack_is_proven: bool,
     /// What it does in C, where it is there and that is known; apart from `stack`, which is what the
     /// runtime itself sees of it.
     pub foreign: Option<super::ForeignStackId>,

@@ -1,4 +1,4 @@
-//! What `runtime/metrics` says of a program, as far as monitoring reads it.
+//! The figures of `runtime/metrics` and `runtime.MemStats` that monitoring exports.
 
 use super::HeapStats;
 

@@ -13,6 +13,7 @@ mod metrics;
 mod not_in_go;
 mod pool;
 mod profile;
+mod shared;
 mod stats;
 mod target_info;
 #[doc(hidden)]
@@ -37,10 +38,14 @@ pub use pool::{
 };
 pub(crate) use pool::{PoolEntry, PoolLen};
 pub use profile::{
-    AllocationProfile, AllocationSite, ContentionKind, ContentionProfile, ContentionSite, ProfileReading, ProfileStack,
+    AllocationProfile, AllocationSite, ContentionKind, ContentionProfile, ContentionSite, CountProfile, CountedStack,
+    ProfileReading, ProfileStack,
 };
+pub use shared::Shared;
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
-pub use target_info::{Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, TargetInfo, TextMapping};
+pub use target_info::{
+    Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, StackReadings, TargetInfo, TextMapping,
+};
 pub use traceback::{
     ArgumentToken, Arguments, FrameArguments, FrameWords, GoroutineArguments, StackArguments, TracebackDetails,
 };
@@ -55,6 +60,7 @@ pub use watched::WatchedWaits;
 
 pub use crate::process::{CpuClockStats, Descriptor, Descriptors, Resources, SystemCall};
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -68,6 +74,9 @@ pub struct Snapshot {
     pub captured_at_unix_ns: u64,
     /// The same moment by the runtime's `nanotime` (`CLOCK_MONOTONIC`), ns.
     pub monotonic_ns: u64,
+    /// When it was read, ns by `nanotime`, where that was earlier because nothing of the program has run since: it is now
+    /// as it was read then.
+    pub unchanged_since_ns: Option<NonZeroU64>,
     /// What was read.
     pub target: TargetInfo,
     /// How it was read.
@@ -84,7 +93,7 @@ pub struct Snapshot {
     pub threads: Vec<Thread>,
     /// Every goroutine that is not dead, in order of id; dead ones only if requested, after the others in
     /// order of address.
-    pub goroutines: Vec<Goroutine>,
+    pub goroutines: Shared<Goroutine>,
     /// How many dead (free) gs there are, whether they are listed or not.
     pub dead_goroutines: u64,
     /// `runtime.waitReasonStrings` as read from the target.
@@ -127,6 +136,27 @@ impl Snapshot {
     #[must_use]
     pub fn since_stamp_ns(&self, goroutine: &Goroutine) -> Option<u64> {
         goroutine.wait_since_ns.map(|since| self.monotonic_ns.saturating_sub(since.get()))
+    }
+
+    /// When the stack of `goroutine` was read, ns by `nanotime`, where that was before this snapshot was taken.
+    #[must_use]
+    pub fn stack_since_ns(&self, goroutine: &Goroutine) -> Option<NonZeroU64> {
+        goroutine.stack.known()?;
+        goroutine.stack_since_ns.or(self.unchanged_since_ns)
+    }
+
+    /// Whether the stack of `goroutine` is what it was when the snapshot was taken, with certainty: it was read then, or
+    /// is proven to be the same.
+    #[must_use]
+    pub fn has_certain_stack(&self, goroutine: &Goroutine) -> bool {
+        goroutine.stack_since_ns.is_none() || goroutine.stack_is_proven
+    }
+
+    /// The same since the Unix epoch, by the target's clock.
+    #[must_use]
+    pub fn stack_since_unix_ns(&self, goroutine: &Goroutine) -> Option<u64> {
+        let ago = self.monotonic_ns.saturating_sub(self.stack_since_ns(goroutine)?.get());
+        Some(self.captured_at_unix_ns.saturating_sub(ago))
     }
 
     /// What `goroutine` waits for; `None` where it is not blocked, or that was not asked for.

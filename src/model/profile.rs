@@ -135,3 +135,33 @@ pub struct ContentionProfile {
     /// How the reading went.
     pub reading: ProfileReading,
 }
+
+/// Goroutines, or threads, that were in the same place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedStack {
+    /// Where.
+    pub stack: ProfileStack,
+    /// Their labels, keys and values.
+    pub labels: Vec<(String, String)>,
+    /// How many.
+    pub count: u64,
+}
+
+/// A profile that only counts (`countProfile` in runtime/pprof): of goroutines, or of threads.
+#[derive(Debug, Default)]
+pub struct CountProfile {
+    /// As `runtime/pprof` calls it.
+    pub name: &'static str,
+    /// Where they are; each stack with the same labels once.
+    pub stacks: Vec<CountedStack>,
+    /// Names.
+    pub symbols: SymbolPool,
+}
+
+impl CountProfile {
+    /// How many there are altogether.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.stacks.iter().fold(0, |sum, stack| sum.saturating_add(stack.count))
+    }
+}

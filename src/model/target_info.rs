@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Addr;
-use crate::process::Resources;
+use crate::process::{Resources, Usage};
 
 /// The module that a program was built from (`runtime/debug.BuildInfo.Main`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,14 @@ pub struct TargetInfo {
     pub resources: Resources,
 }
 
+impl TargetInfo {
+    /// What people call it: the base name of its executable; `?` where that is not known.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.exe.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("?")
+    }
+}
+
 /// Where a fact came from, in words: "code of runtime.allgadd, 19 of 19 votes".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
@@ -94,7 +102,7 @@ pub struct Provenance {
 /// How consistent a snapshot of a running target is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consistency {
-    /// Goroutines read and validated.
+    /// Goroutines read and validated; where a stack was kept from an earlier capture, the header.
     pub validated: u64,
     /// Of them, after more than one attempt.
     pub retried: u64,
@@ -102,6 +110,29 @@ pub struct Consistency {
     pub moving: u64,
     /// Goroutines whose memory could not be read or was malformed.
     pub unreadable: u64,
+}
+
+/// How the stacks of a snapshot came to be known. A repeated capture reads those of goroutines that have gone on since
+/// the one before, and keeps others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackReadings {
+    /// Stacks that were read and validated in this capture.
+    pub read: u64,
+    /// Stacks that were read and validated in an earlier capture; the headers of their goroutines are unchanged.
+    pub kept: u64,
+    /// Of them, those that are proven to be the same, by the runtime's own stamp, or because nothing of the program has
+    /// run since.
+    pub kept_proven: u64,
+    /// How long ago the oldest of the kept ones was read, ms; `None` where none was kept.
+    pub oldest_ms: Option<u64>,
+}
+
+impl TargetInfo {
+    /// Takes over what the kernel says of the process now.
+    pub(crate) fn set_use(&mut self, usage: Usage, resources: Resources) {
+        (self.process_state, self.cpu_ns, self.rss_bytes) = (usage.state, usage.cpu_ns, usage.rss_bytes);
+        self.resources = resources;
+    }
 }
 
 /// A freeze that was requested.
@@ -130,6 +161,9 @@ pub struct Reading {
     pub freeze: Option<FreezeInfo>,
     /// How consistent it is.
     pub consistency: Consistency,
+    /// Which stacks were read, and which were kept from earlier captures; `None` where that is not known, as in files
+    /// of an older gospy.
+    pub stacks: Option<StackReadings>,
     /// Which table the offsets came from ("table of go1.26", "DWARF", "inferred").
     pub layout: String,
     /// Where each symbol came from.

@@ -12,8 +12,8 @@ use std::num::NonZeroU64;
 
 use super::{
     Consistency, Frame, FrameId, GcPhase, GcStats, Goid, Goroutine, HeapStats, Label, Language, ModuleInfo, NotShown,
-    PStatus, Pause, Processor, Provenance, Reading, Resources, Scheduler, Snapshot, Stack, StackFrame, StackState,
-    Status, StrId, SymbolPool, TargetInfo, TextMapping, Thread, WaitReasonId, Warnings,
+    PStatus, Pause, Processor, Provenance, Reading, Resources, Scheduler, Shared, Snapshot, Stack, StackFrame,
+    StackState, Status, StrId, SymbolPool, TargetInfo, TextMapping, Thread, WaitReasonId, Warnings,
 };
 use crate::addr::Addr;
 
@@ -138,6 +138,7 @@ impl SnapshotBuilder {
         let snapshot = Snapshot {
             captured_at_unix_ns: 1_780_000_000_123_456_789,
             monotonic_ns: NOW_NS,
+            unchanged_since_ns: None,
             target: target(),
             reading: reading(),
             sched: Some(scheduler()),
@@ -145,7 +146,7 @@ impl SnapshotBuilder {
             gc: Some(gc()),
             processors: processors(),
             threads: threads(),
-            goroutines: Vec::new(),
+            goroutines: Shared::default(),
             dead_goroutines: 3,
             wait_reasons: vec![String::new()],
             waits: Default::default(),
@@ -267,6 +268,8 @@ impl SnapshotBuilder {
             innermost: innermost.filter(|_| known),
             current: current.filter(|_| known),
             stack,
+            stack_since_ns: None,
+            stack_is_proven: false,
             foreign: None,
             sp: if known { Addr(stack_hi.wrapping_sub(depth.wrapping_mul(0x40))) } else { Addr(0) },
             stack_lo: Addr(stack_lo),
@@ -347,6 +350,7 @@ fn reading() -> Reading {
         bytes: 1_260_000,
         freeze: None,
         consistency: Consistency::default(),
+        stacks: None,
         layout: "table of go1.26".to_owned(),
         provenance: vec![Provenance {
             name: "runtime.allgs".to_owned(),

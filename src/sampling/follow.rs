@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::source::{SnapshotSource, SourceEnd, Successor};
 use crate::analysis::series::has_started_since;
-use crate::model::Snapshot;
+use crate::model::{ObjectAddr, Snapshot};
 use crate::process::proc_dir::ProcDir;
 use crate::process::process_list::ProcessList;
 
@@ -50,6 +50,20 @@ impl Followed {
         Self { opener, source, pid, started, last_ns: None }
     }
 
+    /// A reading, or where it failed that of the program that the process has executed.
+    fn follow(&mut self, read: Result<Snapshot, SourceEnd>) -> Result<Snapshot, SourceEnd> {
+        let snapshot = read.or_else(|end| {
+            let now = match end {
+                SourceEnd::Ended(_) => self.executed(),
+                SourceEnd::Failed(_) => self.reopen(),
+                SourceEnd::Finished => None,
+            };
+            now.ok_or(end)
+        })?;
+        self.last_ns = Some(snapshot.monotonic_ns);
+        Ok(snapshot)
+    }
+
     /// What the process is now that its program has been replaced; `None` once the process has ended.
     fn executed(&mut self) -> Option<Snapshot> {
         let started = self.started?;
@@ -86,16 +100,17 @@ impl Followed {
 
 impl SnapshotSource for Followed {
     fn next(&mut self) -> Result<Snapshot, SourceEnd> {
-        let snapshot = self.source.next().or_else(|end| {
-            let now = match end {
-                SourceEnd::Ended(_) => self.executed(),
-                SourceEnd::Failed(_) => self.reopen(),
-                SourceEnd::Finished => None,
-            };
-            now.ok_or(end)
-        })?;
-        self.last_ns = Some(snapshot.monotonic_ns);
-        Ok(snapshot)
+        let read = self.source.next();
+        self.follow(read)
+    }
+
+    fn next_in_full(&mut self) -> Result<Snapshot, SourceEnd> {
+        let read = self.source.next_in_full();
+        self.follow(read)
+    }
+
+    fn attend(&mut self, goroutines: &[ObjectAddr]) {
+        self.source.attend(goroutines);
     }
 }
 

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use super::sampler::{Sample, Sampler};
 use super::source::SourceEnd;
+use crate::model::ObjectAddr;
 
 /// The result of a read.
 #[derive(Clone, Debug)]
@@ -21,11 +22,17 @@ pub enum Report {
     Returned,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    looked_at: Option<ObjectAddr>,
+}
+
 /// A program that is read on its own thread. The thread ends when this is dropped, after any read in
 /// progress.
 #[derive(Debug)]
 pub struct Monitor {
-    requests: Sender<()>,
+    requests: Sender<Request>,
     /// It is not joined, since a read may take long.
     thread: JoinHandle<()>,
 }
@@ -42,7 +49,8 @@ impl Monitor {
     ) -> std::io::Result<Self> {
         let (requests, wanted) = channel();
         let thread = std::thread::Builder::new().name("gospy-reader".to_owned()).spawn(move || {
-            while wanted.recv().is_ok() {
+            while let Ok(Request { looked_at }) = wanted.recv() {
+                sampler.look_at(looked_at);
                 if serve(&mut sampler, &wanted, &mut report).is_break() {
                     return;
                 }
@@ -57,17 +65,18 @@ impl Monitor {
         self.thread.is_finished()
     }
 
-    /// Asks for a sample.
-    pub fn read(&self) {
+    /// Asks for a sample, in which the stack of the goroutine that is looked at, if there is one, was read and not
+    /// kept. It is named by the address of its g.
+    pub fn read(&self, looked_at: Option<ObjectAddr>) {
         // A thread that has ended has reported it.
-        let _ = self.requests.send(());
+        let _ = self.requests.send(Request { looked_at });
     }
 }
 
 /// One sample.
 fn serve(
     sampler: &mut Sampler<'static>,
-    wanted: &Receiver<()>,
+    wanted: &Receiver<Request>,
     report: &mut impl FnMut(Report) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let end = match sampler.read() {
@@ -80,7 +89,7 @@ fn serve(
         return ControlFlow::Continue(());
     }
     let found = sampler.wait_for_successor(|pause| match wanted.recv_timeout(pause) {
-        Ok(()) | Err(RecvTimeoutError::Timeout) => ControlFlow::Continue(()),
+        Ok(_) | Err(RecvTimeoutError::Timeout) => ControlFlow::Continue(()),
         Err(RecvTimeoutError::Disconnected) => ControlFlow::Break(()),
     });
     if found { report(Report::Returned) } else { ControlFlow::Break(()) }
@@ -129,16 +138,16 @@ mod tests {
         })
         .unwrap();
         assert!(happened.recv_timeout(Duration::from_millis(50)).is_err());
-        monitor.read();
+        monitor.read(None);
         let total = |report| match report {
             Report::Sample(sample) => sample.observed.counts().total,
             other => panic!("{other:?}"),
         };
         assert_eq!(total(happened.recv_timeout(LONG).unwrap()), 1);
-        monitor.read();
+        monitor.read(None);
         assert!(matches!(happened.recv_timeout(LONG).unwrap(), Report::End(SourceEnd::Ended(_))));
         assert!(matches!(happened.recv_timeout(LONG).unwrap(), Report::Returned));
-        monitor.read();
+        monitor.read(None);
         assert_eq!(total(happened.recv_timeout(LONG).unwrap()), 2);
         drop(monitor);
         assert!(happened.recv_timeout(LONG).is_err());

@@ -1,6 +1,6 @@
 //! Where snapshots come from: a running process, or anything else that can be read once or more often.
 
-use crate::model::Snapshot;
+use crate::model::{ObjectAddr, Snapshot};
 
 /// Why there is no further snapshot, or none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,20 @@ pub trait SnapshotSource<E = SourceEnd>: Send {
     /// # Errors
     /// When it has ended or could not be read.
     fn next(&mut self) -> Result<Snapshot, E>;
+
+    /// The same, and keeps no stacks of earlier snapshots.
+    ///
+    /// # Errors
+    /// As [`SnapshotSource::next`].
+    fn next_in_full(&mut self) -> Result<Snapshot, E> {
+        self.next()
+    }
+
+    /// From now on, reads the stacks of these goroutines each time, unless they are proven to be the same; they are named
+    /// by the addresses of their gs.
+    fn attend(&mut self, goroutines: &[ObjectAddr]) {
+        let _ = goroutines;
+    }
 }
 
 impl<E, F: FnMut() -> Result<Snapshot, E> + Send> SnapshotSource<E> for F {

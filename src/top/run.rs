@@ -122,7 +122,7 @@ impl App {
     fn apply(&mut self, event: Event, screen: &mut Screen) -> io::Result<Option<Leave>> {
         for effect in self.state.apply(self.started.elapsed(), event) {
             match effect {
-                Effect::Read => self.monitor.read(),
+                Effect::Read => self.monitor.read(self.state.looked_at()),
                 Effect::Seek(seek) => self.playhead.seek(seek),
                 Effect::Redraw => screen.clear()?,
                 Effect::Suspend => {

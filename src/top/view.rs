@@ -136,6 +136,21 @@ impl View {
         Self { observed, positions, groups, waited: None, nothing }
     }
 
+    /// The refresh after `previous` where that has all in common with it but the time; `None` where it may not.
+    fn again(observed: &Arc<Observed>, previous: Option<&Self>, selection: &Selection) -> Option<Self> {
+        // What a filter selects may depend on the time.
+        let same = |previous: &&Self| selection.filter.is_none() && observed.goes_on_from(&previous.observed);
+        let previous = previous.filter(same)?;
+        let then_ns = previous.observed.snapshot().monotonic_ns;
+        let passed_ns = observed.snapshot().monotonic_ns.saturating_sub(then_ns);
+        let mut groups = previous.groups.clone();
+        for (longest_ns, _) in groups.iter_mut().filter_map(|group| group.details.longest.as_mut()) {
+            *longest_ns = longest_ns.saturating_add(passed_ns);
+        }
+        let (observed, positions) = (Arc::clone(observed), previous.positions.clone());
+        Some(Self { observed, positions, groups, waited: None, nothing: Vec::new() })
+    }
+
     /// The next refresh of the same program: `previous` is the one that it replaces.
     #[must_use]
     pub fn next(observed: Arc<Observed>, previous: Option<&Self>, selection: &Selection, memory: &mut Memory) -> Self {
@@ -163,7 +178,8 @@ impl View {
         let totals = totals.chain(counts.by_wait_reason.iter().map(|&(id, count)| (Total::Reason(id), count)));
         memory.totals.record(snapshot.monotonic_ns, totals);
         memory.gc_cpu.record(snapshot);
-        let view = Self::new(observed, selection);
+        let again = Self::again(&observed, previous, selection);
+        let view = again.unwrap_or_else(|| Self::new(observed, selection));
         view.remember(memory);
         view
     }
@@ -311,6 +327,37 @@ mod tests {
         let mut snapshot = builder.build();
         snapshot.monotonic_ns = NOW_NS + second * 1_000_000_000;
         snapshot
+    }
+
+    /// A refresh in which nothing has run is as if it were worked out.
+    #[test]
+    fn what_has_not_run_is_shown_as_if_it_were_worked_out() {
+        let (mut watch, mut memory, selection) = (Watching::default(), Memory::default(), selection());
+        let first = snapshot(0);
+        let shown = |view: &View| {
+            let group = |group: &crate::top::grouping::Group| (group.count, format!("{:?}", group.details));
+            (view.positions.clone(), view.groups.iter().map(group).collect::<Vec<_>>())
+        };
+        let mut last: Option<View> = None;
+        for second in 0..5 {
+            let mut again = first.clone();
+            again.monotonic_ns += second * 1_000_000_000;
+            again.unchanged_since_ns = std::num::NonZeroU64::new(first.monotonic_ns).filter(|_| second > 0);
+            let observed = watch.observe(again);
+            let is_again = View::again(&observed, last.as_ref(), &selection).is_some();
+            assert_eq!(is_again, second > 1);
+            let anew = View::next(std::sync::Arc::clone(&observed), None, &selection, &mut Memory::default());
+            let next = View::next(observed, last.as_ref(), &selection, &mut memory);
+            assert_eq!(shown(&next), shown(&anew), "second {second}");
+            if second > 0 {
+                assert_eq!(next.groups[0].details.longest, Some((second * 1_000_000_000, true)));
+            }
+            last = Some(next);
+        }
+        let filter = Filter::parse("state=waiting").unwrap();
+        let filtered = Selection { filter: Some((String::new(), filter)), ..selection };
+        let last = last.unwrap();
+        assert!(View::again(&last.observed, Some(&last), &filtered).is_none());
     }
 
     #[test]

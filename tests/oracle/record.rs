@@ -9,10 +9,10 @@ use crate::profiles::pprof;
 use crate::support::{Fixture, Mode, Running, Tally, VERSIONS, each, gospy};
 
 const WORKERS: f64 = 20.0;
-const PLACES: [&str; 5] = ["compute", "receive", "lock", "read", "sleep"];
+pub(crate) const PLACES: [&str; 5] = ["compute", "receive", "lock", "read", "sleep"];
 
 /// Seconds that all workers have spent in each place so far.
-fn own(program: &mut Running) -> [f64; 5] {
+pub(crate) fn own(program: &mut Running) -> [f64; 5] {
     let spent = program.ask("spent");
     PLACES.map(|place| spent[place].as_f64().unwrap() / 1e9)
 }

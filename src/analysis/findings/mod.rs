@@ -151,7 +151,6 @@ impl<'a> Seen<'a> {
 
     /// Whether it has certainly been blocked for a minute or longer.
     fn is_blocked_for_a_minute(&self) -> bool {
-        const MINUTE_NS: u64 = 60_000_000_000;
         self.wait_ns.is_some_and(|ns| ns >= MINUTE_NS)
     }
 }
@@ -226,6 +225,19 @@ pub fn find_in_dead<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>, died: Op
     let detail = Some(died.headline.clone());
     all.insert(0, Found { finding: DIED, positions: blamed.into_iter().collect(), detail });
     all
+}
+
+/// What findings that depend on time take for long, ns.
+const MINUTE_NS: u64 = 60_000_000_000;
+
+/// The time, by the target's `nanotime`, from which on the findings of the same goroutines may be others, if nothing of
+/// the program runs until then; `None` where that is never.
+#[must_use]
+pub(crate) fn next_change_ns(index: &Index<'_>) -> Option<u64> {
+    let snapshot = index.snapshot();
+    let waits = snapshot.goroutines.iter().filter_map(|goroutine| index.wait_ns(goroutine));
+    let left = waits.filter_map(|ns| MINUTE_NS.checked_sub(ns).filter(|&left| left > 0)).min()?;
+    Some(snapshot.monotonic_ns.saturating_add(left))
 }
 
 /// Findings of a snapshot; positions are those in [`Snapshot::goroutines`].

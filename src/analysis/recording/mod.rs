@@ -17,7 +17,9 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::Index;
 use super::series::Observed;
-use crate::model::{FrameId, Goid, Goroutine, LabelsId, NotShown, PoolId, StackState, Status, SymbolPool, TargetInfo};
+use crate::model::{
+    FrameId, Goid, Goroutine, LabelsId, NotShown, PoolId, Shared, StackState, Status, SymbolPool, TargetInfo,
+};
 
 /// Samples, and the time that they stand for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +81,11 @@ struct IdleSoFar {
 #[derive(Debug, Default)]
 struct Latest {
     monotonic_ns: u64,
+    goroutines: Shared<Goroutine>,
+    /// Whether that was a sample in which nothing had run since the one before.
+    is_repeated: bool,
+    /// How many were seen, and how many of them torn.
+    seen: (u64, u64),
     /// How many do what.
     counts: Vec<(u32, u64)>,
 }
@@ -147,6 +154,7 @@ impl Recording {
         let mut still_idle = FxHashMap::default();
         let mut began_idle = Vec::new();
         let mut counts: FxHashMap<u32, u64> = FxHashMap::default();
+        let (mut seen, mut torn) = (0_u64, 0_u64);
         let index = observed.index();
         for (position, goroutine) in snapshot.goroutines.iter().enumerate() {
             if goroutine.status.is_dead() || !selected(goroutine) {
@@ -155,9 +163,9 @@ impl Recording {
             let part = part(&index, goroutine).map(|name| self.part_number(name));
             let doing = self.doing(&index, goroutine, part);
             *counts.entry(doing).or_default() += 1;
-            self.stats.seen = self.stats.seen.saturating_add(1);
+            seen += 1;
             if let StackState::NotShown(NotShown::Moving | NotShown::Unreadable) = goroutine.stack {
-                self.stats.torn = self.stats.torn.saturating_add(1);
+                torn += 1;
             }
             if first {
                 if waits_for_work(&index, goroutine) {
@@ -172,7 +180,34 @@ impl Recording {
         } else {
             self.keep_idle(&still_idle);
         }
-        self.latest = Latest { monotonic_ns: now, counts: counts.into_iter().collect() };
+        self.stats.seen = self.stats.seen.saturating_add(seen);
+        self.stats.torn = self.stats.torn.saturating_add(torn);
+        let (goroutines, seen) = (snapshot.goroutines.clone(), (seen, torn));
+        let is_repeated = observed.repeats(&self.latest.goroutines);
+        self.latest = Latest { monotonic_ns: now, goroutines, is_repeated, seen, counts: counts.into_iter().collect() };
+        self.pools.insert(snapshot.symbols.id(), snapshot.symbols.view());
+        self.end_sample(half_ns);
+    }
+
+    /// Adds a sample in which nothing has run since the one that was added last, nor between that and the one before,
+    /// with the same goroutines selected and parted. `false` where it is not like that: then nothing was added.
+    pub fn add_again(&mut self, observed: &Observed) -> bool {
+        if !self.latest.is_repeated || !observed.repeats(&self.latest.goroutines) {
+            return false;
+        }
+        let now = observed.snapshot().monotonic_ns;
+        let half_ns = now.saturating_sub(self.latest.monotonic_ns) / 2;
+        self.spend(half_ns);
+        let (seen, torn) = self.latest.seen;
+        self.stats.seen = self.stats.seen.saturating_add(seen);
+        self.stats.torn = self.stats.torn.saturating_add(torn);
+        self.latest.monotonic_ns = now;
+        self.end_sample(half_ns);
+        true
+    }
+
+    /// Counts the latest sample, for the time since it came halfway.
+    fn end_sample(&mut self, half_ns: u64) {
         self.stats.samples = self.stats.samples.saturating_add(1);
         self.throughout.samples = self.stats.samples;
         for &(doing, count) in &self.latest.counts {
@@ -186,8 +221,7 @@ impl Recording {
             }
         }
         self.spend(half_ns);
-        self.stats.duration_ns = now.saturating_sub(self.first_ns);
-        self.pools.insert(snapshot.symbols.id(), snapshot.symbols.view());
+        self.stats.duration_ns = self.latest.monotonic_ns.saturating_sub(self.first_ns);
     }
 
     /// Half of the time between two samples, for the goroutines of the latest one.

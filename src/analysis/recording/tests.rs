@@ -168,3 +168,36 @@ fn only_what_is_selected_is_recorded() {
     }
     assert_eq!(spent(&recording, true), [line("main.b", "runnable", 2, 10)]);
 }
+
+/// Samples in which nothing had run are added up as if they were looked at.
+#[test]
+fn samples_in_which_nothing_ran_count_like_others() {
+    use Status::{Runnable, Waiting};
+    let shared = sample(10, &[(1, "main.a", Waiting, "select", 0), (2, "main.b", Waiting, "chan send", 0)]);
+    let again = |at_ms: u64| {
+        let mut snapshot = shared.clone();
+        snapshot.monotonic_ns = NOW_NS + at_ms * MS;
+        snapshot.unchanged_since_ns = std::num::NonZeroU64::new(shared.monotonic_ns);
+        snapshot
+    };
+    let other = [(1, "main.a", Waiting, "select", 0), (2, "main.c", Runnable, "", 1)];
+    let samples =
+        || [sample(0, &other), shared.clone(), again(20), again(35), again(40), sample(60, &other), sample(61, &other)];
+    let whole = record(samples());
+    let (mut watching, mut recording) = (Watching::default(), Recording::default());
+    let mut added_again = Vec::new();
+    for snapshot in samples() {
+        let observed = watching.observe(snapshot);
+        let again = recording.add_again(&observed);
+        if !again {
+            recording.add(&observed, |_| true);
+        }
+        added_again.push(again);
+    }
+    assert_eq!(added_again, [false, false, false, true, true, false, false]);
+    for with_idle in [false, true] {
+        assert_eq!(spent(&recording, with_idle), spent(&whole, with_idle));
+    }
+    assert_eq!(recording.stats(), whole.stats());
+    assert_eq!(recording.stats().seen, 14);
+}

@@ -76,7 +76,7 @@ mod tests {
         builder.add(&GoroutineSpec { id: 1, ..Default::default() });
         let mut snapshot = builder.build();
         let one = snapshot.goroutines[0].clone();
-        snapshot.goroutines = vec![one; KEPT_GOROUTINES + 1];
+        snapshot.goroutines = vec![one; KEPT_GOROUTINES + 1].into();
         let observed = Watching::default().observe(snapshot);
         let baseline = Baseline::new(&observed, [("leak", 7)]);
         assert_eq!(Arc::strong_count(&observed), 1);

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::hash::Hash;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::growth::{difference, slope};
+use super::growth::{Sample, difference, slope};
 
 /// Samples that a series keeps.
 pub const SAMPLES: usize = 300;
@@ -156,6 +157,17 @@ impl<K: Copy + Eq + Hash> History<K> {
         let counts = self.series.get(&key).map(|series| &series.counts);
         let skip = counts.map_or(0, VecDeque::len).saturating_sub(count);
         counts.into_iter().flat_map(move |counts| counts.iter().skip(skip).copied())
+    }
+
+    /// All samples that are kept; 0 before it was there.
+    #[must_use]
+    pub fn samples(&self, key: K) -> Vec<Sample> {
+        let Some(series) = self.series.get(&key) else { return Vec::new() };
+        let absent = self.times_ns.len().saturating_sub(series.counts.len());
+        let counts = std::iter::repeat_n(0, absent).chain(series.counts.iter().copied());
+        let first = self.times_ns.front().copied().unwrap_or(0);
+        let at_s = |time: u64| Duration::from_nanos(time.saturating_sub(first)).as_secs_f64();
+        self.times_ns.iter().zip(counts).map(|(&time, count)| Sample { at_s: at_s(time), count }).collect()
     }
 
     /// Change a second over the latest samples, by the best-fitting line; `None` where there are fewer than

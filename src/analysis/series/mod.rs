@@ -14,6 +14,7 @@ pub mod heap;
 pub mod heap_parts;
 pub mod heap_since;
 pub mod history;
+pub mod places;
 pub mod same_run;
 pub mod watching;
 
@@ -22,5 +23,6 @@ pub use gc_cpu::{GcCpu, GcShare};
 pub use group_counts::GroupCounts;
 pub use heap::{HeapGrowth, HeapSeries};
 pub use history::History;
+pub use places::PlaceCounts;
 pub use same_run::{has_restarted, has_started_since};
 pub use watching::{Observed, Watching};

@@ -12,20 +12,24 @@ use std::sync::Arc;
 
 use super::same_run::has_restarted;
 use crate::analysis::findings::{self, Found};
-use crate::analysis::same_wait::{Stillness, Wait};
+use crate::analysis::same_wait::{Between, Stillness, Wait};
 use crate::analysis::{Counts, Index};
-use crate::model::{Snapshot, WatchedWaits};
+use crate::model::{Goroutine, Shared, Snapshot, WatchedWaits};
 
 /// A snapshot, with its waits measured by the ones before it.
 #[derive(Clone, Debug)]
 pub struct Observed {
     snapshot: Snapshot,
-    waits: WatchedWaits,
+    waits: Arc<WatchedWaits>,
     counts: Counts,
-    findings: Vec<Found>,
+    findings: Arc<[Found]>,
     /// Since when each goroutine has been in its present wait, by position; times are the target's
     /// `nanotime`.
-    still: Vec<Stillness>,
+    still: Arc<[Stillness]>,
+    /// Whether nothing of the program has run since the snapshot before this one.
+    is_repeated: bool,
+    /// In one like that, the time from which on its findings may be others.
+    findings_until_ns: Option<u64>,
 }
 
 impl Observed {
@@ -59,6 +63,26 @@ impl Observed {
         &self.findings
     }
 
+    /// Whether the goroutines are those of the snapshot before, which were `goroutines`, and do the same: nothing of the
+    /// program has run in between. What is worked out from them may differ in what depends on the time.
+    #[must_use]
+    pub(crate) fn repeats(&self, goroutines: &Shared<Goroutine>) -> bool {
+        self.is_repeated && self.snapshot.goroutines.is_same(goroutines)
+    }
+
+    /// Whether nothing has run since `other`, nor between that and the one before it: then the same waits are known in
+    /// both, and are longer by the time between.
+    #[must_use]
+    pub(crate) fn goes_on_from(&self, other: &Self) -> bool {
+        other.is_repeated && self.repeats(&other.snapshot.goroutines)
+    }
+
+    /// Whether it is a repetition of `other`, with the same findings of the same goroutines.
+    #[must_use]
+    pub(crate) fn finds_the_same_as(&self, other: &Self) -> bool {
+        self.repeats(&other.snapshot.goroutines) && Arc::ptr_eq(&self.findings, &other.findings)
+    }
+
     /// Since when the goroutine at `position` seems to be in one wait: the time of a sample, by the target's
     /// `nanotime`.
     #[must_use]
@@ -74,8 +98,28 @@ impl Observed {
     }
 }
 
+/// A snapshot in which nothing has run since the last one, in which nothing had either: nothing has changed but the time.
+fn repeated(last: &Observed, snapshot: Snapshot) -> Observed {
+    let is_due = last.findings_until_ns.is_some_and(|until_ns| snapshot.monotonic_ns >= until_ns);
+    let mut observed = Observed {
+        snapshot,
+        waits: Arc::clone(&last.waits),
+        counts: last.counts.clone(),
+        findings: Arc::clone(&last.findings),
+        still: Arc::clone(&last.still),
+        is_repeated: true,
+        findings_until_ns: last.findings_until_ns,
+    };
+    if is_due {
+        let index = Index::with_waits(&observed.snapshot, &observed.waits);
+        let (findings, until_ns) = (findings::of_snapshot(&index).into(), findings::next_change_ns(&index));
+        (observed.findings, observed.findings_until_ns) = (findings, until_ns);
+    }
+    observed
+}
+
 /// Compares each snapshot with the one before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Watching {
     last: Option<Arc<Observed>>,
 }
@@ -87,9 +131,17 @@ impl Watching {
         let last = self.last.take().filter(|last| !has_restarted(&last.snapshot, &snapshot));
         let then_ns = last.as_ref().map_or(now, |last| last.snapshot.monotonic_ns);
         let same_pool = last.as_ref().is_some_and(|last| last.snapshot.symbols.id() == snapshot.symbols.id());
+        let is_repeated = snapshot.unchanged_since_ns.is_some()
+            && same_pool
+            && last.as_ref().is_some_and(|last| last.snapshot.goroutines.is_same(&snapshot.goroutines));
+        if let Some(last) = last.as_ref().filter(|last| is_repeated && last.is_repeated) {
+            let observed = Arc::new(repeated(last, snapshot));
+            self.last = Some(Arc::clone(&observed));
+            return observed;
+        }
         let mut before = last
             .iter()
-            .flat_map(|last| last.snapshot.goroutines.iter().zip(&last.still))
+            .flat_map(|last| last.snapshot.goroutines.iter().zip(last.still.iter()))
             .filter(|(goroutine, _)| !goroutine.status.is_dead())
             .peekable();
         let mut still_since = Vec::with_capacity(snapshot.goroutines.len());
@@ -101,7 +153,10 @@ impl Watching {
                 while before.next_if(|(then, _)| then.id < goroutine.id).is_some() {}
                 if let Some((then, was_still)) = before.next_if(|(then, _)| then.id == goroutine.id) {
                     let elapsed = i128::from(now) - i128::from(then_ns);
-                    let between = Wait::of(then, same_pool).until(&Wait::of(goroutine, same_pool), elapsed);
+                    let between = match is_repeated {
+                        true => Between::Still,
+                        false => Wait::of(then, same_pool).until(&Wait::of(goroutine, same_pool), elapsed),
+                    };
                     still = was_still.then(between, now);
                 }
             }
@@ -116,8 +171,12 @@ impl Watching {
         }
         drop(before);
         let counts = Counts::of(&snapshot);
-        let findings = findings::of_snapshot(&Index::with_waits(&snapshot, &waits));
-        let observed = Arc::new(Observed { snapshot, waits, counts, findings, still: still_since });
+        let index = Index::with_waits(&snapshot, &waits);
+        let findings = findings::of_snapshot(&index).into();
+        let findings_until_ns = is_repeated.then(|| findings::next_change_ns(&index)).flatten();
+        let (waits, still) = (Arc::new(waits), still_since.into());
+        let observed = Observed { snapshot, waits, counts, findings, still, is_repeated, findings_until_ns };
+        let observed = Arc::new(observed);
         self.last = Some(Arc::clone(&observed));
         observed
     }
@@ -136,6 +195,8 @@ impl Watching {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::Watching;
     use crate::analysis::Index;
     use crate::analysis::age::AgeSource;
@@ -300,6 +361,44 @@ mod tests {
             assert_eq!(waits(&mut watch, run(second, 41)), [(None, false)]);
         }
         assert_eq!(waits(&mut watch, run(90, 41)), [(Some(10), true)]);
+    }
+
+    /// Where nothing has run, each interval is a proof; a finding that takes a minute comes when that is over.
+    #[test]
+    fn what_has_not_run_at_all_waits_on() {
+        let mut builder = SnapshotBuilder::new();
+        let frames = vec![frame("main.work", "/w.go", 3)];
+        let reason = Some("sync.Mutex.Lock");
+        builder.add(&GoroutineSpec { id: 1, status: Status::Waiting, reason, frames, ..Default::default() });
+        let first = builder.build();
+        let mut watch = Watching::default();
+        let mut seen = Vec::new();
+        for seconds in [0, 10, 20, 59, 60, 61] {
+            let mut snapshot = first.clone();
+            snapshot.monotonic_ns += seconds * SECOND;
+            snapshot.unchanged_since_ns = NonZeroU64::new(first.monotonic_ns).filter(|_| seconds > 0);
+            let observed = watch.observe(snapshot);
+            let goroutine = &observed.snapshot().goroutines[0];
+            let age = observed.index().age(goroutine).map(|age| age.at_least_ns / SECOND);
+            seen.push((age, observed.findings().len(), observed.repeats(&first.goroutines)));
+        }
+        let want = [
+            (None, 0, false),
+            (Some(10), 0, true),
+            (Some(20), 0, true),
+            (Some(59), 0, true),
+            (Some(60), 1, true),
+            (Some(61), 1, true),
+        ];
+        assert_eq!(seen, want);
+        // The same list, but it was read: two bytes that agree are no proof.
+        let mut watch = Watching::default();
+        watch.observe(first.clone());
+        let mut again = first.clone();
+        again.monotonic_ns += SECOND;
+        let observed = watch.observe(again);
+        assert!(!observed.repeats(&first.goroutines));
+        assert_eq!(observed.index().age(&observed.snapshot().goroutines[0]), None);
     }
 
     #[test]

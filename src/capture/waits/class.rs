@@ -3,6 +3,7 @@
 use crate::model::wait::{Direction, WaitKind};
 use crate::model::{StackId, SymbolPool};
 use crate::runtime::readers::waits::locks::Place;
+use crate::runtime::wait_reason::outside_of_bubble;
 
 /// How a goroutine waits, as far as its header shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,9 +30,7 @@ pub(in crate::capture) enum Class {
 impl Class {
     /// By the text of a wait reason (`waitReasonStrings` in runtime/runtime2.go; 1.19 to 1.27).
     pub(in crate::capture) fn of_reason(text: &str) -> Self {
-        // In a synctest bubble.
-        let plain = text.strip_suffix(" (durable)").or_else(|| text.strip_suffix(" (synctest)")).unwrap_or(text);
-        match plain {
+        match outside_of_bubble(text) {
             "chan receive" => Self::Channel(Direction::Receive),
             "chan send" => Self::Channel(Direction::Send),
             "chan receive (nil chan)" => Self::NilChannel(Direction::Receive),

@@ -13,6 +13,8 @@
 //! goroutines those that wait for the one most wanted lock are left out; with more than that, nothing is looked
 //! for.
 
+use std::num::NonZeroU64;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::addr::Addr;
@@ -31,22 +33,74 @@ const MAX_STACK: u64 = 64 << 10;
 /// Most bytes of all together.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Gives locks that are waited for those who probably hold them.
+/// What was found on stacks, for captures that keep some of them: what is kept need not be searched again.
+#[derive(Debug, Default)]
+pub(super) struct Searches {
+    /// Addresses of the locks that were searched for.
+    locks: FxHashSet<u64>,
+    /// By address of the g, when the stack was read that was searched, ns by `nanotime`.
+    read_ns: FxHashMap<u64, u64>,
+    /// By address of the g, where on its stack which lock's address is, in bytes from its stack pointer.
+    hits: FxHashMap<u64, Vec<(u64, u64)>>,
+}
+
+impl Searches {
+    /// Searches for these locks from now on; what was found before counts if they were all among those.
+    fn begin(&mut self, locks: &FxHashMap<u64, WaitObjectId>) {
+        if !locks.keys().all(|lock| self.locks.contains(lock)) {
+            *self = Self { locks: locks.keys().copied().collect(), ..Self::default() };
+        }
+    }
+
+    /// Whether the stack of `goroutine` was searched as it is: it is kept since.
+    fn has(&self, goroutine: &Goroutine) -> bool {
+        goroutine.stack_since_ns.is_some_and(|since| self.read_ns.get(&goroutine.addr.0) == Some(&since.get()))
+    }
+
+    /// Forgets what was found on stacks that are others now.
+    fn forget_others(&mut self, goroutines: &[&Goroutine]) {
+        for goroutine in goroutines {
+            if !self.has(goroutine) {
+                self.read_ns.remove(&goroutine.addr.0);
+                self.hits.remove(&goroutine.addr.0);
+            }
+        }
+    }
+
+    /// What the words of a stack show, which was read at `read_ns`.
+    fn add(&mut self, goroutine: &Goroutine, read_ns: u64, hits: Vec<(u64, u64)>) {
+        self.read_ns.insert(goroutine.addr.0, read_ns);
+        if hits.is_empty() {
+            self.hits.remove(&goroutine.addr.0);
+        } else {
+            self.hits.insert(goroutine.addr.0, hits);
+        }
+    }
+
+    /// Where on the stack of `goroutine` which lock's address is.
+    fn hits(&self, goroutine: &Goroutine) -> &[(u64, u64)] {
+        self.hits.get(&goroutine.addr.0).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Gives locks that are waited for those who probably hold them. `now_ns` is when the capture began, by `nanotime`.
 pub(super) fn find(
     process: GoProcess<'_>,
     pool: &SymbolPool,
     goroutines: &[Goroutine],
     waits: &mut Waits,
+    (searches, now_ns): (&mut Searches, u64),
 ) -> Result<(), ReadError> {
     let is_lock = |object: &WaitObject| matches!(object.state, ObjectState::Mutex(_) | ObjectState::RwMutex(_));
     let wanted = || waits.objects().filter(|(_, object)| is_lock(object) && object.goroutines > 0);
     let Some((most, _)) = wanted().max_by_key(|(_, object)| object.goroutines) else { return Ok(()) };
     let Some(searched) = searched(goroutines, waits, most) else { return Ok(()) };
     let locks: FxHashMap<u64, WaitObjectId> = wanted().map(|(id, object)| (object.addr.0, id)).collect();
-    let mut holders: FxHashMap<WaitObjectId, Vec<(bool, LikelyHolder)>> = FxHashMap::default();
-    let lockers = lockers(pool, goroutines, waits);
-    let (low, high) = locks.keys().fold((u64::MAX, 0), |(low, high), &at| (low.min(at), high.max(at)));
-    let mut stacks: Vec<(MemRange, &Goroutine)> = searched.iter().filter_map(|goroutine| stack(goroutine)).collect();
+    searches.begin(&locks);
+    searches.forget_others(&searched);
+    let (low, high) = searches.locks.iter().fold((u64::MAX, 0), |(low, high), &at| (low.min(at), high.max(at)));
+    let mut stacks: Vec<(MemRange, &Goroutine)> =
+        searched.iter().filter(|goroutine| !searches.has(goroutine)).filter_map(|goroutine| stack(goroutine)).collect();
     stacks.sort_unstable_by_key(|(range, _)| *range);
     let mut rest = stacks.as_slice();
     let mut frontier = Frontier::new(process.target, Budget { objects: MAX_STACKS, bytes: MAX_BYTES, depth: 0 });
@@ -56,20 +110,32 @@ pub(super) fn find(
             if *of != range {
                 continue;
             }
-            let own = waits.get_lock(goroutine);
             let words = (0_u64..).zip(bytes.chunks_exact(8).filter_map(|word| word.u64_at(0)));
-            for (n, word) in words.filter(|(_, word)| (low..=high).contains(word)) {
-                let Some(&lock) = locks.get(&word).filter(|&&lock| Some(lock) != own) else { continue };
-                let Some(function) = function(pool, goroutine, 8 * n) else { continue };
-                let at = Addr(range.start.0.wrapping_add(8 * n));
-                let evidence = HolderEvidence::OnStack { at, function: Some(function) };
-                let found = LikelyHolder { goroutine: goroutine.id, evidence };
-                add(holders.entry(lock).or_default(), (lockers.contains(&(lock, function)), found));
-            }
+            let words = words.filter(|(_, word)| (low..=high).contains(word) && searches.locks.contains(word));
+            let hits = words.map(|(n, word)| (8 * n, word)).collect();
+            searches.add(goroutine, goroutine.stack_since_ns.map_or(now_ns, NonZeroU64::get), hits);
         }
     })?;
     if frontier.is_cut() {
+        *searches = Searches::default();
         return Ok(());
+    }
+    let mut holders: FxHashMap<WaitObjectId, Vec<(bool, LikelyHolder)>> = FxHashMap::default();
+    let lockers = lockers(pool, goroutines, waits);
+    for goroutine in searched {
+        let hits = searches.hits(goroutine);
+        if hits.is_empty() || stack(goroutine).is_none() {
+            continue;
+        }
+        let own = waits.get_lock(goroutine);
+        for (offset, lock) in hits {
+            let Some(&lock) = locks.get(lock).filter(|&&lock| Some(lock) != own) else { continue };
+            let Some(function) = function(pool, goroutine, *offset) else { continue };
+            let at = Addr(goroutine.sp.0.wrapping_add(*offset));
+            let evidence = HolderEvidence::OnStack { at, function: Some(function) };
+            let found = LikelyHolder { goroutine: goroutine.id, evidence };
+            add(holders.entry(lock).or_default(), (lockers.contains(&(lock, function)), found));
+        }
     }
     for lock in locks.into_values() {
         let of_lock = likeliest_first(holders.remove(&lock).unwrap_or_default());
@@ -148,6 +214,7 @@ fn searched<'g>(goroutines: &'g [Goroutine], waits: &Waits, most: WaitObjectId) 
 mod tests {
     use super::*;
     use crate::model::Goid;
+    use crate::model::testing::{GoroutineSpec, SnapshotBuilder};
 
     fn found(locks: bool, goroutine: u64, at: u64) -> (bool, LikelyHolder) {
         let evidence = HolderEvidence::OnStack { at: Addr(at), function: None };
@@ -169,6 +236,37 @@ mod tests {
         add(&mut of_lock, found(true, 40, 0x38));
         add(&mut of_lock, found(false, 40, 0x39));
         assert_eq!(ids(of_lock), [20, 30, 40, 1]);
+    }
+
+    /// A stack is searched once for as long as it is kept, and again when it was read again, or for other locks.
+    #[test]
+    fn what_is_kept_is_searched_once() {
+        let mut builder = SnapshotBuilder::new();
+        for id in 1..=3 {
+            builder.add(&GoroutineSpec { id, ..Default::default() });
+        }
+        let mut goroutines = builder.build().goroutines;
+        let locks = |addrs: &[u64]| addrs.iter().map(|&at| (at, WaitObjectId::of_index(0))).collect();
+        let mut searches = Searches::default();
+        searches.begin(&locks(&[0x10, 0x20]));
+        for (goroutine, hits) in goroutines.iter().zip([vec![(8, 0x10)], vec![], vec![(16, 0x20)]]) {
+            assert!(!searches.has(goroutine));
+            searches.add(goroutine, 100, hits);
+        }
+        // The next capture: the first was read again, the second and the third are kept, of another reading the third.
+        goroutines[1].stack_since_ns = NonZeroU64::new(100);
+        goroutines[2].stack_since_ns = NonZeroU64::new(99);
+        searches.begin(&locks(&[0x20]));
+        let all: Vec<&Goroutine> = goroutines.iter().collect();
+        searches.forget_others(&all);
+        let seen = all.iter().map(|goroutine| (searches.has(goroutine), searches.hits(goroutine).len()));
+        assert_eq!(seen.collect::<Vec<_>>(), [(false, 0), (true, 0), (false, 0)]);
+        goroutines[0].stack_since_ns = NonZeroU64::new(200);
+        searches.add(&goroutines[0], 200, vec![(8, 0x10)]);
+        assert_eq!((searches.has(&goroutines[0]), searches.hits(&goroutines[0])), (true, [(8, 0x10)].as_slice()));
+        // A lock that was not searched for.
+        searches.begin(&locks(&[0x10, 0x30]));
+        assert!(!searches.has(&goroutines[0]) && !searches.has(&goroutines[1]));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::channels::ChannelPointers;
 use self::class::{Class, StackFacts};
+use self::holders::Searches;
 use self::seed::{Seed, Seeds};
 use super::recording::Recorded;
 use crate::addr::Addr;
@@ -35,7 +36,7 @@ use crate::runtime::readers::processors::Ticks;
 use crate::runtime::readers::waits::parked::{self, Descriptor, Parked, Polled, Wanted};
 use crate::runtime::readers::waits::{BUDGET, timers};
 
-pub(super) use self::seed::{Seed as WaitSeed, SeedList};
+pub(super) use self::seed::{Seed as WaitSeed, SeedList, Words as WaitWords};
 
 /// The pointer that a recording notes as dropped by a goroutine that went on.
 const WAITING: &str = "g.waiting";
@@ -55,11 +56,17 @@ pub(super) struct WaitMemory {
     /// Names of element types, by address.
     types: FxHashMap<u64, Option<StrId>>,
     facts: FxHashMap<StackId, StackFacts>,
+    searches: Searches,
 }
 
 impl WaitMemory {
     pub(super) fn new() -> Self {
-        Self { seeds: Seeds::new(), types: FxHashMap::default(), facts: FxHashMap::default() }
+        Self {
+            seeds: Seeds::new(),
+            types: FxHashMap::default(),
+            facts: FxHashMap::default(),
+            searches: Searches::default(),
+        }
     }
 }
 
@@ -74,6 +81,8 @@ pub(super) struct Scene<'a> {
     pub(super) ps: Vec<Addr>,
     /// What the Ps had run before the goroutines were read, if all were idle.
     pub(super) ticks: Option<Ticks>,
+    /// When the capture began, ns by `nanotime`.
+    pub(super) now_ns: u64,
     /// Whether the target runs, so that goroutines may go on.
     pub(super) runs: bool,
     /// Pointers that goroutines had dropped, as a recording notes.
@@ -122,7 +131,7 @@ impl Scene<'_> {
                 goroutine.waiting_on = Some(wait);
             }
         }
-        holders::find(self.process, pool, goroutines, &mut waits)?;
+        holders::find(self.process, pool, goroutines, &mut waits, (&mut memory.searches, self.now_ns))?;
         Ok(waits)
     }
 

@@ -24,14 +24,14 @@ pub(in crate::capture) struct Words {
 
 impl Words {
     /// Where they are in most programs for amd64.
-    pub(super) const USUAL: Self = Self { poll: 8, semaphore: 12, list: 10, coro: 6 };
+    pub(in crate::capture) const USUAL: Self = Self { poll: 8, semaphore: 12, list: 10, coro: 6 };
 }
 
 /// Where a wait is followed from. There may be a million.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::capture) struct Seed {
     /// `g.waiting`; the end of a sleep, or its timer (to 1.22); else a word of the stack.
-    pub(super) value: u64,
+    pub(in crate::capture) value: u64,
     /// Index of the goroutine, once that is known.
     pub(super) index: u32,
     /// How it waits.
@@ -43,6 +43,11 @@ pub(in crate::capture) struct Seed {
 const _: () = assert!(size_of::<Seed>() == 16);
 
 impl Seed {
+    /// The same with the word that was taken when its stack was read.
+    pub(in crate::capture) fn with_word(self, value: u64) -> Self {
+        Self { value, ..self }
+    }
+
     /// Whether its goroutine is blocked, and waits were asked for.
     fn is_blocked(&self) -> bool {
         self.class != Class::None
@@ -94,6 +99,11 @@ pub(in crate::capture) struct Seeds {
 impl Seeds {
     pub(super) fn new() -> Self {
         Self { classes: Vec::new(), words: Words::USUAL }
+    }
+
+    /// Which words are taken out of stacks now.
+    pub(in crate::capture) fn words(&self) -> Words {
+        self.words
     }
 
     /// Whether waits are asked for from now on.

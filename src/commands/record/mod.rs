@@ -16,6 +16,7 @@ pub(super) use self::outputs::Outputs;
 use self::outputs::cost;
 use self::ring::{Kept, Next};
 use super::record_args::RecordArgs;
+use super::repeated::Repeated;
 use super::source::{Location, SourceFailure, Sources, TargetSpec};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
@@ -54,9 +55,8 @@ pub(super) fn run(
         }
         Some(keep_ns) => Taken::Ring(Box::new(Kept::new(arguments, keep_ns)?)),
     };
-    let mut source = sources.open(&wanted)?;
-    let options = arguments.target.options(false);
-    let mut sampler = Sampler::new(Box::new(move || source.capture(&options)));
+    let source = Repeated::new(sources.open(&wanted)?, arguments.target.options(false)).in_full_every(IN_FULL);
+    let mut sampler = Sampler::new(Box::new(source));
     let (interval, most_cpu) = arguments.pace();
     let mut pacer = Pacer::every(interval).with_jitter();
     if let Some(share) = most_cpu {
@@ -151,6 +151,9 @@ fn elapsed_ns(started: Instant) -> u64 {
 fn at_target(wanted: &TargetSpec, error: crate::capture::SourceError) -> Failure {
     SourceFailure::at(&wanted.location, error).into()
 }
+
+/// How often every stack is read, of those too that have not changed.
+const IN_FULL: Duration = Duration::from_secs(60);
 
 /// How soon Ctrl-C is noticed.
 const LOOK: Duration = Duration::from_millis(50);

@@ -14,7 +14,7 @@ use crate::analysis::recording::{Recording, RecordingStats};
 use crate::analysis::series::Observed;
 use crate::analysis::timeline::Timeline;
 use crate::archive::{Description, RecordError, Recorder};
-use crate::model::{Goroutine, NotShown, Snapshot, StackState};
+use crate::model::{Goroutine, NotShown, Shared, Snapshot, StackState};
 use crate::new_file::Goal;
 use crate::report::json::time;
 use crate::report::recording::{self, Format, RecordingOptions};
@@ -52,6 +52,8 @@ pub(in super::super) struct Outputs<'a> {
     archive: Option<(Goal, Option<Recorder<File>>)>,
     timeline: Option<(Timeline, Goal)>,
     stats: RecordingStats,
+    /// The goroutines that were counted last, how many there were, and how many of them torn.
+    counted: (Shared<Goroutine>, u64, u64),
     first_ns: u64,
     name: String,
 }
@@ -87,7 +89,17 @@ impl<'a> Outputs<'a> {
         };
         let timeline = timeline.map(|goal| (Timeline::default(), goal));
         let stats = RecordingStats::default();
-        Ok(Self { arguments, filter, report, archive, timeline, stats, first_ns: 0, name: String::new() })
+        Ok(Self {
+            arguments,
+            filter,
+            report,
+            archive,
+            timeline,
+            stats,
+            counted: Default::default(),
+            first_ns: 0,
+            name: String::new(),
+        })
     }
 
     /// Whether samples are recorded themselves.
@@ -111,7 +123,10 @@ impl<'a> Outputs<'a> {
             only.is_none_or(|only| only.holds(goroutine.status))
                 && matcher.as_mut().is_none_or(|matcher| matcher.matches(goroutine))
         };
-        if let Some((recording, _, _)) = &mut self.report {
+        if let Some((recording, _, _)) = &mut self.report
+            // What a filter selects may depend on the time.
+            && (self.filter.is_some() || !recording.add_again(observed))
+        {
             let root = self.arguments.group_by.clone().unwrap_or_default();
             recording.add_apart(observed, &mut selected, |index, goroutine| root.part(index, goroutine));
         }
@@ -133,15 +148,20 @@ impl<'a> Outputs<'a> {
     }
 
     fn count(&mut self, snapshot: &Snapshot) {
-        let alive = || snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead());
-        let is_torn = |goroutine: &&Goroutine| {
-            matches!(goroutine.stack, StackState::NotShown(NotShown::Moving | NotShown::Unreadable))
-        };
-        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        if !self.counted.0.is_same(&snapshot.goroutines) {
+            let alive = || snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead());
+            let is_torn = |goroutine: &&Goroutine| {
+                matches!(goroutine.stack, StackState::NotShown(NotShown::Moving | NotShown::Unreadable))
+            };
+            let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+            let (seen, torn) = (number(alive().count()), number(alive().filter(is_torn).count()));
+            self.counted = (snapshot.goroutines.clone(), seen, torn);
+        }
+        let (_, seen, torn) = self.counted;
         self.stats.samples = self.stats.samples.saturating_add(1);
         self.stats.duration_ns = snapshot.monotonic_ns.saturating_sub(self.first_ns);
-        self.stats.seen = self.stats.seen.saturating_add(number(alive().count()));
-        self.stats.torn = self.stats.torn.saturating_add(number(alive().filter(is_torn).count()));
+        self.stats.seen = self.stats.seen.saturating_add(seen);
+        self.stats.torn = self.stats.torn.saturating_add(torn);
     }
 
     /// Whether there is enough to show.

@@ -16,7 +16,7 @@ use crate::analysis::Census;
 use crate::analysis::check::{Judge, Level, Rules};
 use crate::analysis::series::Observed;
 use crate::archive::{Recorder, Ring};
-use crate::model::{Snapshot, SymbolPool};
+use crate::model::{Shared, Snapshot, SymbolPool};
 use crate::new_file::Goal;
 use crate::report::check::summary;
 use crate::report::units::{bytes, counted, duration};
@@ -77,7 +77,7 @@ impl Kept {
     /// Adds a sample, and writes all if it gives cause.
     pub(super) fn add(&mut self, observed: &Observed) -> Result<Next, Failure> {
         let snapshot = observed.snapshot();
-        self.first.get_or_insert_with(|| Snapshot { goroutines: Vec::new(), ..snapshot.clone() });
+        self.first.get_or_insert_with(|| Snapshot { goroutines: Shared::default(), ..snapshot.clone() });
         self.recorder.add(snapshot).map_err(|error| not_written(&self.goal, &error))?;
         if let Some(failed) = self.judge(observed) {
             return self.write(&failed).map(Next::Failed);

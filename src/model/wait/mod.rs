@@ -19,7 +19,7 @@ pub use self::object::{
     Channel, ChannelTimer, HolderEvidence, LikelyHolder, MutexState, ObjectState, RwMutexState, WaitObject,
 };
 pub use self::words::{Direction, LockOperation, TimerSource, WaitKind, WaitUnknown};
-use super::{Goid, Goroutine};
+use super::{Goid, Goroutine, Shared};
 
 /// Number of a [`Wait`] in its snapshot's [`Waits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,8 +128,8 @@ pub enum Wait {
 /// What the goroutines of a snapshot wait for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waits {
-    waits: Vec<Wait>,
-    objects: Vec<WaitObject>,
+    waits: Shared<Wait>,
+    objects: Shared<WaitObject>,
 }
 
 /// The number of the last of `len` things.
@@ -146,7 +146,7 @@ impl Waits {
     /// Those that are given, by their numbers.
     #[must_use]
     pub fn new(waits: Vec<Wait>, objects: Vec<WaitObject>) -> Self {
-        Self { waits, objects }
+        Self { waits: waits.into(), objects: objects.into() }
     }
 
     /// Adds what a goroutine waits for.
@@ -195,6 +195,11 @@ impl Waits {
     /// All objects.
     pub fn objects(&self) -> impl ExactSizeIterator<Item = (WaitObjectId, &WaitObject)> {
         self.objects.iter().enumerate().map(|(index, object)| (WaitObjectId::of_index(index), object))
+    }
+
+    /// All objects, to add to them.
+    pub(crate) fn objects_mut(&mut self) -> &mut [WaitObject] {
+        &mut self.objects
     }
 
     /// How many different waits there are; goroutines that wait alike may share one.

@@ -5,7 +5,7 @@ use super::shared::{Piece, SharedJson};
 use super::shared_wait::shared_wait;
 use super::types::{
     Ancestor, CFrame, Consistency, Death, DeathSignal, Frame, Freeze, Gc, Goroutine, Group, GroupState, Heap, Module,
-    PanicValue, Pause, Place, Processor, Provenance, Reading, Sched, StackBytes, Target, Thread, Warning,
+    PanicValue, Pause, Place, Processor, Provenance, Reading, Sched, StackBytes, Stacks, Target, Thread, Warning,
 };
 use super::waiting::waiting_on;
 use crate::analysis::group::What;
@@ -70,6 +70,12 @@ pub(super) fn reading(reading: &model::Reading) -> Reading<'_> {
             moving: consistency.moving,
             unreadable: consistency.unreadable,
         },
+        stacks: reading.stacks.map(|stacks| Stacks {
+            read: stacks.read,
+            kept: stacks.kept,
+            kept_proven: stacks.kept_proven,
+            oldest_ms: stacks.oldest_ms,
+        }),
         provenance: reading
             .provenance
             .iter()
@@ -265,6 +271,7 @@ pub(super) fn goroutine<'a>(
             used_bytes: goroutine.stack_used(),
             reserved_bytes: goroutine.stack_reserved(),
         },
+        stack_since: index.snapshot().stack_since_unix_ns(goroutine).map(time),
         panic: goroutine.panic.map(|id| symbols.str(id)),
         labels: goroutine.labels.map(|id| {
             symbols.labels(id).iter().map(|label| (symbols.str(label.key), symbols.str(label.value))).collect()

@@ -21,7 +21,7 @@ use crate::report::labels::LabelKey;
 use crate::report::members::UserPlace;
 
 pub use program::{Death, DeathSignal, Module, PanicValue, Target};
-pub use reading::{Consistency, Freeze, Provenance, Reading, Warning};
+pub use reading::{Consistency, Freeze, Provenance, Reading, Stacks, Warning};
 pub use runtime::{Gc, Heap, Pause, Processor, Sched, Thread};
 
 /// A snapshot of one Go program.
@@ -137,6 +137,9 @@ pub struct Goroutine<'a, P, U, F> {
     pub creator: Option<P>,
     /// Its stack.
     pub stack: StackBytes,
+    /// When its stack was read, in RFC 3339, where that was in an earlier reading than this one, and the goroutine has
+    /// not gone on since, as far as its header shows; null where it was read now, or is not known.
+    pub stack_since: Option<String>,
     /// The value of the panic that it is in, as the runtime would print it; null where it is in none, or
     /// has recovered.
     pub panic: Option<&'a str>,

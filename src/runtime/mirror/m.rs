@@ -52,6 +52,16 @@ mirror! {
     }
 }
 
+mirror! {
+    /// What tells where a `runtime.m` was created (runtime2.go).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Creation, CreationLayout of "runtime.m" {}
+    offsets { create_stack = "createstack" }
+}
+
+/// `len(m{}.createstack)` (runtime2.go; 1.19 to 1.27): return addresses of where an M was created.
+pub(crate) const CREATE_STACK: u32 = 32;
+
 impl M {
     /// The kernel's id of its thread; `None` before that has started, and for what is no id.
     #[must_use]

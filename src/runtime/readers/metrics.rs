@@ -51,6 +51,10 @@ impl FreeGs {
 #[derive(Debug, Default)]
 struct Batch {
     ranges: Vec<MemRange>,
+    /// Where the bytes of each begin.
+    starts: Vec<usize>,
+    /// Bytes of all of them.
+    len: usize,
     bytes: Vec<u8>,
     got: Vec<usize>,
 }
@@ -59,6 +63,8 @@ impl Batch {
     /// Adds a range and gives its number.
     fn add(&mut self, start: Addr, len: u32) -> usize {
         self.ranges.push(MemRange { start, len: len as usize });
+        self.starts.push(self.len);
+        self.len += len as usize;
         self.ranges.len() - 1
     }
 
@@ -68,15 +74,14 @@ impl Batch {
     }
 
     fn read(&mut self, process: GoProcess<'_>) -> Result<(), ReadError> {
-        self.bytes = vec![0; self.ranges.iter().map(|range| range.len).sum()];
+        self.bytes = vec![0; self.len];
         process.target.read_ranges(&self.ranges, &mut self.bytes, &mut self.got)
     }
 
     /// The bytes of a range; `None` when they were not all there.
     fn bytes(&self, number: Option<usize>) -> Option<&[u8]> {
         let number = number?;
-        let start: usize = self.ranges.get(..number)?.iter().map(|range| range.len).sum();
-        let len = self.ranges.get(number)?.len;
+        let (start, len) = (*self.starts.get(number)?, self.ranges.get(number)?.len);
         let bytes = self.bytes.get(start..start.checked_add(len)?)?;
         (self.got.get(number) == Some(&len)).then_some(bytes)
     }

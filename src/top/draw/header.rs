@@ -71,7 +71,7 @@ fn labelled(label: &str, rest: Vec<Part>, room: usize) -> Vec<Piece> {
 
 fn program(state: &State, snapshot: &Snapshot, room: usize) -> Vec<Piece> {
     let target = &snapshot.target;
-    let name = target.exe.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("?");
+    let name = target.name();
     let interval = if state.settings().recorded {
         let time = crate::report::json::time(snapshot.captured_at_unix_ns);
         format!("recorded {}", to_the_second(&time))
@@ -169,6 +169,10 @@ fn goroutines(state: &State, room: usize) -> Vec<Piece> {
     }
     if counts.system > 0 {
         all.push(part(30, [piece(Tone::Dim, format!("{} system", count(counts.system)))]));
+    }
+    let kept = view.observed.snapshot().reading.stacks.map_or(0, |stacks| stacks.kept);
+    if kept > 0 {
+        all.push(part(40, [piece(Tone::Dim, format!("{} stacks unchanged", count(kept)))]));
     }
     labelled("Goroutines", all, room)
 }

@@ -34,6 +34,7 @@ use super::tab::Tab;
 use super::view::{Memory, View};
 use crate::analysis::Index;
 use crate::analysis::waits::WaitSort;
+use crate::model::ObjectAddr;
 use crate::report::resources::limits;
 use crate::sampling::Pacer;
 
@@ -186,6 +187,14 @@ impl State {
         let Some(view) = &self.view else { return 0 };
         let limits = limits(&view.observed.snapshot().target.resources);
         u16::from(!view.observed.findings().is_empty()) + u16::from(!limits.is_empty())
+    }
+
+    /// The goroutine that is shown in detail, by the address of its g.
+    #[must_use]
+    pub fn looked_at(&self) -> Option<ObjectAddr> {
+        let Some(Page::Goroutine(id)) = self.page() else { return None };
+        let goroutines = &self.view()?.observed.snapshot().goroutines;
+        goroutines.iter().find(|goroutine| goroutine.id == *id).map(|goroutine| goroutine.addr)
     }
 
     /// The view that is open, below any pages.

@@ -243,6 +243,10 @@ impl State {
             }
             None => {}
         }
+        if let Some(read_ns) = snapshot.stack_since_ns(goroutine) {
+            let ago = snapshot.monotonic_ns.saturating_sub(read_ns.get());
+            lines.push(fact("Stack", format!("read {} ago; nothing shows that it has run since", age(ago))));
+        }
         if let Some(thread) = index.thread(goroutine) {
             let tid = thread.tid.map_or_else(String::new, |tid| format!(", thread {tid}"));
             let p = thread.p.map_or_else(String::new, |p| format!(", P {p}"));

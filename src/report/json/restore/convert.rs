@@ -15,7 +15,8 @@ use crate::analysis::census::{LongestWaits, WaitBound};
 use crate::model::{
     self, AncestorsId, Consistency, ForeignFrame, ForeignStack, ForeignStackId, Frame, FrameId, FreezeInfo, GcPhase,
     GcStats, Goid, HeapStats, Label, Language, ModuleInfo, NotShown, PStatus, Provenance, Scheduler, Snapshot, Stack,
-    StackFrame, StackId, StackState, Status, SymbolPool, TargetInfo, WaitReasonId, WarningCode, Warnings, WatchedWaits,
+    StackFrame, StackId, StackReadings, StackState, Status, SymbolPool, TargetInfo, WaitReasonId, WarningCode,
+    Warnings, WatchedWaits,
 };
 use crate::process::Backend;
 use crate::runtime::version::GoVersionSource;
@@ -32,6 +33,7 @@ struct Later {
     age: Option<Age>,
     at_most_ns: Option<u64>,
     waiting_on: Option<Box<WaitingOn>>,
+    stack_since: Option<String>,
 }
 
 /// What was read back so far.
@@ -113,6 +115,12 @@ impl Restored {
                 moving: consistency.moving,
                 unreadable: consistency.unreadable,
             },
+            stacks: reading.stacks.map(|stacks| StackReadings {
+                read: stacks.read,
+                kept: stacks.kept,
+                kept_proven: stacks.kept_proven,
+                oldest_ms: stacks.oldest_ms,
+            }),
             layout: reading.layout,
             provenance: reading
                 .provenance
@@ -262,6 +270,7 @@ impl Restored {
             age: age(goroutine.wait_ns, goroutine.wait_source.as_deref()),
             at_most_ns: goroutine.wait_at_most_ns,
             waiting_on: goroutine.waiting_on,
+            stack_since: goroutine.stack_since,
         });
         self.goroutines.push(model::Goroutine {
             id: Goid(goroutine.id),
@@ -280,6 +289,8 @@ impl Restored {
             innermost,
             current,
             stack,
+            stack_since_ns: None,
+            stack_is_proven: false,
             foreign,
             sp: Addr(sp.unwrap_or(0)),
             stack_lo: Addr(if hi.is_some() { STACK_LO } else { 0 }),
@@ -310,6 +321,11 @@ impl Restored {
             goroutine.m = later.m.and_then(|id| ms.get(&id)).copied();
             goroutine.waiting_on = later.waiting_on.as_deref().and_then(|wait| waits.add(goroutine.addr, wait));
             let since = |ns: u64| monotonic_ns.checked_sub(ns).and_then(NonZeroU64::new);
+            goroutine.stack_since_ns = later
+                .stack_since
+                .as_deref()
+                .and_then(unix_ns)
+                .and_then(|read_ns| since(self.captured_at_unix_ns.saturating_sub(read_ns)));
             match later.age {
                 Some(age) if age.is_measured() => {
                     if let Some(since) = since(age.at_least_ns) {
@@ -341,13 +357,14 @@ impl Restored {
         let mut snapshot = Snapshot {
             captured_at_unix_ns: self.captured_at_unix_ns,
             monotonic_ns,
+            unchanged_since_ns: None,
             reading: self.reading,
             sched: self.sched,
             heap: self.heap,
             gc: self.gc,
             processors: self.processors,
             threads: self.threads,
-            goroutines: self.goroutines,
+            goroutines: self.goroutines.into(),
             dead_goroutines: self.dead,
             wait_reasons: self.wait_reasons,
             waits,

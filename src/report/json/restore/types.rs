@@ -52,6 +52,7 @@ pub(super) struct Reading {
     pub(super) layout: String,
     pub(super) freeze: Option<Freeze>,
     pub(super) consistency: Consistency,
+    pub(super) stacks: Option<Stacks>,
     pub(super) provenance: Vec<Provenance>,
 }
 
@@ -61,6 +62,15 @@ pub(super) struct Freeze {
     pub(super) whole_program: bool,
     pub(super) stopped_ns: u64,
     pub(super) threads: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Stacks {
+    pub(super) read: u64,
+    pub(super) kept: u64,
+    pub(super) kept_proven: u64,
+    pub(super) oldest_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -193,6 +203,7 @@ pub(super) struct Goroutine {
     pub(super) wait_source: Option<String>,
     pub(super) wait_at_most_ns: Option<u64>,
     pub(super) waiting_on: Option<Box<WaitingOn>>,
+    pub(super) stack_since: Option<String>,
     #[serde(default)]
     pub(super) system: bool,
     #[serde(default)]

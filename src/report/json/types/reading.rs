@@ -20,6 +20,9 @@ pub struct Reading<'a> {
     pub freeze: Option<Freeze>,
     /// How well the parts belong together.
     pub consistency: Consistency,
+    /// Which stacks were read now, and which were kept from earlier readings, as repeated ones do; null where that is
+    /// not known.
+    pub stacks: Option<Stacks>,
     /// Where each symbol came from.
     pub provenance: Vec<Provenance<'a>>,
 }
@@ -38,7 +41,7 @@ pub struct Freeze {
 /// How well the parts belong together.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Consistency {
-    /// Goroutines read and validated.
+    /// Goroutines read and validated; where a stack was kept from an earlier reading, the header.
     pub validated: u64,
     /// Of them, after more than one try.
     pub retried: u64,
@@ -46,6 +49,20 @@ pub struct Consistency {
     pub moving: u64,
     /// Goroutines that could not be read.
     pub unreadable: u64,
+}
+
+/// Which stacks were read now, and which were kept from earlier readings of the same program.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Stacks {
+    /// Stacks that were read and validated now.
+    pub read: u64,
+    /// Stacks that were read and validated earlier, of goroutines that have not gone on since, as far as their
+    /// headers show.
+    pub kept: u64,
+    /// Of them, those that are proven to be the same.
+    pub kept_proven: u64,
+    /// How long ago the oldest of the kept ones was read, ms; null where none was kept.
+    pub oldest_ms: Option<u64>,
 }
 
 /// Where a symbol came from.

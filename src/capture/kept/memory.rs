@@ -1,0 +1,291 @@
+//! What is kept of each goroutine, in order of address, and how a capture changes it.
+
+use rustc_hash::FxHashSet;
+
+use super::rule::{Mark, Moment, Standing, Verdict};
+use crate::capture::unwind::StackNode;
+use crate::capture::waits::WaitWords;
+use crate::model::{ObjectAddr, StackReadings};
+use crate::runtime::mirror::g::G;
+use crate::runtime::wait_reason::ReasonSet;
+
+/// What is kept of one goroutine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::capture) struct Entry {
+    /// Address of its g.
+    addr: u64,
+    standing: Standing,
+    /// Its stack; `None` where the next capture has to read it.
+    stack: Option<StackNode>,
+    /// The word from which its wait is followed.
+    wait: u64,
+}
+
+const _: () = assert!(size_of::<Entry>() <= 72);
+
+impl Entry {
+    /// Its stack.
+    pub(in crate::capture) fn stack(&self) -> Option<StackNode> {
+        self.stack
+    }
+
+    /// The word from which its wait is followed.
+    pub(in crate::capture) fn wait(&self) -> u64 {
+        self.wait
+    }
+
+    /// When the capture began that read its stack, ns by `nanotime`.
+    pub(in crate::capture) fn read_ns(&self) -> u64 {
+        self.standing.read_ns
+    }
+}
+
+/// A stack that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::capture) struct Keep {
+    /// Its number in [`Kept`].
+    pub(in crate::capture) entry: u32,
+    /// Its stamp now (`g.waitsince`).
+    stamp: u64,
+    /// Whether the runtime's stamp proves that it is the same.
+    pub(in crate::capture) proven: bool,
+}
+
+/// Stacks that a capture reads though they could be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::capture) enum Renewed {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those that are not proven to be the same.
+    Unproven,
+    /// All.
+    All,
+}
+
+/// What a session keeps, as one capture finds it. Shared by the threads that read.
+#[derive(Clone, Debug, Default)]
+pub(in crate::capture) struct Kept {
+    /// In order of address, each once.
+    entries: Vec<Entry>,
+    reasons: ReasonSet,
+    words: Option<WaitWords>,
+    moment: Moment,
+    /// The newest stamp seen.
+    newest_stamp: u64,
+    /// Addresses of gs whose stacks are kept only if they are proven to be the same.
+    attended: FxHashSet<u64>,
+    /// Which stacks the next capture reads, and which this one does, beside those that are due.
+    next: Renewed,
+    renewed: Renewed,
+}
+
+impl Kept {
+    /// Begins a capture at the time `now_ns` of `nanotime`, of a program with these wait reasons. `words` are those
+    /// that are taken out of stacks, where waits are asked for.
+    pub(in crate::capture) fn begin(&mut self, now_ns: u64, words: Option<WaitWords>, reasons: &[String]) {
+        // Where the clock went back nothing is known, and others words were not kept.
+        let renewed = std::mem::take(&mut self.next);
+        if self.moment.number == u32::MAX || now_ns < self.moment.now_ns || words != self.words || !self.is_used() {
+            let attended = std::mem::take(&mut self.attended);
+            *self = Self { words, reasons: ReasonSet::kept(reasons), attended, ..Self::default() };
+        }
+        self.renewed = renewed;
+        self.moment.number += 1;
+        self.moment.now_ns = now_ns;
+    }
+
+    /// The next capture reads these stacks.
+    pub(in crate::capture) fn renew(&mut self, which: Renewed) {
+        self.next = self.next.max(which);
+    }
+
+    /// From now on, the stacks of these gs are read each time, unless they are proven to be the same.
+    pub(in crate::capture) fn attend(&mut self, goroutines: &[ObjectAddr]) {
+        self.attended.clear();
+        self.attended.extend(goroutines.iter().map(|addr| addr.0));
+    }
+
+    /// Whether a capture that keeps stacks goes on.
+    pub(in crate::capture) fn is_used(&self) -> bool {
+        self.moment.number != 0
+    }
+
+    /// What is kept of the goroutine with that number.
+    pub(in crate::capture) fn get(&self, entry: u32) -> Option<&Entry> {
+        self.entries.get(usize::try_from(entry).ok()?)
+    }
+
+    /// The number of the first goroutine at `addr` or above.
+    pub(in crate::capture) fn first_from(&self, addr: u64) -> usize {
+        self.entries.partition_point(|entry| entry.addr < addr)
+    }
+
+    /// The number of the goroutine at `addr`. `cursor` is where to look first, and is moved to where the next higher
+    /// address is looked for.
+    pub(in crate::capture) fn find(&self, addr: u64, cursor: &mut usize) -> Option<u32> {
+        while self.entries.get(*cursor).is_some_and(|entry| entry.addr < addr) {
+            *cursor += 1;
+        }
+        let entry = self.entries.get(*cursor).filter(|entry| entry.addr == addr)?;
+        let number = u32::try_from(*cursor).ok();
+        debug_assert_eq!(entry.addr, addr);
+        *cursor += 1;
+        number
+    }
+
+    /// Whether the stack of the goroutine with that number is kept, whose header is `g` now.
+    pub(in crate::capture) fn keep(&self, entry: u32, g: &G) -> Option<Keep> {
+        let known = self.get(entry).filter(|known| known.stack.is_some() && self.renewed < Renewed::All)?;
+        let now = Mark::of(g, &self.reasons)?;
+        match known.standing.judge(&now, slot(known.addr), &self.moment) {
+            Verdict::Changed | Verdict::Due => None,
+            Verdict::Likely if self.renewed >= Renewed::Unproven || self.attended.contains(&known.addr) => None,
+            Verdict::Likely => Some(Keep { entry, stamp: now.stamp, proven: false }),
+            Verdict::Proven => Some(Keep { entry, stamp: now.stamp, proven: true }),
+        }
+    }
+
+    /// What to keep of a goroutine whose stack was just read, or is not known: `None` where there is nothing to
+    /// change.
+    fn after(
+        &self,
+        addr: u64,
+        entry: Option<u32>,
+        g: Option<&G>,
+        stack: Option<StackNode>,
+        wait: u64,
+    ) -> Option<Entry> {
+        let before = entry.and_then(|entry| self.get(entry));
+        let Some(g) = g.filter(|g| !g.status().is_dead()) else {
+            // The goroutine is dead, or its header was not read.
+            return before.filter(|before| before.stack.is_some()).map(|before| Entry { stack: None, ..*before });
+        };
+        let mark = Mark::of(g, &self.reasons).filter(|_| stack.is_some());
+        let same = before.filter(|before| before.standing.mark.goid == g.goid);
+        let went_on = same.is_some_and(|before| {
+            let unchanged = |mark: &Mark| {
+                before.stack == stack && !matches!(before.standing.judge(mark, 0, &self.moment), Verdict::Changed)
+            };
+            !mark.as_ref().is_some_and(unchanged)
+        });
+        let changed_at = match same {
+            Some(_) if went_on => self.moment.number,
+            Some(before) => before.standing.changed_at,
+            // The first sight of it.
+            None => 0,
+        };
+        let stack = stack.filter(|_| mark.is_some());
+        let mark = mark.unwrap_or(Mark { goid: g.goid, fields: 0, stamp: 0 });
+        let (read_ns, read_at) = (self.moment.now_ns, self.moment.number);
+        let standing = Standing { mark, stamped: mark.stamp != 0, read_ns, read_at, changed_at };
+        Some(Entry { addr, standing, stack, wait })
+    }
+
+    /// Ends a capture: takes over what it noted.
+    pub(in crate::capture) fn end(&mut self, noted: Noted) {
+        let Noted { mut entries, carried, newest, .. } = noted;
+        for (entry, stamp) in carried {
+            if let Some(known) = usize::try_from(entry).ok().and_then(|entry| self.entries.get_mut(entry)) {
+                known.standing.mark.stamp = stamp;
+            }
+        }
+        for stamp in newest.into_iter().rev().filter(|&stamp| stamp != 0) {
+            (self.newest_stamp, self.moment.second_newest_stamp) =
+                two_newest([self.newest_stamp, self.moment.second_newest_stamp], stamp).into();
+        }
+        // What was noted last of a goroutine counts.
+        entries.sort_by_key(|entry| entry.addr);
+        entries.reverse();
+        entries.dedup_by_key(|entry| entry.addr);
+        entries.reverse();
+        let mut unknown = Vec::new();
+        let mut cursor = 0;
+        for entry in entries {
+            cursor += self.entries.get(cursor..).unwrap_or_default().partition_point(|known| known.addr < entry.addr);
+            match self.entries.get_mut(cursor).filter(|known| known.addr == entry.addr) {
+                Some(known) => *known = entry,
+                None => unknown.push(entry),
+            }
+        }
+        if self.entries.is_empty() {
+            self.entries = unknown;
+        } else if !unknown.is_empty() {
+            self.entries.extend(unknown);
+            self.entries.sort_by_key(|entry| entry.addr);
+        }
+    }
+}
+
+/// Spreads goroutines over the captures.
+fn slot(addr: u64) -> u32 {
+    // The addresses of gs are multiples of their size.
+    u32::try_from(addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap_or_default()
+}
+
+/// The two newest of three stamps, each once.
+fn two_newest([first, second]: [u64; 2], stamp: u64) -> [u64; 2] {
+    if stamp > first {
+        [stamp, first]
+    } else if stamp < first && stamp > second {
+        [first, stamp]
+    } else {
+        [first, second]
+    }
+}
+
+/// What a capture notes for the next one, and counts.
+#[derive(Debug, Default)]
+pub(in crate::capture) struct Noted {
+    entries: Vec<Entry>,
+    /// Stamps of goroutines whose stacks are kept and that had none, by number.
+    carried: Vec<(u32, u64)>,
+    /// The two newest stamps.
+    newest: [u64; 2],
+    /// Stacks that were kept, and those of them that are proven to be the same.
+    kept: (u64, u64),
+    /// When the oldest of them was read, ns by `nanotime`.
+    oldest_ns: Option<u64>,
+}
+
+impl Noted {
+    /// A goroutine has a stamp.
+    pub(in crate::capture) fn stamp(&mut self, stamp: u64) {
+        self.newest = two_newest(self.newest, stamp);
+    }
+
+    /// A stack was kept.
+    pub(in crate::capture) fn keep(&mut self, kept: &Kept, keep: Keep) {
+        let Some(entry) = kept.get(keep.entry) else { return };
+        self.kept.0 += 1;
+        self.kept.1 += u64::from(keep.proven);
+        let read_ns = entry.read_ns();
+        self.oldest_ns = Some(self.oldest_ns.map_or(read_ns, |oldest| oldest.min(read_ns)));
+        if entry.standing.mark.stamp != keep.stamp {
+            self.carried.push((keep.entry, keep.stamp));
+        }
+    }
+
+    /// A goroutine was read that is `g`, with this stack, if it has one and that was accepted; `entry` is its number.
+    pub(in crate::capture) fn read(
+        &mut self,
+        kept: &Kept,
+        (addr, entry): (u64, Option<u32>),
+        g: Option<&G>,
+        stack: Option<StackNode>,
+        wait: u64,
+    ) {
+        self.entries.extend(kept.after(addr, entry, g, stack, wait));
+    }
+
+    /// How many stacks were read and kept, of `known` in all, at the time `now_ns` of `nanotime`.
+    pub(in crate::capture) fn readings(&self, known: u64, now_ns: u64) -> StackReadings {
+        let (kept, kept_proven) = self.kept;
+        let oldest_ms = self.oldest_ns.map(|read_ns| now_ns.saturating_sub(read_ns) / 1_000_000);
+        StackReadings { read: known.saturating_sub(kept), kept, kept_proven, oldest_ms }
+    }
+}
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;
