@@ -15,6 +15,7 @@ use crate::capture::{CaptureOptions, OpenOptions, Session, SourceError};
 use crate::image::build_info::BuildInfo;
 use crate::image::elf::Elf;
 use crate::process::container;
+use crate::process::container_files::ContainerNames;
 use crate::process::hostname::Hostnames;
 use crate::process::live::LiveTarget;
 use crate::process::proc_dir;
@@ -53,6 +54,8 @@ pub struct Process {
     pub pod_uid: Option<String>,
     /// Name of its pod of Kubernetes; null where it has none, or that could not be found out.
     pub pod: Option<String>,
+    /// Namespace of Kubernetes that its pod is in; null where it has none, or that could not be found out.
+    pub namespace: Option<String>,
     /// What it takes for the name of its host; null where that is the name that gospy sees too, and where
     /// it could not be found out.
     pub hostname: Option<String>,
@@ -233,6 +236,8 @@ impl Program {
         let container = cgroup.as_deref().and_then(container::container);
         let hostname = dir.as_ref().and_then(|dir| hostnames.of(dir));
         let (container, pod_uid) = container.map_or((None, None), |found| (Some(found.id), found.pod_uid));
+        let named = dir.as_ref().filter(|_| container.is_some()).map(ContainerNames::of).unwrap_or_default();
+        let hostname = hostname.or(named.hostname);
         Process {
             pid: entry.pid,
             start_ticks: entry.start_ticks,
@@ -245,6 +250,7 @@ impl Program {
             stripped: self.stripped,
             // The name of the host of a pod is that of the pod, unless it shares that of its node.
             pod: hostname.clone().filter(|_| pod_uid.is_some()),
+            namespace: named.namespace.filter(|_| pod_uid.is_some()),
             container,
             pod_uid,
             hostname,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use self::altered::Altered;
+pub use self::altered::{Altered, Changes};
 pub use self::memory::FakeMemory;
 use super::{
     Backend, BlockedThread, Broken, Clock, Descriptor, Descriptors, FreezeOptions, FreezeWhich, Frozen, Mapping,

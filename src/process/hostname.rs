@@ -2,7 +2,7 @@
 //!
 //! The kernel shows a UTS namespace's hostname only from inside it (uts_namespaces(7)), so a gospy thread
 //! enters the namespace, reads the name and ends. That takes `CAP_SYS_ADMIN` and changes nothing in the
-//! namespace. The container's files are not read: the container controls them.
+//! namespace. The container's files, which it can change, are read only where that right is missing ([`super::container_files`]).
 
 use std::ffi::OsString;
 

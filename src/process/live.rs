@@ -28,7 +28,7 @@ use super::perf::{Clocks, CpuClocks};
 use super::permission;
 use super::presence::{has_live_thread, refuse_unreadable, refused_or};
 use super::proc_dir::{self, Identity, ProcDir, means_gone, means_refused};
-use super::resources::Meter;
+use super::resources::{Meter, cpu_clock};
 use super::sockets::LastSockets;
 use super::thread_ids::{ThreadIds, own_id};
 use super::{
@@ -267,6 +267,10 @@ impl Target for LiveTarget {
 
     fn resources(&self, least: Duration) -> Resources {
         self.meter.read(&self.dir, least)
+    }
+
+    fn cpu_clock(&self) -> Option<Duration> {
+        cpu_clock(self.pid())
     }
 
     fn accounting(&self) -> Result<Option<Accounting>, ReadError> {

@@ -27,6 +27,7 @@ pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod coalesce;
 pub(crate) mod container;
+pub(crate) mod container_files;
 pub mod core;
 mod description;
 pub mod descriptor;

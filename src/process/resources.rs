@@ -144,8 +144,12 @@ impl Meter {
 
 /// The CPU time of a process by its clock, and when it was read.
 fn cpu_time(pid: i32) -> Option<CpuTime> {
-    let used = ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).and_then(ClockId::now).ok()?;
-    Some(CpuTime { used: used.into(), at: Instant::now() })
+    Some(CpuTime { used: cpu_clock(pid)?, at: Instant::now() })
+}
+
+/// The CPU time of a process by its clock.
+pub(super) fn cpu_clock(pid: i32) -> Option<Duration> {
+    ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).and_then(ClockId::now).ok().map(Into::into)
 }
 
 /// Number of open descriptors.

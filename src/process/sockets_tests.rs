@@ -227,7 +227,7 @@ proptest! {
     }
 }
 
-/// Who asks again for the same gets the same for a while; whoever asks for more, or later, gets what is there.
+/// The same request is answered from the cache for a while; one for more, or a later one, reads again.
 #[test]
 fn tables_are_not_read_again_at_once() {
     let last = LastSockets::default();

@@ -139,6 +139,13 @@ pub trait Target: Send + Sync {
         self.process().resources
     }
 
+    /// CPU time that the process has used so far, by its own clock: exact of threads that do not run, and behind by a tick
+    /// of the kernel (10 ms at most, usually) of those that do. `None` where there is no such clock, as for a target that
+    /// is not live.
+    fn cpu_clock(&self) -> Option<Duration> {
+        None
+    }
+
     /// What the kernel accounts to the process now; `None` for a target that is not live.
     ///
     /// # Errors

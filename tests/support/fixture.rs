@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use super::process::Running;
 
 /// Every Go release that the fixtures are built with, oldest first.
@@ -122,6 +124,14 @@ impl Fixture {
     /// The path of the built program; it is built only if that was not done before.
     pub fn build(program: &str, version: &str, mode: Mode) -> PathBuf {
         script("build", &[program, version, mode.name()])
+    }
+
+    /// A stripped copy of a program, in a directory that goes away with it, and the one that it is of.
+    pub fn stripped(program: &str, version: &str) -> (TempDir, PathBuf, PathBuf) {
+        let (whole, directory) = (Fixture::build(program, version, Mode::Default), tempfile::tempdir().unwrap());
+        let stripped = directory.path().join(program);
+        assert!(Command::new("strip").arg("-o").arg(&stripped).arg(&whole).status().unwrap().success());
+        (directory, stripped, whole)
     }
 
     /// A program for arm64, to be read as a file: nothing here can run it.

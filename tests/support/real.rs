@@ -66,6 +66,15 @@ impl Real {
         })
     }
 
+    /// etcd with so many keys, each with a kibibyte.
+    pub fn start_etcd_with_data(keys: u32) -> Real {
+        let real = Real::start("etcd");
+        for key in 0..keys {
+            put(real.address(), key);
+        }
+        real
+    }
+
     /// Prometheus scrapes no more from now on, and keeps the data that it has.
     pub fn stop_scraping(&self) {
         std::fs::write(self.directory.path().join("prometheus.yml"), "").unwrap();
@@ -87,6 +96,17 @@ impl Real {
                 command.arg(format!("--web.listen-address={at}"));
                 address = Some(at);
             }
+            "etcd" => {
+                let (at, peers) = (free_address(), free_address());
+                command.args(["--data-dir=data", "--enable-pprof", "--logger=zap", "--log-level=error"]);
+                for url in ["--listen-client-urls", "--advertise-client-urls"] {
+                    command.arg(format!("{url}=http://{at}"));
+                }
+                for url in ["--listen-peer-urls", "--initial-advertise-peer-urls", "--initial-cluster=default"] {
+                    command.arg(format!("{url}=http://{peers}"));
+                }
+                address = Some(at);
+            }
             "buf" => {
                 command.args(["lsp", "serve"]);
             }
@@ -101,7 +121,11 @@ impl Real {
             }
         }
         let mut real = Real { running: Running::spawn(command), address, directory };
-        real.wait_ready(if name == "prometheus" { "/-/ready" } else { "/" });
+        real.wait_ready(match name {
+            "prometheus" => "/-/ready",
+            "etcd" => "/health",
+            _ => "/",
+        });
         real
     }
 
@@ -167,9 +191,13 @@ impl Real {
 
 // HTTP/1.0, so that the answer ends with the connection and is not in chunks.
 fn get(address: SocketAddr, path: &str) -> Option<String> {
+    ask(address, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
+}
+
+fn ask(address: SocketAddr, request: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&address, READY).ok()?;
     stream.set_read_timeout(Some(READY)).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     Some(String::from_utf8_lossy(&answer).into_owned())
@@ -178,6 +206,17 @@ fn get(address: SocketAddr, path: &str) -> Option<String> {
 /// Whether a request is answered with success.
 pub fn answers(address: SocketAddr, path: &str) -> bool {
     get(address, path).is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
+}
+
+/// Puts one of etcd's keys.
+pub fn put(address: SocketAddr, key: u32) {
+    // "key" and its number, and 1026 times the same letter, in base 64; both have a length that needs no padding.
+    let key = format!("a2V5{key:08}");
+    let body = format!(r#"{{"key":"{key}","value":"{}"}}"#, "eHh4".repeat(342));
+    let head = "POST /v3/kv/put HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let answer = ask(address, &request).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
 }
 
 /// Prometheus, with nothing to scrape. Its pprof handlers are the oracle:

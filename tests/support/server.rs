@@ -132,3 +132,47 @@ pub fn token_file(directory: &Path, token: &str) -> PathBuf {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     path
 }
+
+/// An HTTP answer whose body is no text.
+#[derive(Debug)]
+pub struct Fetched {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Fetched {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.into_iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Of a body that is gzipped itself, and not for the way.
+    pub fn unpacked(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut out).unwrap();
+        out
+    }
+}
+
+/// An answer to GET of a server at `address`, as it comes over HTTP/1.0: without chunks.
+pub fn fetch(address: &str, path: &str) -> Fetched {
+    fetch_with(address, path, "")
+}
+
+/// The same, with more lines in the head.
+pub fn fetch_with(address: &str, path: &str, more: &str) -> Fetched {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{more}\r\n").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap_or_else(|| panic!("no answer to {path}"));
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Fetched { status, head, body: answer[end + 4..].to_vec() }
+}

@@ -23,10 +23,31 @@ type AfterHook = Box<dyn Fn(&[MemRange], &[usize]) + Send + Sync>;
 /// Called when a freeze begins and ends: whether it begins, and whether it fails.
 type FreezeHook = Arc<dyn Fn(bool, bool) + Send + Sync>;
 
+/// Changes of a target's memory that are made while others have the target.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    bytes: Arc<Mutex<BTreeMap<u64, u8>>>,
+    cpu_clock: Arc<Mutex<Option<Duration>>>,
+}
+
+impl Changes {
+    /// Overrides the memory at `addr` with the first `len` bytes of a little-endian word, where it is mapped.
+    pub fn put(&self, addr: u64, word: u64, len: usize) {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.extend((addr..).zip(word.to_le_bytes().into_iter().take(len)));
+    }
+
+    /// From now on, this is the CPU time that the process has used.
+    pub fn set_cpu_clock(&self, used: Duration) {
+        *self.cpu_clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(used);
+    }
+}
+
 /// A target that behaves like `T` except for the changes made.
 pub struct Altered<T> {
     inner: T,
     bytes: BTreeMap<u64, u8>,
+    changes: Changes,
     alone: BTreeMap<u64, u64>,
     backend: Option<Backend>,
     forgotten: Vec<String>,
@@ -43,6 +64,7 @@ impl<T: Target> Altered<T> {
         Self {
             inner,
             bytes: BTreeMap::new(),
+            changes: Changes::default(),
             alone: BTreeMap::new(),
             backend: None,
             forgotten: Vec::new(),
@@ -61,6 +83,12 @@ impl<T: Target> Altered<T> {
     /// Overrides the memory at `addr` with the first `len` bytes of a little-endian word, where it is mapped.
     pub fn put(&mut self, addr: u64, word: u64, len: usize) {
         self.bytes.extend((addr..).zip(word.to_le_bytes().into_iter().take(len)));
+    }
+
+    /// Changes of memory that can be made while it is read.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
     }
 
     /// Overrides the word at `addr` only for reads of just this word: as if it changed a moment later.
@@ -130,7 +158,8 @@ impl<T: Target> Altered<T> {
 
     fn alter(&self, addr: u64, buf: &mut [u8]) {
         let end = addr.saturating_add(buf.len() as u64);
-        for (&at, &byte) in self.bytes.range(addr..end) {
+        let changed = self.changes.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        for (&at, &byte) in self.bytes.range(addr..end).chain(changed.range(addr..end)) {
             if let Some(place) = usize::try_from(at - addr).ok().and_then(|at| buf.get_mut(at)) {
                 *place = byte;
             }
@@ -184,6 +213,11 @@ impl<T: Target> Target for Altered<T> {
 
     fn resources(&self, least: Duration) -> Resources {
         self.inner.resources(least)
+    }
+
+    fn cpu_clock(&self) -> Option<Duration> {
+        let said = *self.changes.cpu_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        said.or_else(|| self.inner.cpu_clock())
     }
 
     fn arch(&self) -> Option<Arch> {
