@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Gauge,
     /// Quantiles, with a sum and a count.
     Summary,
+    /// Counts up to bounds, with a sum and a count.
+    Histogram,
 }
 
 impl Kind {
@@ -25,6 +27,7 @@ impl Kind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Summary => "summary",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -32,17 +35,17 @@ impl Kind {
 /// One value of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample {
-    /// What follows the family's name: `_sum`, `_count` or nothing.
+    /// What follows the family's name: `_sum`, `_count`, `_bucket` or nothing.
     pub(super) suffix: &'static str,
-    /// A label and its value.
-    pub(super) label: Option<(&'static str, String)>,
+    /// Labels and their values.
+    pub(super) labels: Vec<(&'static str, String)>,
     /// The value.
     pub(super) value: f64,
 }
 
 impl From<f64> for Sample {
     fn from(value: f64) -> Self {
-        Self { suffix: "", label: None, value }
+        Self { suffix: "", labels: Vec::new(), value }
     }
 }
 
@@ -64,8 +67,11 @@ pub(super) fn write(out: &mut dyn Write, mut families: Vec<Family>) -> io::Resul
         writeln!(out, "# TYPE {} {}", family.name, family.kind.name())?;
         for sample in &family.samples {
             write!(out, "{}{}", family.name, sample.suffix)?;
-            if let Some((label, value)) = &sample.label {
-                write!(out, "{{{label}=\"{}\"}}", escaped(value, true))?;
+            for (nth, (label, value)) in sample.labels.iter().enumerate() {
+                write!(out, "{}{label}=\"{}\"", if nth == 0 { '{' } else { ',' }, escaped(value, true))?;
+            }
+            if !sample.labels.is_empty() {
+                write!(out, "}}")?;
             }
             writeln!(out, " {}", number(sample.value))?;
         }
@@ -149,7 +155,7 @@ mod tests {
             name,
             kind: Kind::Gauge,
             help: "a \\ \"b\"\nc",
-            samples: vec![Sample { suffix: "", label: Some(("x", label.to_owned())), value: 1.0 }],
+            samples: vec![Sample { suffix: "", labels: vec![("x", label.to_owned())], value: 1.0 }],
         };
         let mut out = Vec::new();
         write(&mut out, vec![family("b", "\"\n\\"), family("a", "é")]).unwrap();

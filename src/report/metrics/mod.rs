@@ -4,21 +4,28 @@
 //! What is not known is left out: a missing value is no 0.
 
 mod exposition;
+mod goroutines;
 
 use std::io::{self, Write};
 
 pub(crate) use exposition::CONTENT_TYPE;
 use exposition::{Family, Kind, Sample};
+pub(crate) use goroutines::GoroutineMetrics;
 
 use crate::model::{Collections, HeapStats, RuntimeMetrics};
 use crate::process::Accounting;
 
 /// Writes the families of the Go collector and of the process collector (client_golang 1.24: 29 and 9) in
-/// the text format.
+/// the text format, and with them those of goroutines, where these were read.
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn write(out: &mut dyn Write, runtime: &RuntimeMetrics, accounting: Option<&Accounting>) -> io::Result<()> {
+pub(crate) fn write(
+    out: &mut dyn Write,
+    runtime: &RuntimeMetrics,
+    accounting: Option<&Accounting>,
+    goroutines: Option<&GoroutineMetrics>,
+) -> io::Result<()> {
     let mut families = Families::default();
     families.runtime(runtime);
     if let Some(heap) = &runtime.heap {
@@ -29,6 +36,9 @@ pub(crate) fn write(out: &mut dyn Write, runtime: &RuntimeMetrics, accounting: O
     }
     if let Some(accounting) = accounting {
         families.process(accounting);
+    }
+    if let Some(goroutines) = goroutines {
+        families.goroutines(goroutines);
     }
     exposition::write(out, families.0)
 }
@@ -56,7 +66,7 @@ pub(crate) struct ServerMetrics {
 /// Those of `out`.
 pub(crate) fn write_server(out: &mut dyn Write, server: &ServerMetrics) -> io::Result<()> {
     let mut families = Families::default();
-    let version = Sample { label: Some(("version", env!("CARGO_PKG_VERSION").to_owned())), ..Sample::from(1.0) };
+    let version = Sample { labels: vec![("version", env!("CARGO_PKG_VERSION").to_owned())], ..Sample::from(1.0) };
     families.add("gospy_build_info", Kind::Gauge, "The version of gospy.", vec![version]);
     families.gauge("gospy_programs", "Programs that are served.", Some(server.programs as f64));
     let counters = [
@@ -102,7 +112,7 @@ impl Families {
 
     fn runtime(&mut self, runtime: &RuntimeMetrics) {
         let number = |value: Option<u64>| value.map(|value| value as f64);
-        let version = Sample { label: Some(("version", runtime.go_version.clone())), ..Sample::from(1.0) };
+        let version = Sample { labels: vec![("version", runtime.go_version.clone())], ..Sample::from(1.0) };
         self.add("go_info", Kind::Gauge, "The version of Go that the program was built with.", vec![version]);
         self.gauge("go_goroutines", "Goroutines that exist, without the system's.", number(runtime.goroutines));
         self.gauge("go_threads", "Threads of the runtime (Ms) that exist.", number(runtime.threads));
@@ -168,11 +178,11 @@ impl Families {
         let mut samples: Vec<Sample> = quantiles
             .map(|(quarters, quantile)| Sample {
                 suffix: "",
-                label: Some(("quantile", quantile.to_owned())),
+                labels: vec![("quantile", quantile.to_owned())],
                 value: seconds(collections.pause_quantile_ns(quarters)),
             })
             .collect();
-        let more = |suffix, value| Sample { suffix, label: None, value };
+        let more = |suffix, value| Sample { suffix, labels: Vec::new(), value };
         samples.push(more("_sum", seconds(collections.pause_total_ns)));
         samples.push(more("_count", collections.cycles.into()));
         let help = "How long the collector stopped the world, of the latest 256 cycles.";
@@ -221,7 +231,7 @@ mod tests {
 
     fn text(runtime: &RuntimeMetrics, accounting: Option<&Accounting>) -> String {
         let mut out = Vec::new();
-        write(&mut out, runtime, accounting).unwrap();
+        write(&mut out, runtime, accounting, None).unwrap();
         String::from_utf8(out).unwrap()
     }
 

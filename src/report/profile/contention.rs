@@ -31,9 +31,7 @@ pub fn write(out: &mut dyn Write, profile: &ContentionProfile, snapshot: &Snapsh
     };
     let mut builder = Builder::new(out, &profile.symbols, &snapshot.target, &header)?;
     for site in sorted(profile) {
-        let name = |id| profile.symbols.frame(id).map_or("", |frame| profile.symbols.str(frame.function));
-        let frames = site.stack.frames(&profile.symbols).filter(|id| name(*id) != "runtime.goexit");
-        let locations = builder.locations(frames)?;
+        let locations = builder.locations(list::without_exit(&profile.symbols, &site.stack))?;
         let (count, ns) = scaled_contention(profile, site);
         builder.add(&Builder::<&mut dyn Write>::sample(&locations, &[count, ns.unwrap_or(0)]))?;
     }

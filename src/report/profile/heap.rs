@@ -20,6 +20,20 @@ pub enum Shown {
     Allocated,
 }
 
+impl Shown {
+    /// The sample type that is shown first.
+    pub(super) const fn sample_type(self) -> &'static str {
+        match self {
+            Self::InUse => "inuse_space",
+            Self::Allocated => "alloc_space",
+        }
+    }
+}
+
+/// What each sample has.
+pub(super) const SAMPLE_TYPES: [(&str, &str); 4] =
+    [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")];
+
 /// Writes it gzipped, and gives how many samples it has. `snapshot` says whose it is.
 ///
 /// # Errors
@@ -27,16 +41,8 @@ pub enum Shown {
 pub fn write(out: &mut dyn Write, profile: &AllocationProfile, snapshot: &Snapshot, shown: Shown) -> io::Result<u64> {
     let rate = profile.rate.unwrap_or(0);
     let header = Header {
-        sample_types: &[
-            ("alloc_objects", "count"),
-            ("alloc_space", "bytes"),
-            ("inuse_objects", "count"),
-            ("inuse_space", "bytes"),
-        ],
-        default_sample_type: Some(match shown {
-            Shown::InUse => "inuse_space",
-            Shown::Allocated => "alloc_space",
-        }),
+        sample_types: &SAMPLE_TYPES,
+        default_sample_type: Some(shown.sample_type()),
         period: ("space", "bytes", u64::try_from(rate).unwrap_or(0)),
         time_ns: snapshot.captured_at_unix_ns,
         duration_ns: 0,
@@ -59,7 +65,7 @@ pub fn write(out: &mut dyn Write, profile: &AllocationProfile, snapshot: &Snapsh
 
 /// The frames that a profile shows: without the runtime's own at its top, unless there are no others, and without
 /// `runtime.goexit` (`writeHeapProto` in runtime/pprof/protomem.go).
-fn shown_frames(symbols: &SymbolPool, stack: &ProfileStack, minor: u32) -> impl Iterator<Item = FrameId> {
+pub(super) fn shown_frames(symbols: &SymbolPool, stack: &ProfileStack, minor: u32) -> impl Iterator<Item = FrameId> {
     let name = |id: FrameId| symbols.frame(id).map_or("", |frame| symbols.str(frame.function));
     let first = stack.frames(symbols).position(|id| !list::is_runtime(name(id), minor)).unwrap_or(0);
     stack.frames(symbols).skip(first).filter(move |id| name(*id) != "runtime.goexit")

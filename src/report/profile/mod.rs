@@ -5,8 +5,11 @@
 
 mod builder;
 pub mod contention;
+pub mod counts;
 #[cfg(feature = "cli")]
 pub mod cpu;
+#[cfg(feature = "cli")]
+pub mod delta;
 pub mod goroutines;
 pub mod heap;
 mod list;
@@ -16,3 +19,5 @@ pub mod wall;
 
 #[cfg(feature = "cli")]
 pub(crate) use self::builder::shown_frames;
+#[cfg(feature = "cli")]
+pub(crate) use self::list::shown_name;

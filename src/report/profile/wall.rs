@@ -13,14 +13,32 @@ use crate::model::{StackState, SymbolPool, TargetInfo};
 /// # Errors
 /// Those of `out`.
 pub fn write(out: &mut dyn Write, recording: &Recording, with_idle: bool, part: Option<&str>) -> io::Result<u64> {
+    write_as(out, recording, with_idle, part, ("wall", "wall"))
+}
+
+/// Writes it all under the names that fgprof (0.9) gives to its values and its period.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_fgprof(out: &mut dyn Write, recording: &Recording) -> io::Result<u64> {
+    write_as(out, recording, true, None, ("time", "wallclock"))
+}
+
+fn write_as(
+    out: &mut dyn Write,
+    recording: &Recording,
+    with_idle: bool,
+    part: Option<&str>,
+    (time, period): (&str, &str),
+) -> io::Result<u64> {
     let stats = recording.stats();
     let nothing = TargetInfo::default();
     let target = recording.target().unwrap_or(&nothing);
     let intervals = stats.samples.saturating_sub(1).max(1);
     let header = Header {
-        sample_types: &[("samples", "count"), ("wall", "nanoseconds")],
-        default_sample_type: Some("wall"),
-        period: ("wall", "nanoseconds", stats.duration_ns / intervals),
+        sample_types: &[("samples", "count"), (time, "nanoseconds")],
+        default_sample_type: Some(time),
+        period: (period, "nanoseconds", stats.duration_ns / intervals),
         time_ns: stats.started_unix_ns,
         duration_ns: stats.duration_ns,
         comment: &format!(
