@@ -13,7 +13,7 @@
 //! * [`sampling`]: snapshots of a program, one after the other
 //! * `archive`: many snapshots of one program in a file
 //! * [`report`]: functions of analyses to a writer
-//! * `serve`: the server of metrics
+//! * `serve`: the server of metrics and profiles
 //! * `top`: the live view
 //! * `commands`: the command line
 //!
@@ -80,9 +80,9 @@
 //! Options are built with `..Default::default()`, so that one more of them breaks nothing; results and errors are
 //! `#[non_exhaustive]`. What is public is what a program can use; everything else is the crate's own.
 //!
-//! Errors of all layers have a kind ([`capture::SourceError::kind`]). The command line, the live view and the server
-//! are the features `cli`, `top` and `serve`, on by default; without them none is built, nor what only they need. The
-//! feature `testing` has made-up processes and snapshots for tests.
+//! Errors of all layers have a kind ([`capture::SourceError::kind`]). The command line, the live view, the server and the
+//! tools for assistants are the features `cli`, `top`, `serve` and `mcp`, on by default; without them none is built, nor
+//! what only they need. The feature `testing` has made-up processes and snapshots for tests.
 //!
 //! Everything that is read from a target is treated as hostile: lengths, loops and depths are
 //! bounded, arithmetic is checked, and one odd goroutine is a warning in the answer, never a

@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::ci_args::{CHECK_EXAMPLES, CheckArgs, DIFF_EXAMPLES, DiffArgs, RUN_EXAMPLES, RunArgs, duration};
 use super::heap_args::{CONTENTION_EXAMPLES, ContentionArgs, HEAP_EXAMPLES, HeapArgs};
 use super::list_args::{StackArgs, SummaryArgs};
+#[cfg(feature = "mcp")]
+use super::mcp::{MCP_EXAMPLES, McpArgs};
 use super::record_args::{RECORD_EXAMPLES, REPORT_EXAMPLES, RecordArgs, ReportArgs};
 #[cfg(feature = "serve")]
 use super::serve::{SERVE_EXAMPLES, ServeArgs};
@@ -129,6 +131,10 @@ pub(super) enum Command {
     #[cfg(feature = "serve")]
     #[command(after_long_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
+    /// Answer an assistant's questions about programs (MCP)
+    #[cfg(feature = "mcp")]
+    #[command(after_long_help = MCP_EXAMPLES)]
+    Mcp(McpArgs),
     /// List the running Go programs
     #[command(
         after_long_help = "Examples:\n  gospy ps\n  gospy ps --sort goroutines\n  gospy ps --json | jq -r '.processes[].pid'"
@@ -238,6 +244,8 @@ impl Command {
             Self::Check(arguments) => arguments.look_up(finder),
             #[cfg(feature = "serve")]
             Self::Serve(_) => Ok(()),
+            #[cfg(feature = "mcp")]
+            Self::Mcp(_) => Ok(()),
             Self::Help { .. }
             | Self::Ps(_)
             | Self::Report(_)

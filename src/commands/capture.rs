@@ -92,7 +92,7 @@ fn recorded(
     if !arguments.heap {
         return Ok(sources.record(&wanted, freeze)?);
     }
-    let mut tell = |costs: HeapCosts| {
+    let mut on_costs = |costs: HeapCosts| {
         if global.quiet {
             return;
         }
@@ -103,7 +103,7 @@ fn recorded(
         });
         streams.note(&format!("the heap adds {size} before compression{stop}"));
     };
-    Ok(sources.record_heap(&wanted, freeze, arguments.max_heap, &mut tell)?)
+    Ok(sources.record_heap(&wanted, freeze, arguments.max_heap, &mut on_costs)?)
 }
 
 fn take(

@@ -1,11 +1,13 @@
 //! `gospy check`
 
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::ci_args::CheckArgs;
 use super::diff::{complete, is_whole};
 use super::files::{report_file, write_file};
+use super::repeated::Repeated;
 use super::rules::{self, Measured, NO_RULE};
 use super::snapshots::{Input, name_of};
 use super::source::{Sources, Walking};
@@ -13,6 +15,7 @@ use super::streams::Streams;
 use super::{Exit, Failure, Global, leaks};
 use crate::analysis::Census;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
+use crate::analysis::series::Observed;
 use crate::analysis::series::growth::LEAST_SAMPLES;
 use crate::model::SymbolPool;
 use crate::new_file::Goal;
@@ -42,8 +45,9 @@ pub(super) fn run(
     let baseline = arguments.baseline().map(|given| given.census(sources, &mut pool)).transpose();
     let judged = baseline.and_then(|baseline| {
         let mut seen = judge(arguments, watch.as_ref(), &rules, baseline.as_ref(), sources, &mut pool)?;
-        let mut tell = |walking| leaks::tell(streams, global, walking);
-        let heap_problem = look_for_leaks(&mut seen.judge, &arguments.given(), &rules, sources, &mut pool, &mut tell)?;
+        let mut on_progress = |walking| leaks::show_progress(streams, global, walking);
+        let heap_problem =
+            look_for_leaks(&mut seen.judge, &arguments.given(), &rules, sources, &mut pool, &mut on_progress)?;
         Ok((seen.done(heap_problem), baseline))
     });
     let (judged, baseline) = match judged {
@@ -192,7 +196,7 @@ fn look_for_leaks(
     rules: &Rules,
     sources: &dyn Sources,
     pool: &mut SymbolPool,
-    tell: &mut dyn FnMut(Walking),
+    on_progress: &mut dyn FnMut(Walking),
 ) -> Result<Option<String>, Failure> {
     if !rules.take_the_heap() {
         return Ok(None);
@@ -200,7 +204,7 @@ fn look_for_leaks(
     let Some((wanted, freeze)) = given.heap() else {
         return Ok(Some("--no-leaks reads the heap: give a file, not standard input".to_owned()));
     };
-    match sources.leaks(&wanted, freeze, tell) {
+    match sources.leaks(&wanted, freeze, on_progress) {
         Ok((snapshot, leaks)) => {
             let census = Census::of_snapshot(&snapshot, given.name(), pool);
             judge.look_for_leaks(&census, Some(&leaks), pool);
@@ -258,12 +262,23 @@ fn judge<'a>(
         let first_uptime_ns = latest.program.uptime_ns;
         return Ok(Seen { judge, judged: Judged { first_uptime_ns, ..Judged::of(latest) } });
     };
-    let mut source = sources.open(wanted)?;
+    let source = Repeated::new(sources.open(wanted)?, *options);
     let mut heap = rules.watch_the_heap().then(|| sources.heap(wanted)).transpose()?;
     let mut judge = Judge::new(rules, Level::of(baseline));
     let (mut first_at, mut first_uptime_ns, mut incomplete, mut seen) = (None, None, None, 0);
-    let mut sampler = Sampler::new(Box::new(move || source.capture(options)));
+    // What fails must not rest on stacks of an earlier sample.
+    let (names, level) = (Mutex::new(pool), Level::of(baseline));
+    let fails = |observed: &Observed| {
+        let mut pool = names.lock().unwrap_or_else(PoisonError::into_inner);
+        let census = Census::of_index(&observed.index(), name_of(wanted), &mut pool);
+        let mut alone = Judge::new(rules, level);
+        alone.look(&census, baseline, &mut pool);
+        alone.verdicts().iter().any(Verdict::fails)
+    };
+    let mut sampler = Sampler::new(Box::new(source)).with_doubts(fails);
     let streamed = sampler.stream(&mut watch.pacer(), |sample| {
+        let mut pool = names.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = &mut **pool;
         let census = Census::of_index(&sample.observed.index(), name_of(wanted), pool);
         if first_at.is_none() {
             if let Err(failure) = check_baseline(&census, baseline, arguments.force) {

@@ -358,7 +358,7 @@ pub(super) struct RunArgs {
 }
 
 /// What `diff` can group by: objects are not compared, since another run has others.
-fn diff_key(text: &str) -> Result<GroupBy, String> {
+pub(super) fn diff_key(text: &str) -> Result<GroupBy, String> {
     match text.parse() {
         Ok(GroupBy::Object) => {
             Err("snapshots are not compared by object; summary, stack and top group by it".to_owned())

@@ -51,7 +51,7 @@ pub(super) fn complete<'a>(censuses: impl IntoIterator<Item = &'a Census>, stric
 }
 
 /// What was asked for, or the best that can be had.
-fn grouping(asked: Option<&GroupBy>, both: [&Census; 2]) -> Result<GroupBy, Failure> {
+pub(super) fn grouping(asked: Option<&GroupBy>, both: [&Census; 2]) -> Result<GroupBy, Failure> {
     let without = both.into_iter().find(|census| !census.has_stacks);
     match (asked, without) {
         (Some(by @ (GroupBy::Stack | GroupBy::SimilarStack)), Some(census)) => {

@@ -36,7 +36,7 @@ fn screens(command: Command, long: bool) -> Command {
 }
 
 /// Commands that are used once, to set gospy up: `-h` leaves them out of its list.
-const SELDOM: [&str; 3] = ["completions", "man", "schema"];
+const SELDOM: [&str; 4] = ["completions", "man", "mcp", "schema"];
 
 fn without_seldom(command: Command) -> Command {
     let is_seldom = SELDOM.contains(&command.get_name());

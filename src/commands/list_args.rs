@@ -73,6 +73,18 @@ pub(super) struct SummaryArgs {
     /// Show every P and M, though none of them stands out
     #[arg(long, short)]
     pub(super) verbose: bool,
+    /// Write a page for a browser, in one file
+    ///
+    /// It shows groups with their stacks, a flame graph, who waits on what, the scheduler and the heap, and needs no
+    /// network.
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        hide_short_help = true,
+        conflicts_with_all = ["json", "all", "group", "group_by", "pc", "system", "verbose", "sort", "reverse", "limit"]
+    )]
+    pub(super) html: Option<PathBuf>,
     /// Read for that long and a little more, to measure for how long goroutines have been blocked
     ///
     /// Without it, ages are estimated from the timestamps of garbage collections, and a program that has not

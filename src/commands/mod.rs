@@ -26,10 +26,13 @@ mod input;
 mod leaks;
 mod list_args;
 pub mod live;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod player;
 mod ps;
 mod record;
 mod record_args;
+mod repeated;
 mod report;
 mod rules;
 mod run;
@@ -37,6 +40,8 @@ mod save;
 mod selection;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod served;
 mod shorthand;
 mod snapshots;
 pub(crate) mod source;
@@ -138,6 +143,8 @@ fn command(
         Command::Doctor(arguments) => doctor::run(arguments, sources, streams),
         #[cfg(feature = "serve")]
         Command::Serve(arguments) => serve::run(arguments, global, streams),
+        #[cfg(feature = "mcp")]
+        Command::Mcp(arguments) => mcp::run(arguments),
         Command::Ps(arguments) => ps::run(arguments, sources, streams),
         Command::Heap(arguments) => heap::run(arguments, global, sources, streams),
         Command::Contention(arguments) => contention::run(arguments, global, sources, streams),

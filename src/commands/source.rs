@@ -16,8 +16,8 @@ use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::{
-    AllocationProfile, ContentionKind, ContentionProfile, CpuSamples, HeapReading, PackageVariable, SizeClasses,
-    Snapshot,
+    AllocationProfile, ContentionKind, ContentionProfile, CpuSamples, HeapReading, ObjectAddr, PackageVariable,
+    SizeClasses, Snapshot,
 };
 use crate::process::recording::ElfImage;
 use crate::process::{ErrorKind, TargetError};
@@ -237,7 +237,7 @@ pub trait Sources {
     /// With what is in the way.
     fn record(&self, wanted: &TargetSpec, freeze: Option<FreezeMode>) -> Result<(ElfImage, Snapshot), SourceFailure>;
 
-    /// The same, with its heap. `tell` hears what that takes before it is done.
+    /// The same, with its heap. `on_costs` is called with the costs before it starts.
     ///
     /// # Errors
     /// With what is in the way; also that the heap is larger than is allowed.
@@ -246,10 +246,10 @@ pub trait Sources {
         wanted: &TargetSpec,
         freeze: Option<FreezeMode>,
         max_bytes: u64,
-        tell: &mut dyn FnMut(HeapCosts),
+        on_costs: &mut dyn FnMut(HeapCosts),
     ) -> Result<(ElfImage, Snapshot), SourceFailure>;
 
-    /// Finds out what is on the heap of one. `tell` hears what goes on.
+    /// Finds out what is on the heap of one. `on_progress` is called with the progress.
     ///
     /// # Errors
     /// With what is in the way.
@@ -257,10 +257,11 @@ pub trait Sources {
         &self,
         wanted: &TargetSpec,
         request: &ObjectsRequest,
-        tell: &mut dyn FnMut(Walking),
+        on_progress: &mut dyn FnMut(Walking),
     ) -> Result<ObjectsReading, SourceFailure>;
 
-    /// Finds the goroutines of one that no other can wake, and reads all of them. `tell` hears what goes on.
+    /// Finds the goroutines of one that no other can wake, and reads all of them. `on_progress` is called with the
+    /// progress.
     ///
     /// # Errors
     /// With what is in the way.
@@ -268,7 +269,7 @@ pub trait Sources {
         &self,
         wanted: &TargetSpec,
         freeze: bool,
-        tell: &mut dyn FnMut(Walking),
+        on_progress: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure>;
 
     /// Reads the profiles that one keeps of itself.
@@ -324,14 +325,14 @@ pub trait HeapSource {
     /// What is in use by size class, or why that could not be read.
     fn size_classes(&mut self) -> Result<SizeClasses, String>;
 
-    /// Walks over its objects. `tell` hears what goes on.
+    /// Walks over its objects. `on_progress` is called with the progress.
     ///
     /// # Errors
     /// With what is in the way.
     fn walk(
         &mut self,
         request: &ObjectsRequest,
-        tell: &mut dyn FnMut(Walking),
+        on_progress: &mut dyn FnMut(Walking),
     ) -> Result<ObjectsReading, SourceFailure>;
 }
 
@@ -348,6 +349,15 @@ pub trait Source: Send {
     /// # Errors
     /// With what is in the way.
     fn capture(&mut self, options: &CaptureOptions) -> Result<Snapshot, SourceError>;
+
+    /// From now on, reads the stacks of these goroutines each time, unless they are proven to be the same; they are named
+    /// by the addresses of their gs.
+    fn attend(&mut self, goroutines: &[ObjectAddr]) {
+        let _ = goroutines;
+    }
+
+    /// The next reading that keeps stacks reads all of them.
+    fn renew(&mut self) {}
 
     /// Samples it where it uses CPUs, `hz` times for each second of CPU time, until `each` says stop.
     ///

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::args::Global;
+use super::files::{report_file, write_file};
 use super::list_args::SummaryArgs;
 use super::selection::{Selection, verdict};
 use super::source::Sources;
@@ -11,6 +12,7 @@ use super::{Exit, Failure};
 use crate::analysis::answer::{Rows, SystemGoroutines};
 use crate::analysis::{Answer, GroupBy, Index, Request};
 use crate::report::json::{self, JsonOptions};
+use crate::report::page::{self, PageOptions};
 use crate::report::text::{self, SummaryOptions};
 use crate::sampling::Sampler;
 
@@ -29,6 +31,7 @@ pub(super) fn run(
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
     let selection = Selection::new(&arguments.list)?;
+    let html = arguments.html.as_deref().map(|path| report_file("--html", path)).transpose()?;
     let mut source = sources.open(&arguments.target.wanted())?;
     source.measure_cpu(CPU_INTERVAL);
     let options = arguments.target.options(arguments.show_dead);
@@ -44,6 +47,12 @@ pub(super) fn run(
             Index::new(&once)
         }
     };
+    if let Some(goal) = html {
+        let Request { filter, ids, .. } = selection.request();
+        write_file(&goal, |out| page::write(out, &index, &PageOptions { filter, ids }))?;
+        selection.missing(index.snapshot())?;
+        return verdict(index.snapshot(), global.strict);
+    }
     let group = arguments.group();
     let place = match &group {
         Some(by @ (GroupBy::Start | GroupBy::Creator)) => by.place(),

@@ -22,7 +22,7 @@ pub(super) fn run(
         true => {
             let freeze = leaks::freezes(arguments.target.freeze())?;
             let (snapshot, leaks) =
-                sources.leaks(&wanted, freeze, &mut |walking| leaks::tell(streams, global, walking))?;
+                sources.leaks(&wanted, freeze, &mut |walking| leaks::show_progress(streams, global, walking))?;
             (snapshot, Some(leaks))
         }
         false => (sources.open(&wanted)?.capture(&arguments.target.options(false))?, None),

@@ -29,6 +29,7 @@ pub(crate) mod matching;
 pub(crate) mod members;
 #[cfg(feature = "serve")]
 pub(crate) mod metrics;
+pub mod page;
 pub(crate) mod place;
 #[cfg(feature = "cli")]
 pub mod processes;

@@ -62,7 +62,8 @@ impl PlaceWords {
     }
 }
 
-fn source(pool: &SymbolPool, frame: FrameId) -> String {
+/// File and line; empty where unknown.
+pub(crate) fn source(pool: &SymbolPool, frame: FrameId) -> String {
     let Some(frame) = pool.frame(frame) else { return String::new() };
     match (pool.str(frame.file), frame.line) {
         ("", _) => String::new(),

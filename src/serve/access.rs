@@ -1,7 +1,8 @@
-//! Who may ask: decided for each request before anything of it is looked at.
+//! Access control, for each request before anything else of it is looked at.
 //!
 //! * The caller is this user or root: the kernel says so of the other end of a unix socket, and of a connection
 //!   over loopback. Anybody else needs the token, which is compared in constant time.
+//! * A browser that came by a link of this server has a cookie ([`super::browser`]).
 //! * `Host` is a name of this server. A page of another site that has its own name resolved to loopback
 //!   (DNS rebinding) sends the other site's name.
 //! * `Origin` and `Sec-Fetch-Site` are not those of a page of another site.
@@ -19,7 +20,9 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode};
 use nix::unistd::geteuid;
 
+use super::browser::{Browsers, same};
 use super::listen::Bound;
+use super::routes::takes_post;
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +53,10 @@ fn uid_of_loopback(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     }
     // IPv4 over an IPv6 socket is in the table of IPv6.
     let entries = procfs::net::tcp().unwrap_or_default().into_iter().chain(procfs::net::tcp6().unwrap_or_default());
-    let is_it =
-        |entry: &procfs::net::TcpNetEntry| plain(entry.local_address) == theirs && plain(entry.remote_address) == ours;
+    // One that no process holds any more has no inode, and no owner: the kernel says 0, as if it were root's.
+    let is_it = |entry: &procfs::net::TcpNetEntry| {
+        plain(entry.local_address) == theirs && plain(entry.remote_address) == ours && entry.inode != 0
+    };
     entries.into_iter().find(is_it).map(|entry| entry.uid)
 }
 
@@ -75,7 +80,7 @@ const fn forbidden(why: &'static str) -> Refusal {
 
 const NOT_THE_USER: Refusal = Refusal {
     status: StatusCode::UNAUTHORIZED,
-    why: "only the user who started this server, root, and whoever has its token may ask",
+    why: "only the user who started this server, root, and callers with its token may ask",
 };
 
 /// The secret that callers show.
@@ -98,7 +103,7 @@ pub enum TokenError {
     /// Others may read it.
     #[error("other users may read it; run: chmod 600")]
     Open,
-    /// It is somebody else's.
+    /// Another user owns it.
     #[error("it belongs to another user")]
     Foreign,
     /// It is too short, or has characters that a header cannot hold.
@@ -114,8 +119,12 @@ impl Token {
     /// # Errors
     /// When the file cannot be read, others may read it, or it holds no token.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
-        let file = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+        // A secret of Kubernetes is behind links. What counts is whose the file is, and who may read it.
+        let file = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
         let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(TokenError::Unfit);
+        }
         if metadata.uid() != geteuid().as_raw() && metadata.uid() != 0 {
             return Err(TokenError::Foreign);
         }
@@ -128,12 +137,6 @@ impl Token {
         let is_fit = Self::LENGTH.contains(&token.len()) && token.iter().all(u8::is_ascii_graphic);
         if is_fit { Ok(Self(token.to_vec())) } else { Err(TokenError::Unfit) }
     }
-
-    /// Whether it is the same, in a time that does not depend on where they differ.
-    fn is(&self, shown: &[u8]) -> bool {
-        let differ = self.0.iter().zip(shown).fold(0, |differ, (a, b)| differ | (a ^ b));
-        std::hint::black_box(differ) == 0 && self.0.len() == shown.len()
-    }
 }
 
 /// The rules.
@@ -142,8 +145,12 @@ pub(super) struct Access {
     /// Names in `Host`, in small letters.
     hosts: Vec<String>,
     token: Option<Token>,
+    browsers: Browsers,
     uid: u32,
 }
+
+/// The one path that somebody whose user is not known may ask for: what is behind it needs a link.
+pub(super) const ENTER: &str = "/enter";
 
 impl Access {
     pub(super) fn new(bound: &Bound, more: Vec<String>, token: Option<Token>) -> Self {
@@ -152,17 +159,25 @@ impl Access {
         if let Some(addr) = bound.tcp_address().filter(|addr| !addr.ip().is_unspecified()) {
             hosts.push(host_of(addr.ip()));
         }
-        Self { hosts, token, uid: geteuid().as_raw() }
+        Self { hosts, token, browsers: Browsers::default(), uid: geteuid().as_raw() }
+    }
+
+    /// Those that came by a link.
+    pub(super) fn browsers(&self) -> &Browsers {
+        &self.browsers
     }
 
     /// Whether the request may go on.
     pub(super) fn check(&self, peer: &Peer, request: &Parts) -> Result<(), Refusal> {
         self.check_host(&request.headers)?;
         self.check_origin(&request.headers)?;
-        self.check_caller(peer, &request.headers)?;
+        if request.uri.path() != ENTER {
+            self.check_caller(peer, &request.headers)?;
+        }
         match request.method {
             Method::GET | Method::HEAD => Ok(()),
-            _ => Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, why: "only GET and HEAD are answered" }),
+            Method::POST if takes_post(request.uri.path()) => Ok(()),
+            _ => Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, why: "only GET and HEAD are answered here" }),
         }
     }
 
@@ -202,10 +217,11 @@ impl Access {
     fn check_caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         if let (Some(token), Some(shown)) = (&self.token, shown) {
-            return if token.is(shown) { Ok(()) } else { Err(NOT_THE_USER) };
+            return if same(&token.0, shown) { Ok(()) } else { Err(NOT_THE_USER) };
         }
         match peer.uid {
             Some(uid) if uid == self.uid || uid == 0 => Ok(()),
+            _ if self.browsers.knows(headers) => Ok(()),
             _ => Err(NOT_THE_USER),
         }
     }
@@ -230,6 +246,7 @@ mod tests {
         Access {
             hosts: vec!["localhost".to_owned(), "gospy.example".to_owned()],
             token: token.then(|| Token(TOKEN.into())),
+            browsers: Browsers::default(),
             uid: 1000,
         }
     }
@@ -312,6 +329,24 @@ mod tests {
     }
 
     #[test]
+    fn a_link_and_its_cookie_let_a_browser_in() {
+        let access = access(true);
+        let host = ("host", "localhost");
+        let mut request = Request::builder().uri("/enter?code=x").header("host", "localhost");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(access.check(&Peer::unix(None), &parts), Ok(()), "what the code is good for is decided later");
+        request = Request::builder().uri("/enter").header("host", "evil.test");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        assert!(access.check(&Peer::unix(None), &parts).is_err());
+        let code = access.browsers().link().unwrap();
+        let cookie = access.browsers().enter(&code).unwrap();
+        let cookie = ("cookie", cookie.to_str().unwrap().split(';').next().unwrap());
+        assert_eq!(status(&access, None, &[host, cookie]), 200);
+        assert_eq!(status(&access, None, &[host, cookie, ("sec-fetch-site", "cross-site")]), 403);
+        assert_eq!(status(&access, None, &[host, ("cookie", "gospy=0")]), 401);
+    }
+
+    #[test]
     fn a_token_is_read_from_a_file_of_ones_own_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
@@ -327,7 +362,10 @@ mod tests {
         assert!(matches!(with(&"ä".repeat(40), 0o600), Err(TokenError::Unfit)));
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(matches!(Token::read(&link), Err(TokenError::Read(_))));
+        assert!(matches!(Token::read(&link), Err(TokenError::Unfit)), "what it leads to decides");
+        with(TOKEN, 0o600).unwrap();
+        assert_eq!(Token::read(&link).unwrap(), Token(TOKEN.into()));
+        assert!(matches!(Token::read(directory.path()), Err(TokenError::Unfit)));
         assert!(!format!("{:?}", with(TOKEN, 0o600).unwrap()).contains("0123"));
     }
 
@@ -338,6 +376,7 @@ mod tests {
         let (theirs, ours) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         assert_eq!(uid_of_loopback(theirs, ours), Some(geteuid().as_raw()));
         drop(client);
+        assert_eq!(uid_of_loopback(theirs, ours), None, "no process holds it");
         assert_eq!(uid_of_loopback("10.0.0.1:1".parse().unwrap(), ours), None);
     }
 }

@@ -29,14 +29,19 @@ pub(super) fn groups<'a>(processes: impl Iterator<Item = &'a Process> + Clone, s
         .map(|process| {
             let (host, name) = (place(process), process.usual_name());
             let is_alone = same.get(&(host, name)) == Some(&1);
-            // Of several with one name on one host, the pid tells them apart.
+            // Several with the same name on one host need the pid to have different names.
             let instance = if is_alone { format!("{host}/{name}") } else { format!("{host}/{name}:{}", process.pid) };
             let mut labels = BTreeMap::from([
                 ("__metrics_path__", format!("/pid/{}/metrics", process.pid)),
                 ("instance", instance),
                 ("service", name.to_owned()),
             ]);
-            let optional = [("container", &process.container), ("pod", &process.pod), ("pod_uid", &process.pod_uid)];
+            let optional = [
+                ("container", &process.container),
+                ("namespace", &process.namespace),
+                ("pod", &process.pod),
+                ("pod_uid", &process.pod_uid),
+            ];
             labels.extend(optional.into_iter().filter_map(|(label, value)| Some((label, value.clone()?))));
             Group { targets: [server.to_owned()], labels }
         })

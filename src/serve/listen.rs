@@ -3,6 +3,7 @@
 //! A unix socket is made for this user alone (0600). What comes over a connection is bounded: how many there are, how
 //! large a head is, how long it may take.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -13,9 +14,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
@@ -29,13 +31,15 @@ use super::access::Peer;
 use super::routes::App;
 
 /// Connections at the same time; more wait.
-const CONNECTIONS: usize = 64;
+pub(super) const CONNECTIONS: usize = 64;
 /// Most bytes of a request's head.
 const HEAD: usize = 8 * 1024;
 /// How long a head may take.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// How long a connection lives, whatever it does.
+/// How long a connection takes requests.
 const LIFE: Duration = Duration::from_secs(600);
+/// How long the answer to its last one may take.
+const LAST_ANSWER: Duration = Duration::from_secs(330);
 /// How long answers that are under way may take when the server ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -193,6 +197,7 @@ pub(super) async fn accept(bound: Bound, app: Arc<App>) -> Result<(), ServeError
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Start)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Start)?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    tokio::spawn(tidy(Arc::clone(&app)));
     let accepting = accept_all(bound, app, Arc::clone(&room));
     tokio::select! {
         result = accepting => result?,
@@ -243,6 +248,17 @@ async fn accept_all(bound: Bound, app: Arc<App>, room: Arc<Semaphore>) -> Result
     }
 }
 
+/// Gives up what is kept for a moment only.
+async fn tidy(app: Arc<App>) {
+    const PAUSE: Duration = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let app = Arc::clone(&app);
+        // A reading holds the lock that this takes.
+        let _ = tokio::task::spawn_blocking(move || app.tidy()).await;
+    }
+}
+
 async fn permit(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(room).acquire_owned().await.ok()
 }
@@ -259,22 +275,33 @@ async fn answer(
     permit: OwnedSemaphorePermit,
 ) {
     let peer = &peer;
-    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(|request: hyper::Request<Incoming>| {
         let app = Arc::clone(&app);
         async move {
-            // No request that is answered has a body.
-            let (parts, _) = request.into_parts();
-            Ok::<_, std::convert::Infallible>(app.answer(peer, Request::from_parts(parts, ())).await)
+            let request = request.map(Body::new);
+            Ok::<_, Infallible>(app.answer(peer, request).await)
         }
     });
+    converse(stream, service, LIFE).await;
+    drop(permit);
+}
+
+/// Answers what comes over a connection. After `life` it takes no more requests, and finishes what it answers.
+async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S, life: Duration)
+where
+    S: HttpService<Incoming, ResBody = Body, Error = Infallible>,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
     // How it ended concerns the other end only.
-    let _ = tokio::time::timeout(LIFE, connection).await;
-    drop(permit);
+    if tokio::time::timeout(life, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
+    }
 }
 
 #[cfg(test)]
@@ -325,5 +352,28 @@ mod tests {
         std::os::unix::fs::symlink(directory.path().join("absent"), &link).unwrap();
         assert!(matches!(Address::Unix(link).bind(), Err(ServeError::NoSocket { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "x");
+    }
+
+    #[test]
+    fn a_connection_that_has_lived_long_finishes_its_answer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = runtime.block_on(async {
+            let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+            let (life, work) = (Duration::from_millis(50), Duration::from_millis(300));
+            let service = service_fn(move |_: hyper::Request<Incoming>| async move {
+                tokio::time::sleep(work).await;
+                Ok::<_, Infallible>(hyper::Response::new(Body::from("done")))
+            });
+            let server = tokio::spawn(async move { converse(ours, service, life).await });
+            theirs.writable().await.unwrap();
+            theirs.try_write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            server.await.unwrap();
+            let mut answer = vec![0; 4096];
+            theirs.readable().await.unwrap();
+            let len = theirs.try_read(&mut answer).unwrap();
+            String::from_utf8_lossy(&answer[..len]).into_owned()
+        });
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+        assert!(answer.ends_with("done") && answer.contains("connection: close"), "{answer}");
     }
 }

@@ -1,33 +1,58 @@
 //! A server for what people have already: it gives Prometheus the metrics of programs that expose none.
 //!
-//! A program is read when somebody asks for it, and not otherwise; nobody asking, nothing is read. Nothing here
-//! stops a program, sends it a signal or writes into it, whatever is asked.
+//! A program is read only while a request for it is answered. Nothing here stops a program, sends it a signal or
+//! writes into it.
 //!
-//! Who may ask is decided in one place before anything else (`access`): the caller's user, the names that the
-//! server goes by, the origin of a page, a token. Which programs there are to ask for is decided when the server is
-//! started (`targets`); others are not there.
+//! Access is checked in one place before anything else (`access`): the caller's user, `Host`, `Origin`, the token.
+//! Which programs are served is decided when the server is started (`targets`); any other is 404.
 //!
 //! * `listen`: addresses, connections and their bounds
-//! * `access`: who may ask
+//! * `access`: access control
+//! * `browser`: links and cookies
+//! * `confine`: what the server can no longer do
 //! * `targets`: the programs
 //! * `discovery`: their list for Prometheus
-//! * `routes`: what is asked, and what is answered
+//! * `page`: the page, and what it asks for
+//! * `places`: bounds on what takes long
+//! * `profiles`: profiles of a program, as `net/http/pprof` would give them
+//! * `program_metrics`: metrics of a program
+//! * `routes`: paths and their answers
+//! * `api`: what commands answer, as JSON, and changes as they come
+//! * `changes`: what changes from reading to reading
+//! * `commands`: how a command is run
+//! * `mcp`: what assistants ask
+//! * `call`, `answer`: a request and an answer without what HTTP adds
 
 mod access;
+mod answer;
+mod api;
+mod browser;
+mod call;
+mod changes;
+mod commands;
+mod confine;
 mod discovery;
 mod listen;
+#[cfg(feature = "mcp")]
+pub mod mcp;
+mod page;
+mod places;
+mod profiles;
+mod program_metrics;
 mod routes;
 mod targets;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use access::{Token, TokenError};
+pub use commands::{CommandRun, Outcome, RunCommand};
 pub use listen::{Address, AddressError, Bound};
-pub use targets::{Choice, Pattern};
+pub use targets::{Choice, Pattern, Program};
 
-use access::Access;
+use access::{Access, ENTER};
 use routes::App;
 use targets::Targets;
 
@@ -40,6 +65,10 @@ pub struct ServeOptions {
     pub hosts: Vec<String>,
     /// What a caller shows who is another user, or not on this machine.
     pub token: Option<Token>,
+    /// Whether `log` is a terminal: then it gets a link for a browser, which is a secret for a minute.
+    pub is_terminal: bool,
+    /// How commands are run; without it there is no API.
+    pub commands: Option<RunCommand>,
 }
 
 /// Why the server cannot run.
@@ -49,6 +78,9 @@ pub enum ServeError {
     /// Its own threads.
     #[error("cannot start the server: {0}")]
     Start(io::Error),
+    /// What is given up before the first request.
+    #[error("cannot drop privileges: {0}")]
+    Confine(io::Error),
     /// The address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -81,19 +113,34 @@ pub enum ServeError {
 ///
 /// # Errors
 /// When the server cannot start.
-pub fn serve(bound: Bound, options: ServeOptions, log: Box<dyn io::Write + Send>) -> Result<(), ServeError> {
-    // Nothing that it may not do now can be done by it or through it later.
-    nix::sys::prctl::set_no_new_privs().map_err(|errno| ServeError::Start(errno.into()))?;
+pub fn serve(bound: Bound, options: ServeOptions, mut log: Box<dyn io::Write + Send>) -> Result<(), ServeError> {
+    // Before the first thread, so that it is so for all.
+    confine::confine().map_err(ServeError::Confine)?;
+    if let Err(error) = confine::refuse_calls() {
+        // The server is as useful without, and as careful.
+        let _ = writeln!(log, "warning: no seccomp filter: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(READERS)
+        .max_blocking_threads(THREADS)
         .enable_all()
         .build()
         .map_err(ServeError::Start)?;
     let access = Access::new(&bound, options.hosts, options.token);
-    let app = Arc::new(App::new(access, Targets::new(options.choice), log));
-    runtime.block_on(listen::accept(bound, app))
+    if let (Some(mut addr), true) = (bound.tcp_address(), options.is_terminal)
+        && let Some(code) = access.browsers().link()
+    {
+        if addr.ip().is_unspecified() {
+            addr.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        let _ = writeln!(log, "for a browser, within a minute: http://{addr}{ENTER}?code={code}");
+    }
+    let app = Arc::new(App::new(access, Targets::new(options.choice), options.commands, log));
+    let result = runtime.block_on(listen::accept(bound, app));
+    // An answer that takes long is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
-/// Programs that are read at the same time.
-const READERS: usize = 8;
+/// A connection has one thread that finds out or writes its answer, and one that did so for the answer before.
+const THREADS: usize = 2 * listen::CONNECTIONS;

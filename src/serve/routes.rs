@@ -1,27 +1,45 @@
-//! What is asked, and what is answered.
+//! Paths and their answers.
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/` | what there is to ask for |
+//! | `/` | the page, for browsers; what there is to ask for, for others |
+//! | `/page.js`, `/page.css` | parts of the page |
+//! | `/link` | a link by which a browser gets in |
+//! | `/enter` | what it leads to |
 //! | `/sd` | the programs, for Prometheus' `http_sd_configs` |
 //! | `/pid/PID/metrics` | metrics of a program, as its own Go client library would give them |
+//! | `/pid/PID/debug/pprof/` | profiles of a program, as its own `net/http/pprof` would give them |
 //! | `/name/NAME/metrics` | the same by name, where only one has it |
+//! | `/pid/PID/page.json`, `/pid/PID/live` | what the page shows of a program, and its changes |
 //! | `/metrics` | metrics of this server |
+//! | `/mcp` | what assistants ask: see `mcp` |
+//! | `/api/v1/…` | what the commands answer, as JSON: see `api` |
 //!
 //! What is not there, not chosen or not readable is 404: a caller learns nothing of other processes.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
+use serde::Deserialize;
 
-use super::access::{Access, Peer};
+use super::access::{Access, ENTER, Peer};
+use super::answer::Answer;
+use super::api::Api;
+use super::call::Call;
+use super::commands::RunCommand;
 use super::discovery;
+#[cfg(feature = "mcp")]
+use super::mcp::Http as Mcp;
+use super::page;
+use super::places::Places;
+use super::profiles;
+use super::program_metrics;
 use super::targets::{Missing, Program, Targets};
 use crate::report::clean::clean;
 use crate::report::metrics::{self, ServerMetrics};
@@ -29,10 +47,15 @@ use crate::report::metrics::{self, ServerMetrics};
 /// Everything that requests share.
 pub(super) struct App {
     access: Access,
-    targets: Targets,
+    targets: Arc<Targets>,
     counters: Counters,
+    pages: Places,
+    pub(super) recordings: Places,
     log: Mutex<Box<dyn Write + Send>>,
     host: String,
+    api: Api,
+    #[cfg(feature = "mcp")]
+    mcp: Option<Mcp>,
 }
 
 #[derive(Default)]
@@ -44,101 +67,134 @@ struct Counters {
     reading_ns: AtomicU64,
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
-
-/// An answer before it is one of HTTP.
-struct Answer {
-    status: StatusCode,
-    kind: &'static str,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn text(status: StatusCode, text: impl Into<String>) -> Self {
-        let mut text = text.into();
-        text.push('\n');
-        Self { status, kind: TEXT, body: text.into_bytes() }
-    }
-
-    fn absent(what: &str) -> Self {
-        Self::text(StatusCode::NOT_FOUND, what)
-    }
-}
-
 impl App {
-    pub(super) fn new(access: Access, targets: Targets, log: Box<dyn Write + Send>) -> Self {
+    pub(super) fn new(
+        access: Access,
+        targets: Targets,
+        commands: Option<RunCommand>,
+        log: Box<dyn Write + Send>,
+    ) -> Self {
         let host = nix::sys::utsname::uname();
         let host = host.map(|host| host.nodename().to_string_lossy().into_owned()).unwrap_or_default();
-        Self { access, targets, counters: Counters::default(), log: Mutex::new(log), host }
+        let targets = Arc::new(targets);
+        Self {
+            #[cfg(feature = "mcp")]
+            mcp: commands.map(|commands| Mcp::new(&targets, commands)),
+            access,
+            targets,
+            counters: Counters::default(),
+            pages: Places::new(page::PAGES),
+            recordings: Places::new(profiles::RECORDINGS),
+            log: Mutex::new(log),
+            host,
+            api: Api::new(commands),
+        }
     }
 
     /// Answers one request, and writes a line about it.
-    pub(super) async fn answer(self: Arc<Self>, peer: &Peer, request: Request<()>) -> Response<Body> {
+    pub(super) async fn answer(self: Arc<Self>, peer: &Peer, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
-        let (parts, ()) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let answer = match self.access.check(peer, &parts) {
             Err(refusal) => {
                 self.counters.refused.fetch_add(1, Ordering::Relaxed);
                 Answer::text(refusal.status, refusal.why)
             }
-            Ok(()) => {
-                let (app, path) = (Arc::clone(&self), parts.uri.path().to_owned());
-                let server = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
-                // Reading a program blocks.
-                let found = tokio::task::spawn_blocking(move || app.find(&path, &server)).await;
-                found.unwrap_or_else(|_| Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "this request failed"))
-            }
+            Ok(()) => match text_of(body, &method).await {
+                #[cfg(feature = "mcp")]
+                Ok(body) if let Some(mcp) = self.mcp.as_ref().filter(|_| path == MCP) => {
+                    let response = mcp.answer(Request::from_parts(parts, Body::from(body))).await;
+                    self.log(peer, &method, &path, response.status(), started);
+                    return response;
+                }
+                Ok(body) => {
+                    let app = Arc::clone(&self);
+                    let (call, waiting) = Call::new(parts, body);
+                    // Reading a program blocks.
+                    let found = tokio::task::spawn_blocking(move || app.find(&call)).await;
+                    drop(waiting);
+                    found.unwrap_or_else(|_| Answer::failed())
+                }
+                Err(refused) => refused,
+            },
         };
-        self.log(peer, &parts.method, parts.uri.path(), answer.status, started);
-        response(answer, &parts.method)
+        self.log(peer, &method, &path, answer.status, started);
+        answer.into_response(&method)
     }
 
-    fn find(&self, path: &str, server: &str) -> Answer {
-        let elements: Vec<&str> = path.split('/').skip(1).collect();
+    fn find(&self, call: &Call) -> Answer {
+        let elements = call.elements();
+        let elements: Vec<&str> = elements.iter().map(String::as_str).collect();
         match elements.as_slice() {
+            [""] if page::wants_page(&call.headers) => page::html(),
             [""] => Answer::text(StatusCode::OK, INDEX),
+            ["enter"] => self.enter(call),
+            ["link"] => match self.access.browsers().link() {
+                Some(code) => Answer::text(StatusCode::OK, format!("http://{}{ENTER}?code={code}", call.server())),
+                None => Answer::failed(),
+            },
+            ["page.js"] => page::script(),
+            ["page.css"] => page::style(),
             ["sd"] => {
                 let programs = self.targets.all();
-                let groups = discovery::groups(programs.iter().map(|program| &program.process), server, &self.host);
-                let body = serde_json::to_vec(&groups).unwrap_or_default();
-                Answer { status: StatusCode::OK, kind: "application/json", body }
+                let processes = programs.iter().map(|program| &program.process);
+                let groups = discovery::groups(processes, call.server(), &self.host);
+                Answer::ok("application/json", serde_json::to_vec(&groups).unwrap_or_default())
             }
             ["metrics"] => self.own_metrics(),
-            ["pid", pid, "metrics"] => match pid.parse().ok().and_then(|pid| self.targets.with_pid(pid)) {
-                Some(program) => self.metrics(&program),
-                None => Answer::absent(NO_PID),
+            ["api", "v1", path @ ..] => self.api.answer(&self.targets, call, path).unwrap_or_else(|answer| answer),
+            [by @ ("pid" | "name"), which, path @ ..] => match self.targets.one(by, which) {
+                Ok(program) => self.of_program(&program, call, path),
+                Err(answer) => answer,
             },
-            ["name", name, "metrics"] => match self.targets.called(name).as_slice() {
-                [program] => self.metrics(program),
-                [] => Answer::absent("no program that is served has this name"),
-                _ => Answer::absent("several programs have this name; ask by pid, as /sd lists them"),
-            },
-            _ => Answer::absent("there is nothing here; / lists what there is"),
+            _ => Answer::absent(NOTHING),
         }
     }
 
-    fn metrics(&self, program: &Arc<Program>) -> Answer {
+    /// Exchanges a link for a cookie, and goes on to the page.
+    fn enter(&self, call: &Call) -> Answer {
+        #[derive(Deserialize)]
+        struct Code {
+            code: String,
+        }
+        match call.query().ok().and_then(|Code { code }| self.access.browsers().enter(&code)) {
+            Some(cookie) => Answer::text(StatusCode::SEE_OTHER, "/")
+                .with(LOCATION, HeaderValue::from_static("/"))
+                .with(SET_COOKIE, cookie),
+            None => Answer::text(StatusCode::UNAUTHORIZED, "this link is not good any more; /link gives another"),
+        }
+    }
+
+    fn of_program(&self, program: &Arc<Program>, call: &Call, path: &[&str]) -> Answer {
+        match path {
+            ["metrics"] => program_metrics::answer(self, program, call),
+            ["debug", path @ ..] => profiles::Profiler::new(self, program, call).answer(path),
+            ["page.json"] => page::document(call, |options| self.counted(program, |program| program.snapshot(options))),
+            ["live"] => page::live(call, &self.pages, Arc::clone(program)),
+            _ => Answer::absent(NOTHING),
+        }
+    }
+
+    /// Reads a program, and counts that; a program that has ended is forgotten.
+    pub(super) fn counted<T>(
+        &self,
+        program: &Arc<Program>,
+        read: impl FnOnce(&Program) -> Result<T, Missing>,
+    ) -> Result<T, Answer> {
         let started = Instant::now();
-        let read = program.metrics();
+        let read = read(program);
         let ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.counters.readings.fetch_add(1, Ordering::Relaxed);
         self.counters.reading_ns.fetch_add(ns, Ordering::Relaxed);
-        let (runtime, accounting) = match read {
-            Ok(read) => read,
-            Err(missing) => {
-                self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                if missing == Missing::Gone {
-                    self.targets.forget(program);
-                }
-                return Answer::absent(NO_PID);
+        read.map_err(|missing| {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            if missing == Missing::Gone {
+                self.targets.forget(program);
             }
-        };
-        let mut body = Vec::new();
-        match metrics::write(&mut body, &runtime, accounting.as_ref()) {
-            Ok(()) => Answer { status: StatusCode::OK, kind: metrics::CONTENT_TYPE, body },
-            Err(_) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "this request failed"),
-        }
+            Answer::absent(NO_PID)
+        })
     }
 
     fn own_metrics(&self) -> Answer {
@@ -151,11 +207,12 @@ impl App {
             failed: count(&self.counters.failed),
             reading_ns: count(&self.counters.reading_ns),
         };
-        let mut body = Vec::new();
-        match metrics::write_server(&mut body, &server) {
-            Ok(()) => Answer { status: StatusCode::OK, kind: metrics::CONTENT_TYPE, body },
-            Err(_) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "this request failed"),
-        }
+        Answer::written(metrics::CONTENT_TYPE, |body| metrics::write_server(body, &server))
+    }
+
+    /// Gives up what is kept for a moment only.
+    pub(super) fn tidy(&self) {
+        self.targets.tidy();
     }
 
     /// Who asked for what, and what came of it. What was asked for is somebody else's text; a query may hold a
@@ -169,28 +226,60 @@ impl App {
     }
 }
 
-fn response(answer: Answer, method: &Method) -> Response<Body> {
-    let length = answer.body.len();
-    let body = if method == Method::HEAD { Body::empty() } else { Body::from(answer.body) };
-    let mut response = Response::new(body);
-    *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert("content-length", HeaderValue::from(length));
-    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+impl Targets {
+    /// The program with that pid, or the only one with that name.
+    ///
+    /// # Errors
+    /// 404, where there is none or several have the name.
+    pub(super) fn one(&self, by: &str, which: &str) -> Result<Arc<Program>, Answer> {
+        if by == "pid" {
+            return which.parse().ok().and_then(|pid| self.with_pid(pid)).ok_or_else(|| Answer::absent(NO_PID));
+        }
+        match self.called(which).as_slice() {
+            [program] => Ok(Arc::clone(program)),
+            [] => Err(Answer::absent("no program that is served has this name")),
+            _ => Err(Answer::absent("several programs have this name; ask by pid, as /sd lists them")),
+        }
     }
-    response
 }
 
-const NO_PID: &str = "no program that is served has this pid";
+/// Where assistants ask.
+const MCP: &str = "/mcp";
+
+/// Paths that are asked for by POST.
+pub(super) fn takes_post(path: &str) -> bool {
+    // `go tool pprof` asks for names so.
+    path.ends_with("/debug/pprof/symbol") || (cfg!(feature = "mcp") && path == MCP)
+}
+
+/// Most bytes of a request's body.
+const BODY: usize = 64 * 1024;
+/// How long it may take.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The body of a request by POST; others have none that is looked at.
+async fn text_of(body: Body, method: &Method) -> Result<Vec<u8>, Answer> {
+    if method != Method::POST {
+        return Ok(Vec::new());
+    }
+    match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+        Ok(Err(_)) => Err(Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "a body has at most 64 KiB")),
+        Err(_) => Err(Answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+    }
+}
+
+pub(super) const NOTHING: &str = "there is nothing here; / lists what there is";
+pub(super) const NO_PID: &str = "no program that is served has this pid";
 
 const INDEX: &str = "\
 gospy serves what it reads of Go programs from outside.
 
+/                     the page, in a browser
 /sd                   the programs, for Prometheus (http_sd_configs)
 /pid/PID/metrics      metrics of a program
-/name/NAME/metrics    the same by name
+/pid/PID/debug/pprof/ its profiles, for go tool pprof
+/name/NAME/...        the same by name
+/api/v1/openapi.json  what the commands answer, as JSON
+/link                 a link for a browser, good for a minute
 /metrics              metrics of this server";

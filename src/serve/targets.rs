@@ -5,20 +5,23 @@
 //! often than each few seconds; one that has ended is noticed when it is read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::capture::{OpenOptions, Session, SourceError};
+use crate::analysis::Index;
+use crate::analysis::series::PlaceCounts;
+use crate::capture::{CaptureOptions, OpenOptions, Session, SourceError};
 use crate::inspect::processes::{Inventory, Process};
-use crate::model::RuntimeMetrics;
+use crate::model::{RuntimeMetrics, Snapshot};
 use crate::process::live::LiveTarget;
 use crate::process::{Accounting, ErrorKind, Target as _, TargetError};
 
 /// Programs to serve.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
-    /// By pid.
-    pub pids: Vec<i32>,
+    /// By pid, and when it was started, in ticks after the machine's: another program that has the pid later is not
+    /// chosen.
+    pub pids: Vec<(i32, u64)>,
     /// By name.
     pub names: Vec<Pattern>,
     /// Every one that can be read.
@@ -52,7 +55,9 @@ impl Pattern {
 
 impl Choice {
     fn has(&self, process: &Process) -> bool {
-        self.all || self.pids.contains(&process.pid) || self.names.iter().any(|pattern| pattern.matches(process))
+        self.all
+            || self.pids.contains(&(process.pid, process.start_ticks))
+            || self.names.iter().any(|pattern| pattern.matches(process))
     }
 }
 
@@ -60,6 +65,12 @@ impl Choice {
 const MOST: usize = 200;
 /// New programs are not looked for more often.
 const PAUSE: Duration = Duration::from_secs(3);
+/// Programs that are read at the same time.
+const READERS: usize = 8;
+/// How long a snapshot is kept for others that ask for the same.
+const SHARED: Duration = Duration::from_secs(1);
+/// Snapshots with more goroutines are not kept for others: who needs one of their own copies it.
+const LARGEST_KEPT: usize = 200_000;
 
 /// Why a program gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,41 +91,164 @@ impl From<&SourceError> for Missing {
 }
 
 /// A program, and what is kept open of it once it has been asked for.
-pub(super) struct Program {
+pub struct Program {
     /// What was found out about it from outside.
-    pub(super) process: Process,
+    pub(crate) process: Process,
     session: Mutex<Option<Session>>,
+    latest: Mutex<Option<Latest>>,
+    description: OnceLock<Arc<Snapshot>>,
+    places: Mutex<PlaceCounts>,
+    readers: Arc<Readers>,
+}
+
+/// The latest snapshot of a program.
+struct Latest {
+    taken: Instant,
+    options: CaptureOptions,
+    /// What the use of CPU time was measured over at least.
+    cpu: Duration,
+    snapshot: Arc<Snapshot>,
 }
 
 impl Program {
-    /// Reads what monitoring asks for. One reading at a time; whoever asks meanwhile waits.
+    fn new(process: Process, readers: Arc<Readers>) -> Self {
+        Self {
+            process,
+            session: Mutex::default(),
+            latest: Mutex::default(),
+            description: OnceLock::new(),
+            places: Mutex::default(),
+            readers,
+        }
+    }
+
+    /// Reads what monitoring asks for.
     pub(super) fn metrics(&self) -> Result<(RuntimeMetrics, Option<Accounting>), Missing> {
-        let mut session = locked(&self.session);
-        let read = self.opened(&mut session).and_then(|session| {
-            let metrics = session.metrics().map_err(SourceError::from)?;
+        self.read(|session| {
+            let metrics = session.metrics()?;
             // Afterwards: it says whether it was this program all the time.
-            let accounting = session.target().accounting().map_err(SourceError::from)?;
+            let accounting = session.target().accounting()?;
             Ok((metrics, accounting))
-        });
-        read.map_err(|error| {
-            *session = None;
-            Missing::from(&error)
         })
+    }
+
+    /// Reads its goroutines, unless somebody has just done so.
+    pub(super) fn snapshot(&self, options: CaptureOptions) -> Result<Arc<Snapshot>, Missing> {
+        self.captured(options, Duration::ZERO).map_err(|error| Missing::from(&error))
+    }
+
+    /// The same, with the use of CPU time measured over at least `cpu`. The program's arguments, which may hold
+    /// secrets, are left out.
+    pub(crate) fn captured(&self, options: CaptureOptions, cpu: Duration) -> Result<Arc<Snapshot>, SourceError> {
+        self.attempt(|session| {
+            if let Some(latest) = locked(&self.latest).as_ref().filter(|latest| latest.serves(&options, cpu)) {
+                return Ok(Arc::clone(&latest.snapshot));
+            }
+            session.measure_cpu(cpu);
+            let captured = session.capture(&options);
+            session.measure_cpu(Duration::ZERO);
+            let mut snapshot = captured?;
+            snapshot.target.cmdline.clear();
+            let snapshot = Arc::new(snapshot);
+            if snapshot.goroutines.len() <= LARGEST_KEPT {
+                let latest = Latest { taken: Instant::now(), options, cpu, snapshot: Arc::clone(&snapshot) };
+                *locked(&self.latest) = Some(latest);
+            }
+            Ok(snapshot)
+        })
+    }
+
+    /// How many places have ever more goroutines, by this snapshot and those before it that this was asked of.
+    pub(super) fn growing(&self, index: &Index<'_>) -> Option<u64> {
+        let mut places = locked(&self.places);
+        places.add(index);
+        places.growing()
+    }
+
+    /// What stays the same as long as it runs: a snapshot without goroutines, taken when first asked for.
+    pub(super) fn description(&self) -> Result<Arc<Snapshot>, Missing> {
+        if let Some(known) = self.description.get() {
+            return Ok(Arc::clone(known));
+        }
+        let snapshot = self.read(|session| Ok(session.capture(&CaptureOptions::default())?))?;
+        let description = Arc::new(Snapshot { goroutines: Vec::new().into(), ..snapshot });
+        Ok(Arc::clone(self.description.get_or_init(|| description)))
+    }
+
+    /// Reads with the session that is kept for it. One reading at a time; others wait.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&mut Session) -> Result<T, SourceError>) -> Result<T, Missing> {
+        self.attempt(read).map_err(|error| Missing::from(&error))
+    }
+
+    fn attempt<T>(&self, read: impl FnOnce(&mut Session) -> Result<T, SourceError>) -> Result<T, SourceError> {
+        let mut session = locked(&self.session);
+        let _turn = self.readers.turn();
+        let result = self.opened(&mut session).and_then(read);
+        if result.is_err() {
+            *session = None;
+        }
+        result
+    }
+
+    /// Another session, for what takes long.
+    pub(super) fn session(&self) -> Result<Session, Missing> {
+        let _turn = self.readers.turn();
+        self.open().map_err(|error| Missing::from(&error))
     }
 
     fn opened<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session, SourceError> {
         let opened = match session.take() {
             Some(opened) => opened,
-            None => {
-                let pid = self.process.pid;
-                let target = LiveTarget::open(pid)?;
-                if target.process().start_ticks != Some(self.process.start_ticks) {
-                    return Err(TargetError::NoSuchProcess { pid }.into());
-                }
-                Session::open(Box::new(target), &OpenOptions::default())?
-            }
+            None => self.open()?,
         };
         Ok(session.insert(opened))
+    }
+
+    fn open(&self) -> Result<Session, SourceError> {
+        let pid = self.process.pid;
+        let target = LiveTarget::open(pid)?;
+        if target.process().start_ticks != Some(self.process.start_ticks) {
+            return Err(TargetError::NoSuchProcess { pid }.into());
+        }
+        Ok(Session::open(Box::new(target), &OpenOptions::default())?)
+    }
+
+    /// Gives up the snapshot that nobody can ask for any more.
+    fn tidy(&self) {
+        locked(&self.latest).take_if(|latest| latest.taken.elapsed() >= SHARED);
+    }
+}
+
+impl Latest {
+    fn serves(&self, options: &CaptureOptions, cpu: Duration) -> bool {
+        self.taken.elapsed() < SHARED && self.cpu >= cpu && self.options.includes(options)
+    }
+}
+
+/// Turns at reading, of which there are few.
+struct Readers {
+    free: Mutex<usize>,
+    given_back: Condvar,
+}
+
+/// A turn, until dropped.
+struct Turn<'a>(&'a Readers);
+
+impl Readers {
+    fn turn(&self) -> Turn<'_> {
+        let mut free = locked(&self.free);
+        while *free == 0 {
+            free = self.given_back.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *locked(&self.0.free) += 1;
+        self.0.given_back.notify_one();
     }
 }
 
@@ -122,6 +256,7 @@ impl Program {
 pub(super) struct Targets {
     choice: Choice,
     known: Mutex<Known>,
+    readers: Arc<Readers>,
 }
 
 #[derive(Default)]
@@ -132,7 +267,8 @@ struct Known {
 
 impl Targets {
     pub(super) fn new(choice: Choice) -> Self {
-        Self { choice, known: Mutex::default() }
+        let readers = Readers { free: Mutex::new(READERS), given_back: Condvar::new() };
+        Self { choice, known: Mutex::default(), readers: Arc::new(readers) }
     }
 
     /// The program with that pid.
@@ -173,6 +309,12 @@ impl Targets {
         }
     }
 
+    /// Gives up what was kept for others that ask for the same.
+    pub(super) fn tidy(&self) {
+        let programs: Vec<Arc<Program>> = locked(&self.known).programs.values().cloned().collect();
+        programs.iter().for_each(|program| program.tidy());
+    }
+
     fn refresh(&self, known: &mut Known) {
         if known.looked.is_some_and(|looked| looked.elapsed() < PAUSE) {
             return;
@@ -192,7 +334,7 @@ impl Targets {
                 };
                 let program = before.remove(&process.pid).filter(same);
                 let pid = process.pid;
-                (pid, program.unwrap_or_else(|| Arc::new(Program { process, session: Mutex::default() })))
+                (pid, program.unwrap_or_else(|| Arc::new(Program::new(process, Arc::clone(&self.readers)))))
             })
             .collect();
     }
@@ -221,5 +363,12 @@ mod tests {
         for pattern in ["serve", "shop-", "hop*", "server?", ".*", "", "[s]erver"] {
             assert!(!Pattern::new(pattern).matches(&process), "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_pid_is_chosen_for_one_program_only() {
+        let choice = Choice { pids: vec![(42, 1000)], ..Choice::default() };
+        let process = |start_ticks| Process { pid: 42, start_ticks, ..Process::default() };
+        assert!(choice.has(&process(1000)) && !choice.has(&process(1001)));
     }
 }

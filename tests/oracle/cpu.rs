@@ -28,7 +28,7 @@ sys.exit(0 if fd >= 0 else 1)
 
 /// Whether the kernel lets a process sample itself, which is found out without gospy. If not, gospy has to say so for
 /// the program.
-fn allowed(program: &Running) -> bool {
+pub(crate) fn allowed(program: &Running) -> bool {
     let asked = Command::new(need("python3", "python3")).args(["-c", PROBE]).status().unwrap();
     if asked.success() {
         return true;
@@ -41,7 +41,7 @@ fn allowed(program: &Running) -> bool {
     false
 }
 
-fn start(version: &str, mode: Mode, workers: &str) -> Running {
+pub(crate) fn start(version: &str, mode: Mode, workers: &str) -> Running {
     Fixture::start("oncpu", version, mode, &[workers])
 }
 
@@ -81,7 +81,7 @@ fn shares(profile: &str) -> (BTreeMap<String, (f64, f64)>, i64) {
 }
 
 /// What differs by more than 3 points of what has more than 5 %, how much was compared, and of how many samples.
-fn differences(own: &str, ours: &str) -> (Vec<String>, usize, u64) {
+pub(crate) fn differences(own: &str, ours: &str) -> (Vec<String>, usize, u64) {
     let ((own, own_count), (ours, count)) = (shares(own), shares(ours));
     let names: BTreeSet<&String> = own.keys().chain(ours.keys()).collect();
     let (mut wrong, mut compared) = (Vec::new(), 0);

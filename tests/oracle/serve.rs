@@ -267,7 +267,22 @@ fn a_program_is_only_read() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
         (!status.contains("TracerPid:\t0\n")).then_some(())
     });
-    for path in ["/", "/sd", "/metrics", &format!("/pid/{pid}/metrics"), "/name/tiny/metrics", "/pid/1/metrics"] {
+    let profiles = [
+        "metrics?leaks=1",
+        "debug/pprof/",
+        "debug/pprof/cmdline",
+        "debug/pprof/goroutine?debug=1",
+        "debug/pprof/goroutine?debug=2",
+        "debug/pprof/goroutineleak?debug=2",
+        "debug/pprof/threadcreate?debug=1",
+        "debug/pprof/heap?debug=1",
+        "debug/pprof/profile?seconds=1",
+        "debug/fgprof?seconds=1",
+    ];
+    let profiles = profiles.map(|path| format!("/pid/{pid}/{path}"));
+    let metrics = format!("/pid/{pid}/metrics");
+    let others = ["/", "/sd", "/metrics", &metrics, "/name/tiny/metrics", "/pid/1/metrics"];
+    for path in others.into_iter().chain(profiles.iter().map(String::as_str)) {
         let reply = server.get(path);
         assert!(!reply.body.contains(SECRET), "{path}: {}", reply.body);
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));

@@ -171,6 +171,7 @@ strict! {
         stripped: bool,
         #[serde(deserialize_with = "present")] container: Known<String>,
         #[serde(deserialize_with = "present")] pod: Known<String>,
+        #[serde(deserialize_with = "present")] namespace: Known<String>,
         #[serde(deserialize_with = "present")] pod_uid: Known<String>,
         #[serde(deserialize_with = "present")] hostname: Known<String>,
         threads: u64,

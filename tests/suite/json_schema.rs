@@ -136,9 +136,16 @@ strict! {
         layout: String,
         #[serde(deserialize_with = "present")] freeze: Known<Freeze>,
         consistency: Consistency,
+        #[serde(deserialize_with = "present")] stacks: Known<Stacks>,
         provenance: Vec<Provenance>,
     }
     Freeze { whole_program: bool, stopped_ns: u64, threads: u32, }
+    Stacks {
+        read: u64,
+        kept: u64,
+        kept_proven: u64,
+        #[serde(deserialize_with = "present")] oldest_ms: Known<u64>,
+    }
     Consistency { validated: u64, retried: u64, moving: u64, unreadable: u64, }
     Provenance { name: String, source: String, cross_checks: Vec<String>, }
     Sched {
@@ -283,6 +290,7 @@ strict! {
         #[serde(deserialize_with = "present")] start: Known<Place>,
         #[serde(deserialize_with = "present")] creator: Known<Place>,
         stack: StackBytes,
+        #[serde(deserialize_with = "present")] stack_since: Known<String>,
         #[serde(deserialize_with = "present")] panic: Known<String>,
         #[serde(deserialize_with = "present")] labels: Known<BTreeMap<String, String>>,
         #[serde(deserialize_with = "present")] bubble_id: Known<u64>,

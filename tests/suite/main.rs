@@ -22,6 +22,7 @@ mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
 mod captures;
 mod check;
 mod cli;
@@ -38,7 +39,9 @@ mod hostile;
 mod json_reports;
 mod json_schema;
 mod leaks;
+mod mcp;
 mod objects;
+mod profiles_served;
 mod recorded;
 mod recordings;
 mod run;

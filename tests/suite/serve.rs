@@ -1,4 +1,4 @@
-//! The server, as whoever asks meets it: what is there, what is refused, and what does not hurt it.
+//! The server from a client's side: what is there, what is refused, and what does not hurt it.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -157,4 +157,33 @@ fn addresses_that_others_reach_take_a_token() {
     assert!(refused.code() == 1 && refused.stderr.contains("chmod 600"), "{refused:?}");
     let refused = gospy(&["serve"]);
     assert!(refused.code() == 2 && refused.stderr.contains("--all"), "{refused:?}");
+}
+
+/// A typing error in a pid is seen at once, and not as a program that has ended.
+#[test]
+fn a_pid_that_cannot_be_served_is_an_error_at_start() {
+    let absent = gospy(&["serve", "--pid", &i32::MAX.to_string()]);
+    assert!(absent.code() == 3 && absent.stderr.contains("no process"), "{absent:?}");
+    let not_go = gospy(&["serve", "--pid", &std::process::id().to_string()]);
+    assert!(not_go.code() == 5, "{not_go:?}");
+}
+
+/// The kernel refuses the server what it has no use for, as `/proc` shows.
+#[test]
+fn the_server_has_given_up_what_it_does_not_need() {
+    let program = live(&["idle"]);
+    let server = Server::start(&["--pid", &program.pid().to_string()]);
+    assert_eq!(server.get(&format!("/pid/{}/metrics", program.pid())).status, 200);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    for task in tasks {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1".to_owned(), "2".to_owned()), "{status}");
+        // CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON.
+        const KEPT: u64 = 1 << 2 | 1 << 19 | 1 << 38;
+        for set in ["CapInh:", "CapPrm:", "CapEff:"] {
+            let set = u64::from_str_radix(&field(set), 16).unwrap();
+            assert_eq!(set & !KEPT, 0, "{status}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ pub mod json;
 
 use std::io::{self, Write};
 
-use super::heap::{more, notes, place_text};
+use super::heap::{PLACES, more, notes, place_text};
 use crate::analysis::profile::{self, Contended};
 use crate::model::{ContentionKind, ContentionProfile, Snapshot};
 use crate::report::text::facts::{heading, paragraph};
@@ -65,7 +65,7 @@ fn section(
         (ContentionKind::Block, _) => "where goroutines waited; sampled".to_owned(),
         (ContentionKind::Mutex, Some(1)) => "where locks were unlocked that others waited for; every event".to_owned(),
         (ContentionKind::Mutex, Some(rate @ 2..)) => {
-            format!("where locks were unlocked that others waited for; 1 of {} events", count(rate))
+            format!("where locks were unlocked that others waited for; 1 in {} events", count(rate))
         }
         (ContentionKind::Mutex, _) => "where locks were unlocked that others waited for".to_owned(),
     };
@@ -90,7 +90,7 @@ fn section(
             CellText::plain(place_text(&profile.symbols, place)),
         ]
     })?;
-    more(out, places.len() - shown)?;
+    more(out, places.len() - shown, PLACES)?;
     for note in notes(&profile.reading) {
         paragraph(out, style, Role::Attention, &note)?;
     }

@@ -16,11 +16,10 @@ const COMMAND: usize = 400;
 /// The first line: what it is.
 pub(super) fn name(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) -> io::Result<()> {
     let target = &snapshot.target;
-    let name = target.exe.rsplit('/').next().unwrap_or(&target.exe);
     let mut beside =
         vec![format!("pid {}", target.pid), format!("{} linux/{}", clean(&target.go_version), target.arch)];
     beside.extend(target.uptime_ns.map(|ns| format!("up {}", duration(ns))));
-    writeln!(out, "{}  {}", style.paint(Role::Strong, &clean(name)), beside.join(" · "))
+    writeln!(out, "{}  {}", style.paint(Role::Strong, &clean(target.name())), beside.join(" · "))
 }
 
 /// What else is known of it, and how it was read.
@@ -109,6 +108,9 @@ fn reading(reading: &Reading) -> Vec<String> {
         (consistency.moving, "changed on every try"),
         (consistency.unreadable, "unreadable"),
     ];
+    if let Some(stacks) = reading.stacks.filter(|stacks| stacks.kept > 0) {
+        parts.push(format!("{} stacks unchanged since earlier readings", count(stacks.kept)));
+    }
     parts.extend(tail.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))));
     facts.push(parts.join(", "));
     facts

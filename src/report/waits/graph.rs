@@ -56,7 +56,10 @@ pub fn write(out: &mut dyn Write, index: &Index<'_>, graph: &WaitGraph, format: 
     match format {
         GraphFormat::Dot => dot(out, graph, &goroutines, &objects),
         GraphFormat::Mermaid => mermaid(out, graph, &goroutines, &objects),
-        GraphFormat::Json => json(out, index, graph, &goroutines, &objects),
+        GraphFormat::Json => {
+            to_writer(out, &document(index, graph, &goroutines, &objects))?;
+            writeln!(out)
+        }
         GraphFormat::Svg => svg(out, graph, &goroutines, &objects),
     }
 }
@@ -194,7 +197,7 @@ fn entities(text: &str) -> String {
 
 /// The graph as JSON has it.
 #[derive(Serialize)]
-struct GraphDocument {
+pub(crate) struct GraphDocument {
     /// Raised only by a change that breaks readers.
     schema_version: u32,
     /// Goroutines and objects.
@@ -235,13 +238,14 @@ struct EdgeDocument {
     in_cycle: bool,
 }
 
-fn json(
-    out: &mut dyn Write,
-    index: &Index<'_>,
-    graph: &WaitGraph,
-    goroutines: &[Node],
-    objects: &[Node],
-) -> io::Result<()> {
+/// The graph, as its JSON file has it.
+pub(crate) fn document_of(index: &Index<'_>, graph: &WaitGraph) -> GraphDocument {
+    let goroutines: Vec<Node> = (0..graph.goroutines.len()).map(|at| goroutines(index, graph, at)).collect();
+    let objects: Vec<Node> = (0..graph.objects.len()).map(|at| object(index, graph, at)).collect();
+    document(index, graph, &goroutines, &objects)
+}
+
+fn document(index: &Index<'_>, graph: &WaitGraph, goroutines: &[Node], objects: &[Node]) -> GraphDocument {
     let mut nodes = Vec::new();
     for (at, (node, of)) in goroutines.iter().zip(&graph.goroutines).enumerate() {
         let example_id = index.snapshot().goroutines.get(of.example).map(|goroutine| goroutine.id.0);
@@ -259,9 +263,7 @@ fn json(
         let kind = if is_hold { "likely_holds" } else { "waits" };
         EdgeDocument { from, to, kind, count: edge.count, in_cycle: edge.in_cycle }
     });
-    let edges = edges.collect();
-    to_writer(out, &GraphDocument { schema_version: SCHEMA_VERSION, nodes, edges, left_out: graph.left_out })?;
-    writeln!(out)
+    GraphDocument { schema_version: SCHEMA_VERSION, nodes, edges: edges.collect(), left_out: graph.left_out }
 }
 
 /// Columns of characters of a node, before it is cut.

@@ -16,7 +16,7 @@ use crate::report::units::{age, count, counted};
 
 /// The program, how many goroutines it has, and how many of those in the table wait.
 pub(crate) fn title(snapshot: &Snapshot, waits: &WaitTable) -> String {
-    let name = snapshot.target.exe.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("?");
+    let name = snapshot.target.name();
     let all = snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead()).count();
     let all = counted(u64::try_from(all).unwrap_or(u64::MAX), "goroutine", "goroutines");
     format!("{} · pid {} · {all}, of which {} wait", clean(name), snapshot.target.pid, count(waits.waiting))
