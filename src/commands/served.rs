@@ -20,11 +20,11 @@ use crate::capture::{CaptureOptions, FreezeMode, SourceError};
 use crate::heap::Leaks;
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Process, Processes};
-use crate::model::{PackageVariable, Snapshot, SymbolPool};
+use crate::model::{Snapshot, SymbolPool};
 use crate::process::TargetError;
 use crate::process::recording::ElfImage;
 use crate::report::diff::{self as report, Subject};
-use crate::runtime::package_variables::VariableLimits;
+use crate::runtime::package_variables::{FoundVariables, VariableLimits};
 use crate::serve::{CommandRun, Outcome, Program};
 
 /// Runs a command about programs that are served. `diff` is another one here: of one program, with
@@ -197,7 +197,7 @@ impl Sources for Served<'_> {
         _: &TargetSpec,
         _: &[String],
         _: VariableLimits,
-    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
+    ) -> Result<(Snapshot, FoundVariables), SourceFailure> {
         self.never()
     }
 
