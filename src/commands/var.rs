@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &VarArgs, sources: &dyn Sources, streams: &mut Stre
         missing.join(", ")
     );
     if !found.similar.is_empty() {
-        message += &format!("\ndid you mean {}?", found.similar.join(" or "));
+        message += &format!("\ndid you mean {}?", found.similar.join(", "));
     }
     Err(Failure::new(Exit::Error, message))
 }

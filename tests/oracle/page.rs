@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::deaths;
 use crate::support::server::{Server, token_file};
 use crate::support::{Fixture, Mode, gospy, need};
 
@@ -187,6 +188,12 @@ fn a_page_is_one_file_without_a_network() {
     browser.until(ROWS);
     browser.evaluate("document.getElementById('filter').value = 'manyselect'; document.getElementById('filter').dispatchEvent(new Event('input'))");
     browser.until("document.querySelectorAll('td.state').length > 0 && [...document.querySelectorAll('td.state')].every((cell) => cell.textContent === 'select')");
+    // Of a core file, with why its program died.
+    let died = directory.path().join("died.html");
+    let core = deaths::die("1.26.6", Mode::Sw, "error", None);
+    gospy(&["summary", "--from", core.core(), "--html", died.to_str().unwrap()]).ok();
+    browser.go(&format!("file://{}", died.display()));
+    browser.until("document.body.textContent.includes('It died: ')");
     let (console, requests) = browser.end();
     assert_eq!(console, Vec::<String>::new());
     assert!(requests.iter().all(|request| request.starts_with("file:")), "{requests:?}");

@@ -194,8 +194,12 @@ impl<'w> Similar<'w> {
     }
 
     fn of_missing(self, is_missing: impl Fn(&str) -> bool) -> Vec<String> {
+        let nearest = |names: BTreeSet<(usize, String)>| {
+            let least = names.first().map(|(far, _)| *far);
+            names.into_iter().filter(move |(far, _)| Some(*far) == least).map(|(_, name)| name)
+        };
         let missing = self.found.into_iter().filter(|(wanted, _)| is_missing(wanted));
-        missing.flat_map(|(_, names)| names.into_iter().map(|(_, name)| name)).collect()
+        missing.flat_map(|(_, names)| nearest(names)).collect()
     }
 }
 
