@@ -31,6 +31,7 @@ use rmcp::{ErrorData, RoleServer, ServiceExt as _};
 
 use super::call::Abandoned;
 use super::commands::RunCommand;
+use super::confine;
 use super::targets::{Choice, Targets};
 use catalogue::{ALL, Definition, INSTRUCTIONS};
 use tools::Tools;
@@ -40,11 +41,13 @@ const LINE: usize = 64 * 1024;
 /// Threads that read programs for a client on standard input.
 const THREADS: usize = 16;
 
-/// Answers a client on standard input and output until it closes its end.
+/// Answers a client on standard input and output until it closes its end. What is amiss is a line on `log`.
 ///
 /// # Errors
-/// When the threads for it cannot be started.
-pub fn stdio(choice: Choice, commands: RunCommand) -> io::Result<()> {
+/// When privileges cannot be dropped, or the threads for it cannot be started.
+pub fn stdio(choice: Choice, commands: RunCommand, log: &mut dyn io::Write) -> io::Result<()> {
+    // It needs no more than the server does.
+    confine::give_up(log)?;
     let handler = Handler { tools: Arc::new(Tools::new(Arc::new(Targets::new(choice)), commands)) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
