@@ -34,7 +34,7 @@ pub(super) fn streams() -> Arc<Places> {
     Arc::new(Places::new(STREAMS))
 }
 
-/// Programs that are listened to for one kind of news.
+/// Programs that are listened to, for one kind of event.
 pub(super) struct Feeds<T> {
     streams: Arc<Places>,
     feeds: Mutex<FxHashMap<Key, Weak<Feed<T>>>>,
@@ -77,8 +77,8 @@ where
     pub(super) pause: Duration,
     /// Reads the program.
     pub(super) read: R,
-    /// Writes what there is to tell of a reading; `false` when that is nothing.
-    pub(super) tell: W,
+    /// Writes the event of a reading; `false` when there is none.
+    pub(super) write: W,
 }
 
 impl<T: Send + Sync + 'static> Feeds<T> {
@@ -87,7 +87,7 @@ impl<T: Send + Sync + 'static> Feeds<T> {
         Self { streams, feeds: Mutex::default() }
     }
 
-    /// A stream of what there is to tell of a program.
+    /// A stream of events about a program.
     ///
     /// # Errors
     /// 503 when there are too many streams, 404 when the program cannot be read.
@@ -101,16 +101,16 @@ impl<T: Send + Sync + 'static> Feeds<T> {
         R: Fn(&Program) -> Result<T, Missing> + Send + Sync + 'static,
         W: FnMut(Arc<T>, &mut dyn Write) -> io::Result<bool> + Send + 'static,
     {
-        let Listener { asked, pause, read, mut tell } = listener;
+        let Listener { asked, pause, read, mut write } = listener;
         let place = self.streams.take().ok_or_else(|| {
             Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("there are {STREAMS} streams of events already"))
         })?;
         let feed = self.feed(program, asked, Box::new(read));
-        // So that a program that cannot be read is not found; what was read is told first.
+        // So that a program that cannot be read is not found; what was read is the first event.
         targets.found(&feed.program, feed.reading(pause.mul_f64(FRESH)))?;
         let answer = Answer::streamed(EVENTS, move |out| {
             let _place = place;
-            feed.send(pause, &mut tell, out)
+            feed.send(pause, &mut write, out)
         });
         // A proxy that gathers an answer would gather this one for ever.
         Ok(answer.with(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")))
@@ -143,19 +143,19 @@ impl<T> Feed<T> {
         Ok(reading)
     }
 
-    /// Sends what there is to tell until the program ends, the listener goes or it is time to ask again.
+    /// Sends events until the program ends, the listener goes or it is time to ask again.
     fn send(
         &self,
         pause: Duration,
-        tell: &mut dyn FnMut(Arc<T>, &mut dyn Write) -> io::Result<bool>,
+        write: &mut dyn FnMut(Arc<T>, &mut dyn Write) -> io::Result<bool>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let opened = Instant::now();
         let (mut due, mut sent, mut age) = (opened, opened, pause.mul_f64(FRESH));
         while due.saturating_duration_since(opened) < LIFE {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let (told, took) = match self.reading(age) {
-                Ok(reading) => (tell(reading.what, out)?, reading.took),
+            let (is_written, took) = match self.reading(age) {
+                Ok(reading) => (write(reading.what, out)?, reading.took),
                 // It may be readable again before it ends.
                 Err(Missing::Unreadable) => (false, Duration::ZERO),
                 Err(Missing::Gone) => {
@@ -163,17 +163,18 @@ impl<T> Feed<T> {
                     return out.flush();
                 }
             };
-            if told {
-                out.flush()?;
-                sent = Instant::now();
-            } else if sent.elapsed() >= SILENCE {
-                out.write_all(b": nothing has changed\n\n")?;
-                out.flush()?;
-                sent = Instant::now();
-            }
             // Readings that come late are not made up for.
             let next = paused(pause, took);
             due = Instant::now() + next;
+            // The next one would be too late to say that there was nothing.
+            let is_silent = !is_written && due.saturating_duration_since(sent) > SILENCE;
+            if is_silent {
+                out.write_all(b": nothing has changed\n\n")?;
+            }
+            if is_written || is_silent {
+                out.flush()?;
+                sent = Instant::now();
+            }
             age = next.mul_f64(FRESH);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The page, and what it asks for.
 //!
-//! A page that is open is told of changes as they are seen: see `feeds`.
+//! A page that is open gets changes as they are seen: see `feeds`.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ pub(super) fn document(call: &Call, read: impl FnOnce(CaptureOptions) -> Result<
 /// The pause between two readings for a page.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What pages that are open are told of programs.
+/// Changes of programs, for pages that are open.
 pub(super) struct Pages(Feeds<Vec<u8>>);
 
 impl Pages {
@@ -115,7 +115,7 @@ impl Pages {
                 page::write_tick(&mut tick, &Index::new(&snapshot), &options).map_err(|_| Missing::Unreadable)?;
                 Ok(tick)
             },
-            tell: |tick: Arc<Vec<u8>>, out: &mut dyn Write| {
+            write: |tick: Arc<Vec<u8>>, out: &mut dyn Write| {
                 out.write_all(b"event: tick\ndata: ")?;
                 out.write_all(&tick)?;
                 out.write_all(b"\n\n")?;

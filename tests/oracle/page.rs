@@ -144,6 +144,8 @@ fn a_page_shows_a_program_live() {
     browser.until("document.getElementById('facts').textContent.includes('2,0')");
     browser.keys(&["l"]);
     browser.until("page.tick !== null");
+    let length = browser.evaluate("JSON.stringify(page.tick).length");
+    assert!(length.as_u64().unwrap() <= 10 * 1024, "{length}");
     browser.keys(&["5"]);
     browser.until("document.querySelectorAll('#main svg polyline').length > 1");
     browser.shot("live-heap.png");
@@ -166,6 +168,24 @@ fn a_page_shows_a_program_live() {
             "{request}"
         );
     }
+}
+
+/// Of a hundred thousand goroutines, a page gets no more than of a few.
+#[test]
+fn very_many_goroutines_are_few_bytes() {
+    let mut program = Fixture::start("fx", "1.26.6", Mode::Sw, &["many", "100000"]);
+    program.settle();
+    let server = Server::start(&["--pid", &program.pid().to_string()]);
+    let document = server.body(&format!("/pid/{}/page.json", program.pid()));
+    assert!(document.contains("\"total\":1000"), "all of them: {}", &document[..400]);
+    assert!(document.len() <= 300_000, "{}", document.len());
+    let mut stream = server.connect();
+    write!(stream, "GET /pid/{}/live HTTP/1.0\r\nHost: localhost\r\n\r\n", program.pid()).unwrap();
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let ticks = lines.filter_map(|line| line.strip_prefix("data: ").map(str::len));
+    let lengths: Vec<usize> = ticks.take(2).collect();
+    assert!(lengths.len() == 2 && lengths.iter().all(|length| *length <= 10 * 1024), "{lengths:?}");
+    println!("page.json {} bytes, ticks {lengths:?} bytes", document.len());
 }
 
 #[test]

@@ -153,6 +153,17 @@ fn both_eras_are_answered_with_the_same_tools() {
     assert!(names[0].len() == 10 && names.windows(2).all(|pair| pair[0] == pair[1]), "{names:?}");
 }
 
+/// It starts with the rights of its user, and gives up as much of them as the server.
+#[test]
+fn it_has_given_up_what_it_does_not_need() {
+    let program = live(&["deadlock"]);
+    let mut client = Client::modern(&["--pid", &program.pid().to_string()]);
+    for tool in ["overview", "leaks", "heap"] {
+        client.text(tool, json!({}));
+    }
+    super::serve::is_confined(client.child.id().try_into().unwrap());
+}
+
 #[test]
 fn tools_answer_in_few_tokens_and_keep_secrets() {
     let program = with_secrets("states");

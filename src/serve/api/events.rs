@@ -73,7 +73,7 @@ impl Events {
                 let options = CaptureOptions { stacks: true, keep_stacks: true, ..CaptureOptions::default() };
                 program.read(|session| Ok(Sample::of(&session.capture(&options)?)))
             },
-            tell: move |now: Arc<Sample>, out: &mut dyn Write| {
+            write: move |now: Arc<Sample>, out: &mut dyn Write| {
                 let event = now.event(before.as_deref(), ROWS, BYTES);
                 if before.as_deref().is_some_and(|before| is_quiet(&event, before)) {
                     return Ok(false);
