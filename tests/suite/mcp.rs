@@ -115,7 +115,7 @@ fn meta() -> Value {
 
 /// Bytes of so many tokens, by the rule of the server.
 fn tokens(text: &str) -> usize {
-    text.len() * 2 / 5
+    text.len() / 2
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn both_eras_are_answered_with_the_same_tools() {
         }
         let list = client.ask("tools/list", json!({}));
         let tools = list["tools"].as_array().unwrap();
-        assert!(tokens(&list.to_string()) <= 2_000, "{}", list.to_string().len());
+        assert!(list.to_string().len() <= 5_000, "{}", list.to_string().len());
         for tool in tools {
             assert_eq!(tool["annotations"]["readOnlyHint"], true);
             assert_eq!(tool["annotations"]["openWorldHint"], false);

@@ -155,7 +155,8 @@ mod tests {
     fn the_catalogue_is_small() {
         let tools: Vec<Tool> = ALL.iter().map(Definition::tool).collect();
         let length = serde_json::to_string(&tools).unwrap().len() + INSTRUCTIONS.len();
-        assert!(length <= budget::bytes(2_000), "{length} bytes");
+        // JSON has more bytes a token than answers: a tokenizer makes some 1,000 of it.
+        assert!(length <= 5_000, "{length} bytes");
         for tool in tools {
             let annotations = tool.annotations.unwrap();
             assert_eq!((annotations.read_only_hint, annotations.open_world_hint), (Some(true), Some(false)));
