@@ -52,6 +52,8 @@ struct Feed<T> {
 
 type Read<T> = Box<dyn Fn(&Program) -> Result<T, Missing> + Send + Sync>;
 
+type Writing<T> = dyn FnMut(Arc<T>, &mut dyn Write) -> io::Result<bool>;
+
 /// What was read, when that was done, and how long it took.
 struct Reading<T> {
     done: Instant,
@@ -144,25 +146,16 @@ impl<T> Feed<T> {
     }
 
     /// Sends events until the program ends, the listener goes or it is time to ask again.
-    fn send(
-        &self,
-        pause: Duration,
-        write: &mut dyn FnMut(Arc<T>, &mut dyn Write) -> io::Result<bool>,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
+    fn send(&self, pause: Duration, write: &mut Writing<T>, out: &mut dyn Write) -> io::Result<()> {
         let opened = Instant::now();
         let (mut due, mut sent, mut age) = (opened, opened, pause.mul_f64(FRESH));
         while due.saturating_duration_since(opened) < LIFE {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let (is_written, took) = match self.reading(age) {
-                Ok(reading) => (write(reading.what, out)?, reading.took),
-                // It may be readable again before it ends.
-                Err(Missing::Unreadable) => (false, Duration::ZERO),
-                Err(Missing::Gone) => {
-                    out.write_all(b"event: end\ndata: {\"reason\":\"the program has ended\"}\n\n")?;
-                    return out.flush();
-                }
+            let Reading { what, took, .. } = match self.reading(age) {
+                Ok(reading) => reading,
+                Err(missing) => return end(missing, out),
             };
+            let is_written = write(what, out)?;
             // Readings that come late are not made up for.
             let next = paused(pause, took);
             due = Instant::now() + next;
@@ -179,6 +172,15 @@ impl<T> Feed<T> {
         }
         Ok(())
     }
+}
+
+fn end(missing: Missing, out: &mut dyn Write) -> io::Result<()> {
+    let why = match missing {
+        Missing::Gone => "the program has ended",
+        Missing::Unreadable => "the program cannot be read any more",
+    };
+    write!(out, "event: end\ndata: {{\"reason\":\"{why}\"}}\n\n")?;
+    out.flush()
 }
 
 /// The pause after a reading that took so long, where `wished` is asked for.

@@ -71,7 +71,7 @@ fn hidden() -> Check {
         Err(error) => return check(NAME, None, error.to_string()),
     };
     // The last mount covers those before it.
-    let proc = mounts.into_iter().filter(|mount| mount.mount_point.as_os_str() == "/proc").last();
+    let proc = mounts.into_iter().rfind(|mount| mount.mount_point.as_os_str() == "/proc");
     let hide = proc.and_then(|mount| mount.super_options.get("hidepid").cloned().flatten());
     match hide.filter(|hide| !matches!(hide.as_str(), "0" | "off")) {
         None => check(NAME, Some(true), "shows the processes of all users".to_owned()),

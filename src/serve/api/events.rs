@@ -1,7 +1,7 @@
 //! Changes as they come: Server-Sent Events.
 //!
 //! The first event (`state`) has the largest groups; each later one (`change`) those that changed, and is not sent where
-//! nothing did. The last one (`end`) says that the program has ended.
+//! nothing did. The last one (`end`) says why there are no more.
 
 use std::io::Write;
 use std::sync::Arc;
