@@ -94,7 +94,7 @@ impl Sources for Live {
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
-        let Some(wanted) = wanted else { return Ok((Doctor::of_machine()?, None)) };
+        let Some(wanted) = wanted else { return Ok((of_machine()?, None)) };
         let mut report = match &wanted.location {
             Location::Process(pid) => Doctor::of_process(*pid)?,
             Location::File(_) => Doctor::of_file(wanted.name())?,
@@ -111,6 +111,14 @@ impl Sources for Live {
     fn processes(&self) -> Result<Processes, TargetError> {
         Ok(Inventory::take()?.counted())
     }
+}
+
+/// What this machine and the rights of this user allow, to a server too.
+fn of_machine() -> Result<Doctor, TargetError> {
+    let mut report = Doctor::of_machine()?;
+    #[cfg(feature = "serve")]
+    report.serve.extend(crate::serve::in_effect());
+    Ok(report)
 }
 
 fn with_heap(

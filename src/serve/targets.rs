@@ -140,10 +140,12 @@ impl Program {
     /// The same, with the use of CPU time measured over at least `cpu`. The program's arguments, which may hold
     /// secrets, are left out.
     pub(crate) fn captured(&self, options: CaptureOptions, cpu: Duration) -> Result<Arc<Snapshot>, SourceError> {
-        self.attempt(|session| {
-            if let Some(latest) = locked(&self.latest).as_ref().filter(|latest| latest.serves(&options, cpu)) {
-                return Ok(Arc::clone(&latest.snapshot));
-            }
+        // One at a time: who has waited here may take what was read meanwhile.
+        let mut session = locked(&self.session);
+        if let Some(latest) = locked(&self.latest).as_ref().filter(|latest| latest.serves(&options, cpu)) {
+            return Ok(Arc::clone(&latest.snapshot));
+        }
+        self.attempt(&mut session, |session| {
             session.measure_cpu(cpu);
             let captured = session.capture(&options);
             session.measure_cpu(Duration::ZERO);
@@ -177,23 +179,37 @@ impl Program {
 
     /// Reads with the session that is kept for it. One reading at a time; others wait.
     pub(super) fn read<T>(&self, read: impl FnOnce(&mut Session) -> Result<T, SourceError>) -> Result<T, Missing> {
-        self.attempt(read).map_err(|error| Missing::from(&error))
+        self.attempt(&mut locked(&self.session), read).map_err(|error| Missing::from(&error))
     }
 
-    fn attempt<T>(&self, read: impl FnOnce(&mut Session) -> Result<T, SourceError>) -> Result<T, SourceError> {
-        let mut session = locked(&self.session);
+    fn attempt<T>(
+        &self,
+        session: &mut Option<Session>,
+        read: impl FnOnce(&mut Session) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
         let _turn = self.readers.turn();
-        let result = self.opened(&mut session).and_then(read);
+        let result = self.counted(|| self.opened(session).and_then(read));
         if result.is_err() {
             *session = None;
         }
         result
     }
 
+    /// Counts a reading, and the time that it takes.
+    pub(crate) fn counted<T, E>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let started = Instant::now();
+        let result = read();
+        let mut readings = locked(&self.readers.readings);
+        readings.all += 1;
+        readings.failed += u64::from(result.is_err());
+        readings.ns = readings.ns.saturating_add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        result
+    }
+
     /// Another session, for what takes long.
     pub(super) fn session(&self) -> Result<Session, Missing> {
         let _turn = self.readers.turn();
-        self.open().map_err(|error| Missing::from(&error))
+        self.counted(|| self.open()).map_err(|error| Missing::from(&error))
     }
 
     fn opened<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session, SourceError> {
@@ -225,10 +241,22 @@ impl Latest {
     }
 }
 
-/// Turns at reading, of which there are few.
+/// Turns at reading, of which there are few, and what was read so far.
 struct Readers {
     free: Mutex<usize>,
     given_back: Condvar,
+    readings: Mutex<Readings>,
+}
+
+/// Readings of programs so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Readings {
+    /// All of them.
+    pub(super) all: u64,
+    /// Of them, those that failed.
+    pub(super) failed: u64,
+    /// The time that they took, ns.
+    pub(super) ns: u64,
 }
 
 /// A turn, until dropped.
@@ -267,7 +295,7 @@ struct Known {
 
 impl Targets {
     pub(super) fn new(choice: Choice) -> Self {
-        let readers = Readers { free: Mutex::new(READERS), given_back: Condvar::new() };
+        let readers = Readers { free: Mutex::new(READERS), given_back: Condvar::new(), readings: Mutex::default() };
         Self { choice, known: Mutex::default(), readers: Arc::new(readers) }
     }
 
@@ -297,6 +325,11 @@ impl Targets {
     /// How many were known when they were last looked for.
     pub(super) fn count(&self) -> usize {
         locked(&self.known).programs.len()
+    }
+
+    /// What was read of them so far, and of those that have ended.
+    pub(super) fn readings(&self) -> Readings {
+        *locked(&self.readers.readings)
     }
 
     /// Forgets one that has ended, unless another one has its pid.

@@ -68,6 +68,7 @@ mod record;
 mod recorded;
 mod run;
 mod serve;
+mod soak;
 mod symbols;
 mod top;
 mod truth;

@@ -2,13 +2,14 @@
 //! nothing. Set `GOSPY_SHOTS` to a directory to keep pictures of it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::deaths;
-use crate::support::server::{Server, token_file};
+use crate::support::server::{Server, fetch, token_file};
 use crate::support::{Fixture, Mode, gospy, need};
 
 /// A headless browser.
@@ -145,6 +146,8 @@ fn a_page_shows_a_program_live() {
     browser.until("document.getElementById('facts').textContent.includes('2,0')");
     browser.keys(&["l"]);
     browser.until("page.tick !== null");
+    let length = browser.evaluate("JSON.stringify(page.tick).length");
+    assert!(length.as_u64().unwrap() <= 10 * 1024, "{length}");
     browser.keys(&["5"]);
     browser.until("document.querySelectorAll('#main svg polyline').length > 1");
     browser.shot("live-heap.png");
@@ -167,6 +170,24 @@ fn a_page_shows_a_program_live() {
             "{request}"
         );
     }
+}
+
+/// Of very many goroutines, a page gets no more than of a few.
+#[test]
+fn very_many_goroutines_are_few_bytes() {
+    let mut program = Fixture::start("fx", "1.26.6", Mode::Sw, &["many", "20000"]);
+    program.settle();
+    let server = Server::start(&["--pid", &program.pid().to_string()]);
+    let document = fetch(&server.address, &format!("/pid/{}/page.json", program.pid())).text();
+    assert!(document.contains("\"total\":200"), "all of them: {document:.400}");
+    assert!(document.len() <= 300_000, "{}", document.len());
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    write!(stream, "GET /pid/{}/live HTTP/1.0\r\nHost: localhost\r\n\r\n", program.pid()).unwrap();
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let ticks = lines.filter_map(|line| line.strip_prefix("data: ").map(str::len));
+    let lengths: Vec<usize> = ticks.take(2).collect();
+    assert!(lengths.len() == 2 && lengths.iter().all(|length| *length <= 10 * 1024), "{lengths:?}");
+    println!("page.json {} bytes, ticks {lengths:?} bytes", document.len());
 }
 
 #[test]
