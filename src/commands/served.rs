@@ -29,7 +29,7 @@ use crate::serve::{CommandRun, Outcome, Program};
 
 /// Runs a command about programs that are served. `diff` is another one here: of one program, with
 /// `--seconds` between its two readings.
-pub(super) fn run(run: CommandRun<'_>) -> Outcome {
+pub(crate) fn run(run: CommandRun<'_>) -> Outcome {
     let CommandRun { programs, arguments, out, err } = run;
     let sources = Served { programs };
     let mut streams = Streams {

@@ -45,6 +45,8 @@ mod profiles;
 mod program_metrics;
 mod routes;
 mod targets;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 
 use std::io;
 use std::net::Ipv4Addr;

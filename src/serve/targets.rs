@@ -99,7 +99,14 @@ pub struct Program {
     description: OnceLock<Arc<Snapshot>>,
     places: Mutex<PlaceCounts>,
     readers: Arc<Readers>,
+    /// What it is read from, where that is no process.
+    #[cfg(feature = "testing")]
+    made_up: Option<OpenTarget>,
 }
+
+/// Opens what a made-up program is read from.
+#[cfg(feature = "testing")]
+pub(crate) type OpenTarget = Box<dyn Fn() -> Result<Box<dyn crate::process::Target>, TargetError> + Send + Sync>;
 
 /// The latest snapshot of a program.
 struct Latest {
@@ -119,6 +126,8 @@ impl Program {
             description: OnceLock::new(),
             places: Mutex::default(),
             readers,
+            #[cfg(feature = "testing")]
+            made_up: None,
         }
     }
 
@@ -221,6 +230,10 @@ impl Program {
     }
 
     fn open(&self) -> Result<Session, SourceError> {
+        #[cfg(feature = "testing")]
+        if let Some(open) = &self.made_up {
+            return Ok(Session::open(open()?, &OpenOptions::default())?);
+        }
         let pid = self.process.pid;
         let target = LiveTarget::open(pid)?;
         if target.process().start_ticks != Some(self.process.start_ticks) {
@@ -285,6 +298,9 @@ pub(super) struct Targets {
     choice: Choice,
     known: Mutex<Known>,
     readers: Arc<Readers>,
+    /// Whether they stay as they are, because they are made up.
+    #[cfg(feature = "testing")]
+    fixed: bool,
 }
 
 #[derive(Default)]
@@ -296,7 +312,23 @@ struct Known {
 impl Targets {
     pub(super) fn new(choice: Choice) -> Self {
         let readers = Readers { free: Mutex::new(READERS), given_back: Condvar::new(), readings: Mutex::default() };
-        Self { choice, known: Mutex::default(), readers: Arc::new(readers) }
+        Self {
+            choice,
+            known: Mutex::default(),
+            readers: Arc::new(readers),
+            #[cfg(feature = "testing")]
+            fixed: false,
+        }
+    }
+
+    /// One program that does not exist, and is read from something else.
+    #[cfg(feature = "testing")]
+    pub(super) fn made_up(process: Process, open: OpenTarget) -> Self {
+        let targets = Self { fixed: true, ..Self::new(Choice::default()) };
+        let pid = process.pid;
+        let program = Program { made_up: Some(open), ..Program::new(process, Arc::clone(&targets.readers)) };
+        locked(&targets.known).programs.insert(pid, Arc::new(program));
+        targets
     }
 
     /// The program with that pid.
@@ -334,6 +366,10 @@ impl Targets {
 
     /// Forgets one that has ended, unless another one has its pid.
     pub(super) fn forget(&self, program: &Arc<Program>) {
+        #[cfg(feature = "testing")]
+        if self.fixed {
+            return;
+        }
         let mut known = locked(&self.known);
         if known.programs.get(&program.process.pid).is_some_and(|known| Arc::ptr_eq(known, program)) {
             known.programs.remove(&program.process.pid);
@@ -349,6 +385,10 @@ impl Targets {
     }
 
     fn refresh(&self, known: &mut Known) {
+        #[cfg(feature = "testing")]
+        if self.fixed {
+            return;
+        }
         if known.looked.is_some_and(|looked| looked.elapsed() < PAUSE) {
             return;
         }
