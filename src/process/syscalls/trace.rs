@@ -64,7 +64,13 @@ pub(in crate::process) fn reap(tid: Tid) -> bool {
     }
 }
 
-fn ptrace(request: libc::c_uint, tid: Tid, addr: usize, data: usize) -> Result<(), Errno> {
+/// What glibc declares unsigned, musl does not.
+#[cfg(target_env = "musl")]
+type Request = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Request = libc::c_uint;
+
+fn ptrace(request: Request, tid: Tid, addr: usize, data: usize) -> Result<(), Errno> {
     // SAFETY: of the requests made here, only GETREGSET accesses our memory: `data` is then the address of a
     // valid iovec, see `registers`.
     unsafe { call(libc::SYS_ptrace, [request as usize, word(tid), addr, data]) }.map(drop)
