@@ -1,5 +1,7 @@
 //! What tests need of gospy's internals: no part of its API, and only there with the feature `testing`.
 
+pub mod decoders;
+
 pub use crate::bytes::ByteSource;
 pub use crate::image::build_info::BuildInfo;
 pub use crate::image::code_refs::{data_refs, linked_store};

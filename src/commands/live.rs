@@ -21,14 +21,14 @@ use crate::heap::profile::{ProfileError, Profiles};
 use crate::heap::{self, HeapError, HeapRecorder, LeakOptions, Leaks, Progress};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
-use crate::model::{ContentionProfile, CpuSamples, HeapReading, ObjectAddr, PackageVariable, SizeClasses, Snapshot};
+use crate::model::{ContentionProfile, CpuSamples, HeapReading, ObjectAddr, SizeClasses, Snapshot};
 use crate::process::clock;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::live::LiveTarget;
 use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
 use crate::report::json::restore;
-use crate::runtime::package_variables::{self, VariableLimits};
+use crate::runtime::package_variables::{self, FoundVariables, VariableLimits};
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,12 +89,12 @@ impl Sources for Live {
         wanted: &TargetSpec,
         names: &[String],
         limits: VariableLimits,
-    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
+    ) -> Result<(Snapshot, FoundVariables), SourceFailure> {
         variables(wanted, names, limits).map_err(|cause| SourceFailure::at(&wanted.location, cause))
     }
 
     fn examine(&self, wanted: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
-        let Some(wanted) = wanted else { return Ok((Doctor::of_machine()?, None)) };
+        let Some(wanted) = wanted else { return Ok((of_machine()?, None)) };
         let mut report = match &wanted.location {
             Location::Process(pid) => Doctor::of_process(*pid)?,
             Location::File(_) => Doctor::of_file(wanted.name())?,
@@ -111,6 +111,14 @@ impl Sources for Live {
     fn processes(&self) -> Result<Processes, TargetError> {
         Ok(Inventory::take()?.counted())
     }
+}
+
+/// What this machine and the rights of this user allow, to a server too.
+fn of_machine() -> Result<Doctor, TargetError> {
+    let mut report = Doctor::of_machine()?;
+    #[cfg(feature = "serve")]
+    report.serve.extend(crate::serve::in_effect());
+    Ok(report)
 }
 
 fn with_heap(
@@ -370,7 +378,7 @@ fn variables(
     wanted: &TargetSpec,
     names: &[String],
     limits: VariableLimits,
-) -> Result<(Snapshot, Vec<Option<PackageVariable>>), FailureCause> {
+) -> Result<(Snapshot, FoundVariables), FailureCause> {
     let (target, bin) = target(wanted)?;
     let mut session = Session::open(target, &OpenOptions { bin, thorough: false }).map_err(SourceError::from)?;
     let snapshot = Session::capture(&mut session, &CaptureOptions::default()).map_err(SourceError::from)?;

@@ -24,7 +24,7 @@ pub(super) struct McpArgs {
 }
 
 pub(super) fn run(McpArgs { programs }: &McpArgs) -> Result<Exit, Failure> {
-    stdio(programs.choice(programs.is_open())?, served::run)
+    stdio(programs.choice(programs.is_open())?, served::run, &mut std::io::stderr())
         .map_err(|error| Failure::new(Exit::Error, format!("cannot start the server: {error}")))?;
     Ok(Exit::Done)
 }

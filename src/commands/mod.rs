@@ -41,7 +41,7 @@ mod selection;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
-mod served;
+pub(crate) mod served;
 mod shorthand;
 mod snapshots;
 pub(crate) mod source;

@@ -20,16 +20,16 @@ use crate::capture::{CaptureOptions, FreezeMode, SourceError};
 use crate::heap::Leaks;
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Process, Processes};
-use crate::model::{PackageVariable, Snapshot, SymbolPool};
+use crate::model::{HeapReading, SizeClasses, Snapshot, SymbolPool};
 use crate::process::TargetError;
 use crate::process::recording::ElfImage;
 use crate::report::diff::{self as report, Subject};
-use crate::runtime::package_variables::VariableLimits;
+use crate::runtime::package_variables::{FoundVariables, VariableLimits};
 use crate::serve::{CommandRun, Outcome, Program};
 
 /// Runs a command about programs that are served. `diff` is another one here: of one program, with
 /// `--seconds` between its two readings.
-pub(super) fn run(run: CommandRun<'_>) -> Outcome {
+pub(crate) fn run(run: CommandRun<'_>) -> Outcome {
     let CommandRun { programs, arguments, out, err } = run;
     let sources = Served { programs };
     let mut streams = Streams {
@@ -105,6 +105,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// One walk over a heap at a time: it takes a CPU, and memory.
 static WALK: Mutex<()> = Mutex::new(());
 
+/// Why a command that is not for servers ends.
+const NEVER: &str = "a server does not do that";
+
 /// Programs that are served.
 struct Served<'a> {
     programs: &'a [Arc<Program>],
@@ -127,7 +130,7 @@ impl Served<'_> {
     }
 
     fn never<T>(&self) -> Result<T, SourceFailure> {
-        Err(self.no("a server does not do that".to_owned()))
+        Err(self.no(NEVER.to_owned()))
     }
 
     /// Without stopping it.
@@ -162,9 +165,9 @@ impl Sources for Served<'_> {
         request: &ObjectsRequest,
         on_progress: &mut dyn FnMut(Walking),
     ) -> Result<ObjectsReading, SourceFailure> {
-        let (spec, _) = self.unstopped(request.freeze)?;
+        let (spec, program) = self.unstopped(request.freeze)?;
         let _turn = WALK.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reading = Live.objects(&spec, request, on_progress)?;
+        let mut reading = program.counted(|| Live.objects(&spec, request, on_progress))?;
         reading.snapshot.target.cmdline.clear();
         Ok(reading)
     }
@@ -175,21 +178,23 @@ impl Sources for Served<'_> {
         freeze: bool,
         on_progress: &mut dyn FnMut(Walking),
     ) -> Result<(Snapshot, Leaks), SourceFailure> {
-        let (spec, _) = self.unstopped(freeze)?;
+        let (spec, program) = self.unstopped(freeze)?;
         let _turn = WALK.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut snapshot, leaks) = Live.leaks(&spec, false, on_progress)?;
+        let (mut snapshot, leaks) = program.counted(|| Live.leaks(&spec, false, on_progress))?;
         snapshot.target.cmdline.clear();
         Ok((snapshot, leaks))
     }
 
     fn profiles(&self, _: &TargetSpec, parts: ProfileParts<'_>) -> Result<ProfileReading, SourceFailure> {
-        let mut reading = Live.profiles(&self.only()?.0, parts)?;
+        let (spec, program) = self.only()?;
+        let mut reading = program.counted(|| Live.profiles(&spec, parts))?;
         reading.snapshot.target.cmdline.clear();
         Ok(reading)
     }
 
     fn heap(&self, _: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure> {
-        Live.heap(&self.only()?.0)
+        let (spec, program) = self.only()?;
+        Ok(Box::new(OpenedHeap { heap: Live.heap(&spec)?, program: Arc::clone(program) }))
     }
 
     fn variables(
@@ -197,12 +202,12 @@ impl Sources for Served<'_> {
         _: &TargetSpec,
         _: &[String],
         _: VariableLimits,
-    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
+    ) -> Result<(Snapshot, FoundVariables), SourceFailure> {
         self.never()
     }
 
     fn examine(&self, _: Option<&TargetSpec>) -> Result<(Doctor, Option<SourceFailure>), TargetError> {
-        Err(TargetError::Unsupported("a server does not do that".to_owned()))
+        Err(TargetError::Unsupported(NEVER.to_owned()))
     }
 
     fn programs(&self) -> Result<Inventory, TargetError> {
@@ -231,5 +236,35 @@ impl Source for Opened {
             return Err(TargetError::Unsupported("a server does not stop programs".to_owned()).into());
         }
         Ok(Arc::unwrap_or_clone(self.program.captured(*options, self.cpu)?))
+    }
+}
+
+/// Its heap, through a session of its own.
+struct OpenedHeap {
+    program: Arc<Program>,
+    heap: Box<dyn HeapSource>,
+}
+
+impl HeapSource for OpenedHeap {
+    fn read(&mut self) -> Result<HeapReading, SourceFailure> {
+        self.program.counted(|| self.heap.read())
+    }
+
+    fn size_classes(&mut self) -> Result<SizeClasses, String> {
+        self.program.counted(|| self.heap.size_classes())
+    }
+
+    fn walk(
+        &mut self,
+        request: &ObjectsRequest,
+        on_progress: &mut dyn FnMut(Walking),
+    ) -> Result<ObjectsReading, SourceFailure> {
+        if request.freeze {
+            return Err(Served { programs: &[Arc::clone(&self.program)] }.no(NEVER.to_owned()));
+        }
+        let _turn = WALK.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = self.program.counted(|| self.heap.walk(request, on_progress))?;
+        reading.snapshot.target.cmdline.clear();
+        Ok(reading)
     }
 }

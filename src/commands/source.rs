@@ -16,13 +16,12 @@ use crate::heap::{HeapError, Leaks};
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Processes};
 use crate::model::{
-    AllocationProfile, ContentionKind, ContentionProfile, CpuSamples, HeapReading, ObjectAddr, PackageVariable,
-    SizeClasses, Snapshot,
+    AllocationProfile, ContentionKind, ContentionProfile, CpuSamples, HeapReading, ObjectAddr, SizeClasses, Snapshot,
 };
 use crate::process::recording::ElfImage;
 use crate::process::{ErrorKind, TargetError};
 use crate::report::clean::clean;
-use crate::runtime::package_variables::{VariableError, VariableLimits};
+use crate::runtime::package_variables::{FoundVariables, VariableError, VariableLimits};
 
 /// Which program to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,7 +283,7 @@ pub trait Sources {
     /// With what is in the way.
     fn heap(&self, wanted: &TargetSpec) -> Result<Box<dyn HeapSource>, SourceFailure>;
 
-    /// Reads package variables of one, by their full names; `None` for those that it does not have.
+    /// Reads package variables of one, by their full names.
     ///
     /// # Errors
     /// With what is in the way.
@@ -293,7 +292,7 @@ pub trait Sources {
         wanted: &TargetSpec,
         names: &[String],
         limits: VariableLimits,
-    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure>;
+    ) -> Result<(Snapshot, FoundVariables), SourceFailure>;
 
     /// Finds out how reading one would go, and what is in the way; without one, what this machine allows.
     ///

@@ -12,10 +12,10 @@ use crate::capture::{FreezeMode, SourceError};
 use crate::heap::Leaks;
 use crate::inspect::doctor::Doctor;
 use crate::inspect::processes::{Inventory, Process, Processes};
-use crate::model::{PackageVariable, Snapshot};
+use crate::model::Snapshot;
 use crate::process::TargetError;
 use crate::process::recording::ElfImage;
-use crate::runtime::package_variables::VariableLimits;
+use crate::runtime::package_variables::{FoundVariables, VariableLimits};
 
 /// What runs. Opening a program is an error that names it.
 struct Machine(Inventory);
@@ -75,7 +75,7 @@ impl Sources for Machine {
         wanted: &TargetSpec,
         _: &[String],
         _: VariableLimits,
-    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
+    ) -> Result<(Snapshot, FoundVariables), SourceFailure> {
         Err(named(wanted))
     }
 

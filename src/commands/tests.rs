@@ -17,10 +17,10 @@ use crate::heap::Leaks;
 use crate::inspect::doctor::{Check, Doctor};
 use crate::inspect::processes::{Inventory, Process, Processes};
 use crate::model::testing::{GoroutineSpec, SnapshotBuilder, frame};
-use crate::model::{PackageVariable, Snapshot, Status};
+use crate::model::{Snapshot, Status};
 use crate::process::TargetError;
 use crate::process::recording::ElfImage;
-use crate::runtime::package_variables::VariableLimits;
+use crate::runtime::package_variables::{FoundVariables, VariableLimits};
 
 /// DEL, C1, bidirectional controls, and characters that cannot be seen, in and beyond the first plane.
 const HOSTILE: &str = "\u{7f}\u{9b}2J\u{202e}\u{2066}\u{200b}\u{2028}\u{feff}\u{e0041}";
@@ -91,7 +91,7 @@ impl Sources for Fake {
         wanted: &TargetSpec,
         _: &[String],
         _: VariableLimits,
-    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
+    ) -> Result<(Snapshot, FoundVariables), SourceFailure> {
         Err(absent(wanted))
     }
 
@@ -213,7 +213,7 @@ impl Sources for Settling {
         wanted: &TargetSpec,
         _: &[String],
         _: VariableLimits,
-    ) -> Result<(Snapshot, Vec<Option<PackageVariable>>), SourceFailure> {
+    ) -> Result<(Snapshot, FoundVariables), SourceFailure> {
         Err(absent(wanted))
     }
 

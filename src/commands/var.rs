@@ -71,7 +71,8 @@ pub(super) fn run(arguments: &VarArgs, sources: &dyn Sources, streams: &mut Stre
     let names: Vec<String> = arguments.names.iter().map(full).collect();
     let limits = VariableLimits { depth: arguments.depth, elements: arguments.limit, ..VariableLimits::default() };
     let (snapshot, found) = sources.variables(&arguments.wanted(), &names, limits)?;
-    let asked: Vec<Asked<'_>> = names.iter().map(String::as_str).zip(found.iter().map(Option::as_ref)).collect();
+    let asked: Vec<Asked<'_>> =
+        names.iter().map(String::as_str).zip(found.variables.iter().map(Option::as_ref)).collect();
     if arguments.json {
         streams.finish(|out| report::json(out, &snapshot, &asked))?;
     } else {
@@ -82,10 +83,13 @@ pub(super) fn run(arguments: &VarArgs, sources: &dyn Sources, streams: &mut Stre
     if missing.is_empty() {
         return Ok(Exit::Done);
     }
-    let message = format!(
+    let mut message = format!(
         "the program has no package variable {}: names are full (import/path.name), and one that nothing uses was left out \
          by the linker",
         missing.join(", ")
     );
+    if !found.similar.is_empty() {
+        message += &format!("\ndid you mean {}?", found.similar.join(", "));
+    }
     Err(Failure::new(Exit::Error, message))
 }

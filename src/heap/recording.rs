@@ -146,7 +146,6 @@ pub struct HeapRecorder {
     takes: Duration,
     before: Option<Ticks>,
     running: Running,
-    quiet: bool,
     /// Where the types of objects are.
     types: Vec<MemRange>,
     /// What package variables point to.
@@ -197,7 +196,6 @@ impl HeapRecorder {
             variables,
             before: None,
             running: Running::default(),
-            quiet: false,
             unproven: None,
         })
     }
@@ -325,9 +323,7 @@ impl Alongside for HeapRecorder {
         recorder.set_precedence(if stands { Precedence::Still } else { Precedence::Beside });
         let read = self.read_heap(process, recorder, frozen);
         recorder.set_precedence(Precedence::Usual);
-        read.map_err(failed)?;
-        self.quiet = self.before.is_some() && self.before == Ticks::read_idle(process.unlogged())?;
-        Ok(())
+        read.map_err(failed)
     }
 
     fn finish(&mut self, process: GoProcess<'_>, freeze: Option<&FreezeInfo>) -> Result<(), CaptureError> {
@@ -343,11 +339,13 @@ impl Alongside for HeapRecorder {
         }
         keep_symbols(process);
         let held = Held::of(process.target)?;
+        // Last of all: what is read after the heap replaces bytes that the walk of the capture reads, too.
+        let quiet = self.before.is_some() && self.before == Ticks::read_idle(process.unlogged())?;
         let stood = match (freeze.filter(|freeze| freeze.whole_program), process.target.backend()) {
             (_, Backend::Capture) => held.map_or(Stood::No, |held| held.stood),
             (_, Backend::Core) => Stood::CoreFile,
             (Some(freeze), _) => Stood::Frozen(freeze.stopped_ns),
-            (None, _) if self.quiet => Stood::Quiet,
+            (None, _) if quiet => Stood::Quiet,
             (None, _) => Stood::No,
         };
         let running = std::mem::take(&mut self.running);

@@ -27,8 +27,11 @@ const BULK: usize = 256 * 1024;
 /// Page size that every supported machine's own page size is a multiple of.
 const SMALLEST_PAGE: u64 = 4096;
 
-/// Maximum expansion of zlib data (the format's limit is 1032).
-const ZLIB_MAX_RATIO: u64 = 1040;
+/// Bytes that a compressed section may unpack to, however short it is.
+const UNPACKED: u64 = 16 << 20;
+/// Bytes that it may unpack to beyond that, for each of its own. Debug information of real programs unpacks to two to five
+/// times its size; what unpacks to hundreds of times it was made to fill the memory of who reads it.
+const MAX_RATIO: u64 = 32;
 
 /// Why an ELF file or a part of it cannot be read.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -307,13 +310,14 @@ impl Elf {
         if size > limit as u64 {
             return Err(too_large(size));
         }
+        if size > (data.len() as u64).saturating_mul(MAX_RATIO).saturating_add(UNPACKED) {
+            return Err(bad(format!(
+                "{} compressed bytes would unpack to {size}, which no real section does",
+                data.len()
+            )));
+        }
         let format = match header.ch_type(LittleEndian) {
-            consts::ELFCOMPRESS_ZLIB => {
-                if size > (data.len() as u64).saturating_mul(ZLIB_MAX_RATIO) {
-                    return Err(bad(format!("{} bytes of zlib data cannot hold {size}", data.len())));
-                }
-                CompressionFormat::Zlib
-            }
+            consts::ELFCOMPRESS_ZLIB => CompressionFormat::Zlib,
             consts::ELFCOMPRESS_ZSTD => CompressionFormat::Zstandard,
             other => return Err(bad(format!("unknown compression type {}", other.0))),
         };

@@ -31,6 +31,8 @@ pub struct Doctor {
     pub file: Option<String>,
     /// What reading depends on.
     pub access: Vec<Check>,
+    /// What `gospy serve` would have in effect here; empty where a process or a file was looked at.
+    pub serve: Vec<Check>,
     /// Why it is refused and what to do; null where it is not.
     pub refusal: Option<Refusal>,
     /// The program; null where it did not come to that.

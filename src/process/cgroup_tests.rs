@@ -1,5 +1,5 @@
 use std::fs::{create_dir_all, read_to_string, write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -144,12 +144,21 @@ fn limits_and_throttling_of_a_process_in_a_cgroup() {
         println!("no cgroup can be made here: not tested on one");
         return;
     }
-    let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+    // On a busy machine it would otherwise get less than it is allowed, and nothing would be throttled.
+    let mut command = std::process::Command::new("nice");
+    let mut child = command.args(["-n", "-19", "sh", "-c", "while :; do :; done"]).spawn().unwrap();
     let outcome = || {
         for (made, _) in [&cpu, &memory].into_iter().flatten() {
             write(made.dir.join("cgroup.procs"), child.id().to_string()).map_err(|e| e.to_string())?;
         }
-        std::thread::sleep(Duration::from_millis(700));
+        let throttled = || {
+            let stat = cpu.as_ref().map(|(made, _)| read_to_string(made.dir.join("cpu.stat")).unwrap());
+            stat.is_none_or(|stat| !stat.contains("nr_throttled 0\n"))
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !throttled() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(100));
+        }
         let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).map_err(|e| e.to_string())?;
         let mut out = Resources::default();
         Cgroups::default().read(&dir, &mut out);

@@ -29,6 +29,8 @@ pub(crate) mod coalesce;
 pub(crate) mod container;
 pub(crate) mod container_files;
 pub mod core;
+#[cfg(feature = "testing")]
+pub(crate) mod decoders;
 mod description;
 pub mod descriptor;
 pub(crate) mod descriptors;

@@ -62,14 +62,14 @@ fn request() -> Vec<u8> {
     out
 }
 
-enum Progress {
+pub(super) enum Progress {
     More,
     Done,
 }
 
 /// What was read of a dump.
 #[derive(Default)]
-struct Dump {
+pub(super) struct Dump {
     /// The wanted ones, with the inodes of their peers.
     found: FxHashMap<u64, (Socket, Option<u64>)>,
     /// All names, by inode.
@@ -78,7 +78,7 @@ struct Dump {
 
 impl Dump {
     /// Adds the messages of one answer; `None` for an error, and for what makes no sense.
-    fn add(&mut self, mut answer: &[u8], wanted: &FxHashSet<u64>) -> Option<Progress> {
+    pub(super) fn add(&mut self, mut answer: &[u8], wanted: &FxHashSet<u64>) -> Option<Progress> {
         const NLMSG_ERROR: u16 = 2;
         const NLMSG_DONE: u16 = 3;
         while !answer.is_empty() {
@@ -138,7 +138,7 @@ impl Dump {
         Some(())
     }
 
-    fn finish(self) -> FxHashMap<u64, Socket> {
+    pub(super) fn finish(self) -> FxHashMap<u64, Socket> {
         let Self { found, names } = self;
         let named = |(inode, (socket, peer)): (u64, (Socket, Option<u64>))| {
             let remote = peer.and_then(|peer| names.get(&peer)).cloned();

@@ -9,7 +9,7 @@ use super::clean::clean;
 use super::json::{SCHEMA_VERSION, schema_of, to_writer};
 use super::text::{CellText, Column, Role, Shrink, TextStyle, facts, table};
 use super::units::{bytes, count, duration};
-use crate::inspect::doctor::{Doctor, Program, Reading};
+use crate::inspect::doctor::{Check, Doctor, Program, Reading};
 
 /// What `gospy doctor --json` prints: the report, and what wrote it.
 #[derive(Serialize, JsonSchema)]
@@ -47,6 +47,10 @@ pub fn write(out: &mut dyn Write, style: TextStyle, doctor: &Doctor) -> io::Resu
     let on = format!("on {} ({})", clean(&doctor.kernel), clean(&doctor.machine));
     writeln!(out, "{}  {on}", style.paint(Role::Strong, concat!("gospy ", env!("CARGO_PKG_VERSION"))))?;
     write_access(out, style, doctor)?;
+    if !doctor.serve.is_empty() {
+        facts::heading(out, style, "Server", "what gospy serve and gospy mcp would have here")?;
+        write_checks(out, style, &doctor.serve)?;
+    }
     if let Some(program) = &doctor.program {
         write_program(out, style, program)?;
     }
@@ -96,22 +100,26 @@ fn write_access(out: &mut dyn Write, style: TextStyle, doctor: &Doctor) -> io::R
         (None, None) => "this machine".to_owned(),
     };
     facts::heading(out, style, "Access", &of)?;
-    let columns = [Column::left(""), Column::left("check"), Column::shrinking("found", Shrink::Wrap)];
-    table::write(out, style, &columns, doctor.access.len(), &|at| {
-        let Some(check) = doctor.access.get(at) else { return Vec::new() };
-        let (role, mark) = match check.passed {
-            Some(true) => (Role::Good, "ok"),
-            Some(false) => (Role::Bad, "no"),
-            None => (Role::Dim, "·"),
-        };
-        vec![CellText::new(role, mark), CellText::plain(clean(&check.name)), CellText::plain(clean(&check.value))]
-    })?;
+    write_checks(out, style, &doctor.access)?;
     if let Some(refusal) = &doctor.refusal {
         writeln!(out)?;
         facts::paragraph(out, style, Role::Bad, &clean(&refusal.reason))?;
         facts::paragraph(out, style, Role::Good, &clean(&refusal.remedy))?;
     }
     Ok(())
+}
+
+fn write_checks(out: &mut dyn Write, style: TextStyle, checks: &[Check]) -> io::Result<()> {
+    let columns = [Column::left(""), Column::left("check"), Column::shrinking("found", Shrink::Wrap)];
+    table::write(out, style, &columns, checks.len(), &|at| {
+        let Some(check) = checks.get(at) else { return Vec::new() };
+        let (role, mark) = match check.passed {
+            Some(true) => (Role::Good, "ok"),
+            Some(false) => (Role::Bad, "no"),
+            None => (Role::Dim, "·"),
+        };
+        vec![CellText::new(role, mark), CellText::plain(clean(&check.name)), CellText::plain(clean(&check.value))]
+    })
 }
 
 fn write_program(out: &mut dyn Write, style: TextStyle, program: &Program) -> io::Result<()> {

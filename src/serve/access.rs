@@ -162,6 +162,17 @@ impl Access {
         Self { hosts, token, browsers: Browsers::default(), uid: geteuid().as_raw() }
     }
 
+    /// For callers who are this user, over nothing that has an address.
+    #[cfg(feature = "testing")]
+    pub(super) fn local() -> Self {
+        Self {
+            hosts: vec!["localhost".to_owned()],
+            token: None,
+            browsers: Browsers::default(),
+            uid: geteuid().as_raw(),
+        }
+    }
+
     /// Those that came by a link.
     pub(super) fn browsers(&self) -> &Browsers {
         &self.browsers

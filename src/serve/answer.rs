@@ -16,8 +16,23 @@ use hyper::body::Frame;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::report::metrics;
+
 /// Plain text.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// A document.
+pub(super) const JSON: &str = "application/json";
+/// The page and its parts.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+/// Likewise.
+pub(super) const CSS: &str = "text/css; charset=utf-8";
+/// Likewise.
+pub(super) const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// Changes as they come.
+pub(super) const EVENTS: &str = "text/event-stream";
+/// What is gzipped for the way.
+const PACKED: [&str; 6] = [TEXT, JSON, HTML, CSS, JAVASCRIPT, metrics::CONTENT_TYPE];
 
 /// An answer.
 pub(super) struct Answer {
@@ -33,7 +48,7 @@ enum Content {
 }
 
 /// What writes a body.
-type Writing = Box<dyn FnOnce(&mut Outlet) -> io::Result<()> + Send>;
+type Writing = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
 impl Answer {
     /// 200, with a body of a media type.
@@ -54,7 +69,7 @@ impl Answer {
     /// that something is missing.
     pub(super) fn streamed(
         kind: &'static str,
-        write: impl FnOnce(&mut Outlet) -> io::Result<()> + Send + 'static,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> Self {
         Self { content: Content::Streamed(Box::new(write)), ..Self::ok(kind, Vec::new()) }
     }
@@ -82,18 +97,31 @@ impl Answer {
         self
     }
 
-    /// Gzipped for the way, where the caller takes that and it is worth it.
+    /// Gzipped for the way, where the caller takes that and it is worth it: profiles are gzipped already, and events are
+    /// short, and wanted at once.
     pub(super) fn packed_for(mut self, headers: &HeaderMap) -> Self {
         /// Less is sent as it is, bytes.
         const LEAST: usize = 1024;
-        let Content::Whole(body) = &self.content else { return self };
-        if body.len() < LEAST || !takes_gzip(headers) {
+        if !PACKED.contains(&self.kind) || !takes_gzip(headers) {
             return self;
         }
-        let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
-        let packed = packer.write_all(body).and_then(|()| packer.finish());
-        let Ok(packed) = packed else { return self };
-        self.content = Content::Whole(packed);
+        self.content = match self.content {
+            Content::Whole(body) if body.len() < LEAST => return Self { content: Content::Whole(body), ..self },
+            Content::Whole(body) => {
+                let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+                match packer.write_all(&body).and_then(|()| packer.finish()) {
+                    Ok(packed) => Content::Whole(packed),
+                    // Memory does not fail.
+                    Err(_) => return Self { content: Content::Whole(body), ..self },
+                }
+            }
+            Content::Streamed(write) => Content::Streamed(Box::new(move |out| {
+                let mut packer = GzEncoder::new(out, Compression::fast());
+                // Without its end, if that fails: it is cut off.
+                write(&mut packer)?;
+                packer.finish().map(drop)
+            })),
+        };
         self.with(CONTENT_ENCODING, HeaderValue::from_static("gzip"))
             .with(VARY, HeaderValue::from_static("accept-encoding"))
     }
@@ -167,7 +195,7 @@ enum Piece {
 
 /// Where a streamed answer is written. It blocks while the caller does not read, and fails once that takes too long
 /// or the caller has gone.
-pub(super) struct Outlet {
+struct Outlet {
     sender: mpsc::Sender<Piece>,
     piece: Vec<u8>,
 }

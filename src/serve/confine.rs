@@ -5,7 +5,7 @@
 //! that domain (`hook_ptrace_access_check`, security/landlock/task.c; seen on Linux 6.18), which is all that a reader
 //! does.
 
-use std::io;
+use std::io::{self, Write};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::libc;
@@ -140,6 +140,30 @@ pub(super) fn confine() -> io::Result<()> {
 pub(super) fn refuse_calls() -> io::Result<()> {
     let filter = filter().and_then(TryInto::<seccompiler::BpfProgram>::try_into).map_err(io::Error::other)?;
     seccompiler::apply_filter(&filter).map_err(io::Error::other)
+}
+
+/// Gives up both before the first thread is started; a missing filter is a line on `log`, since a server is as useful
+/// without, and as careful.
+///
+/// # Errors
+/// When the kernel refuses the first.
+pub(super) fn give_up(log: &mut dyn Write) -> io::Result<()> {
+    confine()?;
+    if let Err(error) = refuse_calls() {
+        let _ = writeln!(log, "warning: no seccomp filter: {error}");
+    }
+    Ok(())
+}
+
+/// Names of the capabilities that are in effect.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(super) fn effective() -> io::Result<Vec<String>> {
+    let set = caps::read(None, CapSet::Effective).map_err(io::Error::other)?;
+    let mut names: Vec<String> = set.iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn drop_capabilities() -> Result<(), caps::errors::CapsError> {

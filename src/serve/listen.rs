@@ -287,7 +287,7 @@ async fn answer(
 }
 
 /// Answers what comes over a connection. After `life` it takes no more requests, and finishes what it answers.
-async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S, life: Duration)
+pub(super) async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S, life: Duration)
 where
     S: HttpService<Incoming, ResBody = Body, Error = Infallible>,
 {

@@ -9,21 +9,23 @@
 //! * `listen`: addresses, connections and their bounds
 //! * `access`: access control
 //! * `browser`: links and cookies
-//! * `confine`: what the server can no longer do
+//! * `confine`: what the server can no longer do; `in_effect`: the same for `gospy doctor`
 //! * `targets`: the programs
 //! * `discovery`: their list for Prometheus
 //! * `page`: the page, and what it asks for
 //! * `places`: bounds on what takes long
 //! * `profiles`: profiles of a program, as `net/http/pprof` would give them
-//! * `program_metrics`: metrics of a program
+//! * `program_metrics`, `all_metrics`: metrics of one program, and of all in one answer
 //! * `routes`: paths and their answers
 //! * `api`: what commands answer, as JSON, and changes as they come
 //! * `changes`: what changes from reading to reading
+//! * `feeds`: who listens to changes, and what is read for them
 //! * `commands`: how a command is run
 //! * `mcp`: what assistants ask
 //! * `call`, `answer`: a request and an answer without what HTTP adds
 
 mod access;
+mod all_metrics;
 mod answer;
 mod api;
 mod browser;
@@ -32,6 +34,8 @@ mod changes;
 mod commands;
 mod confine;
 mod discovery;
+mod feeds;
+mod in_effect;
 mod listen;
 #[cfg(feature = "mcp")]
 pub mod mcp;
@@ -41,6 +45,8 @@ mod profiles;
 mod program_metrics;
 mod routes;
 mod targets;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -49,6 +55,7 @@ use std::sync::Arc;
 
 pub use access::{Token, TokenError};
 pub use commands::{CommandRun, Outcome, RunCommand};
+pub use in_effect::in_effect;
 pub use listen::{Address, AddressError, Bound};
 pub use targets::{Choice, Pattern, Program};
 
@@ -114,12 +121,7 @@ pub enum ServeError {
 /// # Errors
 /// When the server cannot start.
 pub fn serve(bound: Bound, options: ServeOptions, mut log: Box<dyn io::Write + Send>) -> Result<(), ServeError> {
-    // Before the first thread, so that it is so for all.
-    confine::confine().map_err(ServeError::Confine)?;
-    if let Err(error) = confine::refuse_calls() {
-        // The server is as useful without, and as careful.
-        let _ = writeln!(log, "warning: no seccomp filter: {error}");
-    }
+    confine::give_up(&mut log).map_err(ServeError::Confine)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(THREADS)

@@ -1,31 +1,24 @@
 //! The page, and what it asks for.
 //!
-//! A page that is open is told of changes as they are seen (Server-Sent Events). All that look at one program share
-//! its readings; with nobody looking, nothing is read.
+//! A page that is open gets changes as they are seen: see `feeds`.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 
-use super::answer::{Answer, Outlet};
+use super::answer::{Answer, CSS, HTML, JAVASCRIPT, JSON};
 use super::call::Call;
+use super::feeds::{Feeds, Listener};
 use super::places::Places;
-use super::targets::{Missing, Program};
+use super::targets::{Missing, Program, Targets};
 use crate::analysis::{Filter, Index};
 use crate::capture::CaptureOptions;
 use crate::model::Snapshot;
 use crate::report::page::{self, PageOptions};
-
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-const JSON: &str = "application/json";
-const EVENTS: &str = "text/event-stream";
 
 /// Scripts, styles and data come from this server only, and no other page may show this one in a frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -95,54 +88,40 @@ pub(super) fn document(call: &Call, read: impl FnOnce(CaptureOptions) -> Result<
     document().unwrap_or_else(|answer: Answer| answer)
 }
 
-/// Pages that are open at the same time.
-pub(super) const PAGES: usize = 16;
-/// The shortest pause between two readings for a page.
+/// The pause between two readings for a page.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The pause is that many times as long as reading and writing takes.
-const SHARE: u32 = 20;
-/// The longest pause; something is written at least so often, so that a page that has gone is noticed.
-const LONGEST: Duration = Duration::from_secs(15);
-/// How long a page is told of changes before it has to ask again, which browsers do by themselves.
-const LIFE: Duration = Duration::from_secs(300);
 
-/// Changes of a program as they are seen.
-pub(super) fn live(call: &Call, pages: &Places, program: Arc<Program>) -> Answer {
-    let options = match options(call) {
-        Ok(options) => options,
-        Err(answer) => return answer,
-    };
-    let Some(place) = pages.take() else {
-        return Answer::text(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open");
-    };
-    let answer = Answer::streamed(EVENTS, move |out| {
-        let _place = place;
-        watch(out, &program, &options)
-    });
-    answer.with(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))
-}
+/// Changes of programs, for pages that are open.
+pub(super) struct Pages(Feeds<Vec<u8>>);
 
-fn watch(out: &mut Outlet, program: &Program, options: &PageOptions) -> io::Result<()> {
-    let opened = Instant::now();
-    while opened.elapsed() < LIFE {
-        let started = Instant::now();
-        match program.snapshot(CaptureOptions { keep_stacks: true, ..CAPTURE }) {
-            Ok(snapshot) => {
-                out.write_all(b"event: tick\ndata: ")?;
-                page::write_tick(out, &Index::new(&snapshot), options)?;
-                out.write_all(b"\n\n")?;
-                out.flush()?;
-            }
-            Err(Missing::Gone) => {
-                out.write_all(b"event: end\ndata: {}\n\n")?;
-                return out.flush();
-            }
-            Err(Missing::Unreadable) => {
-                out.write_all(b": not readable now\n\n")?;
-                out.flush()?;
-            }
-        }
-        sleep((started.elapsed() * SHARE).clamp(PAUSE, LONGEST));
+impl Pages {
+    /// With a share in the streams that there may be.
+    pub(super) fn new(streams: Arc<Places>) -> Self {
+        Self(Feeds::new(streams))
     }
-    Ok(())
+
+    /// Changes of a program as they are seen.
+    ///
+    /// # Errors
+    /// 400 for a filter that is none, 503 when there are too many streams, 404 when the program cannot be read.
+    pub(super) fn live(&self, targets: &Targets, program: Arc<Program>, call: &Call) -> Result<Answer, Answer> {
+        let options = options(call)?;
+        let listener = Listener {
+            asked: options.filter.as_ref().map(|(text, _)| text.clone()).unwrap_or_default(),
+            pause: PAUSE,
+            read: move |program: &Program| {
+                let snapshot = program.snapshot(CaptureOptions { keep_stacks: true, ..CAPTURE })?;
+                let mut tick = Vec::new();
+                page::write_tick(&mut tick, &Index::new(&snapshot), &options).map_err(|_| Missing::Unreadable)?;
+                Ok(tick)
+            },
+            write: |tick: Arc<Vec<u8>>, out: &mut dyn Write| {
+                out.write_all(b"event: tick\ndata: ")?;
+                out.write_all(&tick)?;
+                out.write_all(b"\n\n")?;
+                Ok(true)
+            },
+        };
+        self.0.listen(targets, program, listener)
+    }
 }

@@ -31,7 +31,7 @@ fn is_set(parameter: Option<&String>) -> bool {
 
 /// The metrics that are asked for.
 pub(super) fn answer(app: &App, program: &Arc<Program>, call: &Call) -> Answer {
-    written(app, program, call).unwrap_or_else(|failed| failed).packed_for(&call.headers)
+    written(app, program, call).unwrap_or_else(|failed| failed)
 }
 
 fn written(app: &App, program: &Arc<Program>, call: &Call) -> Result<Answer, Answer> {
@@ -42,14 +42,14 @@ fn written(app: &App, program: &Arc<Program>, call: &Call) -> Result<Answer, Ans
         false => None,
     };
     // Last, so that they are not older than they have to be.
-    let (runtime, accounting) = app.counted(program, Program::metrics)?;
+    let (runtime, accounting) = app.read(program, Program::metrics)?;
     Ok(Answer::written(metrics::CONTENT_TYPE, |body| {
         metrics::write(body, &runtime, accounting.as_ref(), goroutines.as_ref())
     }))
 }
 
 fn of_goroutines(app: &App, program: &Arc<Program>, call: &Call, with_leaks: bool) -> Result<GoroutineMetrics, Answer> {
-    let snapshot = app.counted(program, |program| program.snapshot(STACKS))?;
+    let snapshot = app.read(program, |program| program.snapshot(STACKS))?;
     let index = Index::new(&snapshot);
     let counted = GoroutineMetrics::of(&index, program.growing(&index));
     if !with_leaks {

@@ -11,6 +11,7 @@
 //! | `/pid/PID/debug/pprof/` | profiles of a program, as its own `net/http/pprof` would give them |
 //! | `/name/NAME/metrics` | the same by name, where only one has it |
 //! | `/pid/PID/page.json`, `/pid/PID/live` | what the page shows of a program, and its changes |
+//! | `/all/metrics` | metrics of all programs, in one answer |
 //! | `/metrics` | metrics of this server |
 //! | `/mcp` | what assistants ask: see `mcp` |
 //! | `/api/v1/…` | what the commands answer, as JSON: see `api` |
@@ -29,18 +30,23 @@ use axum::http::{HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
 
 use super::access::{Access, ENTER, Peer};
-use super::answer::Answer;
+use super::all_metrics;
+use super::answer::{Answer, JSON};
 use super::api::Api;
 use super::call::Call;
 use super::commands::RunCommand;
 use super::discovery;
+use super::feeds;
 #[cfg(feature = "mcp")]
 use super::mcp::Http as Mcp;
-use super::page;
+use super::page::{self, Pages};
 use super::places::Places;
 use super::profiles;
 use super::program_metrics;
 use super::targets::{Missing, Program, Targets};
+use crate::inspect::processes::Process;
+use crate::process::Target as _;
+use crate::process::live::LiveTarget;
 use crate::report::clean::clean;
 use crate::report::metrics::{self, ServerMetrics};
 
@@ -49,7 +55,7 @@ pub(super) struct App {
     access: Access,
     targets: Arc<Targets>,
     counters: Counters,
-    pages: Places,
+    pages: Pages,
     pub(super) recordings: Places,
     log: Mutex<Box<dyn Write + Send>>,
     host: String,
@@ -62,9 +68,6 @@ pub(super) struct App {
 struct Counters {
     requests: AtomicU64,
     refused: AtomicU64,
-    readings: AtomicU64,
-    failed: AtomicU64,
-    reading_ns: AtomicU64,
 }
 
 impl App {
@@ -76,18 +79,18 @@ impl App {
     ) -> Self {
         let host = nix::sys::utsname::uname();
         let host = host.map(|host| host.nodename().to_string_lossy().into_owned()).unwrap_or_default();
-        let targets = Arc::new(targets);
+        let (targets, streams) = (Arc::new(targets), feeds::streams());
         Self {
             #[cfg(feature = "mcp")]
             mcp: commands.map(|commands| Mcp::new(&targets, commands)),
             access,
             targets,
             counters: Counters::default(),
-            pages: Places::new(page::PAGES),
+            pages: Pages::new(Arc::clone(&streams)),
             recordings: Places::new(profiles::RECORDINGS),
             log: Mutex::new(log),
             host,
-            api: Api::new(commands),
+            api: Api::new(commands, streams),
         }
     }
 
@@ -113,7 +116,7 @@ impl App {
                     let app = Arc::clone(&self);
                     let (call, waiting) = Call::new(parts, body);
                     // Reading a program blocks.
-                    let found = tokio::task::spawn_blocking(move || app.find(&call)).await;
+                    let found = tokio::task::spawn_blocking(move || app.find(&call).packed_for(&call.headers)).await;
                     drop(waiting);
                     found.unwrap_or_else(|_| Answer::failed())
                 }
@@ -139,11 +142,12 @@ impl App {
             ["page.css"] => page::style(),
             ["sd"] => {
                 let programs = self.targets.all();
-                let processes = programs.iter().map(|program| &program.process);
-                let groups = discovery::groups(processes, call.server(), &self.host);
-                Answer::ok("application/json", serde_json::to_vec(&groups).unwrap_or_default())
+                let processes: Vec<&Process> = programs.iter().map(|program| &program.process).collect();
+                let groups = discovery::groups(&processes, call.server(), &self.host);
+                Answer::ok(JSON, serde_json::to_vec(&groups).unwrap_or_default())
             }
             ["metrics"] => self.own_metrics(),
+            ["all", "metrics"] => all_metrics::answer(&self.targets, call, &self.host),
             ["api", "v1", path @ ..] => self.api.answer(&self.targets, call, path).unwrap_or_else(|answer| answer),
             [by @ ("pid" | "name"), which, path @ ..] => match self.targets.one(by, which) {
                 Ok(program) => self.of_program(&program, call, path),
@@ -171,43 +175,35 @@ impl App {
         match path {
             ["metrics"] => program_metrics::answer(self, program, call),
             ["debug", path @ ..] => profiles::Profiler::new(self, program, call).answer(path),
-            ["page.json"] => page::document(call, |options| self.counted(program, |program| program.snapshot(options))),
-            ["live"] => page::live(call, &self.pages, Arc::clone(program)),
+            ["page.json"] => page::document(call, |options| self.read(program, |program| program.snapshot(options))),
+            ["live"] => self.pages.live(&self.targets, Arc::clone(program), call).unwrap_or_else(|answer| answer),
             _ => Answer::absent(NOTHING),
         }
     }
 
-    /// Reads a program, and counts that; a program that has ended is forgotten.
-    pub(super) fn counted<T>(
+    /// Reads a program; the answer to give where that fails.
+    pub(super) fn read<T>(
         &self,
         program: &Arc<Program>,
         read: impl FnOnce(&Program) -> Result<T, Missing>,
     ) -> Result<T, Answer> {
-        let started = Instant::now();
-        let read = read(program);
-        let ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.counters.readings.fetch_add(1, Ordering::Relaxed);
-        self.counters.reading_ns.fetch_add(ns, Ordering::Relaxed);
-        read.map_err(|missing| {
-            self.counters.failed.fetch_add(1, Ordering::Relaxed);
-            if missing == Missing::Gone {
-                self.targets.forget(program);
-            }
-            Answer::absent(NO_PID)
-        })
+        self.targets.found(program, read(program))
     }
 
     fn own_metrics(&self) -> Answer {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let readings = self.targets.readings();
         let server = ServerMetrics {
             programs: self.targets.count() as u64,
             requests: count(&self.counters.requests),
             refused: count(&self.counters.refused),
-            readings: count(&self.counters.readings),
-            failed: count(&self.counters.failed),
-            reading_ns: count(&self.counters.reading_ns),
+            readings: readings.all,
+            failed: readings.failed,
+            reading_ns: readings.ns,
         };
-        Answer::written(metrics::CONTENT_TYPE, |body| metrics::write_server(body, &server))
+        let own = i32::try_from(std::process::id()).ok().and_then(|pid| LiveTarget::open(pid).ok());
+        let accounting = own.and_then(|own| own.accounting().ok().flatten());
+        Answer::written(metrics::CONTENT_TYPE, |body| metrics::write_server(body, &server, accounting.as_ref()))
     }
 
     /// Gives up what is kept for a moment only.
@@ -227,6 +223,19 @@ impl App {
 }
 
 impl Targets {
+    /// What was read of a program; the answer to give where that failed. A program that has ended is forgotten.
+    ///
+    /// # Errors
+    /// 404.
+    pub(super) fn found<T>(&self, program: &Arc<Program>, read: Result<T, Missing>) -> Result<T, Answer> {
+        read.map_err(|missing| {
+            if missing == Missing::Gone {
+                self.forget(program);
+            }
+            Answer::absent(NO_PID)
+        })
+    }
+
     /// The program with that pid, or the only one with that name.
     ///
     /// # Errors
@@ -280,6 +289,7 @@ gospy serves what it reads of Go programs from outside.
 /pid/PID/metrics      metrics of a program
 /pid/PID/debug/pprof/ its profiles, for go tool pprof
 /name/NAME/...        the same by name
+/all/metrics          metrics of all programs, with their names as labels
 /api/v1/openapi.json  what the commands answer, as JSON
 /link                 a link for a browser, good for a minute
 /metrics              metrics of this server";

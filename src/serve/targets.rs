@@ -99,7 +99,14 @@ pub struct Program {
     description: OnceLock<Arc<Snapshot>>,
     places: Mutex<PlaceCounts>,
     readers: Arc<Readers>,
+    /// What it is read from, where that is no process.
+    #[cfg(feature = "testing")]
+    made_up: Option<OpenTarget>,
 }
+
+/// Opens what a made-up program is read from.
+#[cfg(feature = "testing")]
+pub(crate) type OpenTarget = Box<dyn Fn() -> Result<Box<dyn crate::process::Target>, TargetError> + Send + Sync>;
 
 /// The latest snapshot of a program.
 struct Latest {
@@ -119,6 +126,8 @@ impl Program {
             description: OnceLock::new(),
             places: Mutex::default(),
             readers,
+            #[cfg(feature = "testing")]
+            made_up: None,
         }
     }
 
@@ -140,10 +149,12 @@ impl Program {
     /// The same, with the use of CPU time measured over at least `cpu`. The program's arguments, which may hold
     /// secrets, are left out.
     pub(crate) fn captured(&self, options: CaptureOptions, cpu: Duration) -> Result<Arc<Snapshot>, SourceError> {
-        self.attempt(|session| {
-            if let Some(latest) = locked(&self.latest).as_ref().filter(|latest| latest.serves(&options, cpu)) {
-                return Ok(Arc::clone(&latest.snapshot));
-            }
+        // One at a time: who has waited here may take what was read meanwhile.
+        let mut session = locked(&self.session);
+        if let Some(latest) = locked(&self.latest).as_ref().filter(|latest| latest.serves(&options, cpu)) {
+            return Ok(Arc::clone(&latest.snapshot));
+        }
+        self.attempt(&mut session, |session| {
             session.measure_cpu(cpu);
             let captured = session.capture(&options);
             session.measure_cpu(Duration::ZERO);
@@ -177,23 +188,37 @@ impl Program {
 
     /// Reads with the session that is kept for it. One reading at a time; others wait.
     pub(super) fn read<T>(&self, read: impl FnOnce(&mut Session) -> Result<T, SourceError>) -> Result<T, Missing> {
-        self.attempt(read).map_err(|error| Missing::from(&error))
+        self.attempt(&mut locked(&self.session), read).map_err(|error| Missing::from(&error))
     }
 
-    fn attempt<T>(&self, read: impl FnOnce(&mut Session) -> Result<T, SourceError>) -> Result<T, SourceError> {
-        let mut session = locked(&self.session);
+    fn attempt<T>(
+        &self,
+        session: &mut Option<Session>,
+        read: impl FnOnce(&mut Session) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
         let _turn = self.readers.turn();
-        let result = self.opened(&mut session).and_then(read);
+        let result = self.counted(|| self.opened(session).and_then(read));
         if result.is_err() {
             *session = None;
         }
         result
     }
 
+    /// Counts a reading, and the time that it takes.
+    pub(crate) fn counted<T, E>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let started = Instant::now();
+        let result = read();
+        let mut readings = locked(&self.readers.readings);
+        readings.all += 1;
+        readings.failed += u64::from(result.is_err());
+        readings.ns = readings.ns.saturating_add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        result
+    }
+
     /// Another session, for what takes long.
     pub(super) fn session(&self) -> Result<Session, Missing> {
         let _turn = self.readers.turn();
-        self.open().map_err(|error| Missing::from(&error))
+        self.counted(|| self.open()).map_err(|error| Missing::from(&error))
     }
 
     fn opened<'a>(&self, session: &'a mut Option<Session>) -> Result<&'a mut Session, SourceError> {
@@ -205,6 +230,10 @@ impl Program {
     }
 
     fn open(&self) -> Result<Session, SourceError> {
+        #[cfg(feature = "testing")]
+        if let Some(open) = &self.made_up {
+            return Ok(Session::open(open()?, &OpenOptions::default())?);
+        }
         let pid = self.process.pid;
         let target = LiveTarget::open(pid)?;
         if target.process().start_ticks != Some(self.process.start_ticks) {
@@ -225,10 +254,22 @@ impl Latest {
     }
 }
 
-/// Turns at reading, of which there are few.
+/// Turns at reading, of which there are few, and what was read so far.
 struct Readers {
     free: Mutex<usize>,
     given_back: Condvar,
+    readings: Mutex<Readings>,
+}
+
+/// Readings of programs so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Readings {
+    /// All of them.
+    pub(super) all: u64,
+    /// Of them, those that failed.
+    pub(super) failed: u64,
+    /// The time that they took, ns.
+    pub(super) ns: u64,
 }
 
 /// A turn, until dropped.
@@ -257,6 +298,9 @@ pub(super) struct Targets {
     choice: Choice,
     known: Mutex<Known>,
     readers: Arc<Readers>,
+    /// Whether they stay as they are, because they are made up.
+    #[cfg(feature = "testing")]
+    fixed: bool,
 }
 
 #[derive(Default)]
@@ -267,8 +311,24 @@ struct Known {
 
 impl Targets {
     pub(super) fn new(choice: Choice) -> Self {
-        let readers = Readers { free: Mutex::new(READERS), given_back: Condvar::new() };
-        Self { choice, known: Mutex::default(), readers: Arc::new(readers) }
+        let readers = Readers { free: Mutex::new(READERS), given_back: Condvar::new(), readings: Mutex::default() };
+        Self {
+            choice,
+            known: Mutex::default(),
+            readers: Arc::new(readers),
+            #[cfg(feature = "testing")]
+            fixed: false,
+        }
+    }
+
+    /// One program that does not exist, and is read from something else.
+    #[cfg(feature = "testing")]
+    pub(super) fn made_up(process: Process, open: OpenTarget) -> Self {
+        let targets = Self { fixed: true, ..Self::new(Choice::default()) };
+        let pid = process.pid;
+        let program = Program { made_up: Some(open), ..Program::new(process, Arc::clone(&targets.readers)) };
+        locked(&targets.known).programs.insert(pid, Arc::new(program));
+        targets
     }
 
     /// The program with that pid.
@@ -299,8 +359,17 @@ impl Targets {
         locked(&self.known).programs.len()
     }
 
+    /// What was read of them so far, and of those that have ended.
+    pub(super) fn readings(&self) -> Readings {
+        *locked(&self.readers.readings)
+    }
+
     /// Forgets one that has ended, unless another one has its pid.
     pub(super) fn forget(&self, program: &Arc<Program>) {
+        #[cfg(feature = "testing")]
+        if self.fixed {
+            return;
+        }
         let mut known = locked(&self.known);
         if known.programs.get(&program.process.pid).is_some_and(|known| Arc::ptr_eq(known, program)) {
             known.programs.remove(&program.process.pid);
@@ -316,6 +385,10 @@ impl Targets {
     }
 
     fn refresh(&self, known: &mut Known) {
+        #[cfg(feature = "testing")]
+        if self.fixed {
+            return;
+        }
         if known.looked.is_some_and(|looked| looked.elapsed() < PAUSE) {
             return;
         }

@@ -1,7 +1,7 @@
 //! That no target is harmed: freezes of programs that change all the time, and kills of everything that
 //! takes part in a freeze, at any moment.
 //!
-//! A bounded share runs with the other tests. `GOSPY_HARM=full cargo test --features oracle --test harm -- --nocapture` runs
+//! A bounded share runs with the other tests. `GOSPY_HARM=full cargo test --test harm -- --nocapture` runs
 //! the whole: thousands of freezes and kills. `GOSPY_HARM_SEED` repeats the random moments of a run as
 //! far as they can be repeated. What is counted is printed as tables; docs/harm.md explains them.
 //!

@@ -151,3 +151,27 @@ fn a_user_namespace_without_users_is_left_rather_than_made_mighty() {
         assert!(text.contains("another user namespace") && text.contains("on the host as root"), "{text}");
     }
 }
+
+/// What `doctor` says of a server, for users who may do less than root.
+#[test]
+fn doctor_knows_what_a_server_could_read() {
+    need_root();
+    let place = Place::new();
+    let says = |before: &str| place.run(&format!("{before} $gospy doctor")).ok();
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    let root = says("exec");
+    assert!(root.contains("of all users") && root.contains("shows the processes of all users"), "{root}");
+    let nobody = says(&format!("mount -t proc -o hidepid=2 proc /proc && exec {NOBODY} env -u XDG_RUNTIME_DIR"));
+    let programs = match scope.trim() {
+        "" | "0" => "of uid 65534, since it has no CAP_SYS_PTRACE".to_owned(),
+        "3" => "none: kernel.yama.ptrace_scope is 3".to_owned(),
+        scope => format!("none: kernel.yama.ptrace_scope is {scope}"),
+    };
+    let flat = nobody.split_whitespace().collect::<Vec<_>>().join(" ");
+    for text in [&programs, "uid 65534 and root", "XDG_RUNTIME_DIR is not set", "capabilities kept none"] {
+        assert!(flat.contains(text), "{text}: {nobody}");
+    }
+    assert!(nobody.contains("hidepid=2") || nobody.contains("hidepid=invisible"), "{nobody}");
+    let own = says(&format!("exec {NOBODY} env XDG_RUNTIME_DIR=/run/user/65534"));
+    assert!(own.contains("unix:/run/user/65534/gospy.sock, mode 0600"), "{own}");
+}

@@ -164,7 +164,7 @@ fn the_heap_profile_is_the_programs_own() {
 #[test]
 fn the_profiles_of_contention_are_the_programs_own() {
     let mut all = Tally::new("contention");
-    let mut found = 0;
+    let (mut found, mut ratios) = (0, Vec::new());
     for version in VERSIONS {
         let mut cases = vec![(["1", "1"], Mode::Sw), (["1000", "2"], Mode::Default)];
         if matches!(version, "1.19" | "1.27.3") {
@@ -173,29 +173,40 @@ fn the_profiles_of_contention_are_the_programs_own() {
         for (rates, mode) in cases {
             let mut sites = Sites::start(version, mode, &["default", rates[0], rates[1]]);
             let mut tally = Tally::new(format!("{version} rates {rates:?}"));
-            let text = gospy(&["contention", "--pid", &sites.pid(), "--text"]).ok();
-            let (block, mutex) = text.split_once("--- mutex:").unwrap();
-            let own = [sites.own("block"), sites.own("mutex")];
-            sums_are_those_of_the_records(&mut tally, &sites, &text, version == "1.19");
-            // The runtime's own locks are taken by whatever runs.
+            // The runtime's own locks are taken by whatever runs, and a thread writes down later what it waited for them.
             let steady = |text: &str| -> String {
                 let records = text.split_inclusive("\n\n");
                 records.filter(|record| record.contains("main.block")).collect()
             };
+            let mut tries = 5;
+            let (text, own) = loop {
+                let text = gospy(&["contention", "--pid", &sites.pid(), "--text"]).ok();
+                let own = [sites.own("block"), sites.own("mutex")];
+                let (block, mutex) = text.split_once("--- mutex:").unwrap();
+                let is_same = records(&steady(block)) == records(&steady(&own[0]))
+                    && records(&steady(mutex)) == records(&steady(&own[1]));
+                tries -= 1;
+                if is_same || tries == 0 {
+                    break (text, own);
+                }
+            };
+            let (block, mutex) = text.split_once("--- mutex:").unwrap();
+            sums_are_those_of_the_records(&mut tally, &sites, &text, version == "1.19");
             found += compare(&mut tally, "block", &steady(&own[0]), &steady(block));
             found += compare(&mut tally, "mutex", &steady(&own[1]), &steady(mutex));
             let ticks = |text: &str| -> f64 {
                 text.lines().find_map(|line| line.strip_prefix("cycles/second=")).unwrap().parse().unwrap()
             };
-            // To 1.19 the program measures for a tenth of a second, and may be interrupted at its ends.
-            let most = if version == "1.19" { 0.02 } else { 0.001 };
-            let ratio = ticks(block) / ticks(&own[0]);
-            tally.between("ticks of the clock", 1.0 - most, ratio, 1.0 + most);
+            ratios.push(ticks(block) / ticks(&own[0]));
             let fraction = format!("sampling period={}\n", rates[1]);
             tally.holds("the fraction is printed", mutex.contains(&fraction) && own[1].contains(&fraction));
             all.add(tally);
         }
     }
+    // The program measures its clock once, over 5 ms where it sets a rate at its start (100 ms to 1.19), and may be
+    // interrupted at both ends: one measurement says little, most of them are right.
+    ratios.sort_by(f64::total_cmp);
+    all.between("ticks of the clock", 0.999, ratios[ratios.len() / 2], 1.001);
     all.check(found);
     assert!(found > 100, "{found} records");
 }

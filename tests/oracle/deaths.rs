@@ -97,7 +97,7 @@ const SIGNALS: [Signal; 8] = [
 ];
 
 /// A program that died, and what it said.
-struct Dead {
+pub(crate) struct Dead {
     core: PathBuf,
     stderr: String,
     pid: i32,
@@ -112,7 +112,7 @@ fn start(program: &Path, dir: &Path, how: &str) -> Running {
     Running::spawn(command)
 }
 
-fn die(version: &str, mode: Mode, how: &str, signal: Option<Signal>) -> Dead {
+pub(crate) fn die(version: &str, mode: Mode, how: &str, signal: Option<Signal>) -> Dead {
     let dir = tempfile::tempdir().unwrap();
     let mut running = start(&Fixture::build("trouble", version, mode), dir.path(), how);
     let pid = running.pid();
@@ -128,7 +128,7 @@ fn die(version: &str, mode: Mode, how: &str, signal: Option<Signal>) -> Dead {
 }
 
 impl Dead {
-    fn core(&self) -> &str {
+    pub(crate) fn core(&self) -> &str {
         self.core.to_str().unwrap()
     }
 

@@ -1,11 +1,13 @@
 //! The files of `deploy/`, with the code of those who read them: Kubernetes' own types, Alloy's parser, Prometheus,
 //! systemd; and the server with just the rights that they give it. The files that forges read, by their schemas.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::support::fixture::script;
 use crate::support::real::Real;
 use crate::support::server::{Server, token_file};
 use crate::support::{Fixture, Mode, Running, need, need_root, until};
@@ -95,6 +97,58 @@ fn prometheus_scrapes_with_this_file() {
     });
     until("it has values", || query("go_goroutines%7Bservice=%22tiny%22%7D").first().map(drop));
     until("so has the server", || query("gospy_programs").first().map(drop));
+}
+
+/// In a cluster, one scrape has all programs: Prometheus reads the file, and what it gets by its first job keeps the labels
+/// of each program. Debian's Prometheus was built without the API of Kubernetes: addresses stand in for it.
+#[test]
+fn prometheus_scrapes_a_node_at_once() {
+    let promtool = script("real", &["prometheus"]).with_file_name("promtool");
+    let text = text("prometheus-kubernetes.yml");
+    let directory = tempfile::tempdir().unwrap();
+    let file = token_file(directory.path(), TOKEN);
+    let here = text.replace("/etc/prometheus/gospy-token", file.to_str().unwrap());
+    let programs: Vec<Running> = (0..2).map(|_| Fixture::start("tiny", "1.26.6", Mode::Sw, &[])).collect();
+    let pids: Vec<String> = programs.iter().map(|program| program.pid().to_string()).collect();
+    let server = Server::start(&["--pid", &pids[0], "--pid", &pids[1], "--token-file", file.to_str().unwrap()]);
+    let mut checker = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    checker.stdin.take().unwrap().write_all(server.body("/all/metrics").as_bytes()).unwrap();
+    let checked = checker.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    // What it says of the client library's own names is said of these, too.
+    assert!(checked.status.code() == Some(3) || checked.status.success(), "{said}");
+    for line in said.lines() {
+        assert!(line.contains("_total") || line.contains("non-histogram") || line.contains("counter"), "{said}");
+    }
+
+    let discovery = "  kubernetes_sd_configs:\n  - role: pod\n    namespaces: {names: [gospy]}\n";
+    let address = format!("  static_configs:\n  - targets: ['{}']\n", server.address);
+    assert_eq!(here.matches(discovery).count(), 2, "{here}");
+    let config = here.replace(discovery, &address).replace("__meta_kubernetes_pod_node_name", "__address__");
+    let config = config.replace("15s", "1s");
+    let prometheus = Real::prometheus_with(&config);
+    let query = |query: &str| -> Vec<Value> {
+        let answer: Value = serde_json::from_str(&prometheus.get(&format!("/api/v1/query?query={query}"))).unwrap();
+        answer["data"]["result"].as_array().unwrap().clone()
+    };
+    until("both programs are there", || (query("go_goroutines").len() == 2).then_some(()));
+    let mut instances: Vec<String> = query("gospy_up")
+        .iter()
+        .map(|up| {
+            assert_eq!((&up["value"][1], &up["metric"]["service"]), (&Value::from("1"), &Value::from("tiny")), "{up}");
+            up["metric"]["instance"].as_str().unwrap().rsplit_once('/').unwrap().1.to_owned()
+        })
+        .collect();
+    instances.sort();
+    let mut expected: Vec<String> = pids.iter().map(|pid| format!("tiny:{pid}")).collect();
+    expected.sort();
+    assert_eq!(instances, expected);
 }
 
 /// The three capabilities that the files give it are enough for the programs of other users.

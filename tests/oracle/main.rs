@@ -2,7 +2,7 @@
 //! toolchains, gdb, Delve, the kernel's core files, QEMU; and in namespaces, which take root.
 //!
 //! Eight toolchains and what they build take 10 GB in `.cache` and a network to come over; `fixtures/README.md`
-//! names the tools. So these tests run with `--features oracle` only.
+//! names the tools. So these tests run with `--test oracle` only.
 
 // A test that cannot go on fails, and a panic is how. clippy.toml says so for test functions only, not for
 // what they call.
@@ -68,6 +68,7 @@ mod record;
 mod recorded;
 mod run;
 mod serve;
+mod soak;
 mod symbols;
 mod top;
 mod truth;

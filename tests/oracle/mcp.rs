@@ -1,6 +1,8 @@
-//! MCP with clients that others wrote: the official SDK in both eras, and the official conformance suite.
+//! MCP with clients that others wrote: the official SDK in both eras, and the official conformance suite. Tokens are
+//! counted by a tokenizer that is in use (o200k_base and cl100k_base).
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -19,22 +21,41 @@ fn asked(mode: &str, transport: &str, place: &str, pid: i32, tools: &str) -> Val
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Tokens by the rule of the server, which is a bound.
-fn tokens(text: &str) -> usize {
-    text.len() * 2 / 5
+/// Tokens of texts, by the vocabulary of two that makes more of each.
+fn tokens(texts: &[&str]) -> Vec<u64> {
+    let mut counter = Command::new("node")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/tokens.js"))
+        .arg(script("mcp", &["tokenizer"]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    counter.stdin.take().unwrap().write_all(serde_json::to_string(texts).unwrap().as_bytes()).unwrap();
+    let output = counter.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let counts: Vec<u64> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(counts.len(), texts.len());
+    counts
 }
 
 /// Every tool answers, within its bounds.
-fn check(seen: &Value, at: &str) {
+fn check<'a>(seen: &'a Value, at: &str) {
     let tools = seen["tools"].as_object().unwrap();
     assert!(tools.len() == 10 && tools.values().all(|read_only| read_only == true), "{at}: {tools:?}");
-    assert!(tokens(seen["catalogue"].as_str().unwrap()) <= 2_000, "{at}");
     assert_eq!(seen["refused"], true, "{at}");
-    for said in seen["said"].as_array().unwrap() {
-        let text = said["text"].as_str().unwrap();
+    let said = seen["said"].as_array().unwrap();
+    let text = |said: &'a Value| said["text"].as_str().unwrap();
+    let texts: Vec<&str> = [seen["catalogue"].as_str().unwrap()].into_iter().chain(said.iter().map(text)).collect();
+    let mut counts = tokens(&texts).into_iter();
+    let catalogue = counts.next().unwrap();
+    println!("{at}: catalogue {catalogue} tokens");
+    assert!(catalogue <= 2_000, "{at}: {catalogue}");
+    for (said, tokens) in said.iter().zip(counts) {
+        let text = text(said);
+        println!("{at}: {} {}: {tokens} tokens, {} bytes", said["tool"], said["arguments"], text.len());
         assert_eq!(said["error"], false, "{at}: {said}");
         let most = said["arguments"]["max_tokens"].as_u64().unwrap_or(1_500);
-        assert!(tokens(text) as u64 <= most && !text.is_empty(), "{at}: {} of {most}: {text}", tokens(text));
+        assert!(tokens <= most && tokens > 0, "{at}: {tokens} of {most}: {text}");
         assert!(!text.contains("swordfish"), "{at}: {text}");
     }
 }

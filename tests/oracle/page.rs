@@ -2,12 +2,14 @@
 //! nothing. Set `GOSPY_SHOTS` to a directory to keep pictures of it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::server::{Server, token_file};
+use crate::deaths;
+use crate::support::server::{Server, fetch, token_file};
 use crate::support::{Fixture, Mode, gospy, need};
 
 /// A headless browser.
@@ -144,6 +146,8 @@ fn a_page_shows_a_program_live() {
     browser.until("document.getElementById('facts').textContent.includes('2,0')");
     browser.keys(&["l"]);
     browser.until("page.tick !== null");
+    let length = browser.evaluate("JSON.stringify(page.tick).length");
+    assert!(length.as_u64().unwrap() <= 10 * 1024, "{length}");
     browser.keys(&["5"]);
     browser.until("document.querySelectorAll('#main svg polyline').length > 1");
     browser.shot("live-heap.png");
@@ -168,6 +172,24 @@ fn a_page_shows_a_program_live() {
     }
 }
 
+/// Of very many goroutines, a page gets no more than of a few.
+#[test]
+fn very_many_goroutines_are_few_bytes() {
+    let mut program = Fixture::start("fx", "1.26.6", Mode::Sw, &["many", "20000"]);
+    program.settle();
+    let server = Server::start(&["--pid", &program.pid().to_string()]);
+    let document = fetch(&server.address, &format!("/pid/{}/page.json", program.pid())).text();
+    assert!(document.contains("\"total\":200"), "all of them: {document:.400}");
+    assert!(document.len() <= 300_000, "{}", document.len());
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    write!(stream, "GET /pid/{}/live HTTP/1.0\r\nHost: localhost\r\n\r\n", program.pid()).unwrap();
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let ticks = lines.filter_map(|line| line.strip_prefix("data: ").map(str::len));
+    let lengths: Vec<usize> = ticks.take(2).collect();
+    assert!(lengths.len() == 2 && lengths.iter().all(|length| *length <= 10 * 1024), "{lengths:?}");
+    println!("page.json {} bytes, ticks {lengths:?} bytes", document.len());
+}
+
 #[test]
 fn a_page_is_one_file_without_a_network() {
     let directory = tempfile::tempdir().unwrap();
@@ -187,6 +209,12 @@ fn a_page_is_one_file_without_a_network() {
     browser.until(ROWS);
     browser.evaluate("document.getElementById('filter').value = 'manyselect'; document.getElementById('filter').dispatchEvent(new Event('input'))");
     browser.until("document.querySelectorAll('td.state').length > 0 && [...document.querySelectorAll('td.state')].every((cell) => cell.textContent === 'select')");
+    // Of a core file, with why its program died.
+    let died = directory.path().join("died.html");
+    let core = deaths::die("1.26.6", Mode::Sw, "error", None);
+    gospy(&["summary", "--from", core.core(), "--html", died.to_str().unwrap()]).ok();
+    browser.go(&format!("file://{}", died.display()));
+    browser.until("document.body.textContent.includes('It died: ')");
     let (console, requests) = browser.end();
     assert_eq!(console, Vec::<String>::new());
     assert!(requests.iter().all(|request| request.starts_with("file:")), "{requests:?}");

@@ -141,7 +141,15 @@ fn limits_names_and_json() {
     let found = var(&["anInt", "no.such", "main.number"]);
     assert_eq!(found.code(), 1, "{found:?}");
     assert_eq!(found.stdout, "main.anInt int = -42\nmain.number int = 7\n");
-    assert!(found.stderr.contains("no package variable no.such"), "{found:?}");
+    assert!(
+        found.stderr.contains("no package variable no.such") && !found.stderr.contains("did you mean"),
+        "{found:?}"
+    );
+    // Another case, another package, a slip of the keyboard.
+    let found = var(&["AnInt", "other/package.settings", "main.mnay"]);
+    let (_, meant) = found.stderr.split_once("\ndid you mean ").unwrap();
+    assert!(["main.anInt", "main.many", "main.settings"].iter().all(|name| meant.contains(name)), "{meant}");
+    assert!(!meant.contains("main.anInt8"), "one that is less near: {meant}");
     let json = var(&["settings", "current", "queue", "named", "--json"]).json();
     let variables = json["variables"].as_array().unwrap();
     assert_eq!(variables[0]["type"], "main.config");

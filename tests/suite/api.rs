@@ -278,7 +278,7 @@ fn a_large_document_is_sent_while_it_is_written() {
 }
 
 /// Lines of a stream of events: kinds, and their data.
-fn events(server: &Server, path: &str) -> impl Iterator<Item = (String, Value)> {
+pub(crate) fn events(server: &Server, path: &str) -> impl Iterator<Item = (String, Value)> {
     let mut stream = server.connect();
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
@@ -325,18 +325,24 @@ fn changes_come_as_they_happen_and_listeners_share_readings() {
 }
 
 #[test]
-fn there_are_sixteen_streams_and_their_places_come_back() {
+fn there_are_thirty_two_streams_and_their_places_come_back() {
     let program = live(&["idle"]);
     let server = Server::start(&["--pid", &program.pid().to_string()]);
     let path = format!("/api/v1/pid/{}/events?rate=2", program.pid());
-    let mut streams: Vec<_> = (0..16).map(|_| events(&server, &path)).collect();
-    for stream in &mut streams {
-        assert_eq!(stream.next().unwrap().0, "state");
+    let page = format!("/pid/{}/live", program.pid());
+    // Pages are among them, and share readings, too.
+    let mut streams: Vec<_> = (0..32).map(|n| events(&server, if n % 2 == 0 { &path } else { &page })).collect();
+    for (n, stream) in streams.iter_mut().enumerate() {
+        assert_eq!(stream.next().unwrap().0, if n % 2 == 0 { "state" } else { "tick" });
     }
-    assert_eq!(server.get(&path).status, 503);
+    for path in [&path, &page] {
+        assert_eq!(server.get(path).status, 503, "{path}");
+    }
     drop(program);
     for stream in streams {
         assert_eq!(stream.map(|(kind, _)| kind).last().as_deref(), Some("end"));
     }
-    assert_eq!(server.get(&path).status, 404, "neither a place nor the program is in the way");
+    for path in [path, page] {
+        assert_eq!(server.get(&path).status, 404, "{path}: neither a place nor the program is in the way");
+    }
 }

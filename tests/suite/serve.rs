@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::server::{Server, token_file};
+use crate::support::server::{Server, fetch_with, token_file};
 use crate::support::{gospy, live, until};
 
 #[test]
@@ -25,6 +25,113 @@ fn a_program_has_metrics() {
     let head = server.ask("HEAD", &path, &[("Host", "localhost")]);
     assert!(head.status == 200 && head.body.is_empty(), "{head:?}");
     assert!(server.log().contains(&format!(" GET {path} 200 ")), "{}", server.log());
+}
+
+/// Readings are counted where they are made, for all who ask.
+#[test]
+fn every_reading_is_counted() {
+    let program = live(&["idle"]);
+    let pid = program.pid();
+    let server = Server::start(&["--pid", &pid.to_string()]);
+    let count = |name: &str| -> f64 {
+        let text = server.body("/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        value.trim().parse().unwrap()
+    };
+    let mut before = (count("gospy_readings_total"), count("gospy_reading_seconds_total"));
+    for path in
+        ["summary", "stacks", "waits", "why", "leaks", "heap", "heap?objects", "heap?watch=2s&interval=250ms", "events"]
+    {
+        let path = format!("/api/v1/pid/{pid}/{path}");
+        // Snapshots are kept for others for a second; they are no readings.
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        match path.ends_with("events") {
+            true => drop(crate::api::events(&server, &path).next().unwrap()),
+            false => drop(server.body(&path)),
+        }
+        let now = (count("gospy_readings_total"), count("gospy_reading_seconds_total"));
+        assert!(now.0 > before.0 && now.1 > before.1, "{path}: {before:?} {now:?}");
+        before = now;
+    }
+    assert!(count("process_resident_memory_bytes") > 1e6 && count("process_open_fds") > 3.0);
+    assert!(count("gospy_readings_failed_total").abs() < f64::EPSILON);
+    drop(program);
+    until("a failed one is", || {
+        assert_eq!(server.get(&format!("/api/v1/pid/{pid}/summary")).status, 404);
+        (count("gospy_readings_failed_total") > 0.0).then_some(())
+    });
+}
+
+/// Texts are gzipped for clients that take it, and say the same.
+#[test]
+fn texts_are_gzipped_where_they_may_be() {
+    let program = live(&["many", "3000"]);
+    let pid = program.pid();
+    let server = Server::start(&["--pid", &pid.to_string()]);
+    for (path, streamed) in [
+        ("/", false),
+        ("/page.js", false),
+        ("/pid/PID/page.json", false),
+        ("/pid/PID/metrics", false),
+        ("/pid/PID/debug/pprof/goroutine?debug=1", false),
+        ("/pid/PID/debug/pprof/goroutine?debug=2", true),
+        ("/api/v1/pid/PID/stacks", true),
+        ("/api/v1/openapi.json", false),
+    ] {
+        let path = path.replace("PID", &pid.to_string());
+        let page = if path == "/" { "Accept: text/html\r\n" } else { "" };
+        let plain = fetch_with(&server.address, &path, page);
+        assert_eq!(plain.header("content-encoding"), None, "{path}");
+        let packed = fetch_with(&server.address, &path, &format!("{page}Accept-Encoding: br, gzip;q=0.5\r\n"));
+        assert_eq!(packed.header("content-encoding"), Some("gzip"), "{path}: {}", packed.head);
+        assert_eq!(packed.header("content-length").is_none(), streamed, "{path}: {}", packed.head);
+        let unpacked = packed.unpacked();
+        assert!(packed.body.len() * 3 < unpacked.len() * 2, "{path}: {} of {}", packed.body.len(), unpacked.len());
+        // Ages and counters go on.
+        let same = plain.body.len().abs_diff(unpacked.len()) * 50 <= plain.body.len();
+        assert!(same, "{path}: {} and {}", plain.body.len(), unpacked.len());
+        let refused = fetch_with(&server.address, &path, &format!("{page}Accept-Encoding: gzip;q=0\r\n"));
+        assert_eq!(refused.header("content-encoding"), None, "{path}");
+    }
+    // A profile is gzipped already, and short answers are not worth it.
+    for path in [format!("/pid/{pid}/debug/pprof/goroutine"), "/sd".to_owned()] {
+        let reply = fetch_with(&server.address, &path, "Accept-Encoding: gzip\r\n");
+        assert_eq!((reply.status, reply.header("content-encoding")), (200, None), "{path}");
+    }
+}
+
+/// All programs in one answer, each by its labels.
+#[test]
+fn programs_are_scraped_together() {
+    let (first, second) = (live(&["idle"]), live(&["many", "70"]));
+    let server = Server::start(&["--pid", &first.pid().to_string(), "--pid", &second.pid().to_string()]);
+    let sd: serde_json::Value = serde_json::from_str(&server.body("/sd")).unwrap();
+    let instances: Vec<&str> = (0..2).map(|n| sd[n]["labels"]["instance"].as_str().unwrap()).collect();
+    let reply = server.get("/all/metrics");
+    assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    // Each family once, with those of both.
+    assert_eq!(reply.body.lines().filter(|line| line.starts_with("# TYPE ")).count(), 39, "{}", reply.body);
+    let value = |text: &str, name: &str, instance: &str| -> Option<f64> {
+        let start = format!("{name}{{instance=\"{instance}\",service=\"live\"");
+        let line = text.lines().find(|line| line.starts_with(&start))?;
+        line.rsplit_once(' ').unwrap().1.parse().ok()
+    };
+    assert!(value(&reply.body, "go_goroutines", instances[1]).unwrap() > 70.0, "{}", reply.body);
+    for instance in &instances {
+        assert_eq!(value(&reply.body, "gospy_up", instance), Some(1.0), "{}", reply.body);
+    }
+    // Without time, nothing is read, and that is said.
+    let hurried =
+        server.ask("GET", "/all/metrics", &[("Host", "localhost"), ("X-Prometheus-Scrape-Timeout-Seconds", "0")]);
+    assert_eq!(value(&hurried.body, "gospy_up", instances[0]), Some(0.0), "{}", hurried.body);
+    assert_eq!(value(&hurried.body, "go_goroutines", instances[0]), None, "{}", hurried.body);
+    drop(second);
+    // What has ended is not there any more.
+    until("the other is left", || {
+        let text = server.body("/all/metrics");
+        let ups: Vec<&str> = text.lines().filter(|line| line.starts_with("gospy_up{")).collect();
+        (ups.len() == 1 && ups[0].ends_with("} 1")).then_some(())
+    });
 }
 
 /// Programs that were not chosen look like pids that nobody has.
@@ -174,7 +281,12 @@ fn the_server_has_given_up_what_it_does_not_need() {
     let program = live(&["idle"]);
     let server = Server::start(&["--pid", &program.pid().to_string()]);
     assert_eq!(server.get(&format!("/pid/{}/metrics", program.pid())).status, 200);
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    is_confined(server.pid());
+}
+
+/// All threads of a process that reads programs for others have given up what that does not take.
+pub(crate) fn is_confined(pid: i32) {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     for task in tasks {
         let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
@@ -186,4 +298,32 @@ fn the_server_has_given_up_what_it_does_not_need() {
             assert_eq!(set & !KEPT, 0, "{status}");
         }
     }
+}
+
+/// `doctor` knows before what a server will have.
+#[test]
+fn doctor_says_what_a_server_would_have() {
+    let program = live(&["idle"]);
+    let doctor: serde_json::Value = serde_json::from_str(&gospy(&["doctor", "--json"]).ok()).unwrap();
+    let of = |name: &str| {
+        let checks = doctor["serve"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{name}: {doctor}")).clone()
+    };
+    for name in ["no_new_privs", "seccomp filter"] {
+        assert_eq!(of(name)["passed"], true, "{doctor}");
+    }
+    let server = Server::start(&["--pid", &program.pid().to_string()]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    let set = u64::from_str_radix(set.trim(), 16).unwrap();
+    let kept = of("capabilities kept")["value"].as_str().unwrap().to_owned();
+    for (name, bit) in [("CAP_SYS_PTRACE", 19), ("CAP_DAC_READ_SEARCH", 2), ("CAP_PERFMON", 38)] {
+        assert_eq!(kept.contains(name), set & (1 << bit) != 0, "{name}: {kept}, {status}");
+    }
+    let sampled = server.get(&format!("/pid/{}/debug/pprof/profile?seconds=1", program.pid()));
+    assert_eq!(of("CPU profiles")["passed"], sampled.status == 200, "{doctor} {}", sampled.status);
+    let text = gospy(&["doctor"]).ok();
+    assert!(text.contains("Server") && text.contains("mode 0600"), "{text}");
+    // About a process, it says nothing of servers.
+    assert!(!gospy(&["doctor", "--pid", &program.pid().to_string()]).ok().contains("seccomp filter"));
 }

@@ -124,6 +124,8 @@ pub struct Census {
     pub program: Identity,
     /// When: ns since the Unix epoch.
     pub captured_at_unix_ns: u64,
+    /// Whether that is only when a file was written: a core file's, which takes its time, and may have been copied.
+    pub time_of_file: bool,
     /// Whether stacks were recorded. A single one may be missing all the same.
     pub has_stacks: bool,
     /// Whether everything requested was there.
@@ -159,7 +161,8 @@ impl Census {
         let same_process = match (a.pid.zip(b.pid), by_uptime) {
             _ if same_build == Some(false) => Some(false),
             (Some((a, b)), _) if a != b => Some(false),
-            (Some(_), Some(by_uptime)) => Some((by_clock - by_uptime).abs() <= SAME_START_NS),
+            (Some(_), Some(by_uptime)) if (by_clock - by_uptime).abs() <= SAME_START_NS => Some(true),
+            (Some(_), Some(_)) if !self.time_of_file && !later.time_of_file => Some(false),
             _ => None,
         };
         let elapsed_ns = by_uptime.filter(|_| same_process == Some(true)).unwrap_or(by_clock);

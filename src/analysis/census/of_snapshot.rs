@@ -10,6 +10,7 @@ use crate::analysis::same_wait::Marks;
 use crate::model::{
     FrameId, Goroutine, Label, LabelsId, NotShown, Snapshot, StackId, StackState, StrId, SymbolPool, TargetInfo,
 };
+use crate::process::Backend;
 
 impl Identity {
     /// That of a snapshot's program.
@@ -46,6 +47,7 @@ impl Census {
             name: name.into(),
             program: Identity::of(target),
             captured_at_unix_ns: snapshot.captured_at_unix_ns,
+            time_of_file: snapshot.reading.backend == Backend::Core.name(),
             has_stacks: !alive().any(|goroutine| goroutine.stack == StackState::NotShown(NotShown::NotAsked)),
             complete: snapshot.is_complete(),
             died: Died::of(snapshot),

@@ -10,6 +10,9 @@ use crate::model::{Status, WaitKind};
 const MAX_DEPTH: usize = 64;
 /// Largest compiled regular expression, bytes.
 const MAX_PATTERN: usize = 1 << 20;
+/// What bounds those of an expression together, bytes: the nth may be this divided by n. A thousand of the largest would
+/// take gigabytes; a thousand plain words fit.
+const ALL_PATTERNS: usize = 8 << 20;
 
 const FIELDS: &str = "fields: state, reason, func, place, file, start, creator, label, label.KEY, age, id, parent, \
                       m, thread, bubble, stack, system, locked, kind, object, type, peer, fd, deadline, holder";
@@ -339,11 +342,12 @@ impl<'a> Parser<'a> {
         typed: &str,
         at: Range<usize>,
     ) -> Result<Expr, FilterError> {
+        let room = (ALL_PATTERNS / self.slots.saturating_add(1)).min(MAX_PATTERN);
         let ignore_case = !typed.chars().any(char::is_uppercase);
         let built = regex::RegexBuilder::new(pattern)
             .case_insensitive(ignore_case)
-            .size_limit(MAX_PATTERN)
-            .dfa_size_limit(MAX_PATTERN)
+            .size_limit(room)
+            .dfa_size_limit(room)
             .build();
         match built {
             Ok(pattern) => {

@@ -274,3 +274,12 @@ fn selects_by_what_is_waited_on() {
         assert_eq!(Filter::parse(expression).unwrap_err().problem(), problem);
     }
 }
+
+#[test]
+fn many_patterns_take_no_more_memory_than_a_few() {
+    let joined = |pattern: &str, n: usize| vec![pattern; n].join(" or ");
+    assert!(Filter::parse(&joined("func~\\w{9}", 4)).is_ok());
+    let error = Filter::parse(&joined("func~\\w{9}", 800)).unwrap_err();
+    assert!(error.problem().contains("size limit"), "{error:?}");
+    assert!(Filter::parse(&joined("http.(*conn)", 800)).is_ok(), "words are small");
+}

@@ -10,6 +10,7 @@ use super::heap_parts::{Amounts, Part, PartKey, summed};
 use crate::analysis::census::{Census, Identity, Relation};
 use crate::heap::objects::Amount;
 use crate::model::{Snapshot, SymbolPool};
+use crate::process::Backend;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,7 @@ impl HeapMoment {
                 name,
                 program: Identity::of(&snapshot.target),
                 captured_at_unix_ns: snapshot.captured_at_unix_ns,
+                time_of_file: snapshot.reading.backend == Backend::Core.name(),
                 complete: snapshot.is_complete(),
                 ..Census::default()
             },

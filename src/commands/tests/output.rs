@@ -44,6 +44,30 @@ fn a_profile_goes_to_its_file() {
     assert_eq!(gospy_on(snapshot(1), true, "stack -p 4242 --pprof -").exit, Exit::Usage);
 }
 
+/// `--html` takes what `--json` takes: a filter, and the goroutines that are named.
+#[test]
+fn a_page_is_of_the_goroutines_that_were_asked_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("page.html");
+    let ran = gospy(&format!("summary -p 4242 --goid 2 --html {}", path.display()));
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""), "{}", ran.err);
+    let page = std::fs::read_to_string(&path).expect("it was written");
+    let data = page.split("id=\"document\">").nth(1).and_then(|rest| rest.split("</script>").next());
+    let data: serde_json::Value = serde_json::from_str(data.expect("it is there")).expect("it is JSON");
+    let ids: Vec<&serde_json::Value> = data["groups"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .flat_map(|group| group["ids"].as_array().expect("a list"))
+        .collect();
+    assert_eq!(ids, [2]);
+    let ran = gospy(&format!("summary -p 4242 --goid 777 --html {}", path.display()));
+    assert!(ran.exit == Exit::Error && ran.err.contains("777"), "{}", ran.err);
+    for other in ["--json", "--all", "--system", "--limit 3"] {
+        assert_eq!(gospy(&format!("summary -p 4242 {other} --html {}", path.display())).exit, Exit::Usage, "{other}");
+    }
+}
+
 struct Broken(io::ErrorKind);
 
 impl Write for Broken {

@@ -99,6 +99,8 @@ pub(crate) struct GoField {
 pub(crate) struct GoVariables {
     /// By full name: address and type.
     pub variables: BTreeMap<String, (LinkAddr, TypeId)>,
+    /// Names that the program has instead of those that it has not, the most similar first.
+    pub similar: Vec<String>,
     /// All types.
     types: Vec<GoType>,
 }
@@ -128,6 +130,7 @@ pub(super) fn find(dwarf: &GimliDwarf<'_>, wanted: &BTreeSet<&str>) -> Result<Go
         known: HashMap::new(),
         out: GoVariables::default(),
     };
+    let mut similar = Similar::default();
     for index in 0..headers.len() {
         if search.out.variables.len() == wanted.len() {
             break;
@@ -139,8 +142,10 @@ pub(super) fn find(dwarf: &GimliDwarf<'_>, wanted: &BTreeSet<&str>) -> Result<Go
         let mut found = Vec::new();
         // What was listed before the damage of a unit counts.
         let _ = go_entries::variables(dwarf, &unit, &mut search.left, |variable| {
-            let name = variable.name.and_then(|name| std::str::from_utf8(name).ok());
-            if let Some(name) = name.filter(|name| wanted.contains(name) && found.len() < wanted.len()) {
+            let Some(name) = variable.name.and_then(|name| std::str::from_utf8(name).ok()) else { return };
+            if !wanted.contains(name) {
+                wanted.iter().for_each(|wanted| similar.add(wanted, name));
+            } else if found.len() < wanted.len() {
                 found.push((name.to_owned(), variable.addr, variable.kind));
             }
         });
@@ -152,7 +157,50 @@ pub(super) fn find(dwarf: &GimliDwarf<'_>, wanted: &BTreeSet<&str>) -> Result<Go
             search.out.variables.entry(name).or_insert((addr, kind));
         }
     }
+    search.out.similar = similar.of_missing(|name| !search.out.variables.contains_key(name));
     Ok(search.out)
+}
+
+/// Names that somebody may have meant who wrote another one.
+#[derive(Default)]
+struct Similar<'w> {
+    /// By the name that was wanted: how far they are from it, and they.
+    found: BTreeMap<&'w str, BTreeSet<(usize, String)>>,
+}
+
+impl<'w> Similar<'w> {
+    /// Most edits between a name and one that was meant.
+    const EDITS: usize = 2;
+    /// Most names for one that is missing.
+    const MOST: usize = 3;
+
+    fn add(&mut self, wanted: &'w str, name: &str) {
+        let own = |name: &'w str| name.rsplit('.').next().unwrap_or(name);
+        let same_but_for_package = name.rsplit('.').next().is_some_and(|end| end.eq_ignore_ascii_case(own(wanted)));
+        let far = if same_but_for_package {
+            0
+        } else if wanted.len().abs_diff(name.len()) <= Self::EDITS {
+            strsim::damerau_levenshtein(wanted, name)
+        } else {
+            return;
+        };
+        if far <= Self::EDITS {
+            let all = self.found.entry(wanted).or_default();
+            all.insert((far, name.to_owned()));
+            if all.len() > Self::MOST {
+                all.pop_last();
+            }
+        }
+    }
+
+    fn of_missing(self, is_missing: impl Fn(&str) -> bool) -> Vec<String> {
+        let nearest = |names: BTreeSet<(usize, String)>| {
+            let least = names.first().map(|(far, _)| *far);
+            names.into_iter().filter(move |(far, _)| Some(*far) == least).map(|(_, name)| name)
+        };
+        let missing = self.found.into_iter().filter(|(wanted, _)| is_missing(wanted));
+        missing.flat_map(|(_, names)| nearest(names)).collect()
+    }
 }
 
 struct Search<'a, 'd> {

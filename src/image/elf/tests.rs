@@ -202,7 +202,9 @@ fn compressed_sections_are_decompressed_within_their_limit() {
     assert_eq!(with(&compressed(1, 279, ZLIB), 1 << 30).unwrap().unwrap().len(), 279, "longer than it says");
     assert!(!reason(&compressed(1, 280, &ZLIB[..20])).is_empty(), "cut off");
     assert!(!reason(&compressed(2, 280, &ZSTD[..20])).is_empty(), "cut off");
-    assert!(reason(&compressed(1, 1 << 29, ZLIB)).contains("cannot hold"), "a bomb's announcement");
+    for kind in [1, 2] {
+        assert!(reason(&compressed(kind, 1 << 29, ZLIB)).contains("no real section"), "a bomb's announcement");
+    }
     assert!(reason(&compressed(7, 280, ZLIB)).contains("type 7"));
     assert!(reason(&ZLIB[..10]).contains("too few"));
 }

@@ -19,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::ClockId;
 use rustc_hash::FxHashMap;
 
-use self::record::{REGISTERS, Record, SAMPLE_TYPE, records};
+use self::record::{REGISTERS, SAMPLE_TYPE};
 use super::clock::nanoseconds;
 use super::live::LiveTarget;
 use super::syscalls::{PerfAttr, PerfEvent, be_punctual, perf_event_open};
@@ -27,6 +27,7 @@ use super::{ReadError, Target as _, TargetError, Tid};
 use crate::addr::Arch;
 
 pub use self::record::RawCpuSample;
+pub(super) use self::record::{Record, records};
 
 /// Most bytes of a stack that come with a sample: with less, assembly that keeps data in the frame pointer (SHA-256 of
 /// Go 1.19) hides its callers.

@@ -59,7 +59,7 @@ pub struct RawCpuSample {
 
 /// What a ring holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record {
+pub(in crate::process) enum Record {
     /// A sample of a thread of the process with this pid, by the ids of our namespace.
     Sample(i32, RawCpuSample),
     /// So many samples found no room.
@@ -73,7 +73,7 @@ pub(super) enum Record {
 }
 
 /// Takes the records in `bytes` apart; false where what is left at the end is no whole record.
-pub(super) fn records(mut bytes: &[u8], arch: Arch, mut each: impl FnMut(Record)) -> bool {
+pub(in crate::process) fn records(mut bytes: &[u8], arch: Arch, mut each: impl FnMut(Record)) -> bool {
     while !bytes.is_empty() {
         let size = bytes.u16_at(6).map_or(0, usize::from);
         if size < HEADER {

@@ -14,6 +14,7 @@ use crate::analysis::same_wait::Marks;
 use crate::analysis::{self, Age, Census};
 use crate::go_names::Origins;
 use crate::model::{FrameId, Label, Status, SymbolPool};
+use crate::process::Backend;
 
 /// Reads one document; `name` is what people call it.
 ///
@@ -38,6 +39,12 @@ struct Target {
     module: Module,
     uptime_ns: Option<u64>,
     process_state: Option<char>,
+}
+
+/// What it was read from.
+#[derive(Debug, Default, Deserialize)]
+struct Reading {
+    backend: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -180,6 +187,7 @@ struct Document {
     /// When the last collection ended, and the number of cycles.
     last_gc: Option<(u64, u32)>,
     captured_at_unix_ns: u64,
+    reading: Reading,
     complete: bool,
     death: Option<Death>,
     total: u64,
@@ -212,6 +220,7 @@ impl Document {
                 uptime_ns: target.uptime_ns,
             },
             captured_at_unix_ns: self.captured_at_unix_ns,
+            time_of_file: self.reading.backend.as_deref() == Some(Backend::Core.name()),
             has_stacks: !self.stacks_left_out,
             complete: self.complete,
             died: self.death.map(|death| Died { headline: death.headline, goroutine: death.goroutine_id }),
@@ -259,6 +268,7 @@ impl Contents for OfCensus<'_> {
                 let gc: Option<Gc> = map.next_value()?;
                 self.document.last_gc = gc.and_then(|gc| Some((unix_ns(&gc.last_at?)?, gc.cycles?)));
             }
+            "reading" => self.document.reading = map.next_value()?,
             "complete" => self.document.complete = map.next_value()?,
             "death" => self.document.death = map.next_value()?,
             _ => drop(map.next_value::<IgnoredAny>()?),

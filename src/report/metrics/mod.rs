@@ -6,6 +6,8 @@
 mod exposition;
 mod goroutines;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Write};
 
 pub(crate) use exposition::CONTENT_TYPE;
@@ -26,21 +28,45 @@ pub(crate) fn write(
     accounting: Option<&Accounting>,
     goroutines: Option<&GoroutineMetrics>,
 ) -> io::Result<()> {
-    let mut families = Families::default();
-    families.runtime(runtime);
-    if let Some(heap) = &runtime.heap {
-        families.heap(heap);
-    }
-    if let Some(collections) = &runtime.collections {
-        families.collections(collections);
-    }
-    if let Some(accounting) = accounting {
-        families.process(accounting);
-    }
+    let mut families = Families::of(runtime, accounting);
     if let Some(goroutines) = goroutines {
         families.goroutines(goroutines);
     }
     exposition::write(out, families.0)
+}
+
+/// A program among others, and what was read of it.
+pub(crate) struct Member {
+    /// Labels that it has and no other.
+    pub(crate) labels: Vec<(&'static str, String)>,
+    /// `None` where it could not be read.
+    pub(crate) read: Option<(RuntimeMetrics, Option<Accounting>)>,
+}
+
+/// Writes the same families for several programs, each with its labels, and which of them were read.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write_all(out: &mut dyn Write, members: Vec<Member>) -> io::Result<()> {
+    let mut all: BTreeMap<&'static str, Family> = BTreeMap::new();
+    for Member { labels, read } in members {
+        let mut families = Families::default();
+        if let Some((runtime, accounting)) = &read {
+            families = Families::of(runtime, accounting.as_ref());
+        }
+        let help = "Whether the program was read: 0 where it could not be, or not in time.";
+        families.gauge("gospy_up", help, Some(f64::from(u8::from(read.is_some()))));
+        for mut family in families.0 {
+            for sample in &mut family.samples {
+                sample.labels = labels.iter().cloned().chain(std::mem::take(&mut sample.labels)).collect();
+            }
+            match all.entry(family.name) {
+                Entry::Vacant(entry) => drop(entry.insert(family)),
+                Entry::Occupied(mut entry) => entry.get_mut().samples.append(&mut family.samples),
+            }
+        }
+    }
+    exposition::write(out, all.into_values().collect())
 }
 
 /// What the server counts of itself.
@@ -60,11 +86,15 @@ pub(crate) struct ServerMetrics {
     pub(crate) reading_ns: u64,
 }
 
-/// Writes the server's own metrics.
+/// Writes the server's own metrics, and what the kernel accounts to it.
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn write_server(out: &mut dyn Write, server: &ServerMetrics) -> io::Result<()> {
+pub(crate) fn write_server(
+    out: &mut dyn Write,
+    server: &ServerMetrics,
+    accounting: Option<&Accounting>,
+) -> io::Result<()> {
     let mut families = Families::default();
     let version = Sample { labels: vec![("version", env!("CARGO_PKG_VERSION").to_owned())], ..Sample::from(1.0) };
     families.add("gospy_build_info", Kind::Gauge, "The version of gospy.", vec![version]);
@@ -80,6 +110,9 @@ pub(crate) fn write_server(out: &mut dyn Write, server: &ServerMetrics) -> io::R
     }
     let help = "Time that readings of programs took, in seconds.";
     families.counter("gospy_reading_seconds_total", help, Some(seconds(server.reading_ns)));
+    if let Some(accounting) = accounting {
+        families.process(accounting);
+    }
     exposition::write(out, families.0)
 }
 
@@ -94,6 +127,22 @@ fn seconds(ns: u64) -> f64 {
 struct Families(Vec<Family>);
 
 impl Families {
+    /// What a client library has of a program.
+    fn of(runtime: &RuntimeMetrics, accounting: Option<&Accounting>) -> Self {
+        let mut families = Self::default();
+        families.runtime(runtime);
+        if let Some(heap) = &runtime.heap {
+            families.heap(heap);
+        }
+        if let Some(collections) = &runtime.collections {
+            families.collections(collections);
+        }
+        if let Some(accounting) = accounting {
+            families.process(accounting);
+        }
+        families
+    }
+
     fn add(&mut self, name: &'static str, kind: Kind, help: &'static str, samples: Vec<Sample>) {
         self.0.push(Family { name, kind, help, samples });
     }
@@ -283,6 +332,31 @@ mod tests {
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is not in:\n{text}");
         }
+    }
+
+    #[test]
+    fn families_of_several_programs_are_together() {
+        let member = |name: &str, goroutines| Member {
+            labels: vec![("service", name.to_owned())],
+            read: Some((RuntimeMetrics { goroutines, ..RuntimeMetrics::default() }, None)),
+        };
+        let gone = Member { read: None, ..member("c", None) };
+        let mut out = Vec::new();
+        write_all(&mut out, vec![member("a", Some(3)), member("b", None), gone]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("# HELP ")).collect();
+        let expected = [
+            "# TYPE go_goroutines gauge",
+            "go_goroutines{service=\"a\"} 3",
+            "# TYPE go_info gauge",
+            "go_info{service=\"a\",version=\"\"} 1",
+            "go_info{service=\"b\",version=\"\"} 1",
+            "# TYPE gospy_up gauge",
+            "gospy_up{service=\"a\"} 1",
+            "gospy_up{service=\"b\"} 1",
+            "gospy_up{service=\"c\"} 0",
+        ];
+        assert_eq!(lines, expected, "{text}");
     }
 
     #[test]

@@ -102,7 +102,7 @@ function startLive() {
   if (embedded || page.pid === null) return;
   page.source = new EventSource(`/pid/${page.pid}/live${query()}`);
   page.source.addEventListener("tick", (event) => tick(JSON.parse(event.data)));
-  page.source.addEventListener("end", () => { notice("The program has ended."); stopLive(); });
+  page.source.addEventListener("end", () => { notice("The program has ended, or cannot be read any more."); stopLive(); });
   page.source.onerror = () => { if (page.source && page.source.readyState === EventSource.CLOSED) { notice("The connection is lost."); stopLive(); } };
   drawTools();
 }

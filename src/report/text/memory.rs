@@ -25,8 +25,7 @@ pub(super) fn write(out: &mut dyn Write, style: TextStyle, snapshot: &Snapshot) 
 
 fn write_heap(out: &mut dyn Write, style: TextStyle, heap: &HeapStats, gc: Option<&GcStats>) -> io::Result<()> {
     let mut objects = vec![format!("{} in {} objects", bytes(heap.heap_alloc), count(heap.heap_objects))];
-    objects.extend(sized("live", heap.heap_live));
-    objects.extend(sized("marked", heap.heap_marked));
+    objects.extend(sized("live at the last GC", heap.heap_marked));
     objects.extend(gc.and_then(goal));
     facts(out, style, "allocated", &objects)?;
     let spans = [

@@ -80,7 +80,16 @@ impl VariableError {
     }
 }
 
-/// Reads the variables of these full names, in that order; `None` for one that the program does not have.
+/// What was found of the variables that were asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FoundVariables {
+    /// In the order of their names; `None` for one that the program does not have.
+    pub variables: Vec<Option<PackageVariable>>,
+    /// Names of variables that may have been meant by those that it does not have.
+    pub similar: Vec<String>,
+}
+
+/// Reads the variables of these full names.
 ///
 /// # Errors
 /// When there is no DWARF, or it cannot be used; when the target cannot be read.
@@ -88,7 +97,7 @@ pub(crate) fn read(
     process: GoProcess<'_>,
     names: &[String],
     limits: VariableLimits,
-) -> Result<Vec<Option<PackageVariable>>, VariableError> {
+) -> Result<FoundVariables, VariableError> {
     let (found, shift) = look_up(process, &names.iter().map(String::as_str).collect())?;
     let mut variables = Vec::new();
     for name in names {
@@ -107,11 +116,11 @@ pub(crate) fn read(
         }));
     }
     let is_there = |variable: &PackageVariable| variable.value != VariableValue::Unreadable;
-    let mut found = variables.iter().flatten().peekable();
-    if process.target.backend() == Backend::Capture && found.peek().is_some() && !found.any(is_there) {
+    let mut there = variables.iter().flatten().peekable();
+    if process.target.backend() == Backend::Capture && there.peek().is_some() && !there.any(is_there) {
         return Err(VariableError::NotInCapture(names.join(", ")));
     }
-    Ok(variables)
+    Ok(FoundVariables { variables, similar: found.similar })
 }
 
 /// In the program's own DWARF or that of the separate file, with what to add to addresses in it.

@@ -22,17 +22,15 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use super::answer::Answer;
+use super::answer::{Answer, JSON};
 use super::call::Call;
 use super::commands::{CommandRun, Outcome, RunCommand};
 use super::places::Places;
 use super::routes::{NO_PID, NOTHING};
 use super::targets::{Program, Targets};
-use events::Feeds;
+use events::Events;
 use routes::{PROCESSES, ROUTES};
 
-/// The media type of the documents.
-const JSON: &str = "application/json";
 /// Commands that run at the same time.
 const RUNNING: usize = 32;
 /// Bytes of a document that are sent together.
@@ -50,12 +48,12 @@ const OFTEN: Duration = Duration::from_millis(200);
 pub(super) struct Api {
     commands: Option<RunCommand>,
     running: Places,
-    feeds: Feeds,
+    events: Events,
 }
 
 impl Api {
-    pub(super) fn new(commands: Option<RunCommand>) -> Self {
-        Self { commands, running: Places::new(RUNNING), feeds: Feeds::default() }
+    pub(super) fn new(commands: Option<RunCommand>, streams: Arc<Places>) -> Self {
+        Self { commands, running: Places::new(RUNNING), events: Events::new(streams) }
     }
 
     /// Answers; `path` is what comes after `/api/v1`.
@@ -69,7 +67,7 @@ impl Api {
             [by @ ("pid" | "name"), which, "events"] => {
                 let rate = call.query::<events::Rate>()?;
                 let program = targets.one(by, which)?;
-                self.feeds.listen(Arc::clone(&program), rate).map_err(|refused| refused.about(targets, &program))
+                self.events.listen(targets, program, rate)
             }
             [by @ ("pid" | "name"), which, name] => {
                 let route = ROUTES.iter().find(|route| route.name == *name).ok_or_else(|| Answer::absent(NOTHING))?;

@@ -62,14 +62,15 @@ impl Profiler<'_> {
 
     fn walk(&self) -> Result<(Leaks, Snapshot, Session), Answer> {
         let mut session = self.read(|program| program.session())?;
-        let found = heap::find(session.process(), &LeakOptions::default(), &Progress::default(), |_| ());
+        let walk = || heap::find(session.process(), &LeakOptions::default(), &Progress::default(), |_| ());
+        let found = self.program.counted(walk);
         let leaks = found.map_err(|error| match error {
             HeapError::Read(error) => self.failed(&SourceError::from(error)),
             error if error.kind() == ErrorKind::Denied => Answer::text(StatusCode::FORBIDDEN, error.to_string()),
             error => Answer::text(StatusCode::NOT_FOUND, error.to_string()),
         })?;
         // What is leaked stays where it is: it is found there afterwards.
-        let snapshot = session.capture(&DUMP).map_err(|error| self.failed(&error.into()))?;
+        let snapshot = self.program.counted(|| session.capture(&DUMP)).map_err(|error| self.failed(&error.into()))?;
         Ok((leaks, snapshot, session))
     }
 }

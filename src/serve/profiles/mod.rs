@@ -123,7 +123,7 @@ impl<'a> Profiler<'a> {
 
     /// Reads the program; the answer to give where that fails.
     fn read<T>(&self, read: impl FnOnce(&Program) -> Result<T, Missing>) -> Result<T, Answer> {
-        self.app.counted(self.program, read)
+        self.app.read(self.program, read)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each has a session of its own, so that others are answered meanwhile, and ends early when nobody waits for it.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::header::RETRY_AFTER;
@@ -96,7 +97,8 @@ impl Profiler<'_> {
         }
         let _turn = self.turn()?;
         let mut session = self.read(|program| program.session())?;
-        let source = move || session.capture(&STACKS).map_err(SourceError::from);
+        let program = Arc::clone(self.program);
+        let source = move || program.counted(|| session.capture(&STACKS).map_err(SourceError::from));
         let mut sampler = Sampler::new(Box::new(source));
         let mut pacer = Pacer::every(Duration::from_secs_f64(1.0 / WALL_HZ)).with_jitter().with_max_cpu(WALL_SHARE);
         let mut recording = Recording::default();
