@@ -1,8 +1,8 @@
 //! The files of `deploy/`, with the code of those who read them: Kubernetes' own types, Alloy's parser, Prometheus,
-//! systemd; and the server with just the rights that they give it.
+//! systemd; and the server with just the rights that they give it. The files that forges read, by their schemas.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -166,4 +166,27 @@ fn three_capabilities_are_enough() {
     });
     let metrics = server.body(&format!("/pid/{}/metrics", program.pid()));
     assert!(metrics.contains("\ngo_goroutines ") && metrics.contains("\nprocess_open_fds "), "{metrics}");
+}
+
+#[test]
+fn forges_can_read_the_workflows_and_the_action() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let directory = tempfile::tempdir().unwrap();
+    for (schema, name, part, wrong) in [
+        ("github-workflows", ".github/workflows/release.yml", "runs-on:", "runs_on:"),
+        ("github-actions", "packaging/action/action.yml", "using: composite", "using: nothing"),
+        ("gitlab-ci", ".gitlab-ci.yml", "script:", "scripts:"),
+    ] {
+        let check =
+            |file: &Path| Command::new(root.join("fixtures/forges/check")).arg(schema).arg(file).output().unwrap();
+        let checked = check(&root.join(name));
+        assert!(checked.status.success(), "{name}: {checked:?}");
+        // The checker does check.
+        let text = std::fs::read_to_string(root.join(name)).unwrap();
+        assert!(text.contains(part));
+        let damaged = directory.path().join("damaged.yml");
+        std::fs::write(&damaged, text.replace(part, wrong)).unwrap();
+        let checked = check(&damaged);
+        assert_eq!(checked.status.code(), Some(1), "{name}: {checked:?}");
+    }
 }
