@@ -122,6 +122,7 @@ strict! {
         #[serde(deserialize_with = "present")] pid: Known<i32>,
         #[serde(deserialize_with = "present")] file: Known<String>,
         access: Vec<Access>,
+        serve: Vec<Access>,
         #[serde(deserialize_with = "present")] refusal: Known<Refusal>,
         #[serde(deserialize_with = "present")] program: Known<Program>,
         facts: Vec<Fact>,
@@ -233,7 +234,7 @@ fn doctor_and_ps_have_exactly_these_keys() {
     let running = live(&["idle"]);
     let pid = running.pid().to_string();
     let here: Doctor = printed(0, &["doctor", "--json"]);
-    assert!(here.schema_version == 1 && here.program.is_none() && !here.access.is_empty());
+    assert!(here.schema_version == 1 && here.program.is_none() && !here.access.is_empty() && !here.serve.is_empty());
     let live: Doctor = printed(0, &["doctor", "--pid", &pid, "--json"]);
     assert!(live.program.is_some_and(|program| program.load_bias.starts_with("0x")));
     assert!(live.reading.is_some_and(|reading| reading.complete) && !live.facts.is_empty());
