@@ -109,6 +109,9 @@ fn samples(path: &str) -> Vec<String> {
         }
     }
     out.retain(|sample| sample.split_whitespace().take(4).any(|value| value != "0"));
+    // A stack of nothing but the runtime: the program cuts it off where a call returns into what was inlined from
+    // another package (`writeHeapProto` looks at the return address itself), and gospy shows it whole.
+    out.retain(|sample| sample.contains(" main."));
     out.sort();
     out
 }
@@ -117,7 +120,13 @@ fn samples(path: &str) -> Vec<String> {
 fn top(path: &str) -> Vec<String> {
     let text = pprof(&["-top", "-nodecount=1000000", "-nodefraction=0", "-unit=B", path]);
     let rows = text.lines().skip_while(|line| !line.contains("flat%")).skip(1);
-    let mut rows: Vec<String> = rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    // Without the sum so far, and the runtime's own functions; see `samples`.
+    let columns = |row: &str| {
+        let (sum, mut words) = (2, row.split_whitespace().collect::<Vec<_>>());
+        words.remove(sum);
+        words.join(" ")
+    };
+    let mut rows: Vec<String> = rows.filter(|row| !row.contains(" runtime.")).map(columns).collect();
     // At the usual rate chance decides how many sites are sampled.
     assert!(!rows.is_empty(), "{text}");
     rows.sort();
