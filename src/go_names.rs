@@ -140,6 +140,13 @@ pub(crate) fn is_runtime(function: &str, file: &str) -> bool {
     by_name || dir.ends_with("/src/runtime") || dir == "runtime"
 }
 
+/// Whether a function is one that profiles of Go 1.`minor` leave out at the top of a stack (runtime/pprof; 1.19 to
+/// 1.27).
+#[must_use]
+pub(crate) fn is_hidden_by_profiles(name: &str, minor: u32) -> bool {
+    name.starts_with("runtime.") || (minor >= 24 && name.starts_with("internal/runtime/"))
+}
+
 /// Whether a normal traceback of Go 1.`minor` shows a function by its name alone (`showfuncinfo`,
 /// runtime/traceback.go): the runtime's own are hidden unless users call them, or they mean that
 /// finalizers or cleanups are running.

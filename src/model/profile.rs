@@ -16,6 +16,8 @@ pub struct ProfileStack {
     /// How many of the frames the runtime recorded; the others follow from the last one, in whose function
     /// the stack was cut off.
     pub recorded: usize,
+    /// How many frames at its top are the runtime's own, which a heap profile leaves out; 0 where there are no others.
+    pub hidden: usize,
 }
 
 impl ProfileStack {

@@ -40,7 +40,8 @@ fn reading(spec: &Spec) -> HeapReading {
         language: Language::Go,
     });
     let frames = vec![StackFrame { frame, sp_offset: 0, fp_offset: 0, hidden: false }];
-    let stack = ProfileStack { pcs: vec![Addr(1)], recorded: 1, stack: symbols.intern_stack(Stack { frames }) };
+    let stack =
+        ProfileStack { pcs: vec![Addr(1)], recorded: 1, hidden: 0, stack: symbols.intern_stack(Stack { frames }) };
     let site =
         AllocationSite { stack, size: MIB, allocs: spec.site / MIB, frees: 0, alloc_bytes: spec.site, free_bytes: 0 };
     HeapReading {

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::addr::Addr;
 use crate::capture::symbolize::intern;
-use crate::go_names::is_shown;
+use crate::go_names::{is_hidden_by_profiles, is_shown};
 use crate::model::{FrameId, ProfileStack, Stack, StackFrame, SymbolPool};
 use crate::runtime::GoProcess;
 
@@ -36,20 +36,32 @@ pub(crate) struct Names<'a> {
     process: GoProcess<'a>,
     pub(crate) pool: SymbolPool,
     known: FxHashMap<Addr, Arc<[Call]>>,
+    /// Whether heap profiles leave out an address at the top of a stack.
+    hidden: FxHashMap<Addr, bool>,
     /// Frames that may still be added.
     left: usize,
 }
 
 impl<'a> Names<'a> {
     pub(crate) fn new(process: GoProcess<'a>) -> Self {
-        Self { process, pool: SymbolPool::default(), known: FxHashMap::default(), left: MAX_FRAMES }
+        Self {
+            process,
+            pool: SymbolPool::default(),
+            known: FxHashMap::default(),
+            hidden: FxHashMap::default(),
+            left: MAX_FRAMES,
+        }
     }
 
     /// The frames of a bucket. Addresses that are in no function are left out.
     pub(crate) fn stack(&mut self, pcs: Vec<Addr>) -> ProfileStack {
         let mut frames: Vec<FrameId> = Vec::with_capacity(pcs.len());
         let mut rest: Option<Arc<[Call]>> = None;
+        let mut shown_from = None;
         for (index, pc) in pcs.iter().enumerate() {
+            if shown_from.is_none() && !self.is_hidden(*pc) {
+                shown_from = Some(frames.len());
+            }
             let calls = self.calls(*pc);
             let Some(first) = calls.first() else { continue };
             frames.push(first.frame);
@@ -80,8 +92,22 @@ impl<'a> Names<'a> {
         }
         frames.truncate(self.left);
         self.left -= frames.len();
+        // Where nothing would be left, the runtime shows all.
+        let hidden = shown_from.filter(|first| *first < frames.len()).unwrap_or(0);
         let frames = frames.into_iter().map(|frame| self.stack_frame(frame)).collect();
-        ProfileStack { pcs, stack: self.pool.intern_stack(Stack { frames }), recorded }
+        ProfileStack { pcs, stack: self.pool.intern_stack(Stack { frames }), recorded, hidden }
+    }
+
+    /// Whether a heap profile leaves out what returns there, at the top of a stack: `writeHeapProto` looks for the
+    /// function at the return address itself, where the next instruction may be of another package that was inlined.
+    fn is_hidden(&mut self, pc: Addr) -> bool {
+        if let Some(known) = self.hidden.get(&pc) {
+            return *known;
+        }
+        let minor = self.process.rules().minor();
+        let hidden = self.function_at(pc).is_some_and(|name| is_hidden_by_profiles(&name, minor));
+        self.hidden.insert(pc, hidden);
+        hidden
     }
 
     /// The return addresses that the runtime records of a stack, at most `most`: one for each call, inlined or not,

@@ -19,7 +19,8 @@ fn stack(symbols: &mut SymbolPool, functions: &[(&str, &str, u32)]) -> ProfileSt
     });
     let frames: Vec<StackFrame> = frames.collect();
     let pcs = (1..=functions.len() as u64).map(|n| Addr(0x40_0000 + n * 0x100)).collect();
-    ProfileStack { pcs, recorded: frames.len(), stack: symbols.intern_stack(Stack { frames }) }
+    let hidden = frames.iter().position(|frame| !frame.hidden).unwrap_or(0);
+    ProfileStack { pcs, recorded: frames.len(), hidden, stack: symbols.intern_stack(Stack { frames }) }
 }
 
 pub(super) fn profile() -> AllocationProfile {

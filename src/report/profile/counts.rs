@@ -133,7 +133,7 @@ mod tests {
         let mut symbols = SymbolPool::default();
         let stack = symbols.intern_stack(Stack { frames: Vec::new() });
         let counted = |pcs: &[u64], labels: &[(&str, &str)], count| CountedStack {
-            stack: ProfileStack { pcs: pcs.iter().map(|pc| Addr(*pc)).collect(), stack, recorded: 0 },
+            stack: ProfileStack { pcs: pcs.iter().map(|pc| Addr(*pc)).collect(), stack, recorded: 0, hidden: 0 },
             labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             count,
         };

@@ -11,7 +11,6 @@ use super::heap::{self, Shown};
 use super::list;
 use crate::addr::Addr;
 use crate::analysis::profile::{scaled, scaled_contention};
-use crate::go_names::minor_of;
 use crate::model::{AllocationProfile, ContentionProfile, CountProfile, ProfileStack, Snapshot, SymbolPool};
 
 /// Names and units of values, the one that is shown first, and the period.
@@ -127,7 +126,6 @@ pub fn write(
         duration_ns,
         comment: &format!("difference of the {} profile of pid {} read by gospy", after.name, snapshot.target.pid),
     };
-    let minor = minor_of(&snapshot.target.go_version).unwrap_or(u32::MAX);
     let mut builder = Builder::new(out, &after.symbols, &snapshot.target, &header)?;
     let nothing = vec![0; after.types.samples.len()];
     let later = after.samples.iter().map(|(key, (stack, values))| {
@@ -144,7 +142,7 @@ pub fn write(
         }
         builder.change_pool(symbols);
         let locations = match after.types.is_heap {
-            true => builder.locations(heap::shown_frames(symbols, stack, minor))?,
+            true => builder.locations(heap::shown_frames(symbols, stack))?,
             false => builder.locations(list::without_exit(symbols, stack))?,
         };
         let mut sample = Builder::<&mut dyn Write>::sample(&locations, &values);

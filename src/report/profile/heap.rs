@@ -49,9 +49,8 @@ pub fn write(out: &mut dyn Write, profile: &AllocationProfile, snapshot: &Snapsh
         comment: &format!("heap profile of pid {} read by gospy", snapshot.target.pid),
     };
     let mut builder = Builder::new(out, &profile.symbols, &snapshot.target, &header)?;
-    let minor = minor_of(&snapshot.target.go_version).unwrap_or(u32::MAX);
     for site in &profile.sites {
-        let locations = builder.locations(shown_frames(&profile.symbols, &site.stack, minor))?;
+        let locations = builder.locations(shown_frames(&profile.symbols, &site.stack))?;
         let (allocs, alloc_bytes) = scaled(site.allocs, site.alloc_bytes, rate);
         let (in_use, in_use_bytes) = scaled(site.in_use(), site.in_use_bytes(), rate);
         let mut sample = Builder::<&mut dyn Write>::sample(&locations, &[allocs, alloc_bytes, in_use, in_use_bytes]);
@@ -65,10 +64,8 @@ pub fn write(out: &mut dyn Write, profile: &AllocationProfile, snapshot: &Snapsh
 
 /// The frames that a profile shows: without the runtime's own at its top, unless there are no others, and without
 /// `runtime.goexit` (`writeHeapProto` in runtime/pprof/protomem.go).
-pub(super) fn shown_frames(symbols: &SymbolPool, stack: &ProfileStack, minor: u32) -> impl Iterator<Item = FrameId> {
-    let name = |id: FrameId| symbols.frame(id).map_or("", |frame| symbols.str(frame.function));
-    let first = stack.frames(symbols).position(|id| !list::is_runtime(name(id), minor)).unwrap_or(0);
-    stack.frames(symbols).skip(first).filter(move |id| name(*id) != "runtime.goexit")
+pub(super) fn shown_frames(symbols: &SymbolPool, stack: &ProfileStack) -> impl Iterator<Item = FrameId> {
+    list::without_exit(symbols, stack).skip(stack.hidden)
 }
 
 /// Writes the list of `debug=1`, with the figures of `runtime.MemStats` that a snapshot has.

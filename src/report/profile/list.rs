@@ -3,14 +3,9 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use crate::go_names::printed;
+use crate::go_names::{is_hidden_by_profiles, printed};
 use crate::model::{FrameId, ProfileStack, SymbolPool};
 use crate::report::clean::clean;
-
-/// Whether a function is one that profiles leave out at the top of a stack (runtime/pprof; 1.19 to 1.27).
-pub(super) fn is_runtime(function: &str, minor: u32) -> bool {
-    function.starts_with("runtime.") || (minor >= 24 && function.starts_with("internal/runtime/"))
-}
 
 /// The rest of a sample's line: its return addresses.
 pub(super) fn addresses(out: &mut dyn Write, stack: &ProfileStack) -> io::Result<()> {
@@ -31,7 +26,7 @@ pub(super) fn frames(
 ) -> io::Result<()> {
     let frames = stack.frames(symbols).take(stack.recorded).filter_map(|id| symbols.frame(id));
     let frames: Vec<_> = frames.map(|frame| (frame, symbols.str(frame.function))).collect();
-    let first = frames.iter().position(|(_, name)| !is_runtime(name, minor));
+    let first = frames.iter().position(|(_, name)| !is_hidden_by_profiles(name, minor));
     let skipped = if all { 0 } else { first.unwrap_or(0) };
     let mut lines = Vec::new();
     for (frame, name) in frames.iter().skip(skipped).filter(|(_, name)| *name != EXIT) {
