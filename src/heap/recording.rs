@@ -26,7 +26,7 @@ use super::{HeapError, size_classes, survivors};
 use crate::addr::{Addr, LinkAddr};
 use crate::capture::{Alongside, CaptureError};
 use crate::image::symtab;
-use crate::model::{ContentionKind, FreezeInfo, Warnings};
+use crate::model::{ContentionKind, FreezeInfo, Survivors, Warnings};
 use crate::process::remember::{Finding, recall, remember};
 use crate::process::{Backend, Frozen, GeneralRegisters, MemRange, Precedence, ReadError, Recorder, Target};
 use crate::runtime::GoProcess;
@@ -70,6 +70,10 @@ pub(super) struct Held {
     /// What DWARF says of variables; it is not there itself.
     #[serde(default)]
     variables: VariableTypes,
+    /// What sweeps have left, where it could be counted: bits of a heap that moves need not be there any more when
+    /// their span has been read.
+    #[serde(default)]
+    survivors: Option<Vec<Survivors>>,
 }
 
 impl Held {
@@ -115,6 +119,11 @@ impl Held {
     pub(super) fn profiles(&self) -> Option<FoundProfiles> {
         self.profiles
     }
+
+    /// What sweeps had left, by size class.
+    pub(super) fn survivors(&self) -> Option<&[Survivors]> {
+        self.survivors.as_deref()
+    }
 }
 
 impl Finding for Held {
@@ -150,6 +159,8 @@ pub struct HeapRecorder {
     types: Vec<MemRange>,
     /// What package variables point to.
     variables: VariableTypes,
+    /// What sweeps have left.
+    survivors: Option<Vec<Survivors>>,
     /// Why a mark of what was read last proves nothing, though it stood still.
     unproven: Option<String>,
 }
@@ -196,6 +207,7 @@ impl HeapRecorder {
             variables,
             before: None,
             running: Running::default(),
+            survivors: None,
             unproven: None,
         })
     }
@@ -251,7 +263,7 @@ impl HeapRecorder {
         leaks.examine_as_it_is(process, &[all])?;
         // For the record.
         size_classes(process)?;
-        survivors(process)?;
+        self.survivors = survivors(process).ok();
         Ok(())
     }
 }
@@ -360,6 +372,7 @@ impl Alongside for HeapRecorder {
             ticks_per_second: self.ticks_per_second,
             types: !self.types.is_empty(),
             variables: self.variables.clone(),
+            survivors: self.survivors.take(),
         };
         remember(process.target, KEY, &held);
         Ok(())

@@ -1,5 +1,7 @@
 //! What the heap is made of, by size class. It is no part of a snapshot.
 
+use serde::{Deserialize, Serialize};
+
 /// The spans of one size class (`runtime.MemStats.BySize`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SizeClass {
@@ -53,7 +55,7 @@ pub struct SizeClasses {
 }
 
 /// Objects of a size class that a sweep has left in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survivors {
     /// Number of the class; 0 for objects that are too large for any.
     pub class: u8,
