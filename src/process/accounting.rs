@@ -31,11 +31,6 @@ pub struct Accounting {
     pub sent_bytes: Option<u64>,
 }
 
-/// Most bytes read of `limits`.
-const LIMITS: u64 = 16 * 1024;
-/// Most bytes read of `net/netstat`.
-const NETSTAT: u64 = 64 * 1024;
-
 impl Accounting {
     /// Reads it, `stat` having been read already; `boot` is when the machine was started, s since the Unix epoch.
     pub(super) fn read(dir: &ProcDir, stat: &Stat, boot: Option<u64>) -> Self {
@@ -45,7 +40,7 @@ impl Accounting {
             LimitValue::Value(value) => value,
             LimitValue::Unlimited => u64::MAX,
         };
-        let network = dir.bytes("net/netstat", NETSTAT).ok();
+        let network = dir.record("net/netstat").ok();
         let network = network.map(|text| octets(&String::from_utf8_lossy(&text))).unwrap_or_default();
         Self {
             cpu_seconds: Some(seconds(stat.utime.saturating_add(stat.stime))),
@@ -63,7 +58,7 @@ impl Accounting {
 
 /// The resource limits of a process.
 pub(super) fn limits(dir: &ProcDir) -> Option<Limits> {
-    Limits::from_buf_read(dir.bytes("limits", LIMITS).ok()?.as_slice()).ok()
+    Limits::from_buf_read(dir.record("limits").ok()?.as_slice()).ok()
 }
 
 /// When the machine was started, s since the Unix epoch (`btime` of `/proc/stat`).

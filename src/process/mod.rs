@@ -53,6 +53,7 @@ pub(crate) mod recording;
 pub(crate) mod remember;
 pub(crate) mod resources;
 mod sock_diag;
+mod socket_owner;
 mod sockets;
 pub(crate) mod syscall_names;
 mod syscalls;
@@ -72,6 +73,7 @@ pub use frozen::{Broken, FreezeOptions, FreezeWhich, Frozen};
 pub use perf::{CpuClockStats, CpuClocks, RawCpuSample};
 pub use remember::unlogged;
 pub use resources::Resources;
+pub(crate) use socket_owner::{Owner, SocketOwners};
 pub use target::{Backend, Limitation, Precedence, ReadStats, Recorder, Remembered, Target, TargetExt};
 
 /// Has large blocks of memory given back to the kernel as soon as they are free, for the whole process: what a

@@ -21,6 +21,8 @@ use super::Tid;
 const SMALL_FILE: u64 = 64 * 1024;
 /// Room for what is in most of them, bytes.
 const USUAL_FILE: u64 = 2048;
+/// Room for a file of one record, bytes.
+const RECORD: usize = 16 * 1024;
 /// Maximum bytes read of `cmdline`, which the process can make arbitrarily long.
 const CMDLINE: u64 = 1024 * 1024;
 /// Maximum bytes read of `auxv`.
@@ -185,6 +187,22 @@ impl ProcDir {
         Ok(out)
     }
 
+    /// A file that the kernel writes as one record (`stat`, `limits`, `net/netstat`): a read that has room for all of
+    /// it gets all of it (fs/seq_file.c), so that none is needed to see its end.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn record(&self, name: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+        let mut file = self.file(name)?;
+        let mut out = vec![0; RECORD];
+        let read = file.read(&mut out)?;
+        out.truncate(read);
+        if read == RECORD {
+            file.take(SMALL_FILE).read_to_end(&mut out)?;
+        }
+        Ok(out)
+    }
+
     /// A small file as text.
     ///
     /// # Errors
@@ -234,7 +252,7 @@ impl ProcDir {
     }
 
     fn stat_at(&self, name: impl AsRef<Path>) -> io::Result<Stat> {
-        Stat::from_read(self.bytes(name, SMALL_FILE)?.as_slice()).map_err(io_error)
+        Stat::from_read(self.record(name)?.as_slice()).map_err(io_error)
     }
 
     /// `status`.

@@ -1,4 +1,5 @@
-//! Unix sockets of our own network namespace, by the kernel's socket diagnostics (sock_diag(7), linux/unix_diag.h).
+//! Unix sockets of our own network namespace, by the kernel's socket diagnostics (sock_diag(7), linux/unix_diag.h),
+//! and the way to ask for those, which [`super::socket_owner`] takes, too.
 //!
 //! Unlike `/proc/net/unix`, they have names that nobody can forge, the peer, queues and the backlog. The kernel
 //! answers only for the namespace of who asks, and we enter no other. Where it does not answer, the table is
@@ -6,7 +7,7 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, sockopt};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
 use nix::sys::time::TimeVal;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -17,21 +18,51 @@ use crate::bytes::FieldsExt as _;
 const ANSWER: usize = 64 << 10;
 /// Most answers that are read.
 const MAX_ANSWERS: usize = 1 << 16;
-/// `struct nlmsghdr`, and `struct unix_diag_msg`.
-const HEADER: usize = 16;
+/// `struct nlmsghdr`.
+pub(super) const HEADER: usize = 16;
+/// `struct unix_diag_msg`.
 const MESSAGE: usize = 16;
+/// The type of a message that is an error.
+pub(super) const NLMSG_ERROR: u16 = 2;
+
+/// A socket to ask the kernel by, which waits a second for an answer; `None` where the kernel refuses.
+pub(super) fn open() -> Option<OwnedFd> {
+    let protocol = SockProtocol::NetlinkSockDiag;
+    let socket = socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, protocol).ok()?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(1, 0)).ok()?;
+    Some(socket)
+}
+
+/// Asks.
+pub(super) fn send(socket: &OwnedFd, request: &[u8]) -> Option<()> {
+    socket::send(socket.as_raw_fd(), request, MsgFlags::empty()).ok().map(drop)
+}
+
+/// Waits for an answer, and says how long it is.
+pub(super) fn receive(socket: &OwnedFd, answer: &mut [u8]) -> Option<usize> {
+    socket::recv(socket.as_raw_fd(), answer, MsgFlags::empty()).ok()
+}
+
+/// A question of the kind `SOCK_DIAG_BY_FAMILY`, with these flags and this number.
+pub(super) fn request(flags: u16, number: u32, body: &[u8]) -> Vec<u8> {
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    let len = u32::try_from(HEADER.saturating_add(body.len())).unwrap_or(0);
+    let mut out = len.to_ne_bytes().to_vec();
+    out.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    out.extend(flags.to_ne_bytes());
+    out.extend([number, 0].into_iter().flat_map(u32::to_ne_bytes));
+    out.extend(body);
+    out
+}
 
 /// Finds the unix sockets with these inodes; `None` when the kernel does not answer.
 pub(super) fn unix(wanted: &FxHashSet<u64>) -> Option<FxHashMap<u64, Socket>> {
-    let protocol = SockProtocol::NetlinkSockDiag;
-    let socket = nix::sys::socket::socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, protocol);
-    let socket: OwnedFd = socket.ok()?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(1, 0)).ok()?;
-    send(socket.as_raw_fd(), &request(), MsgFlags::empty()).ok()?;
+    let socket = open()?;
+    send(&socket, &all_unix())?;
     let mut answer = vec![0; ANSWER];
     let mut found = Dump::default();
     for _ in 0..MAX_ANSWERS {
-        let got = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()).ok()?;
+        let got = receive(&socket, &mut answer)?;
         match found.add(answer.get(..got)?, wanted)? {
             Progress::More => {}
             Progress::Done => return Some(found.finish()),
@@ -41,8 +72,7 @@ pub(super) fn unix(wanted: &FxHashSet<u64>) -> Option<FxHashMap<u64, Socket>> {
 }
 
 /// A request for all unix sockets in all states, with names, peers and queues.
-fn request() -> Vec<u8> {
-    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+fn all_unix() -> Vec<u8> {
     /// `NLM_F_REQUEST` and `NLM_F_DUMP`.
     const FLAGS: u16 = 0x301;
     const AF_UNIX: u8 = 1;
@@ -53,13 +83,7 @@ fn request() -> Vec<u8> {
     for word in [u32::MAX, 0, SHOW, u32::MAX, u32::MAX] {
         body.extend(word.to_ne_bytes());
     }
-    let len = u32::try_from(HEADER + body.len()).unwrap_or(0);
-    let mut out = len.to_ne_bytes().to_vec();
-    out.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    out.extend(FLAGS.to_ne_bytes());
-    out.extend([1_u32, 0].into_iter().flat_map(u32::to_ne_bytes));
-    out.extend(body);
-    out
+    request(FLAGS, 1, &body)
 }
 
 pub(super) enum Progress {
@@ -79,7 +103,6 @@ pub(super) struct Dump {
 impl Dump {
     /// Adds the messages of one answer; `None` for an error, and for what makes no sense.
     pub(super) fn add(&mut self, mut answer: &[u8], wanted: &FxHashSet<u64>) -> Option<Progress> {
-        const NLMSG_ERROR: u16 = 2;
         const NLMSG_DONE: u16 = 3;
         while !answer.is_empty() {
             let len = usize::try_from(answer.u32_at(0)?).ok()?;

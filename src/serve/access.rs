@@ -23,6 +23,7 @@ use nix::unistd::geteuid;
 use super::browser::{Browsers, same};
 use super::listen::Bound;
 use super::routes::takes_post;
+use crate::process::{Owner, SocketOwners};
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,17 +41,26 @@ impl Peer {
     }
 
     /// The other end of a TCP connection, by the addresses of both.
-    pub(super) fn tcp(theirs: SocketAddr, ours: SocketAddr) -> Self {
-        Self { uid: uid_of_loopback(theirs, ours), name: theirs.to_string() }
+    pub(super) fn tcp(owners: Option<&SocketOwners>, theirs: SocketAddr, ours: SocketAddr) -> Self {
+        Self { uid: uid_of_loopback(owners, theirs, ours), name: theirs.to_string() }
     }
 }
 
-/// The user of the other end of a connection over loopback, by the kernel's table of sockets.
-fn uid_of_loopback(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
+/// The user of the other end of a connection over loopback, as the kernel says.
+fn uid_of_loopback(owners: Option<&SocketOwners>, theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     let (theirs, ours) = (plain(theirs), plain(ours));
     if !theirs.ip().is_loopback() || !ours.ip().is_loopback() {
         return None;
     }
+    match owners.map_or(Owner::Unknown, |owners| owners.of(theirs, ours)) {
+        Owner::Uid(uid) => Some(uid),
+        Owner::Nobody => None,
+        Owner::Unknown => uid_by_table(theirs, ours),
+    }
+}
+
+/// The same by the tables of all sockets, which take longer.
+fn uid_by_table(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     // IPv4 over an IPv6 socket is in the table of IPv6.
     let entries = procfs::net::tcp().unwrap_or_default().into_iter().chain(procfs::net::tcp6().unwrap_or_default());
     // One that no process holds any more has no inode, and no owner: the kernel says 0, as if it were root's.
@@ -385,9 +395,15 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (theirs, ours) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-        assert_eq!(uid_of_loopback(theirs, ours), Some(geteuid().as_raw()));
+        let owners = SocketOwners::open();
+        assert!(owners.is_some());
+        for owners in [owners.as_ref(), None] {
+            assert_eq!(uid_of_loopback(owners, theirs, ours), Some(geteuid().as_raw()));
+        }
         drop(client);
-        assert_eq!(uid_of_loopback(theirs, ours), None, "no process holds it");
-        assert_eq!(uid_of_loopback("10.0.0.1:1".parse().unwrap(), ours), None);
+        for owners in [owners.as_ref(), None] {
+            assert_eq!(uid_of_loopback(owners, theirs, ours), None, "no process holds it");
+            assert_eq!(uid_of_loopback(owners, "10.0.0.1:1".parse().unwrap(), ours), None);
+        }
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::ServeError;
 use super::access::Peer;
 use super::routes::App;
+use crate::process::SocketOwners;
 
 /// Connections at the same time; more wait.
 pub(super) const CONNECTIONS: usize = 64;
@@ -193,12 +194,12 @@ impl Bound {
 }
 
 /// Accepts connections until SIGINT or SIGTERM comes.
-pub(super) async fn accept(bound: Bound, app: Arc<App>) -> Result<(), ServeError> {
+pub(super) async fn accept(bound: Bound, owners: Option<SocketOwners>, app: Arc<App>) -> Result<(), ServeError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Start)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Start)?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     tokio::spawn(tidy(Arc::clone(&app)));
-    let accepting = accept_all(bound, app, Arc::clone(&room));
+    let accepting = accept_all(bound, owners, app, Arc::clone(&room));
     tokio::select! {
         result = accepting => result?,
         _ = interrupt.recv() => {}
@@ -210,19 +211,26 @@ pub(super) async fn accept(bound: Bound, app: Arc<App>) -> Result<(), ServeError
     Ok(())
 }
 
-async fn accept_all(bound: Bound, app: Arc<App>, room: Arc<Semaphore>) -> Result<(), ServeError> {
+async fn accept_all(
+    bound: Bound,
+    owners: Option<SocketOwners>,
+    app: Arc<App>,
+    room: Arc<Semaphore>,
+) -> Result<(), ServeError> {
     match bound.0 {
         Listener::Tcp(listener) => {
+            let owners = Arc::new(owners);
             let listener = TcpListener::from_std(listener).map_err(ServeError::Start)?;
             loop {
                 let Some(permit) = permit(&room).await else { return Ok(()) };
                 match listener.accept().await {
                     Ok((stream, peer)) => {
                         let Ok(ours) = stream.local_addr() else { continue };
-                        let app = Arc::clone(&app);
+                        let (app, owners) = (Arc::clone(&app), Arc::clone(&owners));
                         tokio::spawn(async move {
-                            // The kernel's tables of sockets may be long.
-                            let peer = tokio::task::spawn_blocking(move || Peer::tcp(peer, ours)).await;
+                            // Where the kernel does not answer, its tables of sockets are read, which may be long.
+                            let find = move || Peer::tcp(Option::as_ref(&owners), peer, ours);
+                            let peer = tokio::task::spawn_blocking(find).await;
                             if let Ok(peer) = peer {
                                 answer(stream, peer, app, permit).await;
                             }

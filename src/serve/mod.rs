@@ -59,6 +59,8 @@ pub use in_effect::in_effect;
 pub use listen::{Address, AddressError, Bound};
 pub use targets::{Choice, Pattern, Program};
 
+use crate::process::SocketOwners;
+
 use access::{Access, ENTER};
 use routes::App;
 use targets::Targets;
@@ -121,6 +123,8 @@ pub enum ServeError {
 /// # Errors
 /// When the server cannot start.
 pub fn serve(bound: Bound, options: ServeOptions, mut log: Box<dyn io::Write + Send>) -> Result<(), ServeError> {
+    // No socket can be opened afterwards.
+    let owners = bound.tcp_address().and_then(|_| SocketOwners::open());
     confine::give_up(&mut log).map_err(ServeError::Confine)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -138,7 +142,7 @@ pub fn serve(bound: Bound, options: ServeOptions, mut log: Box<dyn io::Write + S
         let _ = writeln!(log, "for a browser, within a minute: http://{addr}{ENTER}?code={code}");
     }
     let app = Arc::new(App::new(access, Targets::new(options.choice), options.commands, log));
-    let result = runtime.block_on(listen::accept(bound, app));
+    let result = runtime.block_on(listen::accept(bound, owners, app));
     // An answer that takes long is not waited for.
     runtime.shutdown_background();
     result
