@@ -1,4 +1,4 @@
-//! gospy reads the memory of a running Go program from outside and tells what every goroutine does.
+//! gospy reads the memory of a running Go program from outside and reports what every goroutine does.
 //!
 //! Data flows one way, and each layer knows only those above it in this list:
 //!

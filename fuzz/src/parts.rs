@@ -88,7 +88,7 @@ fn set(bytes: &mut [u8], at: usize, word: u32) {
 }
 
 impl Container {
-    /// Makes every checksum of `file` right, as far as its lengths lead.
+    /// Corrects all checksums in `file`, up to the first length field that points outside of it.
     pub fn repair(&self, file: &mut [u8]) {
         let Some(len) = word(file, 12).and_then(|len| usize::try_from(len).ok()) else { return };
         let mut at = len.saturating_add(16);

@@ -23,6 +23,7 @@ pub(crate) mod place;
 pub mod profile;
 pub(crate) mod quantity;
 pub mod recording;
+pub mod redact;
 pub(crate) mod same_wait;
 pub mod series;
 pub(crate) mod sort;

@@ -12,6 +12,7 @@ use super::list_args::{StackArgs, SummaryArgs};
 #[cfg(feature = "mcp")]
 use super::mcp::{MCP_EXAMPLES, McpArgs};
 use super::record_args::{RECORD_EXAMPLES, REPORT_EXAMPLES, RecordArgs, ReportArgs};
+use super::redacted::RedactArgs;
 #[cfg(feature = "serve")]
 use super::serve::{SERVE_EXAMPLES, ServeArgs};
 use super::streams::ColourChoice;
@@ -225,6 +226,26 @@ pub(super) enum SchemaOf {
 }
 
 impl Command {
+    /// Whether strings of the program are to be left out.
+    pub(super) fn redacts(&self) -> bool {
+        match self {
+            Self::Summary(arguments) => arguments.redact,
+            Self::Stack(arguments) => arguments.redact,
+            Self::Leaks(arguments) => arguments.redact,
+            Self::Heap(arguments) => arguments.redact,
+            Self::Contention(arguments) => arguments.redact,
+            Self::Waits(arguments) => arguments.redact,
+            Self::Why(arguments) => arguments.redact,
+            Self::Capture(arguments) => arguments.redact,
+            Self::Record(arguments) => arguments.redact,
+            Self::Report(arguments) => arguments.redact,
+            Self::Diff(arguments) => arguments.redact,
+            Self::Check(arguments) => arguments.redact,
+            _ => RedactArgs::default(),
+        }
+        .redact
+    }
+
     /// Finds the running program that was typed by its name, or not at all.
     pub(super) fn look_up(&mut self, finder: &mut Finder<'_, '_>) -> Result<(), Failure> {
         match self {
@@ -297,6 +318,8 @@ no Go code ran. Otherwise it is confirmed: found twice, a second apart.";
 pub(super) struct LeaksArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     /// One JSON object instead of text
     #[arg(long, short)]
     pub(super) json: bool,
@@ -322,6 +345,7 @@ const CAPTURE_EXAMPLES: &str = "\
 Examples:
   gospy capture 4242 -o server.capture
   gospy stack --from server.capture --group
+  gospy capture 4242 -o to-send.capture --redact    # no labels, arguments, paths
   gospy capture 4242 -o leak.capture --repeat 10 --interval 1m
   ssh host sudo gospy capture 4242 -o - > server.capture
   gospy capture 4242 -o server.capture --heap --freeze=all && gospy leaks --from server.capture
@@ -352,6 +376,8 @@ impl ValueEnum for ProcessSort {
 pub(super) struct CaptureArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     /// File to write (mode 0600); - for stdout
     ///
     /// With --repeat, a number is put before its extension.
@@ -372,13 +398,13 @@ pub(super) struct CaptureArgs {
     ///
     /// Objects without pointers are left out. With --freeze=all the program stands still meanwhile, and `gospy leaks
     /// --from` gives the answer that it would have given; how long that is, and how much is kept, is said before.
-    #[arg(help_heading = "Output", long)]
+    #[arg(help_heading = "Output", long, conflicts_with = "redact")]
     pub(super) heap: bool,
     /// Refuse a heap with more bytes to keep
     #[arg(help_heading = "Output", long, value_name = "SIZE", value_parser = size, default_value = "1GiB", requires = "heap")]
     pub(super) max_heap: u64,
     /// Write a core file for gdb and other debuggers
-    #[arg(help_heading = "Output", long)]
+    #[arg(help_heading = "Output", long, conflicts_with = "redact")]
     pub(super) uncompressed: bool,
     /// Report what was written as one JSON object
     #[arg(help_heading = "Output", long, short)]

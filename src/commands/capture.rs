@@ -1,15 +1,23 @@
 //! `gospy capture`
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::args::{CaptureArgs, Global};
 use super::files::is_dash;
-use super::source::{HeapCosts, Sources};
+use super::record::describe;
+use super::source::{HeapCosts, SourceFailure, Sources};
 use super::streams::Streams;
 use super::{Exit, Failure};
+use crate::archive::{Archive, RecordError, Recorder};
+use crate::bytes::ByteSource as _;
+use crate::capture::CaptureOptions;
 use crate::model::Snapshot;
+use crate::new_file::{Goal, NewFileError, Replace};
 use crate::process::capture_file::{self, Description, WriteError};
+use crate::process::file_bytes::FileBytes;
 use crate::process::recording::ElfImage;
 use crate::report::captures::{self, Captured, Captures};
 use crate::report::json::time;
@@ -71,14 +79,57 @@ fn to_stdout(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
+    if sources.redacts() {
+        let snapshot = redacted(arguments, sources)?;
+        streams.finish(|out| write_redacted(out, &snapshot))?;
+        return Ok(written_to_stdout(global, &snapshot, streams));
+    }
     let (image, snapshot) = recorded(arguments, global, sources, streams)?;
     let description = description(&snapshot);
     let inside = (!arguments.uncompressed).then_some(&description);
     streams.finish(|out| capture_file::write_to(out, &image, inside))?;
+    Ok(written_to_stdout(global, &snapshot, streams))
+}
+
+fn written_to_stdout(global: &Global, snapshot: &Snapshot, streams: &mut Streams<'_>) -> Exit {
     if !global.quiet {
-        streams.note(&format!("standard output: {}", counted(description.goroutines, "goroutine", "goroutines")));
+        let goroutines = description(snapshot).goroutines;
+        streams.note(&format!("standard output: {}", counted(goroutines, "goroutine", "goroutines")));
     }
-    Ok(if global.strict && !snapshot.is_complete() { Exit::Incomplete } else { Exit::Done })
+    if global.strict && !snapshot.is_complete() { Exit::Incomplete } else { Exit::Done }
+}
+
+/// Everything that a file without memory can hold of the program, redacted.
+fn redacted(arguments: &CaptureArgs, sources: &dyn Sources) -> Result<Snapshot, Failure> {
+    let (wanted, options) = (arguments.target.wanted(), arguments.target.options(false));
+    let options = CaptureOptions { c_frames: true, ..options };
+    let snapshot = sources.open(&wanted)?.capture(&options);
+    Ok(snapshot.map_err(|error| SourceFailure::at(&wanted.location, error))?)
+}
+
+/// Where to write it: it may replace a capture, redacted or not.
+fn redacted_goal(path: &Path, force: bool) -> Result<Goal, Failure> {
+    let is_own = |file: File| {
+        let mut head = [0; capture_file::MAGIC.len()];
+        let read = FileBytes::from_file(file).and_then(|file| file.read_at(0, &mut head));
+        read.is_ok_and(|read| read == head.len()) && (head == capture_file::MAGIC || Archive::is_one(&head))
+    };
+    Goal::new(path, if force { Replace::Any } else { Replace::If(is_own) }).map_err(|error| match error {
+        NewFileError::Exists { path } => {
+            Failure::new(Exit::Error, WriteError::Exists { path, wanted: "capture" }.to_string())
+        }
+        error => error.into(),
+    })
+}
+
+/// Writes a recording of one sample: memory has no redacted form.
+fn write_redacted(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
+    out.write_all(&describe(snapshot).head()?)?;
+    let mut recorder = Recorder::new(out, Recorder::<&mut dyn Write>::WHOLE_EVERY_NS);
+    recorder.add(snapshot).and_then(|()| recorder.finish().map(drop)).map_err(|error| match error {
+        RecordError::Io(error) => error,
+        error @ RecordError::Encode(_) => io::Error::other(error),
+    })
 }
 
 /// Reads all of the program, and its heap where that is wanted.
@@ -114,18 +165,25 @@ fn take(
     path: &Path,
 ) -> Result<Captured, Failure> {
     let not_written = |error: WriteError| Failure::new(Exit::Error, error.to_string());
+    if sources.redacts() {
+        let goal = redacted_goal(path, arguments.force)?;
+        let snapshot = redacted(arguments, sources)?;
+        let bytes = goal.write(|out| write_redacted(out, &snapshot))?;
+        return Ok(captured(path, bytes, &snapshot));
+    }
     let goal = capture_file::goal(path, arguments.uncompressed, arguments.force).map_err(not_written)?;
     let (image, snapshot) = recorded(arguments, global, sources, streams)?;
     let description = description(&snapshot);
     let inside = (!arguments.uncompressed).then_some(&description);
     let written = capture_file::write(&goal, &image, inside).map_err(not_written)?;
-    Ok(Captured {
-        path: path.display().to_string(),
-        bytes: written.len,
-        captured_at: description.captured_at,
-        goroutines: description.goroutines,
-        complete: snapshot.is_complete(),
-    })
+    Ok(captured(path, written.len, &snapshot))
+}
+
+/// What to say of a file.
+fn captured(path: &Path, bytes: u64, snapshot: &Snapshot) -> Captured {
+    let Description { captured_at, goroutines, .. } = description(snapshot);
+    let complete = snapshot.is_complete();
+    Captured { path: path.display().to_string(), bytes, captured_at, goroutines, complete }
 }
 
 /// What a capture says of itself.

@@ -15,6 +15,7 @@ use super::streams::Streams;
 use super::{Exit, Failure, Global, leaks};
 use crate::analysis::Census;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
+use crate::analysis::redact::REDACTED;
 use crate::analysis::series::Observed;
 use crate::analysis::series::growth::LEAST_SAMPLES;
 use crate::model::SymbolPool;
@@ -67,7 +68,7 @@ pub(super) fn run(
         error: None,
     };
     let written = write(arguments, &subject, streams);
-    write_junit(junit.as_ref(), &subject)?;
+    write_junit(arguments, junit.as_ref(), &subject)?;
     written?;
     match (subject.failed(), subject.not_judged()) {
         (0, 0) => complete(baseline.iter().chain(&judged.incomplete).chain([&judged.latest]), global.strict),
@@ -95,10 +96,13 @@ fn write(arguments: &CheckArgs, subject: &Subject<'_>, streams: &mut Streams<'_>
     Ok(())
 }
 
-fn write_junit(goal: Option<&Goal>, subject: &Subject<'_>) -> Result<(), Failure> {
+fn write_junit(arguments: &CheckArgs, goal: Option<&Goal>, subject: &Subject<'_>) -> Result<(), Failure> {
     let Some(goal) = goal else { return Ok(()) };
     let system = nix::sys::utsname::uname().ok();
-    let host = system.as_ref().map(|system| system.nodename().to_string_lossy()).unwrap_or_default();
+    let host = match arguments.redact.redact {
+        true => REDACTED.into(),
+        false => system.as_ref().map(|system| system.nodename().to_string_lossy()).unwrap_or_default(),
+    };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let origin = Origin { host: &host, now_unix_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) };
     write_file(goal, |out| check::junit(out, subject, origin))
@@ -124,9 +128,10 @@ fn not_read(
         verdicts: &verdicts,
         pool: &SymbolPool::default(),
         notes: &[],
-        error: Some(failure.message()),
+        // It may name files.
+        error: Some(if arguments.redact.redact { "the program could not be read" } else { failure.message() }),
     };
-    let results = [write(arguments, &subject, streams), write_junit(junit, &subject)];
+    let results = [write(arguments, &subject, streams), write_junit(arguments, junit, &subject)];
     let more: Vec<String> =
         results.into_iter().filter_map(Result::err).map(|error| error.message().to_owned()).collect();
     match more.as_slice() {

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use regex::Regex;
 
 use super::at::At;
+use super::redacted::RedactArgs;
 use super::snapshots::Input;
 use super::source::TargetSpec;
 use super::target::{Finder, Found, RunningArgs, Word};
@@ -124,6 +125,8 @@ pub(super) struct DiffArgs {
     running: Vec<Option<Found>>,
     #[command(flatten)]
     process: ProcessArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     /// Group by stack, place, … (gospy help keys)
     #[arg(help_heading = "Display", long, value_name = "KEY", value_parser = diff_key)]
     pub(super) by: Option<GroupBy>,
@@ -254,6 +257,8 @@ pub(super) struct CheckArgs {
     target: Option<Word>,
     #[command(flatten)]
     process: ProcessArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     /// Read a capture, core, recording, JSON; - for stdin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["freeze", "watch"])]
     from: Option<PathBuf>,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::ci_args::duration;
+use super::redacted::RedactArgs;
 use super::target_args::TargetArgs;
 
 pub(super) const HEAP_EXAMPLES: &str = "\
@@ -37,6 +38,8 @@ runtime.SetMutexProfileFraction. gospy waits shows what goroutines wait on now, 
 pub(super) struct HeapArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     #[command(flatten)]
     pub(super) objects: ObjectArgs,
     /// Write the heap profile for go tool pprof (- stdout)
@@ -103,6 +106,8 @@ pub(super) struct ObjectArgs {
 pub(super) struct ContentionArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     /// Write the block profile for go tool pprof
     #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) block: Option<PathBuf>,

@@ -72,6 +72,10 @@ fn moment(
         let failed = |error: InputError| Failure::from(SourceFailure::at(&wanted.location, error));
         let input = InputFile::open(path).map_err(failed)?;
         match input.contents {
+            Contents::Json if sources.redacts() => {
+                let message = format!("--redact: {name} is JSON, which is not redacted here: write it with --redact");
+                return Err(Failure::new(Exit::Usage, message));
+            }
             Contents::Json => {
                 let unread = |error| failed(InputError::Json { name: name.clone(), error });
                 return restore::moment(name.clone(), input.into_reader(), pool).map_err(unread);
@@ -84,7 +88,7 @@ fn moment(
                 let why = "a recording has the figures of the heap, and no parts: gospy heap --json writes these";
                 return Ok(HeapMoment::of_snapshot(name, &opened?, why));
             }
-            Contents::Memory | Contents::Unknown => {}
+            Contents::Memory => {}
         }
     }
     let mut source = sources.heap(wanted)?;

@@ -55,6 +55,17 @@ pub enum InputError {
         /// What it is.
         what: &'static str,
     },
+    /// It is none of the files that gospy reads.
+    #[error(
+        "{name} is {}",
+        if *empty { "empty" } else { "not a file that gospy reads: a capture, a core file, a recording, or its JSON" }
+    )]
+    UnknownKind {
+        /// Which.
+        name: String,
+        /// Whether there is nothing in it.
+        empty: bool,
+    },
     /// More comes from a stream than is held in memory.
     #[error("{name}: more than {} come from a stream; save it to a file, and name that", bytes(MOST_STREAMED))]
     TooLong {
@@ -120,7 +131,9 @@ impl InputError {
         match self {
             Self::NoName | Self::OneMoment { .. } => None,
             Self::Archive { error, .. } => Some(error.kind()),
-            Self::NotAFile { .. } | Self::NoMemory { .. } | Self::Recording { .. } => Some(ErrorKind::Unsupported),
+            Self::NotAFile { .. } | Self::UnknownKind { .. } | Self::NoMemory { .. } | Self::Recording { .. } => {
+                Some(ErrorKind::Unsupported)
+            }
             Self::Json { error: ReadBackError::Json(error), .. } if !error.is_io() => Some(ErrorKind::Damaged),
             Self::Io { .. } | Self::TooLong { .. } | Self::Json { .. } => Some(ErrorKind::Read),
             Self::Core { error, .. } => Some(error.kind()),
@@ -145,7 +158,7 @@ pub(super) struct InputFile {
     is_stream: bool,
 }
 
-/// The kind of a file, by its first bytes.
+/// The kind of a file that is read, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contents {
     /// A capture or an ELF file.
@@ -154,8 +167,6 @@ pub(super) enum Contents {
     Recording,
     /// Something that begins like a JSON object.
     Json,
-    /// Something else.
-    Unknown,
 }
 
 impl InputFile {
@@ -172,7 +183,14 @@ impl InputFile {
         } else {
             // Not blocking: to open a FIFO takes a writer, and it could not be said that there is none.
             let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-            OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(unreadable)?
+            let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
+            match opened {
+                // Of a socket the system says that there is no such device.
+                Err(_) if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()) => {
+                    return refused("a socket");
+                }
+                opened => opened.map_err(unreadable)?,
+            }
         };
         let kind = file.metadata().map_err(unreadable)?.file_type();
         // Standard input cannot be read twice, whatever it is.
@@ -194,6 +212,8 @@ impl InputFile {
         let mut head = Vec::with_capacity(HEAD);
         Read::by_ref(&mut file).take(HEAD as u64).read_to_end(&mut head).map_err(unreadable)?;
         let contents = contents(&head);
+        let contents =
+            contents.ok_or_else(|| InputError::UnknownKind { name: name.clone(), empty: head.is_empty() })?;
         Ok(Self { name, contents, reader: Cursor::new(head).chain(file), is_stream })
     }
 
@@ -241,15 +261,14 @@ impl InputFile {
     }
 }
 
-fn contents(head: &[u8]) -> Contents {
+/// `None` for something else.
+fn contents(head: &[u8]) -> Option<Contents> {
     if head.starts_with(&MAGIC) || head.starts_with(b"\x7fELF") {
-        Contents::Memory
+        Some(Contents::Memory)
     } else if Archive::is_one(head) {
-        Contents::Recording
-    } else if head.trim_ascii_start().starts_with(b"{") {
-        Contents::Json
+        Some(Contents::Recording)
     } else {
-        Contents::Unknown
+        head.trim_ascii_start().starts_with(b"{").then_some(Contents::Json)
     }
 }
 
@@ -276,15 +295,15 @@ mod tests {
 
     #[test]
     fn files_are_told_apart_by_how_they_begin() {
-        let all: [(&[u8], Contents); 8] = [
-            (b"\x89gsrec\n\x1a", Contents::Recording),
-            (b"\x89gospy\n\x1a", Contents::Memory),
-            (b"\x7fELF\x02\x01\x01\0", Contents::Memory),
-            (b"{\"schema", Contents::Json),
-            (b" \r\n\t{", Contents::Json),
-            (b"hello", Contents::Unknown),
-            (b"\x7fEL", Contents::Unknown),
-            (b"", Contents::Unknown),
+        let all: [(&[u8], Option<Contents>); 8] = [
+            (b"\x89gsrec\n\x1a", Some(Contents::Recording)),
+            (b"\x89gospy\n\x1a", Some(Contents::Memory)),
+            (b"\x7fELF\x02\x01\x01\0", Some(Contents::Memory)),
+            (b"{\"schema", Some(Contents::Json)),
+            (b" \r\n\t{", Some(Contents::Json)),
+            (b"hello", None),
+            (b"\x7fEL", None),
+            (b"", None),
         ];
         for (head, expected) in all {
             assert_eq!(contents(head), expected, "{head:?}");

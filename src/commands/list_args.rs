@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, ValueHint};
 
 use super::ci_args::duration;
+use super::redacted::RedactArgs;
 use super::target_args::TargetArgs;
 use crate::analysis::answer::IdRange;
 use crate::analysis::filter::HELP as FILTER_HELP;
@@ -47,6 +48,8 @@ fn sort_keys() -> impl clap::builder::TypedValueParser<Value = SortKey> {
 pub(super) struct SummaryArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     #[command(flatten)]
     pub(super) list: ListArgs,
     /// One line per goroutine, however many
@@ -133,6 +136,8 @@ impl SummaryArgs {
 pub(super) struct StackArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     #[command(flatten)]
     pub(super) list: ListArgs,
     /// Every goroutine by itself, however many

@@ -212,7 +212,7 @@ fn target(wanted: &TargetSpec) -> Result<Opened, FailureCause> {
     match input.contents {
         Contents::Json => return Err(InputError::NoMemory { name: input.name }.into()),
         Contents::Recording => return Err(InputError::Recording { name: input.name }.into()),
-        Contents::Memory | Contents::Unknown => {}
+        Contents::Memory => {}
     }
     Ok(memory(input, path, wanted)?)
 }
@@ -441,7 +441,7 @@ fn walk(
 /// Called before a program is stopped, with how long that will be, about.
 type Stop<'a> = Box<dyn FnOnce(Duration) + 'a>;
 
-/// Walks a heap on a thread of its own, and tells how far it is.
+/// Walks a heap on a thread of its own, and reports its progress.
 fn watched<T: Send>(
     on_progress: &mut dyn FnMut(Walking),
     walk: impl FnOnce(&Progress, Stop<'_>) -> Result<T, HeapError> + Send,
@@ -455,7 +455,7 @@ fn watched<T: Send>(
             // When it ends, however that is, so does what is heard.
             let events = events;
             let stop = |takes| {
-                // Whoever listens does so until the end.
+                // The receiver lives until the walk ends.
                 let _ = events.send(takes);
             };
             walk(&progress, Box::new(stop))

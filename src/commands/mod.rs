@@ -32,6 +32,7 @@ mod player;
 mod ps;
 mod record;
 mod record_args;
+mod redacted;
 mod repeated;
 mod report;
 mod rules;
@@ -131,6 +132,8 @@ fn command(
     let Some(command) = &mut cli.command else { return ps::overview(sources, streams) };
     command.look_up(&mut Finder { sources, streams, quiet: cli.global.quiet, similar_command })?;
     let global = &cli.global;
+    let redacted = redacted::Redacted::new(sources);
+    let sources: &dyn Sources = if command.redacts() { &redacted } else { sources };
     match command {
         Command::Summary(arguments) => summary::run(arguments, global, sources, streams),
         Command::Stack(arguments) => stack::run(arguments, global, sources, streams),

@@ -8,6 +8,7 @@ use clap::{Args, Parser, ValueEnum, ValueHint};
 
 use super::at::At;
 use super::ci_args::{RuleArgs, duration};
+use super::redacted::RedactArgs;
 use super::target_args::TargetArgs;
 use crate::model::Status;
 use crate::report::recording::{Format, Root};
@@ -30,6 +31,8 @@ Examples:
 pub(super) struct RecordArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     /// How long [default: 30s; with --ring: until Ctrl-C]
     #[arg(help_heading = "Recording", long, short, value_name = "DURATION", value_parser = duration)]
     pub(super) duration: Option<u64>,
@@ -119,6 +122,8 @@ pub(super) struct ReportArgs {
     pub(super) until: Option<At>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 /// What a file holds.

@@ -6,6 +6,7 @@ use super::record_args::ReportArgs;
 use super::source::{Location, SourceFailure};
 use super::streams::Streams;
 use super::{Exit, Failure, Global};
+use crate::analysis::redact::Redactor;
 use crate::analysis::series::Watching;
 
 pub(super) fn run(arguments: &ReportArgs, global: &Global, streams: &mut Streams<'_>) -> Result<Exit, Failure> {
@@ -34,8 +35,12 @@ pub(super) fn run(arguments: &ReportArgs, global: &Global, streams: &mut Streams
         }
     }
     let mut watching = Watching::default();
+    let mut redactor = arguments.redact.redact.then(Redactor::default);
     for number in since..=until {
-        let snapshot = archive.read(number).map_err(unreadable)?;
+        let mut snapshot = archive.read(number).map_err(unreadable)?;
+        if let Some(redactor) = &mut redactor {
+            redactor.snapshot(&mut snapshot);
+        }
         outputs.add(&watching.observe(snapshot))?;
     }
     for note in outputs.finish(streams)? {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Failure;
 use super::input::{Contents, InputError, InputFile};
 use super::live::opened;
+use super::redacted;
 use super::source::{Location, SourceFailure, Sources, TargetSpec};
 use crate::analysis::Census;
 use crate::capture::{CaptureOptions, FreezeMode};
@@ -57,12 +58,20 @@ impl Input {
                     Some(at) => format!("{}@{at}", input.name),
                     None => input.name.clone(),
                 };
-                if !matches!(input.contents, Contents::Memory | Contents::Recording) && wanted.at.is_none() {
+                let is_whole = matches!(input.contents, Contents::Memory | Contents::Recording) || sources.redacts();
+                if !is_whole && wanted.at.is_none() {
                     let census = read::read(input.into_reader(), name.as_str(), pool);
                     return Ok(census.map_err(|error| InputError::Json { name, error })?);
                 }
                 let mut source = match input.is_stream() {
-                    true => opened(input, &wanted).map_err(|cause| SourceFailure::at(&wanted.location, cause))?,
+                    true => {
+                        let opened = opened(input, &wanted);
+                        let source = opened.map_err(|cause| SourceFailure::at(&wanted.location, cause))?;
+                        match sources.redactor() {
+                            Some(redactor) => redacted::source(source, redactor),
+                            None => source,
+                        }
+                    }
                     false => sources.open(&wanted)?,
                 };
                 let options = CaptureOptions { stacks: true, ..CaptureOptions::default() };

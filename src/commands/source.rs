@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::at::At;
 use super::input::InputError;
 use crate::analysis::objects::{ObjectGroup, OnlyFrom};
+use crate::analysis::redact::Redactor;
 use crate::capture::{CaptureOptions, FreezeMode, SourceError};
 use crate::heap::objects::{Objects, Wanted};
 use crate::heap::profile::ProfileError;
@@ -224,6 +225,16 @@ pub struct ObjectsReading {
 
 /// Opens programs, and says what there is.
 pub trait Sources {
+    /// What redacts a program that a command reads by itself, where strings of programs are left out.
+    fn redactor(&self) -> Option<Redactor> {
+        None
+    }
+
+    /// Whether strings of programs are left out.
+    fn redacts(&self) -> bool {
+        self.redactor().is_some()
+    }
+
     /// Opens one.
     ///
     /// # Errors

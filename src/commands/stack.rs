@@ -26,6 +26,10 @@ pub(super) fn run(
     sources: &dyn Sources,
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Failure> {
+    if sources.redacts() && (arguments.arguments || arguments.values) {
+        let message = "--redact leaves out arguments of functions: it cannot be used with --arguments or --values";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let selection = Selection::new(&arguments.list)?;
     let to_stdout = arguments.pprof.as_deref().is_some_and(is_dash);
     if to_stdout && streams.out_is_terminal {

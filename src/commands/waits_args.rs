@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::redacted::RedactArgs;
 use super::target_args::TargetArgs;
 use crate::analysis::filter::HELP as FILTER_HELP;
 use crate::analysis::waits::WaitSort;
@@ -13,6 +14,8 @@ use crate::analysis::waits::WaitSort;
 pub(super) struct WaitsArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     /// Only goroutines that match (gospy help filter)
     #[arg(help_heading = "Goroutines", long, value_name = "EXPR", long_help = format!("Only goroutines that match.\n\n{FILTER_HELP}"))]
     pub(super) filter: Option<String>,
@@ -60,6 +63,8 @@ impl ValueEnum for WaitSort {
 pub(super) struct WhyArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
     /// The goroutine to explain; the whole program if omitted
     #[arg(help_heading = "Goroutines", long, short, value_name = "ID", value_hint = ValueHint::Other)]
     pub(super) goid: Option<u64>,

@@ -55,6 +55,12 @@ impl Origins {
         self.standard.is_some()
     }
 
+    /// What the paths of the standard library's files begin with (`/usr/local/go/src/`; empty with `-trimpath`); `None`
+    /// where it is not known.
+    pub(crate) fn standard_root(&self) -> Option<&str> {
+        self.standard.as_deref()
+    }
+
     /// Whose code `function` is, whose source is in `file` (empty where unknown).
     #[must_use]
     pub(crate) fn of(&self, function: &str, file: &str) -> Origin {
@@ -102,7 +108,7 @@ impl Origins {
     }
 
     /// Whether a package is the main module's.
-    fn is_main(&self, package: &str) -> bool {
+    pub(crate) fn is_main(&self, package: &str) -> bool {
         // Before modules, what a package vendored was below it.
         let package: Cow<'_, str> = match package.split_once("/vendor/") {
             Some((_, vendored)) => Cow::Borrowed(vendored),

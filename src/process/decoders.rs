@@ -1,4 +1,4 @@
-//! What the kernel tells of processes, as it comes: the decoders of it, for fuzzing.
+//! The decoders of what the kernel reports about processes, for fuzzing.
 
 use std::io;
 

@@ -159,7 +159,7 @@ pub(super) struct Access {
     uid: u32,
 }
 
-/// The one path that somebody whose user is not known may ask for: what is behind it needs a link.
+/// The only path that needs no known user: it accepts the one-time link that a browser is started with.
 pub(super) const ENTER: &str = "/enter";
 
 impl Access {

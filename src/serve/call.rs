@@ -51,7 +51,7 @@ impl Drop for Waiting {
 }
 
 impl Call {
-    /// A request, and what tells it that nobody waits for its answer any more.
+    /// A request, and the flag that is set once its caller no longer waits for the answer.
     pub(super) fn new(parts: Parts, body: Vec<u8>) -> (Self, Waiting) {
         let (abandoned, waiting) = Abandoned::new();
         (Self { method: parts.method, headers: parts.headers, body, uri: parts.uri, abandoned }, waiting)

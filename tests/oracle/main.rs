@@ -67,6 +67,7 @@ mod real_objects;
 mod record;
 mod recorded;
 mod run;
+mod secrets;
 mod serve;
 mod soak;
 mod symbols;

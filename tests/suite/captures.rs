@@ -51,8 +51,8 @@ mod bad_input {
 
     #[test]
     fn files_that_are_something_else() {
-        assert!(refused(b"hello").contains("neither a capture nor a core file"));
-        assert!(refused(b"").contains("neither a capture nor a core file"));
+        assert!(refused(b"hello").contains("is not a file that gospy reads"));
+        assert!(refused(b"").contains("is empty"));
         let program = std::fs::read(env!("CARGO_BIN_EXE_gospy")).unwrap();
         assert!(refused(&program[..4096]).contains("program or library"));
         let output = gospy(&["stack", "--from", "/nonexistent/file"]);

@@ -126,8 +126,8 @@ fn what_cannot_be_compared_is_refused() {
         (vec!["diff", &good, "/nonexistent.json"], 1, "/nonexistent.json cannot be read: No such file"),
         (vec!["diff", &good, &folder], 1, "is a directory"),
         (vec!["diff", &newer, &good], 1, "newer.json cannot be read: it has schema_version 7"),
-        (vec!["diff", &empty, &good], 1, "empty.json cannot be read: "),
-        (vec!["diff", &noise, &good], 1, "noise cannot be read: "),
+        (vec!["diff", &empty, &good], 1, "empty.json is empty"),
+        (vec!["diff", &noise, &good], 1, "noise is not a file that gospy reads"),
         (vec!["diff", &good, "--pid", "4194305"], 3, "there is no process 4194305"),
         (vec!["--strict", "diff", &good, &good], 6, "the answer is incomplete"),
     ] {

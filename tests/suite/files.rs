@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::files::{TIMED_OUT, example, idle, json_is_shown_as_its_captures, names, options, run, shell};
+use crate::support::files::{
+    TIMED_OUT, example, idle, json_is_shown_as_its_captures, names, options, recording, run, shell,
+};
 use crate::support::refusal::{ERROR, USAGE};
 use crate::support::{gospy, live, need};
 
@@ -66,7 +68,7 @@ fn files_of_ones_own_are_replaced_where_that_is_expected() {
         let done = if option == "run --dump" { TIMED_OUT } else { 0 };
         std::fs::write(&file, "somebody's notes").unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
-        if option == "capture" {
+        if matches!(option, "capture" | "capture --redact") {
             let output = run(&words, &file, &file);
             assert_eq!(output.code(), status, "{output:?}");
             assert!(output.stderr.contains("--force"), "{output:?}");
@@ -82,6 +84,138 @@ fn files_of_ones_own_are_replaced_where_that_is_expected() {
         }
         std::fs::remove_file(&file).unwrap();
     }
+}
+
+/// A graph says by its name what it is.
+#[test]
+fn a_graph_is_a_file_like_any_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("victim"), "precious").unwrap();
+    for ending in ["svg", "dot", "mmd", "json"] {
+        let (link, file) = (at(&format!("link.{ending}")), at(&format!("new.{ending}")));
+        symlink("victim", &link).unwrap();
+        let refused = gospy(&["waits", "--from", &example(), "--graph", link.to_str().unwrap()]);
+        assert_eq!(refused.code(), ERROR, "{ending}: {refused:?}");
+        assert!(refused.stderr.contains("is a symbolic link"), "{ending}: {refused:?}");
+        gospy(&["waits", "--from", &example(), "--graph", file.to_str().unwrap()]).ok();
+        assert_eq!(mode(&file), 0o600, "{ending}");
+    }
+    assert_eq!(std::fs::read_to_string(at("victim")).unwrap(), "precious");
+}
+
+/// Every command that reads a file, with FILE where it is named.
+const READERS: [&str; 20] = [
+    "summary --from FILE",
+    "summary --from FILE --redact",
+    "summary --from FILE --html OUT",
+    "stack --from FILE",
+    "stack --from FILE --json",
+    "top --from FILE --once",
+    "waits --from FILE",
+    "why --from FILE",
+    "leaks --from FILE",
+    "heap --from FILE",
+    "heap --from FILE --objects",
+    "heap --from FILE --since FILE",
+    "contention --from FILE",
+    "var main.x --from FILE",
+    "capture --from FILE -o OUT",
+    "capture --from FILE -o OUT --redact",
+    "check --from FILE --max-goroutines 9999",
+    "diff FILE GOOD",
+    "diff GOOD FILE --redact",
+    "report FILE --idle --format html -o OUT",
+];
+
+/// Whatever is wrong with a file, each command names it, says what is wrong in the same words, once, and writes
+/// nothing.
+#[test]
+fn a_damaged_file_is_named_by_what_is_wrong_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (capture, recorded) = (std::fs::read(example()).unwrap(), std::fs::read(recording()).unwrap());
+    let json = gospy(&["stack", "--from", &example(), "--json"]).ok().into_bytes();
+    let cut = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+    let flipped = |bytes: &[u8], at: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let middle = |bytes: &[u8]| flipped(bytes, bytes.len() / 2);
+    // The version is the second word of both. Its checksum is not looked at: another version may have another one.
+    let newer = |bytes: &[u8]| [&bytes[..8], &[99, 0, 0, 0][..], &bytes[12..]].concat();
+    let elf = std::fs::read("/proc/self/exe").unwrap();
+    for (name, bytes) in [
+        ("empty", Vec::new()),
+        ("text", b"hello, world\n".to_vec()),
+        ("zeros", vec![0; 4096]),
+        ("program", elf[..4096.min(elf.len())].to_vec()),
+        ("capture.cut", cut(&capture)),
+        ("capture.head", capture[..10].to_vec()),
+        ("capture.flipped", middle(&capture)),
+        ("capture.magic", flipped(&capture, 3)),
+        ("capture.newer", newer(&capture)),
+        ("recording.head", recorded[..10].to_vec()),
+        ("recording.magic", flipped(&recorded, 3)),
+        ("recording.newer", newer(&recorded)),
+        ("json.cut", cut(&json)),
+        ("json.other", b"{\"a\": 1}".to_vec()),
+    ] {
+        std::fs::write(at(name), bytes).unwrap();
+    }
+    std::fs::create_dir(at("directory")).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    symlink("nowhere", at("dangling")).unwrap();
+    // What each is to be called, in the words of some command at least: of a file whose kind is known, all.
+    let wrong: [(&str, &[&str]); 19] = [
+        ("empty", &["is empty"]),
+        ("text", &["is not a file that gospy reads"]),
+        ("zeros", &["is not a file that gospy reads"]),
+        ("program", &["it is an ELF file, but a program or library", "not a recording"]),
+        ("capture.cut", &["truncated", "not a recording"]),
+        ("capture.head", &["truncated", "not a recording"]),
+        ("capture.flipped", &["damaged", "not a recording"]),
+        ("capture.magic", &["is not a file that gospy reads"]),
+        ("capture.newer", &["newer", "not a recording"]),
+        ("recording.head", &["it is cut off in its head", "is a recording"]),
+        ("recording.magic", &["is not a file that gospy reads"]),
+        ("recording.newer", &["format version 99", "is a recording"]),
+        ("json.cut", &["EOF while parsing", "is a snapshot in JSON", "not a recording"]),
+        ("json.other", &["the key schema_version is missing", "is a snapshot in JSON", "not a recording"]),
+        ("directory", &["is a directory"]),
+        ("socket", &["is a socket"]),
+        ("dangling", &["No such file"]),
+        ("nothing", &["No such file"]),
+        ("/dev/zero", &["is a device"]),
+    ];
+    let out = at("out");
+    let mut bad = Vec::new();
+    for (name, reasons) in wrong {
+        let file = if name.starts_with('/') { PathBuf::from(name) } else { at(name) };
+        let shown = file.display().to_string();
+        for reader in READERS {
+            let words: Vec<String> = reader
+                .split(' ')
+                .map(|word| match word {
+                    "FILE" => shown.clone(),
+                    "GOOD" => example(),
+                    "OUT" => out.display().to_string(),
+                    other => other.to_owned(),
+                })
+                .collect();
+            let output = gospy(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            let said = &output.stderr;
+            let says = reasons.iter().any(|reason| said.contains(reason));
+            let messages = said.lines().filter(|line| line.starts_with("gospy: ")).count();
+            let once = messages == 1 && said.matches(&shown).count() == 1;
+            if output.code() != ERROR || !says || !once || !output.stdout.is_empty() {
+                bad.push(format!("{reader}: {name}: status {}: {said}{}", output.code(), output.stdout));
+            }
+            assert!(!out.exists(), "{reader}: {name}");
+        }
+    }
+    assert!(bad.is_empty(), "{} of {}:\n{}", bad.len(), READERS.len() * wrong.len(), bad.join("\n"));
 }
 
 /// Names that could be guessed: those of the process's number, which a shell knows beforehand.

@@ -28,6 +28,7 @@ mod check;
 mod cli;
 mod cpu;
 mod diff;
+mod documents;
 mod dumps;
 mod errors;
 mod files;

@@ -15,6 +15,10 @@ pub fn example() -> String {
     format!("{}/fixtures/captures/tiny-1.26.6-amd64.capture", env!("CARGO_MANIFEST_DIR"))
 }
 
+pub fn recording() -> String {
+    format!("{}/fixtures/captures/states-v1.gospyrec", env!("CARGO_MANIFEST_DIR"))
+}
+
 pub fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -33,11 +37,19 @@ pub fn shell(line: &str, directory: &Path) -> Output {
 
 /// Every option that names a file to write, with the status of a refusal.
 pub fn options() -> Vec<(&'static str, Vec<String>, i32)> {
-    let words = |text: &str| text.split(' ').map(|word| word.replace("EXAMPLE", &example())).collect();
+    let words = |text: &str| {
+        let put = |word: &str| word.replace("EXAMPLE", &example()).replace("RECORDING", &recording());
+        text.split(' ').map(put).collect()
+    };
     vec![
         ("capture", words("capture --from EXAMPLE -o FILE"), ERROR),
         ("capture --force", words("capture --force --from EXAMPLE -o FILE"), ERROR),
         ("capture --uncompressed", words("capture --uncompressed --force --from EXAMPLE -o FILE"), ERROR),
+        ("capture --redact", words("capture --redact --from EXAMPLE -o FILE"), ERROR),
+        ("summary --html", words("summary --from EXAMPLE --html FILE"), ERROR),
+        ("report", words("report RECORDING --idle --format html -o FILE"), ERROR),
+        ("report .gospyrec", words("report RECORDING --format gospyrec -o FILE"), ERROR),
+        ("report --timeline", words("report RECORDING --timeline FILE"), ERROR),
         ("stack --pprof", words("stack --from EXAMPLE --pprof FILE"), ERROR),
         ("check --junit", words("check --from EXAMPLE --max-goroutines 100 --junit FILE"), ERROR),
         ("run --dump", words("run --timeout 20s --dump FILE -- touch STARTED"), RUN_FAILED),

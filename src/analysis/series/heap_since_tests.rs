@@ -103,7 +103,7 @@ fn another_run_is_no_growth_over_time() {
     after.of.captured_at_unix_ns += 500 * SECOND;
     let change = HeapChange::between(&before, &after, &pool);
     assert_eq!((change.relation.same_process, change.cycles, change.allocated), (Some(false), None, None));
-    // When a core file was written tells little about when its program was like that.
+    // The time of a core file is when it was written; its program may have been in that state long before.
     after.of.time_of_file = true;
     assert_eq!(HeapChange::between(&before, &after, &pool).relation.same_process, None);
     // Torn or made-up figures make nothing negative.

@@ -16,7 +16,7 @@ const OUTERMOST: u64 = 512;
 
 impl Following<'_> {
     /// Finds the partners of those that wait for a coroutine to switch back: its outermost frame has the same
-    /// `coro`. Whoever is to resume a coroutine keeps that in closures only, and remains unknown.
+    /// `coro`. Which goroutine will resume a coroutine is only in closures, and remains unknown.
     pub(super) fn coroutines(&mut self, memory: &mut WaitMemory, pool: &SymbolPool) -> Result<(), ReadError> {
         let is_coroutine = |class| class == Class::Coroutine;
         if let Some(layout) = self.process.runtime.layout.coro.as_ref() {

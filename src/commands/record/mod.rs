@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-pub(super) use self::outputs::Outputs;
 use self::outputs::cost;
+pub(super) use self::outputs::{Outputs, describe};
 use self::ring::{Kept, Next};
 use super::record_args::RecordArgs;
 use super::repeated::Repeated;

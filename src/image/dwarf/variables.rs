@@ -161,7 +161,7 @@ pub(super) fn find(dwarf: &GimliDwarf<'_>, wanted: &BTreeSet<&str>) -> Result<Go
     Ok(search.out)
 }
 
-/// Names that somebody may have meant who wrote another one.
+/// Names similar to one that was not found.
 #[derive(Default)]
 struct Similar<'w> {
     /// By the name that was wanted: how far they are from it, and they.

@@ -15,7 +15,7 @@ use crate::process::permission::{Facts, can_gain, container_remedy};
 const CAP_PERFMON: u64 = 1 << 38;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
-/// What else there is, for whoever cannot have this.
+/// What to use instead, where this is not allowed.
 const OTHERWISE: &str = "Without it: `gospy record` without --cpu shows in which functions goroutines started that run, \
                          and with --freeze=running, which stops each for a moment, their stacks.";
 

@@ -218,7 +218,7 @@ function drawTools() {
   $("mark").setAttribute("aria-pressed", String(page.mark !== null));
 }
 
-// In a file there is nobody to ask: the words are looked for in what is there.
+// A saved page has no server to evaluate the filter: its words are searched for in each group's text.
 function matches(group) {
   if (!$("system").checked && group.system) return false;
   if (!embedded || !filter()) return true;

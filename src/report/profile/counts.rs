@@ -54,7 +54,7 @@ pub fn write(out: &mut dyn Write, profile: &CountProfile, snapshot: &Snapshot) -
     builder.finish()
 }
 
-/// The largest first, and equal ones by what tells them apart.
+/// The largest first; those with equal counts in order of their stacks and labels.
 fn sorted(profile: &CountProfile) -> Vec<(String, &CountedStack)> {
     let mut stacks: Vec<(String, &CountedStack)> = profile.stacks.iter().map(|stack| (key(stack), stack)).collect();
     stacks.sort_by(|(key, stack), (other_key, other)| other.count.cmp(&stack.count).then_with(|| key.cmp(other_key)));

@@ -23,7 +23,7 @@ struct Types {
     is_heap: bool,
 }
 
-/// What tells samples of one program apart: return addresses, size of objects, labels.
+/// What distinguishes samples of one program: return addresses, size of objects, labels.
 type Key = (Vec<Addr>, u64, Vec<(String, String)>);
 
 /// Its stack, and its values.

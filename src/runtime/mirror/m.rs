@@ -53,7 +53,7 @@ mirror! {
 }
 
 mirror! {
-    /// What tells where a `runtime.m` was created (runtime2.go).
+    /// Where a `runtime.m` was created (runtime2.go).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Creation, CreationLayout of "runtime.m" {}
     offsets { create_stack = "createstack" }

@@ -41,7 +41,7 @@ const PIECES: usize = 4;
 const WHOLE: usize = 4 * PIECE;
 /// Most bytes of an error's text.
 const ERROR: usize = 4 * 1024;
-/// How often a request is asked whether somebody waits for its answer.
+/// How often it is checked whether the caller still waits for the answer.
 const OFTEN: Duration = Duration::from_millis(200);
 
 /// The API.

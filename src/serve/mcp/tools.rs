@@ -429,7 +429,7 @@ impl Write for Text<'_> {
     }
 }
 
-/// How often somebody who waits is asked whether the caller still does.
+/// How often a wait checks whether its caller is still there.
 pub(super) const OFTEN: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

@@ -115,8 +115,8 @@ impl Lists<'_> {
         pieces
     }
 
-    /// The user's functions of a stack with their lines, innermost first, as many as fit: what tells it
-    /// from others at the same place are its callers.
+    /// The user's functions of a stack with their lines, innermost first, as many as fit: stacks at
+    /// the same place differ in their callers.
     fn stack_place(&self, goroutine: &Goroutine, room: usize) -> Vec<Piece> {
         let frames = self.index.stack(goroutine).map_or_else(Vec::new, |stack| self.index.user_frames(stack));
         if frames.is_empty() {
