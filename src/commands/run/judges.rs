@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use crate::analysis::Census;
 use crate::analysis::census::Identity;
 use crate::analysis::check::{Judge, Level, Reason, Rule, Rules, Verdict};
+use crate::analysis::series::Watching;
 use crate::analysis::series::growth::LEAST_SAMPLES;
-use crate::analysis::series::{Observed, Watching};
 use crate::commands::Global;
 use crate::commands::check::limitations;
 use crate::commands::diff::is_whole;
@@ -105,32 +105,18 @@ impl<'a> Judges<'a> {
         self.rules
     }
 
-    /// Judges a snapshot that was taken by itself, as [`Judges::look_at`].
-    pub(super) fn look(&mut self, snapshot: Snapshot, occasion: Occasion) {
-        if let Some(program) = self.program(&snapshot) {
-            let observed = program.watching.observe(snapshot);
-            program.judge(&observed, occasion);
-        }
-    }
-
     /// Judges a snapshot. Growth is measured from the first capture of the same process to later ones.
-    pub(super) fn look_at(&mut self, observed: &Observed, occasion: Occasion) {
-        if let Some(program) = self.program(observed.snapshot()) {
-            program.judge(observed, occasion);
+    pub(super) fn look(&mut self, snapshot: Snapshot, occasion: Occasion) {
+        let is_capture = occasion == Occasion::Capture;
+        if let Some(program) = self.programs.iter_mut().rfind(|program| is_same(&program.latest, &snapshot)) {
+            program.judge(snapshot, is_capture);
+            return;
         }
-    }
-
-    /// The program that a snapshot is of; `None` where there are too many.
-    fn program(&mut self, snapshot: &Snapshot) -> Option<&mut Program<'a>> {
-        let known = self.programs.iter().rposition(|program| is_same(&program.latest, snapshot));
-        if known.is_none() && self.programs.len() >= MOST_PROGRAMS {
+        if self.programs.len() >= MOST_PROGRAMS {
             self.left_out = true;
-            return None;
+            return;
         }
-        if let Some(known) = known {
-            return self.programs.get_mut(known);
-        }
-        self.programs.push(Program {
+        let mut program = Program {
             judge: Judge::new(self.rules, Level::Stacks),
             pool: SymbolPool::default(),
             first_unix_ns: snapshot.captured_at_unix_ns,
@@ -142,8 +128,9 @@ impl<'a> Judges<'a> {
             watching: Watching::default(),
             alive_unix_ns: 0,
             incomplete: false,
-        });
-        self.programs.last_mut()
+        };
+        program.judge(snapshot, is_capture);
+        self.programs.push(program);
     }
 
     /// Whether a rule takes a reading of the heap with each capture.
@@ -238,8 +225,8 @@ impl<'a> Judges<'a> {
 
 impl Program<'_> {
     /// Judges the next snapshot.
-    fn judge(&mut self, observed: &Observed, occasion: Occasion) {
-        let is_capture = occasion == Occasion::Capture;
+    fn judge(&mut self, snapshot: Snapshot, is_capture: bool) {
+        let observed = self.watching.observe(snapshot);
         let name = format!("pid {}", observed.snapshot().target.pid);
         self.latest = Census::of_index(&observed.index(), name, &mut self.pool);
         let latest = &self.latest;

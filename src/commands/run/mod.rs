@@ -336,8 +336,8 @@ impl Runner<'_, '_> {
         let options = CaptureOptions { stacks: true, waits: true, freeze: self.freeze, ..CaptureOptions::default() };
         let wanted = self.freezable(wanted);
         let is_capture = occasion == Occasion::Capture;
-        let observed = readers.read((self.sources, &wanted), &options, judges.rules(), is_capture)?;
-        judges.look_at(&observed, occasion);
+        let snapshot = readers.read((self.sources, &wanted), &options, judges.rules(), is_capture)?;
+        judges.look(snapshot, occasion);
         Ok(())
     }
 
@@ -358,7 +358,9 @@ impl Runner<'_, '_> {
         let mut judges = self.judges.take();
         let (mut heaps, mut readers) = (std::mem::take(&mut self.heaps), std::mem::take(&mut self.readers));
         let mut heap_problems = Vec::new();
-        let read = each(&self.family.living(), |wanted| {
+        let living = self.family.living();
+        readers.keep(living.iter().map(|(pid, _)| *pid));
+        let read = each(&living, |wanted| {
             let mut written = None;
             match (&self.output, &mut judges) {
                 (Some(directory), judges) => {

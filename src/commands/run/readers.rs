@@ -11,7 +11,7 @@ use crate::analysis::series::Observed;
 use crate::capture::{CaptureOptions, SourceError};
 use crate::commands::repeated::Repeated;
 use crate::commands::source::{SourceFailure, Sources, TargetSpec};
-use crate::model::SymbolPool;
+use crate::model::{Snapshot, SymbolPool};
 use crate::sampling::Sampler;
 
 /// Programs that stay open; a build starts thousands of compilers.
@@ -65,7 +65,7 @@ impl<'a> Readers<'a> {
         options: &CaptureOptions,
         rules: &'a Rules,
         is_first: bool,
-    ) -> Result<Arc<Observed>, SourceFailure> {
+    ) -> Result<Snapshot, SourceFailure> {
         let known = wanted.pid().and_then(|pid| self.0.remove(&pid));
         // What cannot be read any more may be another program by now.
         let read = known.and_then(|mut reader| Some((reader.sampler.read().ok()?, reader)));
@@ -83,7 +83,7 @@ impl<'a> Readers<'a> {
         if let Some(pid) = wanted.pid().filter(|_| self.0.len() < MOST_OPEN) {
             self.0.insert(pid, reader);
         }
-        Ok(sample.observed)
+        Ok(sample.observed.snapshot().clone())
     }
 
     /// Closes all but these.
