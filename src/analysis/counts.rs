@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{Snapshot, Status, WaitReasonId};
+use crate::model::{Goroutine, Snapshot, Status, WaitReasonId};
 
 /// Totals over all goroutines of a snapshot, the dead apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,20 +22,56 @@ pub struct Counts {
     pub by_wait_reason: Vec<(WaitReasonId, u64)>,
 }
 
+/// Goroutines that are not dead, by what [`Counts`] are made of: what one snapshot has more or less than another is added
+/// and taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    system: u64,
+    both: FxHashMap<(Status, Option<WaitReasonId>), u64>,
+}
+
+impl Tally {
+    /// Of all goroutines of a snapshot.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let mut tally = Self::default();
+        snapshot.goroutines.iter().for_each(|goroutine| tally.add(goroutine));
+        tally
+    }
+
+    /// Adds one.
+    pub(crate) fn add(&mut self, goroutine: &Goroutine) {
+        if !goroutine.status.is_dead() {
+            self.system += u64::from(goroutine.system);
+            *self.both.entry((goroutine.status, goroutine.wait_reason)).or_default() += 1;
+        }
+    }
+
+    /// Takes one away that was added.
+    pub(crate) fn take(&mut self, goroutine: &Goroutine) {
+        let key = (goroutine.status, goroutine.wait_reason);
+        let Some(count) = self.both.get_mut(&key).filter(|_| !goroutine.status.is_dead()) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.both.remove(&key);
+        }
+        self.system = self.system.saturating_sub(u64::from(goroutine.system));
+    }
+}
+
 impl Counts {
     /// Counts.
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Self {
-        let mut both: FxHashMap<(Status, Option<WaitReasonId>), u64> = FxHashMap::default();
-        let mut counts = Self { dead: snapshot.dead_goroutines, ..Self::default() };
-        for goroutine in snapshot.goroutines.iter().filter(|g| !g.status.is_dead()) {
-            counts.total += 1;
-            counts.system += u64::from(goroutine.system);
-            *both.entry((goroutine.status, goroutine.wait_reason)).or_default() += 1;
-        }
+        Self::of_tally(snapshot, &Tally::of(snapshot))
+    }
+
+    /// The same, where all goroutines of the snapshot were counted.
+    pub(crate) fn of_tally(snapshot: &Snapshot, tally: &Tally) -> Self {
+        let total = tally.both.values().sum();
+        let mut counts = Self { dead: snapshot.dead_goroutines, total, system: tally.system, ..Self::default() };
         let mut states: BTreeMap<Status, u64> = BTreeMap::new();
         let mut reasons: BTreeMap<WaitReasonId, u64> = BTreeMap::new();
-        for ((status, reason), count) in both {
+        for (&(status, reason), &count) in &tally.both {
             *states.entry(status).or_default() += count;
             if let Some(reason) = reason {
                 *reasons.entry(reason).or_default() += count;

@@ -173,6 +173,17 @@ impl Stillness {
         }
     }
 
+    /// Whether it stays as it is in snapshots that show the same as this one does, in which `between` was seen of one and
+    /// the same goroutine.
+    #[must_use]
+    pub(crate) fn is_settled(self, between: Between) -> bool {
+        match between {
+            Between::Still => true,
+            Between::Likely => self.passed.saturating_add(1) >= LEAST_INTERVALS,
+            Between::Ran | Between::Unknown => false,
+        }
+    }
+
     /// From then on it has not run: the time of a snapshot, by the clock that the snapshots were given with.
     /// That of the latest one means nothing.
     #[must_use]

@@ -5,6 +5,8 @@
 //! pointer (`allGsSnapshot` and `atomicAllG`, runtime/proc.go), and again after the array to see that it was
 //! not replaced in between.
 
+use std::sync::Arc;
+
 use super::errors::CaptureError;
 use crate::addr::Addr;
 use crate::bytes::FieldsExt;
@@ -22,6 +24,32 @@ const TRIES: usize = 8;
 /// The addresses, ascending and each once.
 pub(crate) fn read(process: GoProcess<'_>, warnings: &mut Warnings) -> Result<Vec<u64>, CaptureError> {
     Ok(addresses(&list(process, warnings)?, warnings))
+}
+
+/// The list as a capture found it, for the next one: it only grows, and seldom.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    bytes: Vec<u8>,
+    addresses: Arc<[u64]>,
+}
+
+/// As [`read`], and sorts only a list that is not the known one.
+pub(crate) fn read_known(
+    process: GoProcess<'_>,
+    known: &mut Known,
+    warnings: &mut Warnings,
+) -> Result<Arc<[u64]>, CaptureError> {
+    let bytes = list(process, warnings)?;
+    if bytes != known.bytes {
+        let addresses: Arc<[u64]> = addresses(&bytes, warnings).into();
+        if addresses.len().saturating_mul(8) != bytes.len() {
+            // What is wrong with it is to be said each time.
+            *known = Known::default();
+            return Ok(addresses);
+        }
+        *known = Known { bytes, addresses };
+    }
+    Ok(Arc::clone(&known.addresses))
 }
 
 /// The addresses as they are listed, which is the order of the runtime's own dumps (`forEachGRace`, runtime/proc.go;

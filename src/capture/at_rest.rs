@@ -17,8 +17,8 @@ use crate::runtime::GoProcess;
 use crate::runtime::mirror::m::M;
 use crate::runtime::readers::processors::Ticks;
 
-/// By how much the wall clock may have been set since the reading, ns.
-const MOST_CLOCK_STEP_NS: u64 = 10_000_000;
+/// By how much the wall clock may have been set since a reading before what was worked out with it holds no longer, ns.
+pub(super) const MOST_CLOCK_STEP_NS: u64 = 10_000_000;
 
 /// What a program had run when that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

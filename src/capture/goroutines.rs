@@ -50,8 +50,10 @@ const READERS: usize = 2;
 /// What decoding collects besides the goroutines.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
-    /// All that are not dead, and the dead ones where they were asked for; in no order.
+    /// All that are not dead, and the dead ones where they were asked for; in no order. Without those in `listed`.
     pub(super) goroutines: Vec<Goroutine>,
+    /// Positions of those in the list of the capture before that are exactly as they are there.
+    pub(super) listed: Vec<u32>,
     /// How many were dead.
     pub(super) dead: u64,
     /// How it went.
@@ -74,7 +76,9 @@ pub(super) struct Collected {
 impl Collected {
     /// How many stacks were read, and how many kept, in a capture that began at `clock`.
     pub(super) fn readings(&self, clock: Clock) -> StackReadings {
-        let known = self.goroutines.iter().filter(|g| matches!(g.stack, StackState::Known(_))).count() as u64;
+        let known = self.goroutines.iter().filter(|g| matches!(g.stack, StackState::Known(_))).count();
+        // Only stacks that are known are kept.
+        let known = known.saturating_add(self.listed.len()) as u64;
         self.noted.readings(known, clock.monotonic_ns)
     }
 }
@@ -112,8 +116,12 @@ struct Again {
 impl Walk<'_> {
     /// Reads and decodes the goroutines at `addrs`, which are in ascending order.
     pub(super) fn run(&mut self, addrs: &[u64]) -> Result<(), ReadError> {
-        self.collected.goroutines.reserve(addrs.len());
-        self.collected.waits.reserve(addrs.len());
+        if self.plan.kept.uses_list() {
+            self.collected.listed.reserve(addrs.len());
+        } else {
+            self.collected.goroutines.reserve(addrs.len());
+            self.collected.waits.reserve(addrs.len());
+        }
         if self.unsettled.is_empty() {
             let again = self.pipeline(addrs)?;
             return self.settle(again);
@@ -256,6 +264,12 @@ impl Walk<'_> {
         let mut unheard = Warnings::default();
         let keeps = plan.keeps();
         for raw in raws {
+            if let Some((keep, position)) = raw.kept.and_then(|keep| Some((keep, keep.listed?))) {
+                self.collected.noted.keep(&plan.kept, keep);
+                self.collected.consistency.validated += 1;
+                self.collected.listed.push(position);
+                continue;
+            }
             let outcome = self.decoder.decode(&raw, plan, self.pool, &mut unheard);
             if keeps {
                 self.note(&raw, plan, &outcome);
@@ -293,8 +307,10 @@ impl Walk<'_> {
     /// at a later try.
     fn note(&mut self, raw: &Raw<'_>, plan: &Plan, outcome: &Outcome) {
         let noted = &mut self.collected.noted;
-        if let (Outcome::Done(goroutine, _), Some(keep)) = (outcome, raw.kept) {
+        if let (Outcome::Done(goroutine, extra), Some(keep)) = (outcome, raw.kept) {
             noted.keep(&plan.kept, keep);
+            // The collector holds it now, and a field that makes no sense is reported each time.
+            noted.show(keep, !goroutine.scan && extra.bad.is_none());
             // Only one that can be, which is where another goroutine's is doubted.
             goroutine.wait_since_ns.into_iter().for_each(|stamp| noted.stamp(stamp.get()));
             return;

@@ -22,6 +22,7 @@ mod foreign;
 mod freeze;
 mod goroutines;
 mod kept;
+mod listed;
 mod not_in_go;
 mod options;
 mod parameters;

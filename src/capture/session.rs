@@ -22,6 +22,7 @@ use super::foreign::{self, CStacks};
 use super::freeze;
 use super::goroutines::{Collected, Walk};
 use super::kept::{Kept, Renewed};
+use super::listed::{self, Listed};
 use super::not_in_go::{self, Looks};
 use super::options::{CaptureOptions, FreezeMode, OpenOptions};
 use super::parameters::{ParameterCache, read_strings, read_types};
@@ -38,8 +39,8 @@ use super::waits::describe::describe;
 use crate::addr::Addr;
 use crate::image::pclntab::Pclntab;
 use crate::model::{
-    Death, FreezeInfo, Goroutine, NotInGo, ObjectAddr, Reading, RuntimeMetrics, Snapshot, StackReadings, SymbolPool,
-    WaitObject, Waits, WarningCode, Warnings,
+    Death, FreezeInfo, Goroutine, NotInGo, ObjectAddr, Reading, RuntimeMetrics, Shared, Snapshot, StackReadings,
+    SymbolPool, WaitObject, Waits, WarningCode, Warnings,
 };
 use crate::process::{Backend, Clock, Descriptors, Ended, Limitation, ReadError, Target, TargetExt, Usage};
 use crate::runtime::mirror::m::M;
@@ -60,6 +61,10 @@ pub struct Session {
     kept: Arc<Kept>,
     /// The latest snapshot, where the program was at rest before it was read and stacks are kept.
     last: Option<LastRead>,
+    /// The list of goroutines that the next capture may make its own of.
+    listed: Listed,
+    /// The addresses of gs, as they were read last.
+    gs: allgs::Known,
     /// Memory for reading goroutines.
     chunks: Vec<Chunk>,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
@@ -112,8 +117,23 @@ impl Session {
         let opened = Opened { target, program, runtime };
         let (stamps, kept) = (Stamps::default(), Arc::default());
         let cpu_interval = Duration::ZERO;
-        let (last, chunks, max_pool) = (None, Vec::new(), MAX_POOL);
-        Ok(Self { opened, decoder, c_stacks, parameters, pool, kept, last, chunks, max_pool, cpu_interval, stamps })
+        let (last, listed, gs, chunks, max_pool) =
+            (None, Listed::default(), allgs::Known::default(), Vec::new(), MAX_POOL);
+        Ok(Self {
+            opened,
+            decoder,
+            c_stacks,
+            parameters,
+            pool,
+            kept,
+            last,
+            listed,
+            gs,
+            chunks,
+            max_pool,
+            cpu_interval,
+            stamps,
+        })
     }
 
     fn decoder(program: &Program, runtime: &GoRuntime) -> Decoder {
@@ -204,6 +224,7 @@ impl Session {
             self.decoder = Self::decoder(&self.opened.program, &self.opened.runtime);
             self.kept = Arc::default();
             self.last = None;
+            self.listed.forget();
         }
         let rest = self.rest(options)?;
         let last = self.last.as_ref().zip(rest.as_ref()).filter(|(last, rest)| last.rests_on(rest, options));
@@ -267,10 +288,7 @@ impl Session {
         }
         let after = self.opened.target.stats();
         let target = target_info(self.process(), &read.state, usage, resources, clock.monotonic_ns);
-        let mut goroutines = read.collected.goroutines;
-        self.stamps.set(&mut goroutines, read.state.gc.as_ref(), both_clocks);
-        sort(&mut goroutines);
-        fields::warn_of_twins(&goroutines, &mut warnings);
+        let goroutines = self.list(&mut read, options, both_clocks, &mut warnings);
         let snapshot = Snapshot {
             captured_at_unix_ns: clock.unix_ns,
             monotonic_ns: clock.monotonic_ns,
@@ -292,7 +310,7 @@ impl Session {
             gc: read.state.gc,
             processors: read.state.processors,
             threads: read.state.threads,
-            goroutines: goroutines.into(),
+            goroutines,
             dead_goroutines: read.collected.dead,
             wait_reasons: self.opened.runtime.wait_reasons.clone(),
             waits: read.waits,
@@ -306,6 +324,39 @@ impl Session {
         };
         self.last = rest.and_then(|rest| LastRead::new((rest, rests_on), *options, &snapshot, read.state.ms, read.fds));
         Ok(snapshot)
+    }
+
+    /// The goroutines of a capture, in order. Those that are as they were are taken from the list before.
+    fn list(
+        &mut self,
+        read: &mut Read,
+        options: &CaptureOptions,
+        clock: Clock,
+        warnings: &mut Warnings,
+    ) -> Shared<Goroutine> {
+        let Collected { goroutines, listed, .. } = &mut read.collected;
+        let (mut changed, as_before, gc) = (std::mem::take(goroutines), std::mem::take(listed), read.state.gc.as_ref());
+        let (list, is_checked) = if self.kept.uses_list() && read.keeps {
+            let found = listed::Found { changed, as_before };
+            self.listed.next(found, Arc::make_mut(&mut self.kept), (&mut self.stamps, gc, clock))
+        } else {
+            self.stamps.set(&mut changed, gc, clock);
+            listed::sort(&mut changed);
+            let list = match read.keeps {
+                true => self.listed.begin(changed, options, Arc::make_mut(&mut self.kept)),
+                false => changed.into(),
+            };
+            (list, false)
+        };
+        let before = warnings.clone();
+        if !is_checked {
+            fields::warn_of_twins(&list, warnings);
+        }
+        if read.keeps && (read.warned || *warnings != before) {
+            // What was said of some of them is to be said each time.
+            self.listed.forget();
+        }
+        list
     }
 
     /// Whether the program is at rest, where that can save reading it.
@@ -381,13 +432,18 @@ impl Session {
         let clock = self.opened.target.clock();
         let threads = self.opened.target.threads()?;
         let state = scheduler::read(self.process(), &threads, warnings)?;
-        let addrs = allgs::read(self.process(), warnings)?;
+        let keeps = self.keeps_stacks(options);
+        let addrs = match keeps {
+            true => allgs::read_known(self.opened.process(), &mut self.gs, warnings)?,
+            false => allgs::read(self.process(), warnings)?.into(),
+        };
         let mut plan = self.plan(options, &Checks::of(self.process(), &state, clock)?);
         // Taken, so that nothing is kept of a capture that fails.
-        let mut kept = self.keeps_stacks(options).then(|| std::mem::take(&mut self.kept));
+        let mut kept = keeps.then(|| std::mem::take(&mut self.kept));
         if let Some(kept) = &mut kept {
             let words = options.waits.then(|| self.decoder.waits().seeds.words());
-            Arc::make_mut(kept).begin(clock.monotonic_ns, words, &self.opened.runtime.wait_reasons);
+            let (reasons, lists) = (&self.opened.runtime.wait_reasons, self.listed.serves(options));
+            Arc::make_mut(kept).begin(clock.monotonic_ns, words, reasons, lists);
             plan.kept = Arc::clone(kept);
         }
         let recorded = Recorded::of(self.opened.target.as_ref())?;
@@ -442,7 +498,9 @@ impl Session {
         let max_goid = process.max_goid()?;
         let let_go = recorded.as_ref().map(Recorded::let_go).unwrap_or_default();
         let follow = Follow { process, now_ns: clock.monotonic_ns, let_go };
+        let before = warnings.clone();
         follow.all(&mut self.decoder, pool, &mut collected, max_goid, warnings)?;
+        let warned = *warnings != before;
         let runs = !matches!(process.target.backend(), Backend::Core | Backend::Capture);
         let (mut looks, mut asked) = (None, BTreeSet::new());
         let mut look = |fds: &BTreeSet<i32>, objects: &mut [WaitObject]| {
@@ -481,7 +539,8 @@ impl Session {
         if let Some(also) = also {
             also.read(self.process(), None)?;
         }
-        Ok(Read { clock, state, collected, stacks, waits, freeze, death, not_in_go, descriptors, fds: asked })
+        let fds = asked;
+        Ok(Read { clock, state, collected, stacks, waits, freeze, death, not_in_go, descriptors, fds, keeps, warned })
     }
 
     /// What goroutines in system calls and in C do; from the recording, if the target is one.
@@ -562,8 +621,9 @@ impl Session {
         }
         let (freeze, descriptors) = (Some(still.info), still.looks.descriptors);
         let Still { clock, state, .. } = still;
-        let fds = BTreeSet::new();
-        Ok(Read { clock, state, collected, stacks, waits, freeze, death: None, not_in_go, descriptors, fds })
+        let (fds, death) = (BTreeSet::new(), None);
+        let (keeps, warned) = (false, false);
+        Ok(Read { clock, state, collected, stacks, waits, freeze, death, not_in_go, descriptors, fds, keeps, warned })
     }
 
     /// Where running goroutines were in a process whose threads are all stopped for good.
@@ -603,23 +663,6 @@ impl Session {
     }
 }
 
-/// Puts the live ones first, by id. A long list is cut in the middle, and its halves are sorted at the
-/// same time.
-fn sort(goroutines: &mut [Goroutine]) {
-    /// Shorter ones are done before a thread has started.
-    const LONG: usize = 1 << 15;
-    let key = |g: &Goroutine| (g.status.is_dead(), g.id, g.addr);
-    if goroutines.len() < LONG {
-        goroutines.sort_unstable_by_key(key);
-        return;
-    }
-    let (low, _, high) = goroutines.select_nth_unstable_by_key(goroutines.len() / 2, key);
-    std::thread::scope(|scope| {
-        scope.spawn(|| low.sort_unstable_by_key(key));
-        high.sort_unstable_by_key(key);
-    });
-}
-
 struct Read {
     clock: Clock,
     state: SchedulerState,
@@ -632,6 +675,10 @@ struct Read {
     descriptors: Descriptors,
     /// Descriptors of what goroutines wait for.
     fds: BTreeSet<i32>,
+    /// Whether stacks of earlier captures were kept, and those of this one are.
+    keeps: bool,
+    /// Whether there were warnings of what goroutines lead to.
+    warned: bool,
 }
 
 #[cfg(test)]

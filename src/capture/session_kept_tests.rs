@@ -309,3 +309,97 @@ fn attended_goroutines_are_read_unless_they_are_proven() {
     session.renew();
     assert_eq!(since(&mut session), (false, false));
 }
+
+/// The same without what they wait for: then goroutines are taken from the list before.
+const LISTED: CaptureOptions = CaptureOptions { waits: false, ..KEEPING };
+
+/// Whatever changes in headers, what is shown of a program is what a full reading shows of the same memory, and a list that
+/// was made of the one before differs from it where it says so and nowhere else.
+#[test]
+fn a_list_that_is_made_of_the_one_before_is_as_a_full_reading_has_it() {
+    let (mut session, changes) = running();
+    let first = session.capture(&LISTED).unwrap();
+    let layout = session.runtime().layout.g;
+    let gs: Vec<Goroutine> = first.goroutines.iter().filter(|g| g.status == Status::Waiting).cloned().collect();
+    let mut state = 3_u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let (mut before, mut made_of_it, mut taken, mut came, mut went, mut whole) = (first.clone(), 0, 0, 0, 0, 0);
+    for step in 0..400_u64 {
+        for _ in 0..random(3) {
+            let g = &gs[random(gs.len())];
+            let at = |field: u32| g.addr.0 + u64::from(field);
+            match random(8) {
+                0 | 1 => changes.put(at(layout.tracking_seq), step % 256, 1),
+                2 => changes.put(at(layout.waitsince), [0, first.monotonic_ns - 1 - step][random(2)], 8),
+                // Held by the collector, runnable, dead, or waiting again.
+                3 => changes.put(at(layout.atomicstatus), [0x1004, 1, 6][random(3)], 4),
+                4 | 5 => changes.put(at(layout.atomicstatus), 4, 4),
+                6 => changes.put(at(layout.goid), g.id.0, 8),
+                _ => changes.put(at(layout.schedlink), step * 8, 8),
+            }
+        }
+        let now = session.capture(&LISTED).unwrap();
+        let full = session.capture(&CaptureOptions { keep_stacks: false, ..LISTED }).unwrap();
+        let ids =
+            |snapshot: &Snapshot| -> Vec<(Goid, bool)> { snapshot.goroutines.iter().map(|g| (g.id, g.scan)).collect() };
+        assert_eq!(ids(&now), ids(&full), "step {step}");
+        // What the collector holds cannot be read, and can be kept.
+        let held: Vec<bool> = ids(&full).into_iter().map(|(_, scan)| scan).collect();
+        let free = |shown: Vec<String>| -> Vec<String> {
+            shown.into_iter().zip(&held).filter(|(_, held)| !**held).map(|(shown, _)| shown).collect()
+        };
+        assert_eq!(free(shown(&now)), free(shown(&full)), "step {step}");
+        let StackReadings { read, kept, kept_proven, .. } = stacks(&now);
+        if !held.contains(&true) {
+            assert_eq!(now.dead_goroutines, full.dead_goroutines, "step {step}");
+            assert_eq!(format!("{:?}", now.warnings), format!("{:?}", full.warnings), "step {step}");
+            let (one, other) = (&now.reading.consistency, &full.reading.consistency);
+            assert_eq!((one.validated, one.moving), (other.validated, other.moving), "step {step}");
+            assert_eq!((read + kept, 0), (stacks(&full).read, stacks(&full).kept), "step {step}");
+            whole += 1;
+        }
+        let since = |proven: bool| {
+            now.goroutines.iter().filter(|g| g.stack_since_ns.is_some() && (!proven || g.stack_is_proven)).count()
+                as u64
+        };
+        assert_eq!((since(false), since(true)), (kept, kept_proven), "step {step}");
+        if let Some(positions) = now.goroutines.changes_since(&before.goroutines) {
+            made_of_it += 1;
+            let all = now.goroutines.iter().zip(&before.goroutines).enumerate();
+            for (at, (g, was)) in all.filter(|(at, _)| !positions.contains(&u32::try_from(*at).unwrap())) {
+                assert_eq!(format!("{g:?}"), format!("{was:?}"), "step {step}: {at}");
+                taken += 1;
+            }
+        }
+        came += usize::from(now.goroutines.len() > before.goroutines.len());
+        went += usize::from(now.goroutines.len() < before.goroutines.len());
+        before = now;
+    }
+    let counts = [made_of_it, taken, came, went, whole];
+    assert!(counts.iter().zip([150, 400, 5, 5, 50]).all(|(count, least)| *count > least), "{counts:?}");
+}
+
+/// What was said of a goroutine is said each time, though nothing of it changes; and one with other options has a list of
+/// its own.
+#[test]
+fn a_list_with_something_wrong_in_it_is_made_anew() {
+    let (mut session, changes) = running();
+    let first = session.capture(&LISTED).unwrap();
+    let before = session.capture(&LISTED).unwrap();
+    let with_waits = capture(&mut session);
+    assert!(with_waits.goroutines.iter().any(|g| g.waiting_on.is_some()));
+    let without = session.capture(&LISTED).unwrap();
+    assert!(without.goroutines.changes_since(&before.goroutines).is_none());
+    assert!(without.goroutines.iter().all(|g| g.waiting_on.is_none()));
+    // A start function that is none.
+    let victim = victim(&first);
+    changes.put(victim.addr.0 + u64::from(session.runtime().layout.g.startpc), 1, 8);
+    for _ in 0..4 {
+        let now = session.capture(&LISTED).unwrap();
+        assert!(now.warnings.iter().any(|warning| warning.message.contains(&format!("goroutine {}", victim.id.0))));
+        assert_eq!(one(&now, victim.id).start, None);
+    }
+}

@@ -263,7 +263,7 @@ fn goroutines_are_put_in_order() {
         let key = |g: &Goroutine| (g.status.is_dead(), g.id, g.addr);
         let mut wanted: Vec<_> = goroutines.iter().map(key).collect();
         wanted.sort();
-        sort(&mut goroutines);
+        listed::sort(&mut goroutines);
         assert_eq!(goroutines.iter().map(key).collect::<Vec<_>>(), wanted);
     }
 }

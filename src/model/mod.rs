@@ -42,6 +42,7 @@ pub use profile::{
     ProfileReading, ProfileStack,
 };
 pub use shared::Shared;
+pub(crate) use shared::Turns;
 pub use stats::{GcPhase, GcStats, HeapStats, PStatus, Pause, Processor, Scheduler, Thread};
 pub use target_info::{
     Consistency, FreezeInfo, ModuleInfo, Provenance, Reading, StackReadings, TargetInfo, TextMapping,

@@ -17,6 +17,11 @@ impl WatchedWaits {
         self.since_ns.insert(id, since_ns);
     }
 
+    /// Forgets a goroutine.
+    pub(crate) fn remove(&mut self, id: Goid) {
+        self.since_ns.remove(&id);
+    }
+
     /// Since when the goroutine has not run, by the target's `nanotime`; `None` where that was not
     /// measured.
     #[must_use]

@@ -189,6 +189,11 @@ pub fn find<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>) -> Vec<Found> {
     all
 }
 
+/// Whether there is a finding that holds for this goroutine.
+pub(crate) fn is_in_any(goroutine: &Seen<'_>) -> bool {
+    !goroutine.system && FINDINGS.iter().any(|finding| finding.names(goroutine))
+}
+
 /// How a program died, as findings need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Died {
@@ -230,14 +235,17 @@ pub fn find_in_dead<'a>(goroutines: impl IntoIterator<Item = Seen<'a>>, died: Op
 /// What findings that depend on time take for long, ns.
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// The time, by the target's `nanotime`, from which on the findings of the same goroutines may be others, if nothing of
-/// the program runs until then; `None` where that is never.
+/// The time, by the target's `nanotime`, from which on the findings of these goroutines may be others, if none of them
+/// runs until then; `None` where that is never.
 #[must_use]
-pub(crate) fn next_change_ns(index: &Index<'_>) -> Option<u64> {
-    let snapshot = index.snapshot();
-    let waits = snapshot.goroutines.iter().filter_map(|goroutine| index.wait_ns(goroutine));
-    let left = waits.filter_map(|ns| MINUTE_NS.checked_sub(ns).filter(|&left| left > 0)).min()?;
-    Some(snapshot.monotonic_ns.saturating_add(left))
+pub(crate) fn next_change_ns<'g>(index: &Index<'_>, goroutines: impl Iterator<Item = &'g Goroutine>) -> Option<u64> {
+    let left = |goroutine| {
+        let left = MINUTE_NS.checked_sub(index.wait_ns(goroutine)?).filter(|&left| left > 0)?;
+        let then = Seen { wait_ns: Some(MINUTE_NS), ..Seen::of_goroutine(index, goroutine) };
+        is_in_any(&then).then_some(left)
+    };
+    let left = goroutines.filter_map(left).min()?;
+    Some(index.snapshot().monotonic_ns.saturating_add(left))
 }
 
 /// Findings of a snapshot; positions are those in [`Snapshot::goroutines`].

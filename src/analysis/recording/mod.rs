@@ -70,11 +70,49 @@ struct Times {
     idle: Spent,
 }
 
-/// A goroutine that has been idle so far.
-#[derive(Clone, Copy, Debug)]
+/// How many goroutines do what, by its number.
+#[derive(Debug, Default)]
+struct Doers(FxHashMap<u32, u64>);
+
+impl Doers {
+    fn add(&mut self, doing: u32) {
+        *self.0.entry(doing).or_default() += 1;
+    }
+
+    fn take(&mut self, doing: u32) {
+        if let Some(count) = self.0.get_mut(&doing) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.0.remove(&doing);
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.0.iter().map(|(doing, count)| (*doing as usize, *count))
+    }
+}
+
+/// Goroutines that have been idle so far.
+#[derive(Debug, Default)]
 struct IdleSoFar {
-    id: Goid,
-    doing: u32,
+    doing: FxHashMap<Goid, u32>,
+    doers: Doers,
+}
+
+impl IdleSoFar {
+    fn add(&mut self, id: Goid, doing: u32) {
+        if let Some(before) = self.doing.insert(id, doing) {
+            self.doers.take(before);
+        }
+        self.doers.add(doing);
+    }
+
+    fn remove(&mut self, id: Goid) {
+        if let Some(doing) = self.doing.remove(&id) {
+            self.doers.take(doing);
+        }
+    }
 }
 
 /// Goroutines of the latest sample, whose time is known when the next one comes.
@@ -82,12 +120,18 @@ struct IdleSoFar {
 struct Latest {
     monotonic_ns: u64,
     goroutines: Shared<Goroutine>,
+    pool: Option<PoolId>,
     /// Whether that was a sample in which nothing had run since the one before.
     is_repeated: bool,
     /// How many were seen, and how many of them torn.
     seen: (u64, u64),
-    /// How many do what.
-    counts: Vec<(u32, u64)>,
+    /// What each of them does, by position; `None` of one that was not selected.
+    doing: Vec<Option<u32>>,
+    doers: Doers,
+}
+
+fn is_torn(goroutine: &Goroutine) -> bool {
+    matches!(goroutine.stack, StackState::NotShown(NotShown::Moving | NotShown::Unreadable))
 }
 
 /// How a recording went.
@@ -118,7 +162,7 @@ pub struct Recording {
     times: IndexMap<Doing, Times, FxBuildHasher>,
     reasons: IndexMap<String, (), FxBuildHasher>,
     parts: IndexMap<String, (), FxBuildHasher>,
-    idle: Vec<IdleSoFar>,
+    idle: IdleSoFar,
     first_ns: u64,
     /// What a goroutine has spent that was there from the first sample on.
     throughout: Spent,
@@ -152,39 +196,41 @@ impl Recording {
         self.spend(half_ns);
         let first = self.stats.samples == 0;
         let mut still_idle = FxHashMap::default();
-        let mut began_idle = Vec::new();
-        let mut counts: FxHashMap<u32, u64> = FxHashMap::default();
+        let (mut all, mut doers) = (Vec::with_capacity(snapshot.goroutines.len()), Doers::default());
         let (mut seen, mut torn) = (0_u64, 0_u64);
         let index = observed.index();
         for (position, goroutine) in snapshot.goroutines.iter().enumerate() {
             if goroutine.status.is_dead() || !selected(goroutine) {
+                all.push(None);
                 continue;
             }
             let part = part(&index, goroutine).map(|name| self.part_number(name));
             let doing = self.doing(&index, goroutine, part);
-            *counts.entry(doing).or_default() += 1;
+            all.push(Some(doing));
+            doers.add(doing);
             seen += 1;
-            if let StackState::NotShown(NotShown::Moving | NotShown::Unreadable) = goroutine.stack {
-                torn += 1;
-            }
+            torn += u64::from(is_torn(goroutine));
             if first {
                 if waits_for_work(&index, goroutine) {
-                    began_idle.push(IdleSoFar { id: goroutine.id, doing });
+                    self.idle.add(goroutine.id, doing);
                 }
-            } else if observed.same_wait_since_ns(position).is_some_and(|since| since <= self.first_ns) {
+            } else if self.is_still(observed, position) {
                 still_idle.insert(goroutine.id, doing);
             }
         }
-        if first {
-            self.idle = began_idle;
-        } else {
+        if !first {
             self.keep_idle(&still_idle);
         }
-        self.stats.seen = self.stats.seen.saturating_add(seen);
-        self.stats.torn = self.stats.torn.saturating_add(torn);
-        let (goroutines, seen) = (snapshot.goroutines.clone(), (seen, torn));
         let is_repeated = observed.repeats(&self.latest.goroutines);
-        self.latest = Latest { monotonic_ns: now, goroutines, is_repeated, seen, counts: counts.into_iter().collect() };
+        self.latest = Latest {
+            monotonic_ns: now,
+            goroutines: snapshot.goroutines.clone(),
+            pool: Some(snapshot.symbols.id()),
+            is_repeated,
+            seen: (seen, torn),
+            doing: all,
+            doers,
+        };
         self.pools.insert(snapshot.symbols.id(), snapshot.symbols.view());
         self.end_sample(half_ns);
     }
@@ -198,26 +244,76 @@ impl Recording {
         let now = observed.snapshot().monotonic_ns;
         let half_ns = now.saturating_sub(self.latest.monotonic_ns) / 2;
         self.spend(half_ns);
-        let (seen, torn) = self.latest.seen;
-        self.stats.seen = self.stats.seen.saturating_add(seen);
-        self.stats.torn = self.stats.torn.saturating_add(torn);
         self.latest.monotonic_ns = now;
         self.end_sample(half_ns);
         true
     }
 
+    /// Adds a sample that has the goroutines of the one that was added last, most of them as they were: only the others are
+    /// looked at. Whether one is selected, and its part, must depend on nothing but the goroutine. `false` where it is not
+    /// like that: then nothing was added.
+    pub fn add_changes(
+        &mut self,
+        observed: &Observed,
+        mut selected: impl FnMut(&Goroutine) -> bool,
+        mut part: impl FnMut(&Index<'_>, &Goroutine) -> Option<String>,
+    ) -> bool {
+        let snapshot = observed.snapshot();
+        let Some(changes) = observed.changes_since(&self.latest.goroutines) else { return false };
+        if self.stats.samples == 0 || self.latest.pool != Some(snapshot.symbols.id()) {
+            return false;
+        }
+        let half_ns = snapshot.monotonic_ns.saturating_sub(self.latest.monotonic_ns) / 2;
+        self.spend(half_ns);
+        let index = observed.index();
+        let mut latest = std::mem::take(&mut self.latest);
+        for position in changes.iter().map(|&position| position as usize) {
+            let before = latest.goroutines.get(position).zip(latest.doing.get_mut(position));
+            let Some(((then, was_doing), goroutine)) = before.zip(snapshot.goroutines.get(position)) else { continue };
+            if let Some(doing) = was_doing.take() {
+                latest.doers.take(doing);
+                latest.seen.0 = latest.seen.0.saturating_sub(1);
+                latest.seen.1 = latest.seen.1.saturating_sub(u64::from(is_torn(then)));
+            }
+            if !goroutine.status.is_dead() && selected(goroutine) {
+                let part = part(&index, goroutine).map(|name| self.part_number(name));
+                let doing = self.doing(&index, goroutine, part);
+                *was_doing = Some(doing);
+                latest.doers.add(doing);
+                latest.seen.0 += 1;
+                latest.seen.1 += u64::from(is_torn(goroutine));
+            }
+            let now = was_doing.filter(|_| self.is_still(observed, position));
+            self.keep_idle_one(goroutine.id, now);
+        }
+        (latest.monotonic_ns, latest.is_repeated) = (snapshot.monotonic_ns, false);
+        latest.goroutines = snapshot.goroutines.clone();
+        self.latest = latest;
+        self.pools.insert(snapshot.symbols.id(), snapshot.symbols.view());
+        self.end_sample(half_ns);
+        true
+    }
+
+    /// Whether a goroutine has been in one wait since the first sample.
+    fn is_still(&self, observed: &Observed, position: usize) -> bool {
+        observed.same_wait_since_ns(position).is_some_and(|since| since <= self.first_ns)
+    }
+
     /// Counts the latest sample, for the time since it came halfway.
     fn end_sample(&mut self, half_ns: u64) {
+        let (seen, torn) = self.latest.seen;
+        self.stats.seen = self.stats.seen.saturating_add(seen);
+        self.stats.torn = self.stats.torn.saturating_add(torn);
         self.stats.samples = self.stats.samples.saturating_add(1);
         self.throughout.samples = self.stats.samples;
-        for &(doing, count) in &self.latest.counts {
-            if let Some((_, times)) = self.times.get_index_mut(doing as usize) {
-                times.all.add(Spent { samples: count, ns: 0 });
+        for (doing, samples) in self.latest.doers.iter() {
+            if let Some((_, times)) = self.times.get_index_mut(doing) {
+                times.all.add(Spent { samples, ns: 0 });
             }
         }
-        for idle in &self.idle {
-            if let Some((_, times)) = self.times.get_index_mut(idle.doing as usize) {
-                times.idle.add(Spent { samples: 1, ns: 0 });
+        for (doing, samples) in self.idle.doers.iter() {
+            if let Some((_, times)) = self.times.get_index_mut(doing) {
+                times.idle.add(Spent { samples, ns: 0 });
             }
         }
         self.spend(half_ns);
@@ -227,42 +323,48 @@ impl Recording {
     /// Half of the time between two samples, for the goroutines of the latest one.
     fn spend(&mut self, half_ns: u64) {
         self.throughout.ns = self.throughout.ns.saturating_add(half_ns);
-        for &(doing, count) in &self.latest.counts {
-            if let Some((_, times)) = self.times.get_index_mut(doing as usize) {
+        for (doing, count) in self.latest.doers.iter() {
+            if let Some((_, times)) = self.times.get_index_mut(doing) {
                 times.all.add(Spent { samples: 0, ns: half_ns.saturating_mul(count) });
             }
         }
-        for idle in &self.idle {
-            if let Some((_, times)) = self.times.get_index_mut(idle.doing as usize) {
-                times.idle.add(Spent { samples: 0, ns: half_ns });
+        for (doing, count) in self.idle.doers.iter() {
+            if let Some((_, times)) = self.times.get_index_mut(doing) {
+                times.idle.add(Spent { samples: 0, ns: half_ns.saturating_mul(count) });
             }
         }
     }
 
     /// Goroutines that have done something since were not idle before either.
     fn keep_idle(&mut self, still: &FxHashMap<Goid, u32>) {
+        let changed = |(id, doing): (&Goid, &u32)| (still.get(id) != Some(doing)).then_some(*id);
+        let changed: Vec<Goid> = self.idle.doing.iter().filter_map(changed).collect();
+        changed.into_iter().for_each(|id| self.keep_idle_one(id, still.get(&id).copied()));
+    }
+
+    /// One that has been idle so far does this now and has not gone on; or has, where it is `None`.
+    fn keep_idle_one(&mut self, id: Goid, now: Option<u32>) {
+        let Some(&was) = self.idle.doing.get(&id) else { return };
+        if now == Some(was) {
+            return;
+        }
         let (times, spent) = (&mut self.times, self.throughout);
-        self.idle.retain_mut(|idle| {
-            let now = still.get(&idle.id).copied();
-            if now == Some(idle.doing) {
-                return true;
-            }
-            if let Some((_, times)) = times.get_index_mut(idle.doing as usize) {
-                times.idle.take(spent);
-            }
-            // The same in another pool.
-            if let Some(now) = now {
-                if let Some((_, times)) = times.get_index_mut(idle.doing as usize) {
-                    times.all.take(spent);
-                }
-                if let Some((_, times)) = times.get_index_mut(now as usize) {
-                    times.all.add(spent);
-                    times.idle.add(spent);
-                }
-                idle.doing = now;
-            }
-            now.is_some()
-        });
+        if let Some((_, times)) = times.get_index_mut(was as usize) {
+            times.idle.take(spent);
+        }
+        let Some(now) = now else {
+            self.idle.remove(id);
+            return;
+        };
+        // The same in another pool.
+        if let Some((_, times)) = times.get_index_mut(was as usize) {
+            times.all.take(spent);
+        }
+        if let Some((_, times)) = times.get_index_mut(now as usize) {
+            times.all.add(spent);
+            times.idle.add(spent);
+        }
+        self.idle.add(id, now);
     }
 
     /// The number of a part; all share the last one once there are too many.

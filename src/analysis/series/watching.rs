@@ -4,14 +4,17 @@
 //! that collects rarely most ages are unknown. The time since gospy first saw the goroutine in its present
 //! wait is a lower bound too, which grows with watching; what proves that it has not run in between is in
 //! `analysis::same_wait`. Both lists are in order of id, so the comparison is one walk along both:
-//! linear, and nothing is kept but the latest snapshot.
+//! linear, and nothing is kept but the latest snapshot. Where a snapshot says where its list differs from that of the one
+//! before, only those goroutines are compared, and those whose waits have just begun.
 //!
 //! What was measured is an overlay ([`WatchedWaits`]); the snapshot stays as it was read.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::same_run::has_restarted;
-use crate::analysis::findings::{self, Found};
+use crate::analysis::counts::Tally;
+use crate::analysis::findings::{self, Found, Seen};
 use crate::analysis::same_wait::{Between, Stillness, Wait};
 use crate::analysis::{Counts, Index};
 use crate::model::{Goroutine, Shared, Snapshot, WatchedWaits};
@@ -28,8 +31,46 @@ pub struct Observed {
     still: Arc<[Stillness]>,
     /// Whether nothing of the program has run since the snapshot before this one.
     is_repeated: bool,
-    /// In one like that, the time from which on its findings may be others.
-    findings_until_ns: Option<u64>,
+    /// The time from which on its findings may be others though nothing runs.
+    findings_until: Until,
+    /// What `counts` are made of.
+    tally: Tally,
+    /// Positions of which the next snapshot may say something else though the goroutine is the same in it.
+    open: Vec<u32>,
+    /// Positions outside of which it says the same as the one before; `None` where that is not known.
+    changed: Option<Vec<u32>>,
+}
+
+/// A time that is worked out when it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    Unknown,
+    Never,
+    /// By the target's `nanotime`.
+    At(u64),
+}
+
+impl Until {
+    fn of(at_ns: Option<u64>) -> Self {
+        at_ns.map_or(Self::Never, Self::At)
+    }
+
+    fn is_over(self, now_ns: u64) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Never => false,
+            Self::At(at_ns) => now_ns >= at_ns,
+        }
+    }
+
+    /// The earlier one.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::At(one), Self::At(other)) => Self::At(one.min(other)),
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Never, one) | (one, Self::Never) => one,
+        }
+    }
 }
 
 impl Observed {
@@ -77,10 +118,19 @@ impl Observed {
         other.is_repeated && self.repeats(&other.snapshot.goroutines)
     }
 
-    /// Whether it is a repetition of `other`, with the same findings of the same goroutines.
+    /// Positions outside of which it says the same of each goroutine as the snapshot before, which had the list
+    /// `goroutines`; `None` where that is not known.
+    #[must_use]
+    pub(crate) fn changes_since(&self, goroutines: &Shared<Goroutine>) -> Option<&[u32]> {
+        self.snapshot.goroutines.changes_since(goroutines)?;
+        self.changed.as_deref()
+    }
+
+    /// Whether it has the same findings as `other`, of the same goroutines.
     #[must_use]
     pub(crate) fn finds_the_same_as(&self, other: &Self) -> bool {
-        self.repeats(&other.snapshot.goroutines) && Arc::ptr_eq(&self.findings, &other.findings)
+        let has_its_goroutines = self.snapshot.goroutines.changes_since(&other.snapshot.goroutines).is_some();
+        has_its_goroutines && Arc::ptr_eq(&self.findings, &other.findings)
     }
 
     /// Since when the goroutine at `position` seems to be in one wait: the time of a sample, by the target's
@@ -100,7 +150,6 @@ impl Observed {
 
 /// A snapshot in which nothing has run since the last one, in which nothing had either: nothing has changed but the time.
 fn repeated(last: &Observed, snapshot: Snapshot) -> Observed {
-    let is_due = last.findings_until_ns.is_some_and(|until_ns| snapshot.monotonic_ns >= until_ns);
     let mut observed = Observed {
         snapshot,
         waits: Arc::clone(&last.waits),
@@ -108,14 +157,198 @@ fn repeated(last: &Observed, snapshot: Snapshot) -> Observed {
         findings: Arc::clone(&last.findings),
         still: Arc::clone(&last.still),
         is_repeated: true,
-        findings_until_ns: last.findings_until_ns,
+        findings_until: last.findings_until,
+        tally: last.tally.clone(),
+        open: last.open.clone(),
+        changed: None,
     };
-    if is_due {
-        let index = Index::with_waits(&observed.snapshot, &observed.waits);
-        let (findings, until_ns) = (findings::of_snapshot(&index).into(), findings::next_change_ns(&index));
-        (observed.findings, observed.findings_until_ns) = (findings, until_ns);
+    if last.findings_until.is_over(observed.snapshot.monotonic_ns) {
+        observed.find();
     }
     observed
+}
+
+/// A snapshot that has the goroutines of the last one, most of them as they were: only the others are looked at, and those
+/// whose waits are not measured yet. `None` where that is not so.
+fn changed(last: &Observed, snapshot: &Snapshot) -> Option<Parts> {
+    let changes = snapshot.goroutines.changes_since(&last.snapshot.goroutines)?;
+    // Else it is cheaper to look at all.
+    if changes.len().saturating_mul(2) > snapshot.goroutines.len() || !snapshot.watched.is_empty() {
+        return None;
+    }
+    let (now, then_ns) = (snapshot.monotonic_ns, last.snapshot.monotonic_ns);
+    let elapsed = i128::from(now) - i128::from(then_ns);
+    let mut looked_at = [changes, &last.open].concat();
+    looked_at.sort_unstable();
+    looked_at.dedup();
+    let (mut tally, mut open) = (last.tally.clone(), Vec::new());
+    let (mut still, mut waits) = (Cow::Borrowed(&*last.still), Cow::Borrowed(&*last.waits));
+    for &position in &looked_at {
+        let at = position as usize;
+        let before = last.snapshot.goroutines.get(at).zip(last.still.get(at));
+        let ((then, was_still), goroutine) = before.zip(snapshot.goroutines.get(at))?;
+        tally.take(then);
+        tally.add(goroutine);
+        let between = Wait::of(then, true).until(&Wait::of(goroutine, true), elapsed);
+        let is_still = match goroutine.status.is_dead() || then.status.is_dead() || then.id != goroutine.id {
+            true => Stillness::new(now),
+            false => was_still.then(between, now),
+        };
+        if is_still != *was_still
+            && let Some(still) = still.to_mut().get_mut(at)
+        {
+            *still = is_still;
+        }
+        let since_ns = measured(goroutine, is_still, now, None);
+        if waits.since_ns(goroutine.id) != since_ns {
+            match since_ns {
+                Some(since_ns) => waits.to_mut().insert(goroutine.id, since_ns),
+                None => waits.to_mut().remove(goroutine.id),
+            }
+        }
+        if is_open(goroutine, is_still, now) {
+            open.push(position);
+        }
+    }
+    let still = match still {
+        Cow::Borrowed(_) => Arc::clone(&last.still),
+        Cow::Owned(still) => still.into(),
+    };
+    let waits = match waits {
+        Cow::Borrowed(_) => Arc::clone(&last.waits),
+        Cow::Owned(waits) => Arc::new(waits),
+    };
+    Some(Parts { still, waits, tally, open, looked_at })
+}
+
+/// What is worked out of a snapshot.
+struct Parts {
+    still: Arc<[Stillness]>,
+    waits: Arc<WatchedWaits>,
+    tally: Tally,
+    open: Vec<u32>,
+    looked_at: Vec<u32>,
+}
+
+/// Since when a goroutine is known to wait, where that is longer than the runtime and `known` know.
+fn measured(goroutine: &Goroutine, still: Stillness, now_ns: u64, known: Option<u64>) -> Option<u64> {
+    let since_ns = still.since_ns();
+    let longer = goroutine.blocked_before_ns.is_none_or(|known| since_ns < known.get());
+    let longest = longer && known.is_none_or(|known| since_ns < known);
+    (since_ns < now_ns && longest && goroutine.status.is_blocked()).then_some(since_ns)
+}
+
+/// Whether the next snapshot may say something else of the wait of a goroutine that is the same in it.
+fn is_open(goroutine: &Goroutine, still: Stillness, now_ns: u64) -> bool {
+    let same = Wait::of(goroutine, true);
+    !goroutine.status.is_dead() && !(still.is_settled(same.until(&same, 0)) && still.since_ns() < now_ns)
+}
+
+impl Observed {
+    /// Looks for findings, and for the time from which on they may be others.
+    fn find(&mut self) {
+        let index = Index::with_waits(&self.snapshot, &self.waits);
+        let findings = findings::of_snapshot(&index).into();
+        let until = Until::of(findings::next_change_ns(&index, self.snapshot.goroutines.iter()));
+        (self.findings, self.findings_until) = (findings, until);
+    }
+
+    /// Whether the findings, which are those of the snapshot before, hold in this one too.
+    fn finds_as_before(&mut self) -> bool {
+        let Some(looked_at) = &self.changed else { return false };
+        if self.findings_until.is_over(self.snapshot.monotonic_ns) || self.snapshot.death.is_some() {
+            return false;
+        }
+        let index = Index::with_waits(&self.snapshot, &self.waits);
+        let goroutines = || looked_at.iter().filter_map(|&at| self.snapshot.goroutines.get(at as usize));
+        let was_found = |&at: &u32| self.findings.iter().any(|found| found.positions.binary_search(&(at as usize)).is_ok());
+        let is_found = |goroutine: &Goroutine| findings::is_in_any(&Seen::of_goroutine(&index, goroutine));
+        if looked_at.iter().any(was_found) || goroutines().any(is_found) {
+            return false;
+        }
+        let until = Until::of(findings::next_change_ns(&index, goroutines()));
+        self.findings_until = self.findings_until.and(until);
+        true
+    }
+}
+
+/// A snapshot after the last one.
+fn observed(last: Option<&Observed>, snapshot: Snapshot) -> Observed {
+    let same_pool = last.is_some_and(|last| last.snapshot.symbols.id() == snapshot.symbols.id());
+    let is_repeated = snapshot.unchanged_since_ns.is_some()
+        && same_pool
+        && last.is_some_and(|last| last.snapshot.goroutines.is_same(&snapshot.goroutines));
+    if let Some(last) = last.filter(|last| is_repeated && last.is_repeated) {
+        return repeated(last, snapshot);
+    }
+    if let Some((last, parts)) =
+        last.filter(|_| same_pool && !is_repeated).and_then(|last| Some((last, changed(last, &snapshot)?)))
+    {
+        let Parts { still, waits, tally, open, looked_at } = parts;
+        let counts = Counts::of_tally(&snapshot, &tally);
+        let (findings, findings_until) = (Arc::clone(&last.findings), last.findings_until);
+        let (is_repeated, changed) = (false, Some(looked_at));
+        let mut observed =
+            Observed { snapshot, waits, counts, findings, still, is_repeated, findings_until, tally, open, changed };
+        if !observed.finds_as_before() {
+            observed.find();
+        }
+        return observed;
+    }
+    let (still, waits, open) = looked_through(last, &snapshot, same_pool, is_repeated);
+    let tally = Tally::of(&snapshot);
+    let counts = Counts::of_tally(&snapshot, &tally);
+    let index = Index::with_waits(&snapshot, &waits);
+    let findings = findings::of_snapshot(&index).into();
+    let findings_until = match is_repeated {
+        true => Until::of(findings::next_change_ns(&index, snapshot.goroutines.iter())),
+        false => Until::Unknown,
+    };
+    let waits = Arc::new(waits);
+    Observed { snapshot, waits, counts, findings, still, is_repeated, findings_until, tally, open, changed: None }
+}
+
+/// Since when each goroutine of a snapshot has been in its wait, which of these waits are longer than the runtime knows, and
+/// of which the next snapshot may say something else.
+fn looked_through(
+    last: Option<&Observed>,
+    snapshot: &Snapshot,
+    same_pool: bool,
+    is_repeated: bool,
+) -> (Arc<[Stillness]>, WatchedWaits, Vec<u32>) {
+    let now = snapshot.monotonic_ns;
+    let then_ns = last.map_or(now, |last| last.snapshot.monotonic_ns);
+    let mut before = last
+        .into_iter()
+        .flat_map(|last| last.snapshot.goroutines.iter().zip(last.still.iter()))
+        .filter(|(goroutine, _)| !goroutine.status.is_dead())
+        .peekable();
+    let mut still_since = Vec::with_capacity(snapshot.goroutines.len());
+    // The waits of a saved snapshot are final.
+    let mut waits = snapshot.watched.clone();
+    let mut open = Vec::new();
+    for (position, goroutine) in (0..).zip(&snapshot.goroutines) {
+        let mut still = Stillness::new(now);
+        if !goroutine.status.is_dead() {
+            while before.next_if(|(then, _)| then.id < goroutine.id).is_some() {}
+            if let Some((then, was_still)) = before.next_if(|(then, _)| then.id == goroutine.id) {
+                let elapsed = i128::from(now) - i128::from(then_ns);
+                let between = match is_repeated {
+                    true => Between::Still,
+                    false => Wait::of(then, same_pool).until(&Wait::of(goroutine, same_pool), elapsed),
+                };
+                still = was_still.then(between, now);
+            }
+        }
+        if let Some(since_ns) = measured(goroutine, still, now, waits.since_ns(goroutine.id)) {
+            waits.insert(goroutine.id, since_ns);
+        }
+        if is_open(goroutine, still, now) {
+            open.push(position);
+        }
+        still_since.push(still);
+    }
+    (still_since.into(), waits, open)
 }
 
 /// Compares each snapshot with the one before.
@@ -127,56 +360,8 @@ pub struct Watching {
 impl Watching {
     /// Adds the next snapshot of the same program. One of another run restarts the measuring.
     pub fn observe(&mut self, snapshot: Snapshot) -> Arc<Observed> {
-        let now = snapshot.monotonic_ns;
         let last = self.last.take().filter(|last| !has_restarted(&last.snapshot, &snapshot));
-        let then_ns = last.as_ref().map_or(now, |last| last.snapshot.monotonic_ns);
-        let same_pool = last.as_ref().is_some_and(|last| last.snapshot.symbols.id() == snapshot.symbols.id());
-        let is_repeated = snapshot.unchanged_since_ns.is_some()
-            && same_pool
-            && last.as_ref().is_some_and(|last| last.snapshot.goroutines.is_same(&snapshot.goroutines));
-        if let Some(last) = last.as_ref().filter(|last| is_repeated && last.is_repeated) {
-            let observed = Arc::new(repeated(last, snapshot));
-            self.last = Some(Arc::clone(&observed));
-            return observed;
-        }
-        let mut before = last
-            .iter()
-            .flat_map(|last| last.snapshot.goroutines.iter().zip(last.still.iter()))
-            .filter(|(goroutine, _)| !goroutine.status.is_dead())
-            .peekable();
-        let mut still_since = Vec::with_capacity(snapshot.goroutines.len());
-        // The waits of a saved snapshot are final.
-        let mut waits = snapshot.watched.clone();
-        for goroutine in &snapshot.goroutines {
-            let mut still = Stillness::new(now);
-            if !goroutine.status.is_dead() {
-                while before.next_if(|(then, _)| then.id < goroutine.id).is_some() {}
-                if let Some((then, was_still)) = before.next_if(|(then, _)| then.id == goroutine.id) {
-                    let elapsed = i128::from(now) - i128::from(then_ns);
-                    let between = match is_repeated {
-                        true => Between::Still,
-                        false => Wait::of(then, same_pool).until(&Wait::of(goroutine, same_pool), elapsed),
-                    };
-                    still = was_still.then(between, now);
-                }
-            }
-            let since_ns = still.since_ns();
-            let longer = goroutine.blocked_before_ns.is_none_or(|known| since_ns < known.get());
-            let known = waits.since_ns(goroutine.id);
-            let longest = longer && known.is_none_or(|known| since_ns < known);
-            if since_ns < now && longest && goroutine.status.is_blocked() {
-                waits.insert(goroutine.id, since_ns);
-            }
-            still_since.push(still);
-        }
-        drop(before);
-        let counts = Counts::of(&snapshot);
-        let index = Index::with_waits(&snapshot, &waits);
-        let findings = findings::of_snapshot(&index).into();
-        let findings_until_ns = is_repeated.then(|| findings::next_change_ns(&index)).flatten();
-        let (waits, still) = (Arc::new(waits), still_since.into());
-        let observed = Observed { snapshot, waits, counts, findings, still, is_repeated, findings_until_ns };
-        let observed = Arc::new(observed);
+        let observed = Arc::new(observed(last.as_deref(), snapshot));
         self.last = Some(Arc::clone(&observed));
         observed
     }
@@ -197,11 +382,12 @@ impl Watching {
 mod tests {
     use std::num::NonZeroU64;
 
-    use super::Watching;
+    use super::{Observed, Watching};
     use crate::analysis::Index;
     use crate::analysis::age::AgeSource;
+    use crate::analysis::recording::Recording;
     use crate::model::testing::{GoroutineSpec, NOW_NS, SnapshotBuilder, frame};
-    use crate::model::{Snapshot, Status};
+    use crate::model::{Snapshot, Status, Turns};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -409,5 +595,94 @@ mod tests {
         }
         watch.reset();
         assert_eq!(waits(&mut watch, at(10, &[(1, Status::Waiting, 0, None)])), [(None, false)]);
+    }
+
+    /// A program of which each snapshot says where it differs, and the same with all goroutines looked at: whatever
+    /// changes, both say the same.
+    #[test]
+    fn what_has_not_changed_need_not_be_looked_at() {
+        let reasons = ["select", "sync.Mutex.Lock", "chan receive (nil chan)", "chan receive"];
+        let mut state = 7_u64;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut builder = SnapshotBuilder::new();
+        for id in 1..=40 {
+            let frames = vec![frame("main.work", "/w.go", id)];
+            let reason = reasons.get(usize::try_from(random(9)).unwrap()).copied().or(Some("select"));
+            builder.add(&GoroutineSpec { id: u64::from(id), reason, frames, ..Default::default() });
+        }
+        let waits_for = reasons.map(|reason| builder.reason(reason));
+        let first = builder.build();
+        let mut turns = Turns::default();
+        turns.begin(first.goroutines.clone());
+        let (mut by_changes, mut all) = (Watching::default(), Watching::default());
+        let (mut recorded_by_changes, mut recorded) = (Recording::default(), Recording::default());
+        let (mut found, mut few, mut measured, mut added) = (0, 0, 0, 0);
+        let mut seconds = 0;
+        for step in 0..300_u64 {
+            let changed: Vec<_> = (0..40_u32)
+                .filter_map(|at| {
+                    let mut goroutine = turns.latest()[at as usize].clone();
+                    match random(120) {
+                        0 => goroutine.run_seq = goroutine.run_seq.map(|seq| seq.wrapping_add(1)),
+                        1 => goroutine.wait_reason = Some(waits_for[usize::try_from(random(4)).unwrap()]),
+                        2 => {
+                            goroutine.status = Status::Running;
+                            goroutine.run_seq = None;
+                        }
+                        3 => {
+                            goroutine.status = Status::Waiting;
+                            goroutine.run_seq = Some(1);
+                        }
+                        4 => goroutine.wait_since_ns = NonZeroU64::new(NOW_NS + seconds * SECOND - 1),
+                        5 => goroutine.wait_since_ns = None,
+                        6 => goroutine.blocked_before_ns = NonZeroU64::new(NOW_NS + seconds * SECOND),
+                        7 => goroutine.system = !goroutine.system,
+                        // It is said to differ, and does not.
+                        8 => {}
+                        _ => return None,
+                    }
+                    Some((at, goroutine))
+                })
+                .collect();
+            // Now and then the list is made anew.
+            let list = if step % 50 == 49 { turns.latest().to_vec().into() } else { turns.next(changed) };
+            if step % 50 == 49 {
+                turns.begin(list.clone());
+            }
+            seconds += 1 + step % 3;
+            let monotonic_ns = NOW_NS + seconds * SECOND;
+            let snapshot = Snapshot { goroutines: list, monotonic_ns, ..first.clone() };
+            let anew = Snapshot { goroutines: snapshot.goroutines.to_vec().into(), ..snapshot.clone() };
+            let (one, other) = (by_changes.observe(snapshot), all.observe(anew));
+            few += usize::from(one.changed.is_some());
+            assert!(other.changed.is_none());
+            assert_eq!((one.counts(), one.waits()), (other.counts(), other.waits()), "step {step}");
+            assert_eq!(*one.still, *other.still, "step {step}");
+            let findings = |observed: &Observed| format!("{:?}", observed.findings());
+            assert_eq!(findings(&one), findings(&other), "step {step}");
+            found += one.findings().len();
+            measured += one.waits().len();
+            if recorded_by_changes.add_changes(&one, |g| g.id.0 != 3, |_, _| None) {
+                added += 1;
+            } else {
+                recorded_by_changes.add(&one, |g| g.id.0 != 3);
+            }
+            recorded.add(&other, |g| g.id.0 != 3);
+            for with_idle in [true, false] {
+                // In the order in which they were first seen.
+                let spent = |recording: &Recording| -> Vec<String> {
+                    let mut all: Vec<_> =
+                        recording.spent(with_idle).map(|(doing, spent)| format!("{doing:?} {spent:?}")).collect();
+                    all.sort();
+                    all
+                };
+                assert_eq!(spent(&recorded_by_changes), spent(&recorded), "step {step}");
+            }
+            assert_eq!(recorded_by_changes.stats(), recorded.stats(), "step {step}");
+        }
+        assert!(found > 100 && few > 250 && measured > 1_000 && added > 250, "{found} {few} {measured} {added}");
     }
 }

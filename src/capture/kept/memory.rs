@@ -19,9 +19,16 @@ pub(in crate::capture) struct Entry {
     stack: Option<StackNode>,
     /// The word from which its wait is followed.
     wait: u64,
+    /// Its position in the list of goroutines that was made last; [`UNLISTED`] where it is not in it.
+    position: u32,
+    /// Whether it would be there again exactly as it is, should its header be the same.
+    settled: bool,
 }
 
-const _: () = assert!(size_of::<Entry>() <= 72);
+/// The position of those that are in no list.
+const UNLISTED: u32 = u32::MAX;
+
+const _: () = assert!(size_of::<Entry>() <= 80);
 
 impl Entry {
     /// Its stack.
@@ -49,6 +56,8 @@ pub(in crate::capture) struct Keep {
     stamp: u64,
     /// Whether the runtime's stamp proves that it is the same.
     pub(in crate::capture) proven: bool,
+    /// Its position in the list that was made last, where all that is shown of it is there already.
+    pub(in crate::capture) listed: Option<u32>,
 }
 
 /// Stacks that a capture reads though they could be kept.
@@ -78,12 +87,17 @@ pub(in crate::capture) struct Kept {
     /// Which stacks the next capture reads, and which this one does, beside those that are due.
     next: Renewed,
     renewed: Renewed,
+    /// Whether the positions are those of the list that the session has.
+    has_list: bool,
+    /// Whether this capture makes its list of that one.
+    uses_list: bool,
 }
 
 impl Kept {
     /// Begins a capture at the time `now_ns` of `nanotime`, of a program with these wait reasons. `words` are those
-    /// that are taken out of stacks, where waits are asked for.
-    pub(in crate::capture) fn begin(&mut self, now_ns: u64, words: Option<WaitWords>, reasons: &[String]) {
+    /// that are taken out of stacks, where waits are asked for; `lists` says whether the list that was made last can be
+    /// made use of.
+    pub(in crate::capture) fn begin(&mut self, now_ns: u64, words: Option<WaitWords>, reasons: &[String], lists: bool) {
         // Where the clock went back nothing is known, and others words were not kept.
         let renewed = std::mem::take(&mut self.next);
         if self.moment.number == u32::MAX || now_ns < self.moment.now_ns || words != self.words || !self.is_used() {
@@ -93,6 +107,43 @@ impl Kept {
         self.renewed = renewed;
         self.moment.number += 1;
         self.moment.now_ns = now_ns;
+        self.uses_list = lists && self.has_list;
+        self.has_list = false;
+    }
+
+    /// Whether this capture makes its list of the one before.
+    pub(in crate::capture) fn uses_list(&self) -> bool {
+        self.uses_list
+    }
+
+    /// The position of the goroutine at `addr` in the list that was made last.
+    pub(in crate::capture) fn position(&self, addr: u64) -> Option<u32> {
+        let entry = self.entries.get(self.first_from(addr)).filter(|entry| entry.addr == addr)?;
+        Some(entry.position).filter(|&position| position != UNLISTED)
+    }
+
+    /// The list that was made has the same goroutines at the same positions.
+    pub(in crate::capture) fn has_same_list(&mut self) {
+        self.has_list = true;
+    }
+
+    /// The list that was made has these goroutines, by address, in order of position.
+    pub(in crate::capture) fn has_list(&mut self, goroutines: impl Iterator<Item = u64>) {
+        let mut positions: Vec<(u64, u32)> = goroutines.zip(0..UNLISTED).collect();
+        positions.sort_unstable();
+        let mut positions = positions.into_iter().peekable();
+        let mut listed = 0;
+        let known = positions.len();
+        for entry in &mut self.entries {
+            entry.position = UNLISTED;
+            while positions.next_if(|(addr, _)| *addr < entry.addr).is_some() {}
+            if let Some((_, position)) = positions.next_if(|(addr, _)| *addr == entry.addr) {
+                entry.position = position;
+                listed += 1;
+            }
+        }
+        // One of which nothing is known here could not be told from one that is new.
+        self.has_list = listed == known;
     }
 
     /// The next capture reads these stacks.
@@ -141,8 +192,11 @@ impl Kept {
         match known.standing.judge(&now, slot(known.addr), &self.moment) {
             Verdict::Changed | Verdict::Due => None,
             Verdict::Likely if self.renewed >= Renewed::Unproven || self.attended.contains(&known.addr) => None,
-            Verdict::Likely => Some(Keep { entry, stamp: now.stamp, proven: false }),
-            Verdict::Proven => Some(Keep { entry, stamp: now.stamp, proven: true }),
+            verdict => {
+                let is_listed = self.uses_list && known.settled && known.standing.mark.stamp == now.stamp && !g.scan();
+                let listed = Some(known.position).filter(|&position| is_listed && position != UNLISTED);
+                Some(Keep { entry, stamp: now.stamp, proven: verdict == Verdict::Proven, listed })
+            }
         }
     }
 
@@ -159,7 +213,11 @@ impl Kept {
         let before = entry.and_then(|entry| self.get(entry));
         let Some(g) = g.filter(|g| !g.status().is_dead()) else {
             // The goroutine is dead, or its header was not read.
-            return before.filter(|before| before.stack.is_some()).map(|before| Entry { stack: None, ..*before });
+            return before.filter(|before| before.stack.is_some()).map(|before| Entry {
+                stack: None,
+                settled: false,
+                ..*before
+            });
         };
         let mark = Mark::of(g, &self.reasons).filter(|_| stack.is_some());
         let same = before.filter(|before| before.standing.mark.goid == g.goid);
@@ -179,12 +237,18 @@ impl Kept {
         let mark = mark.unwrap_or(Mark { goid: g.goid, fields: 0, stamp: 0 });
         let (read_ns, read_at) = (self.moment.now_ns, self.moment.number);
         let standing = Standing { mark, stamped: mark.stamp != 0, read_ns, read_at, changed_at };
-        Some(Entry { addr, standing, stack, wait })
+        let position = before.map_or(UNLISTED, |before| before.position);
+        Some(Entry { addr, standing, stack, wait, position, settled: false })
     }
 
     /// Ends a capture: takes over what it noted.
     pub(in crate::capture) fn end(&mut self, noted: Noted) {
-        let Noted { mut entries, carried, newest, .. } = noted;
+        let Noted { mut entries, carried, shown, newest, .. } = noted;
+        for (entry, settled) in shown {
+            if let Some(known) = usize::try_from(entry).ok().and_then(|entry| self.entries.get_mut(entry)) {
+                known.settled = settled;
+            }
+        }
         for (entry, stamp) in carried {
             if let Some(known) = usize::try_from(entry).ok().and_then(|entry| self.entries.get_mut(entry)) {
                 known.standing.mark.stamp = stamp;
@@ -240,6 +304,9 @@ pub(in crate::capture) struct Noted {
     entries: Vec<Entry>,
     /// Stamps of goroutines whose stacks are kept and that had none, by number.
     carried: Vec<(u32, u64)>,
+    /// Goroutines whose stacks are kept and that are listed anew, by number, and whether they will be listed in the same
+    /// way as long as their headers stay.
+    shown: Vec<(u32, bool)>,
     /// The two newest stamps.
     newest: [u64; 2],
     /// Stacks that were kept, and those of them that are proven to be the same.
@@ -264,6 +331,12 @@ impl Noted {
         if entry.standing.mark.stamp != keep.stamp {
             self.carried.push((keep.entry, keep.stamp));
         }
+    }
+
+    /// A goroutine whose stack was kept is listed anew. `settled` says whether it will be listed in the same way as long
+    /// as its header stays.
+    pub(in crate::capture) fn show(&mut self, keep: Keep, settled: bool) {
+        self.shown.push((keep.entry, settled));
     }
 
     /// A goroutine was read that is `g`, with this stack, if it has one and that was accepted; `entry` is its number.

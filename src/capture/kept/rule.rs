@@ -65,6 +65,7 @@ impl Mark {
             g.sleep_when.unwrap_or_default(),
             g.labels,
             g.ancestors,
+            g.bubble(),
             g.startpc,
             g.gopc,
             u64::from(g.waitreason) << 8 | u64::from(g.tracking_seq),

@@ -59,7 +59,7 @@ fn an_unchanged_header_keeps_the_stack() {
 /// Everything by which one that has gone on can differ.
 #[test]
 fn every_field_that_differs_has_it_read() {
-    let changes: [fn(&mut G); 20] = [
+    let changes: [fn(&mut G); 21] = [
         |g| g.goid += 1,
         |g| g.tracking_seq = g.tracking_seq.wrapping_add(1),
         |g| g.sched_sp -= 8,
@@ -77,6 +77,7 @@ fn every_field_that_differs_has_it_read() {
         |g| g.sleep_when = Some(1),
         |g| g.labels = 0xc000,
         |g| g.ancestors = 0xc000,
+        |g| g.bubble = Some(0xc000),
         |g| g.startpc += 1,
         |g| g.gopc += 1,
         |g| g.waitsince = READ_NS + 1,

@@ -47,6 +47,11 @@ pub(super) fn run(
         return cpu::run(arguments, &wanted, global, sources, streams);
     }
     let outputs = Outputs::new(&arguments.output, streams)?;
+    let mut options = arguments.target.options(false);
+    // A ring is a recording, and its rules may be about anything.
+    if arguments.ring.is_none() && !outputs.shows_waits() {
+        (options.waits, options.system_calls) = (false, false);
+    }
     let mut taken = match arguments.ring {
         None => Taken::Files(Box::new(outputs)),
         Some(_) if !outputs.records() => {
@@ -55,7 +60,7 @@ pub(super) fn run(
         }
         Some(keep_ns) => Taken::Ring(Box::new(Kept::new(arguments, keep_ns)?)),
     };
-    let source = Repeated::new(sources.open(&wanted)?, arguments.target.options(false)).in_full_every(IN_FULL);
+    let source = Repeated::new(sources.open(&wanted)?, options).in_full_every(IN_FULL);
     let mut sampler = Sampler::new(Box::new(source));
     let (interval, most_cpu) = arguments.pace();
     let mut pacer = Pacer::every(interval).with_jitter();

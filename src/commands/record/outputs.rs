@@ -9,15 +9,15 @@ use super::super::record_args::{FileFormat, OutputArgs};
 use super::super::selection::filter;
 use super::super::streams::Streams;
 use super::super::{Exit, Failure};
-use crate::analysis::Filter;
 use crate::analysis::recording::{Recording, RecordingStats};
 use crate::analysis::series::Observed;
 use crate::analysis::timeline::Timeline;
+use crate::analysis::{Filter, Index};
 use crate::archive::{Description, RecordError, Recorder};
 use crate::model::{Goroutine, NotShown, Shared, Snapshot, StackState};
 use crate::new_file::Goal;
 use crate::report::json::time;
-use crate::report::recording::{self, Format, RecordingOptions};
+use crate::report::recording::{self, Format, RecordingOptions, Root};
 use crate::report::units::percent;
 
 /// Time passes between samples.
@@ -107,6 +107,11 @@ impl<'a> Outputs<'a> {
         self.archive.is_some()
     }
 
+    /// Whether what goroutines wait for, and what they do outside of Go, makes a difference to what is written.
+    pub(super) fn shows_waits(&self) -> bool {
+        self.archive.is_some() || self.filter.is_some() || self.arguments.group_by == Some(Root::Object)
+    }
+
     /// Adds a sample.
     pub(in super::super) fn add(&mut self, observed: &Observed) -> Result<(), Failure> {
         let snapshot = observed.snapshot();
@@ -123,12 +128,16 @@ impl<'a> Outputs<'a> {
             only.is_none_or(|only| only.holds(goroutine.status))
                 && matcher.as_mut().is_none_or(|matcher| matcher.matches(goroutine))
         };
-        if let Some((recording, _, _)) = &mut self.report
-            // What a filter selects may depend on the time.
-            && (self.filter.is_some() || !recording.add_again(observed))
-        {
+        if let Some((recording, _, _)) = &mut self.report {
             let root = self.arguments.group_by.clone().unwrap_or_default();
-            recording.add_apart(observed, &mut selected, |index, goroutine| root.part(index, goroutine));
+            let part = |index: &Index<'_>, goroutine: &Goroutine| root.part(index, goroutine);
+            // What a filter selects may depend on the time, and what an object is called on others that wait for it.
+            let is_added = self.filter.is_none()
+                && (recording.add_again(observed)
+                    || (root != Root::Object && recording.add_changes(observed, &mut selected, part)));
+            if !is_added {
+                recording.add_apart(observed, &mut selected, part);
+            }
         }
         if let Some((timeline, _)) = &mut self.timeline {
             timeline.add(&index, &mut selected);
@@ -148,15 +157,25 @@ impl<'a> Outputs<'a> {
     }
 
     fn count(&mut self, snapshot: &Snapshot) {
-        if !self.counted.0.is_same(&snapshot.goroutines) {
-            let alive = || snapshot.goroutines.iter().filter(|goroutine| !goroutine.status.is_dead());
-            let is_torn = |goroutine: &&Goroutine| {
-                matches!(goroutine.stack, StackState::NotShown(NotShown::Moving | NotShown::Unreadable))
-            };
-            let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-            let (seen, torn) = (number(alive().count()), number(alive().filter(is_torn).count()));
-            self.counted = (snapshot.goroutines.clone(), seen, torn);
+        let (before, seen, torn) = &mut self.counted;
+        let goroutines = &snapshot.goroutines;
+        let count = |list: &Shared<Goroutine>, positions: &mut dyn Iterator<Item = usize>| {
+            let alive = positions.filter_map(|at| list.get(at)).filter(|goroutine| !goroutine.status.is_dead());
+            alive.fold((0_u64, 0_u64), |(seen, torn), goroutine| {
+                let is_torn = matches!(goroutine.stack, StackState::NotShown(NotShown::Moving | NotShown::Unreadable));
+                (seen + 1, torn + u64::from(is_torn))
+            })
+        };
+        match goroutines.changes_since(before) {
+            Some(changes) => {
+                let positions = || changes.iter().map(|&at| at as usize);
+                let (less, more) = (count(before, &mut positions()), count(goroutines, &mut positions()));
+                *seen = seen.saturating_sub(less.0).saturating_add(more.0);
+                *torn = torn.saturating_sub(less.1).saturating_add(more.1);
+            }
+            None => (*seen, *torn) = count(goroutines, &mut (0..goroutines.len())),
         }
+        *before = goroutines.clone();
         let (_, seen, torn) = self.counted;
         self.stats.samples = self.stats.samples.saturating_add(1);
         self.stats.duration_ns = snapshot.monotonic_ns.saturating_sub(self.first_ns);

@@ -100,6 +100,11 @@ impl<'a> Judges<'a> {
         self.programs.iter_mut().filter(|program| program.alive_unix_ns != now).for_each(|p| p.watching.reset());
     }
 
+    /// By what it is judged.
+    pub(super) fn rules(&self) -> &'a Rules {
+        self.rules
+    }
+
     /// Judges a snapshot. Growth is measured from the first capture of the same process to later ones.
     pub(super) fn look(&mut self, snapshot: Snapshot, occasion: Occasion) {
         let is_capture = occasion == Occasion::Capture;

@@ -7,6 +7,7 @@
 mod command;
 mod judges;
 mod newcomers;
+mod readers;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ use crate::sampling::Pacer;
 use command::Command;
 use judges::{Judges, Occasion};
 use newcomers::Newcomers;
+use readers::Readers;
 use signals::Signals;
 use tree::{Born, Family};
 
@@ -90,6 +92,7 @@ pub(super) fn run(
         output,
         dump,
         judges: rules.as_ref().map(|rules| Judges::new(rules, arguments.capture_every)),
+        readers: Readers::default(),
         newcomers: (rules.is_some() && arguments.capture_every.is_some()).then(|| Newcomers::new(now)),
         written: 0,
         started: now,
@@ -164,6 +167,8 @@ struct Runner<'a, 'b> {
     output: Option<Arc<Directory>>,
     dump: Option<Goal>,
     judges: Option<Judges<'a>>,
+    /// Programs that were opened to be judged.
+    readers: Readers<'a>,
     /// Programs that were opened for their heap, by pid.
     heaps: BTreeMap<i32, Box<dyn HeapSource>>,
     newcomers: Option<Newcomers>,
@@ -214,14 +219,15 @@ impl Runner<'_, '_> {
     fn greet(&mut self) {
         let (Some(mut newcomers), Some(mut judges)) = (self.newcomers.take(), self.judges.take()) else { return };
         if newcomers.next().is_some_and(|next| next <= Instant::now()) {
-            let present = newcomers.look(&self.family, |pid| match self.capture(&TargetSpec::process(pid, None)) {
-                Ok(snapshot) => {
-                    judges.look(snapshot, Occasion::Start);
-                    true
-                }
-                Err(_) => false,
+            let mut readers = std::mem::take(&mut self.readers);
+            let present = newcomers.look(&self.family, |pid| {
+                let wanted = TargetSpec::process(pid, None);
+                self.judge(&mut readers, &wanted, &mut judges, Occasion::Start).is_ok()
             });
-            judges.see(present.into_iter().map(|(pid, _)| pid), SystemTime::now());
+            let present = || present.iter().map(|(pid, _)| *pid);
+            readers.keep(present());
+            self.readers = readers;
+            judges.see(present(), SystemTime::now());
         }
         (self.newcomers, self.judges) = (Some(newcomers), Some(judges));
     }
@@ -319,9 +325,20 @@ impl Runner<'_, '_> {
         })
     }
 
-    /// To be judged, with the threads stopped that were asked for.
-    fn capture(&self, wanted: &TargetSpec) -> Result<Snapshot, SourceFailure> {
-        self.snapshot(&self.freezable(wanted), self.freeze)
+    /// Reads a program with the threads stopped that were asked for, and judges it.
+    fn judge<'r>(
+        &self,
+        readers: &mut Readers<'r>,
+        wanted: &TargetSpec,
+        judges: &mut Judges<'r>,
+        occasion: Occasion,
+    ) -> Result<(), SourceFailure> {
+        let options = CaptureOptions { stacks: true, waits: true, freeze: self.freeze, ..CaptureOptions::default() };
+        let wanted = self.freezable(wanted);
+        let is_capture = occasion == Occasion::Capture;
+        let snapshot = readers.read((self.sources, &wanted), &options, judges.rules(), is_capture)?;
+        judges.look(snapshot, occasion);
+        Ok(())
     }
 
     fn freezable(&self, wanted: &TargetSpec) -> TargetSpec {
@@ -339,20 +356,26 @@ impl Runner<'_, '_> {
     fn take_captures(&mut self) {
         let number = self.written + 1;
         let mut judges = self.judges.take();
-        let mut heaps = std::mem::take(&mut self.heaps);
+        let (mut heaps, mut readers) = (std::mem::take(&mut self.heaps), std::mem::take(&mut self.readers));
         let mut heap_problems = Vec::new();
-        let read = each(&self.family.living(), |wanted| {
-            let (image, snapshot) = match &self.output {
-                Some(directory) => {
+        let living = self.family.living();
+        readers.keep(living.iter().map(|(pid, _)| *pid));
+        let read = each(&living, |wanted| {
+            let mut written = None;
+            match (&self.output, &mut judges) {
+                (Some(directory), judges) => {
                     let (image, snapshot) = self.sources.record(&self.freezable(wanted), self.freeze)?;
-                    (Some((image, directory)), snapshot)
+                    written = Some(write_capture(&image, &snapshot, directory, number));
+                    // That it could not be written is no reason not to judge it.
+                    if let Some(judges) = judges {
+                        judges.look(snapshot, Occasion::Capture);
+                    }
                 }
-                None => (None, self.capture(wanted)?),
-            };
-            let written = image.map(|(image, directory)| write_capture(&image, &snapshot, directory, number));
-            // That it could not be written is no reason not to judge it.
+                (None, Some(judges)) => self.judge(&mut readers, wanted, judges, Occasion::Capture)?,
+                // Nothing is written, and nothing judged.
+                (None, None) => {}
+            }
             if let Some(judges) = &mut judges {
-                judges.look(snapshot, Occasion::Capture);
                 heap_problems.extend(look_at_heap(&mut heaps, self.sources, wanted, judges));
                 heap_problems.extend(self.look_for_leaks(wanted, judges));
             }
@@ -364,7 +387,7 @@ impl Runner<'_, '_> {
             judges.miss();
         }
         self.judges = judges;
-        self.heaps = heaps;
+        (self.heaps, self.readers) = (heaps, readers);
         for problem in &heap_problems {
             self.streams.note(&clean_lines(problem));
         }
