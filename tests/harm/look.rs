@@ -1,5 +1,6 @@
 //! How a process fares, by what `/proc` says of it.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -65,9 +66,21 @@ pub(crate) fn held(pid: i32) -> Vec<Thread> {
     threads
 }
 
+thread_local! {
+    static LIMIT: Cell<Duration> = const { Cell::new(PATIENCE) };
+}
+
+/// Does something that waits for what will not happen, with less patience.
+pub(crate) fn impatiently<T>(call: impl FnOnce() -> T) -> T {
+    LIMIT.set(Duration::from_millis(500));
+    let result = call();
+    LIMIT.set(PATIENCE);
+    result
+}
+
 /// Waits for a condition for as long as [`PATIENCE`], and says whether it came.
 pub(crate) fn eventually(mut done: impl FnMut() -> bool) -> bool {
-    let limit = Instant::now() + PATIENCE;
+    let limit = Instant::now() + LIMIT.get();
     loop {
         if done() {
             return true;
