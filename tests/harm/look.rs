@@ -1,7 +1,8 @@
 //! How a process fares, by what `/proc` says of it.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::support::fixture::script;
@@ -92,9 +93,18 @@ pub(crate) fn eventually(mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// The gospy that is attacked.
+pub(crate) fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        std::env::var_os("GOSPY_HARM_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_gospy").into(), PathBuf::from)
+    })
+}
+
 /// The processes that run this test binary or gospy: all that can have a part in a freeze.
 fn ours() -> Vec<i32> {
-    let programs = [std::env::current_exe().unwrap(), PathBuf::from(env!("CARGO_BIN_EXE_gospy"))];
+    let usual = PathBuf::from(env!("CARGO_BIN_EXE_gospy"));
+    let programs = [std::env::current_exe().unwrap(), usual, program().canonicalize().unwrap()];
     let me = i32::try_from(std::process::id()).unwrap();
     let entries = std::fs::read_dir("/proc").unwrap();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use flate2::read::GzDecoder;
 
-use super::program;
+use super::super::look::program;
 
 /// How gospy ended.
 #[derive(Clone, Copy, Debug)]

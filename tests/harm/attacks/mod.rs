@@ -15,9 +15,7 @@ mod target;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,20 +28,12 @@ use super::look::left_behind;
 use super::random::Random;
 use super::table::Table;
 
-/// Unless told: of each command three.
-const USUAL: usize = 3 * COMMANDS.len();
+/// Unless told: of each command two.
+const USUAL: usize = 2 * COMMANDS.len();
 /// Targets that are attacked at the same time.
 const WORKERS: usize = 4;
 /// Attacks on one target at the same time, at most.
 const AT_ONCE: u64 = 3;
-
-/// What is attacked.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        std::env::var_os("GOSPY_HARM_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_gospy").into(), PathBuf::from)
-    })
-}
 
 /// How long commands take that nothing happens to, µs: so long from now, at most, something happens to the next one.
 #[derive(Default)]

@@ -20,14 +20,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::super::counters::{Counters, Word};
-use super::super::look::{eventually, held, number, status};
+use super::super::look::{eventually, held, number, program, status};
 use super::super::random::Random;
 use super::commands::Drive;
 use super::confine::{MemoryGroup, SmallDisk, with_little_memory, with_short_files};
 use super::files::{self, End};
 use super::plan::{Attack, Fault, Kind};
 use super::target::{STATUS, ended_as_told, ends_in, gostorm};
-use super::{Typical, program};
+use super::Typical;
 
 /// What gospy has to have ended after, whatever it does. What it does takes a second at most.
 const HUNG: Duration = Duration::from_secs(60);
@@ -277,12 +277,13 @@ impl Run<'_> {
             }
             Drive::Messages => {
                 let mut input = gospy.child.stdin.take().unwrap();
-                // To its end it reads what there is, and the end of it; until something else happens, more.
-                let rounds = if self.attack.fault == Fault::Nothing { 1 } else { usize::MAX };
+                // To its end it reads what there is, and the end of it; otherwise more, in which something happens.
+                let length = if self.attack.fault == Fault::Nothing { Duration::ZERO } else { SERVED };
                 scope.spawn(move || {
-                    for _ in 0..rounds {
+                    let started = Instant::now();
+                    loop {
                         let sent = messages().iter().try_for_each(|message| writeln!(input, "{message}"));
-                        if sent.is_err() || over.load(Ordering::Relaxed) {
+                        if sent.is_err() || over.load(Ordering::Relaxed) || started.elapsed() >= length {
                             return;
                         }
                         sleep(Duration::from_millis(50));

@@ -145,6 +145,10 @@ pub(crate) type Batch = (Kind, Vec<Attack>);
 /// As many attacks as one target is made for.
 const MOST_OF_A_BATCH: usize = 30;
 
+/// What went wrong once is always tried.
+const ONCE_WRONG: [(&str, Fault, Kind); 2] =
+    [("top", Fault::Hangup, Kind::Block), ("mcp", Fault::Pipe, Kind::Compute)];
+
 /// Things that are dealt out in random order, all of them before any comes again.
 struct Deck<T> {
     all: Vec<T>,
@@ -172,7 +176,7 @@ fn shuffle<T>(things: &mut [T], random: &mut Random) {
     }
 }
 
-/// So many attacks: every combination as often as that makes, and of what is left each command, each fault and each
+/// So many attacks: what went wrong once, every combination as often as that makes, and of what is left each command, each fault and each
 /// kind of target as often as the others.
 pub(crate) fn plan(count: usize, random: &mut Random) -> Vec<Batch> {
     let every = COMMANDS.iter().flat_map(|command| {
@@ -180,12 +184,15 @@ pub(crate) fn plan(count: usize, random: &mut Random) -> Vec<Batch> {
     });
     let every: Vec<_> = every.collect();
     let whole = count / every.len() * every.len();
+    let command = |name| COMMANDS.iter().find(|command| command.name == name).unwrap();
+    let first = ONCE_WRONG.map(|(name, fault, kind)| (command(name), fault, kind));
     let mut commands = Deck::new(COMMANDS.iter());
     let (mut faults, mut kinds) = (Deck::new(Fault::ALL), Deck::new(Kind::ALL));
     let rest = (whole..count).map(|_| (commands.draw(random), faults.draw(random), kinds.draw(random)));
     let rest: Vec<_> = rest.collect();
+    let all = first.into_iter().chain(every.iter().copied().cycle().take(whole)).chain(rest).take(count);
     let mut by_kind: BTreeMap<Kind, Vec<Attack>> = BTreeMap::new();
-    for (number, (command, fault, kind)) in every.iter().copied().cycle().take(whole).chain(rest).enumerate() {
+    for (number, (command, fault, kind)) in all.enumerate() {
         by_kind.entry(kind).or_default().push(Attack { number, command, fault, kind });
     }
     let mut batches: Vec<Batch> = Vec::new();
