@@ -131,9 +131,18 @@ impl Soak {
     }
 }
 
-/// How many a process has open.
+/// How many a process has open; none when it has ended.
 pub(crate) fn descriptors(pid: i32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Set when this is dropped: also when a test fails, so that its other threads end.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Memory and descriptors of a process over time.
@@ -146,12 +155,16 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// Unless it has ended by now.
     pub(crate) fn look(&mut self, pid: i32) {
-        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+        let Ok(rollup) = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { return };
         let field = |name: &str| -> u64 {
             let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.trim().trim_end_matches(" kB").parse().unwrap()
         };
+        if rollup.is_empty() {
+            return;
+        }
         self.resident.push(field("Rss:"));
         self.proportional.push(field("Pss:"));
         self.open.push(descriptors(pid) as u64);

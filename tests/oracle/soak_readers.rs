@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::soak::{Usage, copy, seconds};
+use super::soak::{Over, Usage, copy, seconds};
 use crate::support::process::Killed;
 use crate::support::terminal::Terminal;
 use crate::support::{Fixture, gospy, until};
@@ -73,6 +73,7 @@ fn readers_stay_as_they_are() {
     // A ring is full in the first third.
     let ring = (seconds / 6).max(1);
     std::thread::scope(|scope| {
+        let over = Over(&is_over);
         let restarting = scope.spawn(|| restarts.store(restart(&restarted, &is_over), Ordering::Relaxed));
         until("it runs", || gospy(&["ps", "--json"]).ok().contains(name).then_some(()));
         let mut top = Terminal::gospy(&["top", "--name", name, "--wait", "--interval", INTERVAL]);
@@ -119,7 +120,7 @@ fn readers_stay_as_they_are() {
                 written = Instant::now();
             }
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         top.press("q");
         assert!(top.end().success());
         for reader in &readers[..3] {
@@ -146,7 +147,11 @@ fn readers_stay_as_they_are() {
     for file in std::fs::read_dir(directory.path()).unwrap().flatten() {
         let name = file.file_name().to_string_lossy().into_owned();
         if name.ends_with(".gospyrec") {
-            println!("{name}: {} bytes: {}", file.metadata().unwrap().len(), samples(&at(&name)).lines().next().unwrap());
+            println!(
+                "{name}: {} bytes: {}",
+                file.metadata().unwrap().len(),
+                samples(&at(&name)).lines().next().unwrap()
+            );
         }
     }
 }

@@ -63,7 +63,8 @@ fn whole(path: &Path, name: &str, end: End) -> Result<(), String> {
         "pb.gz" => {
             let mut plain = Vec::new();
             // The checksum stands at the end.
-            std::io::Read::read_to_end(&mut GzDecoder::new(&bytes[..]), &mut plain).map_err(|error| error.to_string())?;
+            std::io::Read::read_to_end(&mut GzDecoder::new(&bytes[..]), &mut plain)
+                .map_err(|error| error.to_string())?;
             if plain.is_empty() { Err("there is nothing in it".to_owned()) } else { Ok(()) }
         }
         "html" => ends_with("</html>"),

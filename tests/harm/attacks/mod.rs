@@ -2,7 +2,8 @@
 //! target and the kernel's tables say afterwards decides whether it was harmed.
 //!
 //! `GOSPY_ATTACKS=10000 cargo test --test harm attacks -- --nocapture` sets how many. `GOSPY_HARM_SEED` repeats a run as
-//! far as random moments can be repeated; `GOSPY_HARM_PROGRAM` names another gospy, such as one that was released.
+//! far as random moments can be repeated; `GOSPY_ATTACKED` is the beginning of the only commands to attack, and
+//! `GOSPY_HARM_PROGRAM` another gospy, such as one that was released.
 
 mod commands;
 mod confine;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use self::commands::COMMANDS;
 use self::confine::{MemoryGroup, SmallDisk};
 use self::one::{Outcome, Place, carry_out};
-use self::plan::{Attack, Batch, Fault, Kind, plan};
+use self::plan::{Attack, Batch, Fault, Kind, attacked, plan};
 use self::target::{Target, disturb};
 use super::look::left_behind;
 use super::random::Random;
@@ -121,7 +122,7 @@ impl Score {
             }
             table.print(&format!("Attacks by {title}"));
         };
-        let names = || COMMANDS.iter().map(|command| command.name);
+        let names = || attacked().map(|command| command.name);
         let by_fault = |name: &str| Fault::ALL.map(|fault| self.sum(|c, f, _| c == name && f == fault)).to_vec();
         let by_kind = |name: &str| Kind::ALL.map(|kind| self.sum(|c, _, k| c == name && k == kind)).to_vec();
         show("command", &faults, names().map(|name| (name, by_fault(name))).collect());

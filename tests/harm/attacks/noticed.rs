@@ -40,7 +40,12 @@ const HARMS: [Harm; 12] = [
     Harm { kind: Kind::Block, what: "a stop that passes", harm: trace_for_a_moment, said: "failed with EINTR" },
     Harm { kind: Kind::Children, what: "a child's end", harm: end_a_child, said: "statuses of children" },
     Harm { kind: Kind::Namespace, what: "a limit", harm: change_limit, said: "changed: limits" },
-    Harm { kind: Kind::Stopped, what: "a continuation", harm: |pid| send(pid, Signal::SIGCONT), said: "was stopped by" },
+    Harm {
+        kind: Kind::Stopped,
+        what: "a continuation",
+        harm: |pid| send(pid, Signal::SIGCONT),
+        said: "was stopped by",
+    },
     Harm { kind: Kind::Traced, what: "another tracer's end", harm: end_its_tracer, said: "its tracer is" },
     Harm { kind: Kind::Ends, what: "an early end", harm: |pid| send(pid, Signal::SIGKILL), said: "it ended with" },
     Harm { kind: Kind::Signals, what: "a signal more", harm: send_another, said: "SIGUSR1" },
@@ -71,7 +76,9 @@ fn take_from_pipe(pid: i32) -> Option<Killed> {
         let number: u32 = descriptor.file_name().to_str().unwrap().parse().unwrap();
         // Of those that it has opened itself, one is read all the time; the other is a sleeper's, and stays empty.
         if is_pipe && number > 2 {
-            let Ok(mut pipe) = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path) else { continue };
+            let Ok(mut pipe) = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path) else {
+                continue;
+            };
             let end = Instant::now() + Duration::from_millis(300);
             while Instant::now() < end && pipe.read(&mut [0; 8]).is_err() {}
         }

@@ -22,12 +22,12 @@ use nix::unistd::Pid;
 use super::super::counters::{Counters, Word};
 use super::super::look::{eventually, held, number, program, status};
 use super::super::random::Random;
+use super::Typical;
 use super::commands::Drive;
 use super::confine::{MemoryGroup, SmallDisk, with_little_memory, with_short_files};
 use super::files::{self, End};
 use super::plan::{Attack, Fault, Kind};
 use super::target::{STATUS, ended_as_told, ends_in, gostorm};
-use super::Typical;
 
 /// What gospy has to have ended after, whatever it does. What it does takes a second at most.
 const HUNG: Duration = Duration::from_secs(60);
@@ -148,8 +148,7 @@ pub(crate) fn carry_out(attack: &Attack, pid: i32, place: &Place, typical: &Typi
         Some(disk) => parent.tempdir_in(disk.path()).unwrap(),
         None => parent.tempdir().unwrap(),
     };
-    let mut run =
-        Run { attack, pid, directory: directory.path(), place, typical, random, outcome: Outcome::default() };
+    let mut run = Run { attack, pid, directory: directory.path(), place, typical, random, outcome: Outcome::default() };
     run.go();
     run.outcome
 }
@@ -242,8 +241,8 @@ impl Run<'_> {
 
     /// It ends as if gospy had not been there; and so does gospy, if it was not killed.
     fn judge_own_target(&mut self, counters: &Counters, status: ExitStatus) {
-        if counters.get(Word::Progress) == 0 {
-            // gospy was killed before it had started it.
+        if counters.get(Word::Progress) == 0 && counters.get(Word::Ended) == 0 {
+            // gospy was killed before it had started it, or right then.
             if self.attack.fault == Fault::Nothing {
                 self.wrong("the command does nothing");
             }
@@ -432,7 +431,10 @@ impl Run<'_> {
         if !fair {
             self.wrong(format!("gospy ended with {status}: {said}"));
         }
-        let at_once = matches!(by_signal, Some(Signal::SIGKILL | Signal::SIGABRT | Signal::SIGSEGV | Signal::SIGBUS));
+        // A server that has not answered yet may not have got as far as to wait for signals.
+        let is_early = self.attack.command.drive == Drive::Server && by_signal.is_some() && !said.contains(" GET ");
+        let at_once =
+            is_early || matches!(by_signal, Some(Signal::SIGKILL | Signal::SIGABRT | Signal::SIGSEGV | Signal::SIGBUS));
         let is_success = status.success() && self.attack.command.writes();
         self.outcome.answered |= status.success();
         for wrong in files::examine(self.directory, End { at_once, is_success }) {

@@ -146,8 +146,8 @@ pub(crate) type Batch = (Kind, Vec<Attack>);
 const MOST_OF_A_BATCH: usize = 30;
 
 /// What went wrong once is always tried.
-const ONCE_WRONG: [(&str, Fault, Kind); 2] =
-    [("top", Fault::Hangup, Kind::Block), ("mcp", Fault::Pipe, Kind::Compute)];
+const ONCE_WRONG: [(&str, Fault, Kind); 3] =
+    [("top", Fault::Hangup, Kind::Block), ("mcp", Fault::Pipe, Kind::Compute), ("serve", Fault::Hangup, Kind::Timers)];
 
 /// Things that are dealt out in random order, all of them before any comes again.
 struct Deck<T> {
@@ -176,21 +176,27 @@ fn shuffle<T>(things: &mut [T], random: &mut Random) {
     }
 }
 
+/// The commands that are attacked: all, or those that `GOSPY_ATTACKED` names the beginning of.
+pub(crate) fn attacked() -> impl Iterator<Item = &'static Command> + Clone {
+    let only = std::env::var("GOSPY_ATTACKED").unwrap_or_default();
+    COMMANDS.iter().filter(move |command| command.name.starts_with(&only))
+}
+
 /// So many attacks: what went wrong once, every combination as often as that makes, and of what is left each command, each fault and each
 /// kind of target as often as the others.
 pub(crate) fn plan(count: usize, random: &mut Random) -> Vec<Batch> {
-    let every = COMMANDS.iter().flat_map(|command| {
+    let every = attacked().flat_map(|command| {
         Fault::ALL.iter().flat_map(move |fault| Kind::ALL.iter().map(move |kind| (command, *fault, *kind)))
     });
     let every: Vec<_> = every.collect();
     let whole = count / every.len() * every.len();
-    let command = |name| COMMANDS.iter().find(|command| command.name == name).unwrap();
-    let first = ONCE_WRONG.map(|(name, fault, kind)| (command(name), fault, kind));
-    let mut commands = Deck::new(COMMANDS.iter());
+    let command = |name| attacked().find(|command| command.name == name);
+    let first = ONCE_WRONG.iter().filter_map(|(name, fault, kind)| Some((command(*name)?, *fault, *kind)));
+    let mut commands = Deck::new(attacked());
     let (mut faults, mut kinds) = (Deck::new(Fault::ALL), Deck::new(Kind::ALL));
     let rest = (whole..count).map(|_| (commands.draw(random), faults.draw(random), kinds.draw(random)));
     let rest: Vec<_> = rest.collect();
-    let all = first.into_iter().chain(every.iter().copied().cycle().take(whole)).chain(rest).take(count);
+    let all = first.chain(every.iter().copied().cycle().take(whole)).chain(rest).take(count);
     let mut by_kind: BTreeMap<Kind, Vec<Attack>> = BTreeMap::new();
     for (number, (command, fault, kind)) in all.enumerate() {
         by_kind.entry(kind).or_default().push(Attack { number, command, fault, kind });
