@@ -21,15 +21,17 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
+use signal_hook::consts::SIGHUP;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ServeError;
 use super::access::Peer;
 use super::routes::App;
 use crate::process::SocketOwners;
+use crate::process::proc_dir::ProcDir;
 
 /// Connections at the same time; more wait.
 pub(super) const CONNECTIONS: usize = 64;
@@ -193,10 +195,25 @@ impl Bound {
     }
 }
 
-/// Accepts connections until SIGINT or SIGTERM comes.
+/// The signal of a terminal that is closed; `None` where it is ignored, as below `nohup`.
+fn hangup() -> io::Result<Option<Signal>> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let status = ProcDir::open(own).and_then(|own| own.status());
+    let is_ignored = status.is_ok_and(|status| status.sigign & (1 << (SIGHUP - 1)) != 0);
+    if is_ignored { Ok(None) } else { signal(SignalKind::hangup()).map(Some) }
+}
+
+/// Accepts connections until SIGINT, SIGTERM or SIGHUP comes.
 pub(super) async fn accept(bound: Bound, owners: Option<SocketOwners>, app: Arc<App>) -> Result<(), ServeError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Start)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Start)?;
+    let mut hangup = hangup().map_err(ServeError::Start)?;
+    let hung_up = async {
+        match &mut hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     tokio::spawn(tidy(Arc::clone(&app)));
     let accepting = accept_all(bound, owners, app, Arc::clone(&room));
@@ -204,6 +221,7 @@ pub(super) async fn accept(bound: Bound, owners: Option<SocketOwners>, app: Arc<
         result = accepting => result?,
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hung_up => {}
     }
     // Who holds a permit is being answered.
     let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);

@@ -32,9 +32,23 @@ const LOOK: Duration = Duration::from_millis(250);
 /// its hook has to know.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// Standard output while the terminal is taken over; nothing afterwards. `Terminal` shows the cursor when it is dropped,
+/// and panics if it cannot say that this failed: with the terminal closed, standard error often is too.
+struct Output(Stdout);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if TAKEN.load(Ordering::SeqCst) { self.0.write(bytes) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if TAKEN.load(Ordering::SeqCst) { self.0.flush() } else { Ok(()) }
+    }
+}
+
 /// The terminal while it is taken over; dropping it gives it back.
 pub(crate) struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    terminal: Terminal<CrosstermBackend<Output>>,
 }
 
 impl Screen {
@@ -45,7 +59,7 @@ impl Screen {
     pub(crate) fn open() -> io::Result<Self> {
         restore_on_panic();
         take()?;
-        let terminal = Terminal::new(CrosstermBackend::new(stdout())).inspect_err(|_| give_back())?;
+        let terminal = Terminal::new(CrosstermBackend::new(Output(stdout()))).inspect_err(|_| give_back())?;
         Ok(Self { terminal })
     }
 

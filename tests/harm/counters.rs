@@ -35,7 +35,18 @@ pub(crate) enum Word {
     Settled = 13,
     /// Set by a freezer: how often it has frozen.
     Freezes = 14,
+    /// Set at an end that was asked for: 1 + the exit status.
+    Ended = 15,
 }
+
+/// What a target may find not as it has to be, and the word that counts it.
+const CHECKED: [(&str, u64); 5] = [
+    ("results of computations", 16),
+    ("its own code", 17),
+    ("what went through channels, pipes and sockets", 18),
+    ("expirations of timers", 19),
+    ("outputs and statuses of children", 20),
+];
 
 /// Where the counts of interruptions begin.
 const EINTR_FIRST: u64 = 64;
@@ -74,6 +85,12 @@ impl Counters {
 
     pub(crate) fn set(&self, word: Word, value: u64) {
         write(self.0.as_file(), word, value);
+    }
+
+    /// What the target found wrong so far, and how often.
+    pub(crate) fn found_wrong(&self) -> Vec<(&'static str, u64)> {
+        let counted = CHECKED.iter().map(|(what, word)| (*what, u64::from_le_bytes(self.at(word * 8))));
+        counted.filter(|(_, times)| *times > 0).collect()
     }
 
     /// How often the call of that kind of sleeper failed with EINTR.

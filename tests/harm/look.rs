@@ -1,6 +1,8 @@
 //! How a process fares, by what `/proc` says of it.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::support::fixture::script;
@@ -65,9 +67,21 @@ pub(crate) fn held(pid: i32) -> Vec<Thread> {
     threads
 }
 
+thread_local! {
+    static LIMIT: Cell<Duration> = const { Cell::new(PATIENCE) };
+}
+
+/// Does something that waits for what will not happen, with less patience.
+pub(crate) fn impatiently<T>(call: impl FnOnce() -> T) -> T {
+    LIMIT.set(Duration::from_millis(500));
+    let result = call();
+    LIMIT.set(PATIENCE);
+    result
+}
+
 /// Waits for a condition for as long as [`PATIENCE`], and says whether it came.
 pub(crate) fn eventually(mut done: impl FnMut() -> bool) -> bool {
-    let limit = Instant::now() + PATIENCE;
+    let limit = Instant::now() + LIMIT.get();
     loop {
         if done() {
             return true;
@@ -79,9 +93,18 @@ pub(crate) fn eventually(mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// The gospy that is attacked.
+pub(crate) fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        std::env::var_os("GOSPY_HARM_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_gospy").into(), PathBuf::from)
+    })
+}
+
 /// The processes that run this test binary or gospy: all that can have a part in a freeze.
 fn ours() -> Vec<i32> {
-    let programs = [std::env::current_exe().unwrap(), PathBuf::from(env!("CARGO_BIN_EXE_gospy"))];
+    let usual = PathBuf::from(env!("CARGO_BIN_EXE_gospy"));
+    let programs = [std::env::current_exe().unwrap(), usual, program().canonicalize().unwrap()];
     let me = i32::try_from(std::process::id()).unwrap();
     let entries = std::fs::read_dir("/proc").unwrap();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

@@ -18,6 +18,7 @@
     clippy::unreachable
 )]
 
+mod attacks;
 mod binary;
 mod counters;
 mod deadline;

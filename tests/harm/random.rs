@@ -6,9 +6,18 @@ use std::time::Duration;
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Of `GOSPY_HARM_SEED` (1 if that is absent) and a label, so that each test has moments of its own.
+    /// `GOSPY_HARM_SEED`.
+    pub(crate) fn given_seed() -> Option<u64> {
+        std::env::var("GOSPY_HARM_SEED").ok().map(|text| text.parse().expect("GOSPY_HARM_SEED"))
+    }
+
+    /// Of the seed that is given (1 if there is none) and a label, so that each test has moments of its own.
     pub(crate) fn new(label: &str) -> Random {
-        let seed = std::env::var("GOSPY_HARM_SEED").map_or(1, |text| text.parse().expect("GOSPY_HARM_SEED"));
+        Random::of(Random::given_seed().unwrap_or(1), label)
+    }
+
+    /// Of a seed and a label.
+    pub(crate) fn of(seed: u64, label: &str) -> Random {
         let mixed = label.bytes().fold(seed ^ 0x9e37_79b9_7f4a_7c15, |sum: u64, byte| {
             (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });

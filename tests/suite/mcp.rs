@@ -118,6 +118,22 @@ fn tokens(text: &str) -> usize {
     text.len() / 2
 }
 
+/// A client that reads no more has gone, though its other end is open.
+#[test]
+fn a_client_that_closes_what_it_reads_ends_it() {
+    let program = live(&["idle"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gospy"));
+    command.args(["mcp", "--pid", &program.pid().to_string()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    drop(child.stdout.take());
+    let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta()}});
+    // Its own end breaks when it has ended.
+    let _ = writeln!(input, "{ask}");
+    let status = until("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+}
+
 #[test]
 fn both_eras_are_answered_with_the_same_tools() {
     let program = live(&["deadlock"]);

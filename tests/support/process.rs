@@ -225,6 +225,11 @@ impl Running {
         true
     }
 
+    /// How it ended, if it does so in time.
+    pub fn end_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.has_ended_within(limit).then(|| self.child.wait().unwrap())
+    }
+
     fn wait_exit(&mut self) -> ExitStatus {
         assert!(self.has_ended_within(EXIT), "the program did not end within {EXIT:?}");
         self.child.wait().unwrap()

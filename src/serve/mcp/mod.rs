@@ -10,6 +10,7 @@
 mod budget;
 mod catalogue;
 mod growth;
+mod output;
 mod tools;
 
 use std::io;
@@ -34,6 +35,7 @@ use super::commands::RunCommand;
 use super::confine;
 use super::targets::{Choice, Targets};
 use catalogue::{ALL, Definition, INSTRUCTIONS};
+use output::Output;
 use tools::Tools;
 
 /// Most bytes of a line of the protocol.
@@ -41,7 +43,7 @@ const LINE: usize = 64 * 1024;
 /// Threads that read programs for a client on standard input.
 const THREADS: usize = 16;
 
-/// Answers a client on standard input and output until it closes its end. What is amiss is a line on `log`.
+/// Answers a client on standard input and output until it closes either end. What is amiss is a line on `log`.
 ///
 /// # Errors
 /// When privileges cannot be dropped, or the threads for it cannot be started.
@@ -56,10 +58,17 @@ pub fn stdio(choice: Choice, commands: RunCommand, log: &mut dyn io::Write) -> i
         .build()?;
     runtime.block_on(async {
         let (input, output) = stdio_pipes();
+        let (output, failed) = Output::new(output);
         let transport = AsyncRwTransport::new(input, output).with_max_line_length(LINE);
-        // One that says nothing, or goes before it has said who it is, has nothing to be told.
-        if let Ok(running) = handler.serve(transport).await {
-            let _ = running.waiting().await;
+        let answering = async {
+            // One that says nothing, or goes before it has said who it is, has nothing to be told.
+            if let Ok(running) = handler.serve(transport).await {
+                let _ = running.waiting().await;
+            }
+        };
+        tokio::select! {
+            () = answering => {}
+            () = failed.notified() => {}
         }
     });
     // A reading that takes long is not waited for.
