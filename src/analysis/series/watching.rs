@@ -261,7 +261,8 @@ impl Observed {
         }
         let index = Index::with_waits(&self.snapshot, &self.waits);
         let goroutines = || looked_at.iter().filter_map(|&at| self.snapshot.goroutines.get(at as usize));
-        let was_found = |&at: &u32| self.findings.iter().any(|found| found.positions.binary_search(&(at as usize)).is_ok());
+        let was_found =
+            |&at: &u32| self.findings.iter().any(|found| found.positions.binary_search(&(at as usize)).is_ok());
         let is_found = |goroutine: &Goroutine| findings::is_in_any(&Seen::of_goroutine(&index, goroutine));
         if looked_at.iter().any(was_found) || goroutines().any(is_found) {
             return false;
