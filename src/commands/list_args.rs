@@ -88,7 +88,7 @@ pub(super) struct SummaryArgs {
         conflicts_with_all = ["json", "all", "group", "group_by", "pc", "system", "verbose", "sort", "reverse", "limit"]
     )]
     pub(super) html: Option<PathBuf>,
-    /// Read for that long and a little more, to measure for how long goroutines have been blocked
+    /// Read for that long, to measure how long each waits
     ///
     /// Without it, ages are estimated from the timestamps of garbage collections, and a program that has not
     /// collected yet has none. Read more than once, a goroutine that has not run in between has waited for

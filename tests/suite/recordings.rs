@@ -111,7 +111,7 @@ fn report_renders_it_in_all_formats() {
         2
     );
     let refused = gospy(&["report", &recorded.text("a.folded"), "-o", &recorded.text("d.svg")]);
-    assert!(refused.stderr.contains("is not a recording"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("is not a file that gospy reads"), "{}", refused.stderr);
 }
 
 /// The rules of the trace event format, as far as they are used, and that nothing is lost: in each state, the
