@@ -69,7 +69,6 @@ mod recorded;
 mod run;
 mod serve;
 mod soak;
-mod soak_readers;
 mod symbols;
 mod top;
 mod truth;
