@@ -241,7 +241,8 @@ fn measured(goroutine: &Goroutine, still: Stillness, now_ns: u64, known: Option<
 /// Whether the next snapshot may say something else of the wait of a goroutine that is the same in it.
 fn is_open(goroutine: &Goroutine, still: Stillness, now_ns: u64) -> bool {
     let same = Wait::of(goroutine, true);
-    !goroutine.status.is_dead() && !(still.is_settled(same.until(&same, 0)) && still.since_ns() < now_ns)
+    let is_settled = still.is_settled(same.until(&same, 0)) && still.since_ns() < now_ns;
+    !goroutine.status.is_dead() && !is_settled
 }
 
 impl Observed {
