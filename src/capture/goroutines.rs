@@ -46,6 +46,9 @@ const WINDOW: usize = 32 * 1024;
 /// How many threads read. Reading takes twice as long as decoding, so with two of them the decoder rarely
 /// waits.
 const READERS: usize = 2;
+/// Most goroutines that are read on one thread where most of their stacks are kept: for so few headers, waking other
+/// threads takes longer than reading.
+const ALONE: usize = 1 << 15;
 
 /// What decoding collects besides the goroutines.
 #[derive(Debug, Default)]
@@ -210,12 +213,8 @@ impl Walk<'_> {
     /// One pass over all: threads read the next chunks while this one decodes the last.
     fn pipeline(&mut self, addrs: &[u64]) -> Result<Vec<Again>, ReadError> {
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
-        let mut again = Vec::new();
-        if addrs.len() <= CHUNK {
-            let mut chunk = Chunk::new(addrs, plan.window);
-            chunk.read(self.target, &plan)?;
-            self.decode_some(chunk.iter(), &plan, true, &mut again);
-            return Ok(again);
+        if addrs.len() <= CHUNK || (addrs.len() <= ALONE && plan.keeps() && plan.kept.has_most_of(addrs.len())) {
+            return self.read_alone(addrs, &plan);
         }
         // One for each reader, and one that is being decoded.
         const CHUNKS: usize = READERS + 1;
@@ -232,6 +231,7 @@ impl Walk<'_> {
             spare: spare.into(),
             done: Mutex::default(),
         };
+        let mut again = Vec::new();
         let again = std::thread::scope(|scope| {
             for _ in 0..READERS {
                 let (work, full) = (&work, full.clone());
@@ -251,6 +251,18 @@ impl Walk<'_> {
         self.chunks.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
         self.chunks.extend(spare.into_inner().unwrap_or_else(PoisonError::into_inner).try_iter());
         again
+    }
+
+    /// The same on this thread.
+    fn read_alone(&mut self, addrs: &[u64], plan: &Plan) -> Result<Vec<Again>, ReadError> {
+        let mut again = Vec::new();
+        let mut chunk = self.chunks.pop().unwrap_or_else(|| Chunk::new(&[], plan.window));
+        for part in addrs.chunks(CHUNK) {
+            chunk.read_part(part, self.target, plan)?;
+            self.decode_some(chunk.iter(), plan, true, &mut again);
+        }
+        self.chunks.push(chunk);
+        Ok(again)
     }
 
     fn decode_some<'r>(
@@ -467,9 +479,7 @@ impl Work<'_> {
                 self.done.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
                 return;
             };
-            chunk.addrs.clear();
-            chunk.addrs.extend_from_slice(part);
-            let result = chunk.read(self.target, self.plan).map(|()| chunk);
+            let result = chunk.read_part(part, self.target, self.plan).map(|()| chunk);
             let failed = result.is_err();
             if full.send(result).is_err() || failed {
                 return;

@@ -227,6 +227,13 @@ impl Chunk {
         }
     }
 
+    /// Reads the goroutines at these addresses.
+    pub(super) fn read_part(&mut self, addrs: &[u64], target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
+        self.addrs.clear();
+        self.addrs.extend_from_slice(addrs);
+        self.read(target, plan)
+    }
+
     /// Reads the goroutines whose addresses are in `self.addrs`.
     pub(super) fn read(&mut self, target: &dyn Target, plan: &Plan) -> Result<(), ReadError> {
         let target = Attempt::at(target).reader();

@@ -162,6 +162,11 @@ impl Kept {
         self.moment.number != 0
     }
 
+    /// Whether the last capture met more than half of so many goroutines.
+    pub(in crate::capture) fn has_most_of(&self, goroutines: usize) -> bool {
+        self.entries.len() > goroutines / 2
+    }
+
     /// What is kept of the goroutine with that number.
     pub(in crate::capture) fn get(&self, entry: u32) -> Option<&Entry> {
         self.entries.get(usize::try_from(entry).ok()?)
