@@ -29,7 +29,7 @@ pub(super) struct RedactArgs {
     ///
     /// Label values, arguments of functions, values of panics, the command line, paths, and addresses of peers. Names
     /// of functions, types and label keys stay. docs/captures.md lists what stays and what goes.
-    #[arg(long, hide_short_help = true, help_heading = "Output")]
+    #[arg(long, hide_short_help = true, help_heading = "General")]
     pub(super) redact: bool,
 }
 
