@@ -290,7 +290,6 @@ const STACK_EXAMPLES: &str = "\
 Examples:
   gospy stack prometheus --group | less
   gospy stack 4242 --filter 'func~http.*Serve and age>1m'
-  gospy stack 4242 --goid 8-15,18 --freeze
   gospy stack 4242 --pprof now.pb.gz && go tool pprof -top now.pb.gz";
 
 const TOP_EXAMPLES: &str = "\
@@ -318,11 +317,11 @@ no Go code ran. Otherwise it is confirmed: found twice, a second apart.";
 pub(super) struct LeaksArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     /// One JSON object instead of text
     #[arg(long, short)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 const WAITS_EXAMPLES: &str = "\
@@ -376,8 +375,6 @@ impl ValueEnum for ProcessSort {
 pub(super) struct CaptureArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     /// File to write (mode 0600); - for stdout
     ///
     /// With --repeat, a number is put before its extension.
@@ -409,6 +406,8 @@ pub(super) struct CaptureArgs {
     /// Report what was written as one JSON object
     #[arg(help_heading = "Output", long, short)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 #[derive(Args, Debug)]

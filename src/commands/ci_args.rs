@@ -125,8 +125,6 @@ pub(super) struct DiffArgs {
     running: Vec<Option<Found>>,
     #[command(flatten)]
     process: ProcessArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     /// Group by stack, place, … (gospy help keys)
     #[arg(help_heading = "Display", long, value_name = "KEY", value_parser = diff_key)]
     pub(super) by: Option<GroupBy>,
@@ -142,6 +140,8 @@ pub(super) struct DiffArgs {
     /// One JSON object instead of text
     #[arg(help_heading = "Display", long, short)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 impl DiffArgs {
@@ -257,8 +257,6 @@ pub(super) struct CheckArgs {
     target: Option<Word>,
     #[command(flatten)]
     process: ProcessArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     /// Read a capture, core, recording, JSON; - for stdin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["freeze", "watch"])]
     from: Option<PathBuf>,
@@ -289,6 +287,8 @@ pub(super) struct CheckArgs {
     /// The default where GITHUB_ACTIONS is true.
     #[arg(help_heading = "Sampling and output", long, hide_short_help = true)]
     pub(super) github: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 impl CheckArgs {

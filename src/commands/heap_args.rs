@@ -15,7 +15,6 @@ Examples:
   gospy heap 4242 --watch 5m
   gospy heap 4242 --objects --json > before.json; sleep 600
   gospy heap 4242 --objects --since before.json
-  gospy heap --from server.core --json | jq '.heap.size_classes'
   gospy heap 4242 --objects --freeze=all
   gospy heap 4242 --objects --only-from main.worker
   gospy heap --from server.core --objects --path-to main.session
@@ -38,8 +37,6 @@ runtime.SetMutexProfileFraction. gospy waits shows what goroutines wait on now, 
 pub(super) struct HeapArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     #[command(flatten)]
     pub(super) objects: ObjectArgs,
     /// Write the heap profile for go tool pprof (- stdout)
@@ -80,6 +77,8 @@ pub(super) struct HeapArgs {
     /// One JSON object instead of text
     #[arg(help_heading = "Output", long, short, conflicts_with_all = ["profile", "text"])]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 impl HeapArgs {
@@ -106,8 +105,6 @@ pub(super) struct ObjectArgs {
 pub(super) struct ContentionArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     /// Write the block profile for go tool pprof
     #[arg(help_heading = "Output", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) block: Option<PathBuf>,
@@ -123,4 +120,6 @@ pub(super) struct ContentionArgs {
     /// One JSON object instead of text
     #[arg(help_heading = "Output", long, short, conflicts_with_all = ["block", "mutex", "text"])]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }

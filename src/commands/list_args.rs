@@ -49,8 +49,6 @@ pub(super) struct SummaryArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
     #[command(flatten)]
-    pub(super) redact: RedactArgs,
-    #[command(flatten)]
     pub(super) list: ListArgs,
     /// One line per goroutine, however many
     #[arg(long, conflicts_with = "group")]
@@ -95,6 +93,8 @@ pub(super) struct SummaryArgs {
     /// the whole time at least. Ages that were measured are marked as watched.
     #[arg(long, value_name = "DURATION", value_parser = watch, requires = "pid")]
     pub(super) watch: Option<Duration>,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 /// `--pc`
@@ -136,8 +136,6 @@ impl SummaryArgs {
 pub(super) struct StackArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     #[command(flatten)]
     pub(super) list: ListArgs,
     /// Every goroutine by itself, however many
@@ -203,6 +201,8 @@ pub(super) struct StackArgs {
     /// nothing else.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["json", "group", "similar"])]
     pub(super) pprof: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 impl StackArgs {

@@ -31,8 +31,6 @@ Examples:
 pub(super) struct RecordArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     /// How long [default: 30s; with --ring: until Ctrl-C]
     #[arg(help_heading = "Recording", long, short, value_name = "DURATION", value_parser = duration)]
     pub(super) duration: Option<u64>,
@@ -63,6 +61,8 @@ pub(super) struct RecordArgs {
     pub(super) when: Vec<String>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 /// What is made of samples.

@@ -14,8 +14,6 @@ use crate::analysis::waits::WaitSort;
 pub(super) struct WaitsArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     /// Only goroutines that match (gospy help filter)
     #[arg(help_heading = "Goroutines", long, value_name = "EXPR", long_help = format!("Only goroutines that match.\n\n{FILTER_HELP}"))]
     pub(super) filter: Option<String>,
@@ -42,6 +40,8 @@ pub(super) struct WaitsArgs {
     /// One JSON object instead of text
     #[arg(help_heading = "Goroutines", long, short)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
 
 impl ValueEnum for WaitSort {
@@ -63,8 +63,6 @@ impl ValueEnum for WaitSort {
 pub(super) struct WhyArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    #[command(flatten)]
-    pub(super) redact: RedactArgs,
     /// The goroutine to explain; the whole program if omitted
     #[arg(help_heading = "Goroutines", long, short, value_name = "ID", value_hint = ValueHint::Other)]
     pub(super) goid: Option<u64>,
@@ -76,4 +74,6 @@ pub(super) struct WhyArgs {
     /// One JSON object instead of text
     #[arg(help_heading = "Goroutines", long, short)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) redact: RedactArgs,
 }
