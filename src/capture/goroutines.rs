@@ -183,7 +183,7 @@ impl Walk<'_> {
     pub(super) fn decode_all(&mut self, chunks: &[Chunk], plan: &Plan) -> Result<(), ReadError> {
         let mut again = Vec::new();
         for chunk in chunks {
-            self.decode_some(chunk.iter(), plan, true, &mut again);
+            self.decode_chunk(chunk, plan, &mut again);
         }
         self.settle(again)
     }
@@ -242,7 +242,7 @@ impl Walk<'_> {
             drop(full);
             for result in chunks {
                 let chunk = result?;
-                self.decode_some(chunk.iter(), &plan, true, &mut again);
+                self.decode_chunk(&chunk, &plan, &mut again);
                 let _ = empty.try_send(chunk);
             }
             Ok(again)
@@ -259,10 +259,18 @@ impl Walk<'_> {
         let mut chunk = self.chunks.pop().unwrap_or_else(|| Chunk::new(&[], plan.window));
         for part in addrs.chunks(CHUNK) {
             chunk.read_part(part, self.target, plan)?;
-            self.decode_some(chunk.iter(), plan, true, &mut again);
+            self.decode_chunk(&chunk, plan, &mut again);
         }
         self.chunks.push(chunk);
         Ok(again)
+    }
+
+    fn decode_chunk(&mut self, chunk: &Chunk, plan: &Plan, again: &mut Vec<Again>) {
+        let Collected { noted, consistency, listed, .. } = &mut self.collected;
+        noted.add_kept(&chunk.noted);
+        consistency.validated += chunk.listed.len() as u64;
+        listed.extend_from_slice(&chunk.listed);
+        self.decode_some(chunk.iter(), plan, true, again);
     }
 
     fn decode_some<'r>(
@@ -276,12 +284,6 @@ impl Walk<'_> {
         let mut unheard = Warnings::default();
         let keeps = plan.keeps();
         for raw in raws {
-            if let Some((keep, position)) = raw.kept.and_then(|keep| Some((keep, keep.listed?))) {
-                self.collected.noted.keep(&plan.kept, keep);
-                self.collected.consistency.validated += 1;
-                self.collected.listed.push(position);
-                continue;
-            }
             let outcome = self.decoder.decode(&raw, plan, self.pool, &mut unheard);
             if keeps {
                 self.note(&raw, plan, &outcome);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::fields::Checks;
-use super::kept::{Keep, Kept};
+use super::kept::{Keep, Kept, Noted};
 use super::recording::Displaced;
 use super::unwind::{Start, StartKind};
 use crate::addr::Addr;
@@ -61,6 +61,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Parses a header.
+    #[inline]
     pub(super) fn parse(&self, bytes: &[u8]) -> Option<G> {
         G::parse(Addr(0), bytes, &self.g)
     }
@@ -173,8 +174,14 @@ pub(super) struct Chunk {
     stacks: Batch,
     /// By goroutine: number of its stack among those read.
     parts: Vec<Parts>,
+    /// Numbers of the goroutines that are not in `listed`.
+    others: Vec<usize>,
     /// Numbers of the goroutines whose headers are read again.
     again: Vec<usize>,
+    /// Positions, in the list that was made last, of those that are exactly as they are there.
+    pub(super) listed: Vec<u32>,
+    /// What is noted of these.
+    pub(super) noted: Noted,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -223,7 +230,10 @@ impl Chunk {
             after: Batch::default(),
             stacks: Batch::new(stacks),
             parts: Vec::new(),
+            others: Vec::new(),
             again: Vec::new(),
+            listed: Vec::new(),
+            noted: Noted::default(),
         }
     }
 
@@ -250,7 +260,8 @@ impl Chunk {
         if plan.validate {
             self.after.clear();
             self.again.clear();
-            for (index, (&addr, parts)) in self.addrs.iter().zip(&self.parts).enumerate() {
+            for &index in &self.others {
+                let Some((&addr, parts)) = self.addrs.get(index).zip(self.parts.get(index)) else { continue };
                 // The header that was read is the second one of a stack that is kept.
                 if parts.kept.is_none() {
                     self.after.push(Addr(addr), size);
@@ -275,20 +286,26 @@ impl Chunk {
     /// Works out which stacks are needed, in address order.
     fn plan_parts(&mut self, plan: &Plan) {
         let mut stacks: Vec<(u64, usize, usize)> = Vec::new();
+        self.others.clear();
+        self.listed.clear();
+        self.noted.clear();
         let keeps = plan.keeps();
         let mut cursor = self.addrs.first().filter(|_| keeps).map_or(0, |&first| plan.kept.first_from(first));
         for (index, &addr) in self.addrs.iter().enumerate() {
             let entry = if keeps { plan.kept.find(addr, &mut cursor) } else { None };
-            if let Some(parts) = self.parts.get_mut(index) {
-                parts.entry = entry;
-            }
-            let Some(g) = plan.parse(self.before.get(index)) else { continue };
-            if let Some(keep) = entry.and_then(|entry| plan.kept.keep(entry, &g)) {
-                if let Some(parts) = self.parts.get_mut(index) {
-                    parts.kept = Some(keep);
-                }
+            let header = self.before.get(index);
+            // Parsed for this alone: of most, nothing else of the header is looked at.
+            let keep = entry.and_then(|entry| plan.kept.keep((addr, entry), &plan.parse(header)?));
+            if let Some((keep, position)) = keep.and_then(|keep| Some((keep, keep.listed?))) {
+                self.noted.keep(&plan.kept, keep);
+                self.listed.push(position);
                 continue;
             }
+            self.others.push(index);
+            if let Some(parts) = self.parts.get_mut(index) {
+                (parts.entry, parts.kept) = (entry, keep);
+            }
+            let Some(g) = plan.parse(header).filter(|_| keep.is_none()) else { continue };
             let Some(stack) = plan.stack_range(Addr(addr), &g) else { continue };
             if plan.validate && !plan.is_counted(&g) {
                 if let Some(parts) = self.parts.get_mut(index) {
@@ -308,17 +325,20 @@ impl Chunk {
         }
     }
 
-    /// The goroutines, in address order.
+    /// The goroutines that are not in `listed`, in address order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Raw<'_>> {
-        self.addrs.iter().zip(&self.parts).enumerate().map(|(index, (&addr, parts))| Raw {
-            addr: Addr(addr),
-            header: self.before.get(index),
-            still: parts.still,
-            alone: parts.alone,
-            entry: parts.entry,
-            kept: parts.kept,
-            stack: parts.stack.and_then(|n| usize::try_from(n).ok()).map_or(&[], |n| self.stacks.get(n)),
-            stack_start: parts.stack_start,
+        self.others.iter().filter_map(|&index| {
+            let (&addr, parts) = self.addrs.get(index).zip(self.parts.get(index))?;
+            Some(Raw {
+                addr: Addr(addr),
+                header: self.before.get(index),
+                still: parts.still,
+                alone: parts.alone,
+                entry: parts.entry,
+                kept: parts.kept,
+                stack: parts.stack.and_then(|n| usize::try_from(n).ok()).map_or(&[], |n| self.stacks.get(n)),
+                stack_start: parts.stack_start,
+            })
         })
     }
 }

@@ -12,8 +12,6 @@ use crate::runtime::wait_reason::ReasonSet;
 /// What is kept of one goroutine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::capture) struct Entry {
-    /// Address of its g.
-    addr: u64,
     standing: Standing,
     /// Its stack; `None` where the next capture has to read it.
     stack: Option<StackNode>,
@@ -28,7 +26,7 @@ pub(in crate::capture) struct Entry {
 /// The position of those that are in no list.
 const UNLISTED: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Entry>() <= 80);
+const _: () = assert!(size_of::<Entry>() <= 72);
 
 impl Entry {
     /// Its stack.
@@ -75,7 +73,9 @@ pub(in crate::capture) enum Renewed {
 /// What a session keeps, as one capture finds it. Shared by the threads that read.
 #[derive(Clone, Debug, Default)]
 pub(in crate::capture) struct Kept {
-    /// In order of address, each once.
+    /// The addresses of the gs, ascending, each once. They are apart from the rest, because they are searched.
+    addrs: Vec<u64>,
+    /// By the same numbers, what is kept of each.
     entries: Vec<Entry>,
     reasons: ReasonSet,
     words: Option<WaitWords>,
@@ -118,8 +118,8 @@ impl Kept {
 
     /// The position of the goroutine at `addr` in the list that was made last.
     pub(in crate::capture) fn position(&self, addr: u64) -> Option<u32> {
-        let entry = self.entries.get(self.first_from(addr)).filter(|entry| entry.addr == addr)?;
-        Some(entry.position).filter(|&position| position != UNLISTED)
+        let at = self.addrs.binary_search(&addr).ok()?;
+        Some(self.entries.get(at)?.position).filter(|&position| position != UNLISTED)
     }
 
     /// The list that was made has the same goroutines at the same positions.
@@ -134,10 +134,10 @@ impl Kept {
         let mut positions = positions.into_iter().peekable();
         let mut listed = 0;
         let known = positions.len();
-        for entry in &mut self.entries {
+        for (&at, entry) in self.addrs.iter().zip(&mut self.entries) {
             entry.position = UNLISTED;
-            while positions.next_if(|(addr, _)| *addr < entry.addr).is_some() {}
-            if let Some((_, position)) = positions.next_if(|(addr, _)| *addr == entry.addr) {
+            while positions.next_if(|(addr, _)| *addr < at).is_some() {}
+            if let Some((_, position)) = positions.next_if(|(addr, _)| *addr == at) {
                 entry.position = position;
                 listed += 1;
             }
@@ -174,29 +174,29 @@ impl Kept {
 
     /// The number of the first goroutine at `addr` or above.
     pub(in crate::capture) fn first_from(&self, addr: u64) -> usize {
-        self.entries.partition_point(|entry| entry.addr < addr)
+        self.addrs.partition_point(|&at| at < addr)
     }
 
     /// The number of the goroutine at `addr`. `cursor` is where to look first, and is moved to where the next higher
     /// address is looked for.
     pub(in crate::capture) fn find(&self, addr: u64, cursor: &mut usize) -> Option<u32> {
-        while self.entries.get(*cursor).is_some_and(|entry| entry.addr < addr) {
+        while self.addrs.get(*cursor).is_some_and(|&at| at < addr) {
             *cursor += 1;
         }
-        let entry = self.entries.get(*cursor).filter(|entry| entry.addr == addr)?;
+        self.addrs.get(*cursor).filter(|&&at| at == addr)?;
         let number = u32::try_from(*cursor).ok();
-        debug_assert_eq!(entry.addr, addr);
         *cursor += 1;
         number
     }
 
-    /// Whether the stack of the goroutine with that number is kept, whose header is `g` now.
-    pub(in crate::capture) fn keep(&self, entry: u32, g: &G) -> Option<Keep> {
+    /// Whether the stack of the goroutine at `addr` with that number is kept, whose header is `g` now.
+    #[inline]
+    pub(in crate::capture) fn keep(&self, (addr, entry): (u64, u32), g: &G) -> Option<Keep> {
         let known = self.get(entry).filter(|known| known.stack.is_some() && self.renewed < Renewed::All)?;
         let now = Mark::of(g, &self.reasons)?;
-        match known.standing.judge(&now, slot(known.addr), &self.moment) {
+        match known.standing.judge(&now, slot(addr), &self.moment) {
             Verdict::Changed | Verdict::Due => None,
-            Verdict::Likely if self.renewed >= Renewed::Unproven || self.attended.contains(&known.addr) => None,
+            Verdict::Likely if self.renewed >= Renewed::Unproven || self.attended.contains(&addr) => None,
             verdict => {
                 let is_listed = self.uses_list && known.settled && known.standing.mark.stamp == now.stamp && !g.scan();
                 let listed = Some(known.position).filter(|&position| is_listed && position != UNLISTED);
@@ -207,14 +207,7 @@ impl Kept {
 
     /// What to keep of a goroutine whose stack was just read, or is not known: `None` where there is nothing to
     /// change.
-    fn after(
-        &self,
-        addr: u64,
-        entry: Option<u32>,
-        g: Option<&G>,
-        stack: Option<StackNode>,
-        wait: u64,
-    ) -> Option<Entry> {
+    fn after(&self, entry: Option<u32>, g: Option<&G>, stack: Option<StackNode>, wait: u64) -> Option<Entry> {
         let before = entry.and_then(|entry| self.get(entry));
         let Some(g) = g.filter(|g| !g.status().is_dead()) else {
             // The goroutine is dead, or its header was not read.
@@ -243,12 +236,12 @@ impl Kept {
         let (read_ns, read_at) = (self.moment.now_ns, self.moment.number);
         let standing = Standing { mark, stamped: mark.stamp != 0, read_ns, read_at, changed_at };
         let position = before.map_or(UNLISTED, |before| before.position);
-        Some(Entry { addr, standing, stack, wait, position, settled: false })
+        Some(Entry { standing, stack, wait, position, settled: false })
     }
 
     /// Ends a capture: takes over what it noted.
     pub(in crate::capture) fn end(&mut self, noted: Noted) {
-        let Noted { mut entries, carried, shown, newest, .. } = noted;
+        let Noted { entries, carried, shown, newest, .. } = noted;
         for (entry, settled) in shown {
             if let Some(known) = usize::try_from(entry).ok().and_then(|entry| self.entries.get_mut(entry)) {
                 known.settled = settled;
@@ -264,25 +257,22 @@ impl Kept {
                 two_newest([self.newest_stamp, self.moment.second_newest_stamp], stamp).into();
         }
         // What was noted last of a goroutine counts.
-        entries.sort_by_key(|entry| entry.addr);
-        entries.reverse();
-        entries.dedup_by_key(|entry| entry.addr);
-        entries.reverse();
         let mut unknown = Vec::new();
-        let mut cursor = 0;
-        for entry in entries {
-            cursor += self.entries.get(cursor..).unwrap_or_default().partition_point(|known| known.addr < entry.addr);
-            match self.entries.get_mut(cursor).filter(|known| known.addr == entry.addr) {
+        for (addr, number, entry) in entries {
+            match number.and_then(|number| self.entries.get_mut(usize::try_from(number).ok()?)) {
                 Some(known) => *known = entry,
-                None => unknown.push(entry),
+                None => unknown.push((addr, entry)),
             }
         }
-        if self.entries.is_empty() {
-            self.entries = unknown;
-        } else if !unknown.is_empty() {
-            self.entries.extend(unknown);
-            self.entries.sort_by_key(|entry| entry.addr);
+        if unknown.is_empty() {
+            return;
         }
+        unknown.extend(self.addrs.drain(..).zip(self.entries.drain(..)));
+        unknown.sort_by_key(|(addr, _)| *addr);
+        unknown.reverse();
+        unknown.dedup_by_key(|(addr, _)| *addr);
+        unknown.reverse();
+        (self.addrs, self.entries) = unknown.into_iter().unzip();
     }
 }
 
@@ -306,7 +296,8 @@ fn two_newest([first, second]: [u64; 2], stamp: u64) -> [u64; 2] {
 /// What a capture notes for the next one, and counts.
 #[derive(Debug, Default)]
 pub(in crate::capture) struct Noted {
-    entries: Vec<Entry>,
+    /// What to keep, by address and, where it is known, by number.
+    entries: Vec<(u64, Option<u32>, Entry)>,
     /// Stamps of goroutines whose stacks are kept and that had none, by number.
     carried: Vec<(u32, u64)>,
     /// Goroutines whose stacks are kept and that are listed anew, by number, and whether they will be listed in the same
@@ -338,6 +329,22 @@ impl Noted {
         }
     }
 
+    /// Nothing is noted any more.
+    pub(in crate::capture) fn clear(&mut self) {
+        self.entries.clear();
+        self.carried.clear();
+        self.shown.clear();
+        (self.newest, self.kept, self.oldest_ns) = Default::default();
+    }
+
+    /// Adds the stacks of `other` that were kept.
+    pub(in crate::capture) fn add_kept(&mut self, other: &Self) {
+        self.kept.0 += other.kept.0;
+        self.kept.1 += other.kept.1;
+        self.oldest_ns = self.oldest_ns.into_iter().chain(other.oldest_ns).min();
+        self.carried.extend_from_slice(&other.carried);
+    }
+
     /// A goroutine whose stack was kept is listed anew. `settled` says whether it will be listed in the same way as long
     /// as its header stays.
     pub(in crate::capture) fn show(&mut self, keep: Keep, settled: bool) {
@@ -353,7 +360,7 @@ impl Noted {
         stack: Option<StackNode>,
         wait: u64,
     ) {
-        self.entries.extend(kept.after(addr, entry, g, stack, wait));
+        self.entries.extend(kept.after(entry, g, stack, wait).map(|after| (addr, entry, after)));
     }
 
     /// How many stacks were read and kept, of `known` in all, at the time `now_ns` of `nanotime`.

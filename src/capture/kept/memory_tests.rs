@@ -20,7 +20,7 @@ fn capture(kept: &mut Kept, now_ns: u64, gs: &[(u64, Option<G>)]) {
 }
 
 fn keeps(kept: &Kept, addr: u64, g: &G) -> bool {
-    kept.find(addr, &mut kept.first_from(addr)).and_then(|entry| kept.keep(entry, g)).is_some()
+    kept.find(addr, &mut kept.first_from(addr)).and_then(|entry| kept.keep((addr, entry), g)).is_some()
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn stamps_of_kept_ones_are_carried_on() {
     capture(&mut kept, 100, &[(0x100, Some(waiting(1)))]);
     kept.begin(101, None, &reasons(), false);
     let stamped = G { waitsince: 50, ..waiting(1) };
-    let keep = kept.keep(0, &stamped).unwrap();
+    let keep = kept.keep((0x100, 0), &stamped).unwrap();
     assert!(!keep.proven);
     let mut noted = Noted::default();
     noted.keep(&kept, keep);

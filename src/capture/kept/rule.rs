@@ -7,10 +7,6 @@
 //! [`WARM`] captures where the goroutine has been seen to run lately. Coroutines and goroutines that the collector
 //! suspends go on without being counted; they are never believed (see `docs/consistency.md`).
 
-use std::hash::Hasher as _;
-
-use rustc_hash::FxHasher;
-
 use crate::model::Status;
 use crate::runtime::mirror::g::G;
 use crate::runtime::wait_reason::ReasonSet;
@@ -25,13 +21,29 @@ pub(super) const LATELY: u32 = 250;
 /// No stack that is not proven to be the same is older, ns.
 pub(super) const LONGEST_NS: u64 = 60_000_000_000;
 
+/// Odd, so that no difference of one field is lost: the first outputs of splitmix64, with their lowest bits set.
+const FACTORS: [u64; 19] = factors();
+
+const fn factors() -> [u64; 19] {
+    let (mut factors, mut state, mut at) = ([0; 19], 0_u64, 0);
+    while at < factors.len() {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        factors[at] = (mixed ^ (mixed >> 31)) | 1;
+        at += 1;
+    }
+    factors
+}
+
 /// What a header shows of whether its goroutine has gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::capture) struct Mark {
     /// `g.goid`.
     pub(super) goid: u64,
-    /// Of all fields that have to be the same, a hash: equal where these are equal, and unequal where one of them
-    /// differs.
+    /// Of all fields that have to be the same, a hash: the sum of their products with [`FACTORS`]. It is equal where
+    /// these are equal, and unequal where one of them differs.
     pub(super) fields: u64,
     /// `g.waitsince`, ns.
     pub(super) stamp: u64,
@@ -39,6 +51,7 @@ pub(in crate::capture) struct Mark {
 
 impl Mark {
     /// Of a goroutine whose stack may be kept: one that waits for one of `reasons`, and is in no panic.
+    #[inline]
     pub(in crate::capture) fn of(g: &G, reasons: &ReasonSet) -> Option<Self> {
         let may_be_kept = g.status() == Status::Waiting
             && reasons.contains(g.waitreason)
@@ -48,7 +61,6 @@ impl Mark {
         if !may_be_kept {
             return None;
         }
-        let mut hasher = FxHasher::default();
         let words = [
             g.sched_sp,
             g.sched_pc,
@@ -70,8 +82,12 @@ impl Mark {
             g.gopc,
             u64::from(g.waitreason) << 8 | u64::from(g.tracking_seq),
         ];
-        words.into_iter().for_each(|word| hasher.write_u64(word));
-        Some(Self { goid: g.goid, fields: hasher.finish(), stamp: g.waitsince })
+        // One after the other they would wait for each other's products.
+        let fields = words
+            .into_iter()
+            .zip(FACTORS)
+            .fold(0_u64, |sum, (word, factor)| sum.wrapping_add(word.wrapping_mul(factor)));
+        Some(Self { goid: g.goid, fields, stamp: g.waitsince })
     }
 }
 

@@ -195,7 +195,8 @@ macro_rules! mirror {
                 layout.size
             }
 
-            #[inline]
+            // What is not used of it is not loaded either.
+            #[inline(always)]
             fn parse(addr: $crate::addr::Addr, bytes: &[u8], layout: &$layout) -> Option<Self> {
                 let _ = (addr, bytes, layout);
                 Some(Self {
