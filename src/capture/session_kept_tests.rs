@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::model::{Goid, StackReadings, StackState, Status};
+use crate::process::TargetExt as _;
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::fake::{Altered, Changes};
 use crate::runtime::readers::processors::read_ps;

@@ -3,9 +3,12 @@
 
 use std::path::PathBuf;
 
-use super::super::read::Chunk;
-use super::super::record::record;
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use super::*;
+use crate::capture::goroutines::Walk;
+use crate::capture::read::{Chunk, Plan};
+use crate::capture::record::record;
 use crate::model::{Goid, NotShown, StackState, Status};
 use crate::process::core::{CoreOptions, CoreTarget};
 use crate::process::fake::Altered;

@@ -9,7 +9,6 @@
 //!
 //! What was measured is an overlay ([`WatchedWaits`]); the snapshot stays as it was read.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::same_run::has_restarted;
@@ -182,7 +181,7 @@ fn changed(last: &Observed, snapshot: &Snapshot) -> Option<Parts> {
     looked_at.sort_unstable();
     looked_at.dedup();
     let (mut tally, mut open) = (last.tally.clone(), Vec::new());
-    let (mut still, mut waits) = (Cow::Borrowed(&*last.still), Cow::Borrowed(&*last.waits));
+    let (mut still, mut waits) = (Arc::clone(&last.still), Arc::clone(&last.waits));
     for &position in &looked_at {
         let at = position as usize;
         let before = last.snapshot.goroutines.get(at).zip(last.still.get(at));
@@ -195,29 +194,21 @@ fn changed(last: &Observed, snapshot: &Snapshot) -> Option<Parts> {
             false => was_still.then(between, now),
         };
         if is_still != *was_still
-            && let Some(still) = still.to_mut().get_mut(at)
+            && let Some(still) = Arc::make_mut(&mut still).get_mut(at)
         {
             *still = is_still;
         }
         let since_ns = measured(goroutine, is_still, now, None);
         if waits.since_ns(goroutine.id) != since_ns {
             match since_ns {
-                Some(since_ns) => waits.to_mut().insert(goroutine.id, since_ns),
-                None => waits.to_mut().remove(goroutine.id),
+                Some(since_ns) => Arc::make_mut(&mut waits).insert(goroutine.id, since_ns),
+                None => Arc::make_mut(&mut waits).remove(goroutine.id),
             }
         }
         if is_open(goroutine, is_still, now) {
             open.push(position);
         }
     }
-    let still = match still {
-        Cow::Borrowed(_) => Arc::clone(&last.still),
-        Cow::Owned(still) => still.into(),
-    };
-    let waits = match waits {
-        Cow::Borrowed(_) => Arc::clone(&last.waits),
-        Cow::Owned(waits) => Arc::new(waits),
-    };
     Some(Parts { still, waits, tally, open, looked_at })
 }
 

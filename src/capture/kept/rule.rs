@@ -22,19 +22,33 @@ pub(super) const LATELY: u32 = 250;
 pub(super) const LONGEST_NS: u64 = 60_000_000_000;
 
 /// Odd, so that no difference of one field is lost: the first outputs of splitmix64, with their lowest bits set.
-const FACTORS: [u64; 19] = factors();
+const FACTORS: [u64; 19] = [
+    factor(1),
+    factor(2),
+    factor(3),
+    factor(4),
+    factor(5),
+    factor(6),
+    factor(7),
+    factor(8),
+    factor(9),
+    factor(10),
+    factor(11),
+    factor(12),
+    factor(13),
+    factor(14),
+    factor(15),
+    factor(16),
+    factor(17),
+    factor(18),
+    factor(19),
+];
 
-const fn factors() -> [u64; 19] {
-    let (mut factors, mut state, mut at) = ([0; 19], 0_u64, 0);
-    while at < factors.len() {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        factors[at] = (mixed ^ (mixed >> 31)) | 1;
-        at += 1;
-    }
-    factors
+const fn factor(number: u64) -> u64 {
+    let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) | 1
 }
 
 /// What a header shows of whether its goroutine has gone on.
