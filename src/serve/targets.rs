@@ -239,7 +239,10 @@ impl Program {
         if target.process().start_ticks != Some(self.process.start_ticks) {
             return Err(TargetError::NoSuchProcess { pid }.into());
         }
-        Ok(Session::open(Box::new(target), &OpenOptions::default())?)
+        let session = Session::open(Box::new(target), &OpenOptions::default())?;
+        // Metrics do not need the file any more, and there may be hundreds of programs.
+        session.forget_file();
+        Ok(session)
     }
 
     /// Gives up the snapshot that nobody can ask for any more.
