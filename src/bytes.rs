@@ -87,6 +87,11 @@ impl PagedBytes {
         &self.source
     }
 
+    /// Gives up the blocks that are kept. What is asked for later is read again.
+    pub fn forget(&self) {
+        *self.blocks() = HashMap::new();
+    }
+
     fn block(&self, index: u64) -> Option<Arc<[u8]>> {
         if let Some(block) = self.blocks().get(&index) {
             return Some(Arc::clone(block));
@@ -237,6 +242,7 @@ impl FieldsExt for [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU8, Ordering};
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
     use std::time::Duration;
 
@@ -273,6 +279,28 @@ mod tests {
             buf.fill(7);
             Ok(buf.len())
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_read_again() {
+        /// Each read gives another byte.
+        struct Counting(AtomicU8);
+
+        impl ByteSource for Counting {
+            fn len(&self) -> u64 {
+                BLOCK
+            }
+
+            fn read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
+                buf.fill(self.0.fetch_add(1, Ordering::Relaxed));
+                Ok(buf.len())
+            }
+        }
+
+        let paged = PagedBytes::new(Arc::new(Counting(AtomicU8::new(5))));
+        assert_eq!((paged.u8(0), paged.u8(1)), (Some(5), Some(5)));
+        paged.forget();
+        assert_eq!((paged.u8(0), paged.u8(1)), (Some(6), Some(6)));
     }
 
     const LONG: Duration = Duration::from_secs(20);

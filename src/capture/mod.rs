@@ -37,7 +37,7 @@ mod still;
 pub(crate) mod symbolize;
 mod target_info;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod unwind;
 mod waits;
 

@@ -34,7 +34,7 @@ use crate::model::{
 use crate::process::{Backend, Clock, Limitation, ReadError, Target, Usage};
 use crate::runtime::program::Program;
 use crate::runtime::readers::debug_settings::{TRACEBACK_LABELS, read_setting};
-use crate::runtime::readers::metrics::read_metrics;
+use crate::runtime::readers::metrics::{KnownPs, read_metrics};
 use crate::runtime::{GoProcess, GoRuntime, LocateOptions};
 
 /// A target with everything that does not change from one capture to the next.
@@ -52,6 +52,8 @@ pub struct Session {
     listed: Listed,
     /// The addresses of gs, as they were read last.
     gs: allgs::Known,
+    /// The Ps, as [`Session::metrics`] found them last.
+    ps: Option<KnownPs>,
     /// Memory for reading goroutines.
     chunks: Vec<Chunk>,
     /// Memory that the pool may take, bytes; see [`MAX_POOL`].
@@ -104,8 +106,8 @@ impl Session {
         let opened = Opened { target, program, runtime };
         let (stamps, kept) = (Stamps::default(), Arc::default());
         let cpu_interval = Duration::ZERO;
-        let (last, listed, gs, chunks, max_pool) =
-            (None, Listed::default(), allgs::Known::default(), Vec::new(), MAX_POOL);
+        let (last, listed, gs, ps, chunks, max_pool) =
+            (None, Listed::default(), allgs::Known::default(), None, Vec::new(), MAX_POOL);
         Ok(Self {
             opened,
             decoder,
@@ -116,6 +118,7 @@ impl Session {
             last,
             listed,
             gs,
+            ps,
             chunks,
             max_pool,
             cpu_interval,
@@ -155,8 +158,14 @@ impl Session {
     ///
     /// # Errors
     /// When the target has ended or cannot be read any more.
-    pub fn metrics(&self) -> Result<RuntimeMetrics, ReadError> {
-        read_metrics(self.process())
+    pub fn metrics(&mut self) -> Result<RuntimeMetrics, ReadError> {
+        read_metrics(self.opened.process(), &mut self.ps)
+    }
+
+    /// Gives up the parts of the program's file that opening has read and keeps: more than half a megabyte. What is
+    /// needed again is read again.
+    pub fn forget_file(&self) {
+        self.opened.program.elf.bytes().forget();
     }
 
     /// What sampling takes: the process, and what decodes and keeps.

@@ -13,7 +13,7 @@ use crate::capture::{OpenOptions, Session, SourceError};
 use crate::process::live::LiveTarget;
 use crate::process::{Target as _, TargetError};
 use crate::report::clean::clean;
-use crate::serve::{Address, AddressError, Choice, Pattern, RunCommand, ServeOptions, Token, serve};
+use crate::serve::{Address, AddressError, Choice, Pattern, Prepared, RunCommand, ServeOptions, Token};
 
 pub(super) const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -113,6 +113,7 @@ pub(super) fn run(arguments: &ServeArgs, global: &Global, streams: &mut Streams<
         return Err(failed(crate::serve::ServeError::Exposed { address: address.to_string() }));
     }
     let choice = arguments.programs.choice(false)?;
+    let prepared = Prepared::new().map_err(failed)?;
     let bound = address.bind().map_err(failed)?;
     if let (Some(address), false) = (bound.address(), global.quiet) {
         streams.note(&format!("serving on {address}; end with Ctrl-C"));
@@ -121,6 +122,6 @@ pub(super) fn run(arguments: &ServeArgs, global: &Global, streams: &mut Streams<
     let commands = Some(served::run as RunCommand);
     let options = ServeOptions { choice, hosts: arguments.allow_host.clone(), token, is_terminal, commands };
     let log: Box<dyn io::Write + Send> = if global.quiet { Box::new(io::sink()) } else { Box::new(io::stderr()) };
-    serve(bound, options, log).map_err(failed)?;
+    prepared.serve(bound, options, log).map_err(failed)?;
     Ok(Exit::Done)
 }

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use procfs::FromBufRead as _;
-use procfs::process::{LimitValue, Limits, Stat};
+use procfs::process::{LimitValue, Stat};
 
 use super::proc_dir::ProcDir;
 
@@ -35,7 +34,7 @@ impl Accounting {
     /// Reads it, `stat` having been read already; `boot` is when the machine was started, s since the Unix epoch.
     pub(super) fn read(dir: &ProcDir, stat: &Stat, boot: Option<u64>) -> Self {
         let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second().max(1) as f64;
-        let limits = limits(dir);
+        let limits = dir.limits().ok();
         let soft = |limit: LimitValue| match limit {
             LimitValue::Value(value) => value,
             LimitValue::Unlimited => u64::MAX,
@@ -54,11 +53,6 @@ impl Accounting {
             sent_bytes: network.1,
         }
     }
-}
-
-/// The resource limits of a process.
-pub(super) fn limits(dir: &ProcDir) -> Option<Limits> {
-    Limits::from_buf_read(dir.record("limits").ok()?.as_slice()).ok()
 }
 
 /// When the machine was started, s since the Unix epoch (`btime` of `/proc/stat`).

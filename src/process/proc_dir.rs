@@ -7,13 +7,18 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
-use procfs::process::{Process, Stat, StatFlags, Status};
-use procfs::{FromRead, ProcError};
+use procfs::process::{Limits, Stat, StatFlags, Status};
+use procfs::{FromBufRead, FromRead, ProcError};
 
 use super::Tid;
 
@@ -34,7 +39,55 @@ const THREADS: usize = 1 << 22;
 #[derive(Debug)]
 pub struct ProcDir {
     pid: i32,
-    dir: Process,
+    dir: OwnedFd,
+    stat: KeptRecord,
+    limits: KeptRecord,
+}
+
+/// A file of one record (see [`ProcDir::record`]) that stays open once it has been read, so that reading it again is one
+/// call. The kernel makes the record anew at each read from its start, for the process that the directory was opened of:
+/// after its end that is `ESRCH`, even when another process has the pid.
+///
+/// Only for files that show the process and hold nothing of it: `net/netstat` would keep its network namespace alive,
+/// and go on showing that namespace after the process has moved to another one.
+#[derive(Debug, Default)]
+struct KeptRecord(OnceLock<File>);
+
+impl KeptRecord {
+    /// Files are kept up to this descriptor: half of what a process may usually have open, so that a server of hundreds
+    /// of programs has the rest for its connections and recordings.
+    const LAST: RawFd = 511;
+
+    fn read(&self, dir: &ProcDir, name: &str) -> io::Result<Vec<u8>> {
+        if let Some(file) = self.0.get() {
+            return whole_record(file);
+        }
+        let file = dir.file(name)?;
+        let record = whole_record(&file)?;
+        if file.as_raw_fd() <= Self::LAST {
+            // One that another thread has kept meanwhile is as good.
+            let _ = self.0.set(file);
+        }
+        Ok(record)
+    }
+}
+
+/// The record in a file that the kernel writes as one.
+fn whole_record(file: &File) -> io::Result<Vec<u8>> {
+    let mut out = vec![0; RECORD];
+    let mut got = file.read_at(&mut out, 0)?;
+    if got == RECORD {
+        // More than there usually is.
+        out.resize(usize::try_from(SMALL_FILE).unwrap_or(RECORD), 0);
+        while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, got as u64)? {
+                0 => break,
+                more => got += more,
+            }
+        }
+    }
+    out.truncate(got);
+    Ok(out)
 }
 
 /// Identifies one program in one process, in spite of pid reuse and `execve`.
@@ -85,6 +138,10 @@ fn io_error(e: ProcError) -> io::Error {
         ProcError::Other(what) => io::Error::new(io::ErrorKind::InvalidData, what),
         ProcError::InternalError(e) => io::Error::new(io::ErrorKind::InvalidData, e.to_string()),
     }
+}
+
+fn stat_in(record: &[u8]) -> io::Result<Stat> {
+    Stat::from_read(record).map_err(io_error)
 }
 
 /// Whether an error means that the process (or thread) has ended.
@@ -144,7 +201,9 @@ impl ProcDir {
         if pid <= 0 {
             return Err(Errno::ENOENT.into());
         }
-        Ok(Self { pid, dir: Process::new(pid).map_err(io_error)? })
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = open(format!("/proc/{pid}").as_str(), flags, Mode::empty())?;
+        Ok(Self { pid, dir, stat: KeptRecord::default(), limits: KeptRecord::default() })
     }
 
     /// The pid.
@@ -158,7 +217,8 @@ impl ProcDir {
     /// # Errors
     /// The kernel's: `ENOENT` or `ESRCH` after the process has ended.
     pub fn file(&self, name: impl AsRef<Path>) -> io::Result<File> {
-        self.dir.open_relative(name.as_ref()).map_err(io_error)
+        let opened = openat(&self.dir, name.as_ref(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(opened.into())
     }
 
     /// Why a file in it could not be read, as a clause.
@@ -193,14 +253,7 @@ impl ProcDir {
     /// # Errors
     /// The kernel's.
     pub(super) fn record(&self, name: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-        let mut file = self.file(name)?;
-        let mut out = vec![0; RECORD];
-        let read = file.read(&mut out)?;
-        out.truncate(read);
-        if read == RECORD {
-            file.take(SMALL_FILE).read_to_end(&mut out)?;
-        }
-        Ok(out)
+        whole_record(&self.file(name)?)
     }
 
     /// A small file as text.
@@ -240,7 +293,24 @@ impl ProcDir {
     /// # Errors
     /// The kernel's.
     pub fn stat(&self) -> io::Result<Stat> {
-        self.stat_at("stat")
+        stat_in(&self.stat.read(self, "stat")?)
+    }
+
+    /// `limits`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn limits(&self) -> io::Result<Limits> {
+        Limits::from_buf_read(self.limits.read(self, "limits")?.as_slice()).map_err(io_error)
+    }
+
+    /// Size of a file or directory in it as the kernel gives it, bytes; of directories here, mostly 0.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn size(&self, name: &str) -> io::Result<u64> {
+        let size = fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_size;
+        Ok(size.try_into().unwrap_or_default())
     }
 
     /// `stat` of one thread.
@@ -248,11 +318,7 @@ impl ProcDir {
     /// # Errors
     /// The kernel's; [`means_gone`] when the thread has ended or is another process's.
     pub fn thread_stat(&self, tid: Tid) -> io::Result<Stat> {
-        self.stat_at(format!("task/{tid}/stat"))
-    }
-
-    fn stat_at(&self, name: impl AsRef<Path>) -> io::Result<Stat> {
-        Stat::from_read(self.record(name)?.as_slice()).map_err(io_error)
+        stat_in(&self.record(format!("task/{tid}/stat"))?)
     }
 
     /// `status`.
@@ -330,6 +396,8 @@ impl ProcDir {
 
 #[cfg(test)]
 mod tests {
+    use procfs::process::LimitValue;
+
     use super::*;
 
     fn me() -> ProcDir {
@@ -359,6 +427,29 @@ mod tests {
         assert!(!then.is_still(&Identity { layout: (0, 0), ..then }));
         assert!(!then.is_still(&Identity { layout: (0x7ffd_0000, 0x40_0000), ..then }));
         assert!(!then.is_still(&Identity { start_ticks: 6, ..then }));
+    }
+
+    /// Files that are kept open show what is, and one descriptor is used for each.
+    #[test]
+    fn what_is_read_again_is_as_it_is_now() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read go; ulimit -Sn 77; while :; do :; done"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();
+        let is_limited = || matches!(dir.limits().unwrap().max_open_files.soft_limit, LimitValue::Value(77));
+        let used = || dir.stat().unwrap().utime;
+        assert!(!is_limited() && used() < 5);
+        let kept = [&dir.stat, &dir.limits].map(|kept| kept.0.get().unwrap().as_raw_fd());
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
+        while !is_limited() || used() < 5 {
+            std::thread::yield_now();
+        }
+        assert_eq!([&dir.stat, &dir.limits].map(|kept| kept.0.get().unwrap().as_raw_fd()), kept);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(means_gone(&dir.stat().unwrap_err()) && means_gone(&dir.limits().unwrap_err()));
     }
 
     #[test]

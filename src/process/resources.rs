@@ -4,7 +4,6 @@
 //! in hundredths of a second. Callers decide which numbers are worth showing.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,6 @@ use procfs::process::LimitValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::accounting::limits;
 use super::cgroup::Cgroups;
 use super::proc_dir::ProcDir;
 
@@ -154,9 +152,8 @@ pub(super) fn cpu_clock(pid: i32) -> Option<Duration> {
 
 /// Number of open descriptors.
 pub(super) fn open_fds(dir: &ProcDir) -> Option<u64> {
-    let directory = dir.file("fd").ok()?;
     // The directory's size is their number since Linux 6.2, and 0 before.
-    let size = directory.metadata().ok()?.size();
+    let size = dir.size("fd").ok()?;
     if size > 0 {
         return Some(size);
     }
@@ -167,7 +164,7 @@ pub(super) fn open_fds(dir: &ProcDir) -> Option<u64> {
 }
 
 fn fd_limit(dir: &ProcDir) -> Option<u64> {
-    match limits(dir)?.max_open_files.soft_limit {
+    match dir.limits().ok()?.max_open_files.soft_limit {
         LimitValue::Value(value) => Some(value),
         LimitValue::Unlimited => None,
     }

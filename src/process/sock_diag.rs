@@ -43,6 +43,11 @@ pub(super) fn receive(socket: &OwnedFd, answer: &mut [u8]) -> Option<usize> {
     socket::recv(socket.as_raw_fd(), answer, MsgFlags::empty()).ok()
 }
 
+/// The same without waiting; `None` where there is none.
+pub(super) fn receive_at_once(socket: &OwnedFd, answer: &mut [u8]) -> Option<usize> {
+    socket::recv(socket.as_raw_fd(), answer, MsgFlags::MSG_DONTWAIT).ok()
+}
+
 /// A question of the kind `SOCK_DIAG_BY_FAMILY`, with these flags and this number.
 pub(super) fn request(flags: u16, number: u32, body: &[u8]) -> Vec<u8> {
     const SOCK_DIAG_BY_FAMILY: u16 = 20;

@@ -62,7 +62,8 @@ impl SocketOwners {
         sock_diag::send(socket, &request(local, remote, *number)?)?;
         let mut answer = vec![0; ANSWER];
         for _ in 0..MOST_LATE {
-            let got = sock_diag::receive(socket, &mut answer)?;
+            // It is there when the question has been sent: the kernel answers while it takes it (net/netlink/af_netlink.c).
+            let got = sock_diag::receive_at_once(socket, &mut answer)?;
             if let Some(owner) = owner(answer.get(..got)?, *number, local, remote) {
                 return Some(owner);
             }

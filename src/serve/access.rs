@@ -40,27 +40,33 @@ impl Peer {
         Self { uid, name: uid.map_or_else(|| "unix".to_owned(), |uid| format!("uid {uid}")) }
     }
 
-    /// The other end of a TCP connection, by the addresses of both.
-    pub(super) fn tcp(owners: Option<&SocketOwners>, theirs: SocketAddr, ours: SocketAddr) -> Self {
-        Self { uid: uid_of_loopback(owners, theirs, ours), name: theirs.to_string() }
+    /// The other end of a TCP connection, by the addresses of both; `None` where the kernel does not say at once whose it
+    /// is.
+    pub(super) fn tcp(owners: Option<&SocketOwners>, theirs: SocketAddr, ours: SocketAddr) -> Option<Self> {
+        let uid = match owner_on_loopback(owners, plain(theirs), plain(ours)) {
+            Owner::Uid(uid) => Some(uid),
+            Owner::Nobody => None,
+            Owner::Unknown => return None,
+        };
+        Some(Self { uid, name: theirs.to_string() })
+    }
+
+    /// The same by the tables of all sockets, which takes long where there are many.
+    pub(super) fn tcp_by_tables(theirs: SocketAddr, ours: SocketAddr) -> Self {
+        Self { uid: uid_by_tables(plain(theirs), plain(ours)), name: theirs.to_string() }
     }
 }
 
-/// The user of the other end of a connection over loopback, as the kernel says.
-fn uid_of_loopback(owners: Option<&SocketOwners>, theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
-    let (theirs, ours) = (plain(theirs), plain(ours));
-    if !theirs.ip().is_loopback() || !ours.ip().is_loopback() {
-        return None;
-    }
-    match owners.map_or(Owner::Unknown, |owners| owners.of(theirs, ours)) {
-        Owner::Uid(uid) => Some(uid),
-        Owner::Nobody => None,
-        Owner::Unknown => uid_by_table(theirs, ours),
+/// Whose the other end of a connection over loopback is; of any other, nobody's who is known here.
+fn owner_on_loopback(owners: Option<&SocketOwners>, theirs: SocketAddr, ours: SocketAddr) -> Owner {
+    match (theirs.ip().is_loopback() && ours.ip().is_loopback(), owners) {
+        (false, _) => Owner::Nobody,
+        (true, Some(owners)) => owners.of(theirs, ours),
+        (true, None) => Owner::Unknown,
     }
 }
 
-/// The same by the tables of all sockets, which take longer.
-fn uid_by_table(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
+fn uid_by_tables(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     // IPv4 over an IPv6 socket is in the table of IPv6.
     let entries = procfs::net::tcp().unwrap_or_default().into_iter().chain(procfs::net::tcp6().unwrap_or_default());
     // One that no process holds any more has no inode, and no owner: the kernel says 0, as if it were root's.
@@ -397,13 +403,14 @@ mod tests {
         let (theirs, ours) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         let owners = SocketOwners::open();
         assert!(owners.is_some());
-        for owners in [owners.as_ref(), None] {
-            assert_eq!(uid_of_loopback(owners, theirs, ours), Some(geteuid().as_raw()));
-        }
+        let uid = |theirs| Peer::tcp(owners.as_ref(), theirs, ours).map(|peer| peer.uid);
+        let uid_by_tables = |theirs| Peer::tcp_by_tables(theirs, ours).uid;
+        let me = Some(geteuid().as_raw());
+        assert_eq!((uid(theirs), uid_by_tables(theirs)), (Some(me), me));
+        assert_eq!(Peer::tcp(None, theirs, ours), None, "the tables have to be asked");
         drop(client);
-        for owners in [owners.as_ref(), None] {
-            assert_eq!(uid_of_loopback(owners, theirs, ours), None, "no process holds it");
-            assert_eq!(uid_of_loopback(owners, "10.0.0.1:1".parse().unwrap(), ours), None);
-        }
+        assert_eq!((uid(theirs), uid_by_tables(theirs)), (Some(None), None), "no process holds it");
+        let afar = "10.0.0.1:1".parse().unwrap();
+        assert_eq!((uid(afar), uid_by_tables(afar)), (Some(None), None));
     }
 }

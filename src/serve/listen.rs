@@ -21,17 +21,15 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
-use signal_hook::consts::SIGHUP;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ServeError;
 use super::access::Peer;
 use super::routes::App;
+use super::signals::Signals;
 use crate::process::SocketOwners;
-use crate::process::proc_dir::ProcDir;
 
 /// Connections at the same time; more wait.
 pub(super) const CONNECTIONS: usize = 64;
@@ -195,33 +193,19 @@ impl Bound {
     }
 }
 
-/// The signal of a terminal that is closed; `None` where it is ignored, as below `nohup`.
-fn hangup() -> io::Result<Option<Signal>> {
-    let own = i32::try_from(std::process::id()).unwrap_or_default();
-    let status = ProcDir::open(own).and_then(|own| own.status());
-    let is_ignored = status.is_ok_and(|status| status.sigign & (1 << (SIGHUP - 1)) != 0);
-    if is_ignored { Ok(None) } else { signal(SignalKind::hangup()).map(Some) }
-}
-
-/// Accepts connections until SIGINT, SIGTERM or SIGHUP comes.
-pub(super) async fn accept(bound: Bound, owners: Option<SocketOwners>, app: Arc<App>) -> Result<(), ServeError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Start)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Start)?;
-    let mut hangup = hangup().map_err(ServeError::Start)?;
-    let hung_up = async {
-        match &mut hangup {
-            Some(hangup) => hangup.recv().await,
-            None => std::future::pending().await,
-        }
-    };
+/// Accepts connections until one of the signals comes.
+pub(super) async fn accept(
+    bound: Bound,
+    owners: Option<SocketOwners>,
+    app: Arc<App>,
+    signals: Signals,
+) -> Result<(), ServeError> {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     tokio::spawn(tidy(Arc::clone(&app)));
     let accepting = accept_all(bound, owners, app, Arc::clone(&room));
     tokio::select! {
         result = accepting => result?,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hung_up => {}
+        () = signals.wait() => {}
     }
     // Who holds a permit is being answered.
     let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
@@ -237,20 +221,21 @@ async fn accept_all(
 ) -> Result<(), ServeError> {
     match bound.0 {
         Listener::Tcp(listener) => {
-            let owners = Arc::new(owners);
             let listener = TcpListener::from_std(listener).map_err(ServeError::Start)?;
             loop {
                 let Some(permit) = permit(&room).await else { return Ok(()) };
                 match listener.accept().await {
                     Ok((stream, peer)) => {
                         let Ok(ours) = stream.local_addr() else { continue };
-                        let (app, owners) = (Arc::clone(&app), Arc::clone(&owners));
+                        let (app, owner) = (Arc::clone(&app), Peer::tcp(owners.as_ref(), peer, ours));
                         tokio::spawn(async move {
-                            // Where the kernel does not answer, its tables of sockets are read, which may be long.
-                            let find = move || Peer::tcp(Option::as_ref(&owners), peer, ours);
-                            let peer = tokio::task::spawn_blocking(find).await;
-                            if let Ok(peer) = peer {
-                                answer(stream, peer, app, permit).await;
+                            let owner = match owner {
+                                Some(owner) => Ok(owner),
+                                // The tables of sockets may be long.
+                                None => tokio::task::spawn_blocking(move || Peer::tcp_by_tables(peer, ours)).await,
+                            };
+                            if let Ok(owner) = owner {
+                                answer(stream, owner, app, permit).await;
                             }
                         });
                     }

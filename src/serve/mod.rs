@@ -6,7 +6,7 @@
 //! Access is checked in one place before anything else (`access`): the caller's user, `Host`, `Origin`, the token.
 //! Which programs are served is decided when the server is started (`targets`); any other is 404.
 //!
-//! * `listen`: addresses, connections and their bounds
+//! * `listen`: addresses, connections and their bounds; `signals`: what ends the server
 //! * `access`: access control
 //! * `browser`: links and cookies
 //! * `confine`: what the server can no longer do; `in_effect`: the same for `gospy doctor`
@@ -44,6 +44,7 @@ mod places;
 mod profiles;
 mod program_metrics;
 mod routes;
+mod signals;
 mod targets;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
@@ -52,6 +53,8 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use tokio::runtime::Runtime;
 
 pub use access::{Token, TokenError};
 pub use commands::{CommandRun, Outcome, RunCommand};
@@ -63,6 +66,7 @@ use crate::process::SocketOwners;
 
 use access::{Access, ENTER};
 use routes::App;
+use signals::Signals;
 use targets::Targets;
 
 /// What is served, and to whom.
@@ -118,34 +122,63 @@ pub enum ServeError {
     },
 }
 
-/// Serves until SIGINT or SIGTERM comes. Each request is a line on `log`.
-///
-/// # Errors
-/// When the server cannot start.
-pub fn serve(bound: Bound, options: ServeOptions, mut log: Box<dyn io::Write + Send>) -> Result<(), ServeError> {
-    // No socket can be opened afterwards.
-    let owners = bound.tcp_address().and_then(|_| SocketOwners::open());
-    confine::give_up(&mut log).map_err(ServeError::Confine)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(THREADS)
-        .enable_all()
-        .build()
-        .map_err(ServeError::Start)?;
-    let access = Access::new(&bound, options.hosts, options.token);
-    if let (Some(mut addr), true) = (bound.tcp_address(), options.is_terminal)
-        && let Some(code) = access.browsers().link()
-    {
-        if addr.ip().is_unspecified() {
-            addr.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        let _ = writeln!(log, "for a browser, within a minute: http://{addr}{ENTER}?code={code}");
+/// A server before it listens. From now on, SIGINT, SIGTERM and SIGHUP end it in order, so that none can come between
+/// making a socket and being ready to remove it.
+#[derive(Debug)]
+pub struct Prepared {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+impl Prepared {
+    /// Begins.
+    ///
+    /// # Errors
+    /// When the kernel refuses what waiting for connections and signals takes.
+    pub fn new() -> Result<Self, ServeError> {
+        // One thread takes requests and sends answers, which takes little. Whatever may block (reading a program, writing
+        // the log) is done on others. With several, each answer would wake more of them.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(THREADS)
+            .enable_all()
+            .build()
+            .map_err(ServeError::Start)?;
+        let signals = {
+            let _context = runtime.enter();
+            Signals::catch().map_err(ServeError::Start)?
+        };
+        Ok(Self { runtime, signals })
     }
-    let app = Arc::new(App::new(access, Targets::new(options.choice), options.commands, log));
-    let result = runtime.block_on(listen::accept(bound, owners, app));
-    // An answer that takes long is not waited for.
-    runtime.shutdown_background();
-    result
+
+    /// Serves until one of the signals comes. Each request is a line on `log`.
+    ///
+    /// # Errors
+    /// When the server cannot start.
+    pub fn serve(
+        self,
+        bound: Bound,
+        options: ServeOptions,
+        mut log: Box<dyn io::Write + Send>,
+    ) -> Result<(), ServeError> {
+        // No socket can be opened afterwards.
+        let owners = bound.tcp_address().and_then(|_| SocketOwners::open());
+        // Threads are started later, and inherit it.
+        confine::give_up(&mut log).map_err(ServeError::Confine)?;
+        let access = Access::new(&bound, options.hosts, options.token);
+        if let (Some(mut addr), true) = (bound.tcp_address(), options.is_terminal)
+            && let Some(code) = access.browsers().link()
+        {
+            if addr.ip().is_unspecified() {
+                addr.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
+            let _ = writeln!(log, "for a browser, within a minute: http://{addr}{ENTER}?code={code}");
+        }
+        let app = Arc::new(App::new(access, Targets::new(options.choice), options.commands, log));
+        let result = self.runtime.block_on(listen::accept(bound, owners, app, self.signals));
+        // An answer that takes long is not waited for.
+        self.runtime.shutdown_background();
+        result
+    }
 }
 
 /// A connection has one thread that finds out or writes its answer, and one that did so for the answer before.

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
 
@@ -33,7 +34,7 @@ use super::access::{Access, ENTER, Peer};
 use super::all_metrics;
 use super::answer::{Answer, JSON};
 use super::api::Api;
-use super::call::Call;
+use super::call::{Call, Waiting};
 use super::commands::RunCommand;
 use super::discovery;
 use super::feeds;
@@ -96,9 +97,9 @@ impl App {
 
     /// Answers one request, and writes a line about it.
     pub(super) async fn answer(self: Arc<Self>, peer: &Peer, request: Request<Body>) -> Response<Body> {
-        let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        let asked = Arc::new(Asked::new(peer, &parts));
+        let method = parts.method.clone();
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let answer = match self.access.check(peer, &parts) {
             Err(refusal) => {
@@ -107,24 +108,37 @@ impl App {
             }
             Ok(()) => match text_of(body, &method).await {
                 #[cfg(feature = "mcp")]
-                Ok(body) if let Some(mcp) = self.mcp.as_ref().filter(|_| path == MCP) => {
+                Ok(body) if let Some(mcp) = self.mcp.as_ref().filter(|_| parts.uri.path() == MCP) => {
                     let response = mcp.answer(Request::from_parts(parts, Body::from(body))).await;
-                    self.log(peer, &method, &path, response.status(), started);
+                    self.log(asked, response.status()).await;
                     return response;
                 }
-                Ok(body) => {
-                    let app = Arc::clone(&self);
-                    let (call, waiting) = Call::new(parts, body);
-                    // Reading a program blocks.
-                    let found = tokio::task::spawn_blocking(move || app.find(&call).packed_for(&call.headers)).await;
-                    drop(waiting);
-                    found.unwrap_or_else(|_| Answer::failed())
-                }
+                Ok(body) => return self.found(asked, Call::new(parts, body)).await.into_response(&method),
                 Err(refused) => refused,
             },
         };
-        self.log(peer, &method, &path, answer.status, started);
+        self.log(asked, answer.status).await;
         answer.into_response(&method)
+    }
+
+    /// Finds the answer and logs it, on another thread: reading a program blocks.
+    async fn found(self: &Arc<Self>, asked: Arc<Asked>, (call, waiting): (Call, Waiting)) -> Answer {
+        let (app, of) = (Arc::clone(self), Arc::clone(&asked));
+        let found = tokio::task::spawn_blocking(move || {
+            let answer = app.find(&call).packed_for(&call.headers);
+            app.write_log(&of, answer.status);
+            answer
+        });
+        let found = found.await;
+        drop(waiting);
+        match found {
+            Ok(answer) => answer,
+            Err(_) => {
+                let failed = Answer::failed();
+                self.log(asked, failed.status).await;
+                failed
+            }
+        }
     }
 
     fn find(&self, call: &Call) -> Answer {
@@ -211,14 +225,38 @@ impl App {
         self.targets.tidy();
     }
 
-    /// Who asked for what, and what came of it. What was asked for is somebody else's text; a query may hold a
-    /// secret, and is left out.
-    fn log(&self, peer: &Peer, method: &Method, path: &str, status: StatusCode, started: Instant) {
-        let ms = started.elapsed().as_secs_f64() * 1e3;
-        let line = format!("{} {method} {} {} {ms:.1} ms\n", peer.name, clean(path), status.as_u16());
+    /// Writes the log on another thread: where nobody reads it, writing blocks, and no signal would be seen.
+    async fn log(self: &Arc<Self>, asked: Arc<Asked>, status: StatusCode) {
+        let app = Arc::clone(self);
+        let _ = tokio::task::spawn_blocking(move || app.write_log(&asked, status)).await;
+    }
+
+    fn write_log(&self, asked: &Asked, status: StatusCode) {
+        let line = asked.line(status);
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         // A log that cannot be written is no reason not to answer.
         let _ = log.write_all(line.as_bytes()).and_then(|()| log.flush());
+    }
+}
+
+/// Who asked for what, and when. What was asked for is somebody else's text; a query may hold a secret, and is left out.
+struct Asked {
+    who: String,
+    method: Method,
+    path: String,
+    started: Instant,
+}
+
+impl Asked {
+    fn new(peer: &Peer, parts: &Parts) -> Self {
+        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        Self { who: peer.name.clone(), method, path, started: Instant::now() }
+    }
+
+    /// A line for the log, with what came of it.
+    fn line(&self, status: StatusCode) -> String {
+        let ms = self.started.elapsed().as_secs_f64() * 1e3;
+        format!("{} {} {} {} {ms:.1} ms\n", self.who, self.method, clean(&self.path), status.as_u16())
     }
 }
 

@@ -239,7 +239,10 @@ impl Program {
         if target.process().start_ticks != Some(self.process.start_ticks) {
             return Err(TargetError::NoSuchProcess { pid }.into());
         }
-        Ok(Session::open(Box::new(target), &OpenOptions::default())?)
+        let session = Session::open(Box::new(target), &OpenOptions::default())?;
+        // Metrics do not need the file any more, and there may be hundreds of programs.
+        session.forget_file();
+        Ok(session)
     }
 
     /// Gives up the snapshot that nobody can ask for any more.
@@ -256,9 +259,15 @@ impl Latest {
 
 /// Turns at reading, of which there are few, and what was read so far.
 struct Readers {
-    free: Mutex<usize>,
+    turns: Mutex<Turns>,
     given_back: Condvar,
     readings: Mutex<Readings>,
+}
+
+struct Turns {
+    free: usize,
+    /// Readers who wait for one. Without any, nobody has to be woken, which would take a system call.
+    awaited: usize,
 }
 
 /// Readings of programs so far.
@@ -277,19 +286,24 @@ struct Turn<'a>(&'a Readers);
 
 impl Readers {
     fn turn(&self) -> Turn<'_> {
-        let mut free = locked(&self.free);
-        while *free == 0 {
-            free = self.given_back.wait(free).unwrap_or_else(PoisonError::into_inner);
+        let mut turns = locked(&self.turns);
+        while turns.free == 0 {
+            turns.awaited += 1;
+            turns = self.given_back.wait(turns).unwrap_or_else(PoisonError::into_inner);
+            turns.awaited -= 1;
         }
-        *free -= 1;
+        turns.free -= 1;
         Turn(self)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *locked(&self.0.free) += 1;
-        self.0.given_back.notify_one();
+        let mut turns = locked(&self.0.turns);
+        turns.free += 1;
+        if turns.awaited > 0 {
+            self.0.given_back.notify_one();
+        }
     }
 }
 
@@ -311,7 +325,11 @@ struct Known {
 
 impl Targets {
     pub(super) fn new(choice: Choice) -> Self {
-        let readers = Readers { free: Mutex::new(READERS), given_back: Condvar::new(), readings: Mutex::default() };
+        let readers = Readers {
+            turns: Mutex::new(Turns { free: READERS, awaited: 0 }),
+            given_back: Condvar::new(),
+            readings: Mutex::default(),
+        };
         Self {
             choice,
             known: Mutex::default(),

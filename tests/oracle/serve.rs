@@ -2,11 +2,14 @@
 //! `runtime/metrics`, and in a real Prometheus; who may ask.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use gospy::capture::{OpenOptions, Session};
 use gospy::process::live::LiveTarget;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::support::fixture::script;
@@ -111,8 +114,8 @@ fn metrics_are_those_of_the_runtime() {
             let mut program = Fixture::start("fx", version, Mode::Sw, &["many", "3000"]);
             program.settle();
             let target = LiveTarget::open(program.pid()).unwrap();
-            let session = Session::open(Box::new(target), &OpenOptions::default()).unwrap();
-            let ours = |program: &Running| {
+            let mut session = Session::open(Box::new(target), &OpenOptions::default()).unwrap();
+            let mut ours = |program: &Running| {
                 program.wait_until_it_reads();
                 let found = session.metrics().unwrap();
                 let (heap, gc) = (found.heap.unwrap(), found.collections.unwrap());
@@ -171,7 +174,7 @@ fn prometheus_finds_and_scrapes_programs() {
         .spawn()
         .unwrap();
     let text = server.body(&format!("/pid/{pid}/metrics"));
-    std::io::Write::write_all(&mut checker.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    checker.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let checked = checker.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     // What it says of the client library's own names is said of these, too.
@@ -247,6 +250,58 @@ fn another_user_needs_the_token() {
     assert_eq!(command.output().unwrap().status.code(), Some(7), "curl could connect");
 }
 
+/// What a scrape costs does not depend on how fast the machine is: it is counted.
+#[test]
+fn a_scrape_takes_few_calls() {
+    const SCRAPES: usize = 200;
+    let program = Fixture::start("tiny", "1.26.6", Mode::Sw, &[]);
+    let server = Server::start(&["--pid", &program.pid().to_string()]);
+    let mut connection = server.connect();
+    let request = format!("GET /pid/{}/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", program.pid());
+    let mut scrape = || {
+        connection.write_all(request.as_bytes()).unwrap();
+        let (mut answer, mut piece) = (String::new(), [0; 4096]);
+        let is_whole = |answer: &str| {
+            let length = |body: &str| format!("content-length: {}", body.len());
+            answer.split_once("\r\n\r\n").is_some_and(|(head, body)| head.lines().any(|line| line == length(body)))
+        };
+        while !is_whole(&answer) {
+            let got = connection.read(&mut piece).unwrap();
+            assert!(got > 0, "{answer}");
+            answer.push_str(std::str::from_utf8(&piece[..got]).unwrap());
+        }
+    };
+    scrape();
+    let counts = tempfile::NamedTempFile::new().unwrap();
+    let mut strace = Command::new(need("strace", "strace"))
+        .args(["-f", "-c", "-qq", "-o"])
+        .arg(counts.path())
+        .args(["-p", &server.pid().to_string()])
+        .spawn()
+        .unwrap();
+    is_traced(&server);
+    (0..SCRAPES).for_each(|_| scrape());
+    interrupt(&mut strace);
+    let counts = std::fs::read_to_string(counts.path()).unwrap();
+    let total = counts.lines().find(|line| line.ends_with(" total")).unwrap_or_else(|| panic!("{counts}"));
+    let calls: usize = total.split_whitespace().nth(3).unwrap().parse().unwrap();
+    assert!(calls > SCRAPES * 5 && calls <= SCRAPES * 20, "{calls} calls for {SCRAPES} scrapes:\n{counts}");
+}
+
+/// Waits until strace has attached: threads say so.
+fn is_traced(server: &Server) {
+    until("strace is there", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        (!status.contains("TracerPid:\t0\n")).then_some(())
+    });
+}
+
+/// Has strace write what it knows, and end.
+fn interrupt(strace: &mut Child) {
+    kill(Pid::from_raw(strace.id().cast_signed()), Signal::SIGTERM).unwrap();
+    strace.wait().unwrap();
+}
+
 /// Nothing that is asked stops a program or signals it, and what it keeps to itself is in no answer.
 #[test]
 fn a_program_is_only_read() {
@@ -262,11 +317,7 @@ fn a_program_is_only_read() {
         .arg(server.pid().to_string())
         .spawn()
         .unwrap();
-    // It has attached once threads say so.
-    until("strace is there", || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-        (!status.contains("TracerPid:\t0\n")).then_some(())
-    });
+    is_traced(&server);
     let profiles = [
         "metrics?leaks=1",
         "debug/pprof/",
@@ -290,9 +341,7 @@ fn a_program_is_only_read() {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
     std::thread::sleep(Duration::from_millis(200));
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(strace.id().cast_signed()), nix::sys::signal::Signal::SIGTERM)
-        .unwrap();
-    strace.wait().unwrap();
+    interrupt(&mut strace);
     assert_eq!(std::fs::read_to_string(trace.path()).unwrap(), "");
     assert!(!server.log().contains(SECRET));
 }

@@ -1,7 +1,9 @@
 //! The server from a client's side: what is there, what is refused, and what does not hurt it.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -244,6 +246,55 @@ fn a_socket_is_for_its_user_and_goes_with_the_server() {
     assert!(second.code() == 1 && second.stderr.contains("another server answers there"), "{second:?}");
     kill(Pid::from_raw(server.pid()), Signal::SIGTERM).unwrap();
     until("it is removed", || (!path.exists()).then_some(()));
+}
+
+/// From the moment there is a socket, a signal ends the server in order.
+#[test]
+fn a_signal_at_the_first_moment_leaves_no_socket() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT].into_iter().cycle().take(10) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gospy"));
+        command.args(["serve", "--all", "--listen", &format!("unix:{}", path.display())]);
+        let mut server = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !path.exists() {
+            assert_eq!(server.try_wait().unwrap(), None);
+        }
+        kill(Pid::from_raw(server.id().cast_signed()), signal).unwrap();
+        let status = until("it ends", || server.try_wait().unwrap());
+        assert_eq!((status.code(), path.exists()), (Some(0), false), "{signal}");
+    }
+}
+
+/// Where nobody reads its log, requests wait, and the server still ends when it is told to.
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_the_server() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gospy"));
+    command.args(["serve", "--all", "--listen", "127.0.0.1:0"]);
+    let mut server = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Kept open to the end, and not read any further.
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut first = String::new();
+    log.read_line(&mut first).unwrap();
+    let address = first.trim().split("http://").nth(1).unwrap().split(';').next().unwrap();
+    // More than a pipe holds: of requests that are answered, and of those that are refused.
+    let path = "x".repeat(6 << 10);
+    let mut waiting = Vec::new();
+    for host in ["localhost", "evil.test"].into_iter().cycle().take(30) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+        waiting.push(stream);
+    }
+    let writing = format!("{} 0x2 ", nix::libc::SYS_write);
+    until("it waits for somebody to read its log", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
+        let calls = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("syscall")).ok());
+        calls.into_iter().any(|call| call.starts_with(&writing)).then_some(())
+    });
+    kill(Pid::from_raw(server.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let status = until("it ends", || server.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    drop((log, waiting));
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn in_capture(process: GoProcess<'_>, options: &ObjectOptions, progress: &Progre
 
 /// Bytes that the last cycle of the collector has marked.
 fn marked(process: GoProcess<'_>) -> Result<Option<u64>, ReadError> {
-    Ok(read_metrics(process)?.heap.and_then(|heap| heap.heap_marked))
+    Ok(read_metrics(process, &mut None)?.heap.and_then(|heap| heap.heap_marked))
 }
 
 /// What is to be said where far less is live than the last cycle has marked.

@@ -1,8 +1,9 @@
 //! The figures of a runtime that monitoring asks for every few seconds: no goroutine is read for them, and the
 //! number of calls does not depend on the program.
 //!
-//! Everything is read in one call after the addresses of the Ps are known, so that the figures are of one moment
-//! as nearly as they can be. What `runtime/metrics` leaves out is left out here, too: what the Ps have allocated
+//! Everything is read in one call, so that the figures are of one moment as nearly as they can be. The addresses of the
+//! Ps, which have to be known for that, are those of the reading before, and read along: where they turn out to have
+//! changed, everything is read again. What `runtime/metrics` leaves out is left out here, too: what the Ps have allocated
 //! and not yet flushed.
 
 use super::memory::{Mstats, heap_stats};
@@ -95,17 +96,73 @@ impl Batch {
     }
 }
 
-/// Reads the figures.
+/// The list of Ps (`allp`) as it was read.
+#[derive(Debug)]
+pub(crate) struct KnownPs {
+    /// The first words of the slice: where its array is, and its length.
+    slice: [u8; SLICE as usize],
+    /// Its array.
+    array: Vec<u8>,
+}
+
+/// Bytes of a slice without its capacity.
+const SLICE: u32 = 16;
+
+impl KnownPs {
+    /// Reads it; `None` where it is unknown.
+    fn read(process: GoProcess<'_>) -> Result<Option<Self>, ReadError> {
+        let Some(allp) = process.addr(Global::Allp) else { return Ok(None) };
+        let Some(slice) = process.target.read_array(allp)? else { return Ok(None) };
+        let Some((array, len)) = extent(&slice) else { return Ok(None) };
+        let array = process.target.read_vec(array, len as usize)?;
+        Ok(array.map(|array| Self { slice, array }))
+    }
+
+    /// Adds the slice and its array.
+    fn add_to(&self, batch: &mut Batch, process: GoProcess<'_>) -> Option<[usize; 2]> {
+        let (array, len) = extent(&self.slice)?;
+        Some([batch.add(process.addr(Global::Allp)?, SLICE), batch.add(array, len)])
+    }
+
+    /// Whether these are the bytes that were read.
+    fn is_in(&self, batch: &Batch, [slice, array]: [usize; 2]) -> bool {
+        batch.bytes(Some(slice)) == Some(&self.slice) && batch.bytes(Some(array)) == Some(&self.array)
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = Addr> {
+        let words = self.array.chunks_exact(8).filter_map(|word| word.u64_at(0)).map(Addr);
+        words.filter(|p| !p.is_nil())
+    }
+}
+
+/// Where the array of a slice of Ps is, and its bytes; `None` where it has none, or more than there are.
+fn extent(slice: &[u8]) -> Option<(Addr, u32)> {
+    let len = slice.u64_at(8).filter(|len| (1..=MAX_PS).contains(len))?;
+    Some((Addr(slice.u64_at(0)?), u32::try_from(len.checked_mul(8)?).ok()?))
+}
+
+/// Reads the figures. `known` is the list of Ps that the reading before found, and then the one that this one did.
 ///
 /// # Errors
 /// When the target could not be read.
-pub(crate) fn read_metrics(process: GoProcess<'_>) -> Result<RuntimeMetrics, ReadError> {
+pub(crate) fn read_metrics(process: GoProcess<'_>, known: &mut Option<KnownPs>) -> Result<RuntimeMetrics, ReadError> {
+    if let Some(ps) = known.as_ref()
+        && let (metrics, true) = read_with(process, Some(ps))?
+    {
+        return Ok(metrics);
+    }
+    *known = KnownPs::read(process)?;
+    Ok(read_with(process, known.as_ref())?.0)
+}
+
+/// Reads all figures in one call, and whether the list of Ps is still the known one.
+fn read_with(process: GoProcess<'_>, known: Option<&KnownPs>) -> Result<(RuntimeMetrics, bool), ReadError> {
     let layout = &process.runtime.layout;
-    let ps = addresses_of_ps(process)?;
     let mheap = MheapLayout::resolve(&layout.table).ok();
     let in_mheap = |offset: Option<u32>| process.field(Global::Mheap, offset?);
 
     let mut batch = Batch::default();
+    let list = known.and_then(|known| known.add_to(&mut batch, process));
     let length = batch.add_if(process.addr(Global::Allglen), 8);
     let sched_at = process.addr(Global::Sched);
     let sched = batch.add_if(sched_at, layout.sched.size);
@@ -116,9 +173,9 @@ pub(crate) fn read_metrics(process: GoProcess<'_>) -> Result<RuntimeMetrics, Rea
     let span_inuse = batch.add_if(in_mheap(mheap.and_then(|layout| layout.span_inuse)), 8);
     let cache_inuse = batch.add_if(in_mheap(mheap.and_then(|layout| layout.cache_inuse)), 8);
     let free = FreeGs::of(layout).filter(|_| layout.trusts("runtime.p", "gFree"));
-    let ps: Option<Vec<usize>> = ps.zip(free).map(|(ps, free)| {
+    let ps: Option<Vec<usize>> = known.zip(free).map(|(known, free)| {
         let count = |p: Addr| batch.add(Addr(p.0.wrapping_add(free.p.into())), 4);
-        ps.into_iter().map(count).collect()
+        known.addresses().map(count).collect()
     });
     batch.read(process)?;
 
@@ -142,7 +199,8 @@ pub(crate) fn read_metrics(process: GoProcess<'_>) -> Result<RuntimeMetrics, Rea
         batch.bytes(controller).and_then(|bytes| GcController::parse(controller_at?, bytes, &layout.gc_controller));
     let trusts = |field: &str| layout.trusts("runtime.gcControllerState", field);
     let limit = controller.filter(|_| trusts("memoryLimit")).map(|gc| gc.memory_limit);
-    Ok(RuntimeMetrics {
+    let is_same = known.zip(list).is_some_and(|(known, list)| known.is_in(&batch, list));
+    let metrics = RuntimeMetrics {
         go_version: process.runtime.version.to_string(),
         goroutines: goroutines(),
         threads: sched
@@ -161,18 +219,8 @@ pub(crate) fn read_metrics(process: GoProcess<'_>) -> Result<RuntimeMetrics, Rea
         next_goal: controller
             .filter(|_| limit.is_some() && GOAL_FIELDS.iter().all(|field| trusts(field)))
             .map(|gc| gc.heap_goal(process.rules().minor()).unwrap_or(u64::MAX)),
-    })
-}
-
-/// `None` where they are unknown.
-fn addresses_of_ps(process: GoProcess<'_>) -> Result<Option<Vec<Addr>>, ReadError> {
-    let Some(allp) = process.addr(Global::Allp) else { return Ok(None) };
-    let Some(header) = process.target.read_array::<16>(allp)? else { return Ok(None) };
-    let (Some(array), Some(len)) = (header.u64_at(0), header.u64_at(8)) else { return Ok(None) };
-    let Some(len) = usize::try_from(len).ok().filter(|_| len <= MAX_PS) else { return Ok(None) };
-    let Some(bytes) = process.target.read_vec(Addr(array), len.saturating_mul(8))? else { return Ok(None) };
-    let ps = bytes.chunks_exact(8).filter_map(|word| word.u64_at(0)).map(Addr);
-    Ok(Some(ps.filter(|p| !p.is_nil()).collect()))
+    };
+    Ok((metrics, is_same))
 }
 
 fn collections(mstats: &Mstats, layout: &Layout) -> Option<Collections> {
@@ -189,3 +237,7 @@ fn collections(mstats: &Mstats, layout: &Layout) -> Option<Collections> {
         last_unix_ns: mstats.last_gc_unix,
     })
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;
