@@ -115,5 +115,6 @@ pub mod sampling;
 pub mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub(crate) mod threads;
 #[cfg(feature = "top")]
 pub mod top;

@@ -60,6 +60,7 @@ pub use listen::{Address, AddressError, Bound};
 pub use targets::{Choice, Pattern, Program};
 
 use crate::process::SocketOwners;
+use crate::threads;
 
 use access::{Access, ENTER};
 use routes::App;
@@ -126,12 +127,7 @@ pub fn serve(bound: Bound, options: ServeOptions, mut log: Box<dyn io::Write + S
     // No socket can be opened afterwards.
     let owners = bound.tcp_address().and_then(|_| SocketOwners::open());
     confine::give_up(&mut log).map_err(ServeError::Confine)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(THREADS)
-        .enable_all()
-        .build()
-        .map_err(ServeError::Start)?;
+    let runtime = runtime(THREADS).map_err(ServeError::Start)?;
     let access = Access::new(&bound, options.hosts, options.token);
     if let (Some(mut addr), true) = (bound.tcp_address(), options.is_terminal)
         && let Some(code) = access.browsers().link()
@@ -146,6 +142,18 @@ pub fn serve(bound: Bound, options: ServeOptions, mut log: Box<dyn io::Write + S
     // An answer that takes long is not waited for.
     runtime.shutdown_background();
     result
+}
+
+/// Threads that answer, and up to `blocking` that read programs.
+fn runtime(blocking: usize) -> io::Result<tokio::runtime::Runtime> {
+    const WORKERS: usize = 2;
+    // Where the system refuses one of these, tokio panics.
+    threads::can_start(WORKERS + 1)?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(WORKERS).max_blocking_threads(blocking).enable_all().build()?;
+    // While one of those is there, what would need another one that is refused waits for it.
+    drop(runtime.spawn_blocking(|| ()));
+    Ok(runtime)
 }
 
 /// A connection has one thread that finds out or writes its answer, and one that did so for the answer before.

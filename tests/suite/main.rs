@@ -41,6 +41,7 @@ mod json_reports;
 mod json_schema;
 mod leaks;
 mod mcp;
+mod no_threads;
 mod objects;
 mod profiles_served;
 mod recorded;

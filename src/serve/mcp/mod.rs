@@ -33,6 +33,7 @@ use rmcp::{ErrorData, RoleServer, ServiceExt as _};
 use super::call::Abandoned;
 use super::commands::RunCommand;
 use super::confine;
+use super::runtime;
 use super::targets::{Choice, Targets};
 use catalogue::{ALL, Definition, INSTRUCTIONS};
 use output::Output;
@@ -51,11 +52,7 @@ pub fn stdio(choice: Choice, commands: RunCommand, log: &mut dyn io::Write) -> i
     // It needs no more than the server does.
     confine::give_up(log)?;
     let handler = Handler { tools: Arc::new(Tools::new(Arc::new(Targets::new(choice)), commands)) };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(THREADS)
-        .enable_all()
-        .build()?;
+    let runtime = runtime(THREADS)?;
     runtime.block_on(async {
         let (input, output) = stdio_pipes();
         let (output, failed) = Output::new(output);
