@@ -2,7 +2,7 @@
 //!
 //! A limit of processes (`RLIMIT_NPROC`, `pids.max`) or of memory may refuse any thread: pthread_create(3) fails with
 //! EAGAIN, and `std::thread::Scope::spawn` panics. Here the caller does the share of a thread that was refused. All
-//! threads of a scope are started here.
+//! threads of a scope are started here, which clippy.toml sees to.
 
 use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
