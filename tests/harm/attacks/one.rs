@@ -30,7 +30,7 @@ use super::plan::{Attack, Fault, Kind};
 use super::target::{STATUS, ended_as_told, ends_in, gostorm};
 
 /// What gospy has to have ended after, whatever it does. What it does takes a second at most. The time in which it could
-/// run and other processes had the CPUs does not count.
+/// run and other processes had the CPUs does not count, up to four times that.
 const HUNG: Duration = Duration::from_secs(60);
 
 /// For how long gospy is in a group that has too little memory. The kernel takes its code away and reads it again, all
@@ -386,18 +386,18 @@ impl Run<'_> {
     fn await_end(&mut self, gospy: &mut Gospy, started: Instant) -> Option<ExitStatus> {
         // Read, so that it can go on; what it says is of no matter here.
         let out = gospy.child.stdout.take().map(drain);
-        let (mut told, mut starves) = (false, self.attack.fault == Fault::Memory);
+        let (mut told, mut starved) = (false, STARVED);
         let ended = loop {
             if let Some(status) = gospy.child.try_wait().unwrap() {
                 break status;
             }
-            if started.elapsed() > HUNG && started.elapsed().saturating_sub(waited_for_cpu(gospy.child.id())) > HUNG {
+            if started.elapsed() > HUNG && started.elapsed() > HUNG + waited_for_cpu(gospy.child.id()).min(4 * HUNG) {
                 return None;
             }
-            if starves && started.elapsed() > STARVED {
-                // With enough it has to come to its end.
+            if self.attack.fault == Fault::Memory && started.elapsed() > starved {
+                // With enough it has to come to its end. An attack at the same time may have taken it away again.
                 self.outcome.landed |= self.place.group.as_ref().is_some_and(|group| group.relieve(gospy.child.id()));
-                starves = false;
+                starved += Duration::from_secs(1);
             }
             // A server ends when it is told to, and so does a view of a program that has ended.
             if !told && started.elapsed() > SERVED && self.attack.command.drive == Drive::Server {
