@@ -71,7 +71,6 @@ mod run;
 mod secrets;
 mod serve;
 mod soak;
-mod soak_readers;
 mod symbols;
 mod top;
 mod truth;
