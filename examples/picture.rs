@@ -61,14 +61,14 @@ fn show(command: &[String], (cols, rows): (u16, u16), steps: &str) -> anyhow::Re
     let mut reader = pair.master.try_clone_reader()?;
     let mut keys = pair.master.take_writer()?;
     let (sender, output) = channel();
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(count @ 1..) = reader.read(&mut buffer) {
             if sender.send(buffer.iter().take(count).copied().collect()).is_err() {
                 break;
             }
         }
-    });
+    })?;
     let mut parser = vt100::Parser::new(rows, cols, 0);
     for step in steps.split_whitespace() {
         match step.strip_suffix('s').and_then(|seconds| seconds.parse().ok()) {

@@ -92,6 +92,7 @@
     not(feature = "cli"),
     allow(dead_code, unused_imports, reason = "parts of what only the reports for a terminal are made of")
 )]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test that gets no thread fails"))]
 #![cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "some of it is only public for tests"))]
 
 pub mod addr;
@@ -115,5 +116,6 @@ pub mod sampling;
 pub mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub(crate) mod threads;
 #[cfg(feature = "top")]
 pub mod top;

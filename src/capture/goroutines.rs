@@ -29,6 +29,7 @@ use crate::model::{
 };
 use crate::process::remember::Attempt;
 use crate::process::{Clock, ReadError, Target, TargetExt, unlogged};
+use crate::threads;
 
 /// Retries of torn ones: how many are read together, and how long to wait before. The first ones cost next to
 /// nothing; later, on a machine with more work than CPUs, the thread that runs it or scans it may be off its
@@ -172,11 +173,8 @@ impl Walk<'_> {
         if one.is_empty() {
             return read(other);
         }
-        std::thread::scope(|scope| {
-            let reader = scope.spawn(|| read(one));
-            read(other)?;
-            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        let (one, other) = threads::both(one, other, read);
+        one.and(other)
     }
 
     /// Decodes what [`Self::read_all`] read with `plan`; what is torn all the same is read again.
@@ -233,13 +231,17 @@ impl Walk<'_> {
         };
         let mut again = Vec::new();
         let again = std::thread::scope(|scope| {
-            for _ in 0..READERS {
+            let start = || {
                 let (work, full) = (&work, full.clone());
-                scope.spawn(move || work.read_chunks(&full));
-            }
+                threads::start(scope, move || work.read_chunks(&full))
+            };
+            let readers = (0..READERS).map_while(|_| start()).count();
             // Dropping these, however this ends, ends the readers too.
             let (empty, chunks) = (empty, chunks);
             drop(full);
+            if readers == 0 {
+                return self.read_alone(addrs, &plan);
+            }
             for result in chunks {
                 let chunk = result?;
                 self.decode_chunk(&chunk, &plan, &mut again);

@@ -14,6 +14,7 @@ use super::kept::Kept;
 use super::options::CaptureOptions;
 use crate::model::{GcStats, Goroutine, Shared, Turns};
 use crate::process::Clock;
+use crate::threads;
 
 /// The list of the latest capture.
 #[derive(Debug, Default)]
@@ -169,8 +170,5 @@ pub(super) fn sort(goroutines: &mut [Goroutine]) {
         return;
     }
     let (low, _, high) = goroutines.select_nth_unstable_by_key(goroutines.len() / 2, key);
-    std::thread::scope(|scope| {
-        scope.spawn(|| low.sort_unstable_by_key(key));
-        high.sort_unstable_by_key(key);
-    });
+    threads::both(low, high, |half| half.sort_unstable_by_key(key));
 }

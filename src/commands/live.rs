@@ -29,6 +29,7 @@ use crate::process::recording::ElfImage;
 use crate::process::{Backend, Target, TargetError};
 use crate::report::json::restore;
 use crate::runtime::package_variables::{self, FoundVariables, VariableLimits};
+use crate::threads;
 
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -444,22 +445,27 @@ type Stop<'a> = Box<dyn FnOnce(Duration) + 'a>;
 /// Walks a heap on a thread of its own, and reports its progress.
 fn watched<T: Send>(
     on_progress: &mut dyn FnMut(Walking),
-    walk: impl FnOnce(&Progress, Stop<'_>) -> Result<T, HeapError> + Send,
+    walk: impl Fn(&Progress, Stop<'_>) -> Result<T, HeapError> + Sync,
 ) -> Result<T, HeapError> {
     /// How often.
     const OFTEN: Duration = Duration::from_secs(1);
     let progress = Progress::default();
     let (events, heard) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
-        let finder = scope.spawn(|| {
+        let (walk, progress) = (&walk, &progress);
+        let finder = threads::start(scope, move || {
             // When it ends, however that is, so does what is heard.
             let events = events;
             let stop = |takes| {
                 // The receiver lives until the walk ends.
                 let _ = events.send(takes);
             };
-            walk(&progress, Box::new(stop))
+            walk(progress, Box::new(stop))
         });
+        // Where there can be no other thread, how far it is goes unreported.
+        let Some(finder) = finder else {
+            return walk(progress, Box::new(|takes| on_progress(Walking::Stop(takes))));
+        };
         loop {
             match heard.recv_timeout(OFTEN) {
                 Ok(takes) => on_progress(Walking::Stop(takes)),
@@ -470,6 +476,6 @@ fn watched<T: Send>(
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        finder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        threads::joined(finder)
     })
 }

@@ -21,6 +21,7 @@ use super::root_log::{Root, RootLog};
 use super::spans::{Kind, ObjectId, Span, Spans};
 use super::worker::Worker;
 use crate::process::{ReadError, Target};
+use crate::threads::together;
 
 /// What a mark has cost and found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -313,16 +314,9 @@ impl<'a> Marker<'a> {
         if locked(&self.queue).spans.is_empty() {
             return Ok(());
         }
-        if threads <= 1 {
-            Worker::new(self).run(1);
-        } else {
-            std::thread::scope(|scope| {
-                for _ in 1..threads {
-                    scope.spawn(|| Worker::new(self).run(threads));
-                }
-                Worker::new(self).run(threads);
-            });
-        }
+        let threads = threads.max(1);
+        let work = || Worker::new(self).run(threads);
+        together(threads - 1, work, work);
         locked(&self.queue).failed.take().map_or(Ok(()), Err)
     }
 

@@ -34,10 +34,13 @@ pub fn in_effect() -> Vec<Check> {
         programs(uid),
         hidden(),
     ];
-    match std::thread::spawn(tried).join() {
-        Ok(Ok(tried)) => checks.extend(tried),
-        Ok(Err(error)) => checks.push(check("no_new_privs", Some(false), format!("it would not start: {error}"))),
-        Err(_) => checks.push(check("no_new_privs", Some(false), "it could not be tried".to_owned())),
+    let tried = std::thread::Builder::new().spawn(tried).map(std::thread::JoinHandle::join);
+    match tried {
+        Ok(Ok(Ok(tried))) => checks.extend(tried),
+        Ok(Ok(Err(error))) | Err(error) => {
+            checks.push(check("no_new_privs", Some(false), format!("it would not start: {error}")))
+        }
+        Ok(Err(_)) => checks.push(check("no_new_privs", Some(false), "it could not be tried".to_owned())),
     }
     checks
 }

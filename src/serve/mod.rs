@@ -63,6 +63,7 @@ pub use listen::{Address, AddressError, Bound};
 pub use targets::{Choice, Pattern, Program};
 
 use crate::process::SocketOwners;
+use crate::threads;
 
 use access::{Access, ENTER};
 use routes::App;
@@ -136,13 +137,7 @@ impl Prepared {
     /// # Errors
     /// When the kernel refuses what waiting for connections and signals takes.
     pub fn new() -> Result<Self, ServeError> {
-        // One thread takes requests and sends answers, which takes little. Whatever may block (reading a program, writing
-        // the log) is done on others. With several, each answer would wake more of them.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .max_blocking_threads(THREADS)
-            .enable_all()
-            .build()
-            .map_err(ServeError::Start)?;
+        let runtime = runtime(THREADS).map_err(ServeError::Start)?;
         let signals = {
             let _context = runtime.enter();
             Signals::catch().map_err(ServeError::Start)?
@@ -164,6 +159,7 @@ impl Prepared {
         let owners = bound.tcp_address().and_then(|_| SocketOwners::open());
         // Threads are started later, and inherit it.
         confine::give_up(&mut log).map_err(ServeError::Confine)?;
+        start_one(&self.runtime).map_err(ServeError::Start)?;
         let access = Access::new(&bound, options.hosts, options.token);
         if let (Some(mut addr), true) = (bound.tcp_address(), options.is_terminal)
             && let Some(code) = access.browsers().link()
@@ -179,6 +175,21 @@ impl Prepared {
         self.runtime.shutdown_background();
         result
     }
+}
+
+/// One thread takes requests and sends answers, which takes little. Whatever may block (reading a program, writing the
+/// log) is done on up to `blocking` others. With several of the first kind, each answer would wake more of them.
+fn runtime(blocking: usize) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().max_blocking_threads(blocking).enable_all().build()
+}
+
+/// Starts a thread that may block.
+fn start_one(runtime: &Runtime) -> io::Result<()> {
+    // Where the system refuses the first one, tokio panics. While it is there, what would need another one that is refused
+    // waits for it.
+    threads::can_start(1)?;
+    drop(runtime.spawn_blocking(|| ()));
+    Ok(())
 }
 
 /// A connection has one thread that finds out or writes its answer, and one that did so for the answer before.

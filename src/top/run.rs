@@ -133,21 +133,36 @@ impl App {
                 Effect::Save { shown, live } => {
                     let (sender, save) = (self.sender.clone(), Arc::clone(&self.save));
                     // A large program takes a while to write.
-                    std::thread::Builder::new().name("gospy-writer".to_owned()).spawn(move || {
-                        let saved = save(&shown, live).map(|path| path.display().to_string());
-                        let _ = sender.send(Event::Saved(saved).into());
-                    })?;
+                    self.aside(
+                        "gospy-writer",
+                        |error| Event::Saved(Err(error)),
+                        move || {
+                            let saved = save(&shown, live).map(|path| path.display().to_string());
+                            let _ = sender.send(Event::Saved(saved).into());
+                        },
+                    );
                 }
                 Effect::FindLeaks { shown, run } => {
                     let (sender, find) = (self.sender.clone(), Arc::clone(&self.find_leaks));
-                    std::thread::Builder::new().name("gospy-leaks".to_owned()).spawn(move || {
-                        let found = find(&shown).map(Arc::new);
-                        let _ = sender.send(Event::Leaks(run, found).into());
-                    })?;
+                    self.aside(
+                        "gospy-leaks",
+                        |error| Event::Leaks(run, Err(error)),
+                        move || {
+                            let found = find(&shown).map(Arc::new);
+                            let _ = sender.send(Event::Leaks(run, found).into());
+                        },
+                    );
                 }
                 Effect::Leave(leave) => return Ok(Some(leave)),
             }
         }
         Ok(None)
+    }
+
+    /// Does what takes long on a thread of its own. Where there can be none, that is what has come of it.
+    fn aside(&self, name: &str, refused: impl FnOnce(String) -> Event, work: impl FnOnce() + Send + 'static) {
+        if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(work) {
+            let _ = self.sender.send(refused(format!("no thread can be started: {error}")).into());
+        }
     }
 }

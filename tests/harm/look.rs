@@ -67,6 +67,17 @@ pub(crate) fn held(pid: i32) -> Vec<Thread> {
     threads
 }
 
+/// For how long the threads of a process have waited for a CPU, one after the other or at the same time
+/// (`/proc/PID/schedstat`, Documentation/scheduler/sched-stats.rst).
+pub(crate) fn waited_for_cpu(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let waited = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum())
+}
+
 thread_local! {
     static LIMIT: Cell<Duration> = const { Cell::new(PATIENCE) };
 }

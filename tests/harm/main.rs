@@ -10,6 +10,7 @@
 
 // A test that cannot go on fails, and a panic is how.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

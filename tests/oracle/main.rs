@@ -7,6 +7,7 @@
 // A test that cannot go on fails, and a panic is how. clippy.toml says so for test functions only, not for
 // what they call.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -6,6 +6,7 @@
 // A test that cannot go on fails, and a panic is how. clippy.toml says so for test functions only, not for
 // what they call.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -41,6 +42,7 @@ mod json_reports;
 mod json_schema;
 mod leaks;
 mod mcp;
+mod no_threads;
 mod objects;
 mod profiles_served;
 mod recorded;

@@ -1,5 +1,6 @@
 //! Signals as events.
 
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -56,14 +57,14 @@ pub(super) struct Before {
 
 impl Signals {
     /// From now on signals to this process, and `more`, wait to be taken.
-    pub(super) fn block(more: Option<Signal>) -> Result<Self, Errno> {
+    pub(super) fn block(more: Option<Signal>) -> io::Result<Self> {
         let set: SigSet = PASSED_ON.iter().copied().chain([Signal::SIGCHLD]).chain(more).collect();
         // The end of a child would neither be a signal nor have a status.
         let ignored_sigchld = child::stop_ignoring_sigchld()?;
         let before = Before { mask: set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?, ignored_sigchld };
         let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
         let (sender, received) = channel();
-        thread::spawn(move || {
+        thread::Builder::new().name("gospy-signals".to_owned()).spawn(move || {
             loop {
                 let info = match descriptor.read_signal() {
                     Ok(Some(info)) => info,
@@ -76,7 +77,7 @@ impl Signals {
                     return;
                 }
             }
-        });
+        })?;
         Ok(Self { received, before })
     }
 

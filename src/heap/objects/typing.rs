@@ -32,6 +32,7 @@ use crate::process::ReadError;
 use crate::runtime::GoProcess;
 use crate::runtime::frontier::Frontier;
 use crate::runtime::mirror::hchan::{Hchan, HchanLayout};
+use crate::threads::together;
 use crate::{addr::Addr, bytes::FieldsExt as _};
 
 /// Bytes of variables that are read at a time.
@@ -156,22 +157,11 @@ impl<'t> Typing<'t> {
         }
         self.seed_variables(process, modules, seeds.variables, &mut first)?;
         first.hand_over();
-        let tallies = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut typist = Typist::new(self);
-                        typist.run();
-                        typist.tally
-                    })
-                })
-                .collect();
-            first.run();
-            let mut tallies = vec![std::mem::take(&mut first.tally)];
-            tallies
-                .extend(others.into_iter().map(|other| other.join().unwrap_or_else(|p| std::panic::resume_unwind(p))));
-            tallies
-        });
+        let run = |mut typist: Typist<'_, 't>| {
+            typist.run();
+            typist.tally
+        };
+        let tallies = together(threads.saturating_sub(1), || run(Typist::new(self)), || run(first));
         if let Some(error) = locked(&self.work).failed.take() {
             return Err(error);
         }

@@ -396,8 +396,8 @@ mod tests {
         fn damaged_documents_do_not_panic(at in 0.0..1.0_f64, byte: u8, cut in 0.0..1.0_f64) {
             let mut bytes = document(&snapshot(), true);
             // Without its last byte a document is none any more; the end of its line is none of it.
-        let len = bytes.trim_ascii_end().len();
-        let place = |share: f64| (share * len as f64) as usize;
+            let len = bytes.trim_ascii_end().len();
+            let place = |share: f64| (share * len as f64) as usize;
             let (at, cut) = (place(at), place(cut));
             bytes[at] = byte;
             let _ = read_bytes(&bytes);

@@ -34,6 +34,7 @@ use super::call::Abandoned;
 use super::commands::RunCommand;
 use super::confine;
 use super::targets::{Choice, Targets};
+use super::{runtime, start_one};
 use catalogue::{ALL, Definition, INSTRUCTIONS};
 use output::Output;
 use tools::Tools;
@@ -51,11 +52,8 @@ pub fn stdio(choice: Choice, commands: RunCommand, log: &mut dyn io::Write) -> i
     // It needs no more than the server does.
     confine::give_up(log)?;
     let handler = Handler { tools: Arc::new(Tools::new(Arc::new(Targets::new(choice)), commands)) };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(THREADS)
-        .enable_all()
-        .build()?;
+    let runtime = runtime(THREADS)?;
+    start_one(&runtime)?;
     runtime.block_on(async {
         let (input, output) = stdio_pipes();
         let (output, failed) = Output::new(output);

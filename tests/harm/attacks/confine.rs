@@ -37,6 +37,9 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Bytes that are enough for every command.
+const ENOUGH: u64 = 1 << 30;
+
 /// A memory cgroup, where this user may make one.
 pub(crate) struct MemoryGroup {
     path: PathBuf,
@@ -59,12 +62,18 @@ impl MemoryGroup {
         let path = own.join(name);
         fs::create_dir(&path).ok()?;
         let group = MemoryGroup { path, limit };
-        group.limit(1 << 30).then_some(group)
+        group.limit(ENOUGH).then_some(group)
     }
 
     /// Sets how much its processes may have, bytes.
     fn limit(&self, bytes: u64) -> bool {
         fs::write(self.path.join(self.limit), bytes.to_string()).is_ok()
+    }
+
+    /// Gives it as much as it may need, if this process is one of its own.
+    pub(crate) fn relieve(&self, pid: u32) -> bool {
+        let members = fs::read_to_string(self.members()).unwrap_or_default();
+        members.lines().any(|member| member == pid.to_string()) && self.limit(ENOUGH)
     }
 
     /// The file that takes the pid of a process that is to be in it.

@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::super::counters::{Counters, Word};
-use super::super::look::{eventually, held, number, program, status};
+use super::super::look::{eventually, held, number, program, status, threads, waited_for_cpu};
 use super::super::random::Random;
 use super::Typical;
 use super::commands::Drive;
@@ -29,14 +29,22 @@ use super::files::{self, End};
 use super::plan::{Attack, Fault, Kind};
 use super::target::{STATUS, ended_as_told, ends_in, gostorm};
 
-/// What gospy has to have ended after, whatever it does. What it does takes a second at most.
+/// What gospy has to have ended after, whatever it does. What it does takes a second at most. The time in which it could
+/// run and other processes had the CPUs does not count, up to four times that.
 const HUNG: Duration = Duration::from_secs(60);
+
+/// For how long gospy is in a group that has too little memory. The kernel takes its code away and reads it again, all
+/// the time, and may need minutes to find that there is no end to it.
+const STARVED: Duration = Duration::from_secs(5);
 
 /// For how long a server serves that nothing else ends.
 const SERVED: Duration = Duration::from_millis(400);
 
 /// For how long a view is looked at that does not end by itself.
 const VIEWED: Duration = Duration::from_secs(2);
+
+/// What Rust's library says where a thread has started and there is no memory for its signal stack. Then it aborts.
+const NO_STACK: &str = "failed to allocate an alternative stack";
 
 /// Where attacks are carried out.
 pub(crate) struct Place {
@@ -211,9 +219,10 @@ impl Run<'_> {
             ended
         });
         let Some(status) = ended else {
+            let threads = threads(i32::try_from(gospy.child.id()).unwrap());
             let _ = gospy.child.kill();
             let _ = gospy.child.wait();
-            return self.wrong(format!("gospy does not end within {HUNG:?}"));
+            return self.wrong(format!("gospy does not end within {HUNG:?}; its threads are {threads:?}"));
         };
         if !self.outcome.landed {
             self.typical.note(self.attack.command.name, started.elapsed());
@@ -377,13 +386,18 @@ impl Run<'_> {
     fn await_end(&mut self, gospy: &mut Gospy, started: Instant) -> Option<ExitStatus> {
         // Read, so that it can go on; what it says is of no matter here.
         let out = gospy.child.stdout.take().map(drain);
-        let mut told = false;
+        let (mut told, mut starved) = (false, STARVED);
         let ended = loop {
             if let Some(status) = gospy.child.try_wait().unwrap() {
                 break status;
             }
-            if started.elapsed() > HUNG {
+            if started.elapsed() > HUNG && started.elapsed() > HUNG + waited_for_cpu(gospy.child.id()).min(4 * HUNG) {
                 return None;
+            }
+            if self.attack.fault == Fault::Memory && started.elapsed() > starved {
+                // With enough it has to come to its end. An attack at the same time may have taken it away again.
+                self.outcome.landed |= self.place.group.as_ref().is_some_and(|group| group.relieve(gospy.child.id()));
+                starved += Duration::from_secs(1);
             }
             // A server ends when it is told to, and so does a view of a program that has ended.
             if !told && started.elapsed() > SERVED && self.attack.command.drive == Drive::Server {
@@ -409,9 +423,8 @@ impl Run<'_> {
         if matches!(fault, Fault::Memory | Fault::DiskFull) && self.attack.command.drive != Drive::Starts {
             self.outcome.landed |= !status.success();
         }
-        // The system refuses it a thread; docs/reliability.md says so.
-        let has_no_thread = fault == Fault::Memory && said.contains("spawn") && said.contains("thread");
-        if said.contains("panicked") && !has_no_thread {
+        let has_no_stack = fault == Fault::Memory && said.contains(NO_STACK);
+        if said.contains("panicked") && !has_no_stack {
             self.wrong(format!("gospy panicked ({status}): {said}"));
         }
         let by_signal = status.signal().and_then(|signal| Signal::try_from(signal).ok());

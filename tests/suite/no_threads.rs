@@ -1,0 +1,110 @@
+//! Where the system refuses threads (`RLIMIT_NPROC`), answers are the same; a command that needs a thread or a process
+//! of its own says that it was refused.
+
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use serde_json::Value;
+
+use crate::support::refusal::ERROR;
+use crate::support::{Output, gospy, gospy_with, live, need};
+
+/// More than are read on one thread anyway, and so many that their list is sorted in two halves.
+const GOROUTINES: &str = "33000";
+
+/// What `gospy run` ends with when it cannot start its command.
+const NOT_STARTED: i32 = 125;
+
+/// Runs gospy where it may have no more threads than that, its first one included.
+fn with_threads(most: u32, args: &[&str]) -> Output {
+    need("prlimit", "util-linux");
+    gospy_with(args, |command| {
+        let mut limited = Command::new("prlimit");
+        if geteuid().is_root() {
+            // Root has no such limit. A user that nobody else is has it, and may read what root may.
+            need("setpriv", "util-linux");
+            let id = (50_000 + std::process::id() % 10_000).to_string();
+            let rights = "-all,+sys_ptrace,+dac_read_search";
+            limited = Command::new("setpriv");
+            limited.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps", rights]);
+            limited.args(["--ambient-caps", rights, "prlimit"]);
+        }
+        limited.arg(format!("--nproc={most}")).arg(env!("CARGO_BIN_EXE_gospy")).args(args);
+        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        *command = limited;
+    })
+}
+
+/// How many threads it may have. Where all of a user's count, there are more than one already.
+fn limits() -> &'static [u32] {
+    if geteuid().is_root() { &[1, 2, 3] } else { &[1] }
+}
+
+/// What an answer says of the program, without the time at which it was read.
+fn said(mut answer: Value) -> Value {
+    const OF_THE_TIME: [&str; 3] = ["captured_at", "reading", "target"];
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|name, _| !OF_THE_TIME.contains(&name.as_str()) && !name.ends_with("_ns"));
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(values) => values.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    strip(&mut answer);
+    answer
+}
+
+#[test]
+fn answers_are_the_same() {
+    let program = live(&["many", GOROUTINES]);
+    // At rest, there is the same to say of it each time.
+    kill(Pid::from_raw(program.pid()), Signal::SIGSTOP).unwrap();
+    let pid = program.pid().to_string();
+    let commands: [&[&str]; 4] = [
+        &["summary", "--group", "--json", "--pid", &pid],
+        &["stack", "--json", "--limit", "100", "--pid", &pid],
+        &["leaks", "--json", "--pid", &pid],
+        &["heap", "--objects", "--json", "--pid", &pid],
+    ];
+    for command in commands {
+        let wanted = said(gospy(command).json());
+        for most in limits() {
+            let output = with_threads(*most, command);
+            assert!(!output.stderr.contains("panicked"), "{most}, {command:?}: {}", output.stderr);
+            let found = said(output.json());
+            for (name, value) in wanted.as_object().unwrap() {
+                assert!(found[name] == *value, "{most}, {command:?}: {name}: {} is not {value}", found[name]);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_needs_threads_says_so() {
+    let program = live(&["idle"]);
+    let pid = program.pid().to_string();
+    let socket = tempfile::tempdir().unwrap();
+    // Where the user that it is for this test may make one.
+    std::fs::set_permissions(socket.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let socket = format!("unix:{}/socket", socket.path().display());
+    let commands: [(&[&str], i32, &str); 4] = [
+        (&["summary", "--freeze=all", "--pid", &pid], ERROR, "stops the target"),
+        (&["serve", "--pid", &pid, "--listen", &socket], ERROR, "cannot start the server"),
+        (&["mcp", "--pid", &pid], ERROR, "cannot start the server"),
+        (&["run", "--", "true"], NOT_STARTED, "signals cannot be waited for"),
+    ];
+    for (command, code, says) in commands {
+        let output = with_threads(1, command);
+        assert_eq!((output.code(), output.stdout.as_str()), (code, ""), "{output:?}");
+        let message = output.stderr;
+        assert!(
+            message.contains(says) && message.contains("Resource temporarily unavailable"),
+            "{command:?}: {message}"
+        );
+        assert!(!message.contains("panicked"), "{command:?}: {message}");
+    }
+}
