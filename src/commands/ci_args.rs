@@ -29,8 +29,7 @@ Examples:
 
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
-  gospy check 4242 --watch 10m --no-findings --no-leaks --max-heap-growth 1MiB/m
-  gospy check --from after.json --baseline before.json --max-growth 10%";
+  gospy check 4242 --watch 10m --baseline old.json --max-growth 10% --no-leaks";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     /// Lines of a screen, and columns.
-    const LONG: usize = 52;
+    const LONG: usize = 50;
     const SHORT: usize = 30;
     const COLUMNS: usize = 80;
 

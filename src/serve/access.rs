@@ -57,7 +57,7 @@ impl Peer {
     }
 }
 
-/// Whose the other end of a connection over loopback is; of any other, nobody's who is known here.
+/// The owner of the peer of a loopback connection. Of other connections, no owner is known here.
 fn owner_on_loopback(owners: Option<&SocketOwners>, theirs: SocketAddr, ours: SocketAddr) -> Owner {
     match (theirs.ip().is_loopback() && ours.ip().is_loopback(), owners) {
         (false, _) => Owner::Nobody,

@@ -225,7 +225,7 @@ impl App {
         self.targets.tidy();
     }
 
-    /// Writes the log on another thread: where nobody reads it, writing blocks, and no signal would be seen.
+    /// Writes to the log on another thread. A write to a full pipe blocks, and this thread has to see signals.
     async fn log(self: &Arc<Self>, asked: Arc<Asked>, status: StatusCode) {
         let app = Arc::clone(self);
         let _ = tokio::task::spawn_blocking(move || app.write_log(&asked, status)).await;
@@ -239,7 +239,7 @@ impl App {
     }
 }
 
-/// Who asked for what, and when. What was asked for is somebody else's text; a query may hold a secret, and is left out.
+/// A request as the access log has it. The path is untrusted text. The query is left out, since it may hold a secret.
 struct Asked {
     who: String,
     method: Method,

@@ -266,7 +266,7 @@ struct Readers {
 
 struct Turns {
     free: usize,
-    /// Readers who wait for one. Without any, nobody has to be woken, which would take a system call.
+    /// How many threads wait for a turn. With none, the wake-up and its system call are left out.
     awaited: usize,
 }
 

@@ -470,12 +470,17 @@ fn a_program_in_another_pid_namespace_is_sampled() {
     let children = format!("/proc/{pid}/task/{pid}/children", pid = outer.pid());
     let pid = until("its child", || std::fs::read_to_string(&children).ok()?.trim().parse::<i32>().ok());
     let arguments = ["record", &pid.to_string(), "--cpu", "-d", "5s", "-o", "-", "--format", "folded"];
-    let output = gospy(&arguments);
-    assert_eq!(output.code(), 0, "{output:?}");
-    let lines = parse(&output.stdout);
-    // Where others compute too, there are few samples, and those that only say where they are weigh more.
-    let is_right = |stack: &str| is_legal(stack) || stack.starts_with("[callers unknown]");
-    assert!(share(&lines, is_right) > 0.98 && share(&lines, is_legal) > 0.8, "{lines:?}");
+    // µs of CPU. A program that got less of the five seconds gives too few samples for shares.
+    const ENOUGH: u64 = 3_000_000;
+    let mut lines = Vec::new();
+    for _ in 0..10 {
+        let output = gospy(&arguments);
+        assert_eq!(output.code(), 0, "{output:?}");
+        lines = parse(&output.stdout);
+        if lines.iter().map(|(_, us)| us).sum::<u64>() >= ENOUGH {
+            break;
+        }
+    }
     // C code takes the M, and so the thread's own id, to be followed.
-    assert!(share(&lines, |stack| stack.contains("main.workY")) > 0.03, "{lines:?}");
+    assert!(share(&lines, is_legal) > 0.98 && share(&lines, |stack| stack.contains("main.workY")) > 0.03, "{lines:?}");
 }

@@ -26,7 +26,7 @@ fn socket(local: &str, remote: Option<&str>) -> Descriptor {
     Descriptor::Socket(Socket { protocol, local: Some(name(local)), remote: remote.map(name), ..Socket::unknown(9) })
 }
 
-/// With a secret wherever a string may be one, and a program whose files have absolute paths.
+/// A snapshot with a secret in every string field, of a program built with absolute paths.
 fn full() -> Snapshot {
     let [proc, time, serve] =
         ["runtime/proc.go", "runtime/time.go", "net/http/server.go"].map(|file| format!("{ROOT}{file}"));

@@ -59,7 +59,7 @@ pub fn stdio(choice: Choice, commands: RunCommand, log: &mut dyn io::Write) -> i
         let (output, failed) = Output::new(output);
         let transport = AsyncRwTransport::new(input, output).with_max_line_length(LINE);
         let answering = async {
-            // One that says nothing, or goes before it has said who it is, has nothing to be told.
+            // A client that closes the connection before `initialize` gets no answer.
             if let Ok(running) = handler.serve(transport).await {
                 let _ = running.waiting().await;
             }

@@ -32,7 +32,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: whoever still writes to it keeps it.
+        // A lazy unmount: a process that still writes to it does not make it fail.
         let _ = Command::new("umount").arg("--lazy").arg(self.directory.path()).status();
     }
 }

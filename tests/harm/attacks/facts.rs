@@ -1,4 +1,4 @@
-//! What the kernel's tables say of a process that nobody but itself may change.
+//! Attributes of a process in /proc that only the process itself may change.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -29,7 +29,7 @@ use super::look::left_behind;
 use super::random::Random;
 use super::table::Table;
 
-/// Unless told: of each command two.
+/// The default: two attacks on each command.
 const USUAL: usize = 2 * COMMANDS.len();
 /// Targets that are attacked at the same time.
 const WORKERS: usize = 4;

@@ -138,7 +138,7 @@ fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String
 /// An attack that is under way.
 struct Run<'a> {
     attack: &'a Attack,
-    /// What is read, as far as it is there already.
+    /// The pid of the target, where it runs already.
     pid: i32,
     directory: &'a Path,
     place: &'a Place,
