@@ -25,13 +25,14 @@ fn start(program: &std::path::Path, dir: &std::path::Path, args: &[&str]) -> Run
     running
 }
 
-/// Stops a program at a moment when one of its goroutines runs: on a busy machine each may just have been
-/// preempted.
+/// Stops a program at a moment when one of its goroutines runs and none is about to: on a busy machine the
+/// running one may just have been preempted, and a runnable one runs again before the process dies.
 fn stopped_while_it_runs(running: &Running) -> Snapshot {
     until("a goroutine runs", || {
         running.stop();
         let live = live(running);
-        if live.goroutines.iter().any(|g| g.status == Status::Running) {
+        let has = |status| live.goroutines.iter().any(|g| g.status == status);
+        if has(Status::Running) && !has(Status::Runnable) {
             return Some(live);
         }
         running.cont();
@@ -70,8 +71,7 @@ fn a_core_by_the_kernel_has_the_goroutines_of_the_process() {
             let label = format!("{version} {}", mode.name());
             let dir = tempfile::tempdir().unwrap();
             let running = start(&Fixture::build("fx", version, mode), dir.path(), &["stacks", "2", "-busy", "1"]);
-            running.stop();
-            let mut live = live(&running);
+            let mut live = stopped_while_it_runs(&running);
             // A thread in C is hit by a signal before it dies, and its registers are the handler's.
             live.goroutines.iter_mut().for_each(|g| g.foreign = None);
             running.signal(signal);
