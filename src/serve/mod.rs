@@ -135,8 +135,10 @@ impl Prepared {
     /// Begins.
     ///
     /// # Errors
-    /// When the kernel refuses what waiting for connections and signals takes.
+    /// When the kernel refuses what waiting for connections and signals takes, or a thread.
     pub fn new() -> Result<Self, ServeError> {
+        // Before anybody is told that there is a server.
+        threads::can_start(1).map_err(ServeError::Start)?;
         let runtime = runtime(THREADS).map_err(ServeError::Start)?;
         let signals = {
             let _context = runtime.enter();

@@ -102,10 +102,20 @@ fn a_check_fails_on_a_heap_that_grows_faster_than_is_allowed() {
     let bytes = KEPT.to_string();
     let directory = tempfile::tempdir().unwrap();
     let junit = directory.path().join("junit.xml").display().to_string();
-    let check = |running: &Running, rate: &str, more: &[&str]| {
+    let watch = |running: &Running, length: &str, rate: &str, more: &[&str]| {
         let pid = running.pid().to_string();
-        let arguments = ["check", "--pid", &pid, "--watch", "4s", "--interval", "100ms", "--max-heap-growth", rate];
+        let arguments = ["check", "--pid", &pid, "--watch", length, "--interval", "100ms", "--max-heap-growth", rate];
         gospy(&[&arguments, more].concat())
+    };
+    // On a busy machine the program grows unevenly, and it takes longer to judge it, as is said then.
+    let check = |running: &Running, rate: &str, more: &[&str]| {
+        let mut found = watch(running, "4s", rate, more);
+        for longer in ["12s", "36s"] {
+            if found.code() == 8 {
+                found = watch(running, longer, rate, more);
+            }
+        }
+        found
     };
     let leaking = start("1.26.6", &["leak", &bytes]);
     let found = check(&leaking, "1MiB/m", &["--github", "--junit", &junit]);
@@ -139,7 +149,7 @@ fn a_check_fails_on_a_heap_that_grows_faster_than_is_allowed() {
             && found.stdout.contains("would have been detected with 99.99 % confidence"),
         "{found:?}"
     );
-    let found = check(&start("1.26.6", &["slow"]), "1KiB/m", &[]);
+    let found = watch(&start("1.26.6", &["slow"]), "4s", "1KiB/m", &[]);
     assert!(
         found.code() == 8 && found.stdout.contains("0 GC cycles seen during the watch, and growth needs 7"),
         "{found:?}"

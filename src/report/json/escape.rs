@@ -4,6 +4,8 @@
 //! an escape sequence), bidirectional controls and characters of no width as well, and JSON is read
 //! on terminals, too. As `\uXXXX` they are the same text to every parser. What is unsafe is decided in
 //! [`super::super::clean`], for text and JSON alike. All JSON that gospy prints is written here.
+//!
+//! serde_json writes pieces of a few bytes each, which are gathered before they are handed on.
 
 use std::io::{self, Write};
 
@@ -19,7 +21,7 @@ use crate::report::clean::is_unsafe;
 /// # Errors
 /// Those of `out`, and of `value` where it cannot be JSON.
 pub(crate) fn to_writer(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    Ok(value.serialize(&mut Serializer::with_formatter(out, Escaped(CompactFormatter)))?)
+    gathered(out, |out| value.serialize(&mut Serializer::with_formatter(out, Escaped(CompactFormatter))))
 }
 
 /// Writes `value` with indents, for people.
@@ -27,7 +29,85 @@ pub(crate) fn to_writer(out: &mut dyn Write, value: &impl Serialize) -> io::Resu
 /// # Errors
 /// Those of `out`, and of `value` where it cannot be JSON.
 pub(crate) fn to_writer_pretty(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    Ok(value.serialize(&mut Serializer::with_formatter(out, Escaped(PrettyFormatter::new())))?)
+    gathered(out, |out| value.serialize(&mut Serializer::with_formatter(out, Escaped(PrettyFormatter::new()))))
+}
+
+/// Calls `write` with a writer that gathers pieces for `out`.
+fn gathered(out: &mut dyn Write, write: impl FnOnce(&mut Gathered<'_>) -> serde_json::Result<()>) -> io::Result<()> {
+    let mut gathered = Gathered { out, bytes: [0; GATHERED], filled: 0 };
+    write(&mut gathered)?;
+    gathered.pass_on()
+}
+
+/// Bytes that are gathered: so few that making room for them does not matter to a document of one line.
+const GATHERED: usize = 4096;
+
+/// A buffer before `out`. Short pieces are copied as words: a call of memcpy takes longer than that, above all of musl's,
+/// which releases have.
+struct Gathered<'a> {
+    out: &'a mut dyn Write,
+    bytes: [u8; GATHERED],
+    filled: usize,
+}
+
+impl Gathered<'_> {
+    fn pass_on(&mut self) -> io::Result<()> {
+        let filled = std::mem::take(&mut self.filled);
+        self.out.write_all(self.bytes.get(..filled).unwrap_or_default())
+    }
+}
+
+impl Write for Gathered<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(room) = self.bytes.get_mut(self.filled..).and_then(|room| room.get_mut(..bytes.len())) {
+            copy_short(room, bytes);
+            self.filled += bytes.len();
+            return Ok(());
+        }
+        self.pass_on()?;
+        match self.bytes.get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.filled = bytes.len();
+                Ok(())
+            }
+            None => self.out.write_all(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pass_on()?;
+        self.out.flush()
+    }
+}
+
+/// Copies a slice to one of the same length. What has no more than two words is copied as two that may overlap.
+#[inline]
+fn copy_short(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        17.. => to.copy_from_slice(from),
+        8..=16 => copy_ends::<8>(to, from),
+        4..=7 => copy_ends::<4>(to, from),
+        2..=3 => copy_ends::<2>(to, from),
+        _ => copy_ends::<1>(to, from),
+    }
+}
+
+/// Copies the first and the last `N` bytes; nothing of what is shorter.
+#[inline]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk()) {
+        *to = *from;
+    }
 }
 
 /// `value` as a piece of JSON, which is put into others as it is.
@@ -104,7 +184,9 @@ impl<F: Formatter> Formatter for Escaped<F> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{is_unsafe, to_raw, to_writer, to_writer_pretty};
+    use std::io::Write;
+
+    use super::{GATHERED, gathered, is_unsafe, to_raw, to_writer, to_writer_pretty};
 
     fn compact(value: &impl serde::Serialize) -> String {
         let mut out = Vec::new();
@@ -131,6 +213,20 @@ mod tests {
         let mut out = Vec::new();
         to_writer_pretty(&mut out, &map).expect("a Vec takes everything");
         assert_eq!(String::from_utf8(out).expect("UTF-8"), "{\n  \"k\\u202e\": \"v\\u009b\"\n}");
+    }
+
+    /// Pieces of each length come out as they went in, wherever the buffer is full.
+    #[test]
+    fn pieces_are_gathered_in_order() {
+        let lengths = (0..40).chain([GATHERED - 1, GATHERED, GATHERED + 1, 3]).cycle().take(1_000);
+        let pieces: Vec<Vec<u8>> =
+            lengths.enumerate().map(|(n, len)| (0..len).map(|at| (n * 7 + at) as u8).collect()).collect();
+        let mut out = Vec::new();
+        gathered(&mut out, |out| {
+            pieces.iter().try_for_each(|piece| out.write_all(piece)).map_err(serde_json::Error::io)
+        })
+        .expect("a Vec takes everything");
+        assert!(out == pieces.concat());
     }
 
     proptest! {
