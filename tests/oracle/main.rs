@@ -71,6 +71,7 @@ mod run;
 mod secrets;
 mod serve;
 mod soak;
+mod soak_readers;
 mod symbols;
 mod top;
 mod truth;

@@ -2,10 +2,10 @@
 //! something or for nothing that there is, while programs come and go. Its memory stays what it is, no descriptor is left
 //! behind, and what has ended is not shown as if it ran.
 //!
-//! `GOSPY_SOAK_SECONDS` sets for how long; 20 unless told.
+//! `GOSPY_SOAK_SECONDS` sets for how long; the default is 20. `soak_readers` has the other commands that run for long.
 
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
@@ -127,15 +127,81 @@ impl Soak {
     }
 
     fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.server.pid())).unwrap().count()
+        descriptors(self.server.pid())
+    }
+}
+
+/// How many a process has open; none when it has ended.
+pub(crate) fn descriptors(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Set when this is dropped: also when a test fails, so that its other threads end.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Memory and descriptors of a process over time.
+#[derive(Default)]
+pub(crate) struct Usage {
+    /// Resident memory, and its share of what others have too (PSS), KiB.
+    resident: Vec<u64>,
+    proportional: Vec<u64>,
+    open: Vec<u64>,
+}
+
+impl Usage {
+    /// Unless it has ended by now.
+    pub(crate) fn look(&mut self, pid: i32) {
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        if rollup.is_empty() {
+            return;
+        }
+        let field = |name: &str| -> u64 {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        self.resident.push(field("Rss:"));
+        self.proportional.push(field("Pss:"));
+        self.open.push(descriptors(pid) as u64);
     }
 
-    /// Resident memory, KiB.
-    fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+    /// The most in each third of the time.
+    fn thirds(values: &[u64]) -> [u64; 3] {
+        let third = values.len() / 3;
+        let most = |part: &[u64]| part.iter().copied().max().unwrap_or_default();
+        [most(&values[..third]), most(&values[third..2 * third]), most(&values[2 * third..])]
     }
+
+    pub(crate) fn most_open(&self) -> u64 {
+        self.open.iter().copied().max().unwrap_or_default()
+    }
+
+    /// What a process takes is reached in the first third; a leak goes on.
+    pub(crate) fn is_flat(&self, whose: &str) {
+        let [resident, proportional, open] = [&self.resident, &self.proportional, &self.open].map(|v| Self::thirds(v));
+        println!("{whose}: at most by thirds RSS {resident:?} KiB, PSS {proportional:?} KiB, descriptors {open:?}");
+        for memory in [resident, proportional] {
+            assert!(memory[2] <= memory[1] + memory[1] / 4 + 16 * 1024, "{whose}: {memory:?}");
+        }
+        assert!(open[2] <= open[0].max(open[1]) + 8, "{whose}: {open:?}");
+    }
+}
+
+/// How long a test is to take: `usual`, if not told otherwise.
+pub(crate) fn seconds(usual: u64) -> u64 {
+    std::env::var(SECONDS).ok().map_or(usual, |text| text.parse().expect("a number of seconds"))
+}
+
+/// A copy of the program, by a name that no other test has.
+pub(crate) fn copy(directory: &Path, name: &str) -> PathBuf {
+    let program = directory.join(format!("{name}{}", std::process::id()));
+    std::fs::copy(live_program(), &program).unwrap();
+    program
 }
 
 fn start(program: &Path, many: &str) -> Running {
@@ -144,11 +210,9 @@ fn start(program: &Path, many: &str) -> Running {
 
 #[test]
 fn a_server_stays_as_it_is() {
-    let seconds = std::env::var(SECONDS).ok().map_or(USUAL_SECONDS, |text| text.parse().expect("a number of seconds"));
+    let seconds = seconds(USUAL_SECONDS);
     let directory = tempfile::tempdir().unwrap();
-    // By a name that no other test has.
-    let program = directory.path().join(format!("soaked{}", std::process::id()));
-    std::fs::copy(live_program(), &program).unwrap();
+    let program = copy(directory.path(), "soaked");
     let lasting = start(&program, "2000");
     let soak = Soak {
         server: Server::start(&["--name", program.file_name().unwrap().to_str().unwrap()]),
@@ -161,7 +225,7 @@ fn a_server_stays_as_it_is() {
     // What is opened once and kept is there then.
     soak.server.body(&soak.path(0, "/pid/PID/debug/pprof/goroutine?debug=2"));
     let idle = soak.descriptors();
-    let (mut memory, mut most_open) = (Vec::new(), 0);
+    let mut usage = Usage::default();
     std::thread::scope(|scope| {
         let soak = &soak;
         let pause = Duration::from_millis(50);
@@ -197,24 +261,19 @@ fn a_server_stays_as_it_is() {
         let changing = scope.spawn(|| soak.come_and_go(&program));
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end && threads.iter().all(|thread| !thread.is_finished()) && !changing.is_finished() {
-            memory.push(soak.memory());
-            most_open = most_open.max(soak.descriptors());
+            usage.look(soak.server.pid());
             sleep(Duration::from_millis(200));
         }
         soak.is_over.store(true, Ordering::Relaxed);
     });
     let (asked, answered) = (soak.asked.load(Ordering::Relaxed), soak.answered.load(Ordering::Relaxed));
-    let third = memory.len() / 3;
-    let most = |part: &[u64]| part.iter().copied().max().unwrap_or_default();
-    let peaks = [most(&memory[..third]), most(&memory[third..2 * third]), most(&memory[2 * third..])];
     println!(
-        "{seconds} s: {asked} requests, {answered} answered with 200; memory {peaks:?} KiB at most by thirds; \
-         {idle} descriptors before, {most_open} at most; {}",
+        "{seconds} s: {asked} requests, {answered} answered with 200; {idle} descriptors before, {} at most; {}",
+        usage.most_open(),
         soak.server.body("/metrics").lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(", ")
     );
     assert!(answered > seconds && answered * 10 > asked * 3, "{answered} of {asked}");
-    // It reaches what so many clients take in the first third; a leak goes on.
-    assert!(peaks[2] <= peaks[1] + peaks[1] / 4 + 16 * 1024, "{peaks:?}");
+    usage.is_flat("serve");
     until("descriptors are given back", || {
         soak.server.body("/sd");
         (soak.descriptors() <= idle + 2).then_some(())

@@ -5,9 +5,11 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use portable_pty::CommandBuilder;
 use serde_json::Value;
 
 use crate::support::refusal::ERROR;
+use crate::support::terminal::Terminal;
 use crate::support::{Output, gospy, gospy_with, live, need};
 
 /// More than are read on one thread anyway, and so many that their list is sorted in two halves.
@@ -16,23 +18,30 @@ const GOROUTINES: &str = "33000";
 /// What `gospy run` ends with when it cannot start its command.
 const NOT_STARTED: i32 = 125;
 
-/// Runs gospy where it may have no more threads than that, its first one included.
-fn with_threads(most: u32, args: &[&str]) -> Output {
+/// A command line that runs gospy where it may have no more threads than that, its first one included.
+fn limited(most: u32, args: &[&str]) -> Vec<String> {
     need("prlimit", "util-linux");
+    let mut words = Vec::new();
+    if geteuid().is_root() {
+        // Root has no such limit. A user that nobody else is has it, and may read what root may.
+        need("setpriv", "util-linux");
+        let id = (50_000 + std::process::id() % 10_000).to_string();
+        let rights = "-all,+sys_ptrace,+dac_read_search";
+        words.extend(
+            ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps", rights].map(str::to_owned),
+        );
+        words.extend(["--ambient-caps", rights].map(str::to_owned));
+    }
+    words.extend(["prlimit", &format!("--nproc={most}"), env!("CARGO_BIN_EXE_gospy")].map(str::to_owned));
+    words.extend(args.iter().map(|arg| (*arg).to_owned()));
+    words
+}
+
+fn with_threads(most: u32, args: &[&str]) -> Output {
     gospy_with(args, |command| {
-        let mut limited = Command::new("prlimit");
-        if geteuid().is_root() {
-            // Root has no such limit. A user that nobody else is has it, and may read what root may.
-            need("setpriv", "util-linux");
-            let id = (50_000 + std::process::id() % 10_000).to_string();
-            let rights = "-all,+sys_ptrace,+dac_read_search";
-            limited = Command::new("setpriv");
-            limited.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps", rights]);
-            limited.args(["--ambient-caps", rights, "prlimit"]);
-        }
-        limited.arg(format!("--nproc={most}")).arg(env!("CARGO_BIN_EXE_gospy")).args(args);
-        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        *command = limited;
+        let words = limited(most, args);
+        *command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     })
 }
 
@@ -107,4 +116,20 @@ fn what_needs_threads_says_so() {
         );
         assert!(!message.contains("panicked") && !message.contains("serving on"), "{command:?}: {message}");
     }
+}
+
+/// `top` gives the terminal back as it was, and then says why it ended.
+#[test]
+fn top_on_a_terminal_says_so() {
+    let program = live(&["idle"]);
+    let words = limited(1, &["top", "--pid", &program.pid().to_string()]);
+    let mut command = CommandBuilder::new(&words[0]);
+    command.args(&words[1..]);
+    command.env("TERM", "xterm-256color");
+    let mut terminal = Terminal::start(command);
+    assert_eq!(terminal.end().exit_code(), u32::try_from(ERROR).unwrap(), "{}", terminal.text());
+    let said = String::from_utf8_lossy(&terminal.log).into_owned();
+    let (_, after) = said.rsplit_once("\x1b[?1049l").unwrap_or(("", &said));
+    assert!(after.contains("Resource temporarily unavailable") && !said.contains("panicked"), "{said:?}");
+    assert!(!terminal.screen.screen().alternate_screen(), "{said:?}");
 }
