@@ -243,20 +243,27 @@ fn goroutines_and_labels_are_those_of_the_moment() {
         if !allowed(&program) {
             return;
         }
-        let (lines, said) = folded(&program, 8, &["--group-by", "label=load", "--rate", "499"]);
-        let (mut right, mut wrong, mut unknown) = (0, 0, 0);
-        for (stack, us) in &lines {
-            let Some((_, load)) = stack.split_once(";main.work") else { continue };
-            let (label, load) = (stack.split(';').next().unwrap(), &load[..1]);
-            match label {
-                "[load unknown]" => unknown += us,
-                label if label == load => right += us,
-                _ => wrong += us,
+        // A gospy that waits for a CPU reads labels late, and knows fewer. What it knows is right all the same.
+        for seconds in [8, 8, 16, 32] {
+            let (lines, said) = folded(&program, seconds, &["--group-by", "label=load", "--rate", "499"]);
+            let (mut right, mut wrong, mut unknown) = (0, 0, 0);
+            for (stack, us) in &lines {
+                let Some((_, load)) = stack.split_once(";main.work") else { continue };
+                let (label, load) = (stack.split(';').next().unwrap(), &load[..1]);
+                match label {
+                    "[load unknown]" => unknown += us,
+                    label if label == load => right += us,
+                    _ => wrong += us,
+                }
             }
+            println!("{version} {}: labels right {right}, wrong {wrong}, unknown {unknown} µs; {said}", mode.name());
+            assert!(1_000 * wrong <= right, "{version}: {right} {wrong} {unknown}");
+            if right > 1_000_000 && right > unknown {
+                break;
+            }
+            // So late that each batch of samples has a change of labels in it.
+            assert!(seconds < 32 || (right > 1_000_000 && 3 * right > unknown), "{version}: {right} {unknown}");
         }
-        println!("{version} {}: labels right {right}, wrong {wrong}, unknown {unknown} µs; {said}", mode.name());
-        assert!(right > 1_000_000 && 100 * wrong <= right, "{version}: {right} {wrong} {unknown}");
-        assert!(right > unknown, "{version}: {right} {unknown}");
         // Ids, against the program's own dump.
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("cpu.pb.gz").display().to_string();

@@ -4,7 +4,9 @@
 //! on), so the g of a sample is known for its very moment. But structures of goroutines are used again, so that a g
 //! may be another goroutine's by the time that its id is read. Ids are never given twice: one that was read both
 //! before and after a sample was that of the moment between. So the id of a goroutine that lives for less than two
-//! samples is not known, which is better than another one's. Labels are treated likewise: the same before and after.
+//! samples is not known, which is better than another one's. Labels are treated likewise: the same before and after, in
+//! the same place, since `pprof.Do` makes a new set each time. The same text elsewhere may have had another one between.
+//! A set that was put back after an inner one looks as if it had stayed, which docs/record.md says.
 //!
 //! While a thread runs on the scheduler's stack, the register holds that stack's g, and frame pointers lead to the stack
 //! of the goroutine that it works for. In C the register may hold anything, but where C was called, the g is noted
@@ -42,6 +44,8 @@ struct Reading {
     goid: u64,
     /// `None` where they could not be read.
     labels: Option<Option<LabelsId>>,
+    /// Where they are (`g.labels`), 0 without any; `None` where that is not known.
+    labels_at: Option<u64>,
 }
 
 /// What the goroutines of one program are, as far as samples need it.
@@ -97,7 +101,7 @@ impl Goroutines {
             self.run.push(g);
             let Some((addr, g)) = g.filter(|(addr, _)| !self.now.contains_key(addr)) else { continue };
             let labels = labels(process, pool, Addr(addr), &g);
-            self.now.insert(addr, Reading { at_ns: now_ns(), goid: g.goid, labels });
+            self.now.insert(addr, Reading { at_ns: now_ns(), goid: g.goid, labels, labels_at: Some(g.labels) });
         }
     }
 
@@ -157,7 +161,9 @@ impl Goroutines {
             return (None, SampledLabels::Unknown);
         };
         let labels = match (before.labels, after.labels) {
-            (Some(before), Some(after)) if before == after => SampledLabels::Known(after),
+            (Some(texts), Some(after_texts)) if texts == after_texts && before.labels_at == after.labels_at => {
+                SampledLabels::Known(texts)
+            }
             _ => SampledLabels::Unknown,
         };
         (Some(Goid(after.goid)), labels)
@@ -169,7 +175,8 @@ impl Goroutines {
         kept.copied().find(|reading| reading.at_ns < time_ns).or_else(|| {
             let at = self.first.binary_search_by_key(&addr, |&(addr, ..)| addr).ok()?;
             let &(_, goid, labels) = self.first.get(at)?;
-            let reading = Reading { at_ns: self.first_ns, goid, labels: Some(labels) };
+            let labels_at = labels.is_none().then_some(0);
+            let reading = Reading { at_ns: self.first_ns, goid, labels: Some(labels), labels_at };
             (self.first_ns < time_ns).then_some(reading)
         })
     }
