@@ -137,7 +137,7 @@ impl Prepared {
     /// # Errors
     /// When the kernel refuses what waiting for connections and signals takes, or a thread.
     pub fn new() -> Result<Self, ServeError> {
-        // Before anybody is told that there is a server.
+        // The address is announced after this: not by a server that cannot start.
         threads::can_start(1).map_err(ServeError::Start)?;
         let runtime = runtime(THREADS).map_err(ServeError::Start)?;
         let signals = {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -47,11 +47,30 @@ pub(crate) fn start(version: &str, mode: Mode, workers: &str) -> Running {
 
 /// Lines of a recording, each with its time in µs, and what was said.
 fn folded(program: &Running, seconds: u64, more: &[&str]) -> (Vec<(String, u64)>, String) {
+    folded_with(program, seconds, more, |_| ())
+}
+
+fn folded_with(
+    program: &Running,
+    seconds: u64,
+    more: &[&str],
+    adjust: impl FnOnce(&mut Command),
+) -> (Vec<(String, u64)>, String) {
     let (pid, length) = (program.pid().to_string(), format!("{seconds}s"));
     let arguments = ["record", &pid, "--cpu", "-d", &length, "-o", "-", "--format", "folded"];
-    let output = gospy(&[&arguments, more].concat());
+    let output = gospy_with(&[&arguments, more].concat(), adjust);
     assert_eq!(output.code(), 0, "{output:?}");
     (parse(&output.stdout), output.stderr)
+}
+
+/// The same by a gospy that hardly waits for a CPU on a busy machine, if the tests run as root.
+fn folded_in_time(program: &Running, seconds: u64, more: &[&str]) -> (Vec<(String, u64)>, String) {
+    folded_with(program, seconds, more, |command| {
+        let mut nice = Command::new("nice");
+        nice.args(["-n", "-15"]).arg(command.get_program()).args(command.get_args());
+        nice.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        *command = nice;
+    })
 }
 
 fn parse(folded: &str) -> Vec<(String, u64)> {
@@ -243,9 +262,9 @@ fn goroutines_and_labels_are_those_of_the_moment() {
         if !allowed(&program) {
             return;
         }
-        // A gospy that waits for a CPU reads labels late, and knows fewer. What it knows is right all the same.
+        // Labels that are read late are unknown.
         for seconds in [8, 8, 16, 32] {
-            let (lines, said) = folded(&program, seconds, &["--group-by", "label=load", "--rate", "499"]);
+            let (lines, said) = folded_in_time(&program, seconds, &["--group-by", "label=load", "--rate", "499"]);
             let (mut right, mut wrong, mut unknown) = (0, 0, 0);
             for (stack, us) in &lines {
                 let Some((_, load)) = stack.split_once(";main.work") else { continue };
@@ -261,8 +280,7 @@ fn goroutines_and_labels_are_those_of_the_moment() {
             if right > 1_000_000 && right > unknown {
                 break;
             }
-            // So late that each batch of samples has a change of labels in it.
-            assert!(seconds < 32 || (right > 1_000_000 && 3 * right > unknown), "{version}: {right} {unknown}");
+            assert!(seconds < 32, "{version}: {right} {unknown}");
         }
         // Ids, against the program's own dump.
         let directory = tempfile::tempdir().unwrap();

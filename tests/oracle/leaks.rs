@@ -180,7 +180,7 @@ fn core_files_have_the_leaks_of_the_process() {
         running.wait_ready();
         running
     };
-    /// Processes that die, until one leaves no reference by chance.
+    /// Most crashes that are tried.
     const DEATHS: usize = 4;
     let mut all = Tally::new("leaks in core files");
     for version in VERSIONS {
@@ -194,8 +194,8 @@ fn core_files_have_the_leaks_of_the_process() {
         let path = gcore(running.pid(), dir.path());
         tally.equal("by gdb", whole(&live), whole(&in_core(&path)));
         drop(running);
-        // A program that dies prints its goroutines meanwhile, and what its threads have of them in registers and on
-        // their own stacks counts as references. So one may be missing, but nothing may be there that did not leak.
+        // A crashing program prints its goroutines; pointers that are then in registers and on system stacks count as
+        // references. Such a core may lack a leak by chance, but it never has one that the live process did not have.
         let mut by_kernel = (Vec::new(), Vec::new());
         for _ in 0..DEATHS {
             let dir = tempfile::tempdir().unwrap();

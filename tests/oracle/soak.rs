@@ -136,7 +136,7 @@ pub(crate) fn descriptors(pid: i32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
-/// Set when this is dropped: also when a test fails, so that its other threads end.
+/// Sets the flag when dropped, so that the other threads of a test end also when it panics.
 pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -181,7 +181,7 @@ impl Usage {
         self.open.iter().copied().max().unwrap_or_default()
     }
 
-    /// What a process takes is reached in the first third; a leak goes on.
+    /// Fails if memory or descriptors still grow in the last third.
     pub(crate) fn is_flat(&self, whose: &str) {
         let [resident, proportional, open] = [&self.resident, &self.proportional, &self.open].map(|v| Self::thirds(v));
         println!("{whose}: at most by thirds RSS {resident:?} KiB, PSS {proportional:?} KiB, descriptors {open:?}");
@@ -192,7 +192,7 @@ impl Usage {
     }
 }
 
-/// How long a test is to take: `usual`, if not told otherwise.
+/// Duration of a soak in seconds: `GOSPY_SOAK_SECONDS`, by default `usual`.
 pub(crate) fn seconds(usual: u64) -> u64 {
     std::env::var(SECONDS).ok().map_or(usual, |text| text.parse().expect("a number of seconds"))
 }

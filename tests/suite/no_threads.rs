@@ -23,7 +23,7 @@ fn limited(most: u32, args: &[&str]) -> Vec<String> {
     need("prlimit", "util-linux");
     let mut words = Vec::new();
     if geteuid().is_root() {
-        // Root has no such limit. A user that nobody else is has it, and may read what root may.
+        // RLIMIT_NPROC does not apply to root. This uid has no other processes, and the capabilities to read the target.
         need("setpriv", "util-linux");
         let id = (50_000 + std::process::id() % 10_000).to_string();
         let rights = "-all,+sys_ptrace,+dac_read_search";

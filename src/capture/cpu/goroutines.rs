@@ -4,9 +4,10 @@
 //! on), so the g of a sample is known for its very moment. But structures of goroutines are used again, so that a g
 //! may be another goroutine's by the time that its id is read. Ids are never given twice: one that was read both
 //! before and after a sample was that of the moment between. So the id of a goroutine that lives for less than two
-//! samples is not known, which is better than another one's. Labels are treated likewise: the same before and after, in
-//! the same place, since `pprof.Do` makes a new set each time. The same text elsewhere may have had another one between.
-//! A set that was put back after an inner one looks as if it had stayed, which docs/record.md says.
+//! samples is not known, which is better than another one's. Labels are treated likewise. `pprof.Do`
+//! allocates a new label set each time (runtime/pprof/runtime.go), so both the pointer and the text have to be equal: equal
+//! text alone may have had other labels in between. An inner `pprof.Do` that begins and ends between the two readings
+//! is missed (docs/record.md).
 //!
 //! While a thread runs on the scheduler's stack, the register holds that stack's g, and frame pointers lead to the stack
 //! of the goroutine that it works for. In C the register may hold anything, but where C was called, the g is noted

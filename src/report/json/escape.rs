@@ -5,7 +5,7 @@
 //! on terminals, too. As `\uXXXX` they are the same text to every parser. What is unsafe is decided in
 //! [`super::super::clean`], for text and JSON alike. All JSON that gospy prints is written here.
 //!
-//! serde_json writes pieces of a few bytes each, which are gathered before they are handed on.
+//! serde_json writes a few bytes at a time, which are buffered here.
 
 use std::io::{self, Write};
 
@@ -21,7 +21,7 @@ use crate::report::clean::is_unsafe;
 /// # Errors
 /// Those of `out`, and of `value` where it cannot be JSON.
 pub(crate) fn to_writer(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    gathered(out, |out| value.serialize(&mut Serializer::with_formatter(out, Escaped(CompactFormatter))))
+    buffered(out, |out| value.serialize(&mut Serializer::with_formatter(out, Escaped(CompactFormatter))))
 }
 
 /// Writes `value` with indents, for people.
@@ -29,35 +29,35 @@ pub(crate) fn to_writer(out: &mut dyn Write, value: &impl Serialize) -> io::Resu
 /// # Errors
 /// Those of `out`, and of `value` where it cannot be JSON.
 pub(crate) fn to_writer_pretty(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    gathered(out, |out| value.serialize(&mut Serializer::with_formatter(out, Escaped(PrettyFormatter::new()))))
+    buffered(out, |out| value.serialize(&mut Serializer::with_formatter(out, Escaped(PrettyFormatter::new()))))
 }
 
-/// Calls `write` with a writer that gathers pieces for `out`.
-fn gathered(out: &mut dyn Write, write: impl FnOnce(&mut Gathered<'_>) -> serde_json::Result<()>) -> io::Result<()> {
-    let mut gathered = Gathered { out, bytes: [0; GATHERED], filled: 0 };
-    write(&mut gathered)?;
-    gathered.pass_on()
+/// Calls `write` with a buffer before `out`, and flushes the buffer.
+fn buffered(out: &mut dyn Write, write: impl FnOnce(&mut Buffer<'_>) -> serde_json::Result<()>) -> io::Result<()> {
+    let mut buffer = Buffer { out, bytes: [0; CAPACITY], filled: 0 };
+    write(&mut buffer)?;
+    buffer.pass_on()
 }
 
-/// Bytes that are gathered: so few that making room for them does not matter to a document of one line.
-const GATHERED: usize = 4096;
+/// Capacity of the buffer in bytes. It is on the stack and zeroed for each document, which may be one short line.
+const CAPACITY: usize = 4096;
 
-/// A buffer before `out`. Short pieces are copied as words: a call of memcpy takes longer than that, above all of musl's,
-/// which releases have.
-struct Gathered<'a> {
+/// A buffer before `out`. `BufWriter` calls memcpy for each write, which costs more than the few bytes that it copies, most
+/// of all musl's memcpy, which releases have. Here short writes are copied as words, without a call.
+struct Buffer<'a> {
     out: &'a mut dyn Write,
-    bytes: [u8; GATHERED],
+    bytes: [u8; CAPACITY],
     filled: usize,
 }
 
-impl Gathered<'_> {
+impl Buffer<'_> {
     fn pass_on(&mut self) -> io::Result<()> {
         let filled = std::mem::take(&mut self.filled);
         self.out.write_all(self.bytes.get(..filled).unwrap_or_default())
     }
 }
 
-impl Write for Gathered<'_> {
+impl Write for Buffer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes)?;
         Ok(bytes.len())
@@ -186,7 +186,7 @@ mod tests {
 
     use std::io::Write;
 
-    use super::{GATHERED, gathered, is_unsafe, to_raw, to_writer, to_writer_pretty};
+    use super::{CAPACITY, buffered, is_unsafe, to_raw, to_writer, to_writer_pretty};
 
     fn compact(value: &impl serde::Serialize) -> String {
         let mut out = Vec::new();
@@ -215,14 +215,14 @@ mod tests {
         assert_eq!(String::from_utf8(out).expect("UTF-8"), "{\n  \"k\\u202e\": \"v\\u009b\"\n}");
     }
 
-    /// Pieces of each length come out as they went in, wherever the buffer is full.
+    /// Writes of every length reach the output whole and in order, also where the buffer is full.
     #[test]
-    fn pieces_are_gathered_in_order() {
-        let lengths = (0..40).chain([GATHERED - 1, GATHERED, GATHERED + 1, 3]).cycle().take(1_000);
+    fn buffered_writes_keep_their_order() {
+        let lengths = (0..40).chain([CAPACITY - 1, CAPACITY, CAPACITY + 1, 3]).cycle().take(1_000);
         let pieces: Vec<Vec<u8>> =
             lengths.enumerate().map(|(n, len)| (0..len).map(|at| (n * 7 + at) as u8).collect()).collect();
         let mut out = Vec::new();
-        gathered(&mut out, |out| {
+        buffered(&mut out, |out| {
             pieces.iter().try_for_each(|piece| out.write_all(piece)).map_err(serde_json::Error::io)
         })
         .expect("a Vec takes everything");
