@@ -179,6 +179,14 @@ impl Watch {
     pub(super) fn pacer(&self) -> Pacer {
         Pacer::times(self.samples, self.interval).with_jitter()
     }
+
+    /// Whether `seen` samples are all, the latest of them taken `elapsed_ns` after the first. Where samples take longer
+    /// than the interval, the time that was asked for counts, and not their number.
+    fn is_over(&self, seen: u32, elapsed_ns: u64) -> bool {
+        let length = self.interval.saturating_mul(self.samples.saturating_sub(1));
+        let is_enough = usize::try_from(seen).is_ok_and(|seen| seen >= LEAST_SAMPLES);
+        seen >= self.samples || (is_enough && Duration::from_nanos(elapsed_ns) >= length)
+    }
 }
 
 /// What was seen, but for the heap.
@@ -229,6 +237,8 @@ struct Judged {
     /// For how long the program had run at the first snapshot, ns.
     first_uptime_ns: Option<u64>,
     samples: usize,
+    /// Samples that could not be taken in time.
+    missed: u32,
     watched_ns: u64,
     verdicts: Vec<Verdict>,
     /// Why the heap could not be read.
@@ -243,6 +253,7 @@ impl Judged {
             incomplete: None,
             first_uptime_ns: None,
             samples: 1,
+            missed: 0,
             watched_ns: 0,
             verdicts: Vec::new(),
             heap_problem: None,
@@ -270,7 +281,7 @@ fn judge<'a>(
     let source = Repeated::new(sources.open(wanted)?, *options);
     let mut heap = rules.watch_the_heap().then(|| sources.heap(wanted)).transpose()?;
     let mut judge = Judge::new(rules, Level::of(baseline));
-    let (mut first_at, mut first_uptime_ns, mut incomplete, mut seen) = (None, None, None, 0);
+    let (mut first_at, mut began_ns, mut first_uptime_ns, mut incomplete, mut seen) = (None, None, None, None, 0);
     // What fails must not rest on stacks of an earlier sample.
     let (names, level) = (Mutex::new(pool), Level::of(baseline));
     let fails = |observed: &Observed| {
@@ -301,12 +312,15 @@ fn judge<'a>(
             incomplete = Some(census.clone());
         }
         seen += 1;
-        if seen < watch.samples { ControlFlow::Continue(()) } else { ControlFlow::Break(Ok(census)) }
+        let now_ns = sample.observed.snapshot().monotonic_ns;
+        let elapsed_ns = now_ns.saturating_sub(*began_ns.get_or_insert(now_ns));
+        if watch.is_over(seen, elapsed_ns) { ControlFlow::Break(Ok(census)) } else { ControlFlow::Continue(()) }
     });
     let latest = streamed.map_err(|error| ended_early(&error.into(), seen, watch.samples))??;
     let watched_ns = latest.captured_at_unix_ns.saturating_sub(first_at.unwrap_or_default());
-    let samples = usize::try_from(watch.samples).unwrap_or(usize::MAX);
-    let judged = Judged { incomplete, first_uptime_ns, samples, watched_ns, ..Judged::of(latest) };
+    let samples = usize::try_from(seen).unwrap_or(usize::MAX);
+    let missed = watch.samples.saturating_sub(seen);
+    let judged = Judged { incomplete, first_uptime_ns, samples, missed, watched_ns, ..Judged::of(latest) };
     Ok(Seen { judge, judged })
 }
 
@@ -372,6 +386,14 @@ fn notes(judged: &Judged, baseline: Option<&Census>) -> Vec<String> {
     }
     notes.extend(baseline.into_iter().chain([latest]).flat_map(limitations));
     notes.extend(judged.heap_problem.clone());
+    if judged.missed > 0 {
+        let (missed, of) = (u64::from(judged.missed), judged.samples as u64 + u64::from(judged.missed));
+        notes.push(format!(
+            "{} of {} samples were left out, since taking them took longer than the interval",
+            count(missed),
+            count(of)
+        ));
+    }
     let grows = |verdict: &Verdict| {
         let doubt = verdict.fails() || verdict.reason() == Some(Reason::Rising);
         doubt && matches!(verdict.rule, Rule::SteadyGrowth(_))
@@ -408,6 +430,15 @@ mod tests {
         assert!(due.is_sorted() && due[0].is_zero() && due[30] == Duration::from_secs(30), "{due:?}");
         let late = |at: u32| due[at as usize].saturating_sub(Duration::from_secs(at.into()));
         assert!((1..30).any(|at| late(at) > Duration::from_millis(400)), "{due:?}");
+    }
+
+    /// Which matters to a script that waits for it.
+    #[test]
+    fn a_watch_ends_on_time_where_samples_are_slow() {
+        let watch = Watch::new(30_000_000_000, None).expect("it is long enough");
+        assert!(!watch.is_over(30, 29_900_000_000) && watch.is_over(31, 29_900_000_000));
+        assert!(!watch.is_over(12, 29_900_000_000) && watch.is_over(12, 30_000_000_000));
+        assert!(!watch.is_over(7, 60_000_000_000) && watch.is_over(8, 60_000_000_000));
     }
 
     #[test]

@@ -44,6 +44,24 @@ fn junit_is_valid_under_the_schemas_of_its_readers() {
     assert!(junit.contains(r#"tests="2" failures="0" errors="2""#), "{junit}");
 }
 
+/// A script waits for it: what cannot be read often enough is not read for longer.
+#[test]
+fn a_watch_takes_the_time_that_was_asked_for() {
+    let idle = live(&["idle"]);
+    let watch = ["check", "--pid", &idle.pid().to_string(), "--watch", "2s", "--interval", "100us", "--json"];
+    let began = std::time::Instant::now();
+    let document = gospy(&watch).json();
+    let took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap();
+    let (samples, watched_ns) = (document["samples"].as_u64().unwrap(), document["watched_ns"].as_u64().unwrap());
+    assert!((8..20_001).contains(&samples), "{samples}");
+    assert!((1_900_000_000..took_ns).contains(&watched_ns), "{watched_ns} of {took_ns}");
+    let missed = 20_001 - samples;
+    let notes = document["notes"].as_array().unwrap();
+    let digits = |note: &serde_json::Value| note.as_str().unwrap().replace(',', "");
+    let told = format!("{missed} of 20001 samples were left out");
+    assert!(notes.iter().any(|note| digits(note).starts_with(&told)), "{notes:?}");
+}
+
 /// The text of a file that is valid under the schemas of Ant and Jenkins.
 fn valid_junit(path: &str) -> String {
     for schema in ["ant", "jenkins"] {

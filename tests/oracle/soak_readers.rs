@@ -134,11 +134,11 @@ fn readers_stay_as_they_are() {
         let left = top.end().exit_code();
         assert!(matches!(left, 0 | 3), "{left}: {}", top.text());
         readers[..3].iter().for_each(|reader| reader.signal(Signal::SIGINT));
+        top_usage.is_flat("top --wait");
+        readers.iter().for_each(|reader| reader.usage.is_flat(reader.name));
         let ends = readers.each_mut().map(Reader::end);
         // Ctrl-C ends a recording, and what it has is written. Of growth in such a load a check may say anything.
         assert!(matches!(ends, [None, Some(0), Some(0), Some(0 | 7 | 8)]), "{ends:?}");
-        top_usage.is_flat("top --wait");
-        readers.iter().for_each(|reader| reader.usage.is_flat(reader.name));
     });
     let (refreshes, restarts) = (refreshes.into_inner(), restarts.into_inner());
     println!("{seconds} s: {refreshes} refreshes of top --json, {restarts} restarts");

@@ -44,11 +44,12 @@ pub(super) fn steady_growth(rule: &Rule, counts: &GroupCounts, stopped: bool, al
     verdict(Outcome::NotJudged(reason), rising, noticed)
 }
 
-/// The groups of which something holds, those that grow most first; all goroutines together where it only
+/// The groups that rise and of which something holds, those that grow most first; all goroutines together where it only
 /// holds of those: many groups grow a little each, or one that has no stack of its own.
 fn offenders(counts: &GroupCounts, total: &Rate, guilty: impl Fn(&[Sample], &Rate) -> bool) -> Vec<Offender> {
     let offender = |(group, samples): (&Group, Vec<Sample>)| {
-        let rate = growth::fit(&samples).filter(|rate| guilty(&samples, rate))?;
+        let rate = growth::may_rise(&samples).then(|| growth::fit(&samples)).flatten()?;
+        guilty(&samples, &rate).then_some(())?;
         Some(Offender { before: Some(rate.first), rate: Some(rate), ..Offender::of(group) })
     };
     let mut offenders: Vec<Offender> = counts.groups().filter_map(offender).collect();

@@ -117,6 +117,16 @@ fn thinned_out(series: &[Sample]) -> Option<Vec<Sample>> {
     (series.len() >= LEAST_SAMPLES).then(|| series.iter().copied().step_by(step).collect())
 }
 
+/// Whether [`fit_at_least`] may find that a series grows steadily, or [`rises`] that it rises, told by the lowest
+/// samples alone: of the many groups that come and go, most need not be fitted.
+#[must_use]
+pub fn may_rise(series: &[Sample]) -> bool {
+    let Some(samples) = thinned_out(series) else { return false };
+    let counts: Vec<f64> = samples.iter().map(|sample| as_float(sample.count)).collect();
+    let (whole, late) = floors_rise(&counts);
+    whole || late
+}
+
 /// Whether a series goes up until its end, though perhaps by less than [`LEAST_GROWTH`], unevenly, or only in
 /// its second half: then it cannot be called not growing. `false` for one that is too short.
 #[must_use]
@@ -198,15 +208,24 @@ fn least_growth(from: u64, most_growth: u64, notices: impl Fn(u64) -> bool) -> O
     Some(as_float(least))
 }
 
-/// Whether numbers go up as a whole, and in their second half too.
-fn goes_up(counts: &[f64]) -> bool {
+/// Whether the lowest number of the second half is above that of the first, and of the last quarter above that of the
+/// third.
+fn floors_rise(counts: &[f64]) -> (bool, bool) {
     let (early, late) = counts.split_at(counts.len() / 2);
     let (third, fourth) = late.split_at(late.len() / 2);
+    (lowest(late) > lowest(early), lowest(fourth) > lowest(third))
+}
+
+/// Whether numbers go up as a whole, and in their second half too.
+fn goes_up(counts: &[f64]) -> bool {
+    if floors_rise(counts) != (true, true) {
+        return false;
+    }
+    let late = counts.get(counts.len() / 2..).unwrap_or_default();
     let floors: Vec<f64> = parts(counts, PARTS).map(lowest).collect();
     let late_floors: Vec<f64> = parts(late, LATE_PARTS).map(lowest).collect();
     let rises = tendency(counts) >= RISES || (counts.len() >= 2 * PARTS && tendency(&floors) >= RISES);
-    let still = tendency(late) >= STILL_RISES || late_floors.is_sorted_by(|a, b| a < b);
-    rises && still && lowest(late) > lowest(early) && lowest(fourth) > lowest(third)
+    rises && (tendency(late) >= STILL_RISES || late_floors.is_sorted_by(|a, b| a < b))
 }
 
 fn lowest(counts: &[f64]) -> f64 {
@@ -326,7 +345,7 @@ fn keeps_rising(samples: &[Sample], growth: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{LEAST_SAMPLES, Rate, Sample, fit, least_noticed, rises};
+    use super::{LEAST_SAMPLES, Rate, Sample, fit, least_noticed, may_rise, rises};
 
     const RUNS: u64 = 300;
 
@@ -419,6 +438,25 @@ mod tests {
         assert!(rates.iter().all(|rate| rate.steady));
         let outside = rates.iter().filter(|rate| rate.least_per_second > 10.0 || rate.most_per_second < 10.0).count();
         assert!(outside <= 1, "{outside} of 1,000 intervals of 99.99 % do not hold the rate");
+    }
+
+    #[test]
+    fn only_what_may_rise_rises() {
+        let (mut rising, mut skipped) = (0, 0);
+        for seed in 0..4_000 {
+            let mut random = Random(seed);
+            let (length, slope) = (8 + (40.0 * random.unit()) as usize, 4.0 * random.unit() - 2.0);
+            let (from, noise) = ((length as f64 * random.unit()).floor(), 40.0 * random.unit());
+            let load = |at: f64, random: &mut Random| 50.0 + slope * (at - from).max(0.0) + noise * random.unit();
+            let series = series(length, seed, load);
+            let found = rate(&series).steady || rises(&series);
+            assert!(!found || may_rise(&series), "{series:?}");
+            rising += usize::from(found);
+            skipped += usize::from(!may_rise(&series));
+        }
+        assert!(rising > 400 && skipped > 400, "{rising} rise, {skipped} are skipped");
+        // What comes and goes is at 0 in each part.
+        assert!(!may_rise(&series(400, 1, |at, _| if at % 20.0 < 3.0 { at } else { 0.0 })));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use rustc_hash::FxHashMap;
 
-use super::growth::fit;
+use super::growth::{fit, may_rise};
 use super::history::History;
 use crate::analysis::{Index, PlaceKind};
 use crate::model::FrameId;
@@ -46,7 +46,10 @@ impl PlaceCounts {
     /// How many places grow steadily; `None` before there are enough snapshots.
     #[must_use]
     pub fn growing(&self) -> Option<u64> {
-        let is_growing = |key: &u64| fit(&self.history.samples(*key)).is_some_and(|rate| rate.steady);
+        let is_growing = |key: &u64| {
+            let samples = self.history.samples(*key);
+            may_rise(&samples) && fit(&samples).is_some_and(|rate| rate.steady)
+        };
         let is_enough = self.history.len() >= super::growth::LEAST_SAMPLES;
         is_enough.then(|| u64::try_from(self.history.keys().filter(is_growing).count()).unwrap_or(u64::MAX))
     }
