@@ -329,7 +329,8 @@ impl<'a> Following<'a> {
         let mut frontier = Frontier::new(unlogged(self.process.target), BUDGET);
         let (mut found, mut left) = (Vec::new(), Vec::new());
         loop {
-            let mut some: Vec<Parked> = Vec::with_capacity(TOGETHER);
+            // Their number is known after they were sought only; there are no more than seeds.
+            let mut some: Vec<Parked> = Vec::with_capacity(self.seeds.len().min(TOGETHER));
             some.extend(parked.by_ref().take(TOGETHER));
             if some.is_empty() {
                 break;
