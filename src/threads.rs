@@ -4,9 +4,17 @@
 //! EAGAIN, and `std::thread::Scope::spawn` panics. Here the caller does the share of a thread that was refused. All
 //! threads of a scope are started here, which clippy.toml sees to.
 
+use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle, available_parallelism, scope};
+
+/// How many threads can run at the same time: the CPUs that this process may use, 1 at least. That is asked once, since
+/// the answer is in files of control groups.
+pub(crate) fn cpus() -> usize {
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| available_parallelism().map_or(1, NonZeroUsize::get))
+}
 
 /// Starts a thread; `None` where the system refuses it. Then nothing of `work` was done.
 pub(crate) fn start<'scope, T: Send + 'scope>(

@@ -38,7 +38,7 @@ pub struct PassOptions {
 impl Default for PassOptions {
     /// As many threads as there are CPUs, but not more than four.
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        let threads = crate::threads::cpus().min(4);
         Self { threads, queues: Queues::default(), all_run: false }
     }
 }

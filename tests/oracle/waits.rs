@@ -134,6 +134,48 @@ fn every_wait_is_what_the_goroutine_says() {
     tally.check(250_000);
 }
 
+/// Of so many goroutines, channels and all else are followed at the same time. Each of eight kinds waits at the same place,
+/// some for objects of their own.
+#[test]
+fn waits_of_many_are_those_of_their_places() {
+    const EACH: u64 = 9_000;
+    for version in ["1.19", "1.26.6"] {
+        let program = Fixture::start("fx", version, Mode::Default, &["many", &(8 * EACH).to_string(), "-kinds", "8"]);
+        let document = gospy(&["waits", "--json", "--pid", &program.pid().to_string()]).json();
+        let (mut rows, mut goroutines) = (BTreeMap::<String, u64>::new(), 0);
+        for row in ["waits", "others"].into_iter().flat_map(|list| document[list].as_array().unwrap()) {
+            let places = row["places"].as_array().unwrap();
+            let mut name = row["kind"].as_str().unwrap().to_owned();
+            for place in places {
+                let function = place["place"].as_str().unwrap().split(' ').next().unwrap();
+                let Some(function) = function.strip_prefix("main.many") else { continue };
+                name += &format!(" {function} {}", place["count"]);
+                goroutines += place["count"].as_u64().unwrap();
+            }
+            let counted = ["waiters", "senders", "receivers"].map(|key| row["object"][key].as_u64());
+            let own = counted.into_iter().flatten().max();
+            assert!(own.is_none_or(|own| own == row["waiting"].as_u64().unwrap()), "{version}: {row}");
+            *rows.entry(name).or_default() += 1;
+        }
+        let of = |row: &str, many: u64| (row.to_owned(), many);
+        let expected: BTreeMap<String, u64> = [
+            of(&format!("channel Receive {EACH} Select {EACH}"), 1),
+            of(&format!("channel Select {EACH}"), 1),
+            of("channel Send 1", EACH),
+            of("mutex Mutex 1", EACH),
+            of(&format!("cond Cond {EACH}"), 1),
+            of(&format!("waitgroup WaitGroup {EACH}"), 1),
+            of(&format!("sleep Sleep {EACH}"), 1),
+            of(&format!("channel Nil {EACH}"), 1),
+        ]
+        .into();
+        rows.retain(|name, _| name.contains(' '));
+        assert_eq!(rows, expected, "{version}");
+        assert_eq!(goroutines, 9 * EACH, "{version}: selects count twice");
+        assert_eq!(document["unknown"].as_array().unwrap().len(), 0, "{version}");
+    }
+}
+
 /// From Go 1.23 on channels name their timers, unless `asynctimerchan` says otherwise; a module of an older
 /// version, as the fixture is, says so by default.
 #[test]

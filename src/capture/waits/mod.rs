@@ -4,10 +4,12 @@
 //! One that has gone on meanwhile is said to have moved, and nothing else is said of it.
 
 mod again;
+mod apart;
 mod channels;
 mod class;
 mod coroutines;
 pub(super) mod describe;
+mod find;
 mod holders;
 mod locks;
 mod seed;
@@ -22,18 +24,16 @@ use self::holders::Searches;
 use self::seed::{Seed, Seeds};
 use super::recording::Recorded;
 use crate::addr::Addr;
-use crate::bytes::FieldsExt as _;
 use crate::model::wait::{ObjectState, WaitUnknown};
 use crate::model::{
-    Goroutine, StackId, StackState, StrId, SymbolPool, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, Waits,
-    Warnings,
+    Goroutine, StackId, StrId, SymbolPool, Wait, WaitId, WaitKind, WaitObject, WaitObjectId, Waits, Warnings,
 };
-use crate::process::{MemRange, ReadError, unlogged};
+use crate::process::ReadError;
 use crate::runtime::GoProcess;
 use crate::runtime::frontier::Frontier;
 use crate::runtime::mirror::bubble::SynctestBubble;
 use crate::runtime::readers::processors::Ticks;
-use crate::runtime::readers::waits::parked::{self, Descriptor, Parked, Polled, Wanted};
+use crate::runtime::readers::waits::parked::{Descriptor, Polled};
 use crate::runtime::readers::waits::{BUDGET, timers};
 
 pub(super) use self::seed::{Seed as WaitSeed, SeedList, Words as WaitWords};
@@ -43,11 +43,6 @@ const WAITING: &str = "g.waiting";
 
 /// Goroutines that are looked at together, so that what is known of each is in memory for as few as possible.
 const TOGETHER: usize = 1 << 16;
-
-/// Goroutines whose stacks are searched to learn at which word an object is.
-const SAMPLE: usize = 32;
-/// Most goroutines whose stacks are searched because the object is not at the usual word.
-const MAX_SEARCHED: usize = 1024;
 
 /// What a session keeps from one capture to the next.
 #[derive(Debug)]
@@ -112,11 +107,7 @@ impl Scene<'_> {
             moved: Vec::new(),
         };
         following.begin(memory, pool, self.let_go);
-        following.channels()?;
-        following.locks(memory)?;
-        following.descriptors(memory)?;
-        following.sleepers(&seeds.bubbles)?;
-        following.coroutines(memory, pool)?;
+        following.follow(memory, &seeds.bubbles, pool)?;
         following.name_types(memory, pool)?;
         following.channel_timers(&self.ps, pool)?;
         let fds = describe::numbers(&following.objects);
@@ -304,84 +295,6 @@ impl<'a> Following<'a> {
     fn give_up(&mut self, classes: impl Fn(Class) -> bool, why: WaitUnknown) {
         let open: Vec<usize> = self.open(classes).map(|(at, _)| at).collect();
         open.into_iter().for_each(|at| self.fail(at, why));
-    }
-
-    /// The goroutines of some classes as they are parked.
-    fn parked(&self, wanted: impl Fn(Class) -> bool) -> impl Iterator<Item = Parked> {
-        let parked = |(at, seed): (usize, &Seed)| {
-            let goroutine = self.goroutine(at)?;
-            let StackState::Known(_) = goroutine.stack else { return None };
-            let (sp, hi) = (goroutine.sp.0, goroutine.stack_hi.0);
-            Some(Parked { waiter: number(at), g: goroutine.addr.0, sp, hi, word: seed.value })
-        };
-        self.open(wanted).filter_map(parked)
-    }
-
-    /// Finds what `parked` lead to: at the word that they were read with, or else by a search of some, from
-    /// which the word is learned.
-    fn find<W: Wanted>(
-        &self,
-        wanted: &W,
-        mut parked: impl Iterator<Item = Parked>,
-        word: &mut usize,
-        mut confirm: impl FnMut(&Parked, &W::Found) -> Result<bool, ReadError>,
-    ) -> Result<Vec<(u32, W::Found)>, ReadError> {
-        let mut frontier = Frontier::new(unlogged(self.process.target), BUDGET);
-        let (mut found, mut left) = (Vec::new(), Vec::new());
-        loop {
-            // Their number is known after they were sought only; there are no more than seeds.
-            let mut some: Vec<Parked> = Vec::with_capacity(self.seeds.len().min(TOGETHER));
-            some.extend(parked.by_ref().take(TOGETHER));
-            if some.is_empty() {
-                break;
-            }
-            let (more, others) = parked::try_words(&mut frontier, wanted, &some, &mut confirm)?;
-            found.extend(self.keep(more)?);
-            left.extend(others);
-        }
-        let (sample, rest) = left.split_at(left.len().min(SAMPLE));
-        let searched = parked::search(&mut frontier, wanted, sample, &mut confirm)?;
-        let mut counts: FxHashMap<usize, usize> = FxHashMap::default();
-        for (_, at) in &searched {
-            *counts.entry(*at).or_default() += 1;
-        }
-        let Some((learned, _)) = counts.into_iter().max_by_key(|(at, count)| (*count, std::cmp::Reverse(*at))) else {
-            return Ok(found);
-        };
-        if found.is_empty() {
-            *word = learned;
-        }
-        found.extend(self.keep(searched.into_iter().map(|(answer, _)| answer).collect())?);
-        let mut words: Vec<(Addr, u32)> = Vec::new();
-        for (index, one) in (0_u32..).zip(rest) {
-            words.extend(one.sp.checked_add(8 * learned as u64).map(|at| (Addr(at), index)));
-        }
-        let mut rest = rest.to_vec();
-        frontier.jobs(&mut words, 8, |_, index, bytes| {
-            if let Some((one, word)) = rest.get_mut(index as usize).zip(bytes.u64_at(0)) {
-                one.word = word;
-            }
-        })?;
-        let (more, left) = parked::try_words(&mut frontier, wanted, &rest, &mut confirm)?;
-        found.extend(self.keep(more)?);
-        let some = left.get(..left.len().min(MAX_SEARCHED)).unwrap_or_default();
-        let searched = parked::search(&mut frontier, wanted, some, &mut confirm)?;
-        found.extend(self.keep(searched.into_iter().map(|(answer, _)| answer).collect())?);
-        Ok(found)
-    }
-
-    /// Has a recording keep what was found, and nothing else of what was searched.
-    fn keep<F>(&self, answers: Vec<parked::Answer<F>>) -> Result<Vec<(u32, F)>, ReadError> {
-        self.record(answers.iter().map(|answer| answer.memory))?;
-        Ok(answers.into_iter().map(|answer| (answer.waiter, answer.found)).collect())
-    }
-
-    /// Reads memory for a recording, if one is being made.
-    fn record(&self, memory: impl IntoIterator<Item = MemRange>) -> Result<(), ReadError> {
-        if self.process.target.recorder().is_none() {
-            return Ok(());
-        }
-        self.frontier().ranges(memory, |_, _| ())
     }
 
     fn descriptors(&mut self, memory: &mut WaitMemory) -> Result<(), ReadError> {
