@@ -14,6 +14,7 @@ use super::group::{Concentration, group};
 use super::series::Observed;
 use super::sort::{Sort, SortKey};
 use super::{Counts, Filter, Group, GroupBy, Index, PlaceKind};
+use crate::threads;
 
 /// Most ids that are kept of a group.
 pub const MAX_GROUP_IDS: usize = 1_000;
@@ -186,6 +187,27 @@ impl<'i, 'a> Answer<'i, 'a> {
     pub fn of(index: &'i Index<'a>, request: Request) -> Self {
         let selected = request.select(index);
         Self::at(index, selected, request)
+    }
+
+    /// The same, with the totals and findings: of many goroutines, these are worked out on another thread meanwhile.
+    #[must_use]
+    pub fn with_totals(index: &'i Index<'a>, request: Request) -> Self {
+        /// Fewer are gone through about as soon as a thread has started.
+        const MANY: usize = 1 << 16;
+        if index.snapshot().goroutines.len() < MANY {
+            return Self::of(index, request);
+        }
+        std::thread::scope(|scope| {
+            let totals = || (Counts::of(index.snapshot()), findings::of_snapshot(index));
+            let totals = threads::start(scope, totals);
+            let answer = Self::of(index, request);
+            let Some((counts, findings)) = totals.map(threads::joined) else { return answer };
+            Self {
+                counts: Cow::<Counts>::Owned(counts).into(),
+                findings: Cow::<[Found]>::Owned(findings).into(),
+                ..answer
+            }
+        })
     }
 
     /// The answer about the goroutines at positions that have been selected already: the filter and the ids

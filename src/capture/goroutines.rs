@@ -44,8 +44,8 @@ const RETRIES: [(usize, Duration); 6] = [
 ];
 /// First read of a stack: enough for all but a few, and small enough that a chunk stays small.
 const WINDOW: usize = 32 * 1024;
-/// How many threads read. Reading takes twice as long as decoding, so with two of them the decoder rarely
-/// waits.
+/// Most threads that only read. Reading takes as long as decoding or twice as long, so with two of them all is read by
+/// the time that it can be decoded.
 const READERS: usize = 2;
 /// Most goroutines that are read on one thread where most of their stacks are kept: for so few headers, waking other
 /// threads takes longer than reading.
@@ -208,20 +208,24 @@ impl Walk<'_> {
         }
     }
 
-    /// One pass over all: threads read the next chunks while this one decodes the last.
+    /// One pass over all: threads read the next chunks while this one decodes the last, and reads one itself whenever
+    /// none is ready. Waiting for them would leave a CPU idle for as long as it takes to wake this thread up again.
     fn pipeline(&mut self, addrs: &[u64]) -> Result<Vec<Again>, ReadError> {
         let plan = Plan { window: WINDOW, ..self.plan.clone() };
         if addrs.len() <= CHUNK || (addrs.len() <= ALONE && plan.keeps() && plan.kept.has_most_of(addrs.len())) {
             return self.read_alone(addrs, &plan);
         }
-        // One for each reader, and one that is being decoded.
-        const CHUNKS: usize = READERS + 1;
-        let (full, chunks) = sync_channel(CHUNKS);
-        let (empty, spare) = sync_channel(CHUNKS);
-        for _ in 0..CHUNKS {
+        let most = threads::cpus().saturating_sub(1).clamp(1, READERS);
+        // One that each reader reads into, one that is being decoded, and two that wait for it, since as many are read
+        // while this thread reads one and decodes it.
+        let in_use = most + 3;
+        let (full, chunks) = sync_channel(in_use);
+        let (empty, spare) = sync_channel(in_use);
+        for _ in 0..in_use {
             // The channel has room for all of them: this cannot block, and fails only without a receiver.
-            let _ = empty.try_send(self.chunks.pop().unwrap_or_else(|| Chunk::new(&[], plan.window)));
+            let _ = empty.try_send(self.chunk(&plan));
         }
+        let mut own = self.chunk(&plan);
         let work = Work {
             target: self.target,
             plan: &plan,
@@ -230,35 +234,50 @@ impl Walk<'_> {
             done: Mutex::default(),
         };
         let mut again = Vec::new();
-        let again = std::thread::scope(|scope| {
+        let result = std::thread::scope(|scope| {
             let start = || {
                 let (work, full) = (&work, full.clone());
                 threads::start(scope, move || work.read_chunks(&full))
             };
-            let readers = (0..READERS).map_while(|_| start()).count();
+            (0..most).map_while(|_| start()).for_each(drop);
             // Dropping these, however this ends, ends the readers too.
             let (empty, chunks) = (empty, chunks);
             drop(full);
-            if readers == 0 {
-                return self.read_alone(addrs, &plan);
+            loop {
+                let ready = match chunks.try_recv() {
+                    Ok(result) => result?,
+                    Err(_) => match work.next() {
+                        Some(part) => {
+                            own.read_part(part, work.target, &plan)?;
+                            self.decode_chunk(&own, &plan, &mut again);
+                            continue;
+                        }
+                        None => match chunks.recv() {
+                            Ok(result) => result?,
+                            Err(_) => return Ok(()),
+                        },
+                    },
+                };
+                self.decode_chunk(&ready, &plan, &mut again);
+                let _ = empty.try_send(ready);
             }
-            for result in chunks {
-                let chunk = result?;
-                self.decode_chunk(&chunk, &plan, &mut again);
-                let _ = empty.try_send(chunk);
-            }
-            Ok(again)
         });
         let Work { spare, done, .. } = work;
+        self.chunks.push(own);
         self.chunks.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
         self.chunks.extend(spare.into_inner().unwrap_or_else(PoisonError::into_inner).try_iter());
-        again
+        result.map(|()| again)
+    }
+
+    /// A chunk of an earlier walk, or a new one.
+    fn chunk(&mut self, plan: &Plan) -> Chunk {
+        self.chunks.pop().unwrap_or_else(|| Chunk::new(&[], plan.window))
     }
 
     /// The same on this thread.
     fn read_alone(&mut self, addrs: &[u64], plan: &Plan) -> Result<Vec<Again>, ReadError> {
         let mut again = Vec::new();
-        let mut chunk = self.chunks.pop().unwrap_or_else(|| Chunk::new(&[], plan.window));
+        let mut chunk = self.chunk(plan);
         for part in addrs.chunks(CHUNK) {
             chunk.read_part(part, self.target, plan)?;
             self.decode_chunk(&chunk, plan, &mut again);
@@ -474,12 +493,17 @@ struct Work<'a> {
     done: Mutex<Vec<Chunk>>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// What is to be read next, if anything is left.
+    fn next(&self) -> Option<&'a [u64]> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
     fn read_chunks(&self, full: &SyncSender<ChunkResult>) {
         loop {
             let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(mut chunk) = spare else { return };
-            let Some(part) = self.parts.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+            let Some(part) = self.next() else {
                 self.done.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
                 return;
             };

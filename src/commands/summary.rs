@@ -69,10 +69,10 @@ pub(super) fn run(
         group_limit: (!arguments.list.json).then_some(MOST_GROUPS),
         ..selection.request()
     };
-    let mut answer = Answer::of(&index, request);
-    if let Some(observed) = &observed {
-        answer = answer.observed(observed);
-    }
+    let answer = match &observed {
+        Some(observed) => Answer::of(&index, request).observed(observed),
+        None => Answer::with_totals(&index, request),
+    };
     if arguments.list.json {
         streams.finish(|out| json::write(out, &answer, JsonOptions::default()))?;
     } else {
