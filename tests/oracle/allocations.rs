@@ -173,25 +173,29 @@ fn the_profiles_of_contention_are_the_programs_own() {
         for (rates, mode) in cases {
             let mut sites = Sites::start(version, mode, &["default", rates[0], rates[1]]);
             let mut tally = Tally::new(format!("{version} rates {rates:?}"));
-            // The runtime's own locks are taken by whatever runs, and a thread writes down later what it waited for them.
+            // The runtime's own locks are taken by whatever runs, also while the program writes its profiles, and a
+            // thread writes down later what it waited for them.
             let steady = |text: &str| -> String {
                 let records = text.split_inclusive("\n\n");
                 records.filter(|record| record.contains("main.block")).collect()
             };
+            let pid = sites.pid();
+            let contention = |format: &str| gospy(&["contention", "--pid", &pid, format]).ok();
             let mut tries = 5;
-            let (text, own) = loop {
-                let text = gospy(&["contention", "--pid", &sites.pid(), "--text"]).ok();
+            let (text, json, own) = loop {
+                let (text, json, again) = (contention("--text"), contention("--json"), contention("--text"));
                 let own = [sites.own("block"), sites.own("mutex")];
                 let (block, mutex) = text.split_once("--- mutex:").unwrap();
-                let is_same = records(&steady(block)) == records(&steady(&own[0]))
+                let is_same = records(&text) == records(&again)
+                    && records(&steady(block)) == records(&steady(&own[0]))
                     && records(&steady(mutex)) == records(&steady(&own[1]));
                 tries -= 1;
                 if is_same || tries == 0 {
-                    break (text, own);
+                    break (text, json, own);
                 }
             };
             let (block, mutex) = text.split_once("--- mutex:").unwrap();
-            sums_are_those_of_the_records(&mut tally, &sites, &text, version == "1.19");
+            sums_are_those_of_the_records(&mut tally, &json, &text, version == "1.19");
             found += compare(&mut tally, "block", &steady(&own[0]), &steady(block));
             found += compare(&mut tally, "mutex", &steady(&own[1]), &steady(mutex));
             let ticks = |text: &str| -> f64 {
@@ -215,10 +219,9 @@ fn the_profiles_of_contention_are_the_programs_own() {
 }
 
 /// The places of the JSON add up to the records of the list, which are compared with the program's own.
-fn sums_are_those_of_the_records(tally: &mut Tally, sites: &Sites, list: &str, unscaled: bool) {
+fn sums_are_those_of_the_records(tally: &mut Tally, json: &str, list: &str, unscaled: bool) {
     let (block, mutex) = list.split_once("--- mutex:").unwrap();
-    let json = gospy(&["contention", "--pid", &sites.pid(), "--json"]).ok();
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
     for (kind, list) in [("block", block), ("mutex", mutex)] {
         let profile = &json[kind];
         // To 1.20 the list has what was sampled of locks, and not what that stands for.
