@@ -27,6 +27,8 @@ use crate::runtime::mirror::timer::{Timer, TimerLayout};
 
 /// Most modules that are followed; each plugin is one.
 const MAX_MODULES: usize = 1024;
+/// Most bytes of variables in one section of a module: code refers to them by offsets of 32 bits.
+const MOST_VARIABLES: u64 = 4 << 30;
 /// Most specials: a heap of 100 million objects with a finalizer each would have 10 GB of them.
 const MAX_SPECIALS: usize = 1 << 26;
 /// Most blocks of queued finalizers or cleanups; each holds a hundred or so.
@@ -94,7 +96,12 @@ pub(super) fn modules(process: GoProcess<'_>, layout: &HeapLayout) -> Result<Vec
         let Some(masks) = masks else {
             return Err(HeapError::NoHeap(format!("the moduledata at {next} cannot be read")));
         };
-        out.push(Module { masks });
+        let module = Module { masks };
+        let is_possible = |(start, end): (u64, u64)| end.checked_sub(start).is_some_and(|len| len <= MOST_VARIABLES);
+        if !module.variables().into_iter().all(is_possible) {
+            return Err(HeapError::NoHeap(format!("the moduledata at {next} is damaged")));
+        }
+        out.push(module);
         next = Addr(masks.next);
     }
     Ok(out)

@@ -68,6 +68,7 @@ mod real_objects;
 mod record;
 mod recorded;
 mod run;
+mod scribbled;
 mod secrets;
 mod serve;
 mod soak;

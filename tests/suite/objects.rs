@@ -8,9 +8,11 @@ use crate::strict::{Known, present};
 use std::time::{Duration, Instant};
 
 use crate::support::{gospy, live};
+use gospy::addr::Addr;
 use gospy::capture::{OpenOptions, Session};
 use gospy::heap::objects::{ObjectOptions, Objects as Found, Wanted, find};
 use gospy::heap::{Heap, HeapError, Progress, SpanInfo};
+use gospy::process::TargetExt as _;
 use gospy::process::fake::Altered;
 use gospy::process::live::LiveTarget;
 use serde::Deserialize;
@@ -255,4 +257,28 @@ fn heaps_of_garbage_are_bounded() {
         }
     }
     assert!(answered > 30, "{answered} of 40 had an answer");
+}
+
+/// Sections of variables that cannot be: no program is read for hours because one word of it says so.
+#[test]
+fn variables_without_an_end_are_refused() {
+    let running = live(&["many", "50", "-kinds", "2", "-depth", "2"]);
+    let target = Altered::new(LiveTarget::open(running.pid()).unwrap());
+    let changes = target.changes();
+    let session = Session::open(Box::new(target), &OpenOptions::default()).unwrap();
+    let process = session.process();
+    let module = process.program.module.addr;
+    let mut refused = 0;
+    for at in (0..512).step_by(8).map(|offset| module.0 + offset) {
+        let word = process.target.read_u64(Addr(at)).unwrap().unwrap();
+        // A tebibyte further on.
+        changes.put(at, word.wrapping_add(1 << 40), 8);
+        if let Err(error) = find(process, &ObjectOptions::default(), &Progress::default(), |_| {}) {
+            refused += usize::from(error.to_string().contains(&format!("the moduledata at {module} is damaged")));
+        }
+        changes.put(at, word, 8);
+    }
+    // Where data and bss begin and end.
+    assert_eq!(refused, 4);
+    find(process, &ObjectOptions::default(), &Progress::default(), |_| {}).unwrap();
 }
