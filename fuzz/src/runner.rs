@@ -10,8 +10,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::limits::{self, Violation};
@@ -85,19 +85,35 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<(u64, u64), String
     Ok(ran.fold((0, 0), |(inputs, broken), of| (inputs + of.0, broken + of.1)))
 }
 
-/// The input that runs now, and when the process's CPU time began to count for it.
-static NOW: Mutex<Option<(&'static str, Vec<u8>, Duration)>> = Mutex::new(None);
+/// The input that runs now.
+struct Now {
+    /// How many have begun.
+    begun: u64,
+    /// Its target; `None` between inputs.
+    name: Option<&'static str>,
+    input: Vec<u8>,
+}
 
-/// Ends this process where an input never ends, and writes that input.
+static NOW: Mutex<Now> = Mutex::new(Now { begun: 0, name: None, input: Vec::new() });
+
+fn now() -> MutexGuard<'static, Now> {
+    NOW.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends this process where an input never ends, and writes that input. CPU time is asked for here and not for each
+/// input: most of them take less than the asking.
 fn watch() {
     std::thread::spawn(|| {
+        let mut seen = (0, Duration::ZERO);
         loop {
             std::thread::sleep(Duration::from_secs(5));
-            let now = NOW.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if let Some((name, input, started)) = now.as_ref()
-                && limits::cpu_time().saturating_sub(*started) > HANGS
+            let (now, time) = (now(), limits::cpu_time());
+            if now.begun != seen.0 {
+                seen = (now.begun, time);
+            } else if let Some(name) = now.name
+                && time.saturating_sub(seen.1) > HANGS
             {
-                report(name, input, &Violation::Time(HANGS, HANGS));
+                report(name, &now.input, &Violation::Time(HANGS, HANGS));
                 std::process::exit(1);
             }
         }
@@ -144,14 +160,15 @@ fn one(target: &'static Target, options: &Options) -> (u64, u64) {
         (None, Some(_)) => u64::MAX,
         (inputs, _) => ((inputs.unwrap_or(INPUTS) as f64 * target.share) as u64).max(seeds.len() as u64),
     };
+    let mut input = Vec::new();
     while run.inputs < inputs && options.time.is_none_or(|time| started.elapsed() < time) {
-        let mut input = seeds[random.below(seeds.len())].clone();
+        input.clone_from(&seeds[random.below(seeds.len())]);
         let other = random.below(seeds.len());
         mutate(&mut random, target, &mut input, &seeds[other]);
         let found = run.input(&input).unwrap_or(0);
         if found > run.most && seeds.len() < KEPT {
             run.most = found;
-            seeds.push(input);
+            seeds.push(input.clone());
         }
     }
     let took = started.elapsed();
@@ -176,9 +193,14 @@ impl Run {
     /// How much was found in an input; `None` where it did what it must not.
     fn input(&mut self, input: &[u8]) -> Option<usize> {
         self.inputs += 1;
-        set_now(Some((self.target.name, input.to_vec(), limits::cpu_time())));
+        {
+            let mut now = now();
+            now.begun += 1;
+            now.name = Some(self.target.name);
+            input.clone_into(&mut now.input);
+        }
         let result = limits::run(self.target, input);
-        set_now(None);
+        now().name = None;
         match result {
             Ok(found) => Some(found),
             Err(violation) => {
@@ -188,10 +210,6 @@ impl Run {
             }
         }
     }
-}
-
-fn set_now(now: Option<(&'static str, Vec<u8>, Duration)>) {
-    *NOW.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
 }
 
 /// Writes an input that did what it must not, and says so.
