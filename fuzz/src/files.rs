@@ -128,7 +128,11 @@ fn core_of(machine: u16, notes: &[u8]) -> Vec<u8> {
 fn kernel_notes() -> Vec<u8> {
     let mut status = vec![0; 336];
     status[32..36].copy_from_slice(&1234_u32.to_le_bytes());
-    status[112 + 16 * 8..112 + 17 * 8].copy_from_slice(&0x40_1000_u64.to_le_bytes());
+    // Where it was, and a system call that was interrupted.
+    for (register, word) in [(16, 0x40_1000_i64), (10, -512), (15, 202)] {
+        status[112 + register * 8..][..8].copy_from_slice(&word.to_le_bytes());
+    }
+    status[12] = 6;
     let mut process = vec![0; 136];
     process[24..28].copy_from_slice(&1234_u32.to_le_bytes());
     process[40..44].copy_from_slice(b"tiny");
@@ -273,3 +277,37 @@ pub fn json_seeds() -> Vec<Vec<u8>> {
     );
     seeds
 }
+
+/// Words of JSON that gospy wrote.
+pub const JSON_WORDS: &[&[u8]] = &[
+    b"null",
+    b"true",
+    b"-1",
+    b"18446744073709551615",
+    b"1e400",
+    b"\"\"",
+    b"[]",
+    b"{}",
+    b"[{}]",
+    b"\"\\ud800\"",
+    b"\"0xc000000000\"",
+    b"\"2026-05-04T10:11:12Z\"",
+    b"\"address\":",
+    b"\"waiting_on\":",
+    b"\"kind\":",
+    b"\"channel\"",
+    b"\"select\"",
+    b"\"rwmutex\"",
+    b"\"network\"",
+    b"\"syscall\"",
+    b"\"sleep\"",
+    b"\"unknown\":",
+    b"\"cases\":",
+    b"\"frames\":",
+    b"\"labels\":",
+    b"\"death\":",
+    b"\"groups\":",
+    b"\"objects\":",
+    b"\"heap\":",
+    b"\"list\":",
+];

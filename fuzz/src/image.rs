@@ -287,5 +287,35 @@ pub fn code_refs_seeds() -> Vec<Vec<u8>> {
         0xf2a0_0024,
     ];
     seeds.push(arm64.iter().flat_map(|word| word.to_le_bytes()).collect());
+    // adrp x0; add x0, x0, #64, and what reads or writes there: ldr w1; str d2; ldr q3; prfm; ldp; stp d; ldar; stlr;
+    // ldxr; stxr; cas; ldadd; swp; ldapr; ldr x4, [x0], #8; ldraa; mrs; bl; an address that is linked by a field.
+    let accesses: [u32; 21] = [
+        0xb000_0000,
+        0x9101_0000,
+        0xb940_0001,
+        0xfd00_0002,
+        0x3dc0_0003,
+        0xf980_0000,
+        0xa940_0801,
+        0x6d00_0801,
+        0x88df_fc01,
+        0xc89f_fc01,
+        0xc85f_7c01,
+        0xc801_7c02,
+        0xc8a1_7c02,
+        0xf821_0002,
+        0xf821_8002,
+        0xf8bf_c001,
+        0xf840_8404,
+        0xf820_0401,
+        0xd53b_d041,
+        0x9400_0010,
+        0xf900_0001,
+    ];
+    seeds.push(accesses.iter().flat_map(|word| word.to_le_bytes()).collect());
+    // Each with an address that was not forgotten in between; and casp, ld1, ldr literal, br, b, ret.
+    let others = [0x0820_7c02, 0x0c40_7000, 0x1800_0041, 0xd61f_0020, 0x1400_0001, 0xd65f_03c0, 0xd508_751f];
+    let apart = accesses[2..].iter().chain(&others).flat_map(|word| [accesses[0], accesses[1], *word]);
+    seeds.push(apart.flat_map(u32::to_le_bytes).collect());
     seeds
 }

@@ -178,6 +178,24 @@ pub fn http_seeds() -> Vec<Vec<u8>> {
         "/api/v1/pid/4000000/events",
         "/api/v1/pid/4000000/check?max-goroutines=9",
         "/pid/4000000%2f..%00/metrics",
+        "/all/metrics",
+        "/page.css",
+        "/name/nobody/metrics",
+        "/pid/4000000/debug/pprof/mutex",
+        "/pid/4000000/debug/pprof/allocs?debug=1",
+        "/pid/4000000/debug/pprof/goroutine",
+        "/pid/4000000/debug/pprof/goroutineleak?debug=2",
+        "/pid/4000000/debug/pprof/threadcreate?debug=1",
+        "/pid/4000000/debug/pprof/trace",
+        "/api/v1/processes?sort=name&reverse",
+        "/api/v1/name/made-up/summary?all&sort=age&reverse=false&goid=1,3-9&pc=creator&show_dead&group=label%3Dk",
+        "/api/v1/pid/4000000/stacks?similar&system&group_by=start",
+        "/api/v1/pid/4000000/why?goid=1",
+        "/api/v1/pid/4000000/why?leaks",
+        "/api/v1/pid/4000000/leaks",
+        "/api/v1/pid/4000000/heap?limit=3",
+        "/api/v1/pid/4000000/heap?objects&path_to=runtime.p&only_from=goroutine:1",
+        "/api/v1/pid/4000000/check?no_findings&no_leaks&max_group=2&max_wait=1s&forbid_function=main&allow=x&freeze",
     ];
     let mut seeds: Vec<Vec<u8>> = paths
         .iter()
@@ -193,6 +211,11 @@ pub fn http_seeds() -> Vec<Vec<u8>> {
     let two = "HEAD / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n\r\n\
         GET /sd HTTP/1.0\r\nHost: localhost\r\nIf-None-Match: \"x\"\r\nAccept-Encoding: gzip\r\n\r\n";
     seeds.push(two.as_bytes().to_vec());
+    // What is refused: another host, another site, a cookie that is none; and packed answers.
+    let refused = "GET /sd HTTP/1.1\r\nHost: example.com\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://example.com\r\n\
+        Sec-Fetch-Site: cross-site\r\n\r\nPUT / HTTP/1.1\r\nHost: localhost\r\n\r\n\
+        GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: br;q=1, gzip;q=0.5\r\nAuthorization: Basic eDp5\r\n\r\n";
+    seeds.push(refused.as_bytes().to_vec());
     seeds
 }
 
@@ -273,6 +296,15 @@ pub fn mcp_seeds() -> Vec<Vec<u8>> {
         call("heap", r#"{"objects":true,"limit":2}"#),
         call("compare", "{}"),
         call("compare", r#"{"mark":"1"}"#),
+        call("goroutine", r#"{"id":1}"#),
+        call("goroutine", r#"{"id":"999999"}"#),
+        call("groups", r#"{"by":"label=k","max_tokens":1}"#),
+        call("groups", r#"{"by":"what","filter":"("}"#),
+        call("heap", r#"{"limit":1,"max_tokens":6000}"#),
+        call("overview", r#"{"program":"nobody"}"#),
+        call("nothing", "{}"),
+        r#"{"jsonrpc":"2.0","id":3,"method":"resources/list"}"#.to_owned(),
+        r#"[{"jsonrpc":"2.0","id":4,"method":"ping"}]"#.to_owned(),
     ];
     texts.into_iter().map(String::into_bytes).collect()
 }
@@ -286,6 +318,8 @@ pub const MCP_WORDS: &[&[u8]] = &[
     b"\"arguments\":",
     b"\"filter\":",
     b"\"by\":",
+    b"\"program\":",
+    b"\"objects\":true",
     b"\"offset\":",
     b"\"limit\":",
     b"\"frames\":",
@@ -332,6 +366,8 @@ pub fn perf_seeds() -> Vec<Vec<u8>> {
         (9, 1, words(&[IDS, 77, 4, -512_i64 as u64, 0x10, 0x20, 0x30, 2, 1, 2, 3, 4, 16, 0xa, 0xb, 8])),
         (9, 2, words(&[IDS, 77, 1, 0x10, 2, 1, 2, 3, 4, 5, 0])),
         (9, 2, words(&[IDS, 77, 0, 0, 0])),
+        // Code of 32 bits.
+        (9, 2, words(&[IDS, 77, 1, 0x10, 1])),
         (2, 0, words(&[1, 17])),
         (13, 0, words(&[3])),
         (7, 0, words(&[4242 | 1 << 32, 4300 | 4242 << 32, 5])),
@@ -367,6 +403,16 @@ pub fn proc_seeds() -> Vec<Vec<u8>> {
         "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n0 0   1234 00000551 0 0 0 2 0 31337\n",
         "0 0x3 0x7fdc0a34e000 0x20000 0x0 0xffffffff 0x0 0x7ffd8152a7d8 0x7fdc0a4ca2ad\n",
         "0::/kubepods.slice/kubepods-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope\n",
+        "3:cpu:/\n2:pids:/kubepods/pod12345678-1234-1234-1234-123456789abc/0123456789abcdef0123456789abcdef\n",
+        "0::/system.slice/containerd.service/x:cri-containerd:0123456789abcdef0123456789abcdef\n",
+        "0::/machine.slice/machine-my\\x2dbox.scope/payload\n",
+        "4:cpu:/lxc/web\n3:cpu:/lxc.payload.web/a\n2:cpu:/x/systemd-nspawn@a.service\n",
+        "running\n",
+        "-1 0x7ffd8152a7d8 0x7fdc0a4ca2ad\n",
+        // Ports of raw sockets are protocols; a state without a name; an inode that two lines have.
+        "  sl  local_address\n  1: 0100007F:0001 0200007F:0050 07 00000009:00000003 00:00000000 00000000 0 0 7\n  2: 00000000:0002 00000000:0000 63 0:0 0:0 0 0 0 7\n",
+        "Num\n0: 00000002 00000000 00000000 0002 07 7 /a\nb c\n0: 00000002 00000000 00000000 0005 01 9\n0: 00000002 00000000 00000000 0005 02 9 /x\n",
+        "sk       RefCnt Type Proto  Iface R Rmem   User   Inode\nffff8880 3      3    0003   2     1 0      0      42\n",
     ];
     let mut seeds: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     // `sock_diag`: a socket with a name, a peer and queues, and the end.
@@ -389,5 +435,16 @@ pub fn proc_seeds() -> Vec<Vec<u8>> {
         out
     };
     seeds.push([message(20, &body), message(3, &[0; 4])].concat());
+    // Datagrams and packets; an abstract name; a peer that has a name; queues of one that does not listen; an error.
+    let socket = |kind: u8, state: u8, inode: u8, attributes: &[Vec<u8>]| {
+        let head = [&[1, kind, state, 0, inode, 0, 0, 0][..], &[0; 8]].concat();
+        message(20, &[head, attributes.concat()].concat())
+    };
+    let sockets = [
+        socket(2, 1, 8, &[attribute(0, b"\0abstract\0x"), attribute(2, &[9, 0, 0, 0])]),
+        socket(5, 7, 9, &[attribute(0, b"/run/y\0z"), attribute(4, &[1, 0, 0, 0, 5, 0, 0, 0]), attribute(9, &[1])]),
+        socket(7, 1, 10, &[attribute(0, b""), attribute(2, &[1])]),
+    ];
+    seeds.push([&sockets.concat()[..], &message(2, &[0; 4])].concat());
     seeds
 }

@@ -42,7 +42,12 @@ pub const ALL: &[Target] = &[
     Target { longest: 256 << 10, share: 0.1, ..target("capture", files::capture, files::capture_seeds) },
     Target { longest: 64 << 10, share: 0.05, ..target("archive", files::archive, files::archive_seeds) },
     Target { base: files::core_size, share: 0.02, ..target("core", files::core, files::core_seeds) },
-    Target { longest: 64 << 10, share: 0.05, ..target("json", files::json, files::json_seeds) },
+    Target {
+        words: files::JSON_WORDS,
+        longest: 64 << 10,
+        share: 0.05,
+        ..target("json", files::json, files::json_seeds)
+    },
     Target {
         words: requests::FILTER_WORDS,
         base: requests::heap_size,
