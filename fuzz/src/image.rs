@@ -39,29 +39,44 @@ pub fn elf(input: &[u8]) -> usize {
 #[must_use]
 pub fn elf_seeds() -> Vec<Vec<u8>> {
     let mut symbols = vec![0; 24];
-    for (name, value) in [(1_u32, 0x1000_u64), (11, 0x1010)] {
+    // Two functions, one of which does not say how long it is, and a variable.
+    for (name, kind, value, size) in [(1_u32, 0x12, 0x1000_u64, 0_u64), (11, 0x12, 0x1010, 16), (1, 0x11, 0xff8, 16)] {
         symbols.extend(name.to_le_bytes());
-        symbols.extend([0x12, 0, 1, 0]);
+        symbols.extend([kind, 0, 1, 0]);
         symbols.extend(value.to_le_bytes());
-        symbols.extend(16_u64.to_le_bytes());
+        symbols.extend(size.to_le_bytes());
     }
     let packed = compressed(&[7; 300]);
+    // `Elf64_Chdr`, and a frame of zstd with one block: 200 times the same byte. And a kind that there is not.
+    let header = |kind: u64| [kind.to_le_bytes(), 200_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat();
+    let zstd = [&header(2)[..], &[0x28, 0xb5, 0x2f, 0xfd, 0x20, 200, 0x43, 0x06, 0, 7]].concat();
+    let unknown = header(9);
     let notes = [parts::note(b"Go", 4, b"build/id/of/go"), parts::note(b"GNU", 3, &[1; 20])].concat();
     let sections = [
         Section { name: ".text", flags: 6, addr: 0x1000, data: &[0x90; 64] },
         Section { name: ".symtab", flags: 0, addr: 0, data: &symbols },
         Section { name: ".strtab", flags: 0, addr: 0, data: b"\0main.main\0main.other\0" },
         Section { name: ".debug_info", flags: COMPRESSED, addr: 0, data: &packed },
+        Section { name: ".debug_str", flags: COMPRESSED, addr: 0, data: &zstd },
+        Section { name: ".debug_line", flags: COMPRESSED, addr: 0, data: &unknown },
     ];
     let plain = |file: Vec<u8>| [vec![0], file].concat();
-    vec![
+    // Files that are not for us: of 32 bits, big-endian, of another system, an object file, of another machine.
+    let other = |(at, byte): (usize, u8)| {
+        let mut file = parts::elf(AMD64, EXECUTABLE, &sections[..1], &[]);
+        file[at] = byte;
+        plain(file)
+    };
+    let mut seeds: Vec<Vec<u8>> = [(4, 1), (5, 2), (7, 9), (16, 1), (18, 40)].map(other).to_vec();
+    seeds.extend([
         plain(parts::elf(AMD64, EXECUTABLE, &sections, &notes)),
         plain(parts::elf(ARM64, 3, &sections[..1], &[])),
         vec![1],
         // The number of sections, a section's size, and the end of the file.
         vec![1, 1, 0, 60, 0, 0, 0xff, 0xff, 3, 2, 32, 1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0],
         vec![1, 6, 2, 0, 1, 0],
-    ]
+    ]);
+    seeds
 }
 
 /// `Elf64_Chdr` and zlib.
@@ -87,7 +102,8 @@ pub fn build_info(input: &[u8]) -> usize {
 
 const MOD_INFO: &str = "path\texample.test/shop\nmod\texample.test/shop\tv1.2.3\th1:abc=\ndep\texample.test/dep\tv0.1.0\n\
     =>\texample.test/fork\tv0.2.0\th1:x=\nbuild\t-ldflags=\"-s -w \\\"x\\\"\"\nbuild\tGOARCH=amd64\nbuild\tvcs.revision=abc\n\
-    build\tvcs.time=2026-01-02T03:04:05Z\nbuild\tvcs.modified=true\n";
+    build\tvcs.time=2026-01-02T03:04:05Z\nbuild\tvcs.modified=true\nbuild\t`-tags`=`a b`\n\
+    build\t\"CGO_CFLAGS\"=\"\\a\\b\\f\\n\\r\\t\\v\\\\\\x41\\u00e4\\U0001f600\\101\"\nbuild\t=x\nbuild\t\"\\q\"=x\n";
 
 /// Both forms of the section, the text, and the program.
 #[must_use]
@@ -120,10 +136,12 @@ pub fn build_info_seeds() -> Vec<Vec<u8>> {
 #[must_use]
 pub fn pclntab(input: &[u8]) -> usize {
     match input.split_first() {
-        Some((0x80.., rest)) => {
+        Some((how @ 0x80.., rest)) => {
+            // Without the name of its section, it is looked for.
+            let name = if *how < 0xc0 { ".gopclntab" } else { ".data.rel.ro" };
             let sections = [
                 Section { name: ".text", flags: 6, addr: 0x1000, data: &[0x90; 512] },
-                Section { name: ".gopclntab", flags: 2, addr: 0x8000, data: rest },
+                Section { name, flags: 2, addr: 0x8000, data: rest },
                 Section { name: ".rodata", flags: 2, addr: 0x4_0000, data: rest },
             ];
             decoders::pclntab(Arc::new(parts::elf(AMD64, EXECUTABLE, &sections, &[])))
@@ -132,27 +150,42 @@ pub fn pclntab(input: &[u8]) -> usize {
     }
 }
 
-/// A table of one function, and changes of the program's.
+/// A table of one function in the format of Go 1.20 (0xf1), 1.18 (0xf0) or 1.16 (0xfa), after the byte `how`.
+fn small(how: u8, format: u8) -> Vec<u8> {
+    let is_oldest = format == 0xfa;
+    // Magic, quantum, size of pointers; one function, one file; text; offsets of names, units, files, pc tables, functions.
+    let mut out = vec![how, format, 0xff, 0xff, 0xff, 0, 0, 1, 8];
+    let text: &[u64] = if is_oldest { &[] } else { &[0x1000] };
+    let start = 64 + 8 * text.len() as u64;
+    let offsets = [0, 16, 20, 32, 64].map(|offset| start + offset);
+    [&[1, 1], text, &offsets].concat().iter().for_each(|word| out.extend(word.to_le_bytes()));
+    out.extend(b"\0main.main\0\0\0\0\0\0");
+    out.extend([0, 0, 0, 0]);
+    out.extend(b"/a/main.go\0\0");
+    // Pairs of value and length, in varints: a frame of 16 bytes, the file, the lines.
+    out.extend([0, 32, 200, 1, 0, 2, 200, 1, 0, 2, 16, 8, 100, 0]);
+    out.resize(1 + start as usize + 64, 0);
+    // Entry, offset of its `_func`, end; `_func` begins with the entry. Numbers have 8 bytes at first, 4 later.
+    let table: &[u32] = if is_oldest { &[0x1000, 0, 24, 0, 0x11f0, 0, 0x1000, 0] } else { &[0, 12, 0x1f0, 0] };
+    table.iter().for_each(|word| out.extend(word.to_le_bytes()));
+    // The rest: name, args, deferreturn, pcsp, pcfile, pcln, npcdata, cuOffset, startLine since 1.20, ids, funcdata.
+    let line: &[u32] = if format == 0xf1 { &[3] } else { &[] };
+    let rest = [&[1, 16, 0, 1, 5, 9, 2, 0][..], line, &[0x0400_0000, 1, 5, 0, 0, u32::MAX, 16]].concat();
+    rest.iter().for_each(|word| out.extend(word.to_le_bytes()));
+    out.resize(out.len() + 64, 1);
+    out
+}
+
+/// A table of one function in each format, and changes of the program's.
 #[must_use]
 pub fn pclntab_seeds() -> Vec<Vec<u8>> {
-    // Magic, quantum, size of pointers; one function, one file; text; offsets of names, units, files, pc tables, functions.
-    let mut small = vec![0x80, 0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
-    [1_u64, 1, 0x1000, 72, 88, 92, 104, 136].iter().for_each(|word| small.extend(word.to_le_bytes()));
-    small.extend(b"\0main.main\0\0\0\0\0\0");
-    small.extend([0, 0, 0, 0]);
-    small.extend(b"/a/main.go\0\0");
-    // Pairs of value and length, in varints: a frame of 16 bytes, the file, the lines.
-    small.extend([0, 32, 200, 1, 0, 2, 200, 1, 0, 2, 16, 8, 100, 0]);
-    small.resize(1 + 136, 0);
-    [0_u32, 12, 0x1f0].iter().for_each(|word| small.extend(word.to_le_bytes()));
-    // `_func`: entry, name, args, deferreturn, pcsp, pcfile, pcln, npcdata, cuOffset, startLine, ids, funcdata.
-    [0_u32, 1, 16, 0, 1, 5, 9, 2, 0, 3, 0x0400_0000, 1, 5].iter().for_each(|word| small.extend(word.to_le_bytes()));
-    [0_u32, 0, u32::MAX, 16].iter().for_each(|word| small.extend(word.to_le_bytes()));
-    small.resize(small.len() + 64, 1);
     let table = bases::program().regions.iter().position(|range| range.len() > 600_000).unwrap_or(0) as u8;
     let change = |kind: u8, at: u32, rest: &[u8]| [&[1, kind, table][..], &at.to_le_bytes()[..3], rest].concat();
     vec![
-        small,
+        small(0x80, 0xf1),
+        small(0x80, 0xf0),
+        small(0x80, 0xfa),
+        small(0xc0, 0xf1),
         vec![1],
         change(4, 8, &[9]),
         change(4, 32, &[3]),

@@ -201,15 +201,19 @@ pub fn elf(machine: u16, kind: u16, sections: &[Section<'_>], notes: &[u8]) -> V
     file.resize(file.len().next_multiple_of(8), 0);
     let table = file.len() as u64;
     let mut section_headers = vec![0; 64];
-    let header = |name: u32, kind: u32, [flags, addr, offset, size]: [u64; 4]| {
+    let header = |name: u32, kind: u32, [flags, addr, offset, size, link]: [u64; 5]| {
         let mut out = [name.to_le_bytes(), kind.to_le_bytes()].concat();
-        [flags, addr, offset, size, 0, 1, 0].iter().for_each(|word: &u64| out.extend(word.to_le_bytes()));
+        [flags, addr, offset, size, link, 1, 0].iter().for_each(|word: &u64| out.extend(word.to_le_bytes()));
         out
     };
+    let strings = sections.iter().position(|section| section.name == ".strtab").map_or(0, |at| at as u64 + 1);
     for (section, (offset, name)) in sections.iter().zip(&offsets) {
-        section_headers.extend(header(*name, 1, [section.flags, section.addr, *offset, section.data.len() as u64]));
+        // A table of symbols says where their names are.
+        let (kind, link) = if section.name == ".symtab" { (2, strings) } else { (1, 0) };
+        let size = section.data.len() as u64;
+        section_headers.extend(header(*name, kind, [section.flags, section.addr, *offset, size, link]));
     }
-    section_headers.extend(header(own_name, 3, [0, 0, name_offset, names.len() as u64]));
+    section_headers.extend(header(own_name, 3, [0, 0, name_offset, names.len() as u64, 0]));
     file.extend(&section_headers);
 
     let mut head = b"\x7fELF\x02\x01\x01".to_vec();
