@@ -104,14 +104,17 @@ pub fn heap() -> &'static Arc<Base> {
     })
 }
 
-/// The captures whose memory is read: one of each kind of layout.
-const CAPTURES: [&str; 6] = [
-    "tiny-1.26.6-amd64",
-    "deadlocks-1.26.6-amd64",
-    "tiny-1.19-amd64",
-    "tiny-1.22.10-arm64",
-    "tiny-1.24.11-amd64",
-    "tiny-1.27.3-arm64",
+/// The captures whose memory is read: one of each kind of layout, and two of core files of programs that died, in a panic
+/// amid a panic amid a panic, and in C.
+const CAPTURES: [&str; 8] = [
+    "../fixtures/captures/tiny-1.26.6-amd64.capture",
+    "../fixtures/captures/deadlocks-1.26.6-amd64.capture",
+    "../fixtures/captures/tiny-1.19-amd64.capture",
+    "../fixtures/captures/tiny-1.22.10-arm64.capture",
+    "../fixtures/captures/tiny-1.24.11-amd64.capture",
+    "../fixtures/captures/tiny-1.27.3-arm64.capture",
+    "bases/died-in-panics.capture",
+    "bases/died-in-c.capture",
 ];
 
 /// Captures as the core files that they contain.
@@ -119,7 +122,7 @@ pub fn captures() -> &'static [Arc<Base>] {
     static BASES: OnceLock<Vec<Arc<Base>>> = OnceLock::new();
     BASES.get_or_init(|| {
         let of = |name: &&str| {
-            let file = Arc::new(read(&format!("../fixtures/captures/{name}.capture")));
+            let file = Arc::new(read(name));
             let file = CaptureFile::open(file).expect("a capture that tests read");
             let mut bytes = vec![0; usize::try_from(ByteSource::len(&file)).expect("it fits")];
             let got = file.read_at(0, &mut bytes).expect("a capture that tests read");
