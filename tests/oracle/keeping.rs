@@ -331,9 +331,12 @@ fn a_quiet_program_is_as_a_full_reading_has_it() {
         let StackReadings { read, kept: count, .. } = stacks(&kept);
         assert!(count > 1_900 && read < 100, "{load:?}: {:?}", stacks(&kept));
         assert_eq!(unread > ROLLING, is_at_rest, "{load:?}: {unread} were not read");
+        // The runtime's own may have woken up before the full reading; then they have the next time, too.
+        let later = shown(&capture_with(&mut session, true, waits));
         let (kept, full) = (shown(&kept), shown(&full));
         assert_eq!(kept.len(), full.len());
-        let wrong: Vec<_> = kept.iter().filter(|(id, seen)| full.get(id) != Some(*seen)).take(3).collect();
+        let is_wrong = |id: &Goid, seen: &String| full.get(id) != Some(seen) && later.get(id) == Some(seen);
+        let wrong: Vec<_> = kept.iter().filter(|(id, seen)| is_wrong(id, seen)).take(3).collect();
         assert!(wrong.is_empty(), "{load:?}: {wrong:?}, {:?}", wrong.first().and_then(|(id, _)| full.get(id)));
     }
 }

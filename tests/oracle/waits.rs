@@ -145,13 +145,16 @@ fn waits_of_many_are_those_of_their_places() {
         let (mut rows, mut goroutines) = (BTreeMap::<String, u64>::new(), 0);
         for row in ["waits", "others"].into_iter().flat_map(|list| document[list].as_array().unwrap()) {
             let places = row["places"].as_array().unwrap();
-            let mut name = row["kind"].as_str().unwrap().to_owned();
+            let mut names = Vec::new();
             for place in places {
                 let function = place["place"].as_str().unwrap().split(' ').next().unwrap();
                 let Some(function) = function.strip_prefix("main.many") else { continue };
-                name += &format!(" {function} {}", place["count"]);
+                names.push(format!(" {function} {}", place["count"]));
                 goroutines += place["count"].as_u64().unwrap();
             }
+            // As many goroutines wait at each: their ids say which place comes first, and the program's Ps give these.
+            names.sort();
+            let name = format!("{}{}", row["kind"].as_str().unwrap(), names.concat());
             let counted = ["waiters", "senders", "receivers"].map(|key| row["object"][key].as_u64());
             let own = counted.into_iter().flatten().max();
             assert!(own.is_none_or(|own| own == row["waiting"].as_u64().unwrap()), "{version}: {row}");

@@ -205,7 +205,7 @@ pub(crate) fn sched(words: &DataWords, layout: &Layout, max_goid: u64, ps: u64, 
             && bytes.i64_at(s.mnext as usize).is_some_and(|n| n > 0)
             && u64::try_from(int(s.npidle)).is_ok_and(|n| n <= ps)
             && int(s.nmidle) >= 0
-            && (max_goid..=max_goid.saturating_add(64 * ps.max(1) + 16)).contains(&goidgen)
+            && (max_goid..=max_goid.saturating_add(ps.max(1).saturating_mul(64)).saturating_add(16)).contains(&goidgen)
     });
     let (Some((at, _)), None) = (fits.next(), fits.next()) else { return None };
     Some(found(bias.unload(Addr(at)), "its limit of 10000 threads and the counts around it"))
